@@ -1,0 +1,34 @@
+//! Compiles the two C++ shims against libtorch's headers, and gives programs and tests an rpath.
+
+use std::{env, path::PathBuf};
+
+fn main() {
+    println!("cargo:rerun-if-changed=src/autograd/shim.cpp");
+    println!("cargo:rerun-if-changed=src/libtorch/shim.cpp");
+    // torch-sys has found and checked libtorch by now; it tells its direct dependents where.
+    let Some(lib) = env::var_os("DEP_TCH_LIBTORCH_LIB").map(PathBuf::from) else {
+        println!("cargo::error=torch-sys did not say where libtorch is; run `cargo xtask setup`");
+        return;
+    };
+    let include = lib.with_file_name("include");
+    if !include.join("ATen").is_dir() {
+        println!(
+            "cargo::error=no libtorch headers in {}; run `cargo xtask setup`",
+            include.display()
+        );
+        return;
+    }
+    cc::Build::new()
+        .cpp(true)
+        .std("c++17")
+        .pic(true)
+        .warnings(false)
+        .flag("-fopenmp") // at::parallel_for is a template over OpenMP
+        .include(&include)
+        .include(include.join("torch/csrc/api/include"))
+        .files(["src/autograd/shim.cpp", "src/libtorch/shim.cpp"])
+        .compile("qrnn_shim");
+    println!("cargo:rustc-link-search=native={}", lib.display());
+    println!("cargo:rustc-link-lib=gomp");
+    println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());
+}

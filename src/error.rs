@@ -1,0 +1,167 @@
+//! The one error type of the crate.
+
+use std::path::{Path, PathBuf};
+
+/// What can go wrong, always with the file, line, flag or field and what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A flag, setting or argument cannot be used.
+    #[error("{what}: {problem}\n  what to do: {remedy}")]
+    Usage {
+        /// The flag, setting or argument.
+        what: String,
+        /// What is wrong with it.
+        problem: String,
+        /// What to do instead.
+        remedy: String,
+    },
+    /// A text, checkpoint or configuration file is not what it should be.
+    #[error("{}{}: {problem}\n  what to do: {remedy}", path.display(), at_line(*line))]
+    BadFile {
+        /// The file or folder.
+        path: PathBuf,
+        /// The line, counted from 1, where the place is known.
+        line: Option<u64>,
+        /// What is wrong with it.
+        problem: String,
+        /// What to do instead.
+        remedy: String,
+    },
+    /// The operating system refused to read or write.
+    #[error("{}: cannot {action}: {source}\n  what to do: {}", path.display(), io_remedy(source))]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was tried: "read", "write", "create".
+        action: &'static str,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// The requested device or precision is not to be had on this machine.
+    #[error("{what} is not available: {problem}\n  what to do: {remedy}")]
+    Unavailable {
+        /// The device or precision.
+        what: String,
+        /// Why.
+        problem: String,
+        /// What to do instead.
+        remedy: String,
+    },
+    /// The loss is no longer a number.
+    #[error(
+        "training diverged at step {step}: the loss is {loss} at learning rate {rate:e}\n  \
+         what to do: lower --lr, set --clip 0.25, or begin anew from {checkpoint}"
+    )]
+    Diverged {
+        /// Optimiser steps taken before.
+        step: u64,
+        /// The loss, in nats a token.
+        loss: f64,
+        /// The learning rate of that step.
+        rate: f64,
+        /// The last good checkpoint, or where there would be one.
+        checkpoint: String,
+    },
+    /// Ctrl-C or an interrupt of the notebook.
+    #[error("interrupted: {saved}")]
+    Interrupted {
+        /// What was kept.
+        saved: String,
+    },
+    /// libtorch refused an operation.
+    #[error("libtorch: {}\n  what to do: if memory ran out, lower --batch-size or --bptt; else report this", first_lines(&.0.to_string()))]
+    Torch(#[from] tch::TchError),
+    /// A plot could not be drawn.
+    #[error("cannot draw {}: {problem}", path.display())]
+    Plot {
+        /// The picture.
+        path: PathBuf,
+        /// What plotters said.
+        problem: String,
+    },
+}
+
+/// `Result` with this crate's [`enum@Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// A [`Error::Usage`].
+    pub fn usage(
+        what: impl Into<String>,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self::Usage { what: what.into(), problem: problem.into(), remedy: remedy.into() }
+    }
+
+    /// A [`Error::BadFile`] that concerns the whole file.
+    pub fn bad_file(
+        path: impl AsRef<Path>,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self::BadFile {
+            path: path.as_ref().into(),
+            line: None,
+            problem: problem.into(),
+            remedy: remedy.into(),
+        }
+    }
+
+    /// A [`Error::BadFile`] at a line, counted from 1.
+    pub fn bad_line(
+        path: impl AsRef<Path>,
+        line: u64,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self::BadFile {
+            path: path.as_ref().into(),
+            line: Some(line),
+            problem: problem.into(),
+            remedy: remedy.into(),
+        }
+    }
+
+    /// Turns an [`std::io::Error`] into an [`Error::Io`]: `.map_err(Error::io(path, "read"))`.
+    pub fn io(path: impl AsRef<Path>, action: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.as_ref().to_path_buf();
+        move |source| Self::Io { path, action, source }
+    }
+
+    /// The exit status of `reproduce`: 1 the work failed, 2 the call or the input is wrong,
+    /// 130 interrupted.
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Self::Usage { .. } | Self::BadFile { .. } | Self::Io { .. } => 2,
+            Self::Unavailable { .. } => 2,
+            Self::Interrupted { .. } => 130,
+            Self::Diverged { .. } | Self::Torch(_) | Self::Plot { .. } => 1,
+        }
+    }
+}
+
+fn at_line(line: Option<u64>) -> String {
+    line.map(|n| format!(", line {n}")).unwrap_or_default()
+}
+
+/// libtorch appends its own C++ call stack, which says nothing to the reader.
+fn first_lines(message: &str) -> &str {
+    message.split("\nException raised from").next().unwrap_or(message).trim_end()
+}
+
+fn io_remedy(error: &std::io::Error) -> &'static str {
+    use std::io::ErrorKind::*;
+    match error.kind() {
+        NotFound => "check the path",
+        PermissionDenied | ReadOnlyFilesystem => {
+            "choose a folder that you may write to, or change its permissions"
+        }
+        StorageFull | QuotaExceeded | FileTooLarge => {
+            "free some space, or name another --out folder"
+        }
+        NotADirectory => "a part of this path is a file; choose another folder",
+        _ => "check the path and the disk, then run the command again",
+    }
+}

@@ -1,0 +1,5 @@
+pub mod autograd;
+pub mod error;
+pub mod libtorch;
+pub mod pool;
+pub use error::{Error, Result};

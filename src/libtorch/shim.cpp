@@ -1,0 +1,59 @@
+// What libtorch offers and tch does not bind: its thread pool and its fused optimisers.
+
+#include <ATen/Parallel.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/_fused_adam.h>
+
+#include <cstring>
+#include <exception>
+#include <optional>
+#include <vector>
+
+namespace {
+
+std::vector<at::Tensor> copies(const at::Tensor* const* tensors, size_t n) {
+  std::vector<at::Tensor> out;
+  out.reserve(n);
+  for (size_t i = 0; i < n; ++i) out.push_back(*tensors[i]);
+  return out;
+}
+
+template <typename Body>
+char* guarded(Body body) {
+  try {
+    body();
+    return nullptr;
+  } catch (const std::exception& error) {
+    return strdup(error.what());
+  } catch (...) {
+    return strdup("unknown C++ exception");
+  }
+}
+
+}  // namespace
+
+// Calls body(context, begin, end) on ranges that together are 0..n, on torch's own threads.
+extern "C" char* qrnn_parallel_for(int64_t n, int64_t grain, const void* context,
+                                   void (*body)(const void*, int64_t, int64_t)) {
+  return guarded([&] {
+    at::parallel_for(0, n, grain, [&](int64_t begin, int64_t end) { body(context, begin, end); });
+  });
+}
+
+// One Adam step over all parameters (torch.optim.Adam(fused=True)); `inverse_scale` divides the
+// gradients first and may be null.
+extern "C" char* qrnn_fused_adam(const at::Tensor* const* parameters, const at::Tensor* const* grads,
+                                 const at::Tensor* const* exp_avgs,
+                                 const at::Tensor* const* exp_avg_sqs,
+                                 const at::Tensor* const* steps, size_t n, double lr, double beta1,
+                                 double beta2, double eps, double weight_decay,
+                                 const at::Tensor* inverse_scale) {
+  return guarded([&] {
+    std::optional<at::Tensor> scale;
+    if (inverse_scale) scale = *inverse_scale;
+    auto p = copies(parameters, n), g = copies(grads, n), m = copies(exp_avgs, n),
+         v = copies(exp_avg_sqs, n), s = copies(steps, n);
+    at::_fused_adam_(p, g, m, v, {}, s, lr, beta1, beta2, weight_decay, eps, /*amsgrad=*/false,
+                     /*maximize=*/false, scale, std::nullopt);
+  });
+}

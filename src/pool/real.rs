@@ -1,0 +1,162 @@
+//! Branch-free exponentials, written so that the compiler turns loops over them into vector code.
+
+use std::fmt::Debug;
+use std::ops::{Add, Div, Mul, Neg, Sub};
+
+/// A number the CPU kernels compute with: `f32`, or `f64` for the proofs.
+pub trait Real:
+    Copy
+    + Debug
+    + Default
+    + Send
+    + Sync
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Neg<Output = Self>
+    + 'static
+{
+    /// 1.
+    const ONE: Self;
+    /// The torch kind of a tensor of these.
+    const KIND: tch::Kind;
+
+    /// exp(x) - 1 to about one unit in the last place for |x| up to [`Self::exp_limit`], with the
+    /// relative accuracy kept near 0; NaN stays NaN.
+    fn exp_m1(self) -> Self;
+
+    /// 1 / (1 + exp(-x)).
+    fn sigmoid(self) -> Self;
+
+    /// tanh(x).
+    fn tanh(self) -> Self;
+
+    /// exp(x).
+    fn exp(self) -> Self;
+}
+
+macro_rules! real {
+    ($real:ident, $bits:ident, $kind:expr, mantissa: $mantissa:literal, bias: $bias:literal,
+     ln2: ($ln2_high:literal, $ln2_low:literal), limits: ($exp:literal, $tanh:literal),
+     taylor: $taylor:expr) => {
+        impl Real for $real {
+            const ONE: Self = 1.0;
+            const KIND: tch::Kind = $kind;
+
+            #[inline(always)]
+            fn exp_m1(self) -> Self {
+                // Adding 1.5 · 2^mantissa rounds to an integer and leaves it in the low bits.
+                const ROUND: $real = 1.5 * (1u64 << $mantissa) as $real;
+                let x = self.clamp(-$exp, $exp);
+                let shifted = x.mul_add(std::$real::consts::LOG2_E, ROUND);
+                let k = shifted - ROUND;
+                let r = k.mul_add(-$ln2_low, k.mul_add(-$ln2_high, x));
+                let taylor: &[$real] = &$taylor;
+                let mut sum = taylor[0];
+                for &coefficient in &taylor[1..] {
+                    sum = sum.mul_add(r, coefficient);
+                }
+                let small = (r * r).mul_add(sum, r);
+                let power = shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add($bias);
+                let scale = $real::from_bits(power << $mantissa);
+                scale.mul_add(small, scale - 1.0)
+            }
+
+            #[inline(always)]
+            fn sigmoid(self) -> Self {
+                1.0 / (2.0 + Real::exp_m1(-self))
+            }
+
+            #[inline(always)]
+            fn tanh(self) -> Self {
+                let e = Real::exp_m1((2.0 * self).clamp(-$tanh, $tanh));
+                e / (e + 2.0)
+            }
+
+            #[inline(always)]
+            fn exp(self) -> Self {
+                1.0 + Real::exp_m1(self)
+            }
+        }
+    };
+}
+
+// Taylor coefficients of (exp(r) - 1 - r) / r², highest first; |r| ≤ ln 2 / 2, so the first one left
+// out is below half a unit in the last place.
+real!(f32, u32, tch::Kind::Float, mantissa: 23, bias: 127,
+      ln2: (0.693_359_375, -2.121_944_4e-4), limits: (87.0, 20.0),
+      taylor: [1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5]);
+real!(f64, u64, tch::Kind::Double, mantissa: 52, bias: 1023,
+      ln2: (0.693_147_180_369_123_8, 1.908_214_929_270_587_7e-10), limits: (708.0, 40.0),
+      taylor: [1.0 / 6_227_020_800.0, 1.0 / 479_001_600.0, 1.0 / 39_916_800.0, 1.0 / 3_628_800.0,
+               1.0 / 362_880.0, 1.0 / 40_320.0, 1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0,
+               1.0 / 24.0, 1.0 / 6.0, 0.5]);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Largest error relative to the exact value, over a fine grid.
+    fn worst<R: Real>(ours: impl Fn(R) -> R, exact: impl Fn(f64) -> f64, limit: f64) -> f64
+    where
+        f64: From<R>,
+        R: FromF64,
+    {
+        let n = 200_001;
+        let mut worst = 0.0f64;
+        for i in 0..n {
+            let x = R::from_f64(limit * (2.0 * i as f64 / (n - 1) as f64 - 1.0));
+            let (ours, exact) = (f64::from(ours(x)), exact(f64::from(x)));
+            let error = ((ours - exact) / exact.abs().max(1e-300)).abs();
+            if exact != 0.0 && !(error <= worst) {
+                worst = error;
+            }
+        }
+        worst
+    }
+
+    trait FromF64 {
+        fn from_f64(x: f64) -> Self;
+    }
+    impl FromF64 for f32 {
+        fn from_f64(x: f64) -> Self {
+            x as f32
+        }
+    }
+    impl FromF64 for f64 {
+        fn from_f64(x: f64) -> Self {
+            x
+        }
+    }
+
+    fn exact_sigmoid(x: f64) -> f64 {
+        1.0 / (1.0 + (-x).exp())
+    }
+
+    #[test]
+    fn single_precision_is_close_to_exact() {
+        assert!(worst(<f32 as Real>::tanh, f64::tanh, 12.0) < 4e-7);
+        assert!(worst(<f32 as Real>::sigmoid, exact_sigmoid, 15.0) < 4e-7);
+        assert!(worst(<f32 as Real>::exp_m1, f64::exp_m1, 80.0) < 4e-7);
+    }
+
+    #[test]
+    fn double_precision_is_close_to_exact() {
+        assert!(worst(<f64 as Real>::tanh, f64::tanh, 30.0) < 1e-15);
+        assert!(worst(<f64 as Real>::sigmoid, exact_sigmoid, 30.0) < 1e-15);
+        assert!(worst(<f64 as Real>::exp_m1, f64::exp_m1, 300.0) < 2e-15);
+    }
+
+    #[test]
+    fn extremes_saturate_and_nan_stays_nan() {
+        for x in [f32::INFINITY, 1e30, 500.0] {
+            assert_eq!(Real::tanh(x), 1.0);
+            assert_eq!(Real::tanh(-x), -1.0);
+            assert_eq!(Real::sigmoid(x), 1.0);
+            assert!(Real::sigmoid(-x) < 1e-37 && Real::sigmoid(-x) >= 0.0);
+        }
+        assert!(Real::tanh(f32::NAN).is_nan() && Real::sigmoid(f32::NAN).is_nan());
+        assert!(Real::tanh(f64::NAN).is_nan() && Real::exp(f64::NAN).is_nan());
+    }
+}
