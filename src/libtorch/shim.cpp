@@ -4,6 +4,8 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/_fused_adam.h>
 
+#include <malloc.h>
+
 #include <cstring>
 #include <exception>
 #include <optional>
@@ -53,7 +55,17 @@ extern "C" char* qrnn_fused_adam(const at::Tensor* const* parameters, const at::
     if (inverse_scale) scale = *inverse_scale;
     auto p = copies(parameters, n), g = copies(grads, n), m = copies(exp_avgs, n),
          v = copies(exp_avg_sqs, n), s = copies(steps, n);
+    for (auto& step : s) step.add_(1);  // the kernel counts from 1 and leaves counting to its caller
     at::_fused_adam_(p, g, m, v, {}, s, lr, beta1, beta2, weight_decay, eps, /*amsgrad=*/false,
                      /*maximize=*/false, scale, std::nullopt);
   });
+}
+
+// Lets the C library keep freed memory in place of returning it to the system at once.
+extern "C" void qrnn_keep_freed_memory() {
+#ifdef __GLIBC__
+  mallopt(M_MMAP_THRESHOLD, 1 << 30);
+  mallopt(M_TRIM_THRESHOLD, 1 << 30);
+  mallopt(M_TOP_PAD, 64 << 20);
+#endif
 }

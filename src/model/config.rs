@@ -211,7 +211,11 @@ impl LmConfig {
         ];
         for (flag, size) in sizes {
             if size == 0 {
-                return Err(Error::usage(format!("{flag} 0"), "must be at least 1", "give a positive number"));
+                return Err(Error::usage(
+                    format!("{flag} 0"),
+                    "must be at least 1",
+                    "give a positive number",
+                ));
             }
         }
         let probabilities = [

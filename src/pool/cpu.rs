@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use tch::Tensor;
 
-use super::rows::{GateGradRows, GateRows, KeepRow, PoolReal};
+use super::rows::{GateRows, KeepRow, PoolReal};
 use crate::Result;
 use crate::libtorch::parallel_for;
 
@@ -234,11 +234,9 @@ pub(super) fn backward<R: PoolReal + FromF64>(
                     c.read(t, column, features.clone()),
                     grad_h.read(t, column, features.clone()),
                     carry,
-                    GateGradRows {
-                        z: grad_gates.write(t, column, part(0)),
-                        f: grad_gates.write(t, column, part(1)),
-                        o: grad_gates.write(t, column, part(2)),
-                    },
+                    grad_gates.write(t, column, part(0)),
+                    grad_gates.write(t, column, part(1)),
+                    grad_gates.write(t, column, part(2)),
                 );
             }
         }

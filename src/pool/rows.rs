@@ -25,15 +25,15 @@ pub enum KeepRow<'a, R> {
     Each(&'a [R]),
 }
 
-/// The gradients of [`GateRows`], written by the backward.
-#[derive(Debug)]
-pub struct GateGradRows<'a, R> {
-    /// With respect to z before tanh.
-    pub z: &'a mut [R],
-    /// With respect to f before the sigmoid.
-    pub f: &'a mut [R],
-    /// With respect to o before the sigmoid.
-    pub o: &'a mut [R],
+// The functions below are `inline(always)`, and loop with `for`, because only what is inlined into
+// a function compiled for an instruction set is compiled for it: a closure may stay outside.
+
+/// One feature, one step: the new state and the output.
+#[inline(always)]
+fn step<R: Real>(z: R, f: R, o: R, keep: R, before: R) -> (R, R) {
+    let f = f.sigmoid() * keep;
+    let c = f * z.tanh() + (R::ONE - f) * before;
+    (c, o.sigmoid() * c)
 }
 
 #[inline(always)]
@@ -48,22 +48,46 @@ fn forward<R: Real>(
     let GateRows { z, f, o } = gates;
     // Equal lengths, said once, let the compiler drop the bounds checks in the loop.
     let (z, f, o, before, h) = (&z[..n], &f[..n], &o[..n], &before[..n], &mut h[..n]);
-    let step = |i: usize, keep: R| {
-        let f = f[i].sigmoid() * keep;
-        let state = f * z[i].tanh() + (R::ONE - f) * before[i];
-        (state, o[i].sigmoid() * state)
-    };
     match keep {
-        KeepRow::All(keep) => (0..n).for_each(|i| (c[i], h[i]) = step(i, keep)),
+        KeepRow::All(keep) => {
+            for i in 0..n {
+                (c[i], h[i]) = step(z[i], f[i], o[i], keep, before[i]);
+            }
+        }
         KeepRow::Each(keep) => {
             let keep = &keep[..n];
-            (0..n).for_each(|i| (c[i], h[i]) = step(i, keep[i]));
+            for i in 0..n {
+                (c[i], h[i]) = step(z[i], f[i], o[i], keep[i], before[i]);
+            }
         }
     }
 }
 
+/// One feature, one step back: the gradients of z, f, o before activation, and of the state before.
 #[inline(always)]
-#[allow(clippy::too_many_arguments)] // rows of one recurrence; a struct would only rename them
+#[allow(clippy::too_many_arguments)] // the scalars of one recurrence; a struct would only rename them
+fn step_back<R: Real>(
+    z: R,
+    f: R,
+    o: R,
+    keep: R,
+    before: R,
+    c: R,
+    grad_h: R,
+    carry: R,
+) -> (R, R, R, R) {
+    let (z, f, o) = (z.tanh(), f.sigmoid(), o.sigmoid());
+    let kept = f * keep;
+    let grad_c = grad_h * o + carry;
+    let grad_z = grad_c * kept * (R::ONE - z * z);
+    let grad_f = grad_c * (z - before) * kept * (R::ONE - f);
+    let grad_o = grad_h * c * o * (R::ONE - o);
+    (grad_z, grad_f, grad_o, grad_c * (R::ONE - kept))
+}
+
+// Each output is a parameter of its own: only so does the compiler know that none overlaps another.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
 fn backward<R: Real>(
     gates: GateRows<'_, R>,
     keep: KeepRow<'_, R>,
@@ -71,27 +95,28 @@ fn backward<R: Real>(
     c: &[R],
     grad_h: &[R],
     carry: &mut [R],
-    out: GateGradRows<'_, R>,
+    out_z: &mut [R],
+    out_f: &mut [R],
+    out_o: &mut [R],
 ) {
     let n = carry.len();
     let GateRows { z, f, o } = gates;
     let (z, f, o, before) = (&z[..n], &f[..n], &o[..n], &before[..n]);
     let (c, grad_h) = (&c[..n], &grad_h[..n]);
-    let (out_z, out_f, out_o) = (&mut out.z[..n], &mut out.f[..n], &mut out.o[..n]);
-    let mut step = |i: usize, keep: R| {
-        let (z, f, o) = (z[i].tanh(), f[i].sigmoid(), o[i].sigmoid());
-        let kept = f * keep;
-        let grad_c = grad_h[i] * o + carry[i];
-        out_o[i] = grad_h[i] * c[i] * o * (R::ONE - o);
-        out_z[i] = grad_c * kept * (R::ONE - z * z);
-        out_f[i] = grad_c * (z - before[i]) * keep * f * (R::ONE - f);
-        carry[i] = grad_c * (R::ONE - kept);
-    };
+    let (out_z, out_f, out_o) = (&mut out_z[..n], &mut out_f[..n], &mut out_o[..n]);
     match keep {
-        KeepRow::All(keep) => (0..n).for_each(|i| step(i, keep)),
+        KeepRow::All(keep) => {
+            for i in 0..n {
+                (out_z[i], out_f[i], out_o[i], carry[i]) =
+                    step_back(z[i], f[i], o[i], keep, before[i], c[i], grad_h[i], carry[i]);
+            }
+        }
         KeepRow::Each(keep) => {
             let keep = &keep[..n];
-            (0..n).for_each(|i| step(i, keep[i]));
+            for i in 0..n {
+                (out_z[i], out_f[i], out_o[i], carry[i]) =
+                    step_back(z[i], f[i], o[i], keep[i], before[i], c[i], grad_h[i], carry[i]);
+            }
         }
     }
 }
@@ -109,6 +134,7 @@ pub trait PoolReal: Real {
 
     /// The gradients of one step; `carry` holds the state's gradient from the later steps, and
     /// then that for the earlier ones.
+    #[allow(clippy::too_many_arguments)]
     fn backward_row(
         gates: GateRows<'_, Self>,
         keep: KeepRow<'_, Self>,
@@ -116,7 +142,9 @@ pub trait PoolReal: Real {
         c: &[Self],
         grad_h: &[Self],
         carry: &mut [Self],
-        out: GateGradRows<'_, Self>,
+        out_z: &mut [Self],
+        out_f: &mut [Self],
+        out_o: &mut [Self],
     );
 }
 
@@ -140,6 +168,7 @@ macro_rules! pool_real {
             "x86_64+avx512f+avx512dq+avx512bw+avx512vl+avx2+fma",
             "x86_64+avx2+fma"
         ))]
+        #[allow(clippy::too_many_arguments)]
         fn $backward(
             gates: GateRows<'_, $real>,
             keep: KeepRow<'_, $real>,
@@ -147,9 +176,11 @@ macro_rules! pool_real {
             c: &[$real],
             grad_h: &[$real],
             carry: &mut [$real],
-            out: GateGradRows<'_, $real>,
+            out_z: &mut [$real],
+            out_f: &mut [$real],
+            out_o: &mut [$real],
         ) {
-            backward(gates, keep, before, c, grad_h, carry, out);
+            backward(gates, keep, before, c, grad_h, carry, out_z, out_f, out_o);
         }
 
         impl PoolReal for $real {
@@ -170,9 +201,11 @@ macro_rules! pool_real {
                 c: &[Self],
                 grad_h: &[Self],
                 carry: &mut [Self],
-                out: GateGradRows<'_, Self>,
+                out_z: &mut [Self],
+                out_f: &mut [Self],
+                out_o: &mut [Self],
             ) {
-                $backward(gates, keep, before, c, grad_h, carry, out);
+                $backward(gates, keep, before, c, grad_h, carry, out_z, out_f, out_o);
             }
         }
     };

@@ -1,0 +1,54 @@
+//! `reproduce count`
+
+use clap::Args as ClapArgs;
+use qrnn::Result;
+use qrnn::count::OpCounter;
+use qrnn::model::{LmConfig, Splits, WIKITEXT103_VOCAB};
+use serde_json::json;
+
+use crate::output::Output;
+
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    /// Width of the embedding
+    #[arg(long, default_value_t = 300)]
+    emsize: usize,
+    /// Hidden width
+    #[arg(long, default_value_t = 1800)]
+    nhid: usize,
+    /// QRNN layers
+    #[arg(long, default_value_t = 4)]
+    nlayers: usize,
+    /// Words
+    #[arg(long, default_value_t = WIKITEXT103_VOCAB)]
+    vocab: usize,
+    /// Softmax clusters: first words of the tails, none, or auto as the original chooses
+    #[arg(long, default_value = "auto")]
+    splits: Splits,
+    /// Bits of a stored parameter
+    #[arg(long, default_value_t = 16)]
+    param_bits: u32,
+    /// Also count what the published table leaves out: o·c, bias additions, the softmax
+    #[arg(long)]
+    strict: bool,
+    /// Share of zeros in the prunable weights, from 0 up to 1
+    #[arg(long, default_value_t = 0.0)]
+    sparsity: f64,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+pub fn run(args: Args) -> Result<Output> {
+    let config = LmConfig::paper(args.emsize, args.nhid)
+        .vocab(args.vocab)
+        .layers(args.nlayers)
+        .splits(args.splits);
+    config.check()?;
+    let table = OpCounter::new()
+        .param_bits(args.param_bits)
+        .strict(args.strict)
+        .sparsity(args.sparsity)
+        .count(&config)?;
+    Ok(Output::done(&table, json!(table)))
+}

@@ -1,0 +1,69 @@
+//! `reproduce data stats`
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::{Args as ClapArgs, Subcommand};
+use qrnn::Result;
+use qrnn::corpus::{Corpus, Split};
+use serde_json::json;
+
+use crate::output::Output;
+
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+    /// Print one JSON object
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Words and word types of a corpus
+    Stats {
+        /// Folder with train.txt, valid.txt and test.txt (or wiki.*.tokens); the embedded language
+        /// where it is left out
+        #[arg(long)]
+        data: Option<PathBuf>,
+        /// Read the text itself, whatever was kept of an earlier reading
+        #[arg(long)]
+        no_cache: bool,
+    },
+}
+
+pub fn run(args: Args) -> Result<Output> {
+    // Nothing is kept of a reading yet, so that there is nothing to pass over.
+    let Command::Stats { data, no_cache: _ } = args.command;
+    let started = Instant::now();
+    let corpus = load(data)?;
+    let seconds = started.elapsed().as_secs_f64();
+    let count = |split| corpus.tokens(split).len();
+    let json = json!({
+        "vocab": corpus.vocab().len(),
+        "train_tokens": count(Split::Train),
+        "valid_tokens": count(Split::Valid),
+        "test_tokens": count(Split::Test),
+        "unigram_test_ppl": corpus.unigram_perplexity(Split::Test),
+        "seconds": seconds,
+        "cached": false,
+    });
+    let mut text = format!("{corpus}\nread in {seconds:.2} s");
+    text += &format!(
+        "\nperplexity of a unigram model (add-one) on the test text: {:.1}",
+        corpus.unigram_perplexity(Split::Test)
+    );
+    if let Some(best) = corpus.best_perplexity(Split::Test) {
+        text += &format!("\nbest possible perplexity on the test text: {best:.1}");
+    }
+    Ok(Output::done(text, json))
+}
+
+/// A folder's corpus, or the embedded language.
+pub fn load(data: Option<PathBuf>) -> Result<Corpus> {
+    match data {
+        Some(folder) => Corpus::from_dir(folder),
+        None => Ok(Corpus::synthetic()),
+    }
+}

@@ -1,0 +1,113 @@
+//! `reproduce` without a subcommand: the whole table.
+
+use std::path::PathBuf;
+
+use clap::Args as ClapArgs;
+use qrnn::corpus::Corpus;
+use qrnn::count::beside_published;
+use qrnn::experiment::{Board, DEFAULT_DIVISOR, Experiment, Scale, check_writable};
+use qrnn::interrupt::Interrupt;
+use qrnn::report::{OpTables, ParameterCount};
+use qrnn::{Error, Result, paper};
+use serde_json::json;
+
+use crate::model_flags::ComputeFlags;
+use crate::output::Output;
+
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    /// Folder for the report, the plots and results.json
+    #[arg(long, default_value = "runs/reproduce")]
+    out: PathBuf,
+    /// Rows of the table, by name, between commas; all where it is left out
+    #[arg(long, value_delimiter = ',')]
+    rows: Vec<String>,
+    /// What the widths are divided by [default: 10]
+    #[arg(long)]
+    scale: Option<f64>,
+    /// Train on a folder's text in place of the embedded language
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Train at the paper's sizes; wants --data, and on a CPU weeks
+    #[arg(long)]
+    full: bool,
+    /// Leave out the figure of perplexity against sequence length
+    #[arg(long)]
+    no_lengths: bool,
+    /// Fixes weights, dropouts and lengths
+    #[arg(long, default_value_t = 1882)]
+    seed: u64,
+    #[command(flatten)]
+    compute: ComputeFlags,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Args {
+    fn scale(&self) -> Result<Scale> {
+        match (self.full, self.scale) {
+            (true, Some(scale)) => Err(Error::usage(
+                format!("--full and --scale {scale}"),
+                "contradict each other",
+                "give one of them",
+            )),
+            (true, None) if self.data.is_none() => Err(Error::usage(
+                "--full",
+                "the embedded language is too small for the paper's sizes",
+                "name the folder of WikiText-103 with --data",
+            )),
+            (true, None) => Ok(Scale::Full),
+            (false, scale) => Scale::reduced(scale.unwrap_or(DEFAULT_DIVISOR)),
+        }
+    }
+}
+
+pub fn run(args: Args) -> Result<Output> {
+    let experiment = Experiment {
+        rows: args.rows.clone(),
+        lengths: !args.no_lengths,
+        scale: args.scale()?,
+        seed: args.seed,
+        device: args.compute.device()?,
+        command: command_line(),
+        interrupt: Interrupt::on_ctrl_c()?,
+    };
+    let corpus = match &args.data {
+        Some(folder) => Corpus::wikitext103(folder)?,
+        None => Corpus::synthetic(),
+    };
+    check_writable(&args.out)?;
+    eprintln!("{}\n\n{}\n", counts(), corpus);
+
+    let results = experiment.run(&corpus, &Board::default())?;
+    let paths = results.save(&args.out)?;
+    let json = serde_json::to_value(&results).unwrap_or_else(|error| json!(error.to_string()));
+    let mut text = format!("\n{}\n", results.to_text());
+    for path in &paths {
+        text += &format!("\nwrote {}", path.display());
+    }
+    text += &format!("\n{:.0} s; open {}", results.seconds, args.out.join("report.html").display());
+    let status = if results.interrupted { 130 } else { 0 };
+    Ok(Output { text, json, status })
+}
+
+/// What needs no training: the operation table and the parameters of all rows, beside the
+/// published ones.
+fn counts() -> String {
+    let mut text = beside_published(&OpTables::of_entry().counted);
+    text += "\n\nparameters of the rows at full size      published      counted";
+    for count in ParameterCount::of_rows(&paper::ROWS) {
+        text += &format!("\n{:<36} {:>13} {:>12}", count.name, count.published, count.counted);
+    }
+    text
+}
+
+fn command_line() -> String {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let mut command = "cargo run --release --bin reproduce".to_owned();
+    if !args.is_empty() {
+        command += &format!(" -- {}", args.join(" "));
+    }
+    command
+}

@@ -1,0 +1,180 @@
+//! `reproduce train`
+
+use std::path::PathBuf;
+
+use clap::Args as ClapArgs;
+use qrnn::interrupt::Interrupt;
+use qrnn::model::{LmConfig, QrnnLm, Splits};
+use qrnn::train::{Optimizer, Recipe, RunDir, Trainer};
+use qrnn::{Error, Result};
+use serde_json::{Value, json};
+use tch::Kind;
+
+use crate::data;
+use crate::model_flags::ComputeFlags;
+use crate::output::Output;
+
+/// The defaults are the entry's: 300/1800, windows of 300, batch 40.
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    /// Folder with train.txt, valid.txt and test.txt (or wiki.*.tokens); the embedded language where
+    /// it is left out
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Folder for weights, log and results
+    #[arg(long, default_value = "runs/train")]
+    out: PathBuf,
+    /// Begin with the weights of this file
+    #[arg(long)]
+    init: Option<PathBuf>,
+
+    /// Width of the embedding
+    #[arg(long, default_value_t = 300, help_heading = "Model")]
+    emsize: usize,
+    /// Hidden width
+    #[arg(long, default_value_t = 1800, help_heading = "Model")]
+    nhid: usize,
+    /// QRNN layers
+    #[arg(long, default_value_t = 4, help_heading = "Model")]
+    nlayers: usize,
+    /// Softmax clusters: first words of the tails, none, or auto as the original chooses
+    #[arg(long, default_value = "auto", help_heading = "Model")]
+    splits: Splits,
+    /// Locked dropout after the last layer
+    #[arg(long, default_value_t = 0.1, help_heading = "Model")]
+    dropout: f64,
+    /// Locked dropout between layers
+    #[arg(long, default_value_t = 0.1, help_heading = "Model")]
+    dropouth: f64,
+    /// Locked dropout on the embedding
+    #[arg(long, default_value_t = 0.1, help_heading = "Model")]
+    dropouti: f64,
+    /// Dropout of whole words
+    #[arg(long, default_value_t = 0.0, help_heading = "Model")]
+    dropoute: f64,
+    /// Weight drop of the layers' linear maps
+    #[arg(long, default_value_t = 0.0, help_heading = "Model")]
+    wdrop: f64,
+    /// Zoneout of the forget gate
+    #[arg(long, default_value_t = 0.0, help_heading = "Model")]
+    zoneout: f64,
+
+    /// Mean length of a training window, in words
+    #[arg(long, default_value_t = 300, help_heading = "Recipe")]
+    bptt: usize,
+    /// Every window of exactly --bptt words
+    #[arg(long, help_heading = "Recipe")]
+    fixed_bptt: bool,
+    /// Columns of the training text
+    #[arg(long, default_value_t = 40, help_heading = "Recipe")]
+    batch_size: usize,
+    /// Passes over the training text
+    #[arg(long, default_value_t = 20, help_heading = "Recipe")]
+    epochs: usize,
+    /// Stop after so many steps
+    #[arg(long, help_heading = "Recipe")]
+    steps: Option<u64>,
+    /// adam
+    #[arg(long, default_value = "adam", help_heading = "Recipe")]
+    optimizer: String,
+    /// Learning rate
+    #[arg(long, default_value_t = 1e-3, help_heading = "Recipe")]
+    lr: f64,
+    /// Epochs after which the rate is divided by 10
+    #[arg(long, num_args = 1.., value_delimiter = ',', default_value = "12", help_heading = "Recipe")]
+    when: Vec<usize>,
+    /// Bound of the gradient's norm, 0 for none
+    #[arg(long, default_value_t = 0.25, help_heading = "Recipe")]
+    clip: f64,
+    /// Regulariser on the size of the last output
+    #[arg(long, default_value_t = 0.0, help_heading = "Recipe")]
+    alpha: f64,
+    /// Regulariser on the change of the last output in time
+    #[arg(long, default_value_t = 0.0, help_heading = "Recipe")]
+    beta: f64,
+    /// L2 weight decay
+    #[arg(long, default_value_t = 0.0, help_heading = "Recipe")]
+    wdecay: f64,
+    /// Epochs without a better validation loss before SGD turns to averaging
+    #[arg(long, default_value_t = 5, help_heading = "Recipe")]
+    nonmono: usize,
+    /// Fixes weights, dropouts and lengths
+    #[arg(long, default_value_t = 1882, help_heading = "Recipe")]
+    seed: u64,
+
+    #[command(flatten)]
+    compute: ComputeFlags,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Args {
+    fn config(&self, vocab: usize) -> LmConfig {
+        LmConfig::paper(self.emsize, self.nhid)
+            .vocab(vocab)
+            .bptt(self.bptt)
+            .layers(self.nlayers)
+            .locked_dropouts(self.dropouti, self.dropouth, self.dropout)
+            .embedding_dropout(self.dropoute)
+            .weight_drop(self.wdrop)
+            .zoneout(self.zoneout)
+            .splits(self.splits.clone())
+    }
+
+    fn recipe(&self) -> Result<Recipe> {
+        let optimizer = match self.optimizer.as_str() {
+            "adam" => Optimizer::Adam,
+            other => {
+                return Err(Error::usage(
+                    format!("--optimizer {other}"),
+                    "this version trains with Adam, as the paper's table does",
+                    "leave the flag out, or write --optimizer adam",
+                ));
+            }
+        };
+        Ok(Recipe {
+            bptt: self.bptt,
+            fixed_bptt: self.fixed_bptt,
+            batch: self.batch_size,
+            epochs: self.epochs,
+            steps: self.steps,
+            lr: self.lr,
+            when: self.when.clone(),
+            clip: self.clip,
+            alpha: self.alpha,
+            beta: self.beta,
+            wdecay: self.wdecay,
+            optimizer,
+            seed: self.seed,
+            ..Recipe::paper()
+        })
+    }
+}
+
+pub fn run(args: Args) -> Result<Output> {
+    let recipe = args.recipe()?;
+    recipe.check()?;
+    let device = args.compute.device()?;
+    let corpus = data::load(args.data.clone())?;
+    eprintln!("{corpus}");
+    let config = args.config(corpus.vocab().len());
+    let mut model = QrnnLm::seeded(&config, (Kind::Float, device), args.seed)?;
+    if let Some(file) = &args.init {
+        model.load_weights(file)?;
+    }
+    let run = Trainer::new(recipe)
+        .folder(&args.out)
+        .interrupt(Interrupt::on_ctrl_c()?)
+        .fit(&mut model, &corpus)?;
+
+    let mut json = json!(run);
+    if args.steps.is_none()
+        && let Value::Object(fields) = &mut json
+    {
+        fields.remove("losses"); // a whole run's are in metrics.jsonl
+    }
+    RunDir::create(&args.out)?.write_json("results.json", &json)?;
+    let text = format!("{run}\nweights, log and results in {}", args.out.display());
+    Ok(Output { text, json, status: if run.interrupted { 130 } else { 0 } })
+}

@@ -1,0 +1,217 @@
+//! Text as ids: a folder with three splits, or the embedded synthetic language.
+//!
+//! - [`Vocab`]: words and ids (`vocab`)
+//! - text to ids (`read`), data folders (`folder`)
+//! - the embedded language (`synthetic`)
+//! - what a unigram model scores (`unigram`)
+
+mod folder;
+mod read;
+mod synthetic;
+mod unigram;
+mod vocab;
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+
+pub use synthetic::SyntheticConfig;
+pub use vocab::Vocab;
+
+use crate::{Error, Result};
+
+/// One of the three parts of a corpus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Split {
+    /// What a model learns from.
+    Train,
+    /// What chooses the best epoch.
+    Valid,
+    /// What the report states, once.
+    Test,
+}
+
+impl Split {
+    /// The three splits in the order in which ids are given out.
+    pub const ALL: [Self; 3] = [Self::Train, Self::Valid, Self::Test];
+}
+
+impl fmt::Display for Split {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Train => "train",
+            Self::Valid => "valid",
+            Self::Test => "test",
+        })
+    }
+}
+
+impl FromStr for Split {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|split| split.to_string() == name).ok_or_else(|| {
+            Error::usage(
+                "split",
+                format!("there is no split named {name:?}"),
+                "say train, valid or test",
+            )
+        })
+    }
+}
+
+/// Three splits of one text as ids, with their joint vocabulary. Clones share the text.
+#[derive(Clone)]
+pub struct Corpus {
+    text: Arc<Text>,
+    /// How many training tokens are in use.
+    train: usize,
+}
+
+struct Text {
+    name: String,
+    vocab: Vocab,
+    tokens: [Vec<u32>; 3],
+    /// -ln p of each token, where the text comes from a generator that knows it.
+    surprisals: Option<[Vec<f32>; 3]>,
+}
+
+impl Corpus {
+    /// Reads a data folder: `train.txt`, `valid.txt` and `test.txt`, or `wiki.train.tokens` and
+    /// so on.
+    ///
+    /// # Errors
+    ///
+    /// If the folder or a split is missing or cannot be read, or if a file is not UTF-8, has no
+    /// words or has fewer than two lines.
+    pub fn from_dir(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        folder::check(path)?;
+        // All three are looked for before the first, long, one is read.
+        let mut files = Vec::with_capacity(3);
+        for split in Split::ALL {
+            files.push(folder::file(path, split)?);
+        }
+        let mut vocab = Vocab::default();
+        let mut tokens = [Vec::new(), Vec::new(), Vec::new()];
+        for (ids, file) in tokens.iter_mut().zip(&files) {
+            *ids = read::split(file, &mut vocab)?;
+        }
+        let name = path.file_name().unwrap_or(path.as_os_str());
+        let name = name.to_string_lossy().into_owned();
+        Ok(Self::new(Text { name, vocab, tokens, surprisals: None }))
+    }
+
+    /// Reads WikiText-103 from `path`, or from the folder `wikitext-103` in it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Corpus::from_dir`]; where the text is not there, the message says what to download.
+    pub fn wikitext103(path: impl AsRef<Path>) -> Result<Self> {
+        Self::from_dir(folder::wikitext103(path.as_ref())?)
+    }
+
+    /// The embedded language at its default seed and size.
+    pub fn synthetic() -> Self {
+        Self::synthetic_with(&SyntheticConfig::default())
+    }
+
+    /// The embedded language at a seed and size of one's own.
+    pub fn synthetic_with(config: &SyntheticConfig) -> Self {
+        let made = synthetic::generate(config);
+        Self::new(Text {
+            name: "synthetic".into(),
+            vocab: made.vocab,
+            tokens: made.tokens,
+            surprisals: Some(made.surprisals),
+        })
+    }
+
+    fn new(text: Text) -> Self {
+        Self { train: text.tokens[0].len(), text: Arc::new(text) }
+    }
+
+    /// The name of the data folder, or "synthetic".
+    pub fn name(&self) -> &str {
+        &self.text.name
+    }
+
+    /// The words of all three splits.
+    pub fn vocab(&self) -> &Vocab {
+        &self.text.vocab
+    }
+
+    /// The ids of a split, line after line, `<eos>` at the end of each.
+    pub fn tokens(&self, split: Split) -> &[u32] {
+        &self.text.tokens[split as usize][..self.length(split)]
+    }
+
+    /// The same corpus with only the first `tokens` training tokens (all, where there are fewer).
+    /// The vocabulary stays, so a model keeps its size.
+    pub fn take_train(&self, tokens: usize) -> Self {
+        Self { text: self.text.clone(), train: tokens.min(self.train) }
+    }
+
+    /// The perplexity that no model can beat but by luck: exp of the mean -ln p(token | all past
+    /// tokens) with the p that the text was drawn from. The first token, which no model predicts,
+    /// is left out. `None` for real text.
+    pub fn best_perplexity(&self, split: Split) -> Option<f64> {
+        let surprisals = self.surprisals(split)?.get(1..)?;
+        let sum: f64 = surprisals.iter().map(|nats| f64::from(*nats)).sum();
+        Some((sum / surprisals.len().max(1) as f64).exp())
+    }
+
+    /// The perplexity on `split` of a unigram model of the training tokens with one added to each
+    /// word's count: what is reached without looking at the context at all.
+    pub fn unigram_perplexity(&self, split: Split) -> f64 {
+        unigram::perplexity(self.tokens(Split::Train), self.tokens(split), self.vocab().len())
+    }
+
+    /// Writes `train.txt`, `valid.txt` and `test.txt` into the folder, which is made if need be.
+    /// [`Corpus::from_dir`] gives the same ids again, unless [`Corpus::take_train`] has left out
+    /// words or cut a line: that line then ends at the cut, and the ids of the rest are new.
+    ///
+    /// # Errors
+    ///
+    /// If the folder cannot be made or written to; a file is either whole or as it was before.
+    pub fn write_dir(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        std::fs::create_dir_all(path).map_err(Error::io(path, "create"))?;
+        for split in Split::ALL {
+            folder::write_split(path, split, self.vocab(), self.tokens(split))?;
+        }
+        Ok(())
+    }
+
+    /// -ln p of each token of a split given all before it, in nats; `None` for real text.
+    pub(crate) fn surprisals(&self, split: Split) -> Option<&[f32]> {
+        let all = self.text.surprisals.as_ref()?;
+        Some(&all[split as usize][..self.length(split)])
+    }
+
+    fn length(&self, split: Split) -> usize {
+        match split {
+            Split::Train => self.train,
+            _ => self.text.tokens[split as usize].len(),
+        }
+    }
+}
+
+impl fmt::Display for Corpus {
+    /// One line: the name, the number of words and the tokens of each split.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} words", self.name(), self.vocab().len())?;
+        for split in Split::ALL {
+            write!(f, ", {split} {} tokens", self.tokens(split).len())?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Corpus {
+    /// The sizes alone.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Corpus({self})")
+    }
+}

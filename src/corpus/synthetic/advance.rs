@@ -1,0 +1,235 @@
+//! From state to state, by the word that came.
+
+use super::grammar::{
+    AFTER_BLANK, After, BRACKETED, INTRODUCED, Node, OPENING_AT, OPENING_IN, PARTS, Role, SAID,
+    SECTION, SLOTS, Slot, State, Step, TITLE,
+};
+use super::lexicon::Fixed::*;
+use super::lexicon::{Kind, Lexicon, Number, WordId};
+
+impl State {
+    /// Moves on by one word that the grammar offers here.
+    pub(super) fn advance(&mut self, word: WordId, lexicon: &Lexicon) {
+        let kind = lexicon.kind(word);
+        self.words += 1;
+        match self.node {
+            Node::Phrase(steps) => {
+                if let [Step::Fresh(slot) | Step::Again(slot), ..] = steps {
+                    self.remember(*slot, word);
+                }
+                self.open(&steps[1..]);
+            }
+            Node::Recall(slot, after) => self.recalled(slot, after, word),
+            Node::Heading => self.heading(kind),
+            Node::Line => self.open(match kind {
+                Kind::Fixed(Eos) => AFTER_BLANK,
+                Kind::Fixed(In) => OPENING_IN,
+                _ => OPENING_AT,
+            }),
+            Node::Sentence => self.sentence(word, kind),
+            Node::Clause => self.clause(word, kind),
+            Node::Join => self.node = Node::Clause,
+            Node::Determiner(role) => match kind {
+                Kind::Adjective | Kind::Noun { .. } => self.bare(role, kind),
+                _ => self.determined(role, kind),
+            },
+            Node::Noun { role, number, adjectives } => match kind {
+                Kind::Fixed(_) => self.node = Node::Compound { role, number },
+                Kind::Adjective => {
+                    self.node = Node::Noun { role, number, adjectives: adjectives + 1 };
+                }
+                _ => self.noun(role, kind),
+            },
+            Node::Compound { role, number } => {
+                self.node = Node::Noun { role, number, adjectives: 2 };
+            }
+            Node::Counted(role) if kind == Kind::Fixed(Thousand) => {
+                self.node = Node::Thousands(role);
+            }
+            Node::Counted(role) => self.noun(role, kind),
+            Node::Thousands(role) => {
+                self.node = Node::Noun { role, number: Some(Number::Many), adjectives: 2 };
+            }
+            Node::Subject => match kind {
+                Kind::Fixed(Of) => self.node = Node::Determiner(Role::Attribute),
+                Kind::Fixed(_) => self.node = Node::Bracket,
+                Kind::Adverb => self.node = Node::Verb,
+                _ => self.verb(kind),
+            },
+            Node::Bracket => self.marked(kind, After::Bracket),
+            Node::Verb => self.verb(kind),
+            Node::Object => self.object(kind),
+            Node::Tail => self.tail(kind),
+        }
+    }
+
+    fn remember(&mut self, slot: Slot, word: WordId) {
+        self.memory[slot as usize] = Some(word);
+        self.said[slot as usize] = self.words;
+    }
+
+    /// Goes on with a turn of phrase, or with what follows it.
+    fn open(&mut self, steps: &'static [Step]) {
+        match steps {
+            [Step::Then(node), ..] => self.enter(*node),
+            _ => self.node = Node::Phrase(steps),
+        }
+    }
+
+    fn enter(&mut self, node: Node) {
+        self.node = node;
+        match node {
+            Node::Heading => self.paragraphs = 0,
+            Node::Line => self.sentences = 0,
+            Node::Sentence => self.sentences += 1,
+            _ => {}
+        }
+        if matches!(node, Node::Line | Node::Sentence) {
+            // The verb of a paragraph's opening has the person for its subject.
+            self.subject = (0, Number::One);
+            self.quoted = false;
+            self.adjuncts = 0;
+            self.clauses = 0;
+        }
+    }
+
+    fn heading(&mut self, kind: Kind) {
+        if let Kind::Topic(topic) = kind {
+            self.topic = topic;
+            self.memory = [None; SLOTS];
+            self.sections = 0;
+            self.open(TITLE);
+        } else {
+            self.sections = self.sections.saturating_add(1);
+            self.open(SECTION);
+        }
+    }
+
+    fn sentence(&mut self, word: WordId, kind: Kind) {
+        match kind {
+            Kind::Fixed(Eos) => {
+                self.paragraphs += 1;
+                self.enter(Node::Line);
+            }
+            Kind::Fixed(Three) => self.open(PARTS),
+            Kind::Fixed(Quote) => {
+                self.quoted = true;
+                self.node = Node::Clause;
+            }
+            Kind::Fixed(In | At | With | Regarding) => self.marked(kind, After::Clause),
+            _ => self.clause(word, kind),
+        }
+    }
+
+    fn clause(&mut self, word: WordId, kind: Kind) {
+        match kind {
+            Kind::Remembered => {
+                self.remember(Slot::Person, word);
+                self.subject = (0, Number::One);
+                self.node = Node::Verb;
+            }
+            Kind::Fixed(This) => {
+                self.subject = (1, Number::One);
+                self.marked(kind, After::Verb);
+            }
+            Kind::Fixed(First | Second | Third) => {
+                self.subject = (2, Number::One);
+                self.marked(kind, After::Verb);
+            }
+            Kind::Adjective | Kind::Noun { .. } => self.bare(Role::Subject, kind),
+            _ => self.determined(Role::Subject, kind),
+        }
+    }
+
+    /// A plural without "the" or "these".
+    fn bare(&mut self, role: Role, kind: Kind) {
+        match kind {
+            Kind::Adjective => {
+                self.node = Node::Noun { role, number: Some(Number::Many), adjectives: 1 };
+            }
+            _ => self.noun(role, kind),
+        }
+    }
+
+    fn marked(&mut self, kind: Kind, after: After) {
+        if let Kind::Fixed(marker) = kind
+            && let Some(slot) = Slot::marked_by(marker)
+        {
+            self.node = Node::Recall(slot, after);
+        }
+    }
+
+    fn recalled(&mut self, slot: Slot, after: After, word: WordId) {
+        self.remember(slot, word);
+        match after {
+            After::Verb => self.node = Node::Verb,
+            After::Clause => self.open(INTRODUCED),
+            After::Bracket => self.open(BRACKETED),
+            After::Tail => self.node = Node::Tail,
+        }
+    }
+
+    fn determined(&mut self, role: Role, kind: Kind) {
+        let number = match kind {
+            Kind::Fixed(A) => Some(Number::One),
+            Kind::Fixed(These) => Some(Number::Many),
+            _ => None,
+        };
+        self.node = match kind {
+            Kind::Count => Node::Counted(role),
+            _ => Node::Noun { role, number, adjectives: 0 },
+        };
+    }
+
+    fn noun(&mut self, role: Role, kind: Kind) {
+        if let (Role::Subject, Kind::Noun { class, number }) = (role, kind) {
+            self.subject = (class, number);
+        }
+        self.node = match role {
+            Role::Subject => Node::Subject,
+            Role::Attribute => Node::Verb,
+            Role::Object | Role::Adjunct => Node::Tail,
+        };
+    }
+
+    fn verb(&mut self, kind: Kind) {
+        if let Kind::Verb { class } = kind {
+            self.verb = class;
+        }
+        self.node = Node::Object;
+    }
+
+    fn object(&mut self, kind: Kind) {
+        match kind {
+            Kind::Count | Kind::Fixed(The | A | These) => self.determined(Role::Object, kind),
+            Kind::Fixed(This | First | Second | Third) => self.marked(kind, After::Tail),
+            Kind::Adjective | Kind::Noun { .. } => self.bare(Role::Object, kind),
+            _ => self.tail(kind),
+        }
+    }
+
+    fn tail(&mut self, kind: Kind) {
+        match kind {
+            Kind::Fixed(Stop) => self.enter(Node::Sentence),
+            Kind::Fixed(Quote) => self.open(SAID),
+            Kind::Fixed(Comma) => {
+                self.clauses += 1;
+                self.adjuncts = 0;
+                self.node = Node::Join;
+            }
+            Kind::Preposition => {
+                self.adjuncts += 1;
+                self.node = Node::Determiner(Role::Adjunct);
+            }
+            Kind::Adverb => {
+                self.adjuncts += 1;
+                self.node = Node::Tail;
+            }
+            Kind::Fixed(In | At | With | Regarding) => {
+                self.adjuncts += 1;
+                self.marked(kind, After::Tail);
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Random choice with known probabilities, from the bits of ChaCha and basic arithmetic only: the
+//! same text comes out on every machine.
+
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+use super::lexicon::{Lexicon, WordId};
+
+/// The generator of one stream of the language with this seed.
+pub(super) fn generator(seed: u64, stream: u64) -> ChaCha8Rng {
+    let mut key = [0; 32];
+    key[..8].copy_from_slice(&seed.to_le_bytes());
+    key[8..16].copy_from_slice(&stream.to_le_bytes());
+    ChaCha8Rng::from_seed(key)
+}
+
+/// A number in [0, 1) with 53 random bits.
+pub(super) fn unit(random: &mut ChaCha8Rng) -> f64 {
+    (random.next_u64() >> 11) as f64 / (1u64 << 53) as f64
+}
+
+/// A whole number below `bound`.
+pub(super) fn below(random: &mut ChaCha8Rng, bound: usize) -> usize {
+    (unit(random) * bound as f64) as usize
+}
+
+/// Neighbouring words of the lexicon with a Zipf law: the k-th, from 0, weighs 1 / (k + 4).
+#[derive(Debug)]
+pub(super) struct List {
+    start: WordId,
+    probabilities: Vec<f64>,
+}
+
+impl List {
+    pub(super) fn zipf(start: WordId, count: usize) -> Self {
+        let weight = |rank: usize| 1.0 / (rank as f64 + 4.0);
+        let total: f64 = (0..count).map(weight).sum();
+        Self { start, probabilities: (0..count).map(|rank| weight(rank) / total).collect() }
+    }
+
+    pub(super) fn probability(&self, word: WordId) -> f64 {
+        let rank = usize::from(word.wrapping_sub(self.start));
+        self.probabilities.get(rank).copied().unwrap_or(0.0)
+    }
+
+    fn sample(&self, random: &mut ChaCha8Rng) -> WordId {
+        let rank = pick(unit(random), self.probabilities.iter().copied());
+        self.start + rank as WordId
+    }
+}
+
+/// Where a word comes from: it is one certain word, or drawn from a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    Word(WordId),
+    List(u16),
+}
+
+/// The distribution of the next word: sources with weights, which need not sum to one.
+#[derive(Debug, Default)]
+pub(super) struct Mixture {
+    parts: Vec<(f64, Source)>,
+    total: f64,
+}
+
+impl Mixture {
+    pub(super) fn clear(&mut self) {
+        self.parts.clear();
+        self.total = 0.0;
+    }
+
+    /// Adds a source; without weight it is left out.
+    pub(super) fn offer(&mut self, weight: f64, source: Source) {
+        if weight > 0.0 {
+            self.parts.push((weight, source));
+            self.total += weight;
+        }
+    }
+
+    /// The probability of `word`, summed over all sources that could give it.
+    pub(super) fn probability(&self, word: WordId, lexicon: &Lexicon) -> f64 {
+        let from = |source: Source| match source {
+            Source::Word(only) => f64::from(u8::from(only == word)),
+            Source::List(list) => lexicon.listed(list).probability(word),
+        };
+        self.parts.iter().map(|&(weight, source)| weight * from(source)).sum::<f64>() / self.total
+    }
+
+    pub(super) fn sample(&self, lexicon: &Lexicon, random: &mut ChaCha8Rng) -> WordId {
+        let share = unit(random) * self.total;
+        match self.parts[pick(share, self.parts.iter().map(|part| part.0))].1 {
+            Source::Word(word) => word,
+            Source::List(list) => lexicon.listed(list).sample(random),
+        }
+    }
+}
+
+/// The index in whose share of the running sum `point` falls; the last one if rounding leaves none.
+fn pick(mut point: f64, shares: impl Iterator<Item = f64>) -> usize {
+    let mut last = 0;
+    for (index, share) in shares.enumerate() {
+        last = index;
+        if point < share {
+            break;
+        }
+        point -= share;
+    }
+    last
+}

@@ -1,0 +1,236 @@
+//! Where the text stands: a state that follows from the words so far and nothing else. Since no
+//! choice stays hidden, the probability of the next word given all past ones is known exactly.
+
+use super::lexicon::{Fixed, Number, Stock, WordId};
+
+/// Something that the text keeps in mind: the last word said in this role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Slot {
+    Person,
+    Place,
+    Mate,
+    Thing,
+    Key,
+    Year,
+    First,
+    Second,
+    Third,
+}
+
+/// How many slots there are.
+pub(super) const SLOTS: usize = 9;
+
+impl Slot {
+    pub(super) fn stock(self) -> Stock {
+        match self {
+            Self::Person => Stock::Person,
+            Self::Place => Stock::Place,
+            Self::Mate => Stock::Mate,
+            Self::Thing => Stock::Thing,
+            Self::Key => Stock::Key,
+            Self::Year => Stock::Year,
+            Self::First | Self::Second | Self::Third => Stock::Item,
+        }
+    }
+
+    /// The slot that a marker word announces: "in" calls for the year, "at" for the place.
+    pub(super) fn marked_by(word: Fixed) -> Option<Self> {
+        match word {
+            In => Some(Self::Year),
+            At => Some(Self::Place),
+            With => Some(Self::Mate),
+            Regarding => Some(Self::Key),
+            This => Some(Self::Thing),
+            First => Some(Self::First),
+            Second => Some(Self::Second),
+            Third => Some(Self::Third),
+            _ => None,
+        }
+    }
+}
+
+/// One place of a fixed turn of phrase.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Step {
+    Word(Fixed),
+    /// A verb of the opening or of speech.
+    Past,
+    /// A new word for the slot.
+    Fresh(Slot),
+    /// The slot's word again, or now and then a new one.
+    Again(Slot),
+    /// What follows the turn of phrase.
+    Then(Node),
+}
+
+/// What a noun does in its sentence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    Subject,
+    /// Within "of the ...", between a subject and its verb.
+    Attribute,
+    Object,
+    /// After a preposition, at the end of a clause.
+    Adjunct,
+}
+
+/// What comes after a remembered word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum After {
+    /// It was the subject.
+    Verb,
+    /// It was an introduction: a comma, then the clause.
+    Clause,
+    /// It closed a bracket between subject and verb.
+    Bracket,
+    Tail,
+}
+
+/// The place in the grammar: what kinds of words can come next.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Node {
+    /// Within a fixed turn of phrase; the rest of it.
+    Phrase(&'static [Step]),
+    /// The word of a slot, after its marker.
+    Recall(Slot, After),
+    /// The second word of a heading: one more `=` opens a section, a topic a new article.
+    Heading,
+    /// The start of a line: a paragraph, or a blank line before a heading.
+    Line,
+    Sentence,
+    /// The start of a clause after an introduction such as "in 1845 ,".
+    Clause,
+    /// After a comma that joins two clauses.
+    Join,
+    /// Before "the", "a" or "these".
+    Determiner(Role),
+    /// Before a noun, after so many adjectives; `number` where the determiner has settled it.
+    Noun {
+        role: Role,
+        number: Option<Number>,
+        adjectives: u8,
+    },
+    /// The second half of an adjective with `@-@`.
+    Compound {
+        role: Role,
+        number: Option<Number>,
+    },
+    /// After a count: a noun in the plural, or `@,@ 000` and then the noun.
+    Counted(Role),
+    Thousands(Role),
+    Subject,
+    Bracket,
+    Verb,
+    Object,
+    Tail,
+}
+
+/// All that the past words mean for the next one.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct State {
+    pub(super) node: Node,
+    pub(super) topic: u8,
+    /// How many words there have been.
+    pub(super) words: u32,
+    /// The last word in each [`Slot`].
+    pub(super) memory: [Option<WordId>; SLOTS],
+    /// How many words there had been when it came.
+    pub(super) said: [u32; SLOTS],
+    /// Class and number of the clause's subject, with which its verb agrees.
+    pub(super) subject: (u8, Number),
+    /// The class of the clause's verb, which picks its object.
+    pub(super) verb: u8,
+    pub(super) quoted: bool,
+    /// Adjuncts in this clause, clauses in this sentence, and so on upwards; all from 0.
+    pub(super) adjuncts: u8,
+    pub(super) clauses: u8,
+    pub(super) sentences: u8,
+    pub(super) paragraphs: u8,
+    pub(super) sections: u8,
+}
+
+impl State {
+    /// How many words ago the slot was last filled.
+    pub(super) fn age(&self, slot: Slot) -> u32 {
+        self.words - self.said[slot as usize]
+    }
+
+    /// The start of the text: a blank line, then the first title.
+    pub(super) fn new() -> Self {
+        Self {
+            node: Node::Phrase(START),
+            topic: 0,
+            words: 0,
+            memory: [None; SLOTS],
+            said: [0; SLOTS],
+            subject: (0, Number::One),
+            verb: 0,
+            quoted: false,
+            adjuncts: 0,
+            clauses: 0,
+            sentences: 0,
+            paragraphs: 0,
+            // Enough of them for the next heading to be a title.
+            sections: u8::MAX,
+        }
+    }
+}
+
+use Fixed::*;
+use Step::{Again, Fresh, Past, Then, Word};
+
+const START: &[Step] = &[Word(Eos), Word(Equals), Then(Node::Heading)];
+pub(super) const AFTER_BLANK: &[Step] = &[Word(Equals), Then(Node::Heading)];
+pub(super) const TITLE: &[Step] =
+    &[Word(Of), Fresh(Slot::Place), Word(Equals), Word(Eos), Word(Eos), Then(Node::Line)];
+pub(super) const SECTION: &[Step] =
+    &[Fresh(Slot::Key), Word(Equals), Word(Equals), Word(Eos), Word(Eos), Then(Node::Line)];
+/// "in 1845 , anna of belford had a lamp and , with jonson , ..."
+pub(super) const OPENING_IN: &[Step] = &[
+    Fresh(Slot::Year),
+    Word(Comma),
+    Fresh(Slot::Person),
+    Word(Of),
+    Again(Slot::Place),
+    Past,
+    Word(A),
+    Fresh(Slot::Thing),
+    Word(With),
+    Fresh(Slot::Mate),
+    Word(Comma),
+    Word(And),
+    Then(Node::Verb),
+];
+/// "at belford , anna took a lamp from jonson in 1845 ."
+pub(super) const OPENING_AT: &[Step] = &[
+    Again(Slot::Place),
+    Word(Comma),
+    Fresh(Slot::Person),
+    Past,
+    Word(A),
+    Fresh(Slot::Thing),
+    Word(From),
+    Fresh(Slot::Mate),
+    Word(In),
+    Fresh(Slot::Year),
+    Word(Stop),
+    Then(Node::Sentence),
+];
+pub(super) const PARTS: &[Step] = &[
+    Word(Parts),
+    Word(Followed),
+    Word(Colon),
+    Word(First),
+    Fresh(Slot::First),
+    Word(Comma),
+    Word(Second),
+    Fresh(Slot::Second),
+    Word(And),
+    Word(Third),
+    Fresh(Slot::Third),
+    Word(Stop),
+    Then(Node::Sentence),
+];
+pub(super) const INTRODUCED: &[Step] = &[Word(Comma), Then(Node::Clause)];
+pub(super) const BRACKETED: &[Step] = &[Word(Close), Then(Node::Verb)];
+pub(super) const SAID: &[Step] = &[Past, Again(Slot::Person), Word(Stop), Then(Node::Sentence)];

@@ -1,0 +1,33 @@
+//! The unigram model: the score that any model of context has to beat.
+
+/// Perplexity on `text` of the word frequencies of `train`, one added to the count of each of the
+/// `words` words. 1 for an empty text.
+pub(super) fn perplexity(train: &[u32], text: &[u32], words: usize) -> f64 {
+    let mut counts = vec![1u64; words];
+    for id in train {
+        counts[*id as usize] += 1;
+    }
+    let total = (train.len() + words) as f64;
+    let mut seen = vec![0u64; words];
+    for id in text {
+        seen[*id as usize] += 1;
+    }
+    let nats: f64 = std::iter::zip(&seen, &counts)
+        .filter(|(times, _)| **times > 0)
+        .map(|(times, count)| *times as f64 * (total / *count as f64).ln())
+        .sum();
+    (nats / text.len().max(1) as f64).exp()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_one_more_of_every_word() {
+        // p = (2 + 1, 1 + 1, 0 + 1) / 6 over the text 0, 1, 2.
+        let expected = (3.0f64 / 6.0 * (2.0 / 6.0) * (1.0 / 6.0)).powf(-1.0 / 3.0);
+        assert!((perplexity(&[0, 1, 0], &[0, 1, 2], 3) - expected).abs() < 1e-12);
+        assert_eq!(perplexity(&[], &[], 3), 1.0);
+    }
+}

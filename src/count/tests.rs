@@ -1,0 +1,169 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::Splits;
+use crate::paper;
+
+fn printed(figures: [f64; 4]) -> [String; 4] {
+    figures.map(|figure| format!("{figure:.3}"))
+}
+
+#[test]
+fn the_entry_gives_the_published_table_to_the_last_digit() {
+    let table = count_ops(&paper::entry().config());
+    let rows: Vec<_> = table.rows_and_total().collect();
+    assert_eq!(rows.len(), paper::OPERATIONS.len());
+    for (row, published) in rows.iter().zip(&paper::OPERATIONS) {
+        let expected =
+            [published.params_mbytes, published.mults_m, published.adds_m, published.mflops];
+        assert_eq!(row.op, published.op);
+        assert_eq!(printed(row.figures()), printed(expected), "{}", row.op);
+    }
+}
+
+#[test]
+fn the_entry_gives_the_published_score() {
+    let score = count_ops(&paper::entry().config()).score;
+    assert_eq!(format!("{score:.3}"), format!("{:.3}", paper::SCORE));
+    assert_eq!(format!("{score:.4}"), format!("{:.4}", paper::LEADERBOARD_SCORE));
+}
+
+#[test]
+fn all_seven_parameter_counts_are_exact() {
+    for row in &paper::ROWS {
+        let table = count_ops(&row.config());
+        let criterion = if row.counts_criterion { table.criterion_parameters } else { 0 };
+        assert_eq!(table.parameters + criterion, row.parameters, "{}", row.name);
+    }
+}
+
+#[test]
+fn tombstones_follow_the_splits() {
+    let count = |splits| count_ops(&LmConfig::paper(300, 1800).splits(splits)).criterion_parameters;
+    assert_eq!(count(Splits::Auto), 903);
+    assert_eq!(count(Splits::At(vec![2_800, 10_000])), 602);
+    assert_eq!(count(Splits::None), 0);
+    assert_eq!(count_ops(&LmConfig::paper(400, 2500)).criterion_parameters, 1_203);
+}
+
+#[test]
+fn the_json_has_the_keys_of_the_contract() {
+    let json = serde_json::to_value(count_ops(&paper::entry().config())).unwrap();
+    assert_eq!(json["parameters"], 104_905_335);
+    assert_eq!(json["criterion_parameters"], 903);
+    assert_eq!(json["rows"][1]["op"], "block_qrnn");
+    for key in ["params_mbytes", "mults_m", "adds_m", "mflops"] {
+        assert!(json["rows"][2][key].is_f64() && json["total"][key].is_f64(), "{key}");
+    }
+    assert!(json["score"].is_f64());
+}
+
+#[test]
+fn strict_adds_exactly_what_it_says() {
+    let config = paper::entry().config();
+    let published = count_ops(&config);
+    let strict = OpCounter::new().strict(true).count(&config).unwrap();
+    let millions = |n: usize| n as f64 / 1e6;
+    let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-9, "{a} {b}");
+    let gated = 3 * 1800 + 300;
+    close(strict.rows[1].mults_m - published.rows[1].mults_m, millions(gated) / 2.0);
+    close(strict.rows[1].adds_m, published.rows[1].adds_m);
+    close(strict.rows[2].mults_m - published.rows[2].mults_m, millions(2 * 267_735) / 2.0);
+    close(strict.rows[2].adds_m - published.rows[2].adds_m, millions(2 * 267_735 - 1));
+    close(strict.total.params_mbytes, published.total.params_mbytes);
+}
+
+#[test]
+fn half_the_zeros_leave_half_the_weights_and_a_mask() {
+    let config = LmConfig::paper(4, 6).vocab(10).layers(1).splits(Splits::None);
+    let table = OpCounter::new().sparsity(0.5).param_bits(8).count(&config).unwrap();
+    let bytes: Vec<_> = table.rows.iter().map(|row| (row.params_mbytes * 1e6).round()).collect();
+    // 40 weights: 20 bytes and 5 of mask. 8 × 12 weights: 48 bytes, 12 of mask, 12 of bias.
+    assert_eq!(bytes, [25.0, 72.0, 10.0]);
+    assert_eq!((table.rows[2].adds_m * 1e6).round(), 20.0 - 10.0);
+    assert_eq!(table.parameters, 40 + 96 + 12 + 10);
+}
+
+#[test]
+fn narrow_parameters_save_storage_and_wide_ones_cost_operations() {
+    let config = paper::entry().config();
+    let at = |bits| OpCounter::new().param_bits(bits).count(&config).unwrap().total;
+    assert!((at(8).params_mbytes * 2.0 - at(16).params_mbytes).abs() < 1e-9);
+    assert_eq!(at(8).mults_m, at(16).mults_m);
+    assert!((at(32).mults_m - 2.0 * at(16).mults_m).abs() < 1e-9);
+    let narrow = OpCounter::new().mul_bits(8).count(&config).unwrap().total;
+    assert!((narrow.mults_m * 2.0 - at(16).mults_m).abs() < 1e-9);
+}
+
+#[test]
+fn settings_that_cannot_be_are_refused_by_name() {
+    let config = paper::entry().config();
+    let refusals = [
+        (OpCounter::new().param_bits(0).count(&config), "--param-bits 0"),
+        (OpCounter::new().param_bits(33).count(&config), "--param-bits 33"),
+        (OpCounter::new().sparsity(1.0).count(&config), "--sparsity 1"),
+        (OpCounter::new().sparsity(f64::NAN).count(&config), "--sparsity NaN"),
+        (OpCounter::new().count(&config.clone().vocab(0)), "--vocab 0"),
+        (OpCounter::new().count(&config.clone().layers(usize::MAX)), "--nlayers"),
+        (OpCounter::new().count(&LmConfig::paper(1 << 30, 1 << 30).layers(1 << 30)), "--emsize"),
+    ];
+    for (result, what) in refusals {
+        let message = result.unwrap_err().to_string();
+        assert!(message.starts_with(what), "{message}");
+    }
+}
+
+#[test]
+fn absurd_sizes_do_not_overflow() {
+    let most = LmConfig::paper(usize::MAX, usize::MAX).vocab(usize::MAX).layers(usize::MAX);
+    for splits in [Splits::Auto, Splits::At(vec![3, 2, 1])] {
+        let table =
+            OpCounter::new().strict(true).sparsity(0.25).tally(&most.clone().splits(splits));
+        assert!(table.score.is_finite());
+        assert_eq!(table.parameters, u64::MAX);
+    }
+    let none = LmConfig::paper(0, 0).vocab(0).layers(0);
+    assert_eq!(count_ops(&none).score, 0.0);
+}
+
+#[test]
+fn the_text_is_aligned_and_pairs_the_published_figures() {
+    let table = count_ops(&paper::entry().config());
+    let text = table.to_string();
+    assert!(text.lines().take(5).all(|line| line.len() == text.lines().next().unwrap().len()));
+    assert!(text.contains("104,905,335 parameters (and 903 of the loss), MicroNet score 0.8232"));
+    let beside = beside_published(&table);
+    assert!(beside.contains("   156.857    156.857"), "{beside}");
+    assert!(beside_published_html(&table).contains("<td class=\"published\">120.347</td>"));
+}
+
+proptest! {
+    #[test]
+    fn strict_never_counts_less(vocab in 1usize..100_000, e in 1usize..700, h in 1usize..3000, n in 1usize..7) {
+        let config = LmConfig::paper(e, h).vocab(vocab).layers(n);
+        let published = count_ops(&config);
+        let strict = OpCounter::new().strict(true).count(&config).unwrap();
+        for (strict, published) in strict.rows_and_total().zip(published.rows_and_total()) {
+            for (s, p) in strict.figures().into_iter().zip(published.figures()) {
+                prop_assert!(s >= p);
+            }
+        }
+    }
+
+    #[test]
+    fn parameters_are_those_of_the_layers(vocab in 1usize..100_000, e in 1usize..700, h in 1usize..3000, n in 1usize..9) {
+        let config = LmConfig::paper(e, h).vocab(vocab).layers(n);
+        let layers: usize = config.layer_shapes().iter().map(|s| s.rows() * (s.columns() + 1)).sum();
+        let table = count_ops(&config);
+        prop_assert_eq!(table.parameters, (vocab * e + vocab + layers) as u64);
+        prop_assert!((table.total.params_mbytes - table.parameters as f64 * 2.0 / 1e6).abs() < 1e-6);
+    }
+
+    #[test]
+    fn no_zeros_is_dense_and_more_zeros_never_cost_operations(vocab in 1usize..50_000, e in 1usize..400, h in 1usize..900, s in 0.0f64..1.0) {
+        let config = LmConfig::paper(e, h).vocab(vocab);
+        let dense = count_ops(&config);
+        prop_assert_eq!(&OpCounter::new().sparsity(0.0).count(&config).unwrap(), &dense);
+        prop_assert!(OpCounter::new().sparsity(s).count(&config).unwrap().total.mflops <= dense.total.mflops);
+    }
+}

@@ -1,0 +1,116 @@
+//! Perplexity of a model on a split.
+
+use std::time::Instant;
+
+use serde::Serialize;
+
+use crate::columns::Columns;
+use crate::corpus::{Corpus, Split};
+use crate::interrupt::Interrupt;
+use crate::model::QrnnLm;
+use crate::{Error, Result};
+
+/// What an evaluation finds.
+#[derive(Debug, Clone, Serialize)]
+pub struct Evaluation {
+    /// Mean cross entropy, in nats a predicted word.
+    pub loss: f64,
+    /// The same sum as the original divides it: by the words of the split, the first of each
+    /// column included though nothing predicts it.
+    pub reference_loss: f64,
+    /// exp(loss).
+    pub ppl: f64,
+    /// Words predicted.
+    pub tokens: usize,
+    /// Time taken.
+    pub seconds: f64,
+}
+
+/// How to read the text in an evaluation.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    /// Columns: the original reads the validation text in 10 and the test text in 1.
+    pub batch: usize,
+    /// Words a column in one window; the state is carried, so that it changes the speed only.
+    pub bptt: usize,
+    /// Ends the evaluation early, as an error.
+    pub interrupt: Interrupt,
+}
+
+impl Reading {
+    /// As the original reads a split.
+    pub fn original(split: Split, bptt: usize) -> Self {
+        let batch = if split == Split::Test { 1 } else { 10 };
+        Self { batch, bptt, interrupt: Interrupt::default() }
+    }
+}
+
+/// Evaluates as the original does: validation in 10 columns, test in 1, windows of the
+/// configuration's bptt, state zero at the start and carried from window to window.
+///
+/// # Errors
+/// [`Error::Usage`] where the text is too short or the vocabularies differ.
+pub fn evaluate(model: &QrnnLm, corpus: &Corpus, split: Split) -> Result<Evaluation> {
+    evaluate_as(model, corpus, split, &Reading::original(split, model.config().bptt))
+}
+
+/// Evaluates with windows and columns of one's own.
+///
+/// # Errors
+/// As [`evaluate`]; [`Error::Interrupted`] where asked to stop.
+pub fn evaluate_as(
+    model: &QrnnLm,
+    corpus: &Corpus,
+    split: Split,
+    reading: &Reading,
+) -> Result<Evaluation> {
+    check_vocabulary(model, corpus)?;
+    let _no_grad = tch::no_grad_guard();
+    let started = Instant::now();
+    let columns = Columns::new(corpus.tokens(split), reading.batch, &split.to_string())?;
+    let mut state = model.zero_state(reading.batch as i64)?;
+    let (mut sum, mut row) = (0.0, 0);
+    while row < columns.rows() - 1 {
+        if reading.interrupt.requested() {
+            return Err(Error::Interrupted { saved: "the evaluation was not finished".into() });
+        }
+        let window = columns.window(row, reading.bptt.max(1), model.options().1)?;
+        let forwarded = model.forward(&window.words, &state, None)?;
+        sum += model.loss_sum(&forwarded.output, &window.targets)?;
+        state = forwarded.state;
+        row += window.targets.len() / reading.batch;
+    }
+    let loss = sum / columns.predicted() as f64;
+    Ok(Evaluation {
+        loss,
+        reference_loss: sum / (columns.rows() * columns.batch()) as f64,
+        ppl: loss.exp(),
+        tokens: columns.predicted(),
+        seconds: started.elapsed().as_secs_f64(),
+    })
+}
+
+/// # Errors
+/// [`Error::Usage`] where the model was made for another vocabulary.
+pub(crate) fn check_vocabulary(model: &QrnnLm, corpus: &Corpus) -> Result<()> {
+    let (ours, theirs) = (model.config().vocab, corpus.vocab().len());
+    if ours == theirs {
+        return Ok(());
+    }
+    Err(Error::usage(
+        format!("the model of {ours} words"),
+        format!("{} has {theirs} words", corpus.name()),
+        "give the data that the model was trained on",
+    ))
+}
+
+impl std::fmt::Display for Evaluation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "loss {:.4} nats a word, perplexity {:.2} over {} words in {:.1} s \
+             (loss as the original divides it: {:.4})",
+            self.loss, self.ppl, self.tokens, self.seconds, self.reference_loss
+        )
+    }
+}

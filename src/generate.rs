@@ -1,0 +1,128 @@
+//! Text from a trained model.
+
+use rand::{Rng, RngExt};
+use tch::{Kind, Tensor};
+
+use crate::corpus::Corpus;
+use crate::evaluate::check_vocabulary;
+use crate::interrupt::Interrupt;
+use crate::model::QrnnLm;
+use crate::random::{Purpose, generator};
+use crate::{Error, Result};
+
+/// How to draw words.
+#[derive(Debug, Clone)]
+pub struct Sampling {
+    /// Words to draw.
+    pub words: usize,
+    /// Below 1 the likely words become likelier; 0 always takes the likeliest.
+    pub temperature: f64,
+    /// Draws repeat for the same seed.
+    pub seed: u64,
+    /// Ends the text early.
+    pub interrupt: Interrupt,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self { words: 100, temperature: 1.0, seed: 1882, interrupt: Interrupt::default() }
+    }
+}
+
+/// Continues `prompt` (words between spaces; the beginning of a text where it is empty).
+///
+/// # Errors
+/// [`Error::Usage`] where a word of the prompt is not in the vocabulary, or the temperature is
+/// negative.
+pub fn generate(
+    model: &QrnnLm,
+    corpus: &Corpus,
+    prompt: &str,
+    sampling: &Sampling,
+) -> Result<String> {
+    check_vocabulary(model, corpus)?;
+    let temperature = sampling.temperature;
+    if !(temperature >= 0.0 && temperature.is_finite()) {
+        return Err(Error::usage(
+            format!("--temperature {temperature}"),
+            "must be a number of at least 0",
+            "give 1 for the model's own probabilities, 0 for the likeliest word",
+        ));
+    }
+    let end = corpus.vocab().id("<eos>").unwrap_or(0);
+    let mut words = vec![i64::from(end)];
+    for word in prompt.split_whitespace() {
+        let Some(id) = corpus.vocab().id(word) else {
+            return Err(Error::usage(
+                format!("the prompt's word '{word}'"),
+                format!("is not among the {} words of {}", corpus.vocab().len(), corpus.name()),
+                "use words of the text, written as there (lower case, <unk> for rare ones)",
+            ));
+        };
+        words.push(i64::from(id));
+    }
+
+    let _no_grad = tch::no_grad_guard();
+    let rng = &mut generator(sampling.seed, Purpose::Generation, 0);
+    let device = model.options().1;
+    let mut state = model.zero_state(1)?;
+    let mut text = prompt.split_whitespace().collect::<Vec<_>>().join(" ");
+    for _ in 0..sampling.words {
+        if sampling.interrupt.requested() {
+            break;
+        }
+        let input = Tensor::f_from_slice(&words)?.f_unsqueeze(1)?.f_to_device(device)?;
+        let forwarded = model.forward(&input, &state, None)?;
+        state = forwarded.state;
+        let last = forwarded.output.f_select(0, -1)?.f_unsqueeze(0)?;
+        let log_p = model.log_probabilities(&last)?.f_view(-1)?.f_to_kind(Kind::Double)?;
+        let word = draw(&Vec::try_from(log_p)?, temperature, rng);
+        words = vec![word as i64];
+        let word = corpus.vocab().word(word as u32);
+        if word == "<eos>" {
+            text.push('\n');
+        } else {
+            if !text.is_empty() && !text.ends_with('\n') {
+                text.push(' ');
+            }
+            text.push_str(word);
+        }
+    }
+    Ok(text)
+}
+
+/// One word by its log probability.
+fn draw(log_p: &[f64], temperature: f64, rng: &mut impl Rng) -> usize {
+    let best = log_p.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let likeliest = || log_p.iter().position(|&l| l == best).unwrap_or(0);
+    if temperature == 0.0 {
+        return likeliest();
+    }
+    let weight = |l: f64| ((l - best) / temperature).exp();
+    let total: f64 = log_p.iter().map(|&l| weight(l)).sum();
+    let mut left = rng.random::<f64>() * total;
+    for (word, &l) in log_p.iter().enumerate() {
+        left -= weight(l);
+        if left < 0.0 {
+            return word;
+        }
+    }
+    likeliest()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn draws_follow_the_probabilities_and_the_temperature() {
+        let log_p = [0.7f64.ln(), 0.2f64.ln(), 0.1f64.ln()];
+        let rng = &mut generator(1, Purpose::Generation, 0);
+        let mut share = |temperature: f64| {
+            (0..4000).filter(|_| draw(&log_p, temperature, rng) == 0).count() as f64 / 4000.0
+        };
+        assert_eq!(share(0.0), 1.0);
+        assert!((share(1.0) - 0.7).abs() < 0.03);
+        assert!((share(0.5) - 0.49 / 0.54).abs() < 0.03);
+    }
+}

@@ -1,0 +1,63 @@
+//! One QRNN layer: a linear map of x_t, or of x_t and x_{t-1}, and fo-pooling.
+
+use tch::Tensor;
+
+use super::config::LayerShape;
+use super::dropout::LayerDropouts;
+use crate::Result;
+use crate::pool::{Pooled, Zoneout, fo_pool};
+
+/// A layer's parameters.
+#[derive(Debug)]
+pub struct QrnnLayer {
+    /// Sizes.
+    pub shape: LayerShape,
+    /// (3 H, window × input): rows z, f, o; columns x_t, then x_{t-1}.
+    pub weight: Tensor,
+    /// (3 H).
+    pub bias: Tensor,
+}
+
+impl QrnnLayer {
+    /// Runs the layer over a window.
+    ///
+    /// * `x`: (seq, batch, input);
+    /// * `before`: (batch, H), the state c before the window;
+    /// * `x_before`: (batch, input), the last input of the window before; used with window 2 only;
+    /// * `drops`: the masks in training, `None` in evaluation;
+    /// * `zoneout`: probability, for the scale in evaluation.
+    ///
+    /// The output's own mask is left to the caller, who also wants the raw output.
+    pub fn forward(
+        &self,
+        x: &Tensor,
+        before: &Tensor,
+        x_before: &Tensor,
+        drops: Option<&LayerDropouts>,
+        zoneout: f64,
+    ) -> Result<Pooled> {
+        let source = match self.shape.window {
+            1 => x.shallow_clone(),
+            _ => {
+                let seq = x.size()[0];
+                let shifted =
+                    Tensor::f_cat(&[x_before.f_unsqueeze(0)?, x.f_narrow(0, 0, seq - 1)?], 0)?;
+                Tensor::f_cat(&[x, &shifted], 2)?
+            }
+        };
+        let weight = match drops.and_then(|drops| drops.weight.as_ref()) {
+            Some(mask) => self.weight.f_mul(mask)?,
+            None => self.weight.shallow_clone(),
+        };
+        let gates = source.f_linear(&weight, Some(&self.bias))?;
+        let zoneout = match drops {
+            None if zoneout > 0.0 => Zoneout::Scaled(1.0 - zoneout),
+            None => Zoneout::Off,
+            Some(drops) => match &drops.zoneout {
+                Some(mask) => Zoneout::Masked(mask.shallow_clone()),
+                None => Zoneout::Off,
+            },
+        };
+        fo_pool(&gates, before, zoneout)
+    }
+}

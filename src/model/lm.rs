@@ -1,0 +1,281 @@
+//! The QRNN language model.
+
+use std::path::Path;
+
+use rand::{Rng, RngExt};
+use tch::{Device, Kind, Tensor};
+
+use super::config::LmConfig;
+use super::dropout::Dropouts;
+use super::layer::QrnnLayer;
+use super::split_softmax::{self, Clusters, SoftmaxWeights};
+use super::weights;
+use crate::corpus::Corpus;
+use crate::random::{Purpose, generator};
+use crate::{Error, Result};
+
+/// The seed of a model that was given none, the original's.
+pub const DEFAULT_SEED: u64 = 1882;
+
+/// A QRNN language model: embedding, QRNN layers, split softmax tied to the embedding.
+///
+/// Its parameters bear the original's names (see [`QrnnLm::parameters`]).
+#[derive(Debug)]
+pub struct QrnnLm {
+    config: LmConfig,
+    options: (Kind, Device),
+    clusters: Clusters,
+    layers: Vec<QrnnLayer>,
+    /// The embedding (V, E) is the softmax's weight.
+    softmax: SoftmaxWeights,
+}
+
+/// What one window hands to the next: no gradient flows through it.
+#[derive(Debug)]
+pub struct State {
+    /// The state c of each layer, (batch, H).
+    pub layers: Vec<Tensor>,
+    /// The last input of the first layer, (batch, E).
+    pub last_input: Tensor,
+}
+
+/// What a forward pass gives.
+#[derive(Debug)]
+pub struct Forwarded {
+    /// The last layer's output, (seq, batch, E).
+    pub raw: Tensor,
+    /// The same after its dropout.
+    pub output: Tensor,
+    /// To be carried into the next window, detached.
+    pub state: State,
+}
+
+impl QrnnLm {
+    /// A model for a corpus, with its vocabulary and fresh weights.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where the configuration is impossible, [`Error::Unavailable`] where the
+    /// device is.
+    pub fn new(config: &LmConfig, corpus: &Corpus, device: Device) -> Result<Self> {
+        let config = config.clone().vocab(corpus.vocab().len());
+        Self::seeded(&config, (Kind::Float, device), DEFAULT_SEED)
+    }
+
+    /// A model of exactly this configuration with weights drawn from `seed`: embedding uniform
+    /// within ±0.1, biases of the decoder and the tombstones 0, linear maps uniform within
+    /// ±1/sqrt(fan in).
+    ///
+    /// # Errors
+    /// As [`QrnnLm::new`].
+    pub fn seeded(config: &LmConfig, options: (Kind, Device), seed: u64) -> Result<Self> {
+        config.check()?;
+        check_device(options.1)?;
+        let rng = &mut generator(seed, Purpose::Weights, 0);
+        let (vocab, emsize) = (config.vocab as i64, config.emsize as i64);
+        let clusters = Clusters::new(config.vocab, config.splits.borders(config.vocab)?);
+        let tails = clusters.tails() as i64;
+        let zeros = |size: &[i64]| parameter(&Tensor::f_zeros(size, options)?);
+        let weight = uniform(0.1, &[vocab, emsize], options, rng)?;
+        let layers = config
+            .layer_shapes()
+            .into_iter()
+            .map(|shape| {
+                let (rows, columns) = (shape.rows() as i64, shape.columns() as i64);
+                let bound = 1.0 / (columns as f64).sqrt();
+                Ok(QrnnLayer {
+                    shape,
+                    weight: uniform(bound, &[rows, columns], options, rng)?,
+                    bias: uniform(bound, &[rows], options, rng)?,
+                })
+            })
+            .collect::<Result<_>>()?;
+        let tail = match tails {
+            0 => None,
+            _ => Some((zeros(&[tails, emsize])?, zeros(&[tails])?)),
+        };
+        let softmax = SoftmaxWeights { weight, bias: zeros(&[vocab])?, tail };
+        Ok(Self { config: config.clone(), options, clusters, layers, softmax })
+    }
+
+    /// A model with the weights of a file, its sizes read off the tensors; the rest of the
+    /// configuration (splits, dropouts, window) is `settings`'.
+    ///
+    /// # Errors
+    /// [`Error::Io`] and [`Error::BadFile`]: see [`QrnnLm::load_weights`].
+    pub fn from_file(path: impl AsRef<Path>, settings: &LmConfig, device: Device) -> Result<Self> {
+        let path = path.as_ref();
+        let named = weights::read(path)?;
+        let sizes = weights::sizes(path, &named)?;
+        let config = LmConfig {
+            vocab: sizes.vocab,
+            emsize: sizes.emsize,
+            nhid: sizes.nhid,
+            nlayers: sizes.nlayers,
+            ..settings.clone()
+        };
+        let model = Self::seeded(&config, (Kind::Float, device), DEFAULT_SEED)?;
+        weights::assign(path, named, &model.parameters())?;
+        Ok(model)
+    }
+
+    /// Replaces all weights by a file's.
+    ///
+    /// # Errors
+    /// [`Error::Io`], or [`Error::BadFile`] where the file is truncated, no safetensors file, or a
+    /// tensor is missing, surplus or of another shape. The weights may then be partly replaced.
+    pub fn load_weights(&mut self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        weights::assign(path, weights::read(path)?, &self.parameters())
+    }
+
+    /// Writes all weights as safetensors, whole or not at all.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; an older file of that name then stays as it was.
+    pub fn save_weights(&self, path: impl AsRef<Path>) -> Result<()> {
+        weights::write(path.as_ref(), &self.parameters())
+    }
+
+    /// The configuration, with the vocabulary in place.
+    pub fn config(&self) -> &LmConfig {
+        &self.config
+    }
+
+    /// Kind of the weights, and where they lie.
+    pub fn options(&self) -> (Kind, Device) {
+        self.options
+    }
+
+    /// All parameters under the original's names: `encoder.weight`, `rnns.{i}.linear.weight` and
+    /// `.bias`, `decoder.bias`, `criterion.tail_vectors`, `criterion.tail_bias`.
+    pub fn parameters(&self) -> Vec<(String, &Tensor)> {
+        let mut all = vec![("encoder.weight".to_owned(), &self.softmax.weight)];
+        for (i, layer) in self.layers.iter().enumerate() {
+            all.push((format!("rnns.{i}.linear.weight"), &layer.weight));
+            all.push((format!("rnns.{i}.linear.bias"), &layer.bias));
+        }
+        all.push(("decoder.bias".to_owned(), &self.softmax.bias));
+        if let Some((vectors, scalars)) = &self.softmax.tail {
+            all.push(("criterion.tail_vectors".to_owned(), vectors));
+            all.push(("criterion.tail_bias".to_owned(), scalars));
+        }
+        all
+    }
+
+    /// Number of trained numbers, the tombstones among them.
+    pub fn parameter_count(&self) -> u64 {
+        self.parameters().iter().map(|(_, tensor)| tensor.numel() as u64).sum()
+    }
+
+    /// The state before the first word: zeros.
+    pub fn zero_state(&self, batch: i64) -> Result<State> {
+        let zeros = |width: usize| Tensor::f_zeros([batch, width as i64], self.options);
+        Ok(State {
+            layers: self
+                .layers
+                .iter()
+                .map(|layer| zeros(layer.shape.output))
+                .collect::<Result<_, _>>()?,
+            last_input: zeros(self.config.emsize)?,
+        })
+    }
+
+    /// Runs the layers over a window.
+    ///
+    /// * `words`: (seq, batch), kind Int64;
+    /// * `drops`: the masks in training, `None` in evaluation.
+    ///
+    /// # Errors
+    /// [`Error::Torch`] where memory runs out; [`Error::Usage`] where state and batch do not fit.
+    pub fn forward(
+        &self,
+        words: &Tensor,
+        state: &State,
+        drops: Option<&Dropouts>,
+    ) -> Result<Forwarded> {
+        let mut x = Tensor::f_embedding(&self.softmax.weight, words, -1, false, false)?;
+        if let Some(mask) = drops.and_then(|drops| drops.words.as_ref()) {
+            let kept = mask.f_index_select(0, &words.f_view(-1)?)?;
+            x = x.f_mul(&kept.f_view_as(words)?.f_unsqueeze(2)?)?;
+        }
+        if let Some(mask) = drops.and_then(|drops| drops.input.as_ref()) {
+            x = x.f_mul(mask)?;
+        }
+        let last_input = x.f_select(0, -1)?.f_detach()?;
+        let mut raw = x.shallow_clone();
+        let mut states = vec![];
+        for (i, (layer, before)) in self.layers.iter().zip(&state.layers).enumerate() {
+            let drops = drops.and_then(|drops| drops.layers.get(i));
+            let pooled =
+                layer.forward(&x, before, &state.last_input, drops, self.config.zoneout)?;
+            states.push(pooled.state.f_detach()?);
+            raw = pooled.output;
+            x = match drops.and_then(|drops| drops.output.as_ref()) {
+                Some(mask) => raw.f_mul(mask)?,
+                None => raw.shallow_clone(),
+            };
+        }
+        Ok(Forwarded { raw, output: x, state: State { layers: states, last_input } })
+    }
+
+    /// The mean cross entropy of `targets` after `output`, in nats a word; differentiable.
+    ///
+    /// * `output`: (seq, batch, E) of [`QrnnLm::forward`];
+    /// * `targets`: seq × batch words, row by row.
+    pub fn loss(&self, output: &Tensor, targets: &[i64]) -> Result<Tensor> {
+        split_softmax::mean_loss(&self.clusters, &self.softmax, &self.flat(output)?, targets)
+    }
+
+    /// The summed cross entropy, in nats, without gradients; arguments as for [`QrnnLm::loss`].
+    pub fn loss_sum(&self, output: &Tensor, targets: &[i64]) -> Result<f64> {
+        split_softmax::loss_sum(&self.clusters, &self.softmax, &self.flat(output)?, targets)
+    }
+
+    /// The log probability of each word of the vocabulary after each place of `output`:
+    /// (seq × batch, V).
+    pub fn log_probabilities(&self, output: &Tensor) -> Result<Tensor> {
+        split_softmax::log_probabilities(&self.clusters, &self.softmax, &self.flat(output)?)
+    }
+
+    fn flat(&self, output: &Tensor) -> Result<Tensor> {
+        Ok(output.f_reshape([-1, self.config.emsize as i64])?)
+    }
+}
+
+/// # Errors
+/// [`Error::Unavailable`] for a GPU where there is none.
+fn check_device(device: Device) -> Result<()> {
+    if device == Device::Cpu {
+        return Ok(());
+    }
+    let problem = if tch::Cuda::is_available() {
+        "the CUDA kernels are not part of this version yet"
+    } else {
+        "libtorch finds no CUDA device or driver on this machine"
+    };
+    Err(Error::Unavailable {
+        what: format!("device {device:?}"),
+        problem: problem.into(),
+        remedy: "use --device cpu, or --device auto".into(),
+    })
+}
+
+/// A leaf that gradients are kept for.
+fn parameter(tensor: &Tensor) -> Result<Tensor> {
+    Ok(tensor.f_set_requires_grad(true)?)
+}
+
+fn uniform(
+    bound: f64,
+    size: &[i64],
+    (kind, device): (Kind, Device),
+    rng: &mut impl Rng,
+) -> Result<Tensor> {
+    let n: i64 = size.iter().product();
+    let values: Vec<f32> =
+        (0..n).map(|_| ((2.0 * rng.random::<f64>() - 1.0) * bound) as f32).collect();
+    parameter(&Tensor::f_from_slice(&values)?.f_view(size)?.f_to_kind(kind)?.f_to_device(device)?)
+}
+
+#[cfg(test)]
+mod tests;

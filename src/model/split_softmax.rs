@@ -1,0 +1,428 @@
+//! The split softmax: a head over the frequent words and one column a tail cluster, and a softmax
+//! within each tail (SplitCrossEntropyLoss of awd-lstm-lm; Grave et al. 2017).
+//!
+//! Words are sorted by cluster on the host, each cluster's logits are made in pieces, and a
+//! piece's gradient is taken before the next piece is made: all logits are never held.
+
+use tch::{Kind, Tensor};
+
+use super::cross_entropy::cross_entropy;
+use crate::Result;
+use crate::autograd::{self, Backward, Forward, Function};
+
+/// Logits held at once: 32 MB in single precision.
+const PIECE: usize = 8 << 20;
+
+/// Where the clusters lie.
+#[derive(Debug, Clone)]
+pub struct Clusters {
+    vocab: usize,
+    /// First word of each tail, ascending.
+    borders: Vec<usize>,
+}
+
+/// The words of a batch that fall into one tail.
+#[derive(Debug, Default)]
+struct TailWords {
+    /// Their places in the batch.
+    places: Vec<i64>,
+    /// Their numbers within the tail.
+    targets: Vec<i64>,
+}
+
+impl Clusters {
+    /// Clusters from [`super::Splits::borders`].
+    pub fn new(vocab: usize, borders: Vec<usize>) -> Self {
+        Self { vocab, borders }
+    }
+
+    /// Tail clusters; 0 for a plain softmax.
+    pub fn tails(&self) -> usize {
+        self.borders.len()
+    }
+
+    /// Words in the head.
+    fn head_words(&self) -> usize {
+        self.borders.first().copied().unwrap_or(self.vocab)
+    }
+
+    /// First word and size of a tail, counted from 0.
+    fn tail(&self, k: usize) -> (usize, usize) {
+        let end = self.borders.get(k + 1).copied().unwrap_or(self.vocab);
+        (self.borders[k], end - self.borders[k])
+    }
+
+    /// The head's class that stands for a tail: the tombstones follow the words, the first tail's
+    /// last.
+    fn tombstone(&self, k: usize) -> usize {
+        self.head_words() + self.tails() - 1 - k
+    }
+
+    /// The tail of a word, `None` for the head.
+    fn tail_of(&self, word: usize) -> Option<usize> {
+        self.borders.iter().rposition(|&border| word >= border)
+    }
+
+    /// The head's targets, and each tail's words.
+    fn sort(&self, words: &[i64]) -> (Vec<i64>, Vec<TailWords>) {
+        let mut tails: Vec<TailWords> = (0..self.tails()).map(|_| TailWords::default()).collect();
+        let mut head = Vec::with_capacity(words.len());
+        for (place, &word) in words.iter().enumerate() {
+            match self.tail_of(word as usize) {
+                None => head.push(word),
+                Some(k) => {
+                    head.push(self.tombstone(k) as i64);
+                    tails[k].places.push(place as i64);
+                    tails[k].targets.push(word - self.borders[k] as i64);
+                }
+            }
+        }
+        (head, tails)
+    }
+}
+
+/// The parameters of the softmax.
+#[derive(Debug)]
+pub struct SoftmaxWeights {
+    /// (V, E), tied to the embedding.
+    pub weight: Tensor,
+    /// (V).
+    pub bias: Tensor,
+    /// The tombstones: (tails, E) and (tails).
+    pub tail: Option<(Tensor, Tensor)>,
+}
+
+impl SoftmaxWeights {
+    /// Weight and bias of the head: its words, then the tombstones.
+    fn head(&self, clusters: &Clusters) -> Result<(Tensor, Tensor)> {
+        let words = clusters.head_words() as i64;
+        let (weight, bias) = (self.weight.f_narrow(0, 0, words)?, self.bias.f_narrow(0, 0, words)?);
+        Ok(match &self.tail {
+            None => (weight, bias),
+            Some((vectors, scalars)) => {
+                (Tensor::f_cat(&[&weight, vectors], 0)?, Tensor::f_cat(&[&bias, scalars], 0)?)
+            }
+        })
+    }
+
+    /// Weight and bias of a tail.
+    fn tail(&self, clusters: &Clusters, k: usize) -> Result<(Tensor, Tensor)> {
+        let (start, size) = clusters.tail(k);
+        Ok((
+            self.weight.f_narrow(0, start as i64, size as i64)?,
+            self.bias.f_narrow(0, start as i64, size as i64)?,
+        ))
+    }
+
+    fn tensors(&self) -> Vec<&Tensor> {
+        let mut all = vec![&self.weight, &self.bias];
+        if let Some((vectors, scalars)) = &self.tail {
+            all.extend([vectors, scalars]);
+        }
+        all
+    }
+}
+
+/// The summed cross entropy of words, in nats, without gradients.
+///
+/// * `hidden`: (words, E);
+/// * `words`: the words to predict.
+pub fn loss_sum(
+    clusters: &Clusters,
+    weights: &SoftmaxWeights,
+    hidden: &Tensor,
+    words: &[i64],
+) -> Result<f64> {
+    let _no_grad = tch::no_grad_guard();
+    let (head, tails) = clusters.sort(words);
+    let (weight, bias) = weights.head(clusters)?;
+    let mut sum = softmax_loss(hidden, &weight, &bias, &head, None)?;
+    for (k, tail) in tails.iter().enumerate().filter(|(_, tail)| !tail.places.is_empty()) {
+        let (weight, bias) = weights.tail(clusters, k)?;
+        let rows = hidden.f_index_select(0, &places(tail, hidden)?)?;
+        sum += softmax_loss(&rows, &weight, &bias, &tail.targets, None)?;
+    }
+    Ok(sum)
+}
+
+/// The mean cross entropy of words, in nats a word, differentiable in `hidden` and all weights.
+///
+/// Shapes as for [`loss_sum`].
+pub fn mean_loss(
+    clusters: &Clusters,
+    weights: &SoftmaxWeights,
+    hidden: &Tensor,
+    words: &[i64],
+) -> Result<Tensor> {
+    let function =
+        SplitSoftmax { clusters: clusters.clone(), words: words.to_vec(), gradients: vec![] };
+    let mut inputs = vec![hidden];
+    inputs.extend(weights.tensors());
+    let mut outputs = autograd::apply(function, &inputs)?;
+    Ok(outputs.swap_remove(0))
+}
+
+/// The log probability of every word after each hidden state: (words, V).
+///
+/// * `hidden`: (words, E).
+pub fn log_probabilities(
+    clusters: &Clusters,
+    weights: &SoftmaxWeights,
+    hidden: &Tensor,
+) -> Result<Tensor> {
+    let _no_grad = tch::no_grad_guard();
+    let log_softmax = |(weight, bias): (Tensor, Tensor)| -> Result<Tensor> {
+        Ok(hidden.f_linear(&weight, Some(&bias))?.f_log_softmax(-1, None::<Kind>)?)
+    };
+    let head = log_softmax(weights.head(clusters)?)?;
+    let mut parts = vec![head.f_narrow(1, 0, clusters.head_words() as i64)?];
+    for k in 0..clusters.tails() {
+        let of_tail = head.f_narrow(1, clusters.tombstone(k) as i64, 1)?;
+        parts.push(log_softmax(weights.tail(clusters, k)?)?.f_add(&of_tail)?);
+    }
+    Ok(Tensor::f_cat(&parts, 1)?)
+}
+
+fn places(tail: &TailWords, hidden: &Tensor) -> Result<Tensor> {
+    Ok(Tensor::f_from_slice(&tail.places)?.f_to_device(hidden.device())?)
+}
+
+/// Where one softmax's gradients go.
+struct Gradients<'a> {
+    /// Factor of the loss.
+    scale: f64,
+    /// (rows, E), overwritten.
+    hidden: &'a Tensor,
+    /// (classes, E), overwritten.
+    weight: &'a Tensor,
+    /// (classes), overwritten.
+    bias: &'a Tensor,
+}
+
+/// Sum of the cross entropy of one softmax over `targets.len()` rows, at least one; and its
+/// gradients where asked for.
+fn softmax_loss(
+    hidden: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    targets: &[i64],
+    gradients: Option<Gradients<'_>>,
+) -> Result<f64> {
+    let classes = weight.size()[0] as usize;
+    let rows_at_once = (PIECE / classes).max(1);
+    let mut sum = 0.0;
+    for (piece, targets) in targets.chunks(rows_at_once).enumerate() {
+        let (start, rows) = ((piece * rows_at_once) as i64, targets.len() as i64);
+        let hidden = hidden.f_narrow(0, start, rows)?;
+        let logits = hidden.f_linear(weight, Some(bias))?;
+        let scale = gradients.as_ref().map(|gradients| gradients.scale);
+        sum += cross_entropy(&logits, targets, scale)?.iter().sum::<f64>();
+        if let Some(gradients) = &gradients {
+            let of_rows = gradients.hidden.f_narrow(0, start, rows)?;
+            let _ = logits.f_mm_out(&of_rows, weight)?;
+            let by_class = logits.f_tr()?;
+            if piece == 0 {
+                let _ = by_class.f_mm_out(gradients.weight, &hidden)?;
+                let _ = logits.f_sum_intlist_out(gradients.bias, 0, false, None::<Kind>)?;
+            } else {
+                let mut weight = gradients.weight.shallow_clone();
+                let _ = weight.f_addmm_(&by_class, &hidden)?;
+                let mut bias = gradients.bias.shallow_clone();
+                let _ = bias.f_add_(&logits.f_sum_dim_intlist(0, false, None::<Kind>)?)?;
+            }
+        }
+    }
+    Ok(sum)
+}
+
+/// The mean loss as autograd sees it. The gradients are taken in the forward, while the logits are
+/// at hand, and the backward only hands them on.
+struct SplitSoftmax {
+    clusters: Clusters,
+    words: Vec<i64>,
+    gradients: Vec<Tensor>,
+}
+
+impl Function for SplitSoftmax {
+    fn forward(&mut self, inputs: &[&Tensor]) -> Result<Forward> {
+        let hidden = inputs[0];
+        let weights = SoftmaxWeights {
+            weight: inputs[1].shallow_clone(),
+            bias: inputs[2].shallow_clone(),
+            tail: inputs
+                .get(3)
+                .zip(inputs.get(4))
+                .map(|(v, b)| (v.shallow_clone(), b.shallow_clone())),
+        };
+        let scale = 1.0 / self.words.len() as f64;
+        let (head, tails) = self.clusters.sort(&self.words);
+
+        let (weight, bias) = weights.head(&self.clusters)?;
+        let mut grad_hidden = hidden.f_empty_like()?;
+        let (grad_weight, grad_bias) =
+            (weights.weight.f_empty_like()?, weights.bias.f_empty_like()?);
+        let (grad_head, grad_head_bias) = (weight.f_empty_like()?, bias.f_empty_like()?);
+        let gradients =
+            Gradients { scale, hidden: &grad_hidden, weight: &grad_head, bias: &grad_head_bias };
+        let mut sum = softmax_loss(hidden, &weight, &bias, &head, Some(gradients))?;
+
+        let words = self.clusters.head_words() as i64;
+        grad_weight.f_narrow(0, 0, words)?.f_copy_(&grad_head.f_narrow(0, 0, words)?)?;
+        grad_bias.f_narrow(0, 0, words)?.f_copy_(&grad_head_bias.f_narrow(0, 0, words)?)?;
+        for (k, tail) in tails.iter().enumerate() {
+            let (start, size) = self.clusters.tail(k);
+            let mut grad_weight = grad_weight.f_narrow(0, start as i64, size as i64)?;
+            let mut grad_bias = grad_bias.f_narrow(0, start as i64, size as i64)?;
+            if tail.places.is_empty() {
+                let _ = grad_weight.f_zero_()?;
+                let _ = grad_bias.f_zero_()?;
+                continue;
+            }
+            let places = places(tail, hidden)?;
+            let rows = hidden.f_index_select(0, &places)?;
+            let grad_rows = rows.f_empty_like()?;
+            let (weight, bias) = weights.tail(&self.clusters, k)?;
+            let gradients =
+                Gradients { scale, hidden: &grad_rows, weight: &grad_weight, bias: &grad_bias };
+            sum += softmax_loss(&rows, &weight, &bias, &tail.targets, Some(gradients))?;
+            let _ = grad_hidden.f_index_add_(0, &places, &grad_rows)?;
+        }
+        self.gradients = vec![grad_hidden, grad_weight, grad_bias];
+        let tails = self.clusters.tails() as i64;
+        if tails > 0 {
+            self.gradients.push(grad_head.f_narrow(0, words, tails)?);
+            self.gradients.push(grad_head_bias.f_narrow(0, words, tails)?);
+        }
+        let mean = Tensor::f_full(0, 0.0, (hidden.kind(), hidden.device()))?.f_new_full(
+            [],
+            sum * scale,
+            (hidden.kind(), hidden.device()),
+        )?;
+        Ok(Forward { outputs: vec![mean], saved: vec![] })
+    }
+
+    fn backward(&self, call: Backward<'_>) -> Result<Vec<Option<Tensor>>> {
+        let Some(factor) = &call.grads[0] else {
+            return Ok(self.gradients.iter().map(|_| None).collect());
+        };
+        // The usual factor is 1, and the weight's gradient is as large as the vocabulary.
+        let is_one = !factor.device().is_cuda() && factor.f_double_value(&[])? == 1.0;
+        self.gradients
+            .iter()
+            .map(|gradient| {
+                Ok(Some(if is_one { gradient.shallow_clone() } else { gradient.f_mul(factor)? }))
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tch::Device;
+
+    use super::*;
+
+    const DOUBLE: (Kind, Device) = (Kind::Double, Device::Cpu);
+
+    fn leaf(size: &[i64]) -> Tensor {
+        Tensor::randn(size, DOUBLE).set_requires_grad(true)
+    }
+
+    fn weights(vocab: i64, width: i64, tails: i64) -> SoftmaxWeights {
+        SoftmaxWeights {
+            weight: leaf(&[vocab, width]),
+            bias: leaf(&[vocab]),
+            tail: (tails > 0).then(|| (leaf(&[tails, width]), leaf(&[tails]))),
+        }
+    }
+
+    /// The loss from full log probabilities, by plain differentiable operations.
+    fn plain(
+        clusters: &Clusters,
+        weights: &SoftmaxWeights,
+        hidden: &Tensor,
+        words: &[i64],
+    ) -> Tensor {
+        let softmax =
+            |w: Tensor, b: Tensor| hidden.linear(&w, Some(&b)).log_softmax(-1, None::<Kind>);
+        let (w, b) = weights.head(clusters).unwrap();
+        let head = softmax(w, b);
+        let mut parts = vec![head.narrow(1, 0, clusters.head_words() as i64)];
+        for k in 0..clusters.tails() {
+            let (w, b) = weights.tail(clusters, k).unwrap();
+            // DESIGN: tail k, counted from 1, is the head's k-th column from the end.
+            parts.push(softmax(w, b) + head.select(1, -(k as i64 + 1)).unsqueeze(1));
+        }
+        Tensor::cat(&parts, 1).nll_loss(&Tensor::from_slice(words))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn equals_full_log_probabilities_in_value_and_gradient(
+            vocab in 8..40i64, width in 1..6i64, words in 1..30usize, tails in 0..4usize, seed: u16,
+        ) {
+            tch::manual_seed(i64::from(seed));
+            let borders = (1..=tails).map(|k| k * vocab as usize / (tails + 2)).collect();
+            let clusters = Clusters::new(vocab as usize, borders);
+            let weights = weights(vocab, width, tails as i64);
+            let hidden = leaf(&[words as i64, width]);
+            let targets: Vec<i64> = (0..words as i64).map(|i| (i * i + i64::from(seed)) % vocab).collect();
+
+            let ours = mean_loss(&clusters, &weights, &hidden, &targets).unwrap();
+            (&ours * 3.0).backward();
+            let gradients = |clear: bool| -> Vec<Tensor> {
+                let mut leaves = weights.tensors();
+                leaves.push(&hidden);
+                leaves.into_iter().map(|leaf| {
+                    let grad = leaf.grad().copy();
+                    if clear { leaf.shallow_clone().zero_grad(); }
+                    grad
+                }).collect()
+            };
+            let first = gradients(true);
+            let plain = plain(&clusters, &weights, &hidden, &targets);
+            (&plain * 3.0).backward();
+            prop_assert!((ours.double_value(&[]) - plain.double_value(&[])).abs() < 1e-10);
+            for (a, b) in first.iter().zip(gradients(false)) {
+                prop_assert!((a - b).abs().max().double_value(&[]) < 1e-10);
+            }
+            let sum = loss_sum(&clusters, &weights, &hidden, &targets).unwrap();
+            prop_assert!((sum / words as f64 - ours.double_value(&[])).abs() < 1e-10);
+        }
+    }
+
+    #[test]
+    fn probabilities_of_all_words_add_up_to_one() {
+        let clusters = Clusters::new(30, vec![5, 12, 20]);
+        let weights = weights(30, 4, 3);
+        let log_p = log_probabilities(&clusters, &weights, &leaf(&[7, 4])).unwrap();
+        let sums = log_p.exp().sum_dim_intlist(1, false, None::<Kind>);
+        assert!((sums - 1.0).abs().max().double_value(&[]) < 1e-12);
+    }
+
+    #[test]
+    fn pieces_give_the_same_as_one_softmax() {
+        let vocab = PIECE / 3 + 1; // two rows a piece
+        let options = (Kind::Float, Device::Cpu);
+        let make = |size: &[i64]| (Tensor::randn(size, options) * 0.1).set_requires_grad(true);
+        let weights = SoftmaxWeights {
+            weight: make(&[vocab as i64, 1]),
+            bias: make(&[vocab as i64]),
+            tail: None,
+        };
+        let clusters = Clusters::new(vocab, vec![]);
+        let hidden = make(&[5, 1]);
+        let words = [0, 7, vocab as i64 - 1, 3, 3];
+        let ours = mean_loss(&clusters, &weights, &hidden, &words).unwrap();
+        ours.backward();
+        let grad = weights.weight.grad().copy();
+        weights.weight.shallow_clone().zero_grad();
+        let plain = plain(&clusters, &weights, &hidden, &words);
+        plain.backward();
+        assert!((ours.double_value(&[]) - plain.double_value(&[])).abs() < 1e-5);
+        assert!((grad - weights.weight.grad()).abs().max().double_value(&[]) < 1e-7);
+    }
+}

@@ -1,0 +1,89 @@
+//! The typeface of bitmaps, and the width of a text: Noto Sans, built in, since a machine may have
+//! no font at all. SVGs name `sans-serif` and leave the choice to the reader's machine.
+
+use ab_glyph::{Font as _, FontRef, GlyphId, PxScale, ScaleFont as _};
+
+/// Regular or bold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Weight {
+    Regular,
+    Bold,
+}
+
+/// A typeface at a size.
+pub(super) struct Face {
+    font: FontRef<'static>,
+    scale: PxScale,
+}
+
+impl Face {
+    /// The built-in face with an em of so many pixels.
+    pub fn new(weight: Weight, em: f64) -> Result<Self, ab_glyph::InvalidFont> {
+        let bytes = match weight {
+            Weight::Regular => ttf_noto_sans::REGULAR,
+            Weight::Bold => ttf_noto_sans::BOLD,
+        };
+        let font = FontRef::try_from_slice(bytes)?;
+        // ab_glyph scales by the line's height; everyone else by the em.
+        let line = font.height_unscaled() / font.units_per_em().unwrap_or(1000.0);
+        Ok(Self { font, scale: PxScale::from(em as f32 * line) })
+    }
+
+    /// Each glyph with its distance from the text's start, then the width of the whole.
+    fn layout(&self, text: &str) -> (Vec<(GlyphId, f32)>, f32) {
+        let font = self.font.as_scaled(self.scale);
+        let mut x = 0.0;
+        let mut glyphs: Vec<(GlyphId, f32)> = Vec::with_capacity(text.len());
+        for character in text.chars() {
+            let glyph = font.glyph_id(character);
+            if let Some(&(before, _)) = glyphs.last() {
+                x += font.kern(before, glyph);
+            }
+            glyphs.push((glyph, x));
+            x += font.h_advance(glyph);
+        }
+        (glyphs, x)
+    }
+
+    /// Width in pixels.
+    pub fn width(&self, text: &str) -> f64 {
+        f64::from(self.layout(text).1)
+    }
+
+    /// Height of a lower-case x over its em.
+    pub const X_HEIGHT: f64 = 0.536;
+
+    /// Calls `pixel` with each covered pixel, from the text's start on its baseline, and how much
+    /// of it is covered.
+    pub fn draw(&self, text: &str, mut pixel: impl FnMut(i32, i32, f32)) {
+        for (glyph, x) in self.layout(text).0 {
+            let glyph = glyph.with_scale_and_position(self.scale, ab_glyph::point(x, 0.0));
+            if let Some(outline) = self.font.outline_glyph(glyph) {
+                let corner = outline.px_bounds().min;
+                let (left, top) = (corner.x as i32, corner.y as i32);
+                outline.draw(|x, y, covered| pixel(left + x as i32, top + y as i32, covered));
+            }
+        }
+    }
+}
+
+/// Width of a text in pixels, for laying out a page.
+pub(super) fn width(text: &str, weight: Weight, em: f64) -> f64 {
+    Face::new(weight, em).map_or(0.55 * em * text.chars().count() as f64, |face| face.width(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_weights_have_letters_and_widths() {
+        let regular = width("perplexity 300/1800", Weight::Regular, 12.0);
+        let bold = width("perplexity 300/1800", Weight::Bold, 12.0);
+        assert!((90.0..130.0).contains(&regular) && bold > regular, "{regular} {bold}");
+        let mut covered = 0;
+        let face = Face::new(Weight::Regular, 12.0).unwrap();
+        face.draw("x", |_, _, alpha| covered += usize::from(alpha > 0.5));
+        assert!(covered > 5);
+    }
+}

@@ -1,0 +1,74 @@
+//! Figures and texts as they stand in a table.
+
+use crate::count::grouped;
+
+/// What stands where there is no figure.
+pub(super) const NOTHING: &str = "–";
+
+/// A text that HTML shows as it is.
+pub(super) fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+/// A perplexity with two decimals.
+pub(super) fn perplexity(value: f64) -> String {
+    if !value.is_finite() {
+        NOTHING.into()
+    } else if value >= 1e6 {
+        format!("{value:.1e}")
+    } else if value >= 1000.0 {
+        grouped(value.round() as u64)
+    } else {
+        format!("{value:.2}")
+    }
+}
+
+/// Seconds, with a decimal where there are few.
+pub(super) fn seconds(value: f64) -> String {
+    match value {
+        v if !v.is_finite() => NOTHING.into(),
+        v if v < 10.0 => format!("{v:.1}"),
+        v => grouped(v.max(0.0).round() as u64),
+    }
+}
+
+/// A time in words: "48 s", "2 min 5 s", "3 h 20 min".
+pub(super) fn duration(value: f64) -> String {
+    let whole = if value.is_finite() { value.max(0.0).round() as u64 } else { 0 };
+    match whole {
+        0..=9 => format!("{} s", seconds(value)),
+        10..=119 => format!("{whole} s"),
+        120..=7199 => format!("{} min {} s", whole / 60, whole % 60),
+        _ => format!("{} h {} min", whole / 3600, whole / 60 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_read_well_at_any_size() {
+        let shown = [32.579, 1234.4, 2e9, f64::NAN].map(perplexity);
+        assert_eq!(shown, ["32.58", "1,234", "2.0e9", "–"]);
+        let shown = [3.12, 119.6, 125.0, 12_000.0].map(duration);
+        assert_eq!(shown, ["3.1 s", "2 min 0 s", "2 min 5 s", "3 h 20 min"]);
+        assert_eq!(seconds(1234.0), "1,234");
+    }
+
+    #[test]
+    fn markup_is_shown_not_obeyed() {
+        assert_eq!(escaped("<b a='\"'>&"), "&lt;b a=&#39;&quot;&#39;&gt;&amp;");
+    }
+}

@@ -1,0 +1,131 @@
+use super::*;
+
+fn run(emsize: usize, nhid: usize, bptt: usize, test_ppl: f64) -> Measured {
+    Measured {
+        emsize,
+        nhid,
+        bptt,
+        batch: 20,
+        epochs: 1,
+        tokens: 400_000,
+        steps: 571,
+        parameters: 1_612_000,
+        valid_ppl: test_ppl * 1.02,
+        test_ppl,
+        seconds: 4.25,
+        interrupted: false,
+    }
+}
+
+fn results() -> ReproduceResults {
+    let measured = |row: &paper::Row| run(row.emsize / 4, row.nhid / 4, row.bptt / 4, 74.5);
+    let mut rows: Vec<_> =
+        paper::ROWS.iter().map(|row| RowResult::new(row, Some(measured(row)))).collect();
+    rows[1].measured = None;
+    let lengths =
+        paper::LENGTHS.iter().map(|l| LengthResult::new(l, Some(run(75, 437, l.bptt / 4, 76.0))));
+    ReproduceResults {
+        version: "0.1.0".into(),
+        commit: Some("bc3bf2c".into()),
+        command: "cargo xtask reproduce --out 'a <b> & c'".into(),
+        started: "2026-11-24 09:02:41 UTC".into(),
+        seconds: 88.0,
+        seed: 1,
+        interrupted: false,
+        scale: Scale { name: "reduced scale".into(), note: "widths ÷ 4".into(), full: false },
+        corpus: Corpus {
+            name: "<script>alert(1)</script>".into(),
+            words: 5_000,
+            train_tokens: 400_000,
+            valid_tokens: 20_000,
+            test_tokens: 20_000,
+            best_test_ppl: Some(52.3),
+            unigram_test_ppl: 1_234.5,
+        },
+        machine: Machine::here("CPU"),
+        op_table: OpTables::of_entry(),
+        parameter_counts: ParameterCount::of_rows(&paper::ROWS),
+        rows,
+        lengths: lengths.collect(),
+    }
+}
+
+#[test]
+fn the_json_reads_back_and_keeps_its_keys() {
+    let mut results = results();
+    let json = results.to_json().unwrap();
+    assert_eq!(serde_json::from_str::<ReproduceResults>(&json).unwrap(), results);
+    let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(value["rows"][0]["published"]["test_ppl"], 32.58);
+    assert_eq!(value["rows"][6]["measured"]["test_ppl"], 74.5);
+    assert_eq!(value["lengths"][0]["published"]["ppl"], 38.0);
+    assert_eq!(value["op_table"]["counted"]["parameters"], 104_905_335);
+    assert!(value["rows"][1]["measured"].is_null());
+
+    results.rows[0].measured.as_mut().unwrap().test_ppl = f64::NAN;
+    let back: ReproduceResults = serde_json::from_str(&results.to_json().unwrap()).unwrap();
+    assert!(back.rows[0].measured.as_ref().unwrap().test_ppl.is_nan());
+}
+
+#[test]
+fn every_parameter_count_agrees_with_the_published_one() {
+    let counts = ParameterCount::of_rows(&paper::ROWS);
+    assert_eq!(counts.len(), 7);
+    assert!(counts.iter().all(|count| count.counted == count.published));
+}
+
+#[test]
+fn the_page_stands_alone_and_escapes_its_texts() {
+    let html = results().to_html().unwrap();
+    assert!(!html.contains("<script"));
+    assert!(html.contains("&lt;script&gt;") && html.contains("a &lt;b&gt; &amp; c"));
+    for outside in ["src=", "<link", "@import", "url("] {
+        assert!(!html.contains(outside), "{outside}");
+    }
+    for inside in ["153,886,638", "120.347", "not run", "74.50", "32.58", "52.30", "<svg", "(60)"] {
+        assert!(html.contains(inside), "{inside}");
+    }
+    assert_eq!(html.matches("<svg").count(), 2);
+}
+
+#[test]
+fn the_text_keeps_published_left_and_measured_right() {
+    let text = results().to_text();
+    let entry = text.lines().find(|line| line.starts_with("300-1800-300")).unwrap();
+    let (published, measured) = entry.split_once('|').unwrap();
+    assert!(published.contains("34.71") && !measured.contains("34.71"));
+    assert!(measured.contains("74.50") && !published.contains("74.50"));
+    let bars: Vec<_> = text.lines().take(9).map(|line| line.find('|')).collect();
+    assert!(bars.iter().all(|bar| *bar == bars[0]), "{text}");
+}
+
+#[test]
+fn a_run_without_results_is_reported_too() {
+    let mut results = results();
+    results.rows.iter_mut().for_each(|row| row.measured = None);
+    results.lengths.clear();
+    results.corpus.best_test_ppl = None;
+    results.interrupted = true;
+    assert!(results.to_html().unwrap().contains("interrupted"));
+    assert!(results.to_text().contains("not run"));
+}
+
+#[test]
+fn all_files_of_the_contract_are_written() {
+    let folder = tempfile::tempdir().unwrap();
+    results().save(folder.path()).unwrap();
+    let mut names: Vec<_> = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    let expected = [
+        "perplexity_vs_bptt.png",
+        "perplexity_vs_bptt.svg",
+        "perplexity_vs_parameters.png",
+        "perplexity_vs_parameters.svg",
+        "report.html",
+        "results.json",
+    ];
+    assert_eq!(names, expected);
+}

@@ -1,0 +1,82 @@
+//! metrics.jsonl: the log of a run, one JSON object a line.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// One line of the log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Record {
+    /// Some steps of training.
+    Steps {
+        /// Steps done since the beginning of the run.
+        step: u64,
+        /// Epoch, counted from 1.
+        epoch: usize,
+        /// Mean cross entropy since the last such line, in nats a word.
+        loss: f64,
+        /// Learning rate of the last step.
+        rate: f64,
+        /// Words trained on, a second, since the last such line.
+        tokens_per_second: f64,
+    },
+    /// The end of an epoch.
+    Epoch(EpochReport),
+    /// The end of the run.
+    Test {
+        /// Mean cross entropy of the best model on the test text, in nats a word.
+        loss: f64,
+        /// Its perplexity.
+        ppl: f64,
+    },
+}
+
+/// What an epoch came to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EpochReport {
+    /// Counted from 1.
+    pub epoch: usize,
+    /// Mean cross entropy in training, dropouts on, in nats a word.
+    pub train_loss: f64,
+    /// Mean cross entropy on the validation text, in nats a word.
+    pub valid_loss: f64,
+    /// exp(valid_loss).
+    pub valid_ppl: f64,
+    /// Time of the epoch, its validation included.
+    pub seconds: f64,
+}
+
+/// Appends to a run's log; each line is on its way to the disk when a call returns.
+#[derive(Debug)]
+pub struct MetricsLog {
+    path: PathBuf,
+    file: BufWriter<File>,
+}
+
+impl MetricsLog {
+    /// Begins a new log.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn create(path: &Path) -> Result<Self> {
+        let file = File::create(path).map_err(Error::io(path, "write"))?;
+        Ok(Self { path: path.into(), file: BufWriter::new(file) })
+    }
+
+    /// Adds a line.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn add(&mut self, record: &Record) -> Result<()> {
+        serde_json::to_writer(&mut self.file, record)
+            .map_err(std::io::Error::from)
+            .and_then(|()| self.file.write_all(b"\n"))
+            .and_then(|()| self.file.flush())
+            .map_err(Error::io(&self.path, "write"))
+    }
+}

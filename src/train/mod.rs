@@ -1,0 +1,16 @@
+//! Training: recipe, schedule, optimiser, the loop, its log and what a user sees of it.
+
+mod lengths;
+mod metrics;
+mod optimizer;
+mod progress;
+mod recipe;
+mod run_dir;
+mod trainer;
+
+pub use metrics::{EpochReport, MetricsLog, Record};
+pub use optimizer::Adam;
+pub use progress::{Observer, Quiet, StepReport, Terminal};
+pub use recipe::{Optimizer, Recipe};
+pub use run_dir::{RunConfig, RunDir};
+pub use trainer::{Trainer, TrainingRun};
