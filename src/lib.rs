@@ -24,3 +24,16 @@ pub mod report;
 pub mod train;
 
 pub use error::{Error, Result};
+
+/// All that a program or a notebook cell usually wants.
+pub mod prelude {
+    pub use tch::Device;
+
+    pub use crate::corpus::{Corpus, Split};
+    pub use crate::count::count_ops;
+    pub use crate::evaluate::evaluate;
+    pub use crate::generate::{Sampling, generate};
+    pub use crate::model::{LmConfig, QrnnLm, Splits};
+    pub use crate::train::{Recipe, Trainer};
+    pub use crate::{Error, Result, paper, plot};
+}

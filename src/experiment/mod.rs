@@ -52,6 +52,12 @@ struct Job {
 }
 
 impl Experiment {
+    /// # Errors
+    /// [`Error::Usage`] for a row that the table does not have.
+    pub fn check(&self) -> Result<()> {
+        self.chosen_rows().map(drop)
+    }
+
     /// Trains all models, several at once where there are cores for it.
     ///
     /// # Errors

@@ -107,8 +107,7 @@ pub fn parallel_for(n: usize, grain: usize, body: impl Fn(Range<usize>) + Sync) 
 /// Lets the C library's allocator keep freed memory for the next allocation.
 ///
 /// A step frees and takes the same large blocks over and over. By default glibc returns them to the
-/// system each time, and clearing new pages then costs more than the arithmetic: fo-pooling's
-/// backward at (140, 20, 1024) took 75 ms so, and 6 ms with this.
+/// system each time, and clearing new pages then costs several times what the arithmetic does.
 pub fn keep_freed_memory() {
     // SAFETY: mallopt may be called at any time, from any thread.
     unsafe { qrnn_keep_freed_memory() }

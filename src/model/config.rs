@@ -119,6 +119,8 @@ pub struct LmConfig {
     pub zoneout: f64,
     /// Clusters of the softmax.
     pub splits: Splits,
+    /// The embedding's first values lie within plus and minus this.
+    pub init_range: f64,
 }
 
 impl LmConfig {
@@ -137,6 +139,7 @@ impl LmConfig {
             wdrop: 0.0,
             zoneout: 0.0,
             splits: Splits::Auto,
+            init_range: 0.1,
         }
     }
 
@@ -188,6 +191,12 @@ impl LmConfig {
         self
     }
 
+    /// Sets the range of the embedding's first values; 0.1 is the original's.
+    pub fn init_range(mut self, range: f64) -> Self {
+        self.init_range = range;
+        self
+    }
+
     /// Input width, window and output width of each layer, from the first to the last.
     pub fn layer_shapes(&self) -> Vec<LayerShape> {
         (0..self.nlayers)
@@ -234,6 +243,13 @@ impl LmConfig {
                     "give 0 for none, or for example 0.1",
                 ));
             }
+        }
+        if !(self.init_range > 0.0 && self.init_range.is_finite()) {
+            return Err(Error::usage(
+                format!("--init-range {}", self.init_range),
+                "must be a number above 0",
+                "leave it out for the original's 0.1",
+            ));
         }
         self.splits.borders(self.vocab).map(drop)
     }

@@ -62,7 +62,7 @@ impl QrnnLm {
     }
 
     /// A model of exactly this configuration with weights drawn from `seed`: embedding uniform
-    /// within ±0.1, biases of the decoder and the tombstones 0, linear maps uniform within
+    /// within ±`init_range`, biases of the decoder and the tombstones 0, linear maps uniform within
     /// ±1/sqrt(fan in).
     ///
     /// # Errors
@@ -75,7 +75,7 @@ impl QrnnLm {
         let clusters = Clusters::new(config.vocab, config.splits.borders(config.vocab)?);
         let tails = clusters.tails() as i64;
         let zeros = |size: &[i64]| parameter(&Tensor::f_zeros(size, options)?);
-        let weight = uniform(0.1, &[vocab, emsize], options, rng)?;
+        let weight = uniform(config.init_range, &[vocab, emsize], options, rng)?;
         let layers = config
             .layer_shapes()
             .into_iter()

@@ -9,6 +9,8 @@ pub struct Scale {
     pub name: String,
     /// What was reduced and by how much: "widths ÷ 12, one epoch of 200,000 words".
     pub note: String,
+    /// How they were trained where that differs from the paper.
+    pub recipe: String,
     /// Whether the models have the published sizes.
     pub full: bool,
 }

@@ -62,6 +62,7 @@ fn heading(page: &mut String, results: &ReproduceResults) {
         ("Program", version),
         ("Seed", results.seed.to_string()),
         ("Scale", format!("{}: {}", results.scale.name, results.scale.note)),
+        ("Recipe", results.scale.recipe.clone()),
         ("Text", format!("{}, {} word types", corpus.name, grouped(corpus.words as u64))),
         (
             "Words",

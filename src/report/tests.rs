@@ -32,7 +32,12 @@ fn results() -> ReproduceResults {
         seconds: 88.0,
         seed: 1,
         interrupted: false,
-        scale: Scale { name: "reduced scale".into(), note: "widths ÷ 4".into(), full: false },
+        scale: Scale {
+            name: "reduced scale".into(),
+            note: "widths ÷ 4".into(),
+            recipe: "the paper's".into(),
+            full: false,
+        },
         corpus: Corpus {
             name: "<script>alert(1)</script>".into(),
             words: 5_000,

@@ -50,12 +50,13 @@ pub(super) fn tables(results: &ReproduceResults) -> String {
         .map_or_else(String::new, |best| format!(", best possible {}", perplexity(best)));
     let _ = write!(
         text,
-        "\nTest perplexity of {}: word frequencies alone {}{best}.\nMeasured: {}.\n(60) stands \
+        "\nTest perplexity of {}: word frequencies alone {}{best}.\nMeasured: {}; {}.\n(60) stands \
          in where no batch size was published; published perplexities by length are read off \
          a chart by eye, ±{}.",
         corpus.name,
         perplexity(corpus.unigram_test_ppl),
         scale.note,
+        scale.recipe,
         paper::LENGTHS_TOLERANCE
     );
     text

@@ -73,6 +73,7 @@ pub fn run(args: Args) -> Result<Output> {
         command: command_line(),
         interrupt: Interrupt::on_ctrl_c()?,
     };
+    experiment.check()?;
     let corpus = match &args.data {
         Some(folder) => Corpus::wikitext103(folder)?,
         None => Corpus::synthetic(),

@@ -58,6 +58,9 @@ pub struct Args {
     /// Zoneout of the forget gate
     #[arg(long, default_value_t = 0.0, help_heading = "Model")]
     zoneout: f64,
+    /// The embedding's first values lie within plus and minus this
+    #[arg(long, default_value_t = 0.1, help_heading = "Model")]
+    init_range: f64,
 
     /// Mean length of a training window, in words
     #[arg(long, default_value_t = 300, help_heading = "Recipe")]
@@ -119,6 +122,7 @@ impl Args {
             .embedding_dropout(self.dropoute)
             .weight_drop(self.wdrop)
             .zoneout(self.zoneout)
+            .init_range(self.init_range)
             .splits(self.splits.clone())
     }
 

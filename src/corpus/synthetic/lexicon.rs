@@ -177,17 +177,17 @@ impl Lexicon {
         let adverbs = maker.stems(80, &["ly"], "");
         lexicon.adverbs = lexicon.list(&adverbs, "", Kind::Adverb);
         for (stock, count, ends) in [
-            (Stock::Person, 64, PERSON_ENDS),
-            (Stock::Place, 56, PLACE_ENDS),
-            (Stock::Mate, 64, MATE_ENDS),
-            (Stock::Thing, 48, THING_ENDS),
-            (Stock::Key, 48, KEY_ENDS),
-            (Stock::Item, 40, ITEM_ENDS),
+            (Stock::Person, 16, PERSON_ENDS),
+            (Stock::Place, 12, PLACE_ENDS),
+            (Stock::Mate, 16, MATE_ENDS),
+            (Stock::Thing, 12, THING_ENDS),
+            (Stock::Key, 12, KEY_ENDS),
+            (Stock::Item, 12, ITEM_ENDS),
         ] {
             let stems = maker.stems(count, ends, "");
             lexicon.stocks[stock as usize] = lexicon.list(&stems, "", Kind::Remembered);
         }
-        let years: Vec<_> = maker.years(100).iter().map(|year| maker.take(year)).collect();
+        let years: Vec<_> = maker.years(20).iter().map(|year| maker.take(year)).collect();
         lexicon.stocks[Stock::Year as usize] = lexicon.list(&years, "", Kind::Remembered);
         let counts: Vec<_> = (2..=60).map(|n| maker.take(&n.to_string())).collect();
         lexicon.counts = lexicon.list(&counts, "", Kind::Count);

@@ -1,1 +1,143 @@
+use tch::{Device, Kind};
 
+use super::*;
+use crate::model::{LmConfig, Splits};
+use crate::train::Quiet;
+
+fn corpus() -> Corpus {
+    Corpus::synthetic().take_train(6_000)
+}
+
+fn model(corpus: &Corpus, dropout: f64) -> QrnnLm {
+    let config = LmConfig::paper(12, 24)
+        .vocab(corpus.vocab().len())
+        .layers(2)
+        .locked_dropouts(dropout, dropout, dropout)
+        .splits(Splits::At(vec![200, 1000]));
+    QrnnLm::seeded(&config, (Kind::Float, Device::Cpu), 1).unwrap()
+}
+
+fn recipe() -> Recipe {
+    Recipe::paper().bptt(20).batch(6).epochs(1).lr(3e-3)
+}
+
+fn fit(recipe: Recipe, dropout: f64) -> (TrainingRun, QrnnLm) {
+    let corpus = corpus();
+    let mut model = model(&corpus, dropout);
+    let run = Trainer::new(recipe).observer(Quiet).fit(&mut model, &corpus).unwrap();
+    (run, model)
+}
+
+fn mean(losses: &[f64]) -> f64 {
+    losses.iter().sum::<f64>() / losses.len() as f64
+}
+
+#[test]
+fn the_loss_falls_and_the_run_is_what_it_says() {
+    let (run, model) = fit(recipe().epochs(2), 0.1);
+    let n = run.losses.len();
+    assert!(mean(&run.losses[n - 10..]) < mean(&run.losses[..10]) - 0.5, "{:?}", run.losses);
+    assert_eq!(run.epochs.len(), 2);
+    assert_eq!(run.parameters, model.parameter_count());
+    let test = crate::evaluate::evaluate(&model, &corpus(), Split::Test).unwrap();
+    assert!((test.loss - run.test_loss.unwrap()).abs() < 1e-6);
+    assert!(test.reference_loss < test.loss);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_losses_and_another_does_not() {
+    let losses = |seed| fit(Recipe { steps: Some(8), ..recipe().seed(seed) }, 0.3).0.losses;
+    assert_eq!(losses(1), losses(1));
+    assert_ne!(losses(1), losses(2));
+}
+
+#[test]
+fn a_number_of_steps_is_kept_to() {
+    let (run, _) = fit(Recipe { steps: Some(7), ..recipe() }, 0.0);
+    assert_eq!(run.losses.len(), 7);
+    assert_eq!(run.epochs.len(), 1);
+    assert!(run.test_ppl.is_some());
+}
+
+#[test]
+fn regularisers_weigh_on_the_weights_but_not_on_the_reported_loss() {
+    let first = |alpha, beta| fit(Recipe { alpha, beta, steps: Some(2), ..recipe() }, 0.0).0.losses;
+    let (plain, heavy) = (first(0.0, 0.0), first(1e4, 1e4));
+    assert_eq!(plain[0], heavy[0]);
+    assert_ne!(plain[1], heavy[1]);
+}
+
+#[test]
+fn a_diverging_run_says_at_which_step_and_rate() {
+    let corpus = corpus();
+    let mut model = model(&corpus, 0.0);
+    {
+        let _no_grad = tch::no_grad_guard();
+        let _ = model.parameters()[0].1.shallow_clone().fill_(f64::NAN);
+    }
+    let error = Trainer::new(recipe()).observer(Quiet).fit(&mut model, &corpus).unwrap_err();
+    assert!(matches!(error, Error::Diverged { step: 0, .. }), "{error}");
+    assert_eq!(error.exit_status(), 1);
+}
+
+#[test]
+fn an_interrupt_keeps_what_was_learned() {
+    /// Asks for a stop after some steps.
+    struct StopAt(Interrupt, u64);
+    impl Observer for StopAt {
+        fn step(&mut self, step: &StepReport) {
+            if step.step == self.1 {
+                self.0.request();
+            }
+        }
+    }
+    let corpus = corpus();
+    let (mut model, folder) = (model(&corpus, 0.0), tempfile::tempdir().unwrap());
+    let before = model.parameters()[0].1.copy();
+    let interrupt = Interrupt::default();
+    let run = Trainer::new(recipe())
+        .observer(StopAt(interrupt.clone(), 5))
+        .interrupt(interrupt)
+        .folder(folder.path())
+        .fit(&mut model, &corpus)
+        .unwrap();
+    assert!(run.interrupted && run.losses.len() == 5);
+    assert_ne!(&before, model.parameters()[0].1);
+    let mut saved = self::model(&corpus, 0.0);
+    saved.load_weights(folder.path().join("model.safetensors")).unwrap();
+    assert_eq!(saved.parameters()[0].1, model.parameters()[0].1);
+}
+
+#[test]
+fn the_log_holds_every_epoch_and_can_be_read_back() {
+    let corpus = corpus();
+    let (mut model, folder) = (model(&corpus, 0.0), tempfile::tempdir().unwrap());
+    let run = Trainer::new(recipe().epochs(2))
+        .observer(Quiet)
+        .folder(folder.path())
+        .fit(&mut model, &corpus)
+        .unwrap();
+    let text = std::fs::read_to_string(folder.path().join("metrics.jsonl")).unwrap();
+    let records: Vec<Record> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let epochs: Vec<_> = records
+        .iter()
+        .filter_map(|record| match record {
+            Record::Epoch(report) => Some(report.clone()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(epochs, run.epochs);
+    assert!(matches!(records.last(), Some(Record::Test { .. })));
+}
+
+#[test]
+fn too_little_text_is_found_before_anything_is_written() {
+    let corpus = corpus().take_train(8);
+    let (mut model, folder) = (model(&corpus, 0.0), tempfile::tempdir().unwrap());
+    let out = folder.path().join("run");
+    let error =
+        Trainer::new(recipe()).observer(Quiet).folder(&out).fit(&mut model, &corpus).unwrap_err();
+    assert!(error.to_string().contains("--batch-size 6"), "{error}");
+    assert!(!out.exists());
+}

@@ -1,0 +1,266 @@
+//! The program as its users call it: what it prints, what it leaves, and what it says of bad input.
+
+mod program;
+
+use std::fs;
+use std::path::Path;
+
+use program::{Ran, reproduce};
+use serde_json::Value;
+
+const TINY: [&str; 16] = [
+    "--emsize",
+    "12",
+    "--nhid",
+    "24",
+    "--nlayers",
+    "2",
+    "--bptt",
+    "12",
+    "--batch-size",
+    "4",
+    "--epochs",
+    "1",
+    "--splits",
+    "none",
+    "--lr",
+    "0.003",
+];
+
+/// A folder with a small text, the three files alike.
+fn text_folder(text: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for split in ["train", "valid", "test"] {
+        fs::write(folder.path().join(format!("{split}.txt")), text).unwrap();
+    }
+    folder
+}
+
+fn small_text() -> String {
+    (0..120).map(|i| format!(" the cat {} sat on the mat . \n \n", ["big", "old"][i % 2])).collect()
+}
+
+fn train(data: &Path, out: &Path, more: &[&str]) -> Ran {
+    let mut args = vec!["train", "--data", data.to_str().unwrap(), "--out", out.to_str().unwrap()];
+    args.extend(TINY);
+    args.extend(more);
+    reproduce(&args)
+}
+
+#[test]
+fn count_prints_the_published_table_and_the_contracts_json() {
+    let ran = reproduce(&["count"]);
+    ran.succeeds();
+    for figure in ["160.641", "48.634", "12.176", "120.347", "156.857", "0.8232"] {
+        assert!(ran.stdout.contains(figure), "{figure} in {}", ran.stdout);
+    }
+    let json = reproduce(&["count", "--emsize", "300", "--nhid", "2000", "--json"]).json();
+    assert_eq!(json["parameters"], 110_007_135);
+    assert_eq!(json["criterion_parameters"], 903);
+    assert_eq!(json["rows"].as_array().unwrap().len(), 3);
+    for field in ["op", "params_mbytes", "mults_m", "adds_m", "mflops"] {
+        assert!(json["total"].get(field).is_some(), "{field}");
+    }
+    let strict = reproduce(&["count", "--strict", "--sparsity", "0.5", "--json"]).json();
+    assert!(strict["score"].as_f64().unwrap() < 0.8);
+}
+
+#[test]
+fn a_model_is_trained_evaluated_and_asked_for_text() {
+    let (data, out) = (text_folder(&small_text()), tempfile::tempdir().unwrap());
+    let run = train(data.path(), out.path(), &["--json"]).json();
+    assert_eq!(run["epochs"].as_array().unwrap().len(), 1);
+    assert!(run.get("losses").is_none());
+    for file in ["model.safetensors", "config.json", "metrics.jsonl", "results.json"] {
+        assert!(out.path().join(file).is_file(), "{file}");
+    }
+    let written: Value =
+        serde_json::from_slice(&fs::read(out.path().join("results.json")).unwrap()).unwrap();
+    assert_eq!(written, run);
+
+    let (data, out) = (data.path().to_str().unwrap(), out.path().to_str().unwrap());
+    let evaluated = reproduce(&["evaluate", "--checkpoint", out, "--data", data, "--json"]).json();
+    let difference = evaluated["loss"].as_f64().unwrap() - run["test_loss"].as_f64().unwrap();
+    assert!(difference.abs() < 1e-6, "{difference:e}");
+    assert!(evaluated["reference_loss"].as_f64() < evaluated["loss"].as_f64());
+
+    let args =
+        ["generate", "--checkpoint", out, "--data", data, "--prompt", "the cat", "--words", "20"];
+    let ran = reproduce(&args);
+    ran.succeeds();
+    assert!(ran.stdout.starts_with("the cat "), "{}", ran.stdout);
+    assert_eq!(ran.stdout, reproduce(&args).stdout);
+}
+
+#[test]
+fn losses_of_each_step_come_with_steps() {
+    let (data, out) = (text_folder(&small_text()), tempfile::tempdir().unwrap());
+    let run = train(data.path(), out.path(), &["--steps", "3", "--fixed-bptt", "--json"]).json();
+    assert_eq!(run["losses"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn data_stats_counts_words_and_types() {
+    let data = text_folder("a b a\n\nc\n");
+    let stats =
+        reproduce(&["data", "stats", "--data", data.path().to_str().unwrap(), "--json"]).json();
+    assert_eq!(stats["train_tokens"], 7);
+    assert_eq!(stats["vocab"], 4);
+}
+
+#[test]
+fn the_table_is_rebuilt_with_its_plots_and_report() {
+    let out = tempfile::tempdir().unwrap();
+    let path = out.path().to_str().unwrap();
+    let args = ["--out", path, "--rows", "300-1500-140", "--scale", "50", "--no-lengths", "--json"];
+    let results = reproduce(&args).json();
+    let row = &results["rows"][0];
+    assert_eq!(row["published"]["test_ppl"], 36.46);
+    assert!(row["measured"]["test_ppl"].as_f64().unwrap() > 1.0);
+    for stem in ["perplexity_vs_parameters", "perplexity_vs_bptt"] {
+        let svg = fs::read_to_string(out.path().join(format!("{stem}.svg"))).unwrap();
+        assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
+        let png = fs::read(out.path().join(format!("{stem}.png"))).unwrap();
+        assert!(png.starts_with(b"\x89PNG"));
+    }
+    let page = fs::read_to_string(out.path().join("report.html")).unwrap();
+    assert!(page.contains("36.46") && page.contains("<svg"));
+    assert!(out.path().join("results.json").is_file());
+}
+
+/// Each is refused with status 2, names what is wrong and what to do, and leaves no run behind.
+#[test]
+fn bad_text_is_refused_by_file_and_line() {
+    type Spoil = fn(&Path);
+    let cases: [(&str, Spoil, &[&str]); 7] = [
+        ("missing folder", |f| fs::remove_dir_all(f).unwrap(), &[]),
+        ("missing split", |f| fs::remove_file(f.join("valid.txt")).unwrap(), &["valid"]),
+        ("empty", |f| fs::write(f.join("valid.txt"), "").unwrap(), &["valid.txt"]),
+        ("one line", |f| fs::write(f.join("test.txt"), "a b c\n").unwrap(), &["test.txt"]),
+        (
+            "invalid UTF-8",
+            |f| fs::write(f.join("train.txt"), b"a b\nc d\ne \xff f\n").unwrap(),
+            &["train.txt", "line 3"],
+        ),
+        (
+            "a folder for a file",
+            |f| {
+                fs::remove_file(f.join("test.txt")).unwrap();
+                fs::create_dir(f.join("test.txt")).unwrap();
+            },
+            &["test.txt"],
+        ),
+        ("no words", |f| fs::write(f.join("train.txt"), "\n \n\n").unwrap(), &["train.txt"]),
+    ];
+    for (name, spoil, mentions) in cases {
+        let (data, out) = (text_folder(&small_text()), tempfile::tempdir().unwrap());
+        spoil(data.path());
+        let out = out.path().join("run");
+        let ran = train(data.path(), &out, &[]);
+        ran.is_refused(name);
+        for mention in mentions {
+            assert!(ran.stderr.contains(mention), "{name}: {}", ran.stderr);
+        }
+        assert!(!out.exists(), "{name}");
+    }
+}
+
+#[test]
+fn impossible_flags_are_refused_by_name() {
+    let data = text_folder(&small_text());
+    let data = data.path().to_str().unwrap();
+    let cases: &[&[&str]] = &[
+        &["train", "--data", data, "--batch-size", "100000"],
+        &["train", "--data", data, "--emsize", "0"],
+        &["train", "--data", data, "--dropout", "1"],
+        &["train", "--data", data, "--lr", "-1"],
+        &["train", "--data", data, "--splits", "20,10"],
+        &["train", "--data", data, "--splits", "many"],
+        &["train", "--data", data, "--optimizer", "magic"],
+        &["train", "--data", data, "--device", "cuda"],
+        &["train", "--data", data, "--precision", "tf32"],
+        &["train", "--data", data, "--no-such-flag"],
+        &["count", "--sparsity", "2"],
+        &["count", "--emsize", "99999999999999"],
+        &["--full"],
+        &["--full", "--scale", "3", "--data", data],
+        &["--rows", "no-such-row"],
+        &["--scale", "0.5"],
+        &["evaluate", "--checkpoint", data, "--data", data],
+        &["no-such-command"],
+    ];
+    for args in cases {
+        let out = tempfile::tempdir().unwrap();
+        let (out, mut args) = (out.path().join("run"), args.to_vec());
+        if matches!(args[0], "train" | "--full" | "--rows" | "--scale") {
+            args.extend(["--out", out.to_str().unwrap()]);
+        }
+        reproduce(&args).is_refused(&args.join(" "));
+        assert!(!out.exists(), "{args:?}");
+    }
+}
+
+#[test]
+fn spoiled_checkpoints_are_refused_by_name() {
+    let (data, out) = (text_folder(&small_text()), tempfile::tempdir().unwrap());
+    train(data.path(), out.path(), &["--steps", "2"]).succeeds();
+    let weights = out.path().join("model.safetensors");
+    let whole = fs::read(&weights).unwrap();
+    let other_text = text_folder(&small_text().replace("cat", "dog with a hat"));
+    let evaluate = |data: &Path| {
+        reproduce(&[
+            "evaluate",
+            "--checkpoint",
+            weights.to_str().unwrap(),
+            "--data",
+            data.to_str().unwrap(),
+        ])
+    };
+    evaluate(other_text.path()).is_refused("other vocabulary");
+    for spoiled in [&whole[..whole.len() / 2], &whole[..4], b"", b"{\"no\": \"safetensors\"}"] {
+        fs::write(&weights, spoiled).unwrap();
+        let ran = evaluate(data.path());
+        ran.is_refused("spoiled weights");
+        assert!(ran.stderr.contains("model.safetensors"), "{}", ran.stderr);
+    }
+    fs::write(&weights, &whole).unwrap();
+    fs::write(out.path().join("config.json"), "{\n\"version\": 3}").unwrap();
+    let ran = evaluate(data.path());
+    ran.is_refused("spoiled configuration");
+    assert!(ran.stderr.contains("config.json, line"), "{}", ran.stderr);
+}
+
+#[test]
+fn an_output_folder_that_cannot_be_is_refused() {
+    let data = text_folder(&small_text());
+    let ran = train(data.path(), &data.path().join("train.txt/run"), &[]);
+    ran.is_refused("a file for a folder");
+    assert!(ran.stderr.contains("train.txt/run"), "{}", ran.stderr);
+    reproduce(&["--out", "/dev/null/report"]).is_refused("a device for a folder");
+}
+
+#[test]
+fn ctrl_c_ends_training_with_the_work_saved() {
+    let (data, out) = (text_folder(&small_text()), tempfile::tempdir().unwrap());
+    let out = out.path();
+    let mut args =
+        vec!["train", "--data", data.path().to_str().unwrap(), "--out", out.to_str().unwrap()];
+    args.extend(TINY);
+    let epochs = args.iter().position(|&arg| arg == "--epochs").unwrap() + 1;
+    args[epochs] = "100000";
+    let log = out.join("metrics.jsonl");
+    // Two epochs in, so that there is something to lose.
+    let ran = program::interrupted(&args, || {
+        fs::read_to_string(&log).is_ok_and(|log| log.matches("\"epoch\",").count() >= 2)
+    });
+    assert_eq!(ran.status, Some(130), "{}", ran.stderr);
+    let evaluated = reproduce(&[
+        "evaluate",
+        "--checkpoint",
+        out.to_str().unwrap(),
+        "--data",
+        data.path().to_str().unwrap(),
+        "--json",
+    ]);
+    assert!(evaluated.json()["ppl"].as_f64().unwrap() > 1.0);
+}
