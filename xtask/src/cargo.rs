@@ -1,7 +1,10 @@
 //! Cargo, run after set-up.
 
 use std::ffi::OsStr;
-use std::process::{Command, ExitCode};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, ExitCode, ExitStatus};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use crate::error::{Error, Result};
 use crate::setup::{self, Libtorch};
@@ -12,9 +15,9 @@ use crate::setup::{self, Libtorch};
 /// Those of set-up, or where cargo cannot be run.
 pub fn run(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<ExitCode> {
     let libtorch = setup::run()?;
-    // The child hears Ctrl-C too and saves its work; here it must not end the wait for it.
-    let heard = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-    signal_hook::flag::register(signal_hook::consts::SIGINT, heard)
+    // The child hears Ctrl-C too and saves its work; here it must not end the wait for it. A
+    // handler, as an ignored signal would be ignored by the child as well.
+    signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::new(AtomicBool::new(false)))
         .map_err(Error::io("SIGINT", "handle"))?;
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut cargo = Command::new(&program);
@@ -25,5 +28,24 @@ pub fn run(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<ExitCode
         cargo.env_remove("LIBTORCH");
     }
     let status = cargo.status().map_err(Error::io(&program, "run"))?;
-    Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
+    Ok(ExitCode::from(shell_status(status)))
+}
+
+/// As shells have it: 128 and the signal's number for a program that a signal ended.
+fn shell_status(status: ExitStatus) -> u8 {
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_passed_on_as_shells_do() {
+        // Wait statuses as the kernel has them: the code in the high byte, the signal in the low.
+        for (wait, expected) in [(0, 0), (2 << 8, 2), (130 << 8, 130), (2, 130), (9, 137)] {
+            assert_eq!(shell_status(ExitStatus::from_raw(wait)), expected);
+        }
+    }
 }

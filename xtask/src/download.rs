@@ -1,106 +1,75 @@
-//! The pinned wheels, fetched by pip and checked by their sums.
+//! The pinned wheels, whole: checked by their sums here too, whatever pip checked.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
-use crate::pins::{PLATFORMS, WHEELS, Wheel};
+use crate::pins::{WHEELS, Wheel};
+use crate::pip::{self, Fetched};
 
 /// Brings all wheels into `folder`; those that lie there whole are kept.
 ///
 /// # Errors
 /// Where pip fails, or a file has another checksum even after it was fetched anew.
-pub fn wheels(folder: &Path) -> Result<Vec<(Wheel, PathBuf)>> {
-    std::fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
-    if !missing(folder)?.is_empty() {
-        fetch(folder)?;
+pub fn wheels(folder: &Path, lock: &File) -> Result<Vec<(Wheel, PathBuf)>> {
+    fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
+    WHEELS
+        .into_iter()
+        .map(|wheel| {
+            let fetch = |fresh| {
+                eprintln!("downloading {} {} with pip", wheel.name, wheel.version);
+                pip::download(&wheel, folder, fresh, lock)
+            };
+            Ok((wheel, whole(&wheel, &folder.join(wheel.file), fetch)?))
+        })
+        .collect()
+}
+
+/// The path of a wheel that is as pinned. `fetch` is called where there is none, and once more,
+/// then with pip's cache left out, where what it brought is another file.
+fn whole(
+    wheel: &Wheel,
+    path: &Path,
+    mut fetch: impl FnMut(bool) -> Result<Fetched>,
+) -> Result<PathBuf> {
+    if lies_there(wheel, path)?.is_none() {
+        return Ok(path.into());
     }
-    if !missing(folder)?.is_empty() {
-        fetch(folder)?;
-    }
-    let mut found = vec![];
-    for wheel in WHEELS {
-        let path = folder.join(wheel.file);
-        let actual = if path.exists() { sha256(&path)? } else { "no content".into() };
-        if actual != wheel.sha256 {
-            let (file, expected) = (wheel.file.into(), wheel.sha256.into());
-            return Err(Error::Checksum { file, expected, actual });
+    let mut actual = String::new();
+    for fresh in [false, true] {
+        actual = match fetch(fresh)? {
+            Fetched::OtherSum(sum) => sum,
+            Fetched::Done => match lies_there(wheel, path)? {
+                None => return Ok(path.into()),
+                Some(sum) => sum,
+            },
+        };
+        if !fresh {
+            eprintln!("{} came with sha256 {actual}; downloading it again", wheel.file);
         }
-        found.push((wheel, path));
     }
-    Ok(found)
+    Err(Error::Checksum { file: wheel.file.into(), expected: wheel.sha256.into(), actual })
 }
 
-/// The wheels that do not lie in the folder whole; broken ones are deleted.
-fn missing(folder: &Path) -> Result<Vec<Wheel>> {
-    let mut missing = vec![];
-    for wheel in WHEELS {
-        let path = folder.join(wheel.file);
-        if path.exists() {
-            if sha256(&path)? == wheel.sha256 {
-                continue;
-            }
-            eprintln!("{} is not whole; fetching it again", wheel.file);
-            std::fs::remove_file(&path).map_err(Error::io(&path, "delete"))?;
-        }
-        missing.push(wheel);
+/// `None` where the wheel is as pinned; else the sum of what lay there, which is deleted.
+fn lies_there(wheel: &Wheel, path: &Path) -> Result<Option<String>> {
+    if !path.exists() {
+        return Ok(Some("of no file".into()));
     }
-    Ok(missing)
-}
-
-/// Runs pip, with its own progress shown.
-fn fetch(folder: &Path) -> Result<()> {
-    let requirements = folder.join("requirements.txt");
-    std::fs::write(&requirements, requirement_lines())
-        .map_err(Error::io(&requirements, "write"))?;
-    let mut pip = Command::new("python3");
-    // One set of wheels for every machine, whatever Python runs pip here.
-    pip.args(["-m", "pip", "download", "--no-deps", "--require-hashes", "--only-binary=:all:"])
-        .args(["--python-version", "3.12", "--implementation", "cp"])
-        .args(["--abi", "cp312", "--abi", "none", "--disable-pip-version-check"]);
-    for platform in PLATFORMS {
-        pip.args(["--platform", platform]);
+    let actual = sha256(path)?;
+    if actual == wheel.sha256 {
+        return Ok(None);
     }
-    pip.arg("--dest").arg(folder).arg("--requirement").arg(&requirements);
-    eprintln!("fetching libtorch (530 MB) with pip");
-    let mut child = pip
-        .stdin(Stdio::null())
-        .stdout(Stdio::inherit())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| {
-            Error::machine(format!("python3 cannot be run: {error}"), "install Python 3 with pip")
-        })?;
-    let mut said = String::new();
-    if let Some(stderr) = &mut child.stderr {
-        // What pip says may hold any bytes; it is shown, not parsed.
-        let mut bytes = vec![];
-        stderr.read_to_end(&mut bytes).map_err(Error::io("pip", "hear"))?;
-        said = String::from_utf8_lossy(&bytes).into_owned();
-    }
-    let status = child.wait().map_err(Error::io("pip", "wait for"))?;
-    if status.success() {
-        return Ok(());
-    }
-    let mut last: Vec<&str> = said.lines().rev().filter(|line| !line.is_empty()).take(3).collect();
-    last.reverse();
-    Err(Error::machine(
-        format!("pip could not fetch libtorch; it says:\n    {}", last.join("\n    ")),
-        "check the network and the package index (pip config list), then run this again; or set \
-         LIBTORCH to a libtorch 2.11.0 of your own",
-    ))
-}
-
-fn requirement_lines() -> String {
-    WHEELS.iter().map(|w| format!("{} --hash=sha256:{}\n", w.requirement, w.sha256)).collect()
+    eprintln!("{} is damaged or half-finished; deleted", path.display());
+    fs::remove_file(path).map_err(Error::io(path, "delete"))?;
+    Ok(Some(actual))
 }
 
 /// The checksum of a file, in lower-case hexadecimal digits.
-pub fn sha256(path: &Path) -> Result<String> {
+fn sha256(path: &Path) -> Result<String> {
     let mut file = File::open(path).map_err(Error::io(path, "read"))?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
@@ -117,28 +86,56 @@ pub fn sha256(path: &Path) -> Result<String> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_half_finished_download_is_noticed_and_deleted() {
+    /// The sum is that of "abc", from the standard that defines SHA-256.
+    const WHEEL: Wheel = Wheel {
+        file: "abc.whl",
+        sha256: "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+        ..WHEELS[0]
+    };
+
+    /// Runs `whole` on what lies there, with downloads that bring these; says how many it took.
+    fn run(before: Option<&str>, brought: &[&str]) -> (Result<PathBuf>, usize) {
         let folder = tempfile::tempdir().unwrap();
-        let half = folder.path().join(WHEELS[0].file);
-        std::fs::write(&half, b"half of it").unwrap();
-        assert_eq!(missing(folder.path()).unwrap().len(), WHEELS.len());
-        assert!(!half.exists());
+        let path = folder.path().join(WHEEL.file);
+        if let Some(before) = before {
+            fs::write(&path, before).unwrap();
+        }
+        let mut fetched = 0;
+        let result = whole(&WHEEL, &path, |fresh| {
+            assert_eq!(fresh, fetched > 0);
+            assert!(!path.exists(), "the damaged file was left");
+            fs::write(&path, brought[fetched]).unwrap();
+            fetched += 1;
+            Ok(Fetched::Done)
+        });
+        (result, fetched)
     }
 
     #[test]
-    fn sums_are_those_of_sha256sum() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("abc");
-        std::fs::write(&path, b"abc").unwrap();
-        let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        assert_eq!(sha256(&path).unwrap(), expected);
+    fn a_whole_wheel_is_not_fetched_again() {
+        assert!(matches!(run(Some("abc"), &[]), (Ok(_), 0)));
     }
 
     #[test]
-    fn every_requirement_carries_its_sum() {
-        let lines = requirement_lines();
-        assert_eq!(lines.lines().count(), WHEELS.len());
-        assert!(lines.lines().all(|line| line.contains("==") && line.contains(" --hash=sha256:")));
+    fn a_missing_or_damaged_wheel_is_fetched() {
+        assert!(matches!(run(None, &["abc"]), (Ok(_), 1)));
+        assert!(matches!(run(Some("ab"), &["abc"]), (Ok(_), 1)));
+        assert!(matches!(run(Some("ab"), &["abd", "abc"]), (Ok(_), 2)));
+    }
+
+    #[test]
+    fn a_wheel_that_stays_wrong_is_refused_with_both_sums() {
+        let (result, fetched) = run(None, &["abd", "abd"]);
+        let message = result.unwrap_err().to_string();
+        assert_eq!(fetched, 2);
+        assert!(message.contains(WHEEL.sha256) && message.contains("a52d159f"), "{message}");
+    }
+
+    #[test]
+    fn pips_own_refusal_counts_as_a_wrong_sum() {
+        let folder = tempfile::tempdir().unwrap();
+        let refused = |_| Ok(Fetched::OtherSum("feed".into()));
+        let error = whole(&WHEEL, &folder.path().join(WHEEL.file), refused).unwrap_err();
+        assert!(error.to_string().contains("feed"));
     }
 }

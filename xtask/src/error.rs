@@ -1,6 +1,7 @@
 //! What can go wrong in set-up, always with what to do about it.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -9,14 +10,15 @@ pub enum Error {
     Machine { what: String, remedy: String },
     /// A download is not what was pinned, twice in a row.
     #[error(
-        "{file} has sha256 {actual}, the pin says {expected}\n  \
-         what to do: run the command again; if it stays, the package index serves another file"
+        "{file} is not the pinned file\n  expected sha256 {expected}\n  actual sha256   {actual}\n  \
+         what to do: look at the package index that pip uses (pip config list): it serves another \
+         file than PyPI, or damages it on the way"
     )]
     Checksum { file: String, expected: String, actual: String },
     /// A wheel is not laid out as expected.
     #[error("{}: {problem}\n  what to do: run the command again; if it stays, report this", path.display())]
     Wheel { path: PathBuf, problem: String },
-    #[error("{}: cannot {action}: {source}\n  what to do: check the disk and the permissions of this folder", path.display())]
+    #[error("{}: cannot {action}: {source}\n  what to do: check that there is space and that you may write there", path.display())]
     Io { path: PathBuf, action: &'static str, source: std::io::Error },
 }
 
@@ -31,5 +33,10 @@ impl Error {
     pub fn io(path: impl AsRef<Path>, action: &'static str) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.as_ref().to_path_buf();
         move |source| Self::Io { path, action, source }
+    }
+
+    /// 2 where the machine must be put right first, 1 where the work failed.
+    pub fn status(&self) -> ExitCode {
+        ExitCode::from(if matches!(self, Self::Machine { .. }) { 2 } else { 1 })
     }
 }

@@ -1,77 +1,91 @@
 //! Set-up and chores: `cargo xtask help`.
 
 mod cargo;
+mod commands;
 mod download;
 mod error;
+mod install;
 mod pins;
+mod pip;
 mod preflight;
 mod setup;
 mod stamp;
 mod unpack;
+mod user_libtorch;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 
 /// Set-up and chores of the qrnn workspace. Each command sets up first what it needs.
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo xtask")]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Install the pinned libtorch, so that plain cargo commands work
-    Setup,
-    /// Rebuild the paper's table; ARGS go to `reproduce`
-    Reproduce {
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        args: Vec<OsString>,
-    },
-    /// Run all tests; ARGS go to `cargo test`
-    Test {
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        args: Vec<OsString>,
-    },
-    /// What CI asks of a change: formatted, no warning, all tests pass
-    Check,
+    command: commands::Command,
 }
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
-        Command::Setup => setup::run().map(|_| ExitCode::SUCCESS),
-        Command::Reproduce { args } => cargo::run(
-            ["run", "--release", "--bin", "reproduce", "--"]
-                .map(OsString::from)
-                .into_iter()
-                .chain(args),
-        ),
-        Command::Test { args } => cargo::run(
-            ["test", "--release", "--workspace"].map(OsString::from).into_iter().chain(args),
-        ),
-        Command::Check => check(),
+    let cli = match Cli::try_parse_from(passed_on_untouched(std::env::args_os())) {
+        Ok(cli) => cli,
+        Err(error) => {
+            if error.kind() == ErrorKind::InvalidSubcommand {
+                // Who mistypes a command wants the list of them.
+                eprintln!("{}", Cli::command().render_help());
+            }
+            error.exit()
+        }
     };
-    result.unwrap_or_else(|error| {
+    cli.command.run().unwrap_or_else(|error| {
         eprintln!("error: {error}");
-        ExitCode::from(2)
+        error.status()
     })
 }
 
-/// The cheapest check first.
-fn check() -> error::Result<ExitCode> {
-    let checks: [&[&str]; 3] = [
-        &["fmt", "--all", "--check"],
-        &["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"],
-        &["test", "--release", "--workspace"],
-    ];
-    for args in checks {
-        let status = cargo::run(args)?;
-        if status != ExitCode::SUCCESS {
-            return Ok(status);
+/// Puts `--` before the arguments that go to another program: clap takes this one for itself,
+/// and leaves a `--` or a `--help` of the user's to that program.
+fn passed_on_untouched(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut args: Vec<OsString> = args.into_iter().collect();
+    if args.get(1).is_some_and(|name| name == "reproduce" || name == "test") {
+        args.insert(2, "--".into());
+    }
+    args
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(args: &[&str]) -> commands::Command {
+        let args = std::iter::once("xtask").chain(args.iter().copied()).map(OsString::from);
+        Cli::try_parse_from(passed_on_untouched(args)).unwrap().command
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn arguments_reach_the_other_program_as_they_are() {
+        let commands::Command::Test(test) = parse(&["test", "--", "--nocapture"]) else { panic!() };
+        assert_eq!(
+            test.cargo_arguments(),
+            ["test", "--release", "--workspace", "--", "--nocapture"]
+        );
+        for args in [&["reproduce", "--help"][..], &["reproduce", "--", "--help"]] {
+            let commands::Command::Reproduce(reproduce) = parse(args) else { panic!() };
+            let expected = ["run", "--release", "--bin", "reproduce", "--", "--help"];
+            assert_eq!(reproduce.cargo_arguments(), expected);
         }
     }
-    Ok(ExitCode::SUCCESS)
+
+    #[test]
+    fn no_command_and_an_unknown_one_are_wrong_calls() {
+        for args in [&["xtask"][..], &["xtask", "no-such-command"], &["xtask", "setup", "--no"]] {
+            assert_eq!(Cli::try_parse_from(args).unwrap_err().exit_code(), 2);
+        }
+    }
 }

@@ -5,15 +5,22 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::error::{Error, Result};
-use crate::pins::DISK;
+use crate::pins::{DISK, RELEASE};
 
 /// # Errors
 /// The first thing that is missing, with what to do about it.
 pub fn check(root: &Path) -> Result<()> {
     platform(std::env::consts::OS, std::env::consts::ARCH)?;
     python("python3")?;
-    compiler(std::env::var_os("CXX").as_deref(), &["c++", "g++", "clang++"])?;
-    disk(root)
+    compiler_of_environment()?;
+    enough(root, free(root)?)
+}
+
+/// # Errors
+/// Where there is no C++ compiler; needed whatever libtorch is used.
+pub fn compiler_of_environment() -> Result<()> {
+    let chosen = std::env::var_os("CXX").filter(|chosen| !chosen.is_empty());
+    compiler(chosen.as_deref(), &["c++", "g++", "clang++"])
 }
 
 fn platform(os: &str, arch: &str) -> Result<()> {
@@ -22,7 +29,7 @@ fn platform(os: &str, arch: &str) -> Result<()> {
     }
     Err(Error::machine(
         format!("the pinned libtorch is for Linux on x86-64; this is {os} on {arch}"),
-        "unpack a libtorch 2.11.0 for this machine and set LIBTORCH to its folder",
+        format!("unpack a libtorch {RELEASE} for this machine and set LIBTORCH to its folder"),
     ))
 }
 
@@ -70,17 +77,21 @@ fn compiler(chosen: Option<&OsStr>, usual: &[&str]) -> Result<()> {
     ))
 }
 
-fn disk(root: &Path) -> Result<()> {
-    let stat = rustix::fs::statvfs(root)
-        .map_err(|error| Error::io(root, "measure free space")(error.into()))?;
-    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+/// Bytes that a user may still write.
+fn free(folder: &Path) -> Result<u64> {
+    let stat = rustix::fs::statvfs(folder)
+        .map_err(|error| Error::io(folder, "measure free space")(error.into()))?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+fn enough(folder: &Path, free: u64) -> Result<()> {
     if free >= DISK {
         return Ok(());
     }
     Err(Error::machine(
         format!(
-            "{} has {} MB free; libtorch takes {} MB while it is unpacked",
-            root.display(),
+            "{} has {} MB free; libtorch takes {} MB while it is set up",
+            folder.display(),
             free / 1_000_000,
             DISK / 1_000_000
         ),
@@ -98,6 +109,7 @@ mod tests {
             (platform("macos", "aarch64").unwrap_err(), "macos on aarch64"),
             (python("no-such-python").unwrap_err(), "no-such-python"),
             (python("false").unwrap_err(), "false"),
+            (enough(Path::new("/small"), DISK - 1).unwrap_err(), "/small has 1199 MB free"),
             (compiler(None, &["no-such-c++"]).unwrap_err(), "C++ compiler"),
             (compiler(Some("no-such-cxx".as_ref()), &["true"]).unwrap_err(), "no-such-cxx"),
         ] {
@@ -106,5 +118,7 @@ mod tests {
         }
         compiler(None, &["no-such-c++", "true"]).unwrap();
         platform("linux", "x86_64").unwrap();
+        enough(Path::new("/large"), DISK).unwrap();
+        assert!(free(Path::new("/")).is_ok());
     }
 }

@@ -1,6 +1,8 @@
 //! The note in an installed libtorch that says what was put there.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -22,10 +24,7 @@ impl Stamp {
     /// Describes what lies in `folder`.
     pub fn of(folder: &Path) -> Result<Self> {
         let mut libraries = BTreeMap::new();
-        for library in WHEELS
-            .iter()
-            .flat_map(|wheel| wheel.libraries.iter().filter_map(|library| wheel.place(library)))
-        {
+        for library in pinned() {
             let path = folder.join(&library);
             let size = std::fs::metadata(&path).map_err(Error::io(&path, "find"))?.len();
             libraries.insert(library, size);
@@ -38,28 +37,41 @@ impl Stamp {
         let path = folder.join(NAME);
         let text = serde_json::to_string_pretty(self)
             .map_err(|error| Error::io(&path, "write")(error.into()))?;
-        std::fs::write(&path, text).map_err(Error::io(&path, "write"))
+        File::create(&path)
+            .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
+            .map_err(Error::io(&path, "write"))
     }
 }
 
 /// `None` where `folder` holds a whole libtorch of these pins, else what is amiss.
 pub fn amiss(folder: &Path) -> Option<String> {
     let Ok(text) = std::fs::read_to_string(folder.join(NAME)) else {
-        return Some("it was not finished".into());
+        return Some(format!("{} has no {NAME}: set-up did not put it there", folder.display()));
     };
     let Ok(written) = serde_json::from_str::<Stamp>(&text) else {
-        return Some("its stamp is damaged".into());
+        return Some(format!("its {NAME} is damaged"));
     };
-    match Stamp::of(folder) {
-        Err(error) => Some(error.to_string().lines().next().unwrap_or_default().into()),
-        Ok(found) if found.wheels != written.wheels => Some("it is of other wheels".into()),
-        Ok(found) if found != written => Some("a library has another size than it had".into()),
-        Ok(_) if !folder.join("include/ATen").is_dir() => Some("its headers are missing".into()),
-        Ok(_) if !folder.join("lib/libtorch.so").exists() => {
-            Some("lib/libtorch.so is missing".into())
-        }
-        Ok(_) => None,
+    let wheels = WHEELS.iter().map(|wheel| wheel.sha256);
+    if written.version != VERSION || !wheels.eq(written.wheels.iter().map(String::as_str)) {
+        return Some(format!("it is {} of other wheels than the pinned ones", written.version));
     }
+    for library in pinned() {
+        let size = std::fs::metadata(folder.join(&library)).ok().map(|found| found.len());
+        match (size, written.libraries.get(&library)) {
+            (None, _) => return Some(format!("{library} is missing")),
+            (Some(size), Some(expected)) if size == *expected => {}
+            (Some(size), _) => return Some(format!("{library} is damaged: it has {size} bytes")),
+        }
+    }
+    ["include/ATen/ATen.h", "include/torch/csrc/api/include", "lib/libtorch.so", "build-version"]
+        .iter()
+        .find(|path| !folder.join(path).exists())
+        .map(|path| format!("{path} is missing"))
+}
+
+/// Where the pinned libraries lie.
+fn pinned() -> impl Iterator<Item = String> {
+    WHEELS.iter().flat_map(|wheel| wheel.libraries.iter().filter_map(|name| wheel.place(name)))
 }
 
 #[cfg(test)]
@@ -72,6 +84,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir_all(folder.path().join("lib")).unwrap();
         fs::create_dir_all(folder.path().join("include/ATen")).unwrap();
+        fs::create_dir_all(folder.path().join("include/torch/csrc/api/include")).unwrap();
+        fs::write(folder.path().join("include/ATen/ATen.h"), "").unwrap();
+        fs::write(folder.path().join("build-version"), VERSION).unwrap();
         for wheel in WHEELS {
             for library in wheel.libraries {
                 fs::write(folder.path().join(wheel.place(library).unwrap()), library).unwrap();
@@ -88,20 +103,35 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_damage_is_noticed() {
+    fn every_kind_of_damage_is_named() {
         type Damage = fn(&Path) -> std::io::Result<()>;
-        let damages: [Damage; 6] = [
-            |f| fs::write(f.join("lib/libc10.so"), "cut"),
-            |f| fs::remove_file(f.join("lib/libtorch_cpu.so")),
-            |f| fs::remove_file(f.join(NAME)),
-            |f| fs::write(f.join(NAME), "{"),
-            |f| fs::remove_dir_all(f.join("include")),
-            |f| fs::remove_file(f.join("lib/libtorch.so")),
+        let damages: [(&str, Damage); 7] = [
+            ("lib/libc10.so is damaged", |f| fs::write(f.join("lib/libc10.so"), "cut")),
+            ("libtorch_cpu.so is missing", |f| fs::remove_file(f.join("lib/libtorch_cpu.so"))),
+            ("did not put it there", |f| fs::remove_file(f.join(NAME))),
+            ("stamp.json is damaged", |f| fs::write(f.join(NAME), "{")),
+            ("ATen.h is missing", |f| fs::remove_dir_all(f.join("include"))),
+            ("libtorch.so is missing", |f| fs::remove_file(f.join("lib/libtorch.so"))),
+            ("build-version is missing", |f| fs::remove_file(f.join("build-version"))),
         ];
-        for damage in damages {
+        for (expected, damage) in damages {
             let folder = installed();
             damage(folder.path()).unwrap();
-            assert!(amiss(folder.path()).is_some());
+            let said = amiss(folder.path()).unwrap();
+            assert!(said.contains(expected), "{said}");
+        }
+    }
+
+    #[test]
+    fn other_pins_are_noticed() {
+        type Change = fn(&mut Stamp);
+        let changes: [Change; 2] = [|s| s.version = "2.10.0".into(), |s| s.wheels[1] = "0".into()];
+        for change in changes {
+            let folder = installed();
+            let mut stamp = Stamp::of(folder.path()).unwrap();
+            change(&mut stamp);
+            stamp.write(folder.path()).unwrap();
+            assert!(amiss(folder.path()).unwrap().contains("other wheels"));
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Wheels into the folder that torch-sys links against.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufReader, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use zip::ZipArchive;
@@ -10,51 +10,77 @@ use zip::ZipArchive;
 use crate::error::{Error, Result};
 use crate::pins::Wheel;
 
-/// Unpacks the wanted files of a wheel below `target`.
+/// An archive, and which of its entries go where.
+struct Wanted<'a> {
+    wheel: &'a Wheel,
+    path: &'a Path,
+    archive: ZipArchive<BufReader<File>>,
+    entries: Vec<(usize, String)>,
+    bytes: u64,
+}
+
+/// Unpacks the wanted files of all wheels below `target`.
 ///
 /// # Errors
-/// Where the archive is broken, lacks a wanted library, or the disk is full.
-pub fn wheel(wheel: &Wheel, path: &Path, target: &Path) -> Result<()> {
-    let broken = |problem: String| Error::Wheel { path: path.into(), problem };
-    let file = File::open(path).map_err(Error::io(path, "read"))?;
-    let mut archive =
-        ZipArchive::new(BufReader::new(file)).map_err(|error| broken(error.to_string()))?;
-
-    let mut wanted = vec![];
-    let mut bytes = 0;
-    for i in 0..archive.len() {
-        let entry = archive.by_index_raw(i).map_err(|error| broken(error.to_string()))?;
-        if let Some(place) = wheel.place(entry.name()).filter(|_| entry.is_file()) {
-            if entry.enclosed_name().is_none() || place.split('/').any(|part| part == "..") {
-                return Err(broken(format!("{} leads outside of the archive", entry.name())));
-            }
-            bytes += entry.size();
-            wanted.push((i, place));
-        }
-    }
-    for library in wheel.libraries {
-        let place = wheel.place(library);
-        if !wanted.iter().any(|(_, found)| Some(found) == place.as_ref()) {
-            return Err(broken(format!("has no {library}")));
-        }
-    }
-
-    let bar = bar(bytes, wheel.requirement);
-    for (i, place) in wanted {
-        let mut entry = archive.by_index(i).map_err(|error| broken(error.to_string()))?;
-        let place = target.join(place);
-        if let Some(folder) = place.parent() {
-            std::fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
-        }
-        let mut out = File::create(&place).map_err(Error::io(&place, "write"))?;
-        copy(&mut entry, &mut out, &place, &bar, &broken)?;
-        if wheel.libraries.contains(&entry.name()) {
-            // Headers are thousands; one lost in a power cut shows itself at the next build.
-            out.sync_all().map_err(Error::io(&place, "write"))?;
-        }
+/// Where an archive is broken, lacks a wanted library, or the disk is full.
+pub fn wheels(wheels: &[(Wheel, PathBuf)], target: &Path) -> Result<()> {
+    // All are looked into before a byte is written.
+    let wanted = wheels
+        .iter()
+        .map(|(wheel, path)| Wanted::of(wheel, path))
+        .collect::<Result<Vec<Wanted>>>()?;
+    let bytes = wanted.iter().map(|wanted| wanted.bytes).sum();
+    let bar = bar(bytes);
+    for wanted in wanted {
+        wanted.unpack(target, &bar)?;
     }
     bar.finish_and_clear();
     Ok(())
+}
+
+impl<'a> Wanted<'a> {
+    fn of(wheel: &'a Wheel, path: &'a Path) -> Result<Self> {
+        let broken = |problem: String| Error::Wheel { path: path.into(), problem };
+        let file = File::open(path).map_err(Error::io(path, "read"))?;
+        let mut archive =
+            ZipArchive::new(BufReader::new(file)).map_err(|error| broken(error.to_string()))?;
+        let mut entries = vec![];
+        let mut bytes = 0;
+        for i in 0..archive.len() {
+            let entry = archive.by_index_raw(i).map_err(|error| broken(error.to_string()))?;
+            if let Some(place) = wheel.place(entry.name()).filter(|_| entry.is_file()) {
+                if entry.enclosed_name().is_none() || place.split('/').any(|part| part == "..") {
+                    return Err(broken(format!("{} leads outside of the archive", entry.name())));
+                }
+                bytes += entry.size();
+                entries.push((i, place));
+            }
+        }
+        for library in wheel.libraries {
+            let place = wheel.place(library);
+            if !entries.iter().any(|(_, found)| Some(found) == place.as_ref()) {
+                return Err(broken(format!("has no {library}")));
+            }
+        }
+        Ok(Self { wheel, path, archive, entries, bytes })
+    }
+
+    fn unpack(mut self, target: &Path, bar: &ProgressBar) -> Result<()> {
+        let broken = |problem: String| Error::Wheel { path: self.path.into(), problem };
+        for (i, place) in self.entries {
+            let mut entry = self.archive.by_index(i).map_err(|error| broken(error.to_string()))?;
+            let place = target.join(place);
+            if let Some(folder) = place.parent() {
+                fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
+            }
+            let mut out = File::create(&place).map_err(Error::io(&place, "write"))?;
+            copy(&mut entry, &mut out, &place, bar, &broken)?;
+            if self.wheel.libraries.contains(&entry.name()) {
+                out.sync_all().map_err(Error::io(&place, "write"))?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Copies, and says of an error whether the archive or the disk is to blame.
@@ -76,15 +102,16 @@ fn copy(
     }
 }
 
-fn bar(bytes: u64, what: &'static str) -> ProgressBar {
+fn bar(bytes: u64) -> ProgressBar {
     let bar = ProgressBar::new(bytes);
+    if bar.is_hidden() {
+        eprintln!("unpacking {} MB", bytes / 1_000_000);
+    }
     // The template is fixed, so it cannot be refused; a plain bar would do as well.
-    if let Ok(style) =
-        ProgressStyle::with_template("unpacking {msg} {bar:30} {bytes}/{total_bytes}")
-    {
+    if let Ok(style) = ProgressStyle::with_template("unpacking {bar:40} {bytes}/{total_bytes}") {
         bar.set_style(style);
     }
-    bar.with_message(what)
+    bar
 }
 
 #[cfg(test)]
@@ -93,16 +120,20 @@ mod tests {
     use zip::write::SimpleFileOptions;
 
     use super::*;
+    use crate::pins::WHEELS;
 
     const WHEEL: Wheel = Wheel {
-        requirement: "made==1",
         file: "made.whl",
-        sha256: "",
         folders: &[("torch/include/", "include/")],
         libraries: &["torch/lib/libc10.so"],
+        ..WHEELS[0]
     };
 
-    fn archive(folder: &Path, names: &[&str]) -> std::path::PathBuf {
+    fn unpack(path: &Path, target: &Path) -> Result<()> {
+        wheels(&[(WHEEL, path.into())], target)
+    }
+
+    fn archive(folder: &Path, names: &[&str]) -> PathBuf {
         let path = folder.join(WHEEL.file);
         let mut zip = ZipWriter::new(File::create(&path).unwrap());
         for name in names {
@@ -120,8 +151,8 @@ mod tests {
             ["torch/include/ATen/ATen.h", "torch/lib/libc10.so", "torch/lib/libtorch_cuda.so"];
         let path = archive(folder.path(), &names);
         let target = folder.path().join("out");
-        wheel(&WHEEL, &path, &target).unwrap();
-        let header = std::fs::read_to_string(target.join("include/ATen/ATen.h")).unwrap();
+        unpack(&path, &target).unwrap();
+        let header = fs::read_to_string(target.join("include/ATen/ATen.h")).unwrap();
         assert_eq!(header, "torch/include/ATen/ATen.h");
         assert!(target.join("lib/libc10.so").exists());
         assert!(!target.join("lib/libtorch_cuda.so").exists());
@@ -132,7 +163,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path =
             archive(folder.path(), &["torch/include/../../../evil.h", "torch/lib/libc10.so"]);
-        let error = wheel(&WHEEL, &path, &folder.path().join("out")).unwrap_err();
+        let error = unpack(&path, &folder.path().join("out")).unwrap_err();
         assert!(error.to_string().contains("outside"), "{error}");
         assert!(!folder.path().join("evil.h").exists());
     }
@@ -141,10 +172,10 @@ mod tests {
     fn a_missing_library_or_a_broken_archive_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = archive(folder.path(), &["torch/include/a.h"]);
-        let error = wheel(&WHEEL, &path, &folder.path().join("out")).unwrap_err().to_string();
+        let error = unpack(&path, &folder.path().join("out")).unwrap_err().to_string();
         assert!(error.contains("libc10.so"), "{error}");
-        std::fs::write(&path, b"PK and nothing").unwrap();
-        let error = wheel(&WHEEL, &path, &folder.path().join("out")).unwrap_err().to_string();
+        fs::write(&path, b"PK and nothing").unwrap();
+        let error = unpack(&path, &folder.path().join("out")).unwrap_err().to_string();
         assert!(error.contains("made.whl"), "{error}");
     }
 }

@@ -1,0 +1,29 @@
+//! `cargo xtask check`
+
+use std::process::ExitCode;
+
+use crate::cargo;
+use crate::error::Result;
+
+/// What CI asks of a change: formatted, no warning, all tests pass
+#[derive(Debug, clap::Args)]
+pub struct Check {}
+
+/// The cheapest first. Clippy in release as well, so that torch-sys is built once only.
+const CHECKS: [&[&str]; 3] = [
+    &["fmt", "--all", "--check"],
+    &["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"],
+    &["test", "--release", "--workspace"],
+];
+
+impl Check {
+    pub fn run(self) -> Result<ExitCode> {
+        for args in CHECKS {
+            let status = cargo::run(args)?;
+            if status != ExitCode::SUCCESS {
+                return Ok(status);
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

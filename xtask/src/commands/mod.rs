@@ -1,0 +1,31 @@
+//! The commands, a file each. A new one is a file here, a line in `Command` and one in `run`.
+
+mod check;
+mod reproduce;
+mod setup;
+mod test;
+
+use std::process::ExitCode;
+
+use crate::error::Result;
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    Setup(setup::Setup),
+    Reproduce(reproduce::Reproduce),
+    Test(test::Test),
+    Check(check::Check),
+}
+
+impl Command {
+    /// # Errors
+    /// Those of set-up; where the work itself fails, the status says so.
+    pub fn run(self) -> Result<ExitCode> {
+        match self {
+            Self::Setup(command) => command.run(),
+            Self::Reproduce(command) => command.run(),
+            Self::Test(command) => command.run(),
+            Self::Check(command) => command.run(),
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The pinned libtorch into its place, whole or not at all.
+
+use std::fs::{self, File};
+use std::path::Path;
+
+use crate::error::{Error, Result};
+use crate::pins::VERSION;
+use crate::stamp::Stamp;
+use crate::{download, unpack};
+
+/// What a set-up works in; whatever bears it when another one starts was left by a dead one.
+const PARTIAL: &str = "partial-";
+
+/// Downloads and unpacks beside the place, then renames: what bears the final name is whole.
+///
+/// # Errors
+/// Where the download fails or the disk is full; `ours` is then as it was.
+pub fn run(home: &Path, ours: &Path, lock: &File) -> Result<()> {
+    remove_partials(home)?;
+    let downloads = home.join("download");
+    let wheels = download::wheels(&downloads, lock)?;
+    let partial = home.join(format!("{PARTIAL}{}", std::process::id()));
+    let done = unpack::wheels(&wheels, &partial)
+        .and_then(|()| complete(&partial))
+        .and_then(|()| replace(&partial, ours, home));
+    if done.is_err() {
+        // A full disk must not stay full; the error is what the user wants to hear of.
+        let _ = remove(&partial);
+    }
+    done?;
+    // Half a gigabyte that nobody needs any more: pip's cache serves other clones.
+    remove(&downloads)?;
+    remove_partials(home)
+}
+
+/// What is in no wheel: the name that torch-sys links, the version that it asks for, our stamp.
+fn complete(partial: &Path) -> Result<()> {
+    let link = partial.join("lib/libtorch.so");
+    std::os::unix::fs::symlink("libtorch_cpu.so", &link).map_err(Error::io(&link, "create"))?;
+    let version = partial.join("build-version");
+    fs::write(&version, VERSION).map_err(Error::io(&version, "write"))?;
+    to_disk(partial)?;
+    Stamp::of(partial)?.write(partial)
+}
+
+/// The stamp vouches for ten thousand headers too, so they reach the disk before it does.
+#[cfg(target_os = "linux")]
+fn to_disk(partial: &Path) -> Result<()> {
+    let folder = File::open(partial).map_err(Error::io(partial, "open"))?;
+    rustix::fs::syncfs(&folder).map_err(|error| Error::io(partial, "write to disk")(error.into()))
+}
+
+/// Nothing is installed elsewhere: the pinned wheels are for Linux.
+#[cfg(not(target_os = "linux"))]
+fn to_disk(_: &Path) -> Result<()> {
+    Ok(())
+}
+
+/// A former one is renamed before it is deleted: half deleted it could pass for whole.
+fn replace(partial: &Path, ours: &Path, home: &Path) -> Result<()> {
+    if fs::symlink_metadata(ours).is_ok() {
+        let former = home.join(format!("{PARTIAL}{}-former", std::process::id()));
+        fs::rename(ours, &former).map_err(Error::io(ours, "move away"))?;
+    }
+    fs::rename(partial, ours).map_err(Error::io(ours, "rename to"))?;
+    File::open(home).and_then(|home| home.sync_all()).map_err(Error::io(home, "write to disk"))
+}
+
+fn remove_partials(home: &Path) -> Result<()> {
+    for entry in fs::read_dir(home).map_err(Error::io(home, "read"))? {
+        let entry = entry.map_err(Error::io(home, "read"))?;
+        if entry.file_name().to_string_lossy().starts_with(PARTIAL) {
+            remove(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes a folder, a file or a link, if there is one.
+fn remove(path: &Path) -> Result<()> {
+    let Ok(metadata) = fs::symlink_metadata(path) else { return Ok(()) };
+    if metadata.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
+        .map_err(Error::io(path, "delete"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_interrupted_setup_left_is_removed() {
+        let home = tempfile::tempdir().unwrap();
+        fs::create_dir_all(home.path().join("partial-1/lib")).unwrap();
+        fs::create_dir_all(home.path().join("current")).unwrap();
+        remove_partials(home.path()).unwrap();
+        assert!(!home.path().join("partial-1").exists());
+        assert!(home.path().join("current").exists());
+    }
+
+    #[test]
+    fn a_former_link_is_replaced_and_what_it_led_to_stays() {
+        let home = tempfile::tempdir().unwrap();
+        let (partial, ours, hand) =
+            (home.path().join("partial-1"), home.path().join("current"), home.path().join("hand"));
+        fs::create_dir(&hand).unwrap();
+        fs::write(hand.join("kept"), "").unwrap();
+        std::os::unix::fs::symlink("hand", &ours).unwrap();
+        fs::create_dir(&partial).unwrap();
+        fs::write(partial.join("new"), "").unwrap();
+        replace(&partial, &ours, home.path()).unwrap();
+        remove_partials(home.path()).unwrap();
+        assert!(ours.join("new").exists() && hand.join("kept").exists());
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 2);
+    }
+}

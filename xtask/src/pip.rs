@@ -1,0 +1,182 @@
+//! Pip, which knows the user's index, proxy, certificates and cache.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::error::{Error, Result};
+use crate::pins::Wheel;
+
+/// What came of a download that did not fail.
+#[derive(Debug, PartialEq)]
+pub enum Fetched {
+    Done,
+    /// Pip had a file with another checksum, here in its words, and kept nothing.
+    OtherSum(String),
+}
+
+/// Downloads a wheel into `folder`, with pip's own progress shown.
+///
+/// # Errors
+/// Where there is no network, no such wheel, no space.
+pub fn download(wheel: &Wheel, folder: &Path, fresh: bool, lock: &File) -> Result<Fetched> {
+    let requirements = folder.join("requirements.txt");
+    std::fs::write(&requirements, requirement(wheel)).map_err(Error::io(&requirements, "write"))?;
+    // All on standard error: what `reproduce --json` writes must stay alone on standard output.
+    let shown = std::io::stderr().as_fd().try_clone_to_owned();
+    // A pip that outlives a killed set-up keeps the lock, so that no other one meets its writing.
+    let locked = lock.try_clone().map_err(Error::io(folder, "lock"))?;
+    let mut child = Command::new("python3")
+        .args(arguments(wheel, folder, &requirements, fresh))
+        .stdin(Stdio::from(locked))
+        .stdout(Stdio::from(shown.map_err(Error::io("standard error", "open"))?))
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(Error::io("python3", "run"))?;
+    let said = match &mut child.stderr {
+        Some(stderr) => show(stderr).map_err(Error::io("pip", "hear"))?,
+        None => String::new(),
+    };
+    let status = child.wait().map_err(Error::io("pip", "wait for"))?;
+    if status.success() { Ok(Fetched::Done) } else { explain(&said) }
+}
+
+/// One wheel and one platform a call: old pips (20.0, of Ubuntu 20.04) take the last one only.
+fn arguments(wheel: &Wheel, folder: &Path, requirements: &Path, fresh: bool) -> Vec<OsString> {
+    let mut args: Vec<OsString> = [
+        "-m",
+        "pip",
+        "download",
+        "--no-input",
+        "--disable-pip-version-check",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--require-hashes",
+        "--implementation",
+        "cp",
+        "--python-version",
+        "3.12",
+        "--abi",
+        wheel.abi,
+        "--platform",
+        wheel.platform,
+    ]
+    .map(OsString::from)
+    .into();
+    if fresh {
+        args.push("--no-cache-dir".into());
+    }
+    args.extend(["--dest".into(), folder.into(), "--requirement".into(), requirements.into()]);
+    args
+}
+
+fn requirement(wheel: &Wheel) -> String {
+    format!("{}=={} --hash=sha256:{}\n", wheel.name, wheel.version, wheel.sha256)
+}
+
+/// Passes on what pip says the moment it says it, and keeps it.
+fn show(from: &mut impl Read) -> std::io::Result<String> {
+    let (mut said, mut buffer) = (vec![], [0; 4096]);
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(String::from_utf8_lossy(&said).into_owned()),
+            Ok(n) => {
+                said.extend_from_slice(&buffer[..n]);
+                // Where nobody hears it, pip works on all the same.
+                let _ = std::io::stderr().write_all(&buffer[..n]);
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// What pip's complaint means for someone who never asked for pip.
+fn explain(said: &str) -> Result<Fetched> {
+    let mentions = |words: &[&str]| words.iter().any(|word| said.contains(word));
+    if mentions(&["DO NOT MATCH THE HASHES"]) {
+        let got = said.lines().find_map(|line| line.trim().strip_prefix("Got"));
+        return Ok(Fetched::OtherSum(got.unwrap_or("unknown").trim().into()));
+    }
+    let own = "or set LIBTORCH to a libtorch 2.11.0 of your own";
+    let (what, remedy) = if mentions(&["No space left on device", "Errno 28"]) {
+        (
+            "the disk is full (pip's cache and TMPDIR take space too)",
+            "free some space, then run this again; PIP_NO_CACHE_DIR=1 does without the cache"
+                .into(),
+        )
+    } else if mentions(&["Retrying (", "ConnectionError", "Max retries", "Timeout", "SSLError"]) {
+        (
+            "cannot reach the package index",
+            format!(
+                "check the network and pip's index (pip config list), then run this again; {own}"
+            ),
+        )
+    } else if mentions(&["No matching distribution"]) {
+        (
+            "the package index does not have the pinned wheel, or this pip is too old for it",
+            format!(
+                "upgrade pip or check pip's index (pip config list), then run this again; {own}"
+            ),
+        )
+    } else {
+        (
+            "pip could not download libtorch",
+            format!("see what pip says, then run this again; {own}"),
+        )
+    };
+    let lines: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).collect();
+    let last = lines[lines.len().saturating_sub(4)..].join("\n    ");
+    Err(Error::machine(format!("{what}; pip says:\n    {last}"), remedy))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pins::WHEELS;
+
+    #[test]
+    fn a_requirement_carries_its_sum() {
+        assert_eq!(
+            requirement(&WHEELS[0]),
+            "torch==2.11.0 --hash=sha256:\
+             0f68f4ac6d95d12e896c3b7a912b5871619542ec54d3649cf48cc1edd4dd2756\n"
+        );
+    }
+
+    #[test]
+    fn the_cache_is_left_out_only_when_asked() {
+        let paths = (Path::new("d"), Path::new("r"));
+        let with = |fresh| arguments(&WHEELS[0], paths.0, paths.1, fresh);
+        assert!(with(true).contains(&"--no-cache-dir".into()));
+        assert!(!with(false).contains(&"--no-cache-dir".into()));
+        assert!(with(false).ends_with(&["--requirement".into(), "r".into()]));
+    }
+
+    #[test]
+    fn what_pip_says_is_translated() {
+        let network = "WARNING: Retrying (Retry(total=0)) after connection broken by 'X'\n\
+                       ERROR: No matching distribution found for torch==2.11.0\n";
+        for (said, means) in [
+            (network, "cannot reach the package index"),
+            ("ERROR: No matching distribution found for torch", "does not have the pinned wheel"),
+            ("OSError: [Errno 28] No space left on device", "disk is full"),
+            ("ERROR: something new", "something new"),
+            ("", "pip could not"),
+        ] {
+            let message = explain(said).unwrap_err().to_string();
+            assert!(message.contains(means) && message.contains("what to do"), "{message}");
+        }
+        let hashes = "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.\n    \
+                      torch:\n        Expected sha256 0f68\n             Got        abcd\n";
+        assert_eq!(explain(hashes).unwrap(), Fetched::OtherSum("abcd".into()));
+    }
+
+    #[test]
+    fn all_that_pip_says_is_kept() {
+        assert_eq!(show(&mut &b"one\ntwo \xff\n"[..]).unwrap(), "one\ntwo \u{fffd}\n");
+    }
+}
