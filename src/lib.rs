@@ -25,6 +25,11 @@ pub mod train;
 
 pub use error::{Error, Result};
 
+/// The README's Rust example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 /// All that a program or a notebook cell usually wants.
 pub mod prelude {
     pub use tch::Device;

@@ -9,19 +9,27 @@ use std::sync::atomic::AtomicBool;
 use crate::error::{Error, Result};
 use crate::setup::{self, Libtorch};
 
-/// Sets up, then runs `cargo` with these arguments and returns its status.
+/// Runs `cargo` with these arguments and returns its status. It takes what set-up returned, so
+/// that nothing is built before.
 ///
 /// # Errors
-/// Those of set-up, or where cargo cannot be run.
-pub fn run(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<ExitCode> {
-    let libtorch = setup::run()?;
+/// Where cargo cannot be run.
+pub fn run(
+    libtorch: Libtorch,
+    args: impl IntoIterator<Item = impl AsRef<OsStr>>,
+) -> Result<ExitCode> {
     // The child hears Ctrl-C too and saves its work; here it must not end the wait for it. A
     // handler, as an ignored signal would be ignored by the child as well.
     signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::new(AtomicBool::new(false)))
         .map_err(Error::io("SIGINT", "handle"))?;
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut cargo = Command::new(&program);
-    cargo.args(args).current_dir(setup::root());
+    // In the user's folder, as plain cargo: what they write after --data or --out starts there.
+    // The manifest is named, as that folder may be another member's.
+    let mut args = args.into_iter();
+    if let Some(command) = args.next() {
+        cargo.arg(command).arg("--manifest-path").arg(setup::root().join("Cargo.toml")).args(args);
+    }
     if libtorch == Libtorch::Ours {
         // Cargo sets it again from .cargo/config.toml, to the value that it has for plain commands
         // too: any other would have torch-sys built anew.

@@ -16,6 +16,7 @@ use crate::pip::{self, Fetched};
 /// Where pip fails, or a file has another checksum even after it was fetched anew.
 pub fn wheels(folder: &Path, lock: &File) -> Result<Vec<(Wheel, PathBuf)>> {
     fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
+    pip::forget_killed(folder)?;
     WHEELS
         .into_iter()
         .map(|wheel| {

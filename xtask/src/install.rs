@@ -11,13 +11,16 @@ use crate::{download, unpack};
 /// What a set-up works in; whatever bears it when another one starts was left by a dead one.
 const PARTIAL: &str = "partial-";
 
+/// The wheels, until they are unpacked: they outlive an interruption, and are not fetched again.
+const DOWNLOADS: &str = "download";
+
 /// Downloads and unpacks beside the place, then renames: what bears the final name is whole.
 ///
 /// # Errors
 /// Where the download fails or the disk is full; `ours` is then as it was.
 pub fn run(home: &Path, ours: &Path, lock: &File) -> Result<()> {
     remove_partials(home)?;
-    let downloads = home.join("download");
+    let downloads = home.join(DOWNLOADS);
     let wheels = download::wheels(&downloads, lock)?;
     let partial = home.join(format!("{PARTIAL}{}", std::process::id()));
     let done = unpack::wheels(&wheels, &partial)
@@ -28,9 +31,25 @@ pub fn run(home: &Path, ours: &Path, lock: &File) -> Result<()> {
         let _ = remove(&partial);
     }
     done?;
-    // Half a gigabyte that nobody needs any more: pip's cache serves other clones.
-    remove(&downloads)?;
+    clear(home)
+}
+
+/// Removes what nobody needs once libtorch is in place: half a gigabyte of wheels, and more where
+/// a set-up was killed while it did this.
+///
+/// # Errors
+/// Where something cannot be deleted.
+pub fn clear(home: &Path) -> Result<()> {
+    remove(&home.join(DOWNLOADS))?;
     remove_partials(home)
+}
+
+/// Whether `clear` has work to do.
+pub fn is_clear(home: &Path) -> bool {
+    let left = |name: &str| name == DOWNLOADS || name.starts_with(PARTIAL);
+    fs::read_dir(home).map_or(true, |mut entries| {
+        !entries.any(|entry| entry.is_ok_and(|entry| left(&entry.file_name().to_string_lossy())))
+    })
 }
 
 /// What is in no wheel: the name that torch-sys links, the version that it asks for, our stamp.
@@ -91,9 +110,12 @@ mod tests {
     fn what_an_interrupted_setup_left_is_removed() {
         let home = tempfile::tempdir().unwrap();
         fs::create_dir_all(home.path().join("partial-1/lib")).unwrap();
+        fs::create_dir_all(home.path().join("download/tmp")).unwrap();
         fs::create_dir_all(home.path().join("current")).unwrap();
-        remove_partials(home.path()).unwrap();
-        assert!(!home.path().join("partial-1").exists());
+        assert!(!is_clear(home.path()));
+        clear(home.path()).unwrap();
+        assert!(is_clear(home.path()));
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1);
         assert!(home.path().join("current").exists());
     }
 

@@ -61,6 +61,9 @@ pub const WHEELS: [Wheel; 3] = [
 /// Bytes that set-up takes while it works: the wheels, and what is unpacked from them.
 pub const DISK: u64 = 1_200_000_000;
 
+/// Bytes that a release build and its tests take after that.
+pub const BUILD_DISK: u64 = 2_000_000_000;
+
 impl Wheel {
     /// Where a file of the wheel goes, `None` for those that are left out.
     pub fn place(&self, name: &str) -> Option<String> {

@@ -10,6 +10,9 @@ use std::process::{Command, Stdio};
 use crate::error::{Error, Result};
 use crate::pins::Wheel;
 
+/// Where pip works, inside the folder that it downloads to.
+const SCRATCH: &str = "tmp";
+
 /// What came of a download that did not fail.
 #[derive(Debug, PartialEq)]
 pub enum Fetched {
@@ -25,23 +28,42 @@ pub enum Fetched {
 pub fn download(wheel: &Wheel, folder: &Path, fresh: bool, lock: &File) -> Result<Fetched> {
     let requirements = folder.join("requirements.txt");
     std::fs::write(&requirements, requirement(wheel)).map_err(Error::io(&requirements, "write"))?;
+    // Pip first writes half a gigabyte to TMPDIR: /tmp may be small, and nobody would clear away
+    // what a killed pip left there.
+    let scratch = folder.join(SCRATCH);
+    std::fs::create_dir_all(&scratch).map_err(Error::io(&scratch, "create"))?;
     // All on standard error: what `reproduce --json` writes must stay alone on standard output.
     let shown = std::io::stderr().as_fd().try_clone_to_owned();
     // A pip that outlives a killed set-up keeps the lock, so that no other one meets its writing.
     let locked = lock.try_clone().map_err(Error::io(folder, "lock"))?;
     let mut child = Command::new("python3")
         .args(arguments(wheel, folder, &requirements, fresh))
+        .env("TMPDIR", &scratch)
         .stdin(Stdio::from(locked))
         .stdout(Stdio::from(shown.map_err(Error::io("standard error", "open"))?))
         .stderr(Stdio::piped())
         .spawn()
         .map_err(Error::io("python3", "run"))?;
     let said = match &mut child.stderr {
-        Some(stderr) => show(stderr).map_err(Error::io("pip", "hear"))?,
+        Some(stderr) => show(stderr, &mut std::io::stderr()).map_err(Error::io("pip", "hear"))?,
         None => String::new(),
     };
     let status = child.wait().map_err(Error::io("pip", "wait for"))?;
     if status.success() { Ok(Fetched::Done) } else { explain(&said) }
+}
+
+/// Removes what a killed pip left half-finished.
+///
+/// # Errors
+/// Where it cannot be deleted.
+pub fn forget_killed(folder: &Path) -> Result<()> {
+    let scratch = folder.join(SCRATCH);
+    match std::fs::remove_dir_all(&scratch) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(Error::io(&scratch, "delete")(error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// One wheel and one platform a call: old pips (20.0, of Ubuntu 20.04) take the last one only.
@@ -78,7 +100,7 @@ fn requirement(wheel: &Wheel) -> String {
 }
 
 /// Passes on what pip says the moment it says it, and keeps it.
-fn show(from: &mut impl Read) -> std::io::Result<String> {
+fn show(from: &mut impl Read, to: &mut impl Write) -> std::io::Result<String> {
     let (mut said, mut buffer) = (vec![], [0; 4096]);
     loop {
         match from.read(&mut buffer) {
@@ -86,7 +108,7 @@ fn show(from: &mut impl Read) -> std::io::Result<String> {
             Ok(n) => {
                 said.extend_from_slice(&buffer[..n]);
                 // Where nobody hears it, pip works on all the same.
-                let _ = std::io::stderr().write_all(&buffer[..n]);
+                let _ = to.write_all(&buffer[..n]);
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
@@ -104,7 +126,7 @@ fn explain(said: &str) -> Result<Fetched> {
     let own = "or set LIBTORCH to a libtorch 2.11.0 of your own";
     let (what, remedy) = if mentions(&["No space left on device", "Errno 28"]) {
         (
-            "the disk is full (pip's cache and TMPDIR take space too)",
+            "the disk is full (pip's cache takes space too)",
             "free some space, then run this again; PIP_NO_CACHE_DIR=1 does without the cache"
                 .into(),
         )
@@ -176,7 +198,10 @@ mod tests {
     }
 
     #[test]
-    fn all_that_pip_says_is_kept() {
-        assert_eq!(show(&mut &b"one\ntwo \xff\n"[..]).unwrap(), "one\ntwo \u{fffd}\n");
+    fn all_that_pip_says_is_shown_and_kept() {
+        let mut shown = vec![];
+        let kept = show(&mut &b"one\ntwo \xff\n"[..], &mut shown).unwrap();
+        assert_eq!(kept, "one\ntwo \u{fffd}\n");
+        assert_eq!(shown, b"one\ntwo \xff\n");
     }
 }

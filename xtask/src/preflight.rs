@@ -1,11 +1,12 @@
 //! What set-up needs of the machine, looked at before anything is downloaded.
 
 use std::ffi::OsStr;
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::error::{Error, Result};
-use crate::pins::{DISK, RELEASE};
+use crate::pins::{BUILD_DISK, DISK, RELEASE};
 
 /// # Errors
 /// The first thing that is missing, with what to do about it.
@@ -13,14 +14,25 @@ pub fn check(root: &Path) -> Result<()> {
     platform(std::env::consts::OS, std::env::consts::ARCH)?;
     python("python3")?;
     compiler_of_environment()?;
-    enough(root, free(root)?)
+    let free = free(root)?;
+    enough(root, free)?;
+    if free < DISK + BUILD_DISK {
+        // No error: CARGO_TARGET_DIR may lead to another disk.
+        eprintln!(
+            "warning: {} MB free in {}; the build takes {} MB more after set-up",
+            free / 1_000_000,
+            root.display(),
+            BUILD_DISK / 1_000_000
+        );
+    }
+    Ok(())
 }
 
 /// # Errors
 /// Where there is no C++ compiler; needed whatever libtorch is used.
 pub fn compiler_of_environment() -> Result<()> {
     let chosen = std::env::var_os("CXX").filter(|chosen| !chosen.is_empty());
-    compiler(chosen.as_deref(), &["c++", "g++", "clang++"])
+    compiler(chosen.as_deref(), &["g++", "clang++"])
 }
 
 fn platform(os: &str, arch: &str) -> Result<()> {
@@ -60,21 +72,69 @@ fn python(python: &str) -> Result<()> {
     Ok(())
 }
 
-fn compiler(chosen: Option<&OsStr>, usual: &[&str]) -> Result<()> {
-    let found = match chosen {
-        Some(chosen) => runs(chosen, &["--version"]),
-        None => usual.iter().any(|name| runs(name.as_ref(), &["--version"])),
-    };
-    if found {
-        return Ok(());
-    }
-    Err(Error::machine(
-        match chosen {
-            Some(chosen) => format!("CXX is {}, which does not run", chosen.display()),
-            None => "no C++ compiler is to be found; it compiles tch and the autograd shim".into(),
+/// As the build calls it: CXX, which may have words before and after the program, else `c++` and
+/// nothing else. `others` are the compilers that only need to be named by CXX.
+fn compiler(chosen: Option<&OsStr>, others: &[&str]) -> Result<()> {
+    let command = chosen.unwrap_or("c++".as_ref());
+    let install = "install one (Debian: apt-get install g++), or set CXX to yours";
+    match compiles(command) {
+        Compiler::Works => Ok(()),
+        Compiler::Fails(said) => Err(Error::machine(
+            format!("{} cannot compile C++17 with OpenMP: {said}", command.display()),
+            "install its standard library and OpenMP headers (Debian: g++ has both, clang++ needs \
+             libomp-dev too), or set CXX to another compiler",
+        )),
+        Compiler::Absent if chosen.is_some() => Err(Error::machine(
+            format!("CXX is {}, which does not run", command.display()),
+            install,
+        )),
+        Compiler::Absent => match others.iter().find(|name| runs(name.as_ref(), &["--version"])) {
+            Some(other) => Err(Error::machine(
+                format!("there is no c++, which compiles tch; {other} is not looked for"),
+                format!("set CXX={other}"),
+            )),
+            None => Err(Error::machine(
+                "no C++ compiler is to be found; it compiles tch and the autograd shim",
+                install,
+            )),
         },
-        "install one (Debian: apt-get install g++), or set CXX to yours",
-    ))
+    }
+}
+
+enum Compiler {
+    Works,
+    /// With the first line of what it said.
+    Fails(String),
+    Absent,
+}
+
+/// Tries what the shim needs, without writing a file: a compiler may be there and its headers not.
+fn compiles(command: &OsStr) -> Compiler {
+    // Like the cc crate: a path may have blanks in it, else they part words, as in `ccache g++`.
+    let text = command.to_string_lossy();
+    let words: Vec<&str> =
+        if Path::new(command).exists() { vec![&*text] } else { text.split_whitespace().collect() };
+    let [program, rest @ ..] = &words[..] else { return Compiler::Absent };
+    let child = Command::new(program)
+        .args(rest)
+        .args(["-std=c++17", "-fopenmp", "-fsyntax-only", "-x", "c++", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(mut child) = child else { return Compiler::Absent };
+    if let Some(mut stdin) = child.stdin.take() {
+        // One that ends without reading has failed, and says so itself.
+        let _ = stdin.write_all(b"#include <omp.h>\n#include <vector>\n");
+    }
+    match child.wait_with_output() {
+        Ok(output) if output.status.success() => Compiler::Works,
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            Compiler::Fails(said.lines().next().unwrap_or("it fails without a word").into())
+        }
+        Err(error) => Compiler::Fails(error.to_string()),
+    }
 }
 
 /// Bytes that a user may still write.
@@ -110,13 +170,13 @@ mod tests {
             (python("no-such-python").unwrap_err(), "no-such-python"),
             (python("false").unwrap_err(), "false"),
             (enough(Path::new("/small"), DISK - 1).unwrap_err(), "/small has 1199 MB free"),
-            (compiler(None, &["no-such-c++"]).unwrap_err(), "C++ compiler"),
             (compiler(Some("no-such-cxx".as_ref()), &["true"]).unwrap_err(), "no-such-cxx"),
+            (compiler(Some("false".as_ref()), &[]).unwrap_err(), "false cannot compile"),
         ] {
             let message = error.to_string();
             assert!(message.contains(names) && message.contains("what to do"), "{message}");
         }
-        compiler(None, &["no-such-c++", "true"]).unwrap();
+        compiler(Some("true with words".as_ref()), &[]).unwrap();
         platform("linux", "x86_64").unwrap();
         enough(Path::new("/large"), DISK).unwrap();
         assert!(free(Path::new("/")).is_ok());

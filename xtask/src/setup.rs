@@ -9,7 +9,7 @@ use crate::pins::RELEASE;
 use crate::{install, preflight, stamp, user_libtorch};
 
 /// Where libtorch comes from.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Libtorch {
     /// `.libtorch/current`, as `.cargo/config.toml` says.
     Ours,
@@ -46,6 +46,13 @@ pub fn run() -> Result<Libtorch> {
     }
     // Looked at before anything is written: a whole one may lie where one can only read.
     if stamp::amiss(&ours).is_none() {
+        // Left by a set-up that was killed in its last moment. Where it cannot be cleared, it does
+        // no harm either.
+        if !install::is_clear(&home)
+            && let Ok(_lock) = lock(&home.join("lock"))
+        {
+            let _ = install::clear(&home);
+        }
         return Ok(in_place(&ours));
     }
     preflight::check(&root)?;

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use crate::cargo;
 use crate::error::Result;
+use crate::{cargo, setup};
 
 /// What CI asks of a change: formatted, no warning, all tests pass
 #[derive(Debug, clap::Args)]
@@ -18,8 +18,9 @@ const CHECKS: [&[&str]; 3] = [
 
 impl Check {
     pub fn run(self) -> Result<ExitCode> {
+        let libtorch = setup::run()?;
         for args in CHECKS {
-            let status = cargo::run(args)?;
+            let status = cargo::run(libtorch, args)?;
             if status != ExitCode::SUCCESS {
                 return Ok(status);
             }

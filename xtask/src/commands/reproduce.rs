@@ -3,8 +3,8 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use crate::cargo;
 use crate::error::Result;
+use crate::{cargo, setup};
 
 /// Rebuild the paper's table; ARGS go to `reproduce` (see `cargo xtask reproduce --help`)
 #[derive(Debug, clap::Args)]
@@ -15,7 +15,7 @@ pub struct Reproduce {
 
 impl Reproduce {
     pub fn run(self) -> Result<ExitCode> {
-        cargo::run(self.cargo_arguments())
+        cargo::run(setup::run()?, self.cargo_arguments())
     }
 
     pub fn cargo_arguments(self) -> Vec<OsString> {

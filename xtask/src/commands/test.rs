@@ -3,8 +3,8 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use crate::cargo;
 use crate::error::Result;
+use crate::{cargo, setup};
 
 /// Run all tests; ARGS go to `cargo test`
 #[derive(Debug, clap::Args)]
@@ -15,7 +15,7 @@ pub struct Test {
 
 impl Test {
     pub fn run(self) -> Result<ExitCode> {
-        cargo::run(self.cargo_arguments())
+        cargo::run(setup::run()?, self.cargo_arguments())
     }
 
     pub fn cargo_arguments(self) -> Vec<OsString> {
