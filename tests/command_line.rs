@@ -4,8 +4,11 @@ mod program;
 
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
-use program::{Ran, reproduce};
+use program::{Ran, command, reproduce};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 const TINY: [&str; 16] = [
@@ -45,6 +48,19 @@ fn train(data: &Path, out: &Path, more: &[&str]) -> Ran {
     args.extend(TINY);
     args.extend(more);
     reproduce(&args)
+}
+
+/// Runs the program, presses Ctrl-C once `ready`, and waits for its end.
+fn interrupted(args: &[&str], ready: impl Fn() -> bool) -> Ran {
+    let mut child = command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let started = Instant::now();
+    while !ready() {
+        assert!(started.elapsed() < Duration::from_secs(60), "never ready");
+        assert!(child.try_wait().unwrap().is_none(), "ended by itself");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    child.wait_with_output().unwrap().into()
 }
 
 #[test]
@@ -250,7 +266,7 @@ fn ctrl_c_ends_training_with_the_work_saved() {
     args[epochs] = "100000";
     let log = out.join("metrics.jsonl");
     // Two epochs in, so that there is something to lose.
-    let ran = program::interrupted(&args, || {
+    let ran = interrupted(&args, || {
         fs::read_to_string(&log).is_ok_and(|log| log.matches("\"epoch\",").count() >= 2)
     });
     assert_eq!(ran.status, Some(130), "{}", ran.stderr);

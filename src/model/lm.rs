@@ -5,7 +5,7 @@ use std::path::Path;
 use rand::{Rng, RngExt};
 use tch::{Device, Kind, Tensor};
 
-use super::config::LmConfig;
+use super::config::{LmConfig, Splits};
 use super::dropout::Dropouts;
 use super::layer::QrnnLayer;
 use super::split_softmax::{self, Clusters, SoftmaxWeights};
@@ -114,7 +114,7 @@ impl QrnnLm {
             ..settings.clone()
         };
         let model = Self::seeded(&config, (Kind::Float, device), DEFAULT_SEED)?;
-        weights::assign(path, named, &model.parameters())?;
+        model.assign(path, named)?;
         Ok(model)
     }
 
@@ -125,7 +125,16 @@ impl QrnnLm {
     /// tensor is missing, surplus or of another shape. The weights may then be partly replaced.
     pub fn load_weights(&mut self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        weights::assign(path, weights::read(path)?, &self.parameters())
+        self.assign(path, weights::read(path)?)
+    }
+
+    fn assign(&self, path: &Path, mut named: weights::Named) -> Result<()> {
+        if self.config.splits == Splits::None {
+            // Who asks for the plain softmax of a split model has no use for its tombstones; where
+            // nothing was said of splits they are left in, and refused.
+            named.retain(|name, _| !name.starts_with("criterion."));
+        }
+        weights::assign(path, named, &self.parameters())
     }
 
     /// Writes all weights as safetensors, whole or not at all.
@@ -134,6 +143,28 @@ impl QrnnLm {
     /// [`Error::Io`]; an older file of that name then stays as it was.
     pub fn save_weights(&self, path: impl AsRef<Path>) -> Result<()> {
         weights::write(path.as_ref(), &self.parameters())
+    }
+
+    /// Copies of all weights, in the order of [`QrnnLm::parameters`].
+    ///
+    /// # Errors
+    /// [`Error::Torch`] where memory runs out.
+    pub fn weight_copies(&self) -> Result<Vec<Tensor>> {
+        let _no_grad = tch::no_grad_guard();
+        let copies = self.parameters().into_iter().map(|(_, tensor)| tensor.f_detach_copy());
+        Ok(copies.collect::<Result<_, _>>()?)
+    }
+
+    /// Sets all weights to those of [`QrnnLm::weight_copies`].
+    ///
+    /// # Errors
+    /// [`Error::Torch`] where shapes differ.
+    pub fn set_weights(&mut self, weights: &[Tensor]) -> Result<()> {
+        let _no_grad = tch::no_grad_guard();
+        for ((_, parameter), weights) in self.parameters().into_iter().zip(weights) {
+            parameter.shallow_clone().f_copy_(weights)?;
+        }
+        Ok(())
     }
 
     /// The configuration, with the vocabulary in place.

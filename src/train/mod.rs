@@ -9,7 +9,7 @@ mod run_dir;
 mod trainer;
 
 pub use metrics::{EpochReport, MetricsLog, Record};
-pub use optimizer::Adam;
+pub use optimizer::Optimiser;
 pub use progress::{Observer, Quiet, StepReport, Terminal};
 pub use recipe::{Optimizer, Recipe};
 pub use run_dir::{RunConfig, RunDir};

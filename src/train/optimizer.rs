@@ -1,47 +1,86 @@
-//! Gradient clipping and Adam, with the moments as named tensors.
+//! Gradient clipping, and the optimisers with their state as tensors.
 
 use tch::{Kind, Tensor};
 
-use super::recipe::Recipe;
+use super::recipe::{Optimizer, Recipe};
 use crate::Result;
 use crate::libtorch::{AdamStep, AdamTensors, fused_adam};
 use crate::model::QrnnLm;
 
-/// Adam over the parameters of one model.
+/// The state of an optimiser over the parameters of one model.
 #[derive(Debug)]
-pub struct Adam {
-    moments: Vec<Moments>,
+pub enum Optimiser {
+    /// Adam (Kingma and Ba 2015).
+    Adam(Vec<Moments>),
+    /// Plain stochastic gradient descent.
+    Sgd,
+    /// Descent that also keeps the mean of all weights since it began (Polyak and Juditsky 1992,
+    /// as torch.optim.ASGD with t0 = 0 and lambd = 0).
+    Averaged(Average),
 }
 
 /// Adam's state of one parameter.
 #[derive(Debug)]
-struct Moments {
+pub struct Moments {
     first: Tensor,
     second: Tensor,
     /// Steps done, a scalar of kind Float as libtorch's kernel wants it.
     step: Tensor,
 }
 
-impl Adam {
-    /// Moments of zero.
+/// The running mean of the weights.
+#[derive(Debug)]
+pub struct Average {
+    /// One a parameter.
+    mean: Vec<Tensor>,
+    steps: u64,
+    /// The rate of the next step: torch's ASGD sets it after a step, so that a rate which changes
+    /// from step to step comes one step late. The original trains so.
+    rate: Option<f64>,
+}
+
+impl Optimiser {
+    /// The recipe's optimiser before its first step.
     ///
     /// # Errors
     /// [`crate::Error::Torch`] where memory runs out.
-    pub fn new(model: &QrnnLm) -> Result<Self> {
+    pub fn new(model: &QrnnLm, recipe: &Recipe) -> Result<Self> {
         let _no_grad = tch::no_grad_guard();
-        let moments = model
-            .parameters()
-            .into_iter()
-            .map(|(_, parameter)| {
-                Ok(Moments {
-                    first: parameter.f_zeros_like()?,
-                    second: parameter.f_zeros_like()?,
-                    step: Tensor::f_zeros(0, (Kind::Float, parameter.device()))?
-                        .f_new_zeros([], (Kind::Float, parameter.device()))?,
-                })
-            })
-            .collect::<Result<_>>()?;
-        Ok(Self { moments })
+        match recipe.optimizer {
+            Optimizer::Adam => {
+                let moments = model
+                    .parameters()
+                    .into_iter()
+                    .map(|(_, parameter)| {
+                        let options = (Kind::Float, parameter.device());
+                        Ok(Moments {
+                            first: parameter.f_zeros_like()?,
+                            second: parameter.f_zeros_like()?,
+                            step: parameter.f_new_zeros(&[] as &[i64], options)?,
+                        })
+                    })
+                    .collect::<Result<_>>()?;
+                Ok(Self::Adam(moments))
+            }
+            Optimizer::Sgd => Ok(Self::Sgd),
+            Optimizer::Asgd => Self::averaging(model),
+        }
+    }
+
+    /// Averaged descent from the model's present weights on.
+    ///
+    /// # Errors
+    /// [`crate::Error::Torch`] where memory runs out.
+    pub fn averaging(model: &QrnnLm) -> Result<Self> {
+        Ok(Self::Averaged(Average { mean: model.weight_copies()?, steps: 0, rate: None }))
+    }
+
+    /// The mean of the weights, where there is one: what is to be evaluated.
+    pub fn mean(&self) -> Option<&[Tensor]> {
+        match self {
+            Self::Averaged(average) => Some(&average.mean),
+            Self::Adam(_) | Self::Sgd => None,
+        }
     }
 
     /// One step, after clipping the gradients' common norm to `recipe.clip`.
@@ -62,23 +101,67 @@ impl Adam {
             0.0 => None,
             clip => Some(inverse_clip(grads, clip)?),
         };
-        let parameters = model.parameters();
-        let tensors: Vec<_> = parameters
-            .iter()
-            .zip(grads)
-            .zip(&self.moments)
-            .map(|(((_, parameter), grad), moments)| AdamTensors {
-                parameter,
-                grad,
-                exp_avg: &moments.first,
-                exp_avg_sq: &moments.second,
-                step: &moments.step,
-            })
-            .collect();
-        let step =
-            AdamStep { lr, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: recipe.wdecay };
-        fused_adam(&tensors, step, inverse_scale.as_ref())
+        match self {
+            Self::Adam(moments) => adam(model, grads, moments, recipe, lr, inverse_scale.as_ref()),
+            Self::Sgd => descend(model, grads, recipe, lr, inverse_scale.as_ref()),
+            Self::Averaged(average) => {
+                let rate = average.rate.replace(lr).unwrap_or(lr);
+                descend(model, grads, recipe, rate, inverse_scale.as_ref())?;
+                average.steps += 1;
+                // torch's mean begins with the weights of the second step.
+                let share = 1.0 / average.steps.saturating_sub(1).max(1) as f64;
+                for ((_, parameter), mean) in model.parameters().into_iter().zip(&average.mean) {
+                    let _ = mean.shallow_clone().f_lerp_(parameter, share)?;
+                }
+                Ok(())
+            }
+        }
     }
+}
+
+fn adam(
+    model: &QrnnLm,
+    grads: &[Tensor],
+    moments: &[Moments],
+    recipe: &Recipe,
+    lr: f64,
+    inverse_scale: Option<&Tensor>,
+) -> Result<()> {
+    let parameters = model.parameters();
+    let tensors: Vec<_> = parameters
+        .iter()
+        .zip(grads)
+        .zip(moments)
+        .map(|(((_, parameter), grad), moments)| AdamTensors {
+            parameter,
+            grad,
+            exp_avg: &moments.first,
+            exp_avg_sq: &moments.second,
+            step: &moments.step,
+        })
+        .collect();
+    let step = AdamStep { lr, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: recipe.wdecay };
+    fused_adam(&tensors, step, inverse_scale)
+}
+
+fn descend(
+    model: &QrnnLm,
+    grads: &[Tensor],
+    recipe: &Recipe,
+    lr: f64,
+    inverse_scale: Option<&Tensor>,
+) -> Result<()> {
+    for ((_, parameter), grad) in model.parameters().into_iter().zip(grads) {
+        let mut step = match inverse_scale {
+            Some(scale) => grad.f_div(scale)?,
+            None => grad.shallow_clone(),
+        };
+        if recipe.wdecay > 0.0 {
+            step = step.f_add(&parameter.f_mul_scalar(recipe.wdecay)?)?;
+        }
+        let _ = parameter.shallow_clone().f_sub_(&step.f_mul_scalar(lr)?)?;
+    }
+    Ok(())
 }
 
 /// What to divide gradients by so that their common norm is at most `clip`: a scalar tensor of at

@@ -10,6 +10,28 @@ use crate::{Error, Result};
 pub enum Optimizer {
     /// Adam with decays 0.9 and 0.999 and epsilon 1e-8.
     Adam,
+    /// Stochastic gradient descent, which turns to averaging when the validation loss has not
+    /// beaten its best of more than `nonmono` epochs ago.
+    Sgd,
+    /// Averaged stochastic gradient descent from the first step.
+    Asgd,
+}
+
+impl std::str::FromStr for Optimizer {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "adam" => Ok(Self::Adam),
+            "sgd" => Ok(Self::Sgd),
+            "asgd" => Ok(Self::Asgd),
+            other => Err(Error::usage(
+                format!("--optimizer {other}"),
+                "there is no such optimiser",
+                "write adam, sgd (which turns to averaging by itself) or asgd",
+            )),
+        }
+    }
 }
 
 /// The settings of a training run.
@@ -42,8 +64,10 @@ pub struct Recipe {
     pub beta: f64,
     /// L2 weight decay.
     pub wdecay: f64,
-    /// Adam.
+    /// What turns gradients into steps.
     pub optimizer: Optimizer,
+    /// Epochs without a better validation loss before descent turns to averaging.
+    pub nonmono: usize,
     /// Fixes dropouts and lengths.
     pub seed: u64,
 }
@@ -66,6 +90,7 @@ impl Recipe {
             beta: 0.0,
             wdecay: 0.0,
             optimizer: Optimizer::Adam,
+            nonmono: 5,
             seed: 1882,
         }
     }
@@ -97,6 +122,12 @@ impl Recipe {
     /// Sets the epochs after which the rate is divided by 10.
     pub fn when(mut self, epochs: impl Into<Vec<usize>>) -> Self {
         self.when = epochs.into();
+        self
+    }
+
+    /// Sets the optimiser.
+    pub fn optimizer(mut self, optimizer: Optimizer) -> Self {
+        self.optimizer = optimizer;
         self
     }
 

@@ -8,9 +8,9 @@ use tch::Tensor;
 
 use super::lengths;
 use super::metrics::{EpochReport, MetricsLog, Record};
-use super::optimizer::Adam;
+use super::optimizer::Optimiser;
 use super::progress::{Observer, StepReport, Terminal};
-use super::recipe::Recipe;
+use super::recipe::{Optimizer, Recipe};
 use super::run_dir::RunDir;
 use crate::columns::Columns;
 use crate::corpus::{Corpus, Split};
@@ -118,7 +118,7 @@ impl Trainer {
         crate::libtorch::keep_freed_memory();
         let log = folder.as_ref().map(RunDir::metrics).transpose()?;
         let mut session = Session {
-            adam: Adam::new(model)?,
+            optimiser: Optimiser::new(model, recipe)?,
             state: model.zero_state(recipe.batch as i64)?,
             model,
             corpus,
@@ -146,7 +146,7 @@ struct Session<'a> {
     corpus: &'a Corpus,
     columns: Columns<'a>,
     recipe: &'a Recipe,
-    adam: Adam,
+    optimiser: Optimiser,
     state: State,
     folder: Option<RunDir>,
     log: Option<MetricsLog>,
@@ -187,6 +187,15 @@ impl Session<'_> {
                     break;
                 }
             };
+            // Where weights are averaged, their mean is what is judged and kept.
+            let trained = match self.optimiser.mean() {
+                Some(mean) => {
+                    let trained = self.model.weight_copies()?;
+                    self.model.set_weights(mean)?;
+                    Some(trained)
+                }
+                None => None,
+            };
             let Some(valid) = self.evaluate(Split::Valid)? else {
                 interrupted = true;
                 break;
@@ -203,8 +212,15 @@ impl Session<'_> {
             self.record(&Record::Epoch(report.clone()))?;
             epochs.push(report);
             if is_best {
-                best = Some((valid.loss, copies(self.model)?));
+                best = Some((valid.loss, self.model.weight_copies()?));
                 self.save()?;
+            }
+            if let Some(trained) = trained {
+                self.model.set_weights(&trained)?;
+            } else if self.recipe.optimizer == Optimizer::Sgd
+                && is_stuck(&epochs, self.recipe.nonmono)
+            {
+                self.optimiser = Optimiser::averaging(self.model)?;
             }
             if enough {
                 break;
@@ -217,7 +233,7 @@ impl Session<'_> {
                 self.save()?; // a saved best model is worth more than a later, unproven one
             }
         } else if let Some((_, weights)) = &best {
-            restore(self.model, weights)?;
+            self.model.set_weights(weights)?;
             test = self.evaluate(Split::Test)?;
             interrupted = test.is_none();
         }
@@ -301,7 +317,7 @@ impl Session<'_> {
         let loss = loss.f_double_value(&[])?;
         // Before the step, so that a NaN leaves the weights as they were.
         if loss.is_finite() {
-            self.adam.step(self.model, &grads, recipe, rate)?;
+            self.optimiser.step(self.model, &grads, recipe, rate)?;
         }
         self.state = forwarded.state;
         Ok((loss, window.targets.len()))
@@ -391,21 +407,11 @@ impl Since {
     }
 }
 
-fn copies(model: &QrnnLm) -> Result<Vec<Tensor>> {
-    let _no_grad = tch::no_grad_guard();
-    Ok(model
-        .parameters()
-        .into_iter()
-        .map(|(_, tensor)| tensor.f_detach_copy())
-        .collect::<Result<_, _>>()?)
-}
-
-fn restore(model: &mut QrnnLm, weights: &[Tensor]) -> Result<()> {
-    let _no_grad = tch::no_grad_guard();
-    for ((_, parameter), weights) in model.parameters().into_iter().zip(weights) {
-        parameter.shallow_clone().f_copy_(weights)?;
-    }
-    Ok(())
+/// Whether the last validation loss is above the best of more than `nonmono` epochs before it.
+fn is_stuck(epochs: &[EpochReport], nonmono: usize) -> bool {
+    let Some((last, before)) = epochs.split_last() else { return false };
+    let long_ago = &before[..before.len().saturating_sub(nonmono)];
+    long_ago.iter().any(|epoch| last.valid_loss > epoch.valid_loss)
 }
 
 impl std::fmt::Display for TrainingRun {

@@ -1,9 +1,7 @@
 //! Runs the built program.
 
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Output, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// What a run printed, and how it ended.
@@ -45,7 +43,8 @@ impl Ran {
     }
 }
 
-fn command(args: &[&str]) -> Command {
+/// The program, to be run with these arguments.
+pub fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_reproduce"));
     // Tests run side by side: threads that wait for each other would starve.
     command.args(args).env("OMP_NUM_THREADS", "1").stdin(Stdio::null());
@@ -55,18 +54,4 @@ fn command(args: &[&str]) -> Command {
 /// Runs the program to its end.
 pub fn reproduce(args: &[&str]) -> Ran {
     command(args).output().unwrap().into()
-}
-
-/// Runs the program, presses Ctrl-C once `ready`, and waits for its end.
-pub fn interrupted(args: &[&str], ready: impl Fn() -> bool) -> Ran {
-    let mut child: Child =
-        command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let started = Instant::now();
-    while !ready() {
-        assert!(started.elapsed() < Duration::from_secs(60), "never ready");
-        assert!(child.try_wait().unwrap().is_none(), "ended by itself");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
-    child.wait_with_output().unwrap().into()
 }

@@ -35,8 +35,8 @@ impl Error {
         move |source| Self::Io { path, action, source }
     }
 
-    /// 2 where the machine must be put right first, 1 where the work failed.
+    /// 2 where the machine or the disk must be put right first, 1 where the work failed.
     pub fn status(&self) -> ExitCode {
-        ExitCode::from(if matches!(self, Self::Machine { .. }) { 2 } else { 1 })
+        ExitCode::from(if matches!(self, Self::Machine { .. } | Self::Io { .. }) { 2 } else { 1 })
     }
 }

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
+use qrnn::Result;
 use qrnn::interrupt::Interrupt;
 use qrnn::model::{LmConfig, QrnnLm, Splits};
 use qrnn::train::{Optimizer, Recipe, RunDir, Trainer};
-use qrnn::{Error, Result};
 use serde_json::{Value, json};
 use tch::Kind;
 
@@ -77,9 +77,9 @@ pub struct Args {
     /// Stop after so many steps
     #[arg(long, help_heading = "Recipe")]
     steps: Option<u64>,
-    /// adam
+    /// adam, sgd (which turns to averaging by itself) or asgd
     #[arg(long, default_value = "adam", help_heading = "Recipe")]
-    optimizer: String,
+    optimizer: Optimizer,
     /// Learning rate
     #[arg(long, default_value_t = 1e-3, help_heading = "Recipe")]
     lr: f64,
@@ -126,18 +126,8 @@ impl Args {
             .splits(self.splits.clone())
     }
 
-    fn recipe(&self) -> Result<Recipe> {
-        let optimizer = match self.optimizer.as_str() {
-            "adam" => Optimizer::Adam,
-            other => {
-                return Err(Error::usage(
-                    format!("--optimizer {other}"),
-                    "this version trains with Adam, as the paper's table does",
-                    "leave the flag out, or write --optimizer adam",
-                ));
-            }
-        };
-        Ok(Recipe {
+    fn recipe(&self) -> Recipe {
+        Recipe {
             bptt: self.bptt,
             fixed_bptt: self.fixed_bptt,
             batch: self.batch_size,
@@ -149,15 +139,16 @@ impl Args {
             alpha: self.alpha,
             beta: self.beta,
             wdecay: self.wdecay,
-            optimizer,
+            optimizer: self.optimizer,
+            nonmono: self.nonmono,
             seed: self.seed,
             ..Recipe::paper()
-        })
+        }
     }
 }
 
 pub fn run(args: Args) -> Result<Output> {
-    let recipe = args.recipe()?;
+    let recipe = args.recipe();
     recipe.check()?;
     let device = args.compute.device()?;
     let corpus = data::load(args.data.clone())?;
