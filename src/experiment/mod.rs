@@ -23,6 +23,10 @@ use crate::train::{Recipe, Trainer, TrainingRun};
 use crate::{Error, Result, paper};
 use scale::Case;
 
+/// Models whose widths are divided by this or more are trained by one thread each: a second has
+/// next to nothing to do, and waiting for it is slow where the machine has other work.
+const ONE_THREAD: f64 = 4.0;
+
 /// What to run, and how.
 #[derive(Debug, Clone)]
 pub struct Experiment {
@@ -168,7 +172,11 @@ impl Experiment {
             Scale::Full => 1,
             Scale::Reduced(_) => cores.min(jobs.len()),
         };
-        tch::set_num_threads((cores / workers.max(1)).max(1) as i32);
+        let threads = match self.scale {
+            Scale::Reduced(divisor) if divisor >= ONE_THREAD => 1,
+            _ => (cores / workers.max(1)).max(1),
+        };
+        tch::set_num_threads(threads as i32);
         let waiting = Mutex::new(VecDeque::from(jobs));
         let done = Mutex::new(vec![]);
         let failed = Mutex::new(None);

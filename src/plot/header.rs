@@ -100,9 +100,34 @@ fn wrapped(text: &str, room: f64) -> Vec<String> {
             _ => lines.push(word.into()),
         }
     }
-    if lines.len() > 2 {
-        lines.truncate(2);
-        lines[1].push('…');
+    let cut = lines.len() > 2;
+    lines.truncate(2);
+    for (i, line) in lines.iter_mut().enumerate() {
+        // A folder's name may be one word that is wider than the panel.
+        let mut ellipsis = cut && i == 1;
+        while !fits(&format!("{line}{}", if ellipsis { "…" } else { "" })) && line.pop().is_some()
+        {
+            ellipsis = true;
+        }
+        if ellipsis {
+            line.push('…');
+        }
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_line_is_wider_than_the_panel() {
+        let long = "a_folder_whose_name_is_one_word_and_wider_than_any_panel_of_any_figure";
+        for text in [long.to_owned(), format!("{long} {long} {long}"), "a b ".repeat(90)] {
+            let lines = wrapped(&text, 200.0);
+            assert!(lines.len() <= 2 && lines.iter().any(|line| line.ends_with('…')));
+            assert!(lines.iter().all(|line| width(line, Weight::Regular, SMALL) <= 200.0));
+        }
+        assert_eq!(wrapped("short enough", 200.0), ["short enough"]);
+    }
 }
