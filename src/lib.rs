@@ -21,6 +21,7 @@ pub mod plot;
 pub mod pool;
 pub mod random;
 pub mod report;
+mod tensor_file;
 pub mod train;
 
 pub use error::{Error, Result};

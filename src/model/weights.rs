@@ -1,13 +1,12 @@
 //! Weight files: safetensors under the original's names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use tch::{Kind, Tensor};
 
 use super::config::LmConfig;
-use crate::{Error, Result, atomic_file};
+use crate::{Error, Result, tensor_file};
 
 const REMEDY: &str =
     "give a model.safetensors that `reproduce train` or Python's safetensors wrote";
@@ -15,64 +14,26 @@ const REMEDY: &str =
 /// Named tensors as they lie in a weight file, in single precision on the CPU.
 pub(super) type Named = BTreeMap<String, Tensor>;
 
-/// Writes tensors whole or not at all.
+/// Writes weights whole or not at all.
 ///
 /// # Errors
 /// [`Error::Io`] where the disk is full or the folder unwritable; an older file then stays.
 pub(super) fn write(path: &Path, tensors: &[(String, &Tensor)]) -> Result<()> {
-    let _no_grad = tch::no_grad_guard();
-    let mut parts = vec![];
-    for (name, tensor) in tensors {
-        let tensor = tensor.f_to_device(tch::Device::Cpu)?.f_to_kind(Kind::Float)?;
-        let mut bytes = vec![0; 4 * tensor.numel()];
-        tensor.f_contiguous()?.f_copy_data_u8(&mut bytes, tensor.numel())?;
-        let shape: Vec<usize> = tensor.size().iter().map(|&n| n as usize).collect();
-        parts.push((name.clone(), shape, bytes));
-    }
-    let fail = |error: safetensors::SafeTensorError| {
-        Error::bad_file(path, format!("cannot be written: {error}"), "report this")
-    };
-    let views = parts
-        .iter()
-        .map(|(name, shape, bytes)| {
-            Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(fail)?))
-        })
-        .collect::<Result<Vec<_>>>()?;
-    let bytes = safetensors::serialize(views, None).map_err(fail)?;
-    atomic_file::write(path, &bytes)
+    tensor_file::write(path, tensors, HashMap::new())
 }
 
 /// Reads a weight file; the original's weight-drop names become plain ones, and the decoder's
 /// weight, tied to the embedding, is left out.
 ///
 /// # Errors
-/// [`Error::Io`], or [`Error::BadFile`] where the file is truncated, is no safetensors file, or
-/// holds something other than floating-point numbers.
+/// As [`tensor_file::read`].
 pub(super) fn read(path: &Path) -> Result<Named> {
-    let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|error| {
-        Error::bad_file(path, format!("not a whole safetensors file ({error})"), REMEDY)
-    })?;
-    let mut named = Named::new();
-    for (name, view) in file.iter() {
-        if name == "decoder.weight" {
-            continue;
-        }
-        let kind = match view.dtype() {
-            Dtype::F32 => Kind::Float,
-            Dtype::F64 => Kind::Double,
-            Dtype::F16 => Kind::Half,
-            Dtype::BF16 => Kind::BFloat16,
-            other => {
-                let problem = format!("tensor {name} holds {other:?}, not floating-point numbers");
-                return Err(Error::bad_file(path, problem, REMEDY));
-            }
-        };
-        let shape: Vec<i64> = view.shape().iter().map(|&n| n as i64).collect();
-        let tensor = Tensor::f_from_data_size(view.data(), &shape, kind)?.f_to_kind(Kind::Float)?;
-        named.insert(plain_name(name), tensor);
-    }
-    Ok(named)
+    let file = tensor_file::read(path, REMEDY)?;
+    file.tensors
+        .into_iter()
+        .filter(|(name, _)| name != "decoder.weight")
+        .map(|(name, tensor)| Ok((plain_name(&name), tensor.f_to_kind(Kind::Float)?)))
+        .collect()
 }
 
 /// `rnns.0.linear.module.weight_raw`, as weight drop wraps it, is `rnns.0.linear.weight`.

@@ -1,7 +1,7 @@
 //! metrics.jsonl: the log of a run, one JSON object a line.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -55,28 +55,50 @@ pub struct EpochReport {
 #[derive(Debug)]
 pub struct MetricsLog {
     path: PathBuf,
-    file: BufWriter<File>,
+    file: File,
 }
 
 impl MetricsLog {
-    /// Begins a new log.
+    /// Opens a log, new or of a run that goes on; [`MetricsLog::cut`] says where to write.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn create(path: &Path) -> Result<Self> {
-        let file = File::create(path).map_err(Error::io(path, "write"))?;
-        Ok(Self { path: path.into(), file: BufWriter::new(file) })
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = File::options().create(true).truncate(false).write(true).open(path);
+        Ok(Self { path: path.into(), file: file.map_err(Error::io(path, "write"))? })
     }
 
-    /// Adds a line.
+    /// Forgets all beyond so many bytes: lines of steps that will be done again.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn cut(&mut self, bytes: u64) -> Result<()> {
+        self.file
+            .set_len(bytes)
+            .and_then(|()| self.file.seek(std::io::SeekFrom::Start(bytes)))
+            .map(drop)
+            .map_err(Error::io(&self.path, "write"))
+    }
+
+    /// Adds a line, in one call to the system.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn add(&mut self, record: &Record) -> Result<()> {
-        serde_json::to_writer(&mut self.file, record)
+        serde_json::to_string(record)
             .map_err(std::io::Error::from)
-            .and_then(|()| self.file.write_all(b"\n"))
-            .and_then(|()| self.file.flush())
+            .and_then(|line| self.file.write_all(format!("{line}\n").as_bytes()))
+            .map_err(Error::io(&self.path, "write"))
+    }
+
+    /// Waits until all lines are on the disk, and returns the log's length.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn sync(&mut self) -> Result<u64> {
+        self.file
+            .sync_data()
+            .and_then(|()| self.file.stream_position())
             .map_err(Error::io(&self.path, "write"))
     }
 }

@@ -1,11 +1,13 @@
 //! Training: recipe, schedule, optimiser, the loop, its log and what a user sees of it.
 
+mod checkpoint;
 mod lengths;
 mod metrics;
 mod optimizer;
 mod progress;
 mod recipe;
 mod run_dir;
+mod session;
 mod trainer;
 
 pub use metrics::{EpochReport, MetricsLog, Record};

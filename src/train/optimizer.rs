@@ -75,6 +75,72 @@ impl Optimiser {
         Ok(Self::Averaged(Average { mean: model.weight_copies()?, steps: 0, rate: None }))
     }
 
+    /// What a checkpoint calls it.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Adam(_) => "adam",
+            Self::Sgd => "sgd",
+            Self::Averaged(_) => "averaged",
+        }
+    }
+
+    /// Its state as named tensors, for a checkpoint.
+    pub(super) fn tensors(&self) -> Result<Vec<(String, Tensor)>> {
+        let mut all = vec![];
+        match self {
+            Self::Sgd => {}
+            Self::Adam(moments) => {
+                for (i, moments) in moments.iter().enumerate() {
+                    all.push((format!("{i}.first"), moments.first.shallow_clone()));
+                    all.push((format!("{i}.second"), moments.second.shallow_clone()));
+                    all.push((format!("{i}.step"), moments.step.shallow_clone()));
+                }
+            }
+            Self::Averaged(average) => {
+                for (i, mean) in average.mean.iter().enumerate() {
+                    all.push((format!("{i}.mean"), mean.shallow_clone()));
+                }
+                let counters = [average.steps as f64, average.rate.unwrap_or(f64::NAN)];
+                all.push(("counters".into(), Tensor::f_from_slice(&counters)?));
+            }
+        }
+        Ok(all)
+    }
+
+    /// The optimiser that [`Optimiser::name`] and [`Optimiser::tensors`] described; `None` for a
+    /// name that there is not. `take` gives a tensor by its name, of the shape of another.
+    pub(super) fn restored(
+        model: &QrnnLm,
+        name: &str,
+        take: &dyn Fn(String, Option<&Tensor>) -> Result<Tensor>,
+    ) -> Result<Option<Self>> {
+        let parameters = model.parameters();
+        let parameters = parameters.iter().enumerate();
+        Ok(match name {
+            "sgd" => Some(Self::Sgd),
+            "adam" => {
+                let moments = parameters.map(|(i, (_, parameter))| {
+                    Ok(Moments {
+                        first: take(format!("{i}.first"), Some(parameter))?,
+                        second: take(format!("{i}.second"), Some(parameter))?,
+                        step: take(format!("{i}.step"), None)?,
+                    })
+                });
+                Some(Self::Adam(moments.collect::<Result<_>>()?))
+            }
+            "averaged" => {
+                let mean = parameters
+                    .map(|(i, (_, parameter))| take(format!("{i}.mean"), Some(parameter)))
+                    .collect::<Result<_>>()?;
+                let counters = take("counters".into(), None)?;
+                let rate = Some(counters.f_double_value(&[1])?).filter(|rate| !rate.is_nan());
+                let steps = counters.f_double_value(&[0])? as u64;
+                Some(Self::Averaged(Average { mean, steps, rate }))
+            }
+            _ => None,
+        })
+    }
+
     /// The mean of the weights, where there is one: what is to be evaluated.
     pub fn mean(&self) -> Option<&[Tensor]> {
         match self {

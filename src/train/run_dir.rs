@@ -1,9 +1,11 @@
 //! A run's folder and the files in it.
 
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::checkpoint;
 use super::metrics::MetricsLog;
 use super::recipe::Recipe;
 use crate::model::LmConfig;
@@ -22,23 +24,56 @@ pub struct RunConfig {
     pub recipe: Recipe,
 }
 
-/// A run's folder: config.json, metrics.jsonl, model.safetensors, results.json.
+/// A run's folder: config.json, metrics.jsonl, model.safetensors, checkpoints, results.json. It is
+/// this process's alone while this value lives.
 #[derive(Debug)]
-pub struct RunDir(PathBuf);
+pub struct RunDir {
+    path: PathBuf,
+    /// Held until dropped; the system gives it up for a process that was killed.
+    _lock: File,
+}
 
 impl RunDir {
-    /// Makes the folder, its parents too.
+    /// Opens the folder, which is made where there is none, its parents too.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Usage`] where another process is at work in it.
+    pub fn open(path: &Path) -> Result<Self> {
+        std::fs::create_dir_all(path).map_err(Error::io(path, "create"))?;
+        let lock_path = path.join("lock");
+        let lock = File::create(&lock_path).map_err(Error::io(&lock_path, "create"))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path: path.into(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(Error::usage(
+                format!("--out {}", path.display()),
+                "another process is training in this folder",
+                "wait for it, stop it, or name another folder",
+            )),
+            Err(TryLockError::Error(error)) => Err(Error::io(&lock_path, "lock")(error)),
+        }
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Deletes what a former run left, so that none of it is taken for this one's.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn create(path: &Path) -> Result<Self> {
-        std::fs::create_dir_all(path).map_err(Error::io(path, "create"))?;
-        Ok(Self(path.into()))
+    pub fn clear(&self) -> Result<()> {
+        let mut old = checkpoint::list(&self.path)?;
+        old.extend(["results.json", "model.safetensors"].map(|name| self.path.join(name)));
+        for path in old.iter().filter(|path| path.exists()) {
+            std::fs::remove_file(path).map_err(Error::io(path, "delete"))?;
+        }
+        Ok(())
     }
 
     /// The best model's weights.
     pub fn weights(&self) -> PathBuf {
-        self.0.join("model.safetensors")
+        self.path.join("model.safetensors")
     }
 
     /// # Errors
@@ -53,12 +88,12 @@ impl RunDir {
         self.write_json("config.json", &config)
     }
 
-    /// Begins metrics.jsonl.
+    /// Opens metrics.jsonl.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn metrics(&self) -> Result<MetricsLog> {
-        MetricsLog::create(&self.0.join("metrics.jsonl"))
+        MetricsLog::open(&self.path.join("metrics.jsonl"))
     }
 
     /// Writes a value as JSON, whole or not at all.
@@ -66,7 +101,7 @@ impl RunDir {
     /// # Errors
     /// [`Error::Io`].
     pub fn write_json(&self, name: &str, value: &impl Serialize) -> Result<()> {
-        let path = self.0.join(name);
+        let path = self.path.join(name);
         let mut bytes = serde_json::to_vec_pretty(value)
             .map_err(|error| Error::io(&path, "write")(error.into()))?;
         bytes.push(b'\n');

@@ -105,6 +105,16 @@ pub struct Args {
     #[arg(long, default_value_t = 1882, help_heading = "Recipe")]
     seed: u64,
 
+    /// Go on from the newest checkpoint in --out, as if the run had never stopped
+    #[arg(long, conflicts_with = "init")]
+    resume: bool,
+    /// Replace the run that --out holds
+    #[arg(long, conflicts_with = "resume")]
+    overwrite: bool,
+    /// Steps between two checkpoints, beside the one at each epoch's end
+    #[arg(long, default_value_t = 1000)]
+    checkpoint_every: u64,
+
     #[command(flatten)]
     compute: ComputeFlags,
     /// Print one JSON object
@@ -160,6 +170,9 @@ pub fn run(args: Args) -> Result<Output> {
     }
     let run = Trainer::new(recipe)
         .folder(&args.out)
+        .resume(args.resume)
+        .overwrite(args.overwrite)
+        .checkpoint_every(args.checkpoint_every)
         .interrupt(Interrupt::on_ctrl_c()?)
         .fit(&mut model, &corpus)?;
 
@@ -169,7 +182,7 @@ pub fn run(args: Args) -> Result<Output> {
     {
         fields.remove("losses"); // a whole run's are in metrics.jsonl
     }
-    RunDir::create(&args.out)?.write_json("results.json", &json)?;
+    RunDir::open(&args.out)?.write_json("results.json", &json)?;
     let text = format!("{run}\nweights, log and results in {}", args.out.display());
     Ok(Output { text, json, status: if run.interrupted { 130 } else { 0 } })
 }

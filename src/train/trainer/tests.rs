@@ -2,7 +2,7 @@ use tch::{Device, Kind};
 
 use super::*;
 use crate::model::{LmConfig, Splits};
-use crate::train::Quiet;
+use crate::train::{Optimizer, Quiet, Record, StepReport};
 
 fn corpus() -> Corpus {
     Corpus::synthetic().take_train(6_000)
@@ -26,6 +26,16 @@ fn fit(recipe: Recipe, dropout: f64) -> (TrainingRun, QrnnLm) {
     let mut model = model(&corpus, dropout);
     let run = Trainer::new(recipe).observer(Quiet).fit(&mut model, &corpus).unwrap();
     (run, model)
+}
+
+/// Asks for a stop after some steps.
+struct StopAt(Interrupt, u64);
+impl Observer for StopAt {
+    fn step(&mut self, step: &StepReport) {
+        if step.step == self.1 {
+            self.0.request();
+        }
+    }
 }
 
 fn mean(losses: &[f64]) -> f64 {
@@ -82,15 +92,6 @@ fn a_diverging_run_says_at_which_step_and_rate() {
 
 #[test]
 fn an_interrupt_keeps_what_was_learned() {
-    /// Asks for a stop after some steps.
-    struct StopAt(Interrupt, u64);
-    impl Observer for StopAt {
-        fn step(&mut self, step: &StepReport) {
-            if step.step == self.1 {
-                self.0.request();
-            }
-        }
-    }
     let corpus = corpus();
     let (mut model, folder) = (model(&corpus, 0.0), tempfile::tempdir().unwrap());
     let before = model.parameters()[0].1.copy();
@@ -140,4 +141,93 @@ fn too_little_text_is_found_before_anything_is_written() {
         Trainer::new(recipe()).observer(Quiet).folder(&out).fit(&mut model, &corpus).unwrap_err();
     assert!(error.to_string().contains("--batch-size 6"), "{error}");
     assert!(!out.exists());
+}
+
+/// Stops after each number of steps in turn, resumes in a new model, and must come to the same.
+#[test]
+fn resuming_equals_not_stopping_to_the_bit() {
+    for optimizer in [Optimizer::Adam, Optimizer::Sgd, Optimizer::Asgd] {
+        // So few epochs without progress that plain descent turns to averaging on the way.
+        let recipe = Recipe { nonmono: 0, ..recipe().epochs(3).optimizer(optimizer).lr(4e-3) };
+        let corpus = corpus();
+        let mut whole = model(&corpus, 0.2);
+        let undisturbed =
+            Trainer::new(recipe.clone()).observer(Quiet).fit(&mut whole, &corpus).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let mut last = None;
+        for steps in [Some(3), Some(20), Some(undisturbed.losses.len() as u64 / 2), None] {
+            let mut model = model(&corpus, 0.2); // fresh weights: all must come from the checkpoint
+            let interrupt = Interrupt::default();
+            let stop = StopAt(interrupt.clone(), steps.unwrap_or(u64::MAX));
+            let run = Trainer::new(recipe.clone())
+                .observer(stop)
+                .interrupt(interrupt)
+                .folder(folder.path())
+                .resume(true)
+                .fit(&mut model, &corpus)
+                .unwrap();
+            assert_eq!(run.interrupted, steps.is_some());
+            last = Some((run, model));
+        }
+        let (run, model) = last.unwrap();
+        assert_eq!(run.losses, undisturbed.losses, "{optimizer:?}");
+        assert_eq!(run.test_loss, undisturbed.test_loss);
+        for ((name, a), (_, b)) in whole.parameters().into_iter().zip(model.parameters()) {
+            assert_eq!(a, b, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_run_is_neither_mixed_with_another_nor_lost_to_it() {
+    let corpus = corpus();
+    let folder = tempfile::tempdir().unwrap();
+    let fit = |trainer: Trainer, corpus: &Corpus| {
+        let trainer = trainer.observer(Quiet).folder(folder.path());
+        let mut trainer = trainer;
+        trainer.fit(&mut model(corpus, 0.0), corpus)
+    };
+    let short = Recipe { steps: Some(3), ..recipe() };
+    fit(Trainer::new(short.clone()), &corpus).unwrap();
+    let message = |result: Result<TrainingRun>| result.unwrap_err().to_string();
+    let again = message(fit(Trainer::new(short.clone()), &corpus));
+    assert!(again.contains("--resume") && again.contains("--overwrite"), "{again}");
+    let other = message(fit(Trainer::new(short.clone().lr(0.5)).resume(true), &corpus));
+    assert!(other.contains("lr 0.003") && other.contains("0.5"), "{other}");
+    fit(Trainer::new(short.clone().lr(0.5)).overwrite(true), &corpus).unwrap();
+
+    let held = crate::train::RunDir::open(folder.path()).unwrap();
+    let busy = message(fit(Trainer::new(short.clone()).overwrite(true), &corpus));
+    assert!(busy.contains("another process"), "{busy}");
+    drop(held);
+    fit(Trainer::new(short).overwrite(true), &corpus).unwrap();
+}
+
+#[test]
+fn damaged_checkpoints_are_refused_by_name() {
+    let corpus = corpus();
+    let folder = tempfile::tempdir().unwrap();
+    let short = Recipe { steps: Some(3), ..recipe() };
+    let fit = |resume| {
+        Trainer::new(short.clone())
+            .observer(Quiet)
+            .folder(folder.path())
+            .resume(resume)
+            .fit(&mut model(&corpus, 0.0), &corpus)
+    };
+    fit(false).unwrap();
+    let path = checkpoint::list(folder.path()).unwrap().pop().unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    let foreign = {
+        model(&corpus, 0.0).save_weights(folder.path().join("w")).unwrap();
+        std::fs::read(folder.path().join("w")).unwrap()
+    };
+    for bytes in [&whole[..whole.len() - 9], &whole[..20], b"", &foreign] {
+        std::fs::write(&path, bytes).unwrap();
+        let error = fit(true).unwrap_err();
+        assert_eq!(error.exit_status(), 2);
+        assert!(error.to_string().contains("checkpoint-3"), "{error}");
+    }
+    std::fs::write(&path, &whole).unwrap();
+    fit(true).unwrap();
 }

@@ -1,13 +1,11 @@
 //! The program as its users call it: what it prints, what it leaves, and what it says of bad input.
 
-mod program;
-
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use program::{Ran, command, reproduce};
+use crate::program::{Ran, command, reproduce};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 

@@ -1,10 +1,8 @@
 //! Our figures against those of an independent PyTorch model: see `parity/reference.py`.
 
-mod program;
-
 use std::path::{Path, PathBuf};
 
-use program::reproduce;
+use crate::program::reproduce;
 use serde_json::Value;
 
 const SPLITS: &str = "20,35,50";

@@ -1,0 +1,225 @@
+//! Everything that a run needs to go on as if it had never stopped, in one file.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
+
+use super::metrics::EpochReport;
+use super::optimizer::Optimiser;
+use super::recipe::Recipe;
+use crate::model::{LmConfig, QrnnLm, State};
+use crate::{Error, Result, tensor_file};
+
+/// Checkpoints kept of a run.
+const KEPT: usize = 2;
+
+const NOTE: &str = "qrnn-checkpoint";
+const REMEDY: &str =
+    "delete this file to resume from the one before, or train anew in another --out";
+
+/// Where a run stands, but for its tensors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Progress {
+    /// Steps done since the beginning of the run.
+    pub step: u64,
+    /// The epoch at work, counted from 1.
+    pub epoch: usize,
+    /// Rows of it walked down.
+    pub row: usize,
+    /// Sum of its losses, each times its words.
+    pub loss_sum: f64,
+    /// Words of it trained on.
+    pub words: usize,
+    /// Time spent on it.
+    pub seconds: f64,
+    /// The epochs done.
+    pub epochs: Vec<EpochReport>,
+    /// The lowest validation loss so far, whose weights are in model.safetensors.
+    pub best: Option<f64>,
+    /// Words trained on since the beginning of the run.
+    pub tokens: u64,
+    /// Time spent in training steps.
+    pub step_seconds: f64,
+    /// Bytes of metrics.jsonl that belong to what was done.
+    pub log_bytes: u64,
+    /// Loss, words and seconds since the last line of the log.
+    pub since_log: (f64, usize, f64),
+}
+
+impl Progress {
+    pub(super) fn new() -> Self {
+        Self {
+            step: 0,
+            epoch: 1,
+            row: 0,
+            loss_sum: 0.0,
+            words: 0,
+            seconds: 0.0,
+            epochs: vec![],
+            best: None,
+            tokens: 0,
+            step_seconds: 0.0,
+            log_bytes: 0,
+            since_log: (0.0, 0, 0.0),
+        }
+    }
+}
+
+/// What the file's note says.
+#[derive(Debug, Serialize, Deserialize)]
+struct Note {
+    progress: Progress,
+    model: LmConfig,
+    recipe: Recipe,
+    optimiser: String,
+}
+
+/// What a checkpoint restores beside the model's weights.
+pub(super) struct Restored {
+    pub progress: Progress,
+    pub optimiser: Optimiser,
+    pub state: State,
+    pub losses: Vec<f64>,
+}
+
+/// The checkpoints of a run's folder, the newest last.
+pub(super) fn list(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found: Vec<(u64, PathBuf)> = vec![];
+    for entry in std::fs::read_dir(folder).map_err(Error::io(folder, "read"))? {
+        let path = entry.map_err(Error::io(folder, "read"))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let step = name
+            .strip_prefix("checkpoint-")
+            .and_then(|rest| rest.strip_suffix(".safetensors"))
+            .and_then(|step| step.parse().ok());
+        if let Some(step) = step {
+            found.push((step, path));
+        }
+    }
+    found.sort();
+    Ok(found.into_iter().map(|(_, path)| path).collect())
+}
+
+/// Writes a checkpoint, and then deletes all but the newest two.
+///
+/// # Errors
+/// [`Error::Io`] where the disk is full; the checkpoints before stay.
+pub(super) fn save(
+    folder: &Path,
+    model: &QrnnLm,
+    recipe: &Recipe,
+    progress: &Progress,
+    optimiser: &Optimiser,
+    state: &State,
+    losses: &[f64],
+) -> Result<()> {
+    let note = Note {
+        progress: progress.clone(),
+        model: model.config().clone(),
+        recipe: recipe.clone(),
+        optimiser: optimiser.name().into(),
+    };
+    let path = folder.join(format!("checkpoint-{}.safetensors", progress.step));
+    let note =
+        serde_json::to_string(&note).map_err(|error| Error::io(&path, "write")(error.into()))?;
+    let losses = Tensor::f_from_slice(losses)?;
+    let mut tensors: Vec<(String, &Tensor)> = vec![("losses".into(), &losses)];
+    let named = |prefix: &str, (name, tensor)| (format!("{prefix}.{name}"), tensor);
+    tensors.extend(model.parameters().into_iter().map(|entry| named("model", entry)));
+    let optimiser_tensors = optimiser.tensors()?;
+    let borrowed = optimiser_tensors.iter().map(|(name, tensor)| (name.clone(), tensor));
+    tensors.extend(borrowed.map(|entry| named("optimiser", entry)));
+    tensors.push(("state.last_input".into(), &state.last_input));
+    for (i, layer) in state.layers.iter().enumerate() {
+        tensors.push((format!("state.{i}"), layer));
+    }
+    tensor_file::write(&path, &tensors, HashMap::from([(NOTE.to_owned(), note)]))?;
+    let all = list(folder)?;
+    for old in all.iter().take(all.len().saturating_sub(KEPT)) {
+        std::fs::remove_file(old).map_err(Error::io(old, "delete"))?;
+    }
+    Ok(())
+}
+
+/// Restores a checkpoint into `model`.
+///
+/// # Errors
+/// [`Error::BadFile`] where the file is damaged; [`Error::Usage`] where it is of a run with other
+/// settings (the number of epochs and of steps may differ).
+pub(super) fn load(path: &Path, model: &mut QrnnLm, recipe: &Recipe) -> Result<Restored> {
+    let file = tensor_file::read(path, REMEDY)?;
+    let damaged = |problem: String| Error::bad_file(path, problem, REMEDY);
+    let note = file.metadata.get(NOTE).ok_or_else(|| damaged("is no checkpoint".into()))?;
+    let note: Note = serde_json::from_str(note)
+        .map_err(|error| damaged(format!("is a checkpoint of another version ({error})")))?;
+    check_same(&note, model.config(), recipe)?;
+
+    let (kind, device) = model.options();
+    let take = |name: String, like: Option<&Tensor>| -> Result<Tensor> {
+        let tensor =
+            file.tensors.get(&name).ok_or_else(|| damaged(format!("has no tensor {name}")))?;
+        if let Some(like) = like
+            && like.size() != tensor.size()
+        {
+            let sizes = (tensor.size(), like.size());
+            return Err(damaged(format!("{name} has shape {:?}, not {:?}", sizes.0, sizes.1)));
+        }
+        Ok(tensor.f_to_device(device)?)
+    };
+    let weights = model
+        .parameters()
+        .into_iter()
+        .map(|(name, tensor)| take(format!("model.{name}"), Some(tensor)))
+        .collect::<Result<Vec<_>>>()?;
+    model.set_weights(&weights)?;
+    let optimiser = Optimiser::restored(model, &note.optimiser, &|name, like| {
+        take(format!("optimiser.{name}"), like)
+    })?
+    .ok_or_else(|| damaged(format!("has an optimiser '{}'", note.optimiser)))?;
+    let zero = model.zero_state(recipe.batch as i64)?;
+    let of_state = |name: &str, like: &Tensor| -> Result<Tensor> {
+        Ok(take(format!("state.{name}"), Some(like))?.f_to_kind(kind)?)
+    };
+    let state = State {
+        last_input: of_state("last_input", &zero.last_input)?,
+        layers: zero
+            .layers
+            .iter()
+            .enumerate()
+            .map(|(i, like)| of_state(&i.to_string(), like))
+            .collect::<Result<_>>()?,
+    };
+    let losses = take("losses".into(), None)?.f_to_kind(Kind::Double)?.f_view(-1)?;
+    Ok(Restored { progress: note.progress, optimiser, state, losses: Vec::try_from(losses)? })
+}
+
+/// Going on with other settings would be neither run.
+fn check_same(note: &Note, model: &LmConfig, recipe: &Recipe) -> Result<()> {
+    let comparable = |recipe: &Recipe| Recipe { epochs: 1, steps: None, ..recipe.clone() };
+    let differing = if note.model != *model {
+        first_difference(&note.model, model)
+    } else {
+        first_difference(&comparable(&note.recipe), &comparable(recipe))
+    };
+    match differing {
+        None => Ok(()),
+        Some((field, theirs, ours)) => Err(Error::usage(
+            "--resume",
+            format!("the run in this folder has {field} {theirs}, this call says {ours}"),
+            "give the settings of that run (only --epochs and --steps may change), or train anew \
+             in another --out",
+        )),
+    }
+}
+
+/// The first field in which two settings differ, as JSON shows it.
+fn first_difference(a: &impl Serialize, b: &impl Serialize) -> Option<(String, String, String)> {
+    let (a, b) = (serde_json::to_value(a).ok()?, serde_json::to_value(b).ok()?);
+    let (a, b) = (a.as_object()?, b.as_object()?);
+    a.iter().find_map(|(field, value)| {
+        let other = b.get(field)?;
+        (value != other).then(|| (field.clone(), value.to_string(), other.to_string()))
+    })
+}

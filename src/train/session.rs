@@ -1,0 +1,341 @@
+//! A run in progress: epochs of steps, validation, checkpoints.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use tch::Tensor;
+
+use super::checkpoint::{self, Progress, Restored};
+use super::lengths;
+use super::metrics::{EpochReport, MetricsLog, Record};
+use super::optimizer::Optimiser;
+use super::progress::{Observer, StepReport};
+use super::recipe::{Optimizer, Recipe};
+use super::run_dir::RunDir;
+use super::trainer::TrainingRun;
+use crate::columns::Columns;
+use crate::corpus::{Corpus, Split};
+use crate::evaluate::{Evaluation, Reading, evaluate_as};
+use crate::interrupt::Interrupt;
+use crate::model::{Dropouts, QrnnLm, State};
+use crate::random::{Purpose, generator};
+use crate::{Error, Result};
+
+/// Steps between two lines of the log.
+const LOG_EVERY: u64 = 20;
+
+/// What a run works with.
+pub(super) struct Session<'a> {
+    pub model: &'a mut QrnnLm,
+    pub corpus: &'a Corpus,
+    pub columns: Columns<'a>,
+    pub recipe: &'a Recipe,
+    pub optimiser: Optimiser,
+    pub state: State,
+    pub folder: Option<RunDir>,
+    pub log: Option<MetricsLog>,
+    pub observer: &'a mut dyn Observer,
+    pub interrupt: &'a Interrupt,
+    pub checkpoint_every: u64,
+    pub progress: Progress,
+    pub losses: Vec<f64>,
+    /// The weights of the best epoch.
+    pub best: Option<Vec<Tensor>>,
+}
+
+/// How an epoch's steps ended.
+#[derive(PartialEq)]
+enum Steps {
+    Whole,
+    /// The recipe's number of steps is done.
+    Enough,
+    Interrupted,
+}
+
+impl Session<'_> {
+    /// Takes over what a checkpoint restored; the model has its weights already.
+    pub(super) fn restore(&mut self, restored: Restored) -> Result<()> {
+        self.progress = restored.progress;
+        self.optimiser = restored.optimiser;
+        self.state = restored.state;
+        self.losses = restored.losses;
+        if let (Some(_), Some(folder)) = (self.progress.best, &self.folder) {
+            let trained = self.model.weight_copies()?;
+            self.model.load_weights(folder.weights())?;
+            self.best = Some(self.model.weight_copies()?);
+            self.model.set_weights(&trained)?;
+        }
+        match &mut self.log {
+            Some(log) => log.cut(self.progress.log_bytes),
+            None => Ok(()),
+        }
+    }
+
+    /// Begins the log anew.
+    pub(super) fn forget_log(&mut self) -> Result<()> {
+        self.log.as_mut().map_or(Ok(()), |log| log.cut(0))
+    }
+
+    pub(super) fn run(&mut self) -> Result<TrainingRun> {
+        let started = Instant::now();
+        let mut interrupted = false;
+        while self.progress.epoch <= self.recipe.epochs && !self.is_enough() {
+            let epoch_started = Instant::now();
+            let steps = self.steps()?;
+            self.progress.seconds += epoch_started.elapsed().as_secs_f64();
+            if steps == Steps::Interrupted || !self.end_epoch()? {
+                interrupted = true;
+                break;
+            }
+            self.checkpoint()?;
+            if steps == Steps::Enough {
+                break;
+            }
+        }
+
+        let mut test = None;
+        if interrupted {
+            self.checkpoint()?;
+            if self.best.is_none() {
+                self.save_weights()?; // a saved best model is worth more than a later, unproven one
+            }
+        } else if let Some(weights) = &self.best {
+            self.model.set_weights(weights)?;
+            test = self.evaluate(Split::Test)?;
+            interrupted = test.is_none();
+        }
+        if let Some(test) = &test {
+            self.record(&Record::Test { loss: test.loss, ppl: test.ppl })?;
+        }
+        let progress = &self.progress;
+        Ok(TrainingRun {
+            epochs: progress.epochs.clone(),
+            losses: std::mem::take(&mut self.losses),
+            test_loss: test.as_ref().map(|test| test.loss),
+            test_ppl: test.as_ref().map(|test| test.ppl),
+            parameters: self.model.parameter_count(),
+            tokens_per_second: progress.tokens as f64 / progress.step_seconds.max(1e-9),
+            tokens: progress.tokens,
+            checkpoint: self.folder.as_ref().map(RunDir::weights),
+            seconds: started.elapsed().as_secs_f64(),
+            interrupted,
+        })
+    }
+
+    /// Whether the recipe's number of steps is done, or more.
+    fn is_enough(&self) -> bool {
+        self.recipe.steps.is_some_and(|steps| self.progress.step >= steps)
+    }
+
+    /// The steps of an epoch that are still to be done.
+    fn steps(&mut self) -> Result<Steps> {
+        if self.progress.row == 0 {
+            self.state = self.model.zero_state(self.recipe.batch as i64)?;
+        }
+        let rows = self.columns.rows();
+        // As the original, which leaves a last row of one word alone.
+        while self.progress.row + 2 < rows || (self.progress.row == 0 && rows == 2) {
+            if self.interrupt.requested() {
+                return Ok(Steps::Interrupted);
+            }
+            self.step()?;
+            if self.is_enough() {
+                return Ok(Steps::Enough);
+            }
+            if self.progress.step.is_multiple_of(self.checkpoint_every) {
+                self.checkpoint()?;
+            }
+        }
+        Ok(Steps::Whole)
+    }
+
+    /// One step, and what is said of it.
+    fn step(&mut self) -> Result<()> {
+        let started = Instant::now();
+        let (step, epoch, row) = (self.progress.step, self.progress.epoch, self.progress.row);
+        let length = lengths::length(self.recipe, step);
+        let rate = lengths::rate(self.recipe, epoch, length);
+        let (loss, words) = self.train_step(row, length, rate)?;
+        let seconds = started.elapsed().as_secs_f64();
+        if !loss.is_finite() {
+            return Err(self.diverged(loss, rate));
+        }
+        let progress = &mut self.progress;
+        progress.step += 1;
+        progress.row += words / self.recipe.batch;
+        progress.loss_sum += loss * words as f64;
+        progress.words += words;
+        progress.tokens += words as u64;
+        progress.step_seconds += seconds;
+        let since = &mut progress.since_log;
+        *since = (since.0 + loss * words as f64, since.1 + words, since.2 + seconds);
+        let (loss_since, words_since, seconds_since) = *since;
+        let report = StepReport {
+            step: progress.step,
+            epoch,
+            row: progress.row,
+            loss,
+            rate,
+            tokens_per_second: words_since as f64 / seconds_since.max(1e-9),
+        };
+        self.losses.push(loss);
+        self.observer.step(&report);
+        if self.progress.step.is_multiple_of(LOG_EVERY) || self.is_enough() {
+            self.progress.since_log = (0.0, 0, 0.0);
+            self.record(&Record::Steps {
+                step: report.step,
+                epoch,
+                loss: loss_since / words_since.max(1) as f64,
+                rate,
+                tokens_per_second: report.tokens_per_second,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Validation, and what follows from it; false where interrupted.
+    fn end_epoch(&mut self) -> Result<bool> {
+        let started = Instant::now();
+        // Where weights are averaged, their mean is what is judged and kept.
+        let trained = match self.optimiser.mean() {
+            Some(mean) => {
+                let trained = self.model.weight_copies()?;
+                self.model.set_weights(mean)?;
+                Some(trained)
+            }
+            None => None,
+        };
+        let valid = self.evaluate(Split::Valid)?;
+        if let Some(valid) = &valid {
+            let report = EpochReport {
+                epoch: self.progress.epoch,
+                train_loss: self.progress.loss_sum / self.progress.words.max(1) as f64,
+                valid_loss: valid.loss,
+                valid_ppl: valid.ppl,
+                seconds: self.progress.seconds + started.elapsed().as_secs_f64(),
+            };
+            let is_best = self.progress.best.is_none_or(|best| valid.loss < best);
+            self.observer.epoch(&report, is_best);
+            self.record(&Record::Epoch(report.clone()))?;
+            self.progress.epochs.push(report);
+            if is_best {
+                self.progress.best = Some(valid.loss);
+                self.best = Some(self.model.weight_copies()?);
+                self.save_weights()?;
+            }
+        }
+        if let Some(trained) = &trained {
+            self.model.set_weights(trained)?;
+        }
+        if valid.is_none() {
+            return Ok(false);
+        }
+        if trained.is_none()
+            && self.recipe.optimizer == Optimizer::Sgd
+            && is_stuck(&self.progress.epochs, self.recipe.nonmono)
+        {
+            self.optimiser = Optimiser::averaging(self.model)?;
+        }
+        let progress = &mut self.progress;
+        progress.epoch += 1;
+        (progress.row, progress.loss_sum, progress.words, progress.seconds) = (0, 0.0, 0, 0.0);
+        Ok(true)
+    }
+
+    /// One step from row `row`: its loss without regularisers, and the words it predicted.
+    fn train_step(&mut self, row: usize, length: usize, rate: f64) -> Result<(f64, usize)> {
+        let (recipe, options) = (self.recipe, self.model.options());
+        let window = self.columns.window(row, length, options.1)?;
+        let rng = &mut generator(recipe.seed, Purpose::Dropout, self.progress.step);
+        let (seq, batch) = window.words.size2()?;
+        let drops = Dropouts::draw(self.model.config(), seq, batch, options, rng)?;
+        let forwarded = self.model.forward(&window.words, &self.state, Some(&drops))?;
+        let loss = self.model.loss(&forwarded.output, &window.targets)?;
+        let objective = regularised(&loss, &forwarded.raw, &forwarded.output, recipe)?;
+        let parameters: Vec<&Tensor> =
+            self.model.parameters().into_iter().map(|(_, tensor)| tensor).collect();
+        let grads = Tensor::f_run_backward(&[&objective], &parameters, false, false)?;
+        let loss = loss.f_double_value(&[])?;
+        // Before the step, so that a NaN leaves the weights as they were.
+        if loss.is_finite() {
+            self.optimiser.step(self.model, &grads, recipe, rate)?;
+        }
+        self.state = forwarded.state;
+        Ok((loss, window.targets.len()))
+    }
+
+    /// `None` where interrupted.
+    fn evaluate(&self, split: Split) -> Result<Option<Evaluation>> {
+        let reading = Reading {
+            interrupt: self.interrupt.clone(),
+            batch: if split == Split::Test { 1 } else { self.recipe.valid_batch },
+            bptt: self.recipe.bptt,
+        };
+        match evaluate_as(self.model, self.corpus, split, &reading) {
+            Ok(evaluation) => Ok(Some(evaluation)),
+            Err(Error::Interrupted { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn record(&mut self, record: &Record) -> Result<()> {
+        self.log.as_mut().map_or(Ok(()), |log| log.add(record))
+    }
+
+    fn save_weights(&self) -> Result<()> {
+        match &self.folder {
+            Some(folder) => self.model.save_weights(folder.weights()),
+            None => Ok(()),
+        }
+    }
+
+    fn checkpoint(&mut self) -> Result<()> {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        let folder: PathBuf = folder.path().into();
+        if let Some(log) = &mut self.log {
+            self.progress.log_bytes = log.sync()?;
+        }
+        checkpoint::save(
+            &folder,
+            self.model,
+            self.recipe,
+            &self.progress,
+            &self.optimiser,
+            &self.state,
+            &self.losses,
+        )
+    }
+
+    fn diverged(&self, loss: f64, rate: f64) -> Error {
+        let checkpoints = self.folder.as_ref().map(|folder| checkpoint::list(folder.path()));
+        let checkpoint = match checkpoints {
+            Some(Ok(paths)) if !paths.is_empty() => paths[paths.len() - 1].display().to_string(),
+            Some(_) => "the start: there is no checkpoint yet".into(),
+            None => "the start: the run has no folder".into(),
+        };
+        Error::Diverged { step: self.progress.step, loss, rate, checkpoint }
+    }
+}
+
+/// The loss with the original's two regularisers: alpha times the mean square of the dropped
+/// output, beta times the mean square of the raw output's differences in time.
+fn regularised(loss: &Tensor, raw: &Tensor, output: &Tensor, recipe: &Recipe) -> Result<Tensor> {
+    let mean_square = |x: &Tensor| x.f_square()?.f_mean(None::<tch::Kind>);
+    let mut objective = loss.shallow_clone();
+    if recipe.alpha > 0.0 {
+        objective = objective.f_add(&mean_square(output)?.f_mul_scalar(recipe.alpha)?)?;
+    }
+    let seq = raw.size()[0];
+    if recipe.beta > 0.0 && seq > 1 {
+        let difference = raw.f_narrow(0, 1, seq - 1)?.f_sub(&raw.f_narrow(0, 0, seq - 1)?)?;
+        objective = objective.f_add(&mean_square(&difference)?.f_mul_scalar(recipe.beta)?)?;
+    }
+    Ok(objective)
+}
+
+/// Whether the last validation loss is above the best of more than `nonmono` epochs before it.
+fn is_stuck(epochs: &[EpochReport], nonmono: usize) -> bool {
+    let Some((last, before)) = epochs.split_last() else { return false };
+    let long_ago = &before[..before.len().saturating_sub(nonmono)];
+    long_ago.iter().any(|epoch| last.valid_loss > epoch.valid_loss)
+}

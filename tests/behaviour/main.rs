@@ -1,0 +1,6 @@
+//! The built program, as its users meet it.
+
+mod command_line;
+mod parity;
+mod program;
+mod resume;

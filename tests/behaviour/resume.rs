@@ -1,0 +1,100 @@
+//! A training process that is killed again and again comes to the very same end as one that is
+//! left alone.
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use crate::program::{Ran, command};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rustix::process::{Pid, Signal, kill_process};
+
+const KILLS: usize = 20;
+
+/// 6,000 steps over several epochs, with every dropout on; a checkpoint every 9.
+fn arguments<'a>(data: &'a Path, out: &'a Path) -> Vec<&'a str> {
+    let mut args = vec!["train", "--json", "--resume", "--steps", "6000", "--epochs", "1000"];
+    args.extend(["--data", data.to_str().unwrap(), "--out", out.to_str().unwrap()]);
+    args.extend(["--emsize", "12", "--nhid", "24", "--nlayers", "2", "--bptt", "12"]);
+    args.extend(["--batch-size", "4", "--splits", "none", "--lr", "0.003", "--when", "2"]);
+    args.extend(["--dropoute", "0.1", "--wdrop", "0.1", "--zoneout", "0.1"]);
+    args.extend(["--checkpoint-every", "9"]);
+    args
+}
+
+fn text(folder: &Path) {
+    let line =
+        |i: usize| format!(" the {} cat sat on mat {} . \n \n", ["big", "old"][i % 2], i % 37);
+    for (split, lines) in [("train", 900), ("valid", 60), ("test", 60)] {
+        let text: String = (0..lines).map(line).collect();
+        fs::write(folder.join(format!("{split}.txt")), text).unwrap();
+    }
+}
+
+#[test]
+fn twenty_kills_change_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    text(folder.path());
+    let (calm, killed) = (folder.path().join("calm"), folder.path().join("killed"));
+    let run = |out: &Path| Ran::from(command(&arguments(folder.path(), out)).output().unwrap());
+    let undisturbed = run(&calm).json();
+
+    let mut random = ChaCha8Rng::seed_from_u64(20);
+    let mut kills = 0;
+    while kills < KILLS {
+        let mut child = command(&arguments(folder.path(), &killed))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(random.random_range(30..200)));
+        // It may not have got far, but it must not be done: then there was nothing to kill.
+        assert!(child.try_wait().unwrap().is_none(), "done after {kills} kills");
+        kill_process(Pid::from_child(&child), Signal::KILL).unwrap();
+        assert_eq!(child.wait().unwrap().signal(), Some(9));
+        kills += 1;
+    }
+    let resumed = run(&killed).json();
+
+    for field in ["losses", "test_loss", "parameters"] {
+        assert_eq!(resumed[field], undisturbed[field], "{field}");
+    }
+    assert_eq!(resumed["losses"].as_array().unwrap().len(), 6000);
+    let weights = |out: &Path| fs::read(out.join("model.safetensors")).unwrap();
+    assert!(weights(&killed) == weights(&calm), "the weights differ");
+    // The log holds each step once, whatever was done again.
+    let steps = |out: &Path| -> Vec<u64> {
+        let log = fs::read_to_string(out.join("metrics.jsonl")).unwrap();
+        let lines =
+            log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        lines
+            .filter(|line| line["kind"] == "steps")
+            .map(|line| line["step"].as_u64().unwrap())
+            .collect()
+    };
+    assert_eq!(steps(&killed), steps(&calm));
+}
+
+#[test]
+fn a_second_ctrl_c_ends_at_once_and_leaves_a_whole_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    text(folder.path());
+    let out = folder.path().join("run");
+    let mut child = command(&arguments(folder.path(), &out))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    while !out.join("checkpoint-9.safetensors").exists() {
+        assert!(child.try_wait().unwrap().is_none());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    for _ in 0..2 {
+        kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    Ran::from(command(&arguments(folder.path(), &out)).output().unwrap()).succeeds();
+}
