@@ -215,3 +215,6 @@ impl fmt::Debug for Corpus {
         write!(f, "Corpus({self})")
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,8 @@ mod offers;
 
 #[cfg(test)]
 mod figures;
+#[cfg(test)]
+mod tests;
 
 use draw::Mixture;
 use grammar::State;
