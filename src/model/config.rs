@@ -120,7 +120,13 @@ pub struct LmConfig {
     /// Clusters of the softmax.
     pub splits: Splits,
     /// The embedding's first values lie within plus and minus this.
+    #[serde(default = "original_init_range")]
     pub init_range: f64,
+}
+
+/// main.py and model.py of awd-lstm-lm.
+fn original_init_range() -> f64 {
+    0.1
 }
 
 impl LmConfig {
@@ -139,7 +145,7 @@ impl LmConfig {
             wdrop: 0.0,
             zoneout: 0.0,
             splits: Splits::Auto,
-            init_range: 0.1,
+            init_range: original_init_range(),
         }
     }
 

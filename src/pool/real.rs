@@ -22,8 +22,8 @@ pub trait Real:
     /// The torch kind of a tensor of these.
     const KIND: tch::Kind;
 
-    /// exp(x) - 1 to about one unit in the last place for |x| up to [`Self::exp_limit`], with the
-    /// relative accuracy kept near 0; NaN stays NaN.
+    /// exp(x) - 1 with the relative accuracy kept near 0; beyond what the kind can hold it stays at
+    /// a large number, and NaN stays NaN.
     fn exp_m1(self) -> Self;
 
     /// 1 / (1 + exp(-x)).

@@ -37,8 +37,9 @@ impl std::str::FromStr for Optimizer {
 /// The settings of a training run.
 ///
 /// A builder: `Recipe::paper().bptt(300).batch(40)`.
+/// A field that an older config.json lacks has the paper's value.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct Recipe {
     /// Mean length of a training window, in words.
     pub bptt: usize,
@@ -70,6 +71,12 @@ pub struct Recipe {
     pub nonmono: usize,
     /// Fixes dropouts and lengths.
     pub seed: u64,
+}
+
+impl Default for Recipe {
+    fn default() -> Self {
+        Self::paper()
+    }
 }
 
 impl Recipe {
