@@ -79,18 +79,25 @@ impl Session<'_> {
     pub(super) fn run(&mut self) -> Result<TrainingRun> {
         let started = Instant::now();
         let mut interrupted = false;
-        while self.progress.epoch <= self.recipe.epochs && !self.is_enough() {
+        while self.progress.epoch <= self.recipe.epochs {
             let epoch_started = Instant::now();
             let steps = self.steps()?;
             self.progress.seconds += epoch_started.elapsed().as_secs_f64();
+            if steps == Steps::Enough {
+                // In the middle of an epoch, so that a run with more steps can go on from here.
+                self.checkpoint()?;
+                if self.progress.words == 0 {
+                    break;
+                }
+            }
             if steps == Steps::Interrupted || !self.end_epoch()? {
                 interrupted = true;
                 break;
             }
-            self.checkpoint()?;
             if steps == Steps::Enough {
                 break;
             }
+            self.checkpoint()?;
         }
 
         let mut test = None;
@@ -135,18 +142,18 @@ impl Session<'_> {
         let rows = self.columns.rows();
         // As the original, which leaves a last row of one word alone.
         while self.progress.row + 2 < rows || (self.progress.row == 0 && rows == 2) {
+            if self.is_enough() {
+                return Ok(Steps::Enough);
+            }
             if self.interrupt.requested() {
                 return Ok(Steps::Interrupted);
             }
             self.step()?;
-            if self.is_enough() {
-                return Ok(Steps::Enough);
-            }
             if self.progress.step.is_multiple_of(self.checkpoint_every) {
                 self.checkpoint()?;
             }
         }
-        Ok(Steps::Whole)
+        Ok(if self.is_enough() { Steps::Enough } else { Steps::Whole })
     }
 
     /// One step, and what is said of it.

@@ -5,6 +5,8 @@ use crate::model::{LmConfig, Splits};
 use crate::train::{Optimizer, Quiet, Record, StepReport};
 
 fn corpus() -> Corpus {
+    // Tests run side by side: threads that wait for each other would starve.
+    tch::set_num_threads(1);
     Corpus::synthetic().take_train(6_000)
 }
 
@@ -230,4 +232,30 @@ fn damaged_checkpoints_are_refused_by_name() {
     }
     std::fs::write(&path, &whole).unwrap();
     fit(true).unwrap();
+}
+
+#[test]
+fn a_run_of_some_steps_can_be_given_more() {
+    let corpus = corpus();
+    let run = |recipe: Recipe, folder: &Path| {
+        Trainer::new(recipe)
+            .observer(Quiet)
+            .folder(folder)
+            .resume(true)
+            .fit(&mut model(&corpus, 0.2), &corpus)
+            .unwrap()
+    };
+    let (parts, whole) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let undisturbed = run(recipe().epochs(2), whole.path());
+    let all = undisturbed.losses.len() as u64;
+    for steps in [5, 5, all / 2, all] {
+        let part = run(Recipe { steps: Some(steps), ..recipe().epochs(2) }, parts.path());
+        assert_eq!(part.losses, undisturbed.losses[..steps as usize]);
+        assert!(part.test_loss.is_some());
+    }
+    let resumed = run(recipe().epochs(2), parts.path());
+    assert_eq!(resumed.losses, undisturbed.losses);
+    assert_eq!(resumed.test_loss, undisturbed.test_loss);
+    let epochs = |run: &TrainingRun| run.epochs.iter().map(|e| e.valid_loss).collect::<Vec<_>>();
+    assert_eq!(epochs(&resumed), epochs(&undisturbed));
 }
