@@ -10,8 +10,15 @@ use crate::{Error, Result, atomic_file};
 pub(super) const WIKITEXT: &str = "wikitext-103";
 const ARCHIVE: &str = "wikitext-103-v1.zip";
 
+/// The files of all splits: all three are looked for before the first, long, one is read.
+pub(super) fn files(folder: &Path) -> Result<[PathBuf; 3]> {
+    check(folder)?;
+    let [train, valid, test] = Split::ALL;
+    Ok([file(folder, train)?, file(folder, valid)?, file(folder, test)?])
+}
+
 /// The file of a split: `train.txt`, or else `wiki.train.tokens`, and so on.
-pub(super) fn file(folder: &Path, split: Split) -> Result<PathBuf> {
+fn file(folder: &Path, split: Split) -> Result<PathBuf> {
     let names = [format!("{split}.txt"), format!("wiki.{split}.tokens")];
     let found = names.iter().map(|name| folder.join(name)).find(|path| path.exists());
     found.ok_or_else(|| {
@@ -29,7 +36,7 @@ fn holds_text(folder: &Path) -> bool {
 }
 
 /// Refuses a path that is no folder.
-pub(super) fn check(folder: &Path) -> Result<()> {
+fn check(folder: &Path) -> Result<()> {
     match std::fs::metadata(folder) {
         Ok(entry) if entry.is_dir() => Ok(()),
         Ok(_) => Err(Error::bad_file(

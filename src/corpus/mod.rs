@@ -1,23 +1,31 @@
 //! Text as ids: a folder with three splits, or the embedded synthetic language.
 //!
 //! - [`Vocab`]: words and ids (`vocab`)
-//! - text to ids (`read`), data folders (`folder`)
+//! - text to ids (`read`, of whole words in `chunks`, numbered by `words`), data folders (`folder`)
+//! - ids kept in a file (`cache`), checked (`sum`) and mapped (`ids`)
 //! - the embedded language (`synthetic`)
 //! - what a unigram model scores (`unigram`)
 
+mod cache;
+mod chunks;
 mod folder;
+mod ids;
 mod read;
+mod sum;
 mod synthetic;
 mod unigram;
 mod vocab;
+mod words;
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
 pub use synthetic::SyntheticConfig;
 pub use vocab::Vocab;
+
+use self::ids::Ids;
 
 use crate::{Error, Result};
 
@@ -72,35 +80,73 @@ pub struct Corpus {
 struct Text {
     name: String,
     vocab: Vocab,
-    tokens: [Vec<u32>; 3],
+    tokens: [Ids; 3],
+    origin: Origin,
     /// -ln p of each token, where the text comes from a generator that knows it.
     surprisals: Option<[Vec<f32>; 3]>,
 }
 
+/// Where a corpus has its ids from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// It was made in the program.
+    Made,
+    /// From the text, whose ids were not kept; with the reason.
+    Text(String),
+    /// From the text, whose ids are kept in this file from now on.
+    Kept(PathBuf),
+    /// From this file, in which they were kept.
+    Cache(PathBuf),
+}
+
 impl Corpus {
-    /// Reads a data folder: `train.txt`, `valid.txt` and `test.txt`, or `wiki.train.tokens` and
+    /// Opens a data folder: `train.txt`, `valid.txt` and `test.txt`, or `wiki.train.tokens` and
     /// so on.
+    ///
+    /// The first time, the text is read and its ids are kept: in `tokens.qrnn` beside it, or in
+    /// the user's cache folder where that cannot be written to. Later they are mapped from there,
+    /// unless the text has changed or the file is not whole: it is then read and kept anew.
     ///
     /// # Errors
     ///
     /// If the folder or a split is missing or cannot be read, or if a file is not UTF-8, has no
-    /// words or has fewer than two lines.
+    /// words or has fewer than two lines. That the ids could not be kept is no error; see
+    /// [`Corpus::origin`].
     pub fn from_dir(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        folder::check(path)?;
-        // All three are looked for before the first, long, one is read.
-        let mut files = Vec::with_capacity(3);
-        for split in Split::ALL {
-            files.push(folder::file(path, split)?);
+        let files = folder::files(path)?;
+        let Some(seen) = cache::Seen::now(&files) else {
+            return Self::from_text(path);
+        };
+        let places = cache::places(path);
+        if let Some((kept_in, cache::Kept { vocab, tokens })) = cache::open(&places, &seen) {
+            return Ok(Self::of_folder(path, vocab, tokens, Origin::Cache(kept_in)));
         }
-        let mut vocab = Vocab::default();
-        let mut tokens = [Vec::new(), Vec::new(), Vec::new()];
-        for (ids, file) in tokens.iter_mut().zip(&files) {
-            *ids = read::split(file, &mut vocab)?;
-        }
+        let (vocab, tokens) = read_all(&files)?;
+        let ids = tokens.each_ref().map(Vec::as_slice);
+        let origin = match cache::keep(&places, &seen, &vocab, ids) {
+            Ok(file) => Origin::Kept(file),
+            Err(reason) => Origin::Text(reason),
+        };
+        Ok(Self::of_folder(path, vocab, tokens.map(Ids::Read), origin))
+    }
+
+    /// Reads the text of a data folder whatever was kept of it, and keeps nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`Corpus::from_dir`].
+    pub fn from_text(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let (vocab, tokens) = read_all(&folder::files(path)?)?;
+        let origin = Origin::Text("nobody asked to".into());
+        Ok(Self::of_folder(path, vocab, tokens.map(Ids::Read), origin))
+    }
+
+    fn of_folder(path: &Path, vocab: Vocab, tokens: [Ids; 3], origin: Origin) -> Self {
         let name = path.file_name().unwrap_or(path.as_os_str());
         let name = name.to_string_lossy().into_owned();
-        Ok(Self::new(Text { name, vocab, tokens, surprisals: None }))
+        Self::new(Text { name, vocab, tokens, origin, surprisals: None })
     }
 
     /// Reads WikiText-103 from `path`, or from the folder `wikitext-103` in it.
@@ -123,7 +169,8 @@ impl Corpus {
         Self::new(Text {
             name: "synthetic".into(),
             vocab: made.vocab,
-            tokens: made.tokens,
+            tokens: made.tokens.map(Ids::Read),
+            origin: Origin::Made,
             surprisals: Some(made.surprisals),
         })
     }
@@ -135,6 +182,11 @@ impl Corpus {
     /// The name of the data folder, or "synthetic".
     pub fn name(&self) -> &str {
         &self.text.name
+    }
+
+    /// Where the ids come from, and where they are kept.
+    pub fn origin(&self) -> &Origin {
+        &self.text.origin
     }
 
     /// The words of all three splits.
@@ -196,6 +248,16 @@ impl Corpus {
             _ => self.text.tokens[split as usize].len(),
         }
     }
+}
+
+/// Reads the three texts, in the order in which ids are given out.
+fn read_all(files: &[PathBuf; 3]) -> Result<(Vocab, [Vec<u32>; 3])> {
+    let mut vocab = Vocab::default();
+    let mut tokens = [Vec::new(), Vec::new(), Vec::new()];
+    for (ids, file) in tokens.iter_mut().zip(files) {
+        *ids = read::split(file, &mut vocab)?;
+    }
+    Ok((vocab, tokens))
 }
 
 impl fmt::Display for Corpus {

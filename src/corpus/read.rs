@@ -1,16 +1,19 @@
-//! Text to ids, on all cores: each reads a part of the text by itself, and the parts are put
+//! Text to ids, on all cores: each reads a part of the file by itself, and the parts are put
 //! together in their order.
 
-use std::ops::Range;
+use std::fs::File;
 use std::path::Path;
 
-use hashbrown::HashMap;
-
 use super::Vocab;
+use super::chunks::Chunks;
+use super::words::{BATCH, Key, SHORT, Words, halves, key};
 use crate::{Error, Result};
 
 /// The word that stands for the end of a line.
 pub(super) const EOS: &str = "<eos>";
+
+/// Its key.
+const END: Key = [u64::from_le_bytes(*b"<eos>\0\0\0"), (EOS.len() as u64) << 56];
 
 /// Reads one split: the ids of all its words, `<eos>` after every line.
 ///
@@ -28,147 +31,164 @@ pub(super) fn split(path: &Path, vocab: &mut Vocab) -> Result<Vec<u32>> {
             "move it away and put the text of this split in its place, one paragraph a line",
         ));
     }
-    let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
-    let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
-    let parts = parts(bytes, threads().min(bytes.len() / PART).max(1));
-    let read: Option<Vec<Part<'_>>> = match parts.as_slice() {
-        [one] => Part::read(one).map(|part| vec![part]),
-        many => std::thread::scope(|scope| {
-            let working: Vec<_> =
-                many.iter().map(|part| scope.spawn(|| Part::read(part))).collect();
-            // A thread can only fail by a panic, which there is no reason for; then as invalid.
-            working.into_iter().map(|thread| thread.join().ok().flatten()).collect()
-        }),
-    };
-    let read = read.ok_or_else(|| invalid(bytes, path))?;
+    let file = File::open(path).map_err(Error::io(path, "open"))?;
+    let bytes = file.metadata().map_err(Error::io(path, "read"))?.len();
+    let count = (threads() as u64).min(bytes / PART).max(1);
+    let ranges = super::chunks::ranges(&file, bytes, count).map_err(Error::io(path, "read"))?;
+    let parts = in_threads(ranges, |range| Part::read(Chunks::new(&file, range)));
+    let parts: Vec<Part> =
+        parts.into_iter().collect::<std::io::Result<_>>().map_err(|error| match error.kind() {
+            std::io::ErrorKind::InvalidData => invalid(path),
+            _ => Error::io(path, "read")(error),
+        })?;
 
-    let lines: u64 = read.iter().map(|part| part.lines).sum();
-    let words = read.iter().any(|part| part.words.iter().any(|word| *word != EOS));
+    let lines: u64 = parts.iter().map(|part| part.lines).sum();
     let remedy =
         "put the text of this split there, one paragraph a line, words separated by spaces";
     match lines {
         0 => Err(Error::bad_file(path, "is empty", remedy)),
-        _ if !words => Err(Error::bad_file(path, "has blank lines only, no words", remedy)),
+        _ if !parts.iter().any(Part::has_words) => {
+            Err(Error::bad_file(path, "has blank lines only, no words", remedy))
+        }
         1 => Err(Error::bad_line(path, 1, "is the only line of the file", remedy)),
-        _ => merge(read, vocab).ok_or_else(|| {
+        _ => merge(parts, vocab).ok_or_else(|| {
             Error::bad_file(path, "more than 4 billion different words", "use a smaller text")
         }),
     }
 }
 
 /// Cores to read with.
-fn threads() -> usize {
+pub(super) fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Bytes worth a thread of their own.
-const PART: usize = 1 << 20;
+const PART: u64 = 1 << 20;
 
-/// Cuts a text after line ends into at most `count` parts of about one size.
-fn parts(bytes: &[u8], count: usize) -> Vec<&[u8]> {
-    let mut rest = bytes;
-    let mut parts = vec![];
-    for left in (1..count).rev() {
-        let about = rest.len() / (left + 1);
-        let Some(end) = rest[about..].iter().position(|&byte| byte == b'\n') else { break };
-        let (part, after) = rest.split_at(about + end + 1);
-        parts.push(part);
-        rest = after;
+/// What `work` makes of each item, each in a thread of its own where there are several.
+pub(super) fn in_threads<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
+    if items.len() == 1 {
+        return items.into_iter().map(work).collect();
     }
-    parts.push(rest);
-    parts
+    std::thread::scope(|scope| {
+        let work = &work;
+        let working: Vec<_> =
+            items.into_iter().map(|item| scope.spawn(move || work(item))).collect();
+        let finished = working.into_iter().map(|thread| thread.join());
+        finished
+            .map(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    })
 }
 
 /// A part of a text, read by itself: its words in order of first appearance, and the text as
 /// numbers of these.
-struct Part<'a> {
-    words: Vec<&'a str>,
+struct Part {
+    words: Words,
     ids: Vec<u32>,
     lines: u64,
 }
 
-impl<'a> Part<'a> {
-    /// `None` where the bytes are not UTF-8.
-    fn read(bytes: &'a [u8]) -> Option<Self> {
-        let text = std::str::from_utf8(bytes).ok()?;
-        let mut part = Self { words: vec![], ids: Vec::with_capacity(text.len() / 5), lines: 0 };
-        let mut table = Table::default();
-        let (mut start, mut at) = (0, 0);
+impl Part {
+    fn read(mut chunks: Chunks<'_>) -> std::io::Result<Self> {
+        let ids = Vec::with_capacity(usize::try_from(chunks.bytes() / 5).unwrap_or(0));
+        let mut part = Self { words: Words::new(), ids, lines: 0 };
+        let mut open = false;
+        while let Some((text, padded)) = chunks.next()? {
+            part.chunk(text, padded).ok_or(std::io::ErrorKind::OutOfMemory)?;
+            open = !matches!(text.as_bytes().last(), Some(b'\n' | b'\r'));
+        }
+        if open {
+            part.end_line().ok_or(std::io::ErrorKind::OutOfMemory)?;
+        }
+        Ok(part)
+    }
+
+    /// Reads a piece of text that no word crosses the end of. `padded` is the same with 16 bytes
+    /// more. `None` once all numbers are given out.
+    fn chunk(&mut self, text: &str, padded: &[u8]) -> Option<()> {
+        let bytes = text.as_bytes();
+        let mut batch = [Key::default(); BATCH];
+        let mut waiting = 0;
+        let mut at = 0;
         while at < bytes.len() {
-            let ends = separator(text, at);
-            if ends == 0 {
-                at += 1;
+            let wide = padded[at..at + 16].try_into().ok()?;
+            let length = plain_length(halves(wide));
+            let end = padded[at + length.min(SHORT)];
+            let careful = length > SHORT || (end != b' ' && end != b'\n');
+            // A word and a line end at most are added below.
+            if careful || waiting + 2 > BATCH {
+                self.words.numbers(&batch[..waiting], &mut self.ids)?;
+                waiting = 0;
+            }
+            if careful {
+                at = self.careful(text, at)?;
                 continue;
             }
-            part.word(text, start..at, &mut table)?;
-            let line_end = matches!(bytes[at], b'\n' | b'\r');
-            // "\r\n" is one line end.
-            at += if bytes[at..].starts_with(b"\r\n") { 2 } else { ends };
-            start = at;
-            if line_end {
-                part.lines += 1;
-                part.word(EOS, 0..EOS.len(), &mut table)?;
+            batch[waiting] = key(wide, length);
+            waiting += usize::from(length > 0);
+            at += length + 1;
+            if end == b'\n' {
+                batch[waiting] = END;
+                waiting += 1;
+                self.lines += 1;
             }
         }
-        if start < bytes.len() || bytes.last().is_some_and(|last| !matches!(last, b'\n' | b'\r')) {
-            part.word(text, start..text.len(), &mut table)?;
-            part.lines += 1;
-            part.word(EOS, 0..EOS.len(), &mut table)?;
-        }
-        Some(part)
+        self.words.numbers(&batch[..waiting], &mut self.ids)
     }
 
-    /// Adds the word at a place of the text; an empty one is none.
-    #[inline]
-    fn word(&mut self, text: &'a str, place: Range<usize>, table: &mut Table<'a>) -> Option<()> {
-        if place.is_empty() {
-            return Some(());
+    /// Reads one word, byte by byte, and the white space that ends it; gives the place behind.
+    #[cold]
+    fn careful(&mut self, text: &str, start: usize) -> Option<usize> {
+        let bytes = text.as_bytes();
+        let mut at = start;
+        let mut ends = 0;
+        while at < bytes.len() && ends == 0 {
+            ends = separator(text, at);
+            at += usize::from(ends == 0);
         }
-        let new = u32::try_from(self.words.len()).ok()?;
-        let word = &text[place.clone()];
-        let id = match short_key(text.as_bytes(), &place) {
-            Some(key) => *table.short.entry(key).or_insert(new),
-            None => *table.long.entry(word).or_insert(new),
-        };
-        if id == new {
-            self.words.push(word);
+        if start < at {
+            let number = self.words.number(&text[start..at])?;
+            self.ids.push(number);
         }
-        self.ids.push(id);
+        if bytes[at..].starts_with(b"\r\n") {
+            ends = 2;
+        }
+        if matches!(bytes.get(at), Some(b'\n' | b'\r')) {
+            self.end_line()?;
+        }
+        Some(at + ends)
+    }
+
+    fn end_line(&mut self) -> Option<()> {
+        self.lines += 1;
+        let eos = self.words.number(EOS)?;
+        self.ids.push(eos);
         Some(())
     }
-}
 
-/// The numbers of words. Short ones, nearly all there are, are keys by value: to compare with one
-/// that stands far off in the text would miss the cache each time.
-#[derive(Default)]
-struct Table<'a> {
-    short: HashMap<u128, u32>,
-    long: HashMap<&'a str, u32>,
-}
-
-/// Bytes that a short key has room for beside the word's length.
-const SHORT: usize = 15;
-
-/// A word of up to 15 bytes as a number, its length in the last byte.
-#[inline]
-fn short_key(bytes: &[u8], place: &Range<usize>) -> Option<u128> {
-    let length = place.len();
-    if length > SHORT {
-        return None;
+    /// Whether there is any word but line ends.
+    fn has_words(&self) -> bool {
+        let mut any = false;
+        self.words.each(|word| any |= word != EOS);
+        any
     }
-    let word = match bytes.get(place.start..place.start + 16) {
-        // All sixteen bytes at once, and those that follow the word masked away.
-        Some(wide) => {
-            let wide = u128::from_le_bytes(wide.try_into().ok()?);
-            wide & ((1 << (8 * length)) - 1)
-        }
-        None => {
-            let mut wide = [0; 16];
-            wide[..length].copy_from_slice(&bytes[place.clone()]);
-            u128::from_le_bytes(wide)
-        }
+}
+
+/// How many of sixteen bytes, at most [`SHORT`] + 1, come before the first control character or
+/// space; 16 where a byte beyond ASCII, which may be part of a white space, comes before that.
+#[inline]
+fn plain_length(wide: [u64; 2]) -> usize {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGH: u64 = ONES << 7;
+    // The lowest bit set marks the first byte under 0x21; those above it may err.
+    let under = |word: u64| word.wrapping_sub(ONES * 0x21) & !word & HIGH;
+    let first = |low: u64, high: u64| {
+        if low != 0 { low.trailing_zeros() } else { 64 + high.trailing_zeros() }
     };
-    Some(word | (length as u128) << (8 * SHORT))
+    let end = first(under(wide[0]), under(wide[1]));
+    let beyond = first(wide[0] & HIGH, wide[1] & HIGH);
+    if beyond < end { SHORT + 1 } else { end as usize / 8 }
 }
 
 /// Length in bytes of the white space at `at`, 0 where there is none: Unicode's, and the four
@@ -187,24 +207,50 @@ fn separator(text: &str, at: usize) -> usize {
 }
 
 /// Puts parts together: new words get ids part after part, which is the order of first appearance
-/// in the whole text. `None` once all `u32` are given out.
-fn merge(parts: Vec<Part<'_>>, vocab: &mut Vocab) -> Option<Vec<u32>> {
-    let mut merged: Vec<u32> = vec![];
-    for Part { words, ids, .. } in parts {
-        let global: Vec<u32> =
-            words.into_iter().map(|word| vocab.intern(word)).collect::<Option<_>>()?;
-        let renamed = ids.iter().map(|&id| global[id as usize]);
-        if merged.is_empty() {
-            merged = renamed.collect();
-        } else {
-            merged.extend(renamed);
-        }
+/// in the whole text. `None` once all ids are given out.
+fn merge(mut parts: Vec<Part>, vocab: &mut Vocab) -> Option<Vec<u32>> {
+    let mut names = vec![];
+    for part in &parts {
+        let mut ids = Vec::with_capacity(part.words.len());
+        part.words.each(|word| ids.push(vocab.intern(word)));
+        names.push(ids.into_iter().collect::<Option<Vec<u32>>>()?);
     }
+    // The first part of the first split has its final ids already.
+    let same = |names: &[u32]| names.iter().zip(0..).all(|(id, number)| *id == number);
+    if let ([only], [names]) = (&mut *parts, &*names) {
+        let mut ids = std::mem::take(&mut only.ids);
+        if !same(names) {
+            ids.iter_mut().for_each(|id| *id = names[*id as usize]);
+        }
+        return Some(ids);
+    }
+    let mut merged = vec![0; parts.iter().map(|part| part.ids.len()).sum()];
+    let mut rest = merged.as_mut_slice();
+    let mut work = vec![];
+    for (part, names) in parts.into_iter().zip(names) {
+        let (place, after) = rest.split_at_mut(part.ids.len());
+        work.push((place, part.ids, names));
+        rest = after;
+    }
+    in_threads(work, |(place, ids, names)| {
+        if same(&names) {
+            place.copy_from_slice(&ids);
+        } else {
+            for (place, id) in place.iter_mut().zip(ids) {
+                *place = names[id as usize];
+            }
+        }
+    });
     Some(merged)
 }
 
 /// Where the text is not UTF-8.
-fn invalid(bytes: &[u8], path: &Path) -> Error {
+fn invalid(path: &Path) -> Error {
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) => return Error::io(path, "read")(error),
+    };
+    let bytes = bytes.strip_prefix(super::chunks::MARK).unwrap_or(&bytes);
     let good = match std::str::from_utf8(bytes) {
         Ok(text) => text,
         // The part before the first bad byte is UTF-8, so nothing is lost here.
@@ -223,23 +269,50 @@ fn invalid(bytes: &[u8], path: &Path) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use proptest::prelude::*;
 
     use super::*;
+    use crate::corpus::chunks::ranges;
+
+    /// The words of a text, by the plain rule.
+    fn plainly(text: &str) -> Vec<String> {
+        let text = text.replace("\r\n", "\n").replace('\r', "\n");
+        let lines = text.strip_suffix('\n').unwrap_or(&text).split('\n');
+        let space = |c: char| c.is_whitespace() || ('\x1c'..='\x1f').contains(&c);
+        let mut words = vec![];
+        for line in lines.filter(|_| !text.is_empty()) {
+            words.extend(line.split(space).filter(|word| !word.is_empty()).map(String::from));
+            words.push(EOS.into());
+        }
+        words
+    }
 
     proptest! {
-        /// However many parts a text is read in, its ids are the same.
+        #![proptest_config(ProptestConfig::with_cases(512))]
+
+        /// In however many parts and pieces a text is read, its words are those of the plain rule.
         #[test]
-        fn parts_do_not_show(text in "[a-cé \n\r\u{a0}]{0,60}", count in 2..6usize) {
-            let read = |parts: Vec<&[u8]>| {
-                let mut vocab = Vocab::default();
-                let parts = parts.into_iter().map(|part| Part::read(part).unwrap()).collect();
-                let ids = merge(parts, &mut vocab).unwrap();
-                (ids, vocab.iter().map(str::to_owned).collect::<Vec<_>>())
-            };
-            let many = parts(text.as_bytes(), count);
-            prop_assert_eq!(many.concat(), text.as_bytes());
-            prop_assert_eq!(read(many), read(vec![text.as_bytes()]));
+        fn parts_and_pieces_do_not_show(
+            text in "([a-cé]{0,20}|[ \n\r\u{a0}\u{3000}\x1c\0–])*{0,20}",
+            count in 1..6u64,
+            piece in 1..40usize,
+        ) {
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+            let mut vocab = Vocab::default();
+            let parts = ranges(&file, text.len() as u64, count).unwrap();
+            let read = |range| Part::read(Chunks::with_piece(&file, range, piece)).unwrap();
+            let ids = merge(parts.into_iter().map(read).collect(), &mut vocab).unwrap();
+            let words: Vec<_> = ids.iter().map(|id| vocab.word(*id)).collect();
+            prop_assert_eq!(words, plainly(&text));
+            let first = ids.iter().scan(0, |next, id| {
+                let fits = *id <= *next;
+                *next = (*next).max(id + 1);
+                Some(fits)
+            });
+            prop_assert!(first.into_iter().all(|fits| fits), "ids are not in first-appearance order");
         }
     }
 }

@@ -47,15 +47,22 @@ fn the_published_names_are_found_too() {
 /// hold.
 #[test]
 fn published_counts_of_the_real_text() {
-    let mini = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/wikitext-mini");
+    let mini = &Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/wikitext-mini");
     if !mini.is_dir() {
         eprintln!("{} is not here", mini.display());
         return;
     }
-    let corpus = Corpus::from_dir(mini).unwrap();
+    let corpus = Corpus::from_text(mini).unwrap();
     assert_eq!(Split::ALL.map(|split| corpus.tokens(split).len()), [217_646, 120_297, 125_272]);
     assert_eq!(corpus.vocab().len(), 28_441);
     assert_eq!(corpus.unigram_perplexity(Split::Test).round(), 1555.0);
+    let real = mini.with_file_name("wikitext-103");
+    let mut vocab = Vocab::default();
+    let count = |vocab: &mut Vocab, split: &str| {
+        read::split(&real.join(format!("{split}.txt")), vocab).unwrap().len()
+    };
+    assert_eq!(count(&mut vocab, "valid"), 217_646);
+    assert_eq!(count(&mut vocab, "test"), 245_569);
 }
 
 #[test]

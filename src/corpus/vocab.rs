@@ -1,25 +1,45 @@
 //! Words and their ids.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::hash::BuildHasher as _;
+use std::sync::OnceLock;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
 
 /// The words of a corpus; a word's id is its place in the order of first appearance over train,
 /// then valid, then test.
 #[derive(Clone, Default)]
 pub struct Vocab {
-    words: Vec<Arc<str>>,
-    ids: HashMap<Arc<str>, u32>,
+    /// All words, one behind the other.
+    text: String,
+    /// Where each word ends in `text`, in bytes.
+    ends: Vec<u32>,
+    hasher: DefaultHashBuilder,
+    /// Ids by word; made when the first word is looked up, which training never does.
+    index: OnceLock<HashTable<u32>>,
 }
 
 impl Vocab {
+    /// Words that stand one behind the other in `text`; `None` unless the ends are in order, lie
+    /// between characters, and the last is that of the text.
+    pub(super) fn from_parts(text: String, ends: Vec<u32>) -> Option<Self> {
+        let ordered = ends.is_sorted() && ends.last().is_none_or(|end| *end as usize == text.len());
+        let whole = ends.iter().all(|end| text.is_char_boundary(*end as usize));
+        (ordered && whole).then(|| Self { text, ends, ..Self::default() })
+    }
+
+    /// All words as one text, and where each ends.
+    pub(super) fn parts(&self) -> (&str, &[u32]) {
+        (&self.text, &self.ends)
+    }
+
     /// The number of different words, `<eos>` included.
     pub fn len(&self) -> usize {
-        self.words.len()
+        self.ends.len()
     }
 
     /// Whether there is no word at all; never so in a [`crate::corpus::Corpus`].
     pub fn is_empty(&self) -> bool {
-        self.words.is_empty()
+        self.ends.is_empty()
     }
 
     /// The word with this id.
@@ -28,30 +48,54 @@ impl Vocab {
     ///
     /// If the vocabulary has no such id, as with an index into a slice.
     pub fn word(&self, id: u32) -> &str {
-        &self.words[id as usize]
+        word(&self.text, &self.ends, id)
     }
 
     /// The id of a word, if the corpus has it.
     pub fn id(&self, word: &str) -> Option<u32> {
-        self.ids.get(word).copied()
+        let index = self.index.get_or_init(|| self.make_index());
+        index.find(self.hasher.hash_one(word), |id| self.word(*id) == word).copied()
     }
 
     /// All words in the order of their ids.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.words.iter().map(|word| &**word)
+        (0..self.len()).map(|id| self.word(id as u32))
     }
 
-    /// The id of a word, a new one if it has none yet; `None` once all `u32` are given out.
-    pub(super) fn intern(&mut self, word: &str) -> Option<u32> {
-        if let Some(id) = self.ids.get(word) {
+    /// The id of a word, a new one if it has none yet; `None` once all ids, or the 4 GiB for the
+    /// words' own text, are given out.
+    pub(super) fn intern(&mut self, new: &str) -> Option<u32> {
+        if self.index.get().is_none() {
+            let _ = self.index.set(self.make_index());
+        }
+        let Self { text, ends, hasher, index } = self;
+        let hash = hasher.hash_one(new);
+        let index = index.get_mut()?;
+        if let Some(id) = index.find(hash, |id| word(text, ends, *id) == new) {
             return Some(*id);
         }
-        let id = u32::try_from(self.words.len()).ok()?;
-        let word: Arc<str> = word.into();
-        self.words.push(word.clone());
-        self.ids.insert(word, id);
+        let id = u32::try_from(ends.len()).ok()?;
+        let end = u32::try_from(text.len() + new.len()).ok()?;
+        text.push_str(new);
+        ends.push(end);
+        index.insert_unique(hash, id, |id| hasher.hash_one(word(text, ends, *id)));
         Some(id)
     }
+
+    fn make_index(&self) -> HashTable<u32> {
+        let hash = |id: &u32| self.hasher.hash_one(self.word(*id));
+        let mut index = HashTable::with_capacity(self.len());
+        for id in 0..self.len() as u32 {
+            index.insert_unique(hash(&id), id, hash);
+        }
+        index
+    }
+}
+
+fn word<'a>(text: &'a str, ends: &[u32], id: u32) -> &'a str {
+    let end = ends[id as usize];
+    let start = id.checked_sub(1).map_or(0, |before| ends[before as usize]);
+    &text[start as usize..end as usize]
 }
 
 impl std::fmt::Debug for Vocab {
@@ -68,12 +112,27 @@ mod tests {
     #[test]
     fn ids_follow_first_appearance_and_lead_back_to_the_words() {
         let mut vocab = Vocab::default();
-        let ids: Vec<_> = ["b", "a", "b", "c"].iter().map(|word| vocab.intern(word)).collect();
+        let ids: Vec<_> = ["b", "a", "b", "cé"].iter().map(|word| vocab.intern(word)).collect();
         assert_eq!(ids, [Some(0), Some(1), Some(0), Some(2)]);
-        assert_eq!(vocab.iter().collect::<Vec<_>>(), ["b", "a", "c"]);
-        assert_eq!(vocab.word(2), "c");
+        assert_eq!(vocab.iter().collect::<Vec<_>>(), ["b", "a", "cé"]);
+        assert_eq!(vocab.word(2), "cé");
         assert_eq!(vocab.id("a"), Some(1));
         assert_eq!(vocab.id("d"), None);
         assert_eq!(format!("{vocab:?}"), "Vocab { len: 3, .. }");
+    }
+
+    #[test]
+    fn parts_make_the_same_vocabulary_and_wrong_ones_none() {
+        let mut vocab = Vocab::default();
+        for word in ["b", "é", "c"] {
+            vocab.intern(word);
+        }
+        let (text, ends) = vocab.parts();
+        let mut again = Vocab::from_parts(text.to_owned(), ends.to_vec()).unwrap();
+        assert_eq!(again.iter().collect::<Vec<_>>(), ["b", "é", "c"]);
+        assert_eq!((again.id("é"), again.intern("d"), again.id("d")), (Some(1), Some(3), Some(3)));
+        for ends in [&[1, 2, 4][..], &[1, 3, 5], &[3, 1, 4], &[1, 3]] {
+            assert!(Vocab::from_parts(text.to_owned(), ends.to_vec()).is_none(), "{ends:?}");
+        }
     }
 }

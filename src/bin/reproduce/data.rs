@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use clap::{Args as ClapArgs, Subcommand};
 use qrnn::Result;
-use qrnn::corpus::{Corpus, Split};
+use qrnn::corpus::{Corpus, Origin, Split};
 use serde_json::json;
 
 use crate::output::Output;
@@ -27,18 +27,21 @@ enum Command {
         /// where it is left out
         #[arg(long)]
         data: Option<PathBuf>,
-        /// Read the text itself, whatever was kept of an earlier reading
+        /// Read the text itself, whatever was kept of an earlier reading, and keep nothing
         #[arg(long)]
         no_cache: bool,
     },
 }
 
 pub fn run(args: Args) -> Result<Output> {
-    // Nothing is kept of a reading yet, so that there is nothing to pass over.
-    let Command::Stats { data, no_cache: _ } = args.command;
+    let Command::Stats { data, no_cache } = args.command;
     let started = Instant::now();
-    let corpus = load(data)?;
+    let corpus = match data {
+        Some(folder) if no_cache => Corpus::from_text(folder)?,
+        data => load(data)?,
+    };
     let seconds = started.elapsed().as_secs_f64();
+    let peak = peak_bytes();
     let count = |split| corpus.tokens(split).len();
     let json = json!({
         "vocab": corpus.vocab().len(),
@@ -47,9 +50,19 @@ pub fn run(args: Args) -> Result<Output> {
         "test_tokens": count(Split::Test),
         "unigram_test_ppl": corpus.unigram_perplexity(Split::Test),
         "seconds": seconds,
-        "cached": false,
+        "cached": matches!(corpus.origin(), Origin::Cache(_)),
+        "peak_bytes": peak,
     });
-    let mut text = format!("{corpus}\nread in {seconds:.2} s");
+    let mut text = format!("{corpus}\n");
+    text += &match corpus.origin() {
+        Origin::Made => format!("made in {seconds:.2} s"),
+        Origin::Text(_) if no_cache => format!("read in {seconds:.2} s"),
+        Origin::Text(reason) => {
+            format!("read in {seconds:.2} s; the ids could not be kept for the next time: {reason}")
+        }
+        Origin::Kept(file) => format!("read in {seconds:.2} s; ids kept in {}", file.display()),
+        Origin::Cache(file) => format!("opened in {seconds:.3} s from {}", file.display()),
+    };
     text += &format!(
         "\nperplexity of a unigram model (add-one) on the test text: {:.1}",
         corpus.unigram_perplexity(Split::Test)
@@ -66,4 +79,11 @@ pub fn load(data: Option<PathBuf>) -> Result<Corpus> {
         Some(folder) => Corpus::from_dir(folder),
         None => Ok(Corpus::synthetic()),
     }
+}
+
+/// The most memory that this process has held so far, where the system tells.
+fn peak_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
 }

@@ -1,5 +1,6 @@
 //! `reproduce`: the paper's table, and each of its steps by itself.
 
+mod bench;
 mod count;
 mod data;
 mod evaluate;
@@ -41,6 +42,8 @@ enum Command {
     Generate(generate::Args),
     /// Look at a corpus
     Data(data::Args),
+    /// Measure
+    Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Some(Command::Evaluate(args)) => (args.json, evaluate::run(args)),
         Some(Command::Generate(args)) => (args.json, generate::run(args)),
         Some(Command::Data(args)) => (args.json, data::run(args)),
+        Some(Command::Bench(args)) => (args.json, bench::run(args)),
     };
     match result.and_then(|done| Output::print(&done, json).map(|()| done.status)) {
         Ok(status) => ExitCode::from(status),

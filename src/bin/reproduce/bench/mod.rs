@@ -1,0 +1,36 @@
+//! `reproduce bench`: what it costs, beside what else it could cost, measured in the same run.
+
+mod corpus;
+mod zipf;
+
+use clap::{Args as ClapArgs, Subcommand};
+use qrnn::Result;
+
+use crate::output::Output;
+
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+    /// Print one JSON object
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Reading a text of WikiText-103's size, against plain Python
+    Corpus(corpus::Args),
+}
+
+pub fn run(args: Args) -> Result<Output> {
+    match args.command {
+        Command::Corpus(args) => corpus::run(args),
+    }
+}
+
+/// The middle one; the lower middle one of an even number. 0 of none.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len().saturating_sub(1) / 2).copied().unwrap_or_default()
+}
