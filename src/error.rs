@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// What can go wrong, always with the file, line, flag or field and what to do about it.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A flag, setting or argument cannot be used.
@@ -80,6 +80,13 @@ pub enum Error {
         /// What plotters said.
         problem: String,
     },
+}
+
+/// The message for people: a notebook and `fn main() -> Result<()>` show an error's Debug form.
+impl std::fmt::Debug for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
 }
 
 /// `Result` with this crate's [`enum@Error`].

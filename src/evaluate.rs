@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::columns::Columns;
 use crate::corpus::{Corpus, Split};
+use crate::display::Task;
 use crate::interrupt::Interrupt;
 use crate::model::QrnnLm;
 use crate::{Error, Result};
@@ -64,14 +65,27 @@ pub fn evaluate_as(
     split: Split,
     reading: &Reading,
 ) -> Result<Evaluation> {
+    let mut task = Task::new(format!("evaluating {split}"), corpus.tokens(split).len(), "words");
+    evaluate_watched(model, corpus, split, reading, &mut |words| task.at(words))
+}
+
+/// As [`evaluate_as`], and tells the words read so far to `watch`.
+pub(crate) fn evaluate_watched(
+    model: &QrnnLm,
+    corpus: &Corpus,
+    split: Split,
+    reading: &Reading,
+    watch: &mut dyn FnMut(usize),
+) -> Result<Evaluation> {
     check_vocabulary(model, corpus)?;
+    let interrupt = reading.interrupt.during_call();
     let _no_grad = tch::no_grad_guard();
     let started = Instant::now();
     let columns = Columns::new(corpus.tokens(split), reading.batch, &split.to_string())?;
     let mut state = model.zero_state(reading.batch as i64)?;
     let (mut sum, mut row) = (0.0, 0);
     while row < columns.rows() - 1 {
-        if reading.interrupt.requested() {
+        if interrupt.requested() {
             return Err(Error::Interrupted { saved: "the evaluation was not finished".into() });
         }
         let window = columns.window(row, reading.bptt.max(1), model.options().1)?;
@@ -79,6 +93,7 @@ pub fn evaluate_as(
         sum += model.loss_sum(&forwarded.output, &window.targets)?;
         state = forwarded.state;
         row += window.targets.len() / reading.batch;
+        watch(row * reading.batch);
     }
     let loss = sum / columns.predicted() as f64;
     Ok(Evaluation {

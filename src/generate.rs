@@ -4,6 +4,7 @@ use rand::{Rng, RngExt};
 use tch::{Kind, Tensor};
 
 use crate::corpus::Corpus;
+use crate::display::Task;
 use crate::evaluate::check_vocabulary;
 use crate::interrupt::Interrupt;
 use crate::model::QrnnLm;
@@ -29,6 +30,22 @@ impl Default for Sampling {
     }
 }
 
+/// A text that a model wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Generated {
+    /// The prompt and its continuation.
+    pub text: String,
+    /// Whether it was stopped before its end.
+    pub interrupted: bool,
+}
+
+impl std::fmt::Display for Generated {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)?;
+        if self.interrupted { f.write_str(" … (interrupted)") } else { Ok(()) }
+    }
+}
+
 /// Continues `prompt` (words between spaces; the beginning of a text where it is empty).
 ///
 /// # Errors
@@ -39,8 +56,9 @@ pub fn generate(
     corpus: &Corpus,
     prompt: &str,
     sampling: &Sampling,
-) -> Result<String> {
+) -> Result<Generated> {
     check_vocabulary(model, corpus)?;
+    let interrupt = sampling.interrupt.during_call();
     let temperature = sampling.temperature;
     if !(temperature >= 0.0 && temperature.is_finite()) {
         return Err(Error::usage(
@@ -51,26 +69,21 @@ pub fn generate(
     }
     let end = corpus.vocab().id("<eos>").unwrap_or(0);
     let mut words = vec![i64::from(end)];
-    for word in prompt.split_whitespace() {
-        let Some(id) = corpus.vocab().id(word) else {
-            return Err(Error::usage(
-                format!("the prompt's word '{word}'"),
-                format!("is not among the {} words of {}", corpus.vocab().len(), corpus.name()),
-                "use words of the text, written as there (lower case, <unk> for rare ones)",
-            ));
-        };
-        words.push(i64::from(id));
-    }
+    words.extend(corpus.ids(prompt)?);
 
     let _no_grad = tch::no_grad_guard();
     let rng = &mut generator(sampling.seed, Purpose::Generation, 0);
     let device = model.options().1;
     let mut state = model.zero_state(1)?;
     let mut text = prompt.split_whitespace().collect::<Vec<_>>().join(" ");
-    for _ in 0..sampling.words {
-        if sampling.interrupt.requested() {
+    let mut interrupted = false;
+    let mut task = Task::new("writing", sampling.words, "words");
+    for i in 0..sampling.words {
+        if interrupt.requested() {
+            interrupted = true;
             break;
         }
+        task.at(i);
         let input = Tensor::f_from_slice(&words)?.f_unsqueeze(1)?.f_to_device(device)?;
         let forwarded = model.forward(&input, &state, None)?;
         state = forwarded.state;
@@ -88,7 +101,7 @@ pub fn generate(
             text.push_str(word);
         }
     }
-    Ok(text)
+    Ok(Generated { text, interrupted })
 }
 
 /// One word by its log probability.

@@ -9,6 +9,7 @@ pub mod autograd;
 mod columns;
 pub mod corpus;
 pub mod count;
+pub mod display;
 pub mod error;
 pub mod evaluate;
 pub mod experiment;
@@ -25,6 +26,8 @@ mod tensor_file;
 pub mod train;
 
 pub use error::{Error, Result};
+/// libtorch for Rust, the version that this crate is built on.
+pub use tch;
 
 /// The README's Rust example compiles.
 #[cfg(doctest)]
@@ -33,7 +36,7 @@ struct Readme;
 
 /// All that a program or a notebook cell usually wants.
 pub mod prelude {
-    pub use tch::Device;
+    pub use tch::{Device, Kind, Tensor};
 
     pub use crate::corpus::{Corpus, Split};
     pub use crate::count::count_ops;

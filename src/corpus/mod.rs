@@ -199,6 +199,24 @@ impl Corpus {
         &self.text.tokens[split as usize][..self.length(split)]
     }
 
+    /// The ids of a text of one's own: words between spaces.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`] naming the first word that is not in the vocabulary.
+    pub fn ids(&self, text: &str) -> Result<Vec<i64>> {
+        let id = |word: &str| {
+            self.vocab().id(word).map(i64::from).ok_or_else(|| {
+                Error::usage(
+                    format!("the word '{word}'"),
+                    format!("is not among the {} words of {}", self.vocab().len(), self.name()),
+                    "use words of the text, written as there (lower case, <unk> for rare ones)",
+                )
+            })
+        };
+        text.split_whitespace().map(id).collect()
+    }
+
     /// The same corpus with only the first `tokens` training tokens (all, where there are fewer).
     /// The vocabulary stays, so a model keeps its size.
     pub fn take_train(&self, tokens: usize) -> Self {

@@ -71,7 +71,7 @@ impl OpTable {
         html
     }
 
-    fn summary(&self) -> String {
+    pub(crate) fn summary(&self) -> String {
         let tombstones = match self.criterion_parameters {
             0 => String::new(),
             n => format!(" (and {} of the loss)", grouped(n)),

@@ -1,9 +1,11 @@
-//! What a user sees of an experiment while it goes: a bar for all runs, one for each at work.
+//! What a user sees of an experiment while it goes: a bar for all runs, one for each at work; in a
+//! notebook of our kernel a table.
 
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
+use super::notebook_board::NotebookBoard;
 use crate::report::Measured;
 use crate::train::{EpochReport, Observer, StepReport, Terminal};
 
@@ -12,6 +14,7 @@ use crate::train::{EpochReport, Observer, StepReport, Terminal};
 pub struct Board {
     bars: MultiProgress,
     all: ProgressBar,
+    notebook: Option<NotebookBoard>,
 }
 
 impl Default for Board {
@@ -25,20 +28,26 @@ impl Default for Board {
             all.set_style(style.progress_chars("━━╌"));
         }
         all.set_prefix("all");
-        Self { bars, all }
+        Self { bars, all, notebook: NotebookBoard::in_notebook() }
     }
 }
 
 impl Board {
     pub(super) fn begin(&self, runs: usize) {
+        if let Some(notebook) = &self.notebook {
+            return notebook.begin(runs);
+        }
         self.all.set_length(runs as u64);
         self.all.enable_steady_tick(Duration::from_millis(250));
     }
 
-    pub(super) fn watcher(&self, label: &str) -> impl Observer + 'static {
+    pub(super) fn watcher(&self, label: &str) -> Box<dyn Observer> {
+        if let Some(notebook) = &self.notebook {
+            return Box::new(notebook.watcher(label));
+        }
         let bar = self.bars.insert_before(&self.all, ProgressBar::new(0));
         bar.set_prefix(label.to_owned());
-        Watcher(Terminal::on(bar))
+        Box::new(Watcher(Terminal::on(bar)))
     }
 
     pub(super) fn done(&self, label: &str, measured: &Measured) {
@@ -47,6 +56,9 @@ impl Board {
             true => "interrupted".to_owned(),
             false => format!("test perplexity {:.2}", measured.test_ppl),
         };
+        if let Some(notebook) = &self.notebook {
+            return notebook.done(label, &format!("{outcome} in {:.1} s", measured.seconds));
+        }
         let line = format!("{label:>14}  {outcome}  in {:.1} s", measured.seconds);
         if self.all.is_hidden() {
             eprintln!("{line}");

@@ -2,6 +2,7 @@
 //! scale, and put beside the published figures.
 
 mod board;
+mod notebook_board;
 mod scale;
 
 use std::collections::VecDeque;
@@ -30,7 +31,9 @@ const ONE_THREAD: f64 = 4.0;
 /// What to run, and how.
 #[derive(Debug, Clone)]
 pub struct Experiment {
-    /// Rows of the table, by [`paper::Row::name`]; all where empty.
+    /// Whether to run rows of the table.
+    pub table: bool,
+    /// Which of them, by [`paper::Row::name`]; all where empty.
     pub rows: Vec<String>,
     /// Whether to run the figure's lengths too.
     pub lengths: bool,
@@ -56,6 +59,35 @@ struct Job {
 }
 
 impl Experiment {
+    /// The whole table and the figure of lengths on the CPU, or on the GPU at full size where there
+    /// is one.
+    pub fn new(scale: Scale) -> Self {
+        Self {
+            table: true,
+            rows: vec![],
+            lengths: true,
+            scale,
+            seed: crate::model::DEFAULT_SEED,
+            device: match scale {
+                Scale::Full => Device::cuda_if_available(),
+                Scale::Reduced(_) => Device::Cpu,
+            },
+            command: "a notebook".into(),
+            interrupt: Interrupt::default(),
+        }
+    }
+
+    /// The table alone; of its rows these, by [`paper::Row::name`], or all where none is named.
+    pub fn table(scale: Scale, rows: &[&str]) -> Self {
+        let rows = rows.iter().map(|&name| name.to_owned()).collect();
+        Self { rows, lengths: false, ..Self::new(scale) }
+    }
+
+    /// The figure of perplexity against sequence length alone.
+    pub fn lengths(scale: Scale) -> Self {
+        Self { table: false, ..Self::new(scale) }
+    }
+
     /// # Errors
     /// [`Error::Usage`] for a row that the table does not have.
     pub fn check(&self) -> Result<()> {
@@ -68,6 +100,10 @@ impl Experiment {
     /// [`Error::Usage`] for a row that the table does not have or too little text; the first error
     /// of a training run.
     pub fn run(&self, corpus: &Corpus, board: &Board) -> Result<ReproduceResults> {
+        Self { interrupt: self.interrupt.during_call(), ..self.clone() }.run_to_end(corpus, board)
+    }
+
+    fn run_to_end(&self, corpus: &Corpus, board: &Board) -> Result<ReproduceResults> {
         let started = (Instant::now(), SystemTime::now());
         let rows = self.chosen_rows()?;
         let text = match self.scale.train_tokens() {
@@ -113,6 +149,9 @@ impl Experiment {
     }
 
     fn chosen_rows(&self) -> Result<Vec<&'static paper::Row>> {
+        if !self.table {
+            return Ok(vec![]);
+        }
         if self.rows.is_empty() {
             return Ok(paper::ROWS.iter().collect());
         }

@@ -36,6 +36,25 @@ impl QrnnLayer {
         drops: Option<&LayerDropouts>,
         zoneout: f64,
     ) -> Result<Pooled> {
+        let gates = self.gates(x, x_before, drops)?;
+        let zoneout = match drops {
+            None if zoneout > 0.0 => Zoneout::Scaled(1.0 - zoneout),
+            None => Zoneout::Off,
+            Some(drops) => match &drops.zoneout {
+                Some(mask) => Zoneout::Masked(mask.shallow_clone()),
+                None => Zoneout::Off,
+            },
+        };
+        fo_pool(&gates, before, zoneout)
+    }
+
+    /// The linear map: z, f and o before activation, side by side, (seq, batch, 3 H).
+    pub(super) fn gates(
+        &self,
+        x: &Tensor,
+        x_before: &Tensor,
+        drops: Option<&LayerDropouts>,
+    ) -> Result<Tensor> {
         let source = match self.shape.window {
             1 => x.shallow_clone(),
             _ => {
@@ -49,15 +68,6 @@ impl QrnnLayer {
             Some(mask) => self.weight.f_mul(mask)?,
             None => self.weight.shallow_clone(),
         };
-        let gates = source.f_linear(&weight, Some(&self.bias))?;
-        let zoneout = match drops {
-            None if zoneout > 0.0 => Zoneout::Scaled(1.0 - zoneout),
-            None => Zoneout::Off,
-            Some(drops) => match &drops.zoneout {
-                Some(mask) => Zoneout::Masked(mask.shallow_clone()),
-                None => Zoneout::Off,
-            },
-        };
-        fo_pool(&gates, before, zoneout)
+        Ok(source.f_linear(&weight, Some(&self.bias))?)
     }
 }

@@ -249,6 +249,18 @@ impl QrnnLm {
         Ok(Forwarded { raw, output: x, state: State { layers: states, last_input } })
     }
 
+    /// z, f and o of a layer before activation, (seq, batch, 3 H), with the state zero at first and
+    /// nothing dropped.
+    pub(super) fn gates_before_activation(&self, words: &Tensor, layer: usize) -> Result<Tensor> {
+        let state = self.zero_state(words.size()[1])?;
+        let mut x = Tensor::f_embedding(&self.softmax.weight, words, -1, false, false)?;
+        for (below, before) in self.layers[..layer].iter().zip(&state.layers) {
+            let zoneout = self.config.zoneout;
+            x = below.forward(&x, before, &state.last_input, None, zoneout)?.output;
+        }
+        self.layers[layer].gates(&x, &state.last_input, None)
+    }
+
     /// The mean cross entropy of `targets` after `output`, in nats a word; differentiable.
     ///
     /// * `output`: (seq, batch, E) of [`QrnnLm::forward`];

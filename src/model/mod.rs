@@ -3,6 +3,7 @@
 mod config;
 mod cross_entropy;
 mod dropout;
+mod gates;
 mod layer;
 mod lm;
 mod split_softmax;
@@ -10,6 +11,7 @@ mod weights;
 
 pub use config::{LayerShape, LmConfig, Splits, WIKITEXT103_VOCAB};
 pub use dropout::{Dropouts, LayerDropouts};
+pub use gates::Gates;
 pub use layer::QrnnLayer;
-pub use lm::{Forwarded, QrnnLm, State};
+pub use lm::{DEFAULT_SEED, Forwarded, QrnnLm, State};
 pub use split_softmax::{Clusters, SoftmaxWeights};

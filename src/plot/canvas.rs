@@ -119,6 +119,13 @@ impl<'a, B: DrawingBackend> Canvas<'a, B> {
         self.area.draw_text(text, &style, fine((x, y))).map_err(|e| e.to_string())
     }
 
+    /// A rectangle without a rim.
+    pub fn rectangle(&self, from: At, to: At, color: RGBColor) -> Drawn {
+        let style = plotters::style::Color::filled(&color);
+        let rectangle = Rectangle::new([fine(from), fine(to)], style);
+        self.area.draw(&rectangle).map_err(|e| e.to_string())
+    }
+
     /// The marker of the i-th series: shapes differ as well as colours.
     pub fn marker(&self, i: usize, at: At, radius: f64) -> Drawn {
         self.shape(i, at, radius + 1.2, PAPER)?;

@@ -1,10 +1,16 @@
 //! What a figure shows, before it is drawn.
 
+use super::draw::PAGE;
+
 /// One or more panels side by side under a title.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Figure {
     pub title: String,
     pub panels: Vec<Panel>,
+    /// Width and height in page pixels.
+    pub page: (u32, u32),
+    /// The share of the work that is done, drawn as a bar under the title.
+    pub done: Option<f64>,
 }
 
 /// One pair of axes.
@@ -64,6 +70,11 @@ pub(super) fn drawable(value: f64) -> bool {
 }
 
 impl Figure {
+    /// Of the ordinary size.
+    pub fn new(title: impl Into<String>, panels: Vec<Panel>) -> Self {
+        Self { title: title.into(), panels, page: PAGE, done: None }
+    }
+
     /// Leaves out every point and reference that has no place on an axis.
     pub fn without_gaps(mut self) -> Self {
         for panel in &mut self.panels {

@@ -38,9 +38,20 @@ const CURVE_COLUMNS: usize = 800;
 /// Draws the whole figure.
 pub(super) fn figure<B: DrawingBackend>(canvas: &Canvas<'_, B>, figure: &Figure) -> Drawn {
     canvas.blank()?;
-    let (page_width, page_height) = (f64::from(PAGE.0), f64::from(PAGE.1));
+    let (page_width, page_height) = (f64::from(figure.page.0), f64::from(figure.page.1));
     let title_at = (MARGIN + Y_AXIS, MARGIN + 8.0);
-    canvas.text(&figure.title, title_at, Type::new(FIGURE_TITLE).bold())?;
+    // What stands above a bar changes all the time and is no title to be remembered.
+    let title = match figure.done {
+        Some(_) => Type::new(BODY),
+        None => Type::new(FIGURE_TITLE).bold(),
+    };
+    canvas.text(&figure.title, title_at, title)?;
+    if let Some(done) = figure.done {
+        let (left, right, top) = (title_at.0, page_width - MARGIN, MARGIN + 19.0);
+        let end = left + (right - left) * done.clamp(0.0, 1.0);
+        canvas.rectangle((left, top), (right, top + 4.0), GRID)?;
+        canvas.rectangle((left, top), (end, top + 4.0), color(0))?;
+    }
 
     let n = figure.panels.len().max(1) as f64;
     let panel_width = (page_width - 2.0 * MARGIN - (n - 1.0) * BETWEEN_PANELS) / n;

@@ -10,17 +10,25 @@ mod chart;
 mod draw;
 mod font;
 mod header;
+mod heat;
 mod labels;
 mod paper_panels;
 mod picture;
 mod raster;
 #[cfg(test)]
 mod tests;
+mod training;
 
+use crate::model::Gates;
 use crate::paper;
 use chart::{Figure, Mark, Panel, Reference, Series};
 
+use heat::HeatMap;
 pub use picture::Plot;
+pub(crate) use training::training_progress;
+
+/// Units that a picture of gates shows.
+const UNITS: usize = 40;
 
 /// What one trained model adds to a plot.
 #[derive(Debug, Clone, PartialEq)]
@@ -126,7 +134,37 @@ where
         series,
         ..Panel::default()
     };
-    Plot::new("training_curve", Figure { title: "Training".into(), panels: vec![panel] })
+    Plot::new("training_curve", Figure::new("Training", vec![panel]))
+}
+
+/// The forget gates of a layer over a text, dark where a unit keeps its state: the units whose gate
+/// changes most from word to word, the most forgetful first.
+pub fn forget_gates(gates: &Gates) -> Plot {
+    let n = gates.words.len().max(1) as f64;
+    let units = gates.forget.first().map_or(0, Vec::len);
+    let mut rows: Vec<(f64, f64, (String, Vec<f64>))> = (0..units)
+        .map(|unit| {
+            let values: Vec<f64> = gates.forget.iter().map(|row| f64::from(row[unit])).collect();
+            let mean = values.iter().sum::<f64>() / n;
+            let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / n;
+            (variance, mean, (unit.to_string(), values))
+        })
+        .collect();
+    rows.sort_by(|a, b| b.0.total_cmp(&a.0));
+    rows.truncate(UNITS);
+    rows.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let chosen = match units > UNITS {
+        true => format!("{UNITS} of {units} units: those whose gate changes most"),
+        false => format!("all {units} units"),
+    };
+    let map = HeatMap {
+        title: format!("Forget gates of layer {}", gates.layer),
+        subtitle: format!("{chosen}, the most forgetful at the top"),
+        x_labels: gates.words.clone(),
+        rows: rows.into_iter().map(|(_, _, row)| row).collect(),
+        ends: ["keeps", "takes"],
+    };
+    Plot::of_map("forget_gates", map)
 }
 
 /// One colour a sequence length, each point named by its widths.
@@ -165,5 +203,5 @@ fn compare(name: &'static str, title: &str, published: Panel, mut measured: Pane
     if measured.series.iter().any(|series| !series.points.is_empty()) {
         panels.push(measured);
     }
-    Plot::new(name, Figure { title: title.into(), panels })
+    Plot::new(name, Figure::new(title, panels))
 }

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use plotters::prelude::{IntoDrawingArea, SVGBackend};
+use plotters::prelude::{DrawingBackend, IntoDrawingArea, SVGBackend};
 
-use super::canvas::{Canvas, FINENESS};
-use super::chart::{Figure, Reference};
+use super::canvas::{Canvas, Drawn, FINENESS};
+use super::chart::{Figure, Panel, Reference};
 use super::draw::{self, PAGE};
+use super::heat::{self, HeatMap};
 use super::raster::{self, Raster};
 use crate::{Error, Result, atomic_file};
 
@@ -16,17 +17,35 @@ use crate::{Error, Result, atomic_file};
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plot {
     name: &'static str,
-    figure: Figure,
+    content: Content,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Content {
+    Figure(Figure),
+    Map(HeatMap),
 }
 
 impl Plot {
     pub(super) fn new(name: &'static str, figure: Figure) -> Self {
-        Self { name, figure: figure.without_gaps() }
+        Self { name, content: Content::Figure(figure.without_gaps()) }
+    }
+
+    pub(super) fn of_map(name: &'static str, map: HeatMap) -> Self {
+        Self { name, content: Content::Map(map) }
+    }
+
+    /// The last panel, which shows what was measured.
+    fn last_panel(&mut self) -> Option<&mut Panel> {
+        match &mut self.content {
+            Content::Figure(figure) => figure.panels.last_mut(),
+            Content::Map(_) => None,
+        }
     }
 
     /// Says under the measured panel's title what was measured: text, scale.
     pub fn measured_on(mut self, note: impl Into<String>) -> Self {
-        if let Some(panel) = self.figure.panels.last_mut().filter(|p| p.title != "Published") {
+        if let Some(panel) = self.last_panel().filter(|panel| panel.title != "Published") {
             panel.subtitle = note.into();
         }
         self
@@ -34,26 +53,45 @@ impl Plot {
 
     /// Draws the lowest perplexity that any model of the measured text can reach.
     pub fn best_possible(mut self, perplexity: f64) -> Self {
-        if let Some(panel) = self.figure.panels.last_mut().filter(|p| p.title != "Published") {
+        if let Some(panel) = self.last_panel().filter(|panel| panel.title != "Published") {
             let label = format!("best possible, {perplexity:.1}");
             panel.reference = Some(Reference { value: perplexity, label });
         }
-        self.figure = self.figure.without_gaps();
+        if let Content::Figure(figure) = self.content {
+            self.content = Content::Figure(figure.without_gaps());
+        }
         self
     }
 
     /// Replaces the title.
     pub fn title(mut self, title: impl Into<String>) -> Self {
-        self.figure.title = title.into();
+        match &mut self.content {
+            Content::Figure(figure) => figure.title = title.into(),
+            Content::Map(map) => map.title = title.into(),
+        }
         self
     }
 
     /// Names the vertical axis of what was measured, with its unit: "loss (nats a word)".
     pub fn y_label(mut self, label: impl Into<String>) -> Self {
-        if let Some(panel) = self.figure.panels.last_mut() {
+        if let Some(panel) = self.last_panel() {
             panel.y_label = label.into();
         }
         self
+    }
+
+    fn page(&self) -> (u32, u32) {
+        match &self.content {
+            Content::Figure(figure) => figure.page,
+            Content::Map(_) => PAGE,
+        }
+    }
+
+    fn draw<B: DrawingBackend>(&self, canvas: &Canvas<'_, B>) -> Drawn {
+        match &self.content {
+            Content::Figure(figure) => draw::figure(canvas, figure),
+            Content::Map(map) => heat::map(canvas, map),
+        }
     }
 
     /// The name under which the plot is saved by default, without extension.
@@ -66,17 +104,17 @@ impl Plot {
     /// # Errors
     /// [`Error::Plot`] where plotters fails.
     pub fn svg(&self) -> Result<String> {
-        let size = backend_size();
+        let (page, size) = (self.page(), backend_size(self.page()));
         let mut svg = String::new();
         let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
-        let drawn = draw::figure(&Canvas::new(&area), &self.figure);
+        let drawn = self.draw(&Canvas::new(&area));
         let presented = area.present().map_err(|e| e.to_string());
         drop(area);
         drawn.and(presented).map_err(|problem| self.failed("svg", problem))?;
         // The fine grid stays in the viewBox; the document has the size of the page.
         let fine = format!("width=\"{}\" height=\"{}\" viewBox", size.0, size.1);
-        let page = format!("width=\"{}\" height=\"{}\" role=\"img\" viewBox", PAGE.0, PAGE.1);
-        Ok(svg.replacen(&fine, &page, 1))
+        let shown = format!("width=\"{}\" height=\"{}\" role=\"img\" viewBox", page.0, page.1);
+        Ok(svg.replacen(&fine, &shown, 1))
     }
 
     /// The plot as a PNG file, 1800 by 1040 pixels.
@@ -84,10 +122,10 @@ impl Plot {
     /// # Errors
     /// [`Error::Plot`] where plotters or the encoder fails.
     pub fn png(&self) -> Result<Vec<u8>> {
-        let size = backend_size();
+        let size = backend_size(self.page());
         let mut pixels = vec![0; size.0 as usize * size.1 as usize * 3];
         let area = Raster::new(&mut pixels, size).into_drawing_area();
-        let drawn = draw::figure(&Canvas::new(&area), &self.figure);
+        let drawn = self.draw(&Canvas::new(&area));
         drop(area);
         drawn
             .and_then(|()| raster::encode(&pixels, size).map_err(|e| e.to_string()))
@@ -111,7 +149,7 @@ impl Plot {
     }
 }
 
-fn backend_size() -> (u32, u32) {
+fn backend_size(page: (u32, u32)) -> (u32, u32) {
     let fine = |pixels: u32| (f64::from(pixels) * FINENESS) as u32;
-    (fine(PAGE.0), fine(PAGE.1))
+    (fine(page.0), fine(page.1))
 }

@@ -3,10 +3,10 @@
 use crate::count::grouped;
 
 /// What stands where there is no figure.
-pub(super) const NOTHING: &str = "–";
+pub(crate) const NOTHING: &str = "–";
 
 /// A text that HTML shows as it is.
-pub(super) fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
@@ -22,7 +22,7 @@ pub(super) fn escaped(text: &str) -> String {
 }
 
 /// A perplexity with two decimals.
-pub(super) fn perplexity(value: f64) -> String {
+pub(crate) fn perplexity(value: f64) -> String {
     if !value.is_finite() {
         NOTHING.into()
     } else if value >= 1e6 {
@@ -35,7 +35,7 @@ pub(super) fn perplexity(value: f64) -> String {
 }
 
 /// Seconds, with a decimal where there are few.
-pub(super) fn seconds(value: f64) -> String {
+pub(crate) fn seconds(value: f64) -> String {
     match value {
         v if !v.is_finite() => NOTHING.into(),
         v if v < 10.0 => format!("{v:.1}"),
@@ -44,7 +44,7 @@ pub(super) fn seconds(value: f64) -> String {
 }
 
 /// A time in words: "48 s", "2 min 5 s", "3 h 20 min".
-pub(super) fn duration(value: f64) -> String {
+pub(crate) fn duration(value: f64) -> String {
     let whole = if value.is_finite() { value.max(0.0).round() as u64 } else { 0 };
     match whole {
         0..=9 => format!("{} s", seconds(value)),

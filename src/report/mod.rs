@@ -1,7 +1,7 @@
 //! What a run of `reproduce` found: as data (`results.json`), as a page (`report.html`) and as
 //! text. Published figures and measured ones stay in columns of their own throughout.
 
-mod cells;
+pub(crate) mod cells;
 mod clock;
 mod facts;
 mod page;

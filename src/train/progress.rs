@@ -18,6 +18,24 @@ pub trait Observer: Send {
     fn end(&mut self) {}
 }
 
+impl Observer for Box<dyn Observer> {
+    fn begin(&mut self, epochs: usize, rows: usize) {
+        (**self).begin(epochs, rows);
+    }
+
+    fn step(&mut self, step: &StepReport) {
+        (**self).step(step);
+    }
+
+    fn epoch(&mut self, report: &EpochReport, best: bool) {
+        (**self).epoch(report, best);
+    }
+
+    fn end(&mut self) {
+        (**self).end();
+    }
+}
+
 /// What is known after a step.
 #[derive(Debug, Clone, Copy)]
 pub struct StepReport {

@@ -15,7 +15,7 @@ use super::run_dir::RunDir;
 use super::trainer::TrainingRun;
 use crate::columns::Columns;
 use crate::corpus::{Corpus, Split};
-use crate::evaluate::{Evaluation, Reading, evaluate_as};
+use crate::evaluate::{Evaluation, Reading, evaluate_watched};
 use crate::interrupt::Interrupt;
 use crate::model::{Dropouts, QrnnLm, State};
 use crate::random::{Purpose, generator};
@@ -116,6 +116,8 @@ impl Session<'_> {
         }
         let progress = &self.progress;
         Ok(TrainingRun {
+            config: self.model.config().clone(),
+            recipe: self.recipe.clone(),
             epochs: progress.epochs.clone(),
             losses: std::mem::take(&mut self.losses),
             test_loss: test.as_ref().map(|test| test.loss),
@@ -278,7 +280,7 @@ impl Session<'_> {
             batch: if split == Split::Test { 1 } else { self.recipe.valid_batch },
             bptt: self.recipe.bptt,
         };
-        match evaluate_as(self.model, self.corpus, split, &reading) {
+        match evaluate_watched(self.model, self.corpus, split, &reading, &mut |_| {}) {
             Ok(evaluation) => Ok(Some(evaluation)),
             Err(Error::Interrupted { .. }) => Ok(None),
             Err(error) => Err(error),

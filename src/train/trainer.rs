@@ -7,15 +7,16 @@ use serde::Serialize;
 use super::checkpoint::{self, Progress};
 use super::metrics::EpochReport;
 use super::optimizer::Optimiser;
-use super::progress::{Observer, Terminal};
+use super::progress::Observer;
 use super::recipe::Recipe;
 use super::run_dir::RunDir;
 use super::session::Session;
 use crate::columns::Columns;
 use crate::corpus::{Corpus, Split};
+use crate::display::Training;
 use crate::evaluate::check_vocabulary;
 use crate::interrupt::Interrupt;
-use crate::model::QrnnLm;
+use crate::model::{LmConfig, QrnnLm};
 use crate::{Error, Result};
 
 /// Steps between two checkpoints, where the caller says nothing.
@@ -46,6 +47,12 @@ pub struct Trainer {
 /// What a training run came to.
 #[derive(Debug, Clone, Serialize)]
 pub struct TrainingRun {
+    /// The model's configuration.
+    #[serde(skip)]
+    pub config: LmConfig,
+    /// The recipe.
+    #[serde(skip)]
+    pub recipe: Recipe,
     /// One entry an epoch.
     pub epochs: Vec<EpochReport>,
     /// Cross entropy of each step, in nats a word, without the regularisers.
@@ -69,12 +76,13 @@ pub struct TrainingRun {
 }
 
 impl Trainer {
-    /// A trainer that shows its progress in the terminal and writes no files.
+    /// A trainer that shows its progress, in the terminal or as a live picture in a notebook of our
+    /// kernel, and writes no files.
     pub fn new(recipe: Recipe) -> Self {
         Self {
             recipe,
             folder: None,
-            observer: Box::new(Terminal::default()),
+            observer: Training::or_terminal(),
             interrupt: Interrupt::default(),
             checkpoint_every: CHECKPOINT_EVERY,
             resume: false,
@@ -94,7 +102,8 @@ impl Trainer {
         self
     }
 
-    /// Stops after a step when asked to; what was learned stays in the model.
+    /// Stops after a step when asked to; what was learned stays in the model. In a notebook of our
+    /// kernel its interrupt button asks too, without this.
     pub fn interrupt(mut self, interrupt: Interrupt) -> Self {
         self.interrupt = interrupt;
         self
@@ -127,6 +136,7 @@ impl Trainer {
     /// [`Error::Usage`] for an impossible recipe, too little text or a folder in use, [`Error::Diverged`] where the
     /// loss is no number, [`Error::Io`] where the folder cannot be written.
     pub fn fit(&mut self, model: &mut QrnnLm, corpus: &Corpus) -> Result<TrainingRun> {
+        let interrupt = self.interrupt.during_call();
         self.recipe.check()?;
         check_vocabulary(model, corpus)?;
         let recipe = &self.recipe;
@@ -171,7 +181,7 @@ impl Trainer {
             folder,
             log,
             observer: self.observer.as_mut(),
-            interrupt: &self.interrupt,
+            interrupt: &interrupt,
             checkpoint_every: self.checkpoint_every,
             progress: Progress::new(),
             losses: vec![],

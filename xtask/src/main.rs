@@ -12,6 +12,7 @@ mod setup;
 mod stamp;
 mod unpack;
 mod user_libtorch;
+mod venv;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

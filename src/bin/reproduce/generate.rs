@@ -50,7 +50,7 @@ pub fn run(args: Args) -> Result<Output> {
         seed: args.seed,
         interrupt: Interrupt::on_ctrl_c()?,
     };
-    let text = generate(&model, &corpus, &args.prompt, &sampling)?;
-    let json = json!({ "text": text });
-    Ok(Output::done(text, json))
+    let generated = generate(&model, &corpus, &args.prompt, &sampling)?;
+    let json = json!({ "text": generated.text });
+    Ok(Output::done(generated.text, json))
 }

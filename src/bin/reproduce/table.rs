@@ -65,6 +65,7 @@ impl Args {
 
 pub fn run(args: Args) -> Result<Output> {
     let experiment = Experiment {
+        table: true,
         rows: args.rows.clone(),
         lengths: !args.no_lengths,
         scale: args.scale()?,

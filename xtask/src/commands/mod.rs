@@ -1,6 +1,7 @@
 //! The commands, a file each. A new one is a file here, a line in `Command` and one in `run`.
 
 mod check;
+mod notebooks;
 mod reproduce;
 mod setup;
 mod test;
@@ -15,6 +16,7 @@ pub enum Command {
     Reproduce(reproduce::Reproduce),
     Test(test::Test),
     Check(check::Check),
+    Notebooks(notebooks::Notebooks),
 }
 
 impl Command {
@@ -26,6 +28,7 @@ impl Command {
             Self::Reproduce(command) => command.run(),
             Self::Test(command) => command.run(),
             Self::Check(command) => command.run(),
+            Self::Notebooks(command) => command.run(),
         }
     }
 }

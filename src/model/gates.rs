@@ -1,0 +1,109 @@
+//! What a layer's gates do over a text, to be looked at.
+
+use tch::{Kind, Tensor};
+
+use super::QrnnLm;
+use crate::Result;
+use crate::corpus::Corpus;
+use crate::evaluate::check_vocabulary;
+
+/// The gates of one layer over a text, after their activations.
+///
+/// The forget gate f weighs the new against the old: c_t = f_t z_t + (1 - f_t) c_{t-1}. Near 0 a
+/// unit keeps what it had, near 1 it takes the new word.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gates {
+    /// The layer, counted from 0.
+    pub layer: usize,
+    /// The words read, in order.
+    pub words: Vec<String>,
+    /// f, one row a word, one column a unit, from 0 to 1.
+    pub forget: Vec<Vec<f32>>,
+    /// o, as `forget`.
+    pub output: Vec<Vec<f32>>,
+    /// z, as `forget`, from -1 to 1.
+    pub candidate: Vec<Vec<f32>>,
+}
+
+impl QrnnLm {
+    /// Reads a text (words between spaces, `<eos>` for a line's end) from the zero state, and tells
+    /// the gates of layer `layer`, counted from 0.
+    ///
+    /// # Errors
+    /// [`crate::Error::Usage`] where the text is empty, a word is not in the vocabulary, or the
+    /// model has no such layer.
+    pub fn gates(&self, corpus: &Corpus, text: &str, layer: usize) -> Result<Gates> {
+        check_vocabulary(self, corpus)?;
+        if layer >= self.config().nlayers {
+            return Err(crate::Error::usage(
+                format!("layer {layer}"),
+                format!("the model's layers are 0 to {}", self.config().nlayers - 1),
+                "count layers from 0",
+            ));
+        }
+        let ids = corpus.ids(text)?;
+        if ids.is_empty() {
+            return Err(crate::Error::usage(
+                "the text",
+                "is empty",
+                "give some words of the corpus",
+            ));
+        }
+        let _no_grad = tch::no_grad_guard();
+        let words = Tensor::f_from_slice(&ids)?.f_unsqueeze(1)?.f_to_device(self.options().1)?;
+        let gates = self.gates_before_activation(&words, layer)?.f_squeeze_dim(1)?;
+        let parts = gates.f_chunk(3, 1)?;
+        Ok(Gates {
+            layer,
+            words: text.split_whitespace().map(str::to_owned).collect(),
+            candidate: rows(&parts[0].f_tanh()?)?,
+            forget: rows(&parts[1].f_sigmoid()?)?,
+            output: rows(&parts[2].f_sigmoid()?)?,
+        })
+    }
+}
+
+fn rows(tensor: &Tensor) -> Result<Vec<Vec<f32>>> {
+    Ok(Vec::try_from(tensor.f_to_kind(Kind::Float)?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Device;
+
+    use super::*;
+    use crate::model::LmConfig;
+
+    #[test]
+    fn the_gates_are_those_that_make_the_output() {
+        tch::set_num_threads(1);
+        let corpus = Corpus::synthetic().take_train(300);
+        let config = LmConfig::paper(6, 10).layers(2);
+        let model = QrnnLm::new(&config, &corpus, Device::Cpu).unwrap();
+        let ids = &corpus.tokens(crate::corpus::Split::Train)[..7];
+        let words: Vec<&str> = ids.iter().map(|&id| corpus.vocab().word(id)).collect();
+        let last = model.gates(&corpus, &words.join(" "), 1).unwrap();
+        assert_eq!((last.words.len(), last.forget.len(), last.forget[0].len()), (7, 7, 6));
+
+        // The recurrence by hand, against the model's own output.
+        let ids: Vec<i64> = ids.iter().map(|&id| i64::from(id)).collect();
+        let ids = Tensor::from_slice(&ids).unsqueeze(1);
+        let forwarded = model.forward(&ids, &model.zero_state(1).unwrap(), None).unwrap();
+        let mut state = [0.0f32; 6];
+        for t in 0..7 {
+            for unit in 0..6 {
+                let (f, z) = (last.forget[t][unit], last.candidate[t][unit]);
+                state[unit] = f * z + (1.0 - f) * state[unit];
+                let ours = last.output[t][unit] * state[unit];
+                let theirs = forwarded.raw.double_value(&[t as i64, 0, unit as i64]) as f32;
+                assert!((ours - theirs).abs() < 1e-5, "{t} {unit}: {ours} and {theirs}");
+            }
+        }
+        for (text, layer, says) in
+            [("", 0, "empty"), ("no-such-word", 0, "no-such-word"), (words[0], 2, "0 to 1")]
+        {
+            let error = model.gates(&corpus, text, layer).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
+    }
+}

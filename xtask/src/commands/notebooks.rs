@@ -1,0 +1,134 @@
+//! `cargo xtask notebooks`
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use crate::error::{Error, Result};
+use crate::setup;
+use crate::venv::Venv;
+
+const REQUIREMENTS: &str = include_str!("../notebooks/requirements.txt");
+const RUNNER: &str = include_str!("../notebooks/run.py");
+
+/// Execute every notebook through the Jupyter kernel; fails where a cell fails
+#[derive(Debug, clap::Args)]
+pub struct Notebooks {
+    /// Store the outputs in the notebooks
+    #[arg(long)]
+    save: bool,
+    /// Use the kernel that is installed in this folder, in place of building one
+    #[arg(long)]
+    prefix: Option<PathBuf>,
+    /// Notebooks [default: all of notebooks/]
+    files: Vec<PathBuf>,
+}
+
+impl Notebooks {
+    pub fn run(self) -> Result<ExitCode> {
+        let work = setup::root().join("target/notebooks");
+        std::fs::create_dir_all(&work).map_err(Error::io(&work, "create"))?;
+        let files = match self.files.is_empty() {
+            true => all(&setup::root().join("notebooks"))?,
+            false => self.files.clone(),
+        };
+        let prefix = match &self.prefix {
+            Some(prefix) => prefix.clone(),
+            None => match install_kernel(&work.join("prefix"))? {
+                Ok(prefix) => prefix,
+                Err(status) => return Ok(status),
+            },
+        };
+        let jupyter = std::path::absolute(&prefix).map_err(Error::io(&prefix, "find"))?;
+        let jupyter = jupyter.join("share/jupyter");
+        if !jupyter.join("kernels/qrnn/kernel.json").exists() {
+            return Err(Error::machine(
+                format!("no kernel named qrnn is installed in {}", prefix.display()),
+                "install it there with `cargo xtask kernel --prefix`, or leave --prefix out",
+            ));
+        }
+        eprintln!("preparing Python in {}", work.display());
+        let venv = Venv::fresh(&work.join("venv"), REQUIREMENTS)?;
+        let runner = work.join("run.py");
+        std::fs::write(&runner, RUNNER).map_err(Error::io(&runner, "write"))?;
+
+        let mut failed = vec![];
+        for file in &files {
+            eprintln!("{}", file.display());
+            let mut run = venv.python();
+            run.arg(&runner).arg(file).args(self.save.then_some("--save"));
+            // The kernel under test, and nothing of what the user has installed or set.
+            run.env("JUPYTER_PATH", &jupyter)
+                .env("JUPYTER_DATA_DIR", work.join("data"))
+                .env("JUPYTER_RUNTIME_DIR", work.join("runtime"))
+                .env("JUPYTER_NO_CONFIG", "1");
+            if !run.status().map_err(Error::io(&runner, "run"))?.success() {
+                failed.push(file);
+            }
+        }
+        if failed.is_empty() {
+            eprintln!("{} notebooks ran to their end", files.len());
+            return Ok(ExitCode::SUCCESS);
+        }
+        for file in failed {
+            eprintln!("failed: {}", file.display());
+        }
+        Ok(ExitCode::FAILURE)
+    }
+}
+
+/// Installs the kernel into `prefix`, by the command that users have; its status where it fails.
+fn install_kernel(prefix: &Path) -> Result<Result<PathBuf, ExitCode>> {
+    let xtask = std::env::current_exe().map_err(Error::io("xtask", "find"))?;
+    let mut install = Command::new(&xtask);
+    let status = install.args(["kernel", "--prefix"]).arg(prefix).status();
+    let status = status.map_err(Error::io(&xtask, "run"))?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
+    Ok(if status.success() { Ok(prefix.into()) } else { Err(ExitCode::from(code)) })
+}
+
+/// The notebooks of a folder, by name.
+fn all(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = vec![];
+    for entry in std::fs::read_dir(folder).map_err(Error::io(folder, "read"))? {
+        let path = entry.map_err(Error::io(folder, "read"))?.path();
+        if path.extension().is_some_and(|extension| extension == "ipynb") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What anybody sees who opens them: nbformat 4, our kernel, no cell without an id.
+    #[test]
+    fn the_notebooks_are_of_our_kernel_and_in_order() {
+        let files = all(&setup::root().join("notebooks")).unwrap();
+        assert!(files.len() >= 9, "{files:?}");
+        for file in files {
+            let text = std::fs::read_to_string(&file).unwrap();
+            let notebook: serde_json::Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(notebook["nbformat"], 4, "{}", file.display());
+            assert_eq!(notebook["metadata"]["kernelspec"]["name"], "qrnn");
+            assert_eq!(notebook["metadata"]["kernelspec"]["language"], "rust");
+            let cells = notebook["cells"].as_array().unwrap();
+            assert!(cells.iter().all(|cell| cell["id"].is_string()));
+            assert_eq!(cells[0]["cell_type"], "markdown");
+        }
+    }
+
+    #[test]
+    fn every_requirement_has_one_version() {
+        let lines = REQUIREMENTS.lines().filter(|line| !line.starts_with('#'));
+        assert!(lines.clone().any(|line| line.starts_with("nbclient==")));
+        for line in lines {
+            assert!(
+                line.split_once("==").is_some_and(|(_, version)| !version.is_empty()),
+                "{line}"
+            );
+        }
+    }
+}

@@ -1,0 +1,103 @@
+"""Executes a notebook through an installed Jupyter kernel; `cargo xtask notebooks` calls this.
+
+Exit status: 0 all cells ran, 1 a cell failed, 2 the notebook or the kernel cannot be used.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+
+import nbformat
+from jupyter_client.kernelspec import NoSuchKernel
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+
+def failed(path, number, cell, reason):
+    print(f"\n{path}, code cell {number} failed:\n", file=sys.stderr)
+    for line in cell.source.splitlines():
+        print(f"    {line}", file=sys.stderr)
+    print(f"\n{reason}", file=sys.stderr)
+
+
+def execute(path, notebook, kernel, timeout):
+    """Whether all cells ran."""
+    client = NotebookClient(
+        notebook,
+        kernel_name=kernel,
+        timeout=timeout,
+        startup_timeout=120,
+        resources={"metadata": {"path": os.path.dirname(os.path.abspath(path))}},
+        record_timing=False,
+    )
+    number = 0
+    with client.setup_kernel():
+        info = client.wait_for_reply(client.kc.kernel_info())
+        if info is not None:
+            notebook.metadata["language_info"] = info["content"]["language_info"]
+        for index, cell in enumerate(notebook.cells):
+            if cell.cell_type != "code":
+                continue
+            number += 1
+            started = time.monotonic()
+            try:
+                client.execute_cell(cell, index)
+            except CellExecutionError as error:
+                # What rustc or the program said is in the traceback, as the kernel sent it.
+                failed(path, number, cell, error.traceback or str(error))
+                return False
+            except CellTimeoutError:
+                failed(path, number, cell, f"it took more than {timeout} s")
+                return False
+            except DeadKernelError:
+                failed(path, number, cell, "the kernel died")
+                return False
+            print(f"  cell {number:>2}  {time.monotonic() - started:6.1f} s", flush=True)
+    return True
+
+
+def save(path, notebook):
+    """Whole or not at all."""
+    folder = os.path.dirname(os.path.abspath(path))
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", dir=folder, suffix=".tmp", delete=False
+    ) as file:
+        nbformat.write(notebook, file)
+    os.chmod(file.name, 0o644)
+    os.replace(file.name, path)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("notebook")
+    parser.add_argument("--kernel", default="qrnn")
+    parser.add_argument("--timeout", type=int, default=900, help="seconds for a cell")
+    parser.add_argument("--save", action="store_true", help="store the outputs in the notebook")
+    args = parser.parse_args()
+    try:
+        notebook = nbformat.read(args.notebook, as_version=4)
+        nbformat.validate(notebook)
+    except (OSError, ValueError, nbformat.ValidationError) as error:
+        print(f"{args.notebook}: no valid notebook: {error}", file=sys.stderr)
+        return 2
+    started = time.monotonic()
+    try:
+        ran = execute(args.notebook, notebook, args.kernel, args.timeout)
+    except NoSuchKernel:
+        print(f"there is no Jupyter kernel named '{args.kernel}' here", file=sys.stderr)
+        return 2
+    except RuntimeError as error:
+        print(f"the kernel '{args.kernel}' does not start: {error}", file=sys.stderr)
+        return 2
+    if not ran:
+        return 1
+    print(f"  all in {time.monotonic() - started:.1f} s", flush=True)
+    if args.save:
+        save(args.notebook, notebook)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

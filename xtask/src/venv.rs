@@ -1,0 +1,53 @@
+//! A virtual environment for the Python programs that a chore needs.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::error::{Error, Result};
+
+/// A virtual environment.
+pub struct Venv {
+    folder: PathBuf,
+}
+
+impl Venv {
+    /// Makes a new one in `folder`, in place of what was there, with exactly these packages.
+    ///
+    /// # Errors
+    /// Where Python has no venv, or a package cannot be had.
+    pub fn fresh(folder: &Path, requirements: &str) -> Result<Self> {
+        let mut make = Command::new("python3");
+        succeeds(
+            make.args(["-m", "venv", "--clear"]).arg(folder),
+            "python3 cannot make a virtual environment",
+            "install its venv module (Debian: apt-get install python3-venv)",
+        )?;
+        let list = folder.join("requirements.txt");
+        std::fs::write(&list, requirements).map_err(Error::io(&list, "write"))?;
+        let venv = Self { folder: folder.into() };
+        // All that is needed is in the list: a package of another version gets in by no way.
+        let install = ["-m", "pip", "install", "--quiet", "--no-input", "--no-deps"];
+        succeeds(
+            venv.python().args(install).args(["--disable-pip-version-check", "-r"]).arg(&list),
+            "pip cannot install what runs the notebooks",
+            "see what pip says; the versions want Python 3.10 or later and a package index",
+        )?;
+        succeeds(
+            venv.python().args(["-m", "pip", "check"]),
+            "the packages that run the notebooks do not fit together",
+            "report this",
+        )?;
+        Ok(venv)
+    }
+
+    /// Its Python, to be given arguments.
+    pub fn python(&self) -> Command {
+        Command::new(self.folder.join("bin/python"))
+    }
+}
+
+fn succeeds(command: &mut Command, problem: &str, remedy: &str) -> Result<()> {
+    let program = command.get_program().to_owned();
+    let status = command.stdin(Stdio::null()).status().map_err(Error::io(&program, "run"))?;
+    if status.success() { Ok(()) } else { Err(Error::machine(problem, remedy)) }
+}
