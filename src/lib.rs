@@ -12,6 +12,7 @@ pub mod count;
 pub mod error;
 pub mod evaluate;
 pub mod experiment;
+pub mod fetch;
 pub mod generate;
 pub mod interrupt;
 pub mod libtorch;

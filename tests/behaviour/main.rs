@@ -1,6 +1,8 @@
 //! The built program, as its users meet it.
 
 mod command_line;
+mod fetch;
 mod parity;
 mod program;
 mod resume;
+mod server;
