@@ -18,7 +18,7 @@ use crate::{Error, Result};
 const MOST_ENTRIES: usize = 1000;
 
 /// Bytes written between two syncs: the last one, which nothing can interrupt, stays short.
-const SYNC: u64 = 32 << 20;
+const SYNC: u64 = 8 << 20;
 
 /// Why the texts did not come out.
 #[derive(Debug)]

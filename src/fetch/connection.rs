@@ -176,13 +176,14 @@ fn broken(error: ureq::Error, patience: &Patience) -> Broken {
             std::io::ErrorKind::TimedOut | std::io::ErrorKind::WouldBlock => {
                 Broken::Again(format!("the server said nothing for {silence} s"))
             }
+            // There are no kinds for these two.
+            _ if error.to_string().starts_with("failed to lookup address") => no_such_host(),
+            _ if error.to_string().starts_with("invalid peer certificate") => Broken::Never(
+                format!("{error}: the server, or a network between, is not who it says it is"),
+            ),
             _ => Broken::Again(format!("the connection broke: {error}")),
         },
-        HostNotFound => Broken::Never(
-            "the host's name cannot be looked up; is there a network, or a proxy to be set in \
-             HTTPS_PROXY?"
-                .into(),
-        ),
+        HostNotFound => no_such_host(),
         TooManyRedirects => {
             Broken::Never(format!("redirected more than {} times", patience.redirects))
         }
@@ -191,6 +192,14 @@ fn broken(error: ureq::Error, patience: &Patience) -> Broken {
         }
         error => Broken::Again(error.to_string()),
     }
+}
+
+fn no_such_host() -> Broken {
+    Broken::Never(
+        "the host's name cannot be looked up; is there a network, or a proxy to be named in \
+         HTTPS_PROXY?"
+            .into(),
+    )
 }
 
 fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {

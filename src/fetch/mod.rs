@@ -48,6 +48,8 @@ use crate::{Error, Result};
 pub struct Fetch {
     dataset: Dataset,
     to: PathBuf,
+    /// Asked instead of the mirrors.
+    url: Option<String>,
     patience: Patience,
     interrupt: Interrupt,
 }
@@ -73,7 +75,7 @@ impl Fetch {
     /// Fetches into the folder `to`; the texts come to lie in a folder of the dataset's name in it.
     pub fn new(dataset: Dataset, to: impl Into<PathBuf>) -> Self {
         let (patience, interrupt) = (Patience::default(), Interrupt::default());
-        Self { dataset, to: to.into(), patience, interrupt }
+        Self { dataset, to: to.into(), url: None, patience, interrupt }
     }
 
     /// Asks this address alone.
@@ -93,7 +95,7 @@ impl Fetch {
                 ),
             ));
         }
-        self.dataset.mirrors = vec![url.into()];
+        self.url = Some(url.into());
         Ok(self)
     }
 
@@ -150,7 +152,8 @@ impl Fetch {
     fn download(&self, place: &Place<'_>, watch: &mut dyn Watch) -> Result<Fetched> {
         let mut refusals = vec![];
         let mut downloaded = 0;
-        for url in &self.dataset.mirrors {
+        let mirrors = self.url.as_ref().map_or(&self.dataset.mirrors[..], std::slice::from_ref);
+        for url in mirrors {
             let mut part = Part::open(place.beside(".part"))?;
             part.pieced = part.bytes() > 0;
             watch.note(&format!("fetching {url}"));
@@ -200,7 +203,7 @@ impl Fetch {
         }
         Err(Error::Fetch {
             what: self.dataset.name.clone(),
-            problem: refusals.concat(),
+            problem: format!("no server gave the archive{}", refusals.concat()),
             remedy: format!(
                 "run the command again later, name another address with --url, or {}",
                 self.dataset.by_hand(&self.to)

@@ -110,7 +110,7 @@ fn is_whole(to: &Path, fetched: &Fetched) {
     assert_eq!(names(to), [".small.lock", "small"]);
     holds_texts(&fetched.path);
     assert_eq!(fetched.path, to.join("small"));
-    let bytes = SPLITS.iter().map(|split| text(split).len() as u64).sum();
+    let bytes: u64 = SPLITS.iter().map(|split| text(split).len() as u64).sum();
     assert_eq!(fetched.bytes, bytes);
     assert_eq!(fetched.md5, sum::<Md5>(&good_zip()));
 }
