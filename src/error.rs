@@ -48,6 +48,16 @@ pub enum Error {
         /// What to do instead.
         remedy: String,
     },
+    /// What was to be downloaded is not here.
+    #[error("{what} could not be fetched: {problem}\n  what to do: {remedy}")]
+    Fetch {
+        /// The dataset, or the file that could not be written.
+        what: String,
+        /// What each server said, or the disk.
+        problem: String,
+        /// What to do instead.
+        remedy: String,
+    },
     /// The loss is no longer a number.
     #[error(
         "training diverged at step {step}: the loss is {loss} at learning rate {rate:e}\n  \
@@ -144,7 +154,7 @@ impl Error {
             Self::Usage { .. } | Self::BadFile { .. } | Self::Io { .. } => 2,
             Self::Unavailable { .. } => 2,
             Self::Interrupted { .. } => 130,
-            Self::Diverged { .. } | Self::Torch(_) | Self::Plot { .. } => 1,
+            Self::Fetch { .. } | Self::Diverged { .. } | Self::Torch(_) | Self::Plot { .. } => 1,
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod display;
 pub mod error;
 pub mod evaluate;
 pub mod experiment;
+pub mod fetch;
 pub mod generate;
 pub mod interrupt;
 pub mod libtorch;

@@ -66,10 +66,10 @@ pub(super) fn wikitext103(path: &Path) -> Result<PathBuf> {
         &inner,
         "WikiText-103 is not here",
         format!(
-            "download {ARCHIVE} (the published archive, 183 MB) and unpack it in {}, so that {} \
-             holds wiki.train.tokens, wiki.valid.tokens and wiki.test.tokens",
-            path.display(),
-            inner.display()
+            "run `reproduce data fetch wikitext-103 --to {path}`, or unpack {ARCHIVE} there, so \
+             that {} holds wiki.train.tokens, wiki.valid.tokens and wiki.test.tokens",
+            inner.display(),
+            path = path.display(),
         ),
     ))
 }

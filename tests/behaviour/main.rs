@@ -2,6 +2,8 @@
 
 mod command_line;
 mod notebook;
+mod fetch;
 mod parity;
 mod program;
 mod resume;
+mod server;

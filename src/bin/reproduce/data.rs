@@ -1,4 +1,4 @@
-//! `reproduce data stats`
+//! `reproduce data stats` and `reproduce data fetch`
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -6,6 +6,8 @@ use std::time::Instant;
 use clap::{Args as ClapArgs, Subcommand};
 use qrnn::Result;
 use qrnn::corpus::{Corpus, Origin, Split};
+use qrnn::fetch::{Dataset, Fetch, Terminal};
+use qrnn::interrupt::Interrupt;
 use serde_json::json;
 
 use crate::output::Output;
@@ -31,10 +33,27 @@ enum Command {
         #[arg(long)]
         no_cache: bool,
     },
+    /// Download a corpus, check it, and unpack it
+    Fetch(FetchArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+struct FetchArgs {
+    /// wikitext-103
+    name: String,
+    /// Folder that receives wikitext-103/ with wiki.train.tokens and so on
+    #[arg(long, default_value = "data")]
+    to: PathBuf,
+    /// Ask this address for the archive, instead of the known mirrors
+    #[arg(long)]
+    url: Option<String>,
 }
 
 pub fn run(args: Args) -> Result<Output> {
-    let Command::Stats { data, no_cache } = args.command;
+    let (data, no_cache) = match args.command {
+        Command::Stats { data, no_cache } => (data, no_cache),
+        Command::Fetch(args) => return fetch(args),
+    };
     let started = Instant::now();
     let corpus = match data {
         Some(folder) if no_cache => Corpus::from_text(folder)?,
@@ -70,6 +89,36 @@ pub fn run(args: Args) -> Result<Output> {
     if let Some(best) = corpus.best_perplexity(Split::Test) {
         text += &format!("\nbest possible perplexity on the test text: {best:.1}");
     }
+    Ok(Output::done(text, json))
+}
+
+fn fetch(args: FetchArgs) -> Result<Output> {
+    let mut fetch = Fetch::new(Dataset::named(&args.name)?, &args.to);
+    if let Some(url) = &args.url {
+        fetch = fetch.url(url)?;
+    }
+    let started = Instant::now();
+    let fetched = fetch.interrupt(Interrupt::on_ctrl_c()?).run(&mut Terminal::default())?;
+    let seconds = started.elapsed().as_secs_f64();
+    let path = fetched.path.display();
+    let text = match &fetched.from {
+        None => format!("{path} holds {} as published; nothing was downloaded", args.name),
+        Some(from) => format!(
+            "{path} holds {} as published ({:.1} MB)\nfrom {from}, md5 {}, in {seconds:.1} s",
+            args.name,
+            fetched.bytes as f64 / 1e6,
+            fetched.md5
+        ),
+    };
+    let json = json!({
+        "path": fetched.path,
+        "md5": fetched.md5,
+        "sha256": fetched.sha256,
+        "bytes": fetched.bytes,
+        "from": fetched.from,
+        "downloaded": fetched.downloaded,
+        "seconds": seconds,
+    });
     Ok(Output::done(text, json))
 }
 
