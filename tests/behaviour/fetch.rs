@@ -708,6 +708,34 @@ fn ctrl_c_ends_the_program_within_a_second() {
 }
 
 #[test]
+fn kills_lose_nothing() {
+    let server = Server::start(|_, request| {
+        Answer::ranges(request, &good_zip(), "\"a\"")
+            .with(|answer| answer.pause = Some(Duration::from_millis(2)))
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let (to, url) = (folder.path().to_str().unwrap(), server.url("/x"));
+    let args = ["data", "fetch", "wikitext-103", "--to", to, "--url", &url];
+    let part = folder.path().join("wikitext-103-v1.zip.part");
+    let kept = || fs::metadata(&part).map_or(0, |data| data.len());
+    let mut before = 0;
+    for _ in 0..5 {
+        let mut child = command(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        wait_for(|| kept() > before + 5_000);
+        kill_process(Pid::from_child(&child), Signal::KILL).unwrap();
+        assert_eq!(child.wait().unwrap().code(), None);
+        before = kept();
+        let from = server.requests().last().unwrap().from().unwrap_or(0) as u64;
+        assert!((from == 0) == (server.requests().len() == 1) && from < before);
+    }
+    // It is another archive than the program wants, but it came over whole.
+    assert_eq!(program(folder.path(), &url).status, Some(1));
+    let refused = folder.path().join("wikitext-103-v1.zip.refused");
+    assert!(fs::read(refused).unwrap() == good_zip());
+    assert_eq!(server.requests().last().unwrap().from(), None);
+}
+
+#[test]
 fn a_full_disk_is_said_and_the_part_kept() {
     let server = Server::start(|_, _| Answer::whole(&good_zip()));
     let folder = tempfile::tempdir().unwrap();
