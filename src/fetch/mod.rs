@@ -42,7 +42,7 @@ use crate::{Error, Result};
 ///
 /// let fetched = Fetch::new(Dataset::named("wikitext-103")?, "data").run(&mut Terminal::default())?;
 /// println!("{}", fetched.path.display());
-/// # qrnn::Result::Ok(())
+/// # Ok::<(), qrnn::Error>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct Fetch {

@@ -5,4 +5,3 @@ mod fetch;
 mod parity;
 mod program;
 mod resume;
-mod server;
