@@ -53,12 +53,24 @@ pub(super) fn unpack(
     interrupt: &Interrupt,
     watch: &mut dyn Watch,
 ) -> Result<(), Refusal> {
-    let mut file = File::open(archive).map_err(Error::io(archive, "read"))?;
+    let file = File::open(archive).map_err(Error::io(archive, "read"))?;
+    unpack_from(BufReader::new(file), archive, dataset, into, interrupt, watch)
+}
+
+/// As [`unpack`], of bytes that lie anywhere; `archive` is their name.
+pub(super) fn unpack_from(
+    mut file: impl Read + Seek,
+    archive: &Path,
+    dataset: &Dataset,
+    into: &Path,
+    interrupt: &Interrupt,
+    watch: &mut dyn Watch,
+) -> Result<(), Refusal> {
     let entries = entries(&mut file).map_err(Error::io(archive, "read"))?;
     if entries > MOST_ENTRIES {
         return Err(bad(format!("it claims to have {entries} files")));
     }
-    let mut zip = ZipArchive::new(BufReader::new(file)).map_err(|error| spoilt(error, archive))?;
+    let mut zip = ZipArchive::new(file).map_err(|error| spoilt(error, archive))?;
     let mut places = vec![None; dataset.files.len()];
     let mut bytes = 0;
     for i in 0..zip.len() {
@@ -170,7 +182,7 @@ fn spoilt(error: ZipError, archive: &Path) -> Refusal {
 
 /// The largest number of entries that any end-of-directory record names, looked at before the
 /// directory is read into memory.
-fn entries(file: &mut File) -> std::io::Result<usize> {
+fn entries(file: &mut (impl Read + Seek)) -> std::io::Result<usize> {
     // The record has 22 bytes and a comment of up to 65,535.
     let length = file.seek(SeekFrom::End(0))?;
     file.seek(SeekFrom::Start(length.saturating_sub(22 + 65_535)))?;

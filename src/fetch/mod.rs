@@ -42,7 +42,7 @@ use crate::{Error, Result};
 ///
 /// let fetched = Fetch::new(Dataset::named("wikitext-103")?, "data").run(&mut Terminal::default())?;
 /// println!("{}", fetched.path.display());
-/// # qrnn::Result::Ok(())
+/// # Ok::<(), qrnn::Error>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct Fetch {
@@ -177,8 +177,11 @@ impl Fetch {
                 }
                 match self.unpack(part.path(), place, watch) {
                     Ok((path, facts)) => {
+                        // An earlier attempt may have had it whole from another server.
+                        let from = Some(&part.origin.url).filter(|url| !url.is_empty());
+                        let from = from.unwrap_or(url).clone();
                         part.delete()?;
-                        return self.fetched(path, Some(facts), Some(url.clone()), downloaded);
+                        return self.fetched(path, Some(facts), Some(from), downloaded);
                     }
                     Err(Refusal::Other(Error::Interrupted { .. })) => {
                         return Err(interrupted(&part));

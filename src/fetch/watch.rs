@@ -76,10 +76,10 @@ impl Watch for Terminal {
             self.bar.set_style(style.progress_chars("━━╌"));
         }
         self.bar.set_prefix(self.what.clone());
-        self.bar.reset();
         if let Some(total) = total {
             self.bar.set_length(total);
         }
+        self.bar.reset();
         self.bar.set_position(done);
         // Speed and time left are those of the bytes to come.
         self.bar.reset_eta();

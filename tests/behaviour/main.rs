@@ -6,4 +6,3 @@ mod fetch;
 mod parity;
 mod program;
 mod resume;
-mod server;
