@@ -1,6 +1,6 @@
 //! Files that appear whole or not at all.
 
-use std::io::Write as _;
+use std::fs::File;
 use std::path::Path;
 
 use crate::{Error, Result};
@@ -13,11 +13,23 @@ use crate::{Error, Result};
 /// # Errors
 /// [`Error::Io`] where the folder or disk refuses; the temporary file is gone then.
 pub fn write(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
-    let path = path.as_ref();
-    replace(path, bytes).map_err(Error::io(path, "write"))
+    write_by(path, |temporary| std::fs::write(temporary, bytes))
 }
 
-fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+/// [`write`] for what is too long to be made in memory: `fill` writes to, or replaces, the
+/// temporary file whose path it is given.
+///
+/// # Errors
+/// As [`write`], and what `fill` says.
+pub fn write_by(
+    path: impl AsRef<Path>,
+    fill: impl FnOnce(&Path) -> std::io::Result<()>,
+) -> Result<()> {
+    let path = path.as_ref();
+    replace(path, fill).map_err(Error::io(path, "write"))
+}
+
+fn replace(path: &Path, fill: impl FnOnce(&Path) -> std::io::Result<()>) -> std::io::Result<()> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -27,13 +39,17 @@ fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     // tempfile's own 0600 would hide a report from everyone else; the umask still applies.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut temporary = builder.tempfile_in(folder)?;
-    temporary.write_all(bytes)?;
-    temporary.as_file().sync_all()?;
+    let temporary = builder.tempfile_in(folder)?;
+    let permissions = temporary.as_file().metadata()?.permissions();
+    let temporary = temporary.into_temp_path();
+    fill(&temporary)?;
+    let file = File::options().write(true).open(&temporary)?;
+    file.set_permissions(permissions)?;
+    file.sync_all()?;
     temporary.persist(path).map_err(|failed| failed.error)?;
     // The new name survives a power cut only once the folder is synced; some file systems refuse.
     #[cfg(unix)]
-    if let Ok(folder) = std::fs::File::open(folder) {
+    if let Ok(folder) = File::open(folder) {
         let _ = folder.sync_all();
     }
     Ok(())

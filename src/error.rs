@@ -79,6 +79,16 @@ pub enum Error {
         /// What was kept.
         saved: String,
     },
+    /// Memory ran out, or certainly would.
+    #[error("not enough memory: the run needs {needed}, and {problem}\n  what to do: {remedy}")]
+    Memory {
+        /// The estimate, and what it is made of.
+        needed: String,
+        /// What there is.
+        problem: String,
+        /// The flags that lower it.
+        remedy: String,
+    },
     /// libtorch refused an operation.
     #[error("libtorch: {}\n  what to do: if memory ran out, lower --batch-size or --bptt; else report this", first_lines(&.0.to_string()))]
     Torch(#[from] tch::TchError),
@@ -154,6 +164,7 @@ impl Error {
             Self::Usage { .. } | Self::BadFile { .. } | Self::Io { .. } => 2,
             Self::Unavailable { .. } => 2,
             Self::Interrupted { .. } => 130,
+            Self::Memory { .. } => 1,
             Self::Fetch { .. } | Self::Diverged { .. } | Self::Torch(_) | Self::Plot { .. } => 1,
         }
     }

@@ -1,9 +1,11 @@
 //! Named tensors in a safetensors file, with a note beside them.
 
+use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, View};
 use tch::{Device, Kind, Tensor};
 
 use crate::{Error, Result, atomic_file};
@@ -25,6 +27,7 @@ pub(crate) fn write(
     metadata: HashMap<String, String>,
 ) -> Result<()> {
     let _no_grad = tch::no_grad_guard();
+    let failed = RefCell::new(None);
     let mut parts = vec![];
     for (name, tensor) in tensors {
         let (kind, dtype) = match tensor.kind() {
@@ -32,23 +35,49 @@ pub(crate) fn write(
             _ => (Kind::Float, Dtype::F32),
         };
         let tensor = tensor.f_to_device(Device::Cpu)?.f_to_kind(kind)?.f_contiguous()?;
-        let mut bytes = vec![0; kind.elt_size_in_bytes() * tensor.numel()];
-        tensor.f_copy_data_u8(&mut bytes, tensor.numel())?;
-        let shape: Vec<usize> = tensor.size().iter().map(|&n| n as usize).collect();
-        parts.push((name.clone(), dtype, shape, bytes));
+        let shape = tensor.size().iter().map(|&n| n as usize).collect();
+        parts.push((name, Part { tensor, dtype, shape, failed: &failed }));
     }
-    let fail = |error: safetensors::SafeTensorError| {
-        Error::bad_file(path, format!("cannot be written: {error}"), "report this")
-    };
-    let views = parts
-        .iter()
-        .map(|(name, dtype, shape, bytes)| {
-            Ok((name, TensorView::new(*dtype, shape.clone(), bytes).map_err(fail)?))
-        })
-        .collect::<Result<Vec<_>>>()?;
     let metadata = (!metadata.is_empty()).then_some(metadata);
-    let bytes = safetensors::serialize(views, metadata).map_err(fail)?;
-    atomic_file::write(path, &bytes)
+    atomic_file::write_by(path, |temporary| {
+        safetensors::serialize_to_file(parts, metadata, temporary).map_err(|error| match error {
+            SafeTensorError::IoError(error) => error,
+            other => std::io::Error::other(other),
+        })?;
+        failed.take().map_or(Ok(()), |error| Err(std::io::Error::other(error)))
+    })
+}
+
+/// A tensor on the CPU whose bytes are copied only when their turn has come: a checkpoint is three
+/// times its model.
+struct Part<'a> {
+    tensor: Tensor,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    /// The first copy that failed, which the trait has no way to tell.
+    failed: &'a RefCell<Option<tch::TchError>>,
+}
+
+impl View for Part<'_> {
+    fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        let mut bytes = vec![0; self.data_len()];
+        if let Err(error) = self.tensor.f_copy_data_u8(&mut bytes, self.tensor.numel()) {
+            self.failed.borrow_mut().get_or_insert(error);
+        }
+        Cow::Owned(bytes)
+    }
+
+    fn data_len(&self) -> usize {
+        self.tensor.kind().elt_size_in_bytes() * self.tensor.numel()
+    }
 }
 
 /// Reads a file; half precision becomes Float.

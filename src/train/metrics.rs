@@ -1,4 +1,4 @@
-//! metrics.jsonl: the log of a run, one JSON object a line.
+//! metrics.jsonl: the log of a run, one JSON object a line, and TensorBoard's beside it.
 
 use std::fs::File;
 use std::io::{Seek, Write};
@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::events::Events;
 use crate::{Error, Result};
 
 /// One line of the log.
@@ -56,6 +57,7 @@ pub struct EpochReport {
 pub struct MetricsLog {
     path: PathBuf,
     file: File,
+    events: Option<Events>,
 }
 
 impl MetricsLog {
@@ -65,19 +67,25 @@ impl MetricsLog {
     /// [`Error::Io`].
     pub fn open(path: &Path) -> Result<Self> {
         let file = File::options().create(true).truncate(false).write(true).open(path);
-        Ok(Self { path: path.into(), file: file.map_err(Error::io(path, "write"))? })
+        Ok(Self { path: path.into(), file: file.map_err(Error::io(path, "write"))?, events: None })
     }
 
-    /// Forgets all beyond so many bytes: lines of steps that will be done again.
+    /// Forgets all beyond so many bytes, which is beyond step `step`: lines of steps that will be
+    /// done again.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn cut(&mut self, bytes: u64) -> Result<()> {
+    pub fn cut(&mut self, bytes: u64, step: u64) -> Result<()> {
         self.file
             .set_len(bytes)
             .and_then(|()| self.file.seek(std::io::SeekFrom::Start(bytes)))
-            .map(drop)
-            .map_err(Error::io(&self.path, "write"))
+            .map_err(Error::io(&self.path, "write"))?;
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        if step == 0 {
+            Events::clear(folder)?;
+        }
+        self.events = Some(Events::begin(folder, step)?);
+        Ok(())
     }
 
     /// Adds a line, in one call to the system.
@@ -88,7 +96,8 @@ impl MetricsLog {
         serde_json::to_string(record)
             .map_err(std::io::Error::from)
             .and_then(|line| self.file.write_all(format!("{line}\n").as_bytes()))
-            .map_err(Error::io(&self.path, "write"))
+            .map_err(Error::io(&self.path, "write"))?;
+        self.events.as_mut().map_or(Ok(()), |events| events.record(record))
     }
 
     /// Waits until all lines are on the disk, and returns the log's length.

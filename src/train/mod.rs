@@ -2,17 +2,22 @@
 
 mod checkpoint;
 mod lengths;
+mod events;
+mod memory;
 mod metrics;
 mod optimizer;
 mod progress;
 mod recipe;
 mod run_dir;
+mod run_log;
 mod session;
 mod trainer;
 
+pub use memory::Memory;
 pub use metrics::{EpochReport, MetricsLog, Record};
 pub use optimizer::Optimiser;
 pub use progress::{Observer, Quiet, StepReport, Terminal};
 pub use recipe::{Optimizer, Recipe};
 pub use run_dir::{RunConfig, RunDir};
+pub use run_log::RunLog;
 pub use trainer::{Trainer, TrainingRun};

@@ -69,6 +69,9 @@ pub struct Recipe {
     pub optimizer: Optimizer,
     /// Epochs without a better validation loss before descent turns to averaging.
     pub nonmono: usize,
+    /// Averaged descent from a trained model, which stands as the best until beaten, and ends where
+    /// descent would turn to averaging (finetune.py of awd-lstm-lm).
+    pub finetune: bool,
     /// Fixes dropouts and lengths.
     pub seed: u64,
 }
@@ -98,6 +101,7 @@ impl Recipe {
             wdecay: 0.0,
             optimizer: Optimizer::Adam,
             nonmono: 5,
+            finetune: false,
             seed: 1882,
         }
     }
@@ -167,6 +171,13 @@ impl Recipe {
                     "give a positive number",
                 ));
             }
+        }
+        if self.finetune && self.optimizer != Optimizer::Asgd {
+            return Err(Error::usage(
+                "--finetune",
+                "is done by averaged SGD",
+                "leave --optimizer out, or write asgd",
+            ));
         }
         if self.steps == Some(0) {
             return Err(Error::usage(

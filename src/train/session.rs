@@ -66,20 +66,23 @@ impl Session<'_> {
             self.model.set_weights(&trained)?;
         }
         match &mut self.log {
-            Some(log) => log.cut(self.progress.log_bytes),
+            Some(log) => log.cut(self.progress.log_bytes, self.progress.step),
             None => Ok(()),
         }
     }
 
     /// Begins the log anew.
     pub(super) fn forget_log(&mut self) -> Result<()> {
-        self.log.as_mut().map_or(Ok(()), |log| log.cut(0))
+        self.log.as_mut().map_or(Ok(()), |log| log.cut(0, 0))
     }
 
     pub(super) fn run(&mut self) -> Result<TrainingRun> {
         let started = Instant::now();
         let mut interrupted = false;
-        while self.progress.epoch <= self.recipe.epochs {
+        if self.recipe.finetune && self.progress.step == 0 {
+            interrupted = !self.judge_beginning()?;
+        }
+        while !interrupted && self.progress.epoch <= self.recipe.epochs && !self.is_finetuned() {
             let epoch_started = Instant::now();
             let steps = self.steps()?;
             self.progress.seconds += epoch_started.elapsed().as_secs_f64();
@@ -129,6 +132,11 @@ impl Session<'_> {
             seconds: started.elapsed().as_secs_f64(),
             interrupted,
         })
+    }
+
+    /// Whether finetuning has come to its end.
+    fn is_finetuned(&self) -> bool {
+        self.recipe.finetune && is_stuck(&self.progress.epochs, self.recipe.nonmono)
     }
 
     /// Whether the recipe's number of steps is done, or more.
@@ -200,6 +208,15 @@ impl Session<'_> {
             })?;
         }
         Ok(())
+    }
+
+    /// Takes the weights that finetuning begins with for the best so far; false where interrupted.
+    fn judge_beginning(&mut self) -> Result<bool> {
+        let Some(valid) = self.evaluate(Split::Valid)? else { return Ok(false) };
+        self.progress.best = Some(valid.loss);
+        self.best = Some(self.model.weight_copies()?);
+        self.save_weights()?;
+        Ok(true)
     }
 
     /// Validation, and what follows from it; false where interrupted.

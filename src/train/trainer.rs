@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::checkpoint::{self, Progress};
+use super::memory::Memory;
 use super::metrics::EpochReport;
 use super::optimizer::Optimiser;
 use super::progress::Observer;
@@ -192,7 +193,8 @@ impl Trainer {
             None => session.forget_log()?,
         }
         session.observer.begin(recipe.epochs, columns.rows());
-        let run = session.run();
+        let memory = Memory::estimate(session.model.config(), recipe);
+        let run = session.run().map_err(|error| memory.explain(error));
         session.observer.end();
         run
     }

@@ -5,4 +5,5 @@ mod notebook;
 mod fetch;
 mod parity;
 mod program;
+mod recipes;
 mod resume;

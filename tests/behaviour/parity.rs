@@ -1,9 +1,13 @@
 //! Our figures against those of an independent PyTorch model: see `parity/reference.py`.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use crate::program::reproduce;
+use qrnn::model::{Dropouts, LayerDropouts};
+use qrnn::prelude::*;
 use serde_json::Value;
+
+use crate::program::reproduce;
 
 const SPLITS: &str = "20,35,50";
 
@@ -98,4 +102,54 @@ fn splits_that_nobody_named_are_not_guessed() {
     let ran = reproduce(&["evaluate", "--checkpoint", paths[0], "--data", paths[1]]);
     ran.is_refused("splits left out");
     assert!(ran.stderr.contains("--splits"), "{}", ran.stderr);
+}
+
+/// Weight drop, zoneout, locked and word dropout under masks that the fixture gives: two windows,
+/// the state carried, and the norm of every parameter's gradient.
+#[test]
+fn given_masks() {
+    let masks: HashMap<String, Tensor> =
+        Tensor::read_safetensors(file("masks.safetensors")).unwrap().into_iter().collect();
+    let mask = |name: String| Some(masks[&name].shallow_clone());
+    let drops = Dropouts {
+        words: mask("words".into()),
+        input: mask("input".into()),
+        layers: (0..4)
+            .map(|i| LayerDropouts {
+                weight: mask(format!("layers.{i}.weight")),
+                zoneout: mask(format!("layers.{i}.zoneout")),
+                output: mask(format!("layers.{i}.output")),
+            })
+            .collect(),
+    };
+    let settings = LmConfig::paper(8, 12).splits(SPLITS.parse().unwrap());
+    let model = QrnnLm::from_file(file("init.safetensors"), &settings, Device::Cpu).unwrap();
+    let corpus = Corpus::from_text(file("text")).unwrap();
+    let stream: Vec<i64> = corpus.tokens(Split::Train).iter().map(|id| i64::from(*id)).collect();
+    let rows = stream.len() / 3;
+    let columns = Tensor::from_slice(&stream[..3 * rows]).view([3, rows as i64]).tr();
+
+    let theirs = &expected()["masked"];
+    let mut state = model.zero_state(3).unwrap();
+    let mut sum = Tensor::zeros([], (Kind::Float, Device::Cpu));
+    for window in 0..2 {
+        let words = columns.narrow(0, 7 * window, 7).contiguous();
+        let targets = columns.narrow(0, 7 * window + 1, 7).contiguous().view(-1);
+        let targets = Vec::<i64>::try_from(targets).unwrap();
+        let forwarded = model.forward(&words, &state, Some(&drops)).unwrap();
+        let loss = model.loss(&forwarded.output, &targets).unwrap();
+        let their_loss = theirs["losses"][window as usize].as_f64().unwrap();
+        let difference = (loss.double_value(&[]) - their_loss).abs();
+        assert!(difference <= 1e-4, "window {window}: {loss:?} and {their_loss}");
+        sum = sum + loss;
+        state = forwarded.state;
+    }
+    let parameters = model.parameters();
+    let tensors: Vec<&Tensor> = parameters.iter().map(|(_, tensor)| *tensor).collect();
+    let gradients = Tensor::run_backward(&[&sum], &tensors, false, false);
+    for ((name, _), gradient) in parameters.iter().zip(gradients) {
+        let ours = gradient.norm().double_value(&[]);
+        let norm = theirs["gradient_norms"][name].as_f64().unwrap();
+        assert!(((ours - norm) / norm).abs() <= 1e-4, "{name}: {ours} and {norm}");
+    }
 }

@@ -4,7 +4,8 @@ Run it again with Python 3, torch==2.11.0 (CPU), numpy and safetensors:
 
     python3 tests/parity/reference.py
 
-It writes text/, init.safetensors, weight_drop.safetensors and expected.json beside itself. Nothing
+It writes text/, init.safetensors, weight_drop.safetensors, masks.safetensors and expected.json
+beside itself. Nothing
 here is taken from the Rust side: the layer is a loop over time, the softmax is made of full log
 probabilities, gradients are autograd's, and the optimisers are torch.optim's.
 """
@@ -80,13 +81,17 @@ class Model:
         widths = [NHID] * (NLAYERS - 1) + [EMSIZE]
         return [torch.zeros(batch, w) for w in widths], torch.zeros(batch, EMSIZE)
 
-    def hidden(self, words, state):
+    def hidden(self, words, state, masks=None):
         states, last = state
         x = self.p["encoder.weight"][words]  # (T, B, E)
+        if masks:
+            x = x * masks["words"][words].unsqueeze(-1) * masks["input"]
         new_last = x[-1].detach()
         new_states = []
         for i in range(NLAYERS):
             weight, bias = self.p[f"rnns.{i}.linear.weight"], self.p[f"rnns.{i}.linear.bias"]
+            if masks:
+                weight = weight * masks[f"layers.{i}.weight"]
             c, out = states[i], []
             for t in range(x.shape[0]):
                 inputs = x[t]
@@ -94,10 +99,14 @@ class Model:
                     inputs = torch.cat([inputs, x[t - 1] if t > 0 else last], dim=1)
                 z, f, o = (inputs @ weight.t() + bias).chunk(3, dim=1)
                 z, f, o = torch.tanh(z), torch.sigmoid(f), torch.sigmoid(o)
+                if masks:
+                    f = f * masks[f"layers.{i}.zoneout"][t]
                 c = f * z + (1 - f) * c
                 out.append(o * c)
             new_states.append(c.detach())
             x = torch.stack(out)
+            if masks:
+                x = x * masks[f"layers.{i}.output"]
         return x, (new_states, new_last)
 
     def log_probabilities(self, hidden):
@@ -145,6 +154,36 @@ def train(weights, splits, text, optimizer, clip, alpha=0.0, beta=0.0):
     return losses
 
 
+def draw_masks(vocab, seed=11):
+    generator = torch.Generator().manual_seed(seed)
+
+    def mask(p, *size, scaled=True):
+        kept = (torch.rand(*size, generator=generator) >= p).float()
+        return kept / (1 - p) if scaled else kept
+
+    masks = {"words": mask(0.2, vocab), "input": mask(0.3, 1, BATCH, EMSIZE)}
+    for i in range(NLAYERS):
+        inputs = 2 * EMSIZE if i == 0 else NHID
+        hidden = EMSIZE if i == NLAYERS - 1 else NHID
+        masks[f"layers.{i}.weight"] = mask(0.5, 3 * hidden, inputs)
+        masks[f"layers.{i}.zoneout"] = mask(0.3, BPTT, BATCH, hidden, scaled=False)
+        masks[f"layers.{i}.output"] = mask(0.4, 1, BATCH, hidden)
+    return masks
+
+
+def masked_steps(weights, text, masks):
+    """Losses of two windows under one set of masks, and the norm of each gradient of both."""
+    model = Model(weights, SPLITS)
+    columns = text.columns("train", BATCH)
+    state, losses = model.zero_state(BATCH), []
+    for row in (0, BPTT):
+        hidden, state = model.hidden(columns[row : row + BPTT], state, masks)
+        losses.append(model.loss(hidden, columns[row + 1 : row + 1 + BPTT]))
+    sum(losses).backward()
+    norms = {name: p.grad.double().norm().item() for name, p in model.p.items()}
+    return {"losses": [loss.item() for loss in losses], "gradient_norms": norms}
+
+
 @torch.no_grad()
 def evaluate(weights, splits, text, split, batch):
     model = Model(weights, splits)
@@ -170,6 +209,9 @@ def main():
     }
     wrapped["decoder.weight"] = weights["encoder.weight"].clone()
     save_file(wrapped, HERE / "weight_drop.safetensors")
+
+    masks = draw_masks(len(text.ids))
+    save_file(masks, HERE / "masks.safetensors")
 
     def adam(lr=1e-2):
         return lambda params: torch.optim.Adam(params, lr=lr)
@@ -197,6 +239,7 @@ def main():
             "averaged_sgd": averaged,
         },
         "averaged_valid_loss": averaged_valid_loss,
+        "masked": masked_steps(weights, text, masks),
     }
     (HERE / "expected.json").write_text(json.dumps(expected, indent=1) + "\n")
 

@@ -7,6 +7,8 @@ mod evaluate;
 mod generate;
 mod model_flags;
 mod output;
+mod plot;
+mod preset;
 mod table;
 mod train;
 
@@ -14,6 +16,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use output::Output;
+use qrnn::Error;
 
 /// Rebuilds the JAIST team's MicroNet-Challenge entry: a QRNN language model on WikiText-103,
 /// squeezed from 153 M parameters to 105 M while its test perplexity stays under 35.
@@ -42,12 +45,18 @@ enum Command {
     Generate(generate::Args),
     /// Look at a corpus
     Data(data::Args),
+    /// Draw the curves of runs from their logs
+    Plot(plot::Args),
     /// Measure
     Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let args = match preset::expand(std::env::args_os()) {
+        Ok(args) => args,
+        Err(error) => return failed(&error),
+    };
+    let cli = Cli::parse_from(args);
     let (json, result) = match cli.command {
         None => (cli.table.json, table::run(cli.table)),
         Some(Command::Count(args)) => (args.json, count::run(args)),
@@ -55,13 +64,16 @@ fn main() -> ExitCode {
         Some(Command::Evaluate(args)) => (args.json, evaluate::run(args)),
         Some(Command::Generate(args)) => (args.json, generate::run(args)),
         Some(Command::Data(args)) => (args.json, data::run(args)),
+        Some(Command::Plot(args)) => (args.json, plot::run(args)),
         Some(Command::Bench(args)) => (args.json, bench::run(args)),
     };
     match result.and_then(|done| Output::print(&done, json).map(|()| done.status)) {
         Ok(status) => ExitCode::from(status),
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::from(error.exit_status())
-        }
+        Err(error) => failed(&error),
     }
+}
+
+fn failed(error: &Error) -> ExitCode {
+    eprintln!("error: {error}");
+    ExitCode::from(error.exit_status())
 }

@@ -3,20 +3,25 @@
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
-use qrnn::Result;
+use qrnn::{Error, Result};
 use qrnn::interrupt::Interrupt;
 use qrnn::model::{LmConfig, QrnnLm, Splits};
-use qrnn::train::{Optimizer, Recipe, RunDir, Trainer};
+use qrnn::train::{Memory, Optimizer, Recipe, RunDir, Trainer};
 use serde_json::{Value, json};
 use tch::Kind;
 
 use crate::data;
 use crate::model_flags::ComputeFlags;
 use crate::output::Output;
+use crate::preset;
 
 /// The defaults are the entry's: 300/1800, windows of 300, batch 40.
 #[derive(Debug, ClapArgs)]
+#[command(args_override_self = true, after_help = preset::list())]
 pub struct Args {
+    /// Published settings, listed below; flags beside it have the last word
+    #[arg(long, value_name = "NAME")]
+    preset: Option<String>,
     /// Folder with train.txt, valid.txt and test.txt (or wiki.*.tokens); the embedded language where
     /// it is left out
     #[arg(long)]
@@ -27,6 +32,10 @@ pub struct Args {
     /// Begin with the weights of this file
     #[arg(long)]
     init: Option<PathBuf>,
+    /// Finetune the weights of this file: averaged SGD until the validation loss has not beaten
+    /// its best of more than --nonmono epochs ago
+    #[arg(long, value_name = "FILE", conflicts_with = "init")]
+    finetune: Option<PathBuf>,
 
     /// Width of the embedding
     #[arg(long, default_value_t = 300, help_heading = "Model")]
@@ -83,9 +92,10 @@ pub struct Args {
     /// Learning rate
     #[arg(long, default_value_t = 1e-3, help_heading = "Recipe")]
     lr: f64,
-    /// Epochs after which the rate is divided by 10
+    /// Epochs after which the rate is divided by 10; -1 for never
     #[arg(long, num_args = 1.., value_delimiter = ',', default_value = "12", help_heading = "Recipe")]
-    when: Vec<usize>,
+    #[arg(allow_negative_numbers = true)]
+    when: Vec<i64>,
     /// Bound of the gradient's norm, 0 for none
     #[arg(long, default_value_t = 0.25, help_heading = "Recipe")]
     clip: f64,
@@ -136,36 +146,50 @@ impl Args {
             .splits(self.splits.clone())
     }
 
-    fn recipe(&self) -> Recipe {
-        Recipe {
+    fn recipe(&self) -> Result<Recipe> {
+        let mut when = vec![];
+        // -1 alone is the original's way to say never.
+        for epoch in self.when.iter().filter(|_| self.when != [-1]) {
+            when.push(usize::try_from(*epoch).map_err(|_| {
+                Error::usage(
+                    format!("--when {epoch}"),
+                    "epochs are counted from 1",
+                    "give the epochs after which the rate is divided by 10, or -1 alone for never",
+                )
+            })?);
+        }
+        let finetune = self.finetune.is_some();
+        Ok(Recipe {
             bptt: self.bptt,
             fixed_bptt: self.fixed_bptt,
             batch: self.batch_size,
             epochs: self.epochs,
             steps: self.steps,
             lr: self.lr,
-            when: self.when.clone(),
+            when,
             clip: self.clip,
             alpha: self.alpha,
             beta: self.beta,
             wdecay: self.wdecay,
-            optimizer: self.optimizer,
+            optimizer: if finetune { Optimizer::Asgd } else { self.optimizer },
+            finetune,
             nonmono: self.nonmono,
             seed: self.seed,
             ..Recipe::paper()
-        }
+        })
     }
 }
 
 pub fn run(args: Args) -> Result<Output> {
-    let recipe = args.recipe();
+    let recipe = args.recipe()?;
     recipe.check()?;
     let device = args.compute.device()?;
     let corpus = data::load(args.data.clone())?;
     eprintln!("{corpus}");
     let config = args.config(corpus.vocab().len());
+    Memory::estimate(&config, &recipe).check()?;
     let mut model = QrnnLm::seeded(&config, (Kind::Float, device), args.seed)?;
-    if let Some(file) = &args.init {
+    if let Some(file) = args.init.as_ref().or(args.finetune.as_ref()) {
         model.load_weights(file)?;
     }
     let run = Trainer::new(recipe)

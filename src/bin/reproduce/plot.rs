@@ -1,0 +1,53 @@
+//! `reproduce plot`
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, ValueEnum};
+use qrnn::{Error, Result};
+use qrnn::plot::training_curve;
+use qrnn::train::RunLog;
+use serde_json::json;
+
+use crate::output::Output;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Curves {
+    Train,
+    Valid,
+    Both,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    /// Folders of runs, finished or not
+    #[arg(required = true)]
+    runs: Vec<PathBuf>,
+    /// Perplexity in training, on the validation text, or both
+    #[arg(long, value_enum, default_value_t = Curves::Both)]
+    curves: Curves,
+    /// Folder for training_curve.svg and training_curve.png
+    #[arg(long, default_value = "runs")]
+    out: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+pub fn run(args: Args) -> Result<Output> {
+    let logs = args.runs.iter().map(RunLog::read).collect::<Result<Vec<_>>>()?;
+    let mut curves = vec![];
+    for log in &logs {
+        if args.curves != Curves::Valid {
+            curves.push(log.training());
+        }
+        if args.curves != Curves::Train {
+            curves.push(log.validation());
+        }
+    }
+    curves.retain(|curve| !curve.points.is_empty());
+    std::fs::create_dir_all(&args.out).map_err(Error::io(&args.out, "create"))?;
+    let files = training_curve(&curves).save(&args.out, "training_curve")?;
+    let [svg, png] = files.each_ref().map(|file| file.display());
+    let text = format!("{} curves of {} runs in {svg} and {png}", curves.len(), logs.len());
+    Ok(Output::done(text, json!({"files": files, "curves": curves.len()})))
+}

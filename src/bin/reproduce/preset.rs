@@ -1,0 +1,109 @@
+//! `reproduce train --preset`: published settings, as the flags that they are short for.
+
+use std::ffi::OsString;
+
+use qrnn::{Error, Result, paper};
+
+/// What the two QRNN recipes of awd-lstm-lm (its README, and main.py for what that leaves out)
+/// share.
+const AWD: &str = "--emsize 400 --nhid 1550 --nlayers 4 --splits auto --bptt 70 --optimizer sgd \
+                   --lr 30 --when -1 --nonmono 5 --alpha 2 --beta 1 --dropout 0.4 --dropouti 0.4 \
+                   --dropoute 0.1 --wdrop 0.1 --wdecay 0.0000012";
+
+/// Name, what it is, and the flags beside [`AWD`].
+const OTHERS: [(&str, &str, &str); 3] = [
+    (
+        "penn-treebank",
+        "awd-lstm-lm's QRNN on Penn Treebank",
+        "--dropouth 0.3 --clip 0.2 --batch-size 20 --epochs 550 --seed 9001",
+    ),
+    (
+        "penn-treebank-finetune",
+        "its finetuning; wants --finetune FILE",
+        "--dropouth 0.3 --clip 0.2 --batch-size 20 --epochs 300 --seed 404",
+    ),
+    (
+        "wikitext-2",
+        "awd-lstm-lm's QRNN on WikiText-2",
+        "--dropouth 0.2 --clip 0.25 --batch-size 40 --epochs 500 --seed 4002",
+    ),
+];
+
+/// All presets, for --help: a name and what it is a line.
+pub fn list() -> String {
+    let rows = paper::ROWS.iter().map(|row| {
+        let entry = if row.name == paper::entry().name { ", the entry" } else { "" };
+        (row.name, format!("a row of the experiment table{entry}"))
+    });
+    let others = OTHERS.iter().map(|(name, what, _)| (*name, (*what).to_owned()));
+    let lines = rows.chain(others).map(|(name, what)| format!("  {name:<24}{what}\n"));
+    format!("Presets:\n{}", lines.collect::<String>())
+}
+
+/// The flags that a preset is short for.
+fn flags(name: &str) -> Option<String> {
+    if let Some(row) = paper::row(name) {
+        let batch = row.batch.unwrap_or(paper::STAND_IN_BATCH);
+        return Some(format!(
+            "--emsize {} --nhid {} --bptt {} --batch-size {batch} --epochs {}",
+            row.emsize, row.nhid, row.bptt, row.epochs
+        ));
+    }
+    let (.., flags) = OTHERS.iter().find(|(other, ..)| *other == name)?;
+    Some(format!("{AWD} {flags}"))
+}
+
+/// The command line with the flags of `--preset NAME` in its place, so that flags given beside it
+/// have the last word.
+///
+/// # Errors
+/// [`Error::Usage`] for a name that no preset has.
+pub fn expand(args: impl Iterator<Item = OsString>) -> Result<Vec<OsString>> {
+    let mut args: Vec<OsString> = args.collect();
+    if args.get(1).is_none_or(|command| command != "train") {
+        return Ok(args);
+    }
+    let at = args.iter().position(|arg| {
+        arg.to_str().is_some_and(|arg| arg == "--preset" || arg.starts_with("--preset="))
+    });
+    let Some(at) = at else { return Ok(args) };
+    let name = match args[at].to_str().and_then(|arg| arg.strip_prefix("--preset=")) {
+        Some(name) => name.to_owned(),
+        // Without a name: clap says so.
+        None if at + 1 == args.len() => return Ok(args),
+        None => args.remove(at + 1).to_string_lossy().into_owned(),
+    };
+    args.remove(at);
+    let Some(flags) = flags(&name) else {
+        return Err(Error::usage(
+            format!("--preset {name}"),
+            "there is no such preset",
+            format!("write one of these\n{}", list().trim_end()),
+        ));
+    };
+    args.splice(2..2, flags.split_whitespace().map(OsString::from));
+    Ok(args)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expanded(args: &str) -> String {
+        let args = args.split_whitespace().map(OsString::from);
+        let args = expand(args).unwrap();
+        args.iter().map(|arg| arg.to_str().unwrap()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn flags_beside_a_preset_come_after_its_own() {
+        let expected = "reproduce train --emsize 400 --nhid 2500 --bptt 140 --batch-size 60 \
+                        --epochs 14 --epochs 2 --seed 3";
+        assert_eq!(expanded("reproduce train --epochs 2 --preset 400-2500-140 --seed 3"), expected);
+        assert_eq!(expanded("reproduce train --epochs 2 --seed 3 --preset=400-2500-140"), expected);
+        assert!(expanded("reproduce train --preset wikitext-2").contains("--seed 4002"));
+        assert_eq!(expanded("reproduce count --preset x"), "reproduce count --preset x");
+        let args = ["reproduce", "train", "--preset", "x"].map(OsString::from);
+        assert!(expand(args.into_iter()).unwrap_err().to_string().contains("wikitext-2"));
+    }
+}

@@ -1,0 +1,147 @@
+//! The recipe's remainder: presets, finetuning, the logs of runs, memory, kept ids.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::program::reproduce;
+
+/// Small flags beside a preset, which have the last word.
+const SMALL: [&str; 10] = [
+    "--emsize",
+    "12",
+    "--nhid",
+    "16",
+    "--bptt",
+    "20",
+    "--batch-size",
+    "20",
+    "--nlayers",
+    "2",
+];
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+fn json_file(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+#[test]
+fn presets_are_short_for_flags_and_finetuning_keeps_the_better_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let (base, tuned) = (folder.path().join("base"), folder.path().join("tuned"));
+    let more = ["--steps", "30", "--lr", "5", "--json"];
+    let args = ["train", "--preset", "wikitext-2", "--out", text(&base)];
+    reproduce(&[&args[..], &SMALL, &more].concat()).json();
+    let config = json_file(&base.join("config.json"));
+    for (section, field, value) in [
+        ("recipe", "optimizer", Value::from("sgd")),
+        ("recipe", "alpha", 2.0.into()),
+        ("recipe", "beta", 1.0.into()),
+        ("recipe", "wdecay", 1.2e-6.into()),
+        ("recipe", "clip", 0.25.into()),
+        ("recipe", "when", Value::Array(vec![])),
+        ("recipe", "epochs", 500.into()),
+        ("recipe", "seed", 4002.into()),
+        ("recipe", "lr", 5.0.into()),
+        ("recipe", "batch", 20.into()),
+        ("model", "dropouti", 0.4.into()),
+        ("model", "dropouth", 0.2.into()),
+        ("model", "dropoute", 0.1.into()),
+        ("model", "wdrop", 0.1.into()),
+        ("model", "emsize", 12.into()),
+    ] {
+        assert_eq!(config[section][field], value, "{section} {field}");
+    }
+
+    // At a rate that spoils the model, the one that it began with stays the best.
+    let weights = base.join("model.safetensors");
+    let args = ["train", "--preset", "penn-treebank-finetune", "--finetune", text(&weights)];
+    let more = ["--out", text(&tuned), "--steps", "20", "--lr", "4000", "--clip", "0", "--json"];
+    let run = reproduce(&[&args[..], &SMALL, &more].concat()).json();
+    assert_eq!(json_file(&tuned.join("config.json"))["recipe"]["optimizer"], "asgd");
+    let before = json_file(&base.join("results.json"))["test_loss"].as_f64().unwrap();
+    assert!(run["epochs"][0]["valid_loss"].as_f64().unwrap() > before + 0.5, "{run}");
+    assert!((run["test_loss"].as_f64().unwrap() - before).abs() < 1e-9, "{run}");
+
+    reproduce(&["train", "--preset", "wikitext-3"]).is_refused("an unknown preset");
+    reproduce(&["train", "--when", "3,-1"]).is_refused("an epoch before the first");
+}
+
+#[test]
+fn curves_of_runs_are_drawn_from_their_logs() {
+    let folder = tempfile::tempdir().unwrap();
+    let runs = ["narrow", "wide"].map(|name| folder.path().join(name));
+    for run in &runs {
+        let args = ["train", "--steps", "40", "--out", text(run), "--json"];
+        reproduce(&[&args[..], &SMALL].concat()).json();
+        let events = fs::read_dir(run).unwrap().filter(|entry| {
+            entry.as_ref().unwrap().file_name().to_string_lossy().contains("tfevents")
+        });
+        assert_eq!(events.count(), 1);
+    }
+    let [narrow, wide] = runs.each_ref().map(|run| text(run));
+    let out = folder.path().join("plots");
+    let drawn = reproduce(&["plot", narrow, wide, "--out", text(&out), "--json"]).json();
+    assert_eq!(drawn["curves"], 4);
+    let svg = fs::read_to_string(out.join("training_curve.svg")).unwrap();
+    assert!(svg.contains("narrow") && svg.contains("wide, valid"), "{svg}");
+    assert!(fs::read(out.join("training_curve.png")).unwrap().starts_with(b"\x89PNG"));
+
+    fs::write(runs[0].join("metrics.jsonl"), "{}\n").unwrap();
+    reproduce(&["plot", narrow]).is_refused("a log that is none");
+    reproduce(&["plot", text(folder.path())]).is_refused("a folder without a log");
+}
+
+#[test]
+fn a_run_that_no_memory_can_hold_is_refused_before_it_begins() {
+    let out = tempfile::tempdir().unwrap();
+    let run = out.path().join("run");
+    let refused = reproduce(&["train", "--nhid", "300000", "--out", text(&run)]);
+    assert_eq!(refused.status, Some(1), "{}", refused.stderr);
+    assert!(refused.stderr.contains("not enough memory"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("--nhid"), "{}", refused.stderr);
+    assert!(!run.exists());
+}
+
+#[test]
+fn ids_are_kept_for_the_next_time_unless_nobody_wants_it() {
+    let folder = tempfile::tempdir().unwrap();
+    for split in ["train", "valid", "test"] {
+        fs::write(folder.path().join(format!("{split}.txt")), "a b\nc a\n").unwrap();
+    }
+    let stats = |more: &[&str]| {
+        let args = ["data", "stats", "--json", "--data", text(folder.path())];
+        reproduce(&[&args[..], more].concat()).json()
+    };
+    for (more, cached) in
+        [(&["--no-cache"][..], false), (&[], false), (&[], true), (&["--no-cache"], false)]
+    {
+        let counts = stats(more);
+        assert_eq!(counts["cached"], cached, "{more:?}");
+        assert_eq!((&counts["vocab"], &counts["train_tokens"]), (&4.into(), &6.into()));
+    }
+}
+
+#[test]
+fn the_reading_bench_measures_what_it_says() {
+    let scratch = tempfile::tempdir().unwrap();
+    let args = ["bench", "corpus", "--bytes", "3000000", "--runs", "2", "--json", "--scratch"];
+    let bench = reproduce(&[&args[..], &[text(scratch.path())]].concat()).json();
+    let measured = |what: &str| {
+        let all = bench["measurements"].as_array().unwrap();
+        all.iter().find(|one| one["what"] == what).unwrap_or_else(|| panic!("{what}: {bench}"))
+    };
+    let reading = measured("text to ids");
+    // Every type occurs, at any length of text.
+    assert_eq!(reading["types"], 267_735);
+    let (bytes, seconds) = (reading["bytes"].as_f64().unwrap(), reading["seconds"].as_f64());
+    assert!(bytes >= 3e6 && seconds.unwrap() > 0.0);
+    let python = measured("two passes of Python");
+    let ratio = python["seconds"].as_f64().unwrap() / seconds.unwrap();
+    assert!((python["ratio"].as_f64().unwrap() / ratio - 1.0).abs() < 1e-9);
+    assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0, "the text was left behind");
+}
