@@ -148,11 +148,6 @@ impl Output {
         cell.ending = true;
         self.shared.display(&mut cell, forms);
     }
-
-    /// A note of the kernel's, among what the cell prints.
-    pub fn note(&self, text: &str) {
-        self.shared.stream(&self.shared.lock(), "stderr", text);
-    }
 }
 
 impl Shared {

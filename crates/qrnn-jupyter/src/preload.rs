@@ -112,6 +112,7 @@ impl Preload {
         }
         let folder_text = folder.display();
         arguments.push(format!("-Ldependency={folder_text}"));
+        arguments.push(format!("-Lnative={}", libtorch.join("lib").display()));
         arguments.push(format!("-Clink-arg=-Wl,-rpath,{folder_text}"));
         let arguments_file = fresh.join(ARGUMENTS);
         fs::write(&arguments_file, arguments.join("\n") + "\n")

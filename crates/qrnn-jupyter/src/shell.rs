@@ -90,6 +90,9 @@ impl Answering {
         while let Ok(request) = incoming.recv() {
             self.publisher.status("busy", Some(&request.header));
             let (reply, failed) = self.answer(&request);
+            // Before the reply: what comes after it was sent by someone who knows.
+            let stop = failed && request.flag("stop_on_error", true);
+            let waiting = if stop { waiting(incoming) } else { vec![] };
             if let Some(reply) = reply {
                 let _ = self.replies.send(reply);
             }
@@ -98,9 +101,7 @@ impl Answering {
                 let _ = end.send(());
                 return;
             }
-            if failed && request.flag("stop_on_error", true) {
-                self.abort_waiting(incoming);
-            }
+            self.abort(waiting);
         }
     }
 
@@ -139,13 +140,8 @@ impl Answering {
         (Some(reply), false)
     }
 
-    /// Cells that were sent before anyone knew that this one would fail are not run.
-    fn abort_waiting(&mut self, incoming: &Receiver<Request>) {
-        // The front end sends them in one go, but they arrive one after the other.
-        let mut waiting = vec![];
-        while let Ok(request) = incoming.recv_timeout(std::time::Duration::from_millis(20)) {
-            waiting.push(request);
-        }
+    /// Cells that were sent before anyone knew that one before them would fail are not run.
+    fn abort(&mut self, waiting: Vec<Request>) {
         for request in waiting {
             self.publisher.status("busy", Some(&request.header));
             let reply = if request.kind() == "execute_request" {
@@ -253,6 +249,13 @@ impl Answering {
         self.jobs.send(Box::new(job)).ok()?;
         wait.recv().ok()
     }
+}
+
+/// The requests that were sent already; front ends send all cells in one go, but they arrive one
+/// after the other.
+fn waiting(incoming: &Receiver<Request>) -> Vec<Request> {
+    let pause = std::time::Duration::from_millis(20);
+    std::iter::from_fn(|| incoming.recv_timeout(pause).ok()).collect()
 }
 
 /// The code, and the cursor as a byte in it.

@@ -115,13 +115,15 @@ fn writable(ty: &str) -> Option<String> {
     if NAMELESS.iter().any(|part| ty.contains(part)) {
         return None;
     }
+    // What nothing has settled by the cell's end falls back as the language says.
+    let ty = ty.replace("{integer}", "i32").replace("{float}", "f64");
     // A function's own type is written after its pointer's: `fn(i32) -> i32 {f}`.
     let ty = if ty.starts_with("fn(") || ty.starts_with("for<") || ty.starts_with("unsafe ") {
-        ty.split(" {").next().unwrap_or(ty)
+        ty.split(" {").next().unwrap_or_default().to_owned()
     } else {
         ty
     };
-    (!ty.contains('{')).then(|| ty.to_owned())
+    (!ty.contains('{')).then_some(ty)
 }
 
 /// What to put into the code so that each type stands in it, from the front to the back.
@@ -228,6 +230,7 @@ mod tests {
         let say = |ty: &str| named(&format!("qrnn-jupyter-type {ty}"), line).map(|(_, ty)| ty);
         assert_eq!(say("qrnn::corpus::Corpus").unwrap(), "qrnn::corpus::Corpus");
         assert_eq!(say("fn(i32) -> i32 {double}").unwrap(), "fn(i32) -> i32");
+        assert_eq!(say("(std::vec::Vec<{integer}>, {float})").unwrap(), "(std::vec::Vec<i32>, f64)");
         assert_eq!(say("{closure@src/lib.rs:3:9: 3:12}"), None);
         assert_eq!(say("impl std::iter::Iterator<Item = i32>"), None);
         assert_eq!(named("mismatched types", line), None);
