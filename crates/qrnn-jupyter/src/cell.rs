@@ -71,7 +71,8 @@ mod tests {
 
     #[test]
     fn what_is_preloaded_need_not_be_asked_for() {
-        let code = ":dep qrnn = { path = \"..\" }\n:dep rand = \"0.9\"\nextern crate tch;\nlet a = 1;";
+        let code =
+            ":dep qrnn = { path = \"..\" }\n:dep rand = \"0.9\"\nextern crate tch;\nlet a = 1;";
         let left = without_preloaded(code);
         assert_eq!(left.len(), code.len());
         assert_eq!(

@@ -82,10 +82,13 @@ fn reporting(code: &str) -> String {
     let mut code = code.to_owned();
     if let Some(start) = code.find(ERROR) {
         let error = code.split_off(start);
-        code += &error
-            .replacen(SIGNATURE, &format!("#[track_caller] {SIGNATURE}"), 1)
-            .replacen(PRINTED, "::qrnn_preload::failed(&error);", 1);
+        code += &error.replacen(SIGNATURE, &format!("#[track_caller] {SIGNATURE}"), 1).replacen(
+            PRINTED,
+            "::qrnn_preload::failed(&error);",
+            1,
+        );
     }
+    share_store(&mut code);
     let lines = code.split('\n').map(|line| match line {
         ").evcxr_display();" => ").qrnn_ending().evcxr_display();",
         line => line,
@@ -93,9 +96,31 @@ fn reporting(code: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
+/// The store of variables, which evcxr puts into each cell's code, taken from the preloaded library
+/// instead: most of a cell's compilation would be that.
+fn share_store(code: &mut String) {
+    const OPENING: &str = "\nmod evcxr_internal_runtime {\n";
+    const CLOSING: &str = "\n}\n#[unsafe(no_mangle)]\n";
+    let Some(start) = code.find(OPENING).map(|at| at + 1) else { return };
+    let Some(end) = code[start..].find(CLOSING).map(|at| start + at + 2) else { return };
+    let blank = "\n".repeat(code[start..end].matches('\n').count());
+    let shared = format!("use ::qrnn_preload::store as evcxr_internal_runtime;{blank}");
+    code.replace_range(start..end, &shared);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_store_is_shared_line_for_line() {
+        let code = "a\nmod evcxr_internal_runtime {\nfn x() {\n}\n\n}\n#[unsafe(no_mangle)]\nb\n";
+        let mut shared = code.to_owned();
+        share_store(&mut shared);
+        assert_eq!(shared.lines().count(), code.lines().count());
+        assert!(shared.ends_with("\n#[unsafe(no_mangle)]\nb\n"), "{shared}");
+        assert!(!shared.contains("fn x"));
+    }
 
     #[test]
     fn only_evcxrs_crate_is_a_cell() {
@@ -119,7 +144,9 @@ mod tests {
         let reporting = reporting(code);
         assert_eq!(reporting.lines().count(), code.lines().count());
         assert!(reporting.starts_with("fn user() { eprintln!(\"{}\", error); }\n"));
-        assert!(reporting.contains("\n#[track_caller] fn from(error: T) -> Self {\n::qrnn_preload::failed(&error);\n"));
+        assert!(reporting.contains(
+            "\n#[track_caller] fn from(error: T) -> Self {\n::qrnn_preload::failed(&error);\n"
+        ));
         assert!(reporting.ends_with("(\nvalue\n).qrnn_ending().evcxr_display();\n"));
     }
 }

@@ -61,7 +61,9 @@ fn open_brackets(code: &str) -> Option<usize> {
     let mut open = vec![];
     for i in 0..lexed.len() {
         match lexed.kind(i) {
-            kind @ (SyntaxKind::L_PAREN | SyntaxKind::L_BRACK | SyntaxKind::L_CURLY) => open.push(kind),
+            kind @ (SyntaxKind::L_PAREN | SyntaxKind::L_BRACK | SyntaxKind::L_CURLY) => {
+                open.push(kind)
+            }
             SyntaxKind::R_PAREN if open.pop() != Some(SyntaxKind::L_PAREN) => return None,
             SyntaxKind::R_BRACK if open.pop() != Some(SyntaxKind::L_BRACK) => return None,
             SyntaxKind::R_CURLY if open.pop() != Some(SyntaxKind::L_CURLY) => return None,
@@ -69,9 +71,9 @@ fn open_brackets(code: &str) -> Option<usize> {
         }
     }
     // The last token is a string or a comment that has no end.
-    let unterminated = lexed
-        .errors()
-        .any(|(token, error)| token + 1 == lexed.len() && error.to_lowercase().contains("terminate"));
+    let unterminated = lexed.errors().any(|(token, error)| {
+        token + 1 == lexed.len() && error.to_lowercase().contains("terminate")
+    });
     Some(open.len() + usize::from(unterminated))
 }
 
@@ -82,10 +84,21 @@ mod tests {
     #[test]
     fn whole_cells() {
         for code in [
-            "", "1 + 1", "let x = 1;", "fn f() { 1 }", "// a comment", "use std::fmt;\n",
-            ":dep rand = \"0.9\"\nlet x = 1;", "for i in 0..3 {\n    println!(\"{i}\");\n}",
-            "let s = \"(\";", "let c = '{'; /* { */ c", "struct S { a: u8 }\nS { a: 1 }", ":vars", "!ls",
-            "model.fit()?", "let r = r#\"\"#;",
+            "",
+            "1 + 1",
+            "let x = 1;",
+            "fn f() { 1 }",
+            "// a comment",
+            "use std::fmt;\n",
+            ":dep rand = \"0.9\"\nlet x = 1;",
+            "for i in 0..3 {\n    println!(\"{i}\");\n}",
+            "let s = \"(\";",
+            "let c = '{'; /* { */ c",
+            "struct S { a: u8 }\nS { a: 1 }",
+            ":vars",
+            "!ls",
+            "model.fit()?",
+            "let r = r#\"\"#;",
         ] {
             assert_eq!(of(code), Completeness::Complete, "{code}");
         }
@@ -94,8 +107,15 @@ mod tests {
     #[test]
     fn cells_with_more_to_come() {
         for (code, indent) in [
-            ("fn f() {", 4), ("let v = vec![1,", 4), ("let s = \"abc", 4), ("/* a comment", 4),
-            ("f(g(\n", 8), ("let x =", 0), ("1 +", 0), ("let r = r#\"abc\"", 4), ("let y = a.", 0),
+            ("fn f() {", 4),
+            ("let v = vec![1,", 4),
+            ("let s = \"abc", 4),
+            ("/* a comment", 4),
+            ("f(g(\n", 8),
+            ("let x =", 0),
+            ("1 +", 0),
+            ("let r = r#\"abc\"", 4),
+            ("let y = a.", 0),
         ] {
             assert_eq!(of(code), Completeness::Incomplete(indent), "{code}");
         }

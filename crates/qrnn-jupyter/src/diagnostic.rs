@@ -114,7 +114,10 @@ fn remarks(error: &CompilationError) -> Vec<(String, String)> {
         remarks.push((level.to_owned(), text));
     }
     if matches!(error.code(), Some("E0384" | "E0596")) {
-        remarks.push(("help".into(), "a variable of an earlier cell becomes mutable by `let mut x = x;`".into()));
+        remarks.push((
+            "help".into(),
+            "a variable of an earlier cell becomes mutable by `let mut x = x;`".into(),
+        ));
     }
     if let Some(hint) = error.evcxr_extra_hint() {
         remarks.push(("note".into(), hint.into()));

@@ -5,9 +5,9 @@ use std::process::{Command, ExitCode};
 
 use libloading::os::unix::{Library, RTLD_LAZY, RTLD_LOCAL};
 
+use crate::environment;
 use crate::kernelspec::Places;
 use crate::preload::{self, Preload};
-use crate::environment;
 
 /// A finding.
 #[derive(Debug, PartialEq)]

@@ -36,7 +36,8 @@ pub fn prepare(program: &Path, session: &Path, counter: &Path) -> Result<()> {
         // SAFETY: no other thread has started yet.
         unsafe { std::env::set_var(name, value) };
     }
-    for name in ["CARGO_ENCODED_RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "CARGO_BUILD_RUSTC_WRAPPER"] {
+    for name in ["CARGO_ENCODED_RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "CARGO_BUILD_RUSTC_WRAPPER"]
+    {
         // SAFETY: as above. They would come before what evcxr sets.
         unsafe { std::env::remove_var(name) };
     }

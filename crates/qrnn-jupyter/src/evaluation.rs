@@ -62,7 +62,8 @@ pub fn run() -> ExitCode {
         done: 0,
     };
     for line in BufReader::new(File::from(commands)).lines() {
-        let result = line.map_err(|error| error.to_string()).and_then(|line| evaluation.obey(&line));
+        let result =
+            line.map_err(|error| error.to_string()).and_then(|line| evaluation.obey(&line));
         if let Err(problem) = result {
             eprintln!("the evaluation process cannot go on: {problem}");
             return ExitCode::FAILURE;

@@ -16,10 +16,13 @@ use crate::launch;
 use crate::message::{Publisher, Request};
 use crate::output::{Output, Place, Report};
 use crate::session::Session;
-use crate::types::{self, Insertion};
+use crate::types::{self, Insertion, Named};
 
-/// What brings the preloaded library into every cell; the user's code never sees a name of it.
-const FIRST_CELL: &str = "use qrnn_preload::cell::*;";
+/// Before the user's first cell. Rust's own linker, lld, is faster than what evcxr may have found.
+/// The preloaded library comes into every cell; and cells may use `?`, which evcxr would otherwise
+/// find out by compiling the first such cell twice.
+const PREPARATIONS: [&str; 3] =
+    [":linker system", "use qrnn_preload::cell::*;", "Ok::<(), std::fmt::Error>(())?;"];
 
 /// How a cell ended.
 #[derive(Debug)]
@@ -71,10 +74,10 @@ impl Evaluator {
         )
         .map_err(Error::system("read the evaluation process"))?;
         let started = EvalContext::with_subprocess_command(command);
-        let (context, _outputs) = started.map_err(|trouble| Error::Evaluator(trouble.to_string()))?;
+        let (context, _outputs) =
+            started.map_err(|trouble| Error::Evaluator(trouble.to_string()))?;
         let mut context = CommandContext::with_eval_context(context);
-        // Rust's own linker, lld, is faster than what evcxr may have found.
-        for preparation in [":linker system", FIRST_CELL] {
+        for preparation in PREPARATIONS {
             context.execute(preparation).map_err(|trouble| Error::Evaluator(explain(&trouble)))?;
         }
         let evaluator = Self { context, output, interrupter, asker, session };
@@ -148,17 +151,25 @@ impl Evaluator {
             Ok(errors) => errors,
             Err(trouble) => return Err(Wrong::plain("Error", explain(&trouble))),
         };
-        let (mut types, mut wrong) = (HashMap::new(), vec![]);
+        let (mut types, mut nameless, mut wrong) = (HashMap::new(), vec![], vec![]);
         for error in errors {
             let line = error.json["spans"][0]["text"][0]["text"].as_str().unwrap_or_default();
             if error.message().starts_with(types::COMPLAINT) {
-                types.extend(types::named(&error.message(), line));
+                match types::named(&error.message(), line) {
+                    Some((name, Named::Type(ty))) => _ = types.insert(name, ty),
+                    Some((name, Named::Nameless(ty))) => nameless.push((name, ty)),
+                    None => {}
+                }
             } else if error.level() == "error" && in_code(&error, code) {
                 wrong.push(error);
             }
         }
         if !wrong.is_empty() {
             return Err(rejected(&wrong, &probing, code, &[], count));
+        }
+        if let Some((name, ty)) = nameless.first() {
+            let place = places.iter().find(|place| place.name == *name);
+            return Err(Wrong::nameless(name, ty, place.map(|place| place.at), code, count));
         }
         let insertions = types::insertions(&places, &types);
         Ok((types::inserted(code, &insertions), insertions))
@@ -207,7 +218,8 @@ impl Evaluator {
         }
         let compiled = self.context.last_source().ok()?;
         let line = compiled.lines().nth(place.line.checked_sub(1)?)?;
-        let column = line.char_indices().nth(place.column.saturating_sub(1)).map_or(0, |(at, _)| at);
+        let column =
+            line.char_indices().nth(place.column.saturating_sub(1)).map_or(0, |(at, _)| at);
         cell::find_line(code, &compiled, place.line, line, column)
     }
 
@@ -285,8 +297,7 @@ fn rejected(
     count: u64,
 ) -> Wrong {
     let errors: Vec<_> = errors.iter().filter(|error| error.level() != "warning").collect();
-    let diagnostics =
-        errors.iter().map(|error| Diagnostic::new(error, compiled, code, insertions));
+    let diagnostics = errors.iter().map(|error| Diagnostic::new(error, compiled, code, insertions));
     let mut diagnostics: Vec<Diagnostic> = diagnostics.collect();
     // Evcxr compiles some cells twice.
     let mut seen = vec![];
@@ -323,6 +334,23 @@ impl Wrong {
     pub fn plain(name: &str, value: String) -> Self {
         let traceback = vec![format!("\u{1b}[1;31m{name}\u{1b}[0m: {value}")];
         Self { name: name.into(), value, traceback }
+    }
+
+    /// A variable of a type that cannot be written down.
+    fn nameless(name: &str, ty: &str, at: Option<usize>, code: &str, count: u64) -> Self {
+        let title = format!("the variable `{name}` cannot be kept for later cells");
+        let mut diagnostic = Diagnostic::at(&title, at, code, "its type has no name");
+        diagnostic.remarks = [
+            ("note", format!("it has type `{ty}`")),
+            (
+                "help",
+                "collect or box it (`Box<dyn Fn(i32) -> i32>`), or put the code in braces".into(),
+            ),
+        ]
+        .map(|(level, text)| (level.to_owned(), text))
+        .into();
+        let traceback = vec![diagnostic.render(code, &cell_name(count))];
+        Self { name: "CompileError".into(), value: title, traceback }
     }
 
     /// The evaluation process has ended; evcxr has started another.
@@ -364,7 +392,10 @@ mod tests {
         for (status, word) in [
             ("Subprocess terminated with status: signal: 9 (SIGKILL)", "memory"),
             ("left over\nSubprocess terminated with status: exit status: 3", "exit status: 3"),
-            ("Subprocess terminated with status: signal: 11 (SIGSEGV) (core dumped)", "not its own"),
+            (
+                "Subprocess terminated with status: signal: 11 (SIGSEGV) (core dumped)",
+                "not its own",
+            ),
         ] {
             let wrong = Wrong::death(status);
             assert!(wrong.value.contains(word), "{}", wrong.value);

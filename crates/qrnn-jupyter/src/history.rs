@@ -77,7 +77,8 @@ impl History {
 
 /// Shell patterns: `*` any text, `?` any character.
 fn matches(pattern: &str, text: &str) -> bool {
-    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
+    let (pattern, text): (Vec<char>, Vec<char>) =
+        (pattern.chars().collect(), text.chars().collect());
     let (mut p, mut t) = (0, 0);
     // Where the last star stood, and how much it has taken.
     let mut star: Option<(usize, usize)> = None;
@@ -127,8 +128,14 @@ mod tests {
     fn the_three_ways_to_ask() {
         assert_eq!(counts(json!({"hist_access_type": "tail", "n": 2})), [3, 4]);
         assert_eq!(counts(json!({"hist_access_type": "tail", "n": -1})), [0; 0]);
-        assert_eq!(counts(json!({"hist_access_type": "range", "session": 0, "start": 2, "stop": 4})), [2, 3]);
-        assert_eq!(counts(json!({"hist_access_type": "search", "pattern": "let ?*", "n": 9})), [1, 3]);
+        assert_eq!(
+            counts(json!({"hist_access_type": "range", "session": 0, "start": 2, "stop": 4})),
+            [2, 3]
+        );
+        assert_eq!(
+            counts(json!({"hist_access_type": "search", "pattern": "let ?*", "n": 9})),
+            [1, 3]
+        );
         let unique = json!({"hist_access_type": "search", "pattern": "*1*", "unique": true});
         assert_eq!(counts(unique), [1, 4]);
     }

@@ -33,8 +33,7 @@ struct State {
 
 impl Asker {
     pub fn new(requests: UnboundedSender<JupyterMessage>, publisher: Publisher) -> Self {
-        let state =
-            State { cell: None, process: None, stdin: None, asked: false, waited: false };
+        let state = State { cell: None, process: None, stdin: None, asked: false, waited: false };
         Self { state: Mutex::new(state), requests, publisher }
     }
 

@@ -125,9 +125,9 @@ fn stop_tree(process: u32) {
 /// The processes that any thread of this one has started.
 fn children(process: u32) -> Vec<u32> {
     let Ok(threads) = std::fs::read_dir(format!("/proc/{process}/task")) else { return vec![] };
-    let lists = threads.flatten().filter_map(|thread| {
-        std::fs::read_to_string(thread.path().join("children")).ok()
-    });
+    let lists = threads
+        .flatten()
+        .filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
     lists
         .flat_map(|list| {
             list.split_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<u32>>()

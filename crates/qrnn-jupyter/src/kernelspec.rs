@@ -112,7 +112,8 @@ mod tests {
     #[test]
     fn what_is_installed_is_removed() {
         let folder = tempfile::tempdir().unwrap();
-        let artifacts = ["libqrnn_preload.so", "libqrnn-1.rlib", "libqrnn-1.rmeta", "libtch-2.rmeta"];
+        let artifacts =
+            ["libqrnn_preload.so", "libqrnn-1.rlib", "libqrnn-1.rmeta", "libtch-2.rmeta"];
         let artifacts = artifacts.map(|name| folder.path().join(name));
         for artifact in &artifacts {
             fs::write(artifact, "x").unwrap();
@@ -125,7 +126,10 @@ mod tests {
         assert_eq!(spec["interrupt_mode"], "message");
         assert_eq!(spec["env"]["LIBTORCH"], "/torch");
         let arguments = fs::read_to_string(places.home.join("preload/cell.args")).unwrap();
-        assert!(arguments.contains("libqrnn-1.rmeta") && !arguments.contains("rlib"), "{arguments}");
+        assert!(
+            arguments.contains("libqrnn-1.rmeta") && !arguments.contains("rlib"),
+            "{arguments}"
+        );
         Preload::find(&places.program()).unwrap().check().unwrap();
         assert_eq!(uninstall(&places).unwrap().len(), 2);
         assert_eq!(uninstall(&places).unwrap(), [] as [PathBuf; 0]);

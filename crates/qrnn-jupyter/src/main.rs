@@ -95,7 +95,8 @@ fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Run { connection_file } => kernel::run(&connection_file),
         Command::Install { prefix, artifacts, libtorch } => {
-            let list = std::fs::read_to_string(&artifacts).map_err(Error::io(&artifacts, "read"))?;
+            let list =
+                std::fs::read_to_string(&artifacts).map_err(Error::io(&artifacts, "read"))?;
             let list: Vec<PathBuf> = list.lines().map(PathBuf::from).collect();
             let places = Places::of(prefix.as_deref())?;
             kernelspec::install(&places, &list, &libtorch)?;

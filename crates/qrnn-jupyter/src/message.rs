@@ -65,10 +65,8 @@ pub fn new(
     identities: Vec<bytes::Bytes>,
 ) -> JupyterMessage {
     let content = UnknownMessage { msg_type: kind.into(), content };
-    let mut message = JupyterMessage::new(
-        jupyter_protocol::JupyterMessageContent::UnknownMessage(content),
-        None,
-    );
+    let mut message =
+        JupyterMessage::new(jupyter_protocol::JupyterMessageContent::UnknownMessage(content), None);
     message.header.username = "qrnn".into();
     message.parent_header = parent.cloned();
     message.zmq_identities = identities;

@@ -272,16 +272,10 @@ impl Reader {
     fn wait(&self) -> [bool; 3] {
         let busy = !self.pending.is_empty() || !self.forms.is_empty();
         let timeout = if busy { Duration::from_millis(5) } else { LOOK };
-        let timeout = Timespec {
-            tv_sec: 0,
-            tv_nsec: timeout.subsec_nanos().into(),
-        };
-        let mut ready = [
-            self.streams[0].pipe.as_fd(),
-            self.streams[1].pipe.as_fd(),
-            self.waker.as_fd(),
-        ]
-        .map(|pipe| PollFd::from_borrowed_fd(pipe, PollFlags::IN));
+        let timeout = Timespec { tv_sec: 0, tv_nsec: timeout.subsec_nanos().into() };
+        let mut ready =
+            [self.streams[0].pipe.as_fd(), self.streams[1].pipe.as_fd(), self.waker.as_fd()]
+                .map(|pipe| PollFd::from_borrowed_fd(pipe, PollFlags::IN));
         match poll(&mut ready, Some(&timeout)) {
             Ok(_) => ready.map(|pipe| pipe.revents().contains(PollFlags::IN)),
             Err(_) => [false; 3],
@@ -482,7 +476,8 @@ fn whole_characters(bytes: &[u8]) -> usize {
         .find(|&at| {
             let error = std::str::from_utf8(&bytes[at..]).err();
             // A character's first byte, with fewer bytes after it than it calls for.
-            bytes[at] >= 0xc2 && error.is_some_and(|e| e.valid_up_to() == 0 && e.error_len().is_none())
+            bytes[at] >= 0xc2
+                && error.is_some_and(|e| e.valid_up_to() == 0 && e.error_len().is_none())
         })
         .unwrap_or(bytes.len())
 }

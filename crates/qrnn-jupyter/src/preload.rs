@@ -92,11 +92,8 @@ impl Preload {
             let library = name == LIBRARY;
             // The metadata of what is inside the library suffices.
             let metadata = artifact.with_extension("rmeta");
-            let from = if name.ends_with(".rlib") && metadata.is_file() {
-                &metadata
-            } else {
-                artifact
-            };
+            let from =
+                if name.ends_with(".rlib") && metadata.is_file() { &metadata } else { artifact };
             let Some(name) = from.file_name() else { continue };
             fs::copy(from, fresh.join(name)).map_err(Error::io(from, "copy"))?;
             libraries += usize::from(library);
@@ -114,6 +111,8 @@ impl Preload {
         arguments.push(format!("-Ldependency={folder_text}"));
         arguments.push(format!("-Lnative={}", libtorch.join("lib").display()));
         arguments.push(format!("-Clink-arg=-Wl,-rpath,{folder_text}"));
+        // Optimisation across the parts of a cell costs more than it saves.
+        arguments.push("-Clto=off".to_owned());
         let arguments_file = fresh.join(ARGUMENTS);
         fs::write(&arguments_file, arguments.join("\n") + "\n")
             .map_err(Error::io(&arguments_file, "write"))?;

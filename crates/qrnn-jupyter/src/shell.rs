@@ -187,8 +187,7 @@ impl Answering {
                 (request.reply(content), false)
             }
             Outcome::Wrong(Wrong { name, value, traceback }) => {
-                let mut content =
-                    json!({ "ename": name, "evalue": value, "traceback": traceback });
+                let mut content = json!({ "ename": name, "evalue": value, "traceback": traceback });
                 if !silent {
                     self.publisher.publish("error", content.clone(), header);
                 }
@@ -207,7 +206,8 @@ impl Answering {
         let found = self.work(move |evaluator| {
             evaluator.as_mut().ok().and_then(|evaluator| evaluator.complete(&owned, byte))
         });
-        let found = found.flatten().unwrap_or(Completions { start: byte, end: byte, items: vec![] });
+        let found =
+            found.flatten().unwrap_or(Completions { start: byte, end: byte, items: vec![] });
         let characters = |byte: usize| code.get(..byte).map_or(0, |text| text.chars().count());
         let (start, end) = (characters(found.start), characters(found.end));
         let types: Vec<Value> = found

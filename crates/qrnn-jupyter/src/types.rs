@@ -21,6 +21,8 @@ const OPENING: &str = "fn f(){";
 #[derive(Debug, Clone, PartialEq)]
 pub struct Place {
     pub name: String,
+    /// The name's first byte.
+    pub at: usize,
     mutable: bool,
     kind: Kind,
 }
@@ -65,7 +67,9 @@ pub fn places(code: &str) -> Vec<Place> {
         };
         let names = pattern.syntax().descendants().filter_map(ast::IdentPat::cast);
         for binding in names {
-            let Some(name) = binding.name().map(|name| name.text().to_string()) else { continue };
+            let Some(name) = binding.name() else { continue };
+            let at = offset(name.syntax().text_range()).0;
+            let name = name.text().to_string();
             // A constant or a variant looks like a binding.
             if name.starts_with(char::is_uppercase) {
                 continue;
@@ -81,7 +85,7 @@ pub fn places(code: &str) -> Vec<Place> {
             };
             found.retain(|place| place.name != name);
             let mutable = binding.mut_token().is_some();
-            found.push(Place { name, mutable, kind });
+            found.push(Place { name, at, mutable, kind });
         }
     }
     found
@@ -100,12 +104,22 @@ pub fn probing(code: &str, places: &[Place]) -> String {
     probing
 }
 
-/// What a complaint says: the variable (from the probe's own line) and its type.
-pub fn named(message: &str, line: &str) -> Option<(String, String)> {
+/// What a complaint says of a variable (which the probe's own line names).
+#[derive(Debug, Clone, PartialEq)]
+pub enum Named {
+    /// Its type as code.
+    Type(String),
+    /// It has a type that has no name, and how rustc speaks of it.
+    Nameless(String),
+}
+
+/// The variable that a complaint is about, and what it says.
+pub fn named(message: &str, line: &str) -> Option<(String, Named)> {
     let ty = message.strip_prefix(COMPLAINT)?.trim();
     let (_, rest) = line.split_once(NAME_TYPE)?;
     let name = rest.strip_prefix("(&")?.split(')').next()?;
-    Some((name.to_owned(), writable(ty)?))
+    let ty = writable(ty).map_or_else(|| Named::Nameless(ty.to_owned()), Named::Type);
+    Some((name.to_owned(), ty))
 }
 
 /// A type as code; none for what has no name.
@@ -130,14 +144,12 @@ fn writable(ty: &str) -> Option<String> {
 pub fn insertions(places: &[Place], types: &HashMap<String, String>) -> Vec<Insertion> {
     let mut all: Vec<Insertion> = places
         .iter()
-        .filter_map(|Place { name, mutable, kind }| {
+        .filter_map(|Place { name, mutable, kind, .. }| {
             let ty = types.get(name)?;
             let keyword = if *mutable { "mut " } else { "" };
             Some(match *kind {
                 Kind::After(at) => Insertion { at, replaced: 0, text: format!(": {ty}") },
-                Kind::Instead(at, end) => {
-                    Insertion { at, replaced: end - at, text: ty.clone() }
-                }
+                Kind::Instead(at, end) => Insertion { at, replaced: end - at, text: ty.clone() },
                 Kind::Rebound(at) => Insertion {
                     at,
                     replaced: 0,
@@ -194,7 +206,10 @@ mod tests {
     fn variables_without_a_full_type_are_found() {
         assert_eq!(names("let a = 1; let b: i32 = 2;\nlet mut c: Vec<_> = v; f()"), ["a", "c"]);
         assert_eq!(names("let (x, mut y) = p; let S { z, w: [q, ..] } = s;"), ["x", "y", "z", "q"]);
-        assert_eq!(names("{ let inner = 1; } fn f() { let x = 1; } let None = o else { return };"), [""; 0]);
+        assert_eq!(
+            names("{ let inner = 1; } fn f() { let x = 1; } let None = o else { return };"),
+            [""; 0]
+        );
         assert_eq!(names("let x = 1; let x = \"a\";"), ["x"]);
         assert_eq!(names("this is (not Rust"), [""; 0]);
         assert_eq!(names(""), [""; 0]);
@@ -203,7 +218,10 @@ mod tests {
     #[test]
     fn types_are_written_where_they_belong() {
         assert_eq!(written("let a = 1;\na + 1", &[("a", "i32")]), "let a: i32 = 1;\na + 1");
-        assert_eq!(written("let mut v: Vec<_> = w;", &[("v", "std::vec::Vec<u8>")]), "let mut v: std::vec::Vec<u8> = w;");
+        assert_eq!(
+            written("let mut v: Vec<_> = w;", &[("v", "std::vec::Vec<u8>")]),
+            "let mut v: std::vec::Vec<u8> = w;"
+        );
         assert_eq!(
             written("let (a, mut b) = p; a", &[("a", "u8"), ("b", "u16")]),
             "let (a, mut b) = p; let a: u8 = a; let mut b: u16 = b; a"
@@ -227,10 +245,16 @@ mod tests {
     #[test]
     fn complaints_are_understood() {
         let line = "::qrnn_preload::name_type(&corpus);";
-        let say = |ty: &str| named(&format!("qrnn-jupyter-type {ty}"), line).map(|(_, ty)| ty);
+        let say = |ty: &str| match named(&format!("qrnn-jupyter-type {ty}"), line) {
+            Some((name, Named::Type(ty))) if name == "corpus" => Some(ty),
+            _ => None,
+        };
         assert_eq!(say("qrnn::corpus::Corpus").unwrap(), "qrnn::corpus::Corpus");
         assert_eq!(say("fn(i32) -> i32 {double}").unwrap(), "fn(i32) -> i32");
-        assert_eq!(say("(std::vec::Vec<{integer}>, {float})").unwrap(), "(std::vec::Vec<i32>, f64)");
+        assert_eq!(
+            say("(std::vec::Vec<{integer}>, {float})").unwrap(),
+            "(std::vec::Vec<i32>, f64)"
+        );
         assert_eq!(say("{closure@src/lib.rs:3:9: 3:12}"), None);
         assert_eq!(say("impl std::iter::Iterator<Item = i32>"), None);
         assert_eq!(named("mismatched types", line), None);

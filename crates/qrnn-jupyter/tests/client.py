@@ -45,7 +45,7 @@ class Ended:
     @property
     def result(self):
         results = self.of("execute_result")
-        return results[0]["data"]["text/plain"] if results else None
+        return results[0]["data"].get("text/plain", results[0]["data"]) if results else None
 
     @property
     def traceback(self):

@@ -1,6 +1,8 @@
 //! The commands, a file each. A new one is a file here, a line in `Command` and one in `run`.
 
 mod check;
+mod kernel;
+mod kernel_test;
 mod reproduce;
 mod setup;
 mod test;
@@ -15,6 +17,8 @@ pub enum Command {
     Reproduce(reproduce::Reproduce),
     Test(test::Test),
     Check(check::Check),
+    Kernel(kernel::Kernel),
+    KernelTest(kernel_test::KernelTest),
 }
 
 impl Command {
@@ -26,6 +30,8 @@ impl Command {
             Self::Reproduce(command) => command.run(),
             Self::Test(command) => command.run(),
             Self::Check(command) => command.run(),
+            Self::Kernel(command) => command.run(),
+            Self::KernelTest(command) => command.run(),
         }
     }
 }

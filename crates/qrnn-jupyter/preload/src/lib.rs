@@ -6,6 +6,8 @@
 pub extern crate qrnn;
 pub extern crate tch;
 
+pub mod store;
+
 use std::fmt::{Debug, Display};
 use std::io::Write;
 use std::panic::{Location, PanicHookInfo};
