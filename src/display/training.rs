@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{Bundle, Live};
 use crate::count::grouped;
 use crate::plot;
-use crate::report::cells::duration;
+use crate::report::cells::{duration, perplexity};
 use crate::train::{EpochReport, Observer, StepReport, Terminal};
 
 /// Two pictures a second at most.
@@ -70,8 +70,11 @@ impl Training {
             }
             false => "begun".into(),
         };
+        let valid = self.valid.last().map_or_else(String::new, |(_, loss)| {
+            format!("   validation perplexity {}", perplexity(loss.exp()))
+        });
         let status = format!(
-            "epoch {} of {}   {:.0} %   {} words/s   {time}",
+            "epoch {} of {}   {:.0} %   {} words/s   {time}{valid}",
             step.epoch,
             self.epochs,
             share * 100.0,

@@ -91,10 +91,10 @@ mod tests {
         let forwarded = model.forward(&ids, &model.zero_state(1).unwrap(), None).unwrap();
         let mut state = [0.0f32; 6];
         for t in 0..7 {
-            for unit in 0..6 {
+            for (unit, state) in state.iter_mut().enumerate() {
                 let (f, z) = (last.forget[t][unit], last.candidate[t][unit]);
-                state[unit] = f * z + (1.0 - f) * state[unit];
-                let ours = last.output[t][unit] * state[unit];
+                *state = f * z + (1.0 - f) * *state;
+                let ours = last.output[t][unit] * *state;
                 let theirs = forwarded.raw.double_value(&[t as i64, 0, unit as i64]) as f32;
                 assert!((ours - theirs).abs() < 1e-5, "{t} {unit}: {ours} and {theirs}");
             }

@@ -11,7 +11,10 @@ const LIVE_PAGE: (u32, u32) = (900, 300);
 const REACH: f64 = 6.0;
 
 /// Points of a finished run's curve.
-const POINTS: usize = 300;
+const POINTS: usize = 120;
+
+/// The mean of one in so many of a live curve's points is drawn: single steps are mostly noise.
+const SMOOTHING: usize = 40;
 
 impl From<&TrainingRun> for Point {
     fn from(run: &TrainingRun) -> Self {
@@ -48,6 +51,16 @@ fn perplexities(losses: impl Iterator<Item = (f64, f64)>) -> Vec<(f64, f64)> {
     points.into_iter().skip_while(|(_, ppl)| *ppl > REACH * low).collect()
 }
 
+/// Each point the mean of those before it, as far back as a part of the whole.
+fn smoothed(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let window = (points.len() / SMOOTHING).max(1);
+    let mean = |i: usize| {
+        let values = &points[(i + 1).saturating_sub(window)..=i];
+        values.iter().map(|(_, loss)| loss).sum::<f64>() / values.len() as f64
+    };
+    points.iter().enumerate().map(|(i, (step, _))| (*step, mean(i))).collect()
+}
+
 /// A run that goes on: loss and perplexity by step, `status` in a line above, and a bar for the
 /// share that is done. Losses are in nats a word.
 pub(crate) fn training_progress(
@@ -67,16 +80,20 @@ pub(crate) fn training_progress(
         x_label: "step".into(),
         counts: true,
         y_label: y_label.into(),
-        series: vec![series("training", training, false), series("validation", validation, true)],
+        series: vec![
+            series("training (mean of some steps)", training, false),
+            series("validation", validation, true),
+        ],
         ..Panel::default()
     };
+    let training = smoothed(training);
     let perplexity = perplexities(training.iter().copied());
     // What the training curve leaves out, validation leaves out too.
     let from = perplexity.first().map_or(0.0, |first| first.0);
     let valid_ppl =
         validation.iter().filter(|point| point.0 >= from).map(|(step, loss)| (*step, loss.exp()));
     let panels = vec![
-        panel("loss (nats a word)", training.into(), validation.into()),
+        panel("loss (nats a word)", training, validation.into()),
         panel("perplexity", perplexity, valid_ppl.collect()),
     ];
     let figure = Figure { page: LIVE_PAGE, done: Some(done), ..Figure::new(status, panels) };

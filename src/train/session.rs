@@ -158,7 +158,10 @@ impl Session<'_> {
             if self.interrupt.requested() {
                 return Ok(Steps::Interrupted);
             }
-            self.step()?;
+            match self.step() {
+                Err(Error::Interrupted { .. }) => return Ok(Steps::Interrupted),
+                done => done?,
+            }
             if self.progress.step.is_multiple_of(self.checkpoint_every) {
                 self.checkpoint()?;
             }
@@ -276,7 +279,9 @@ impl Session<'_> {
         let (seq, batch) = window.words.size2()?;
         let drops = Dropouts::draw(self.model.config(), seq, batch, options, rng)?;
         let forwarded = self.model.forward(&window.words, &self.state, Some(&drops))?;
+        self.go_on()?;
         let loss = self.model.loss(&forwarded.output, &window.targets)?;
+        self.go_on()?;
         let objective = regularised(&loss, &forwarded.raw, &forwarded.output, recipe)?;
         let parameters: Vec<&Tensor> =
             self.model.parameters().into_iter().map(|(_, tensor)| tensor).collect();
@@ -288,6 +293,14 @@ impl Session<'_> {
         }
         self.state = forwarded.state;
         Ok((loss, window.targets.len()))
+    }
+
+    /// Within a step, which may take long: it is given up, and leaves nothing changed.
+    fn go_on(&self) -> Result<()> {
+        match self.interrupt.requested() {
+            true => Err(Error::Interrupted { saved: "the step was given up".into() }),
+            false => Ok(()),
+        }
     }
 
     /// `None` where interrupted.

@@ -2,7 +2,8 @@
 
 use std::ffi::OsStr;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, ExitCode, ExitStatus};
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -22,6 +23,39 @@ pub fn run(
     // handler, as an ignored signal would be ignored by the child as well.
     signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::new(AtomicBool::new(false)))
         .map_err(Error::io("SIGINT", "handle"))?;
+    let mut cargo = command(libtorch, args);
+    let status = cargo.status().map_err(Error::io(cargo.get_program(), "run"))?;
+    Ok(ExitCode::from(shell_status(status)))
+}
+
+/// Runs `cargo` with these arguments and returns the files that it built or found built, as it
+/// lists them; none where it failed, and has said why.
+///
+/// # Errors
+/// Where cargo cannot be run.
+pub fn built(
+    libtorch: Libtorch,
+    args: impl IntoIterator<Item = impl AsRef<OsStr>>,
+) -> Result<Option<Vec<PathBuf>>> {
+    let mut cargo = command(libtorch, args);
+    let output = cargo.stderr(Stdio::inherit()).output();
+    let output = output.map_err(Error::io(cargo.get_program(), "run"))?;
+    Ok(output.status.success().then(|| artifacts(&String::from_utf8_lossy(&output.stdout))))
+}
+
+/// The files in cargo's messages, a JSON object a line.
+fn artifacts(messages: &str) -> Vec<PathBuf> {
+    let messages = messages.lines().filter_map(|line| serde_json::from_str(line).ok());
+    messages
+        .filter(|message: &serde_json::Value| message["reason"] == "compiler-artifact")
+        .flat_map(|message| {
+            let files = message["filenames"].as_array().cloned().unwrap_or_default();
+            files.into_iter().filter_map(|file| file.as_str().map(PathBuf::from))
+        })
+        .collect()
+}
+
+fn command(libtorch: Libtorch, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut cargo = Command::new(&program);
     // In the user's folder, as plain cargo: what they write after --data or --out starts there.
@@ -30,13 +64,21 @@ pub fn run(
     if let Some(command) = args.next() {
         cargo.arg(command).arg("--manifest-path").arg(setup::root().join("Cargo.toml")).args(args);
     }
+    // What `cargo run` has set for this program: build scripts that look at it would run anew.
+    for (name, _) in std::env::vars_os() {
+        if ["CARGO_PKG_", "CARGO_MANIFEST_"]
+            .iter()
+            .any(|own| name.as_encoded_bytes().starts_with(own.as_bytes()))
+        {
+            cargo.env_remove(name);
+        }
+    }
     if libtorch == Libtorch::Ours {
         // Cargo sets it again from .cargo/config.toml, to the value that it has for plain commands
         // too: any other would have torch-sys built anew.
         cargo.env_remove("LIBTORCH");
     }
-    let status = cargo.status().map_err(Error::io(&program, "run"))?;
-    Ok(ExitCode::from(shell_status(status)))
+    cargo
 }
 
 /// As shells have it: 128 and the signal's number for a program that a signal ended.
@@ -48,6 +90,13 @@ fn shell_status(status: ExitStatus) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn artifacts_are_read_off_cargos_messages() {
+        let messages = "{\"reason\":\"compiler-artifact\",\"filenames\":[\"/a/b.rlib\",\"/a/b.rmeta\"]}\n\
+            not JSON\n{\"reason\":\"build-finished\",\"filenames\":[\"/c\"]}\n";
+        assert_eq!(artifacts(messages), [PathBuf::from("/a/b.rlib"), PathBuf::from("/a/b.rmeta")]);
+    }
 
     #[test]
     fn a_status_is_passed_on_as_shells_do() {

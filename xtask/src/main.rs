@@ -5,6 +5,7 @@ mod commands;
 mod download;
 mod error;
 mod install;
+mod jupyter;
 mod pins;
 mod pip;
 mod preflight;
@@ -74,7 +75,7 @@ mod tests {
         let commands::Command::Test(test) = parse(&["test", "--", "--nocapture"]) else { panic!() };
         assert_eq!(
             test.cargo_arguments(),
-            ["test", "--release", "--workspace", "--", "--nocapture"]
+            ["test", "--release", "--workspace", "--exclude", "qrnn-jupyter", "--", "--nocapture"]
         );
         for args in [&["reproduce", "--help"][..], &["reproduce", "--", "--help"]] {
             let commands::Command::Reproduce(reproduce) = parse(args) else { panic!() };

@@ -1,6 +1,8 @@
 //! The commands, a file each. A new one is a file here, a line in `Command` and one in `run`.
 
 mod check;
+mod kernel;
+mod kernel_test;
 mod notebooks;
 mod reproduce;
 mod setup;
@@ -17,6 +19,8 @@ pub enum Command {
     Test(test::Test),
     Check(check::Check),
     Notebooks(notebooks::Notebooks),
+    Kernel(kernel::Kernel),
+    KernelTest(kernel_test::KernelTest),
 }
 
 impl Command {
@@ -29,6 +33,8 @@ impl Command {
             Self::Test(command) => command.run(),
             Self::Check(command) => command.run(),
             Self::Notebooks(command) => command.run(),
+            Self::Kernel(command) => command.run(),
+            Self::KernelTest(command) => command.run(),
         }
     }
 }

@@ -22,6 +22,12 @@ def failed(path, number, cell, reason):
     print(f"\n{reason}", file=sys.stderr)
 
 
+def said(cell):
+    """What rustc or the program said, as the kernel sent it."""
+    errors = [output for output in cell.outputs if output.output_type == "error"]
+    return "\n".join("\n".join(error.traceback) or error.evalue for error in errors)
+
+
 def execute(path, notebook, kernel, timeout):
     """Whether all cells ran."""
     client = NotebookClient(
@@ -45,8 +51,7 @@ def execute(path, notebook, kernel, timeout):
             try:
                 client.execute_cell(cell, index)
             except CellExecutionError as error:
-                # What rustc or the program said is in the traceback, as the kernel sent it.
-                failed(path, number, cell, error.traceback or str(error))
+                failed(path, number, cell, said(cell) or str(error))
                 return False
             except CellTimeoutError:
                 failed(path, number, cell, f"it took more than {timeout} s")

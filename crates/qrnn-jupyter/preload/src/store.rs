@@ -1,0 +1,81 @@
+//! Variables between cells: evcxr's interface, compiled once instead of in every cell.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// What a cell prints where `?` ended it; evcxr listens for it.
+pub const USER_ERROR_OCCURRED: &str = "EVCXR_ERROR_OCCURRED";
+const VARIABLE_CHANGED_TYPE: &str = "EVCXR_VARIABLE_CHANGED_TYPE:";
+
+/// The variables that are in no cell's hands at the moment, by name. Only what depends on a
+/// variable's type is compiled in a cell.
+#[derive(Default)]
+pub struct VariableStore {
+    variables: HashMap<String, Box<dyn Any>>,
+}
+
+/// A store that lives as long as the process.
+pub fn create_variable_store() -> *mut VariableStore {
+    Box::into_raw(Box::default())
+}
+
+impl VariableStore {
+    #[inline]
+    pub fn put_variable<T: 'static>(&mut self, name: &str, value: T) {
+        self.put(name, Box::new(value));
+    }
+
+    /// Whether the variable still has this type; says so where it has not.
+    #[inline]
+    pub fn check_variable<T: 'static>(&mut self, name: &str) -> bool {
+        self.get(name).is_none_or(|value| value.is::<T>()) || changed(name)
+    }
+
+    /// # Panics
+    /// Where the variable is missing, which the check comes before.
+    #[inline]
+    pub fn take_variable<T: 'static>(&mut self, name: &str) -> T {
+        match self.take(name).downcast::<T>() {
+            Ok(value) => *value,
+            Err(_) => wrong_type(name),
+        }
+    }
+
+    /// What all cells share of one make, the runtime of `async` cells say.
+    pub fn lazy_arc<T: 'static, F: FnOnce() -> T>(&mut self, name: &str, create: F) -> Arc<T> {
+        let shared = self.variables.entry(name.to_owned());
+        let shared = shared.or_insert_with(|| Box::new(Arc::new(create())));
+        match shared.downcast_ref::<Arc<T>>() {
+            Some(value) => value.clone(),
+            None => wrong_type(name),
+        }
+    }
+
+    fn put(&mut self, name: &str, value: Box<dyn Any>) {
+        self.variables.insert(name.to_owned(), value);
+    }
+
+    fn get(&self, name: &str) -> Option<&dyn Any> {
+        self.variables.get(name).map(|value| &**value)
+    }
+
+    fn take(&mut self, name: &str) -> Box<dyn Any> {
+        match self.variables.remove(name) {
+            Some(value) => value,
+            None => panic!("the variable `{name}` was lost in an earlier cell"),
+        }
+    }
+}
+
+#[inline(never)]
+fn changed(name: &str) -> bool {
+    eprintln!("The type of the variable {name} was redefined, so it was lost.");
+    println!("{VARIABLE_CHANGED_TYPE}{name}");
+    false
+}
+
+#[inline(never)]
+fn wrong_type(name: &str) -> ! {
+    panic!("the variable `{name}` has another type than before")
+}

@@ -1,0 +1,139 @@
+//! Whether a cell is whole: what a console asks when its user presses Enter.
+
+use ra_ap_syntax::{Edition, SourceFile, SyntaxKind, TextSize};
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Completeness {
+    Complete,
+    /// More lines are needed; the next one is indented by so many spaces.
+    Incomplete(usize),
+    /// No further line can make it Rust.
+    Invalid,
+}
+
+/// As cells are: statements, with an expression at the end; commands of evcxr's before them.
+pub fn of(code: &str) -> Completeness {
+    let rust = without_commands(code);
+    if rust.trim().is_empty() {
+        return Completeness::Complete;
+    }
+    match open_brackets(&rust) {
+        None => return Completeness::Invalid,
+        Some(depth) if depth > 0 => return Completeness::Incomplete(4 * depth),
+        Some(_) => {}
+    }
+    const OPENING: &str = "fn f(){";
+    let parsed = SourceFile::parse(&format!("{OPENING}{rust}\n}}"), Edition::Edition2024);
+    let errors = parsed.errors();
+    if errors.is_empty() {
+        return Completeness::Complete;
+    }
+    // An error where the text ends: something is still to come, `let x =` say.
+    let end = TextSize::try_from(OPENING.len() + rust.trim_end().len()).unwrap_or_default();
+    if errors.iter().all(|error| error.range().end() >= end) {
+        Completeness::Incomplete(0)
+    } else {
+        Completeness::Invalid
+    }
+}
+
+/// The code with evcxr's commands, which come first, blanked out: `:dep ..`, `!ls`.
+pub fn without_commands(code: &str) -> String {
+    let mut blank = String::with_capacity(code.len());
+    let mut lines = code.split_inclusive('\n').peekable();
+    while let Some(line) = lines.peek() {
+        let text = line.trim_start();
+        let command = text.starts_with(':') || line.starts_with('!');
+        if !(command || text.is_empty() || line.starts_with("//")) {
+            break;
+        }
+        blank.extend(line.bytes().map(|byte| if byte == b'\n' { '\n' } else { ' ' }));
+        lines.next();
+    }
+    blank.extend(lines);
+    blank
+}
+
+/// How many brackets are open at the end, strings and comments left out (an open one of those
+/// counts as one); none where one closes that was not open.
+fn open_brackets(code: &str) -> Option<usize> {
+    let lexed = ra_ap_parser::LexedStr::new(Edition::Edition2024, code);
+    let mut open = vec![];
+    for i in 0..lexed.len() {
+        match lexed.kind(i) {
+            kind @ (SyntaxKind::L_PAREN | SyntaxKind::L_BRACK | SyntaxKind::L_CURLY) => {
+                open.push(kind)
+            }
+            SyntaxKind::R_PAREN if open.pop() != Some(SyntaxKind::L_PAREN) => return None,
+            SyntaxKind::R_BRACK if open.pop() != Some(SyntaxKind::L_BRACK) => return None,
+            SyntaxKind::R_CURLY if open.pop() != Some(SyntaxKind::L_CURLY) => return None,
+            _ => {}
+        }
+    }
+    // The last token is a string or a comment that has no end.
+    let unterminated = lexed.errors().any(|(token, error)| {
+        token + 1 == lexed.len() && error.to_lowercase().contains("terminate")
+    });
+    Some(open.len() + usize::from(unterminated))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_cells() {
+        for code in [
+            "",
+            "1 + 1",
+            "let x = 1;",
+            "fn f() { 1 }",
+            "// a comment",
+            "use std::fmt;\n",
+            ":dep rand = \"0.9\"\nlet x = 1;",
+            "for i in 0..3 {\n    println!(\"{i}\");\n}",
+            "let s = \"(\";",
+            "let c = '{'; /* { */ c",
+            "struct S { a: u8 }\nS { a: 1 }",
+            ":vars",
+            "!ls",
+            "model.fit()?",
+            "let r = r#\"\"#;",
+        ] {
+            assert_eq!(of(code), Completeness::Complete, "{code}");
+        }
+    }
+
+    #[test]
+    fn cells_with_more_to_come() {
+        for (code, indent) in [
+            ("fn f() {", 4),
+            ("let v = vec![1,", 4),
+            ("let s = \"abc", 4),
+            ("/* a comment", 4),
+            ("f(g(\n", 8),
+            ("let x =", 0),
+            ("1 +", 0),
+            ("let r = r#\"abc\"", 4),
+            ("let y = a.", 0),
+        ] {
+            assert_eq!(of(code), Completeness::Incomplete(indent), "{code}");
+        }
+    }
+
+    #[test]
+    fn cells_that_nothing_can_save() {
+        for code in ["let x = );", "}", "let let = 1;", "fn (] {}", "this is not rust at all;"] {
+            assert_eq!(of(code), Completeness::Invalid, "{code}");
+        }
+    }
+
+    #[test]
+    fn commands_are_blanked_and_nothing_moves() {
+        let code = ":dep a\n\n// é\n!ls\nlet x = 1;\n:dep b";
+        let blank = without_commands(code);
+        assert_eq!(blank.len(), code.len());
+        assert!(blank.trim_start().starts_with("let x = 1;"));
+        assert_eq!(blank.lines().count(), code.lines().count());
+    }
+}

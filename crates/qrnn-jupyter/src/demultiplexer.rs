@@ -1,0 +1,263 @@
+//! What the evaluation process writes to standard output, taken apart: plain text, marker lines,
+//! and evcxr's own protocol.
+
+use serde_json::Value;
+
+/// What a marker begins with. The rest of its line is a JSON object.
+pub const MARK: &str = "\u{1e}qrnn-jupyter ";
+
+const TOKEN: &str = "EVCXR_";
+const BEGIN: &str = "EVCXR_BEGIN_CONTENT ";
+const END: &str = "EVCXR_END_CONTENT";
+const INPUT: &str = "EVCXR_INPUT_REQUEST";
+/// Lines that evcxr itself must hear.
+const PASSED_ON: [&str; 3] =
+    ["EVCXR_PANIC_NOTIFICATION", "EVCXR_ERROR_OCCURRED", "EVCXR_VARIABLE_CHANGED_TYPE:"];
+
+/// A longer line is no marker, and a longer content is not shown.
+pub const LONGEST: usize = 32 << 20;
+
+#[derive(Debug, PartialEq)]
+pub enum Event {
+    /// Bytes as they were printed.
+    Text(Vec<u8>),
+    /// The JSON object of a marker line.
+    Marker(Value),
+    /// One form of a value that shows itself: media type, content.
+    Content(String, String),
+    /// A content of so many bytes, more than can be shown.
+    Oversized(usize),
+    /// A line of evcxr's protocol, for evcxr.
+    Evcxr(String),
+    /// Code waits for a line of input.
+    Input { prompt: String, password: bool },
+}
+
+/// Finds events in a stream of bytes that arrives in pieces of any size.
+#[derive(Debug, Default)]
+pub struct Demultiplexer {
+    /// The beginning of a line that may yet turn out to be special.
+    held: Vec<u8>,
+    content: Option<Content>,
+}
+
+#[derive(Debug)]
+struct Content {
+    media_type: String,
+    text: Vec<u8>,
+    bytes: usize,
+}
+
+impl Demultiplexer {
+    /// The events that `bytes` complete. Text is never held back for longer than it takes to see
+    /// that it is no more than text.
+    pub fn feed(&mut self, bytes: &[u8]) -> Vec<Event> {
+        let mut events = vec![];
+        let mut rest = bytes;
+        while let Some(end) = rest.iter().position(|&byte| byte == b'\n') {
+            let (line, after) = rest.split_at(end + 1);
+            rest = after;
+            if self.held.is_empty() {
+                self.line(line, &mut events);
+            } else {
+                let mut whole = std::mem::take(&mut self.held);
+                whole.extend_from_slice(line);
+                self.line(&whole, &mut events);
+            }
+        }
+        self.held.extend_from_slice(rest);
+        if self.content.is_none() {
+            let keep = special_from(&self.held).filter(|_| self.held.len() <= LONGEST);
+            let kept = self.held.split_off(keep.unwrap_or(self.held.len()));
+            let text = std::mem::replace(&mut self.held, kept);
+            push_text(&mut events, text);
+        }
+        events
+    }
+
+    /// What is still held, as text: the process has ended.
+    pub fn end(&mut self) -> Vec<Event> {
+        let mut events = vec![];
+        if let Some(content) = self.content.take() {
+            push_text(&mut events, content.text);
+        }
+        push_text(&mut events, std::mem::take(&mut self.held));
+        events
+    }
+
+    /// A whole line, its end included.
+    fn line(&mut self, line: &[u8], events: &mut Vec<Event>) {
+        if let Some(content) = &mut self.content {
+            let stripped = line.strip_suffix(b"\n").unwrap_or(line);
+            if stripped.ends_with(END.as_bytes()) {
+                content.add(&stripped[..stripped.len() - END.len()]);
+                events.extend(self.content.take().map(Content::event));
+            } else if PASSED_ON[..1].iter().any(|token| stripped.ends_with(token.as_bytes())) {
+                // A panic while the value showed itself.
+                self.content = None;
+                events.push(Event::Evcxr(PASSED_ON[0].into()));
+            } else {
+                content.add(line);
+            }
+            return;
+        }
+        let Some(start) = special_from(line) else { return push_text(events, line.to_vec()) };
+        let (before, special) = line.split_at(start);
+        let text = String::from_utf8_lossy(special);
+        let text = text.trim_end_matches(['\n', '\r']);
+        if let Some(json) = text.strip_prefix(MARK) {
+            match serde_json::from_str::<Value>(json) {
+                Ok(value) if value.is_object() => {
+                    push_text(events, before.to_vec());
+                    events.push(Event::Marker(value));
+                }
+                _ => push_text(events, line.to_vec()),
+            }
+        } else if let Some(media_type) = text.strip_prefix(BEGIN) {
+            push_text(events, before.to_vec());
+            let media_type = media_type.split(' ').next().unwrap_or_default().to_owned();
+            self.content = Some(Content { media_type, text: vec![], bytes: 0 });
+        } else if PASSED_ON.iter().any(|token| text.starts_with(token)) {
+            push_text(events, before.to_vec());
+            events.push(Event::Evcxr(text.to_owned()));
+        } else if let Some(request) = text.strip_prefix(INPUT) {
+            push_text(events, before.to_vec());
+            let (kind, prompt) = request.split_once(':').unwrap_or((request, ""));
+            events.push(Event::Input { prompt: prompt.into(), password: !kind.is_empty() });
+        } else {
+            push_text(events, line.to_vec());
+        }
+    }
+}
+
+impl Content {
+    fn add(&mut self, bytes: &[u8]) {
+        self.bytes += bytes.len();
+        if self.bytes <= LONGEST {
+            self.text.extend_from_slice(bytes);
+        } else {
+            self.text = vec![];
+        }
+    }
+
+    fn event(self) -> Event {
+        if self.bytes > LONGEST {
+            return Event::Oversized(self.bytes);
+        }
+        let text = String::from_utf8_lossy(&self.text);
+        Event::Content(self.media_type, text.strip_suffix('\n').unwrap_or(&text).to_owned())
+    }
+}
+
+fn push_text(events: &mut Vec<Event>, text: Vec<u8>) {
+    if text.is_empty() {
+        return;
+    }
+    if let Some(Event::Text(last)) = events.last_mut() {
+        last.extend(text);
+    } else {
+        events.push(Event::Text(text));
+    }
+}
+
+/// Where a marker or one of evcxr's tokens begins in a line, or may begin with what follows.
+fn special_from(line: &[u8]) -> Option<usize> {
+    (0..line.len()).find(|&at| {
+        let rest = &line[at..];
+        [MARK, TOKEN].iter().any(|token| {
+            let n = rest.len().min(token.len());
+            rest[..n] == token.as_bytes()[..n]
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// The events of a text that arrives in pieces of `n` bytes, with neighbouring text joined.
+    fn events(text: &[u8], n: usize) -> Vec<Event> {
+        let mut demultiplexer = Demultiplexer::default();
+        let mut all = vec![];
+        let pieces = text.chunks(n).map(<[u8]>::to_vec).collect::<Vec<_>>();
+        let fed = pieces.iter().flat_map(|piece| demultiplexer.feed(piece)).collect::<Vec<_>>();
+        for event in fed.into_iter().chain(demultiplexer.end()) {
+            match event {
+                Event::Text(text) => push_text(&mut all, text),
+                other => all.push(other),
+            }
+        }
+        all
+    }
+
+    fn text(text: &str) -> Event {
+        Event::Text(text.into())
+    }
+
+    #[test]
+    fn every_kind_is_found_however_it_is_cut() {
+        let stream = "one\ntwo \u{1e}qrnn-jupyter {\"msg_type\":\"clear_output\",\"content\":{}}\n\
+            EVCXR_BEGIN_CONTENT text/html\n<b>\n\nx</b>\nEVCXR_END_CONTENT\nabcEVCXR_PANIC_NOTIFICATION\n\
+            EVCXR_VARIABLE_CHANGED_TYPE:x\nEVCXR_INPUT_REQUEST:name? \nend";
+        let expected = [
+            text("one\ntwo "),
+            Event::Marker(json!({"msg_type": "clear_output", "content": {}})),
+            Event::Content("text/html".into(), "<b>\n\nx</b>".into()),
+            text("abc"),
+            Event::Evcxr("EVCXR_PANIC_NOTIFICATION".into()),
+            Event::Evcxr("EVCXR_VARIABLE_CHANGED_TYPE:x".into()),
+            Event::Input { prompt: "name? ".into(), password: false },
+            text("end"),
+        ];
+        for n in [1, 2, 3, 7, 64, 4096] {
+            assert_eq!(events(stream.as_bytes(), n), expected, "in pieces of {n}");
+        }
+    }
+
+    #[test]
+    fn what_only_looks_like_a_marker_is_text() {
+        for plain in [
+            "\u{1e}qrnn-jupyter {not json\n",
+            "\u{1e}qrnn-jupyter [1]\n",
+            "\u{1e}qrnn-jupyte\n",
+            "\u{1e}",
+            "EVCXR_SOMETHING\n",
+            "EVCXR",
+            "caf\u{e9} \u{1f980}\n",
+        ] {
+            for n in [1, 5, 100] {
+                assert_eq!(events(plain.as_bytes(), n), [text(plain)]);
+            }
+        }
+        assert_eq!(events(b"\xff\xfe\n", 1), [Event::Text(b"\xff\xfe\n".into())]);
+    }
+
+    #[test]
+    fn a_line_is_shown_before_it_ends() {
+        let mut demultiplexer = Demultiplexer::default();
+        assert_eq!(demultiplexer.feed(b"50 %"), [text("50 %")]);
+        assert_eq!(demultiplexer.feed(b" E"), [text(" ")]);
+        assert_eq!(demultiplexer.feed(b"nd"), [text("End")]);
+    }
+
+    #[test]
+    fn a_panic_ends_a_content() {
+        let stream = b"EVCXR_BEGIN_CONTENT text/html\n<b>\nEVCXR_PANIC_NOTIFICATION\nafter\n";
+        let expected = [Event::Evcxr("EVCXR_PANIC_NOTIFICATION".into()), text("after\n")];
+        assert_eq!(events(stream, 9), expected);
+    }
+
+    #[test]
+    fn an_oversized_content_is_counted_and_dropped() {
+        let mut demultiplexer = Demultiplexer::default();
+        demultiplexer.feed(b"EVCXR_BEGIN_CONTENT text/plain\n");
+        let line = vec![b'x'; 1 << 20];
+        for _ in 0..33 {
+            assert_eq!(demultiplexer.feed(&line), []);
+            assert_eq!(demultiplexer.feed(b"\n"), []);
+        }
+        let bytes = 33 * ((1 << 20) + 1);
+        assert_eq!(demultiplexer.feed(b"EVCXR_END_CONTENT\n"), [Event::Oversized(bytes)]);
+    }
+}

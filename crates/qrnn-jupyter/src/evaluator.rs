@@ -1,0 +1,413 @@
+//! Cells, run by evcxr.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+
+use evcxr::{CommandContext, CompilationError, Error as Trouble, EvalCallbacks, EvalContext};
+
+use crate::cell;
+use crate::diagnostic::Diagnostic;
+use crate::error::{Error, Result};
+use crate::input::Asker;
+use crate::interrupter::{Asked, Interrupter};
+use crate::launch;
+use crate::message::{Publisher, Request};
+use crate::output::{Output, Place, Report};
+use crate::session::Session;
+use crate::types::{self, Insertion, Named};
+
+/// Before the user's first cell. Rust's own linker, lld, is faster than what evcxr may have found.
+/// The preloaded library comes into every cell; and cells may use `?`, which evcxr would otherwise
+/// find out by compiling the first such cell twice.
+const PREPARATIONS: [&str; 3] =
+    [":linker system", "use qrnn_preload::cell::*;", "Ok::<(), std::fmt::Error>(())?;"];
+
+/// How a cell ended.
+#[derive(Debug)]
+pub enum Outcome {
+    Done,
+    Wrong(Wrong),
+}
+
+/// What went wrong, for the reply and for the notebook.
+#[derive(Debug)]
+pub struct Wrong {
+    /// What kind of thing, in a word.
+    pub name: String,
+    /// In a line.
+    pub value: String,
+    /// At length, with colours.
+    pub traceback: Vec<String>,
+}
+
+/// Lives on one thread: the system ends the evaluation process with the thread that started it.
+pub struct Evaluator {
+    context: CommandContext,
+    output: Output,
+    interrupter: Arc<Interrupter>,
+    asker: Arc<Asker>,
+    session: Arc<Session>,
+}
+
+impl Evaluator {
+    /// Starts the evaluation process and warms the compiler up.
+    ///
+    /// # Errors
+    /// Where rustc, cargo or the preloaded library are missing or do not fit each other.
+    pub fn start(
+        program: &Path,
+        publisher: Publisher,
+        asker: Arc<Asker>,
+        interrupter: Arc<Interrupter>,
+        session: Arc<Session>,
+    ) -> Result<Self> {
+        let (command, pipes) = launch::command(program)?;
+        asker.attach(pipes.stdin);
+        let output = Output::start(
+            pipes.stdout,
+            pipes.stderr,
+            pipes.acknowledgements,
+            publisher,
+            asker.clone(),
+        )
+        .map_err(Error::system("read the evaluation process"))?;
+        let started = EvalContext::with_subprocess_command(command);
+        let (context, _outputs) =
+            started.map_err(|trouble| Error::Evaluator(trouble.to_string()))?;
+        let mut context = CommandContext::with_eval_context(context);
+        for preparation in PREPARATIONS {
+            context.execute(preparation).map_err(|trouble| Error::Evaluator(explain(&trouble)))?;
+        }
+        let evaluator = Self { context, output, interrupter, asker, session };
+        evaluator.session.note_group(evaluator.process());
+        Ok(evaluator)
+    }
+
+    /// The evaluation process of the moment.
+    fn process(&self) -> u32 {
+        let handle = self.context.process_handle();
+        handle.lock().map_or_else(|poisoned| poisoned.into_inner().id(), |child| child.id())
+    }
+
+    /// Runs a cell; its output is all sent when this returns.
+    pub fn execute(&mut self, request: &Request, code: &str, count: u64, silent: bool) -> Outcome {
+        let process = self.process();
+        self.interrupter.begin(process);
+        self.asker.begin(request, process);
+        self.output.begin(&request.header, count, silent);
+        // Evcxr's own code may meet what it did not expect; the kernel lives on.
+        let result = catch_unwind(AssertUnwindSafe(|| self.evaluate(code, count)));
+        let asked = self.interrupter.end();
+        let report = self.output.end();
+        let outcome = match result {
+            Ok(Ok(())) => self.ended(report, code, count, asked),
+            Ok(Err(wrong)) => self.interrupted(wrong, asked),
+            Err(panic) => {
+                let text = panic.downcast_ref::<String>().map(String::as_str);
+                let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+                let value = format!("the evaluator failed: {}", text.unwrap_or("no message"));
+                Outcome::Wrong(Wrong::plain("KernelError", value))
+            }
+        };
+        self.session.note_group(self.process());
+        outcome
+    }
+
+    /// Compiles and runs.
+    fn evaluate(&mut self, code: &str, count: u64) -> Result<(), Wrong> {
+        let cell = cell::without_preloaded(code);
+        let (compiled, insertions) = self.with_types(&cell, count)?;
+        if self.interrupter.is_asked() {
+            return Err(Wrong::plain("KeyboardInterrupt", "interrupted before it ran".into()));
+        }
+        match self.context.execute_with_callbacks(&compiled, &mut EvalCallbacks::default()) {
+            Ok(outputs) => {
+                if !outputs.is_empty() {
+                    self.output.show(outputs.content_by_mime_type.into_iter().collect());
+                }
+                Ok(())
+            }
+            Err(Trouble::CompilationErrors(errors)) => {
+                Err(rejected(&errors, &compiled, &cell, &insertions, count))
+            }
+            Err(Trouble::SubprocessTerminated(status)) => {
+                self.output.settle();
+                Err(Wrong::death(&status))
+            }
+            Err(trouble) => Err(Wrong::plain("Error", trouble.to_string())),
+        }
+    }
+
+    /// The code with the types of its variables in it.
+    fn with_types(&mut self, code: &str, count: u64) -> Result<(String, Vec<Insertion>), Wrong> {
+        let places = types::places(&crate::completeness::without_commands(code));
+        if places.is_empty() {
+            return Ok((code.to_owned(), vec![]));
+        }
+        let probing = types::probing(code, &places);
+        let errors = match self.context.check(&probing) {
+            Ok(errors) => errors,
+            Err(trouble) => return Err(Wrong::plain("Error", explain(&trouble))),
+        };
+        let (mut types, mut nameless, mut wrong) = (HashMap::new(), vec![], vec![]);
+        for error in errors {
+            let line = error.json["spans"][0]["text"][0]["text"].as_str().unwrap_or_default();
+            if error.message().starts_with(types::COMPLAINT) {
+                match types::named(&error.message(), line) {
+                    Some((name, Named::Type(ty))) => _ = types.insert(name, ty),
+                    Some((name, Named::Nameless(ty))) => nameless.push((name, ty)),
+                    None => {}
+                }
+            } else if error.level() == "error" && in_code(&error, code) {
+                wrong.push(error);
+            }
+        }
+        if !wrong.is_empty() {
+            return Err(rejected(&wrong, &probing, code, &[], count));
+        }
+        if let Some((name, ty)) = nameless.first() {
+            let place = places.iter().find(|place| place.name == *name);
+            return Err(Wrong::nameless(name, ty, place.map(|place| place.at), code, count));
+        }
+        let insertions = types::insertions(&places, &types);
+        Ok((types::inserted(code, &insertions), insertions))
+    }
+
+    /// The outcome of a cell whose code came to its end, one way or another.
+    fn ended(&self, report: Report, code: &str, count: u64, asked: Asked) -> Outcome {
+        if let Some(panic) = report.panic {
+            let title = format!("the cell panicked: {}", panic.text);
+            let wrong = self.stopped("Panic", &panic.text, &title, panic.at, code, count);
+            return self.interrupted(wrong, asked);
+        }
+        if let Some(failed) = report.failed {
+            let name = short(&failed.type_name);
+            let title = format!("{name}: {}", failed.text);
+            let wrong = self.stopped(&name, &failed.text, &title, failed.at, code, count);
+            return self.interrupted(wrong, asked);
+        }
+        Outcome::Done
+    }
+
+    fn stopped(
+        &self,
+        name: &str,
+        value: &str,
+        title: &str,
+        at: Option<Place>,
+        code: &str,
+        count: u64,
+    ) -> Wrong {
+        let byte = at.as_ref().and_then(|place| self.byte_in_cell(place, code));
+        let diagnostic = Diagnostic::at(title, byte, code, "here");
+        let mut traceback = vec![diagnostic.render(code, &cell_name(count))];
+        if byte.is_none()
+            && let Some(Place { file, line, column }) = at.filter(|at| !is_cell(&at.file))
+        {
+            traceback.push(format!("  at {file}:{line}:{column}"));
+        }
+        Wrong { name: name.into(), value: value.into(), traceback }
+    }
+
+    /// Where a place in what was compiled lies in the cell.
+    fn byte_in_cell(&self, place: &Place, code: &str) -> Option<usize> {
+        if !is_cell(&place.file) {
+            return None;
+        }
+        let compiled = self.context.last_source().ok()?;
+        let line = compiled.lines().nth(place.line.checked_sub(1)?)?;
+        let column =
+            line.char_indices().nth(place.column.saturating_sub(1)).map_or(0, |(at, _)| at);
+        cell::find_line(code, &compiled, place.line, line, column)
+    }
+
+    /// An interrupt that was asked for explains whatever ended the cell.
+    fn interrupted(&self, wrong: Wrong, asked: Asked) -> Outcome {
+        let Asked { interrupted, ended } = asked;
+        Outcome::Wrong(match (interrupted, ended) {
+            (false, _) => wrong,
+            (true, true) => Wrong::plain(
+                "KeyboardInterrupt",
+                "the cell did not notice the first interrupt, and the second ended its process: \
+                 all variables are lost"
+                    .into(),
+            ),
+            // A compiler that was stopped complains about that only.
+            (true, false) if wrong.name == "Error" => {
+                Wrong::plain("KeyboardInterrupt", "interrupted; all variables are kept".into())
+            }
+            (true, false) => Wrong { name: "KeyboardInterrupt".into(), ..wrong },
+        })
+    }
+
+    /// Completions at a byte: the bytes they stand for, and each one's text and kind.
+    pub fn complete(&mut self, code: &str, byte: usize) -> Option<Completions> {
+        let found = catch_unwind(AssertUnwindSafe(|| self.context.completions(code, byte)));
+        let found = found.ok()?.ok()?;
+        let items = found.completions.into_iter().map(|item| (item.code, item.kind)).collect();
+        Some(Completions { start: found.start_offset, end: found.end_offset, items })
+    }
+
+    /// What is known about the name at a byte: plain text and HTML.
+    pub fn inspect(&mut self, code: &str, byte: usize) -> Option<(String, String)> {
+        let end = cell::end_of_name(code, byte)?;
+        let hover = catch_unwind(AssertUnwindSafe(|| self.context.hover_at(code, end)));
+        hover.ok()?.ok().filter(|(plain, _)| plain != "No documentation found")
+    }
+}
+
+/// What may stand at the cursor.
+#[derive(Debug, Default)]
+pub struct Completions {
+    pub start: usize,
+    pub end: usize,
+    pub items: Vec<(String, &'static str)>,
+}
+
+fn is_cell(file: &str) -> bool {
+    file.ends_with("src/lib.rs") && !file.starts_with('/')
+}
+
+pub fn cell_name(count: u64) -> String {
+    format!("cell [{count}]")
+}
+
+/// `qrnn::error::Error` is shown as `Error`.
+fn short(type_name: &str) -> String {
+    let base = type_name.split('<').next().unwrap_or(type_name).trim_start_matches(['&', '*']);
+    base.rsplit("::").next().unwrap_or(base).to_owned()
+}
+
+/// Whether an error is about the user's code rather than about what was put behind it.
+fn in_code(error: &CompilationError, code: &str) -> bool {
+    let lines = code.lines().count();
+    let spans = error.spanned_messages();
+    error.is_from_user_code()
+        && (spans.is_empty()
+            || spans.iter().any(|s| s.span.is_some_and(|span| span.start_line <= lines)))
+}
+
+fn rejected(
+    errors: &[CompilationError],
+    compiled: &str,
+    code: &str,
+    insertions: &[Insertion],
+    count: u64,
+) -> Wrong {
+    let errors: Vec<_> = errors.iter().filter(|error| error.level() != "warning").collect();
+    let diagnostics = errors.iter().map(|error| Diagnostic::new(error, compiled, code, insertions));
+    let mut diagnostics: Vec<Diagnostic> = diagnostics.collect();
+    // Evcxr compiles some cells twice.
+    let mut seen = vec![];
+    diagnostics.retain(|diagnostic| {
+        let new = !seen.contains(diagnostic);
+        seen.push(diagnostic.clone());
+        new
+    });
+    let first = diagnostics.first();
+    let value = match first {
+        Some(Diagnostic { title, code: Some(code), .. }) => format!("{title} [{code}]"),
+        Some(diagnostic) => diagnostic.title.clone(),
+        None => "the cell does not compile".into(),
+    };
+    let name = cell_name(count);
+    let traceback = diagnostics.iter().map(|diagnostic| diagnostic.render(code, &name)).collect();
+    Wrong { name: "CompileError".into(), value, traceback }
+}
+
+fn explain(trouble: &Trouble) -> String {
+    match trouble {
+        Trouble::CompilationErrors(errors) => {
+            let rendered = errors.iter().map(|error| match error.rendered() {
+                rendered if rendered.is_empty() => error.message(),
+                rendered => rendered,
+            });
+            rendered.collect::<Vec<_>>().join("\n")
+        }
+        other => other.to_string(),
+    }
+}
+
+impl Wrong {
+    pub fn plain(name: &str, value: String) -> Self {
+        let traceback = vec![format!("\u{1b}[1;31m{name}\u{1b}[0m: {value}")];
+        Self { name: name.into(), value, traceback }
+    }
+
+    /// A variable of a type that cannot be written down.
+    fn nameless(name: &str, ty: &str, at: Option<usize>, code: &str, count: u64) -> Self {
+        let title = format!("the variable `{name}` cannot be kept for later cells");
+        let mut diagnostic = Diagnostic::at(&title, at, code, "its type has no name");
+        diagnostic.remarks = [
+            ("note", format!("it has type `{ty}`")),
+            (
+                "help",
+                "collect or box it (`Box<dyn Fn(i32) -> i32>`), or put the code in braces".into(),
+            ),
+        ]
+        .map(|(level, text)| (level.to_owned(), text))
+        .into();
+        let traceback = vec![diagnostic.render(code, &cell_name(count))];
+        Self { name: "CompileError".into(), value: title, traceback }
+    }
+
+    /// The evaluation process has ended; evcxr has started another.
+    fn death(status: &str) -> Self {
+        let status = status.lines().last().unwrap_or(status);
+        let status = status.trim_start_matches("Subprocess terminated with status: ");
+        let why = if status.contains("SIGKILL") {
+            "something killed it, as the system does where memory runs out"
+        } else if status.contains("SIGABRT") {
+            "it gave up, as it does where memory runs out or a stack overflows"
+        } else if status.contains("SIGSEGV") || status.contains("SIGBUS") {
+            "it touched memory that is not its own"
+        } else if status.contains("exit status") || status.contains("exit code") {
+            "the cell ended it"
+        } else {
+            "it ended"
+        };
+        Self::plain(
+            "ProcessEnded",
+            format!(
+                "the evaluation process has ended ({status}): {why}. All variables are lost; the \
+                 next cell runs in a new process"
+            ),
+        )
+    }
+}
+
+/// The byte at a line and a column counted in characters.
+pub fn byte_at(code: &str, cursor: usize) -> usize {
+    code.char_indices().nth(cursor).map_or(code.len(), |(at, _)| at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deaths_are_explained() {
+        for (status, word) in [
+            ("Subprocess terminated with status: signal: 9 (SIGKILL)", "memory"),
+            ("left over\nSubprocess terminated with status: exit status: 3", "exit status: 3"),
+            (
+                "Subprocess terminated with status: signal: 11 (SIGSEGV) (core dumped)",
+                "not its own",
+            ),
+        ] {
+            let wrong = Wrong::death(status);
+            assert!(wrong.value.contains(word), "{}", wrong.value);
+            assert!(wrong.value.contains("variables are lost"));
+            assert!(!wrong.value.contains("left over"));
+        }
+    }
+
+    #[test]
+    fn error_types_are_named_shortly() {
+        assert_eq!(short("qrnn::error::Error"), "Error");
+        assert_eq!(short("alloc::boxed::Box<dyn core::error::Error>"), "Box");
+        assert_eq!(short("&str"), "str");
+    }
+}

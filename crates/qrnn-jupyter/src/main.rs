@@ -1,0 +1,120 @@
+//! A Jupyter kernel for Rust notebooks with `qrnn` and `tch` at hand.
+
+mod bound;
+mod cell;
+mod compiler;
+mod completeness;
+mod connection;
+mod demultiplexer;
+mod diagnostic;
+mod doctor;
+mod environment;
+mod error;
+mod evaluation;
+mod evaluator;
+mod history;
+mod input;
+mod interrupter;
+mod interrupts;
+mod kernel;
+mod kernelspec;
+mod launch;
+mod log;
+mod message;
+mod output;
+mod preload;
+mod session;
+mod shell;
+mod types;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::{Error, Result};
+use crate::kernelspec::Places;
+
+/// A Jupyter kernel for Rust notebooks with qrnn and tch at hand. `cargo xtask kernel` installs it.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Be the kernel; Jupyter does this
+    Run { connection_file: PathBuf },
+    /// Install what `cargo xtask kernel` has built
+    Install {
+        /// Install under DIR/share instead of the user's data folder
+        #[arg(long, value_name = "DIR")]
+        prefix: Option<PathBuf>,
+        /// A file that names the libraries that were built, a line each
+        #[arg(long, value_name = "FILE")]
+        artifacts: PathBuf,
+        /// The libtorch that they were built against
+        #[arg(long, value_name = "DIR")]
+        libtorch: PathBuf,
+    },
+    /// Remove the kernel
+    Uninstall {
+        /// The prefix that it was installed under
+        #[arg(long, value_name = "DIR")]
+        prefix: Option<PathBuf>,
+    },
+    /// Find what is wrong, and say how to mend it
+    Doctor {
+        /// The prefix that it was installed under
+        #[arg(long, value_name = "DIR")]
+        prefix: Option<PathBuf>,
+    },
+    /// Clear up after a kernel
+    #[command(hide = true, name = session::GUARD)]
+    Guard { folder: PathBuf },
+}
+
+fn main() -> ExitCode {
+    // evcxr and cargo run this program for purposes of their own.
+    if std::env::var_os("EVCXR_IS_RUNTIME").is_some() {
+        return evaluation::run();
+    }
+    let guard = std::env::args_os().nth(1).is_some_and(|arg| arg == session::GUARD);
+    if std::env::var_os(compiler::ROLE).is_some() && !guard {
+        return compiler::run();
+    }
+    run(Cli::parse().command).unwrap_or_else(|error| {
+        log::line(&format!("error: {error}"));
+        ExitCode::FAILURE
+    })
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Run { connection_file } => kernel::run(&connection_file),
+        Command::Install { prefix, artifacts, libtorch } => {
+            let list =
+                std::fs::read_to_string(&artifacts).map_err(Error::io(&artifacts, "read"))?;
+            let list: Vec<PathBuf> = list.lines().map(PathBuf::from).collect();
+            let places = Places::of(prefix.as_deref())?;
+            kernelspec::install(&places, &list, &libtorch)?;
+            println!("kernelspec {}", places.spec.display());
+            println!("program and preloaded libraries {}", places.home.display());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Uninstall { prefix } => {
+            let removed = kernelspec::uninstall(&Places::of(prefix.as_deref())?)?;
+            for folder in &removed {
+                println!("removed {}", folder.display());
+            }
+            if removed.is_empty() {
+                println!("nothing was installed there");
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Doctor { prefix } => Ok(doctor::run(&Places::of(prefix.as_deref())?)),
+        Command::Guard { folder } => Ok(session::guard(&folder)),
+    }
+}

@@ -1,0 +1,326 @@
+//! Requests on the shell channel, answered one after the other.
+
+use std::path::PathBuf;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, OnceLock};
+
+use jupyter_protocol::JupyterMessage;
+use serde_json::{Value, json};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
+
+use crate::completeness::{self, Completeness};
+use crate::evaluator::{self, Completions, Evaluator, Outcome, Wrong};
+use crate::history::History;
+use crate::input::Asker;
+use crate::interrupter::Interrupter;
+use crate::log;
+use crate::message::{Publisher, Request};
+use crate::session::Session;
+
+/// What the thread that answers needs.
+pub struct Shell {
+    pub program: PathBuf,
+    pub publisher: Publisher,
+    pub replies: UnboundedSender<JupyterMessage>,
+    pub asker: Arc<Asker>,
+    pub interrupter: Arc<Interrupter>,
+    pub session: Arc<Session>,
+}
+
+/// Work for the evaluator's thread, and where its result goes.
+type Job = Box<dyn FnOnce(&mut Result<Evaluator, String>) + Send>;
+
+impl Shell {
+    /// Starts the thread; requests go in, and the receiver hears of a shutdown.
+    ///
+    /// # Errors
+    /// Where there can be no more threads.
+    pub fn start(self) -> std::io::Result<(Sender<Request>, oneshot::Receiver<()>)> {
+        let (requests, incoming) = mpsc::channel();
+        let (end, ended) = oneshot::channel();
+        let jobs = self.start_evaluator()?;
+        let answering = Answering {
+            publisher: self.publisher,
+            replies: self.replies,
+            jobs,
+            history: History::default(),
+            count: 0,
+        };
+        let answer = move || answering.run(&incoming, end);
+        std::thread::Builder::new().name("shell".into()).spawn(answer)?;
+        Ok((requests, ended))
+    }
+
+    /// The evaluator gets ready while the front end still asks who we are.
+    fn start_evaluator(&self) -> std::io::Result<Sender<Job>> {
+        let (jobs, incoming) = mpsc::channel::<Job>();
+        let program = self.program.clone();
+        let (publisher, asker) = (self.publisher.clone(), self.asker.clone());
+        let (interrupter, session) = (self.interrupter.clone(), self.session.clone());
+        let work = move || {
+            let started = Evaluator::start(&program, publisher, asker, interrupter, session);
+            let mut evaluator = started.map_err(|error| {
+                log::line(&error.to_string());
+                error.to_string()
+            });
+            for job in incoming {
+                job(&mut evaluator);
+            }
+        };
+        std::thread::Builder::new()
+            .name("evaluator".into())
+            // rust-analyzer recurses deeply.
+            .stack_size(64 << 20)
+            .spawn(work)?;
+        Ok(jobs)
+    }
+}
+
+struct Answering {
+    publisher: Publisher,
+    replies: UnboundedSender<JupyterMessage>,
+    jobs: Sender<Job>,
+    history: History,
+    count: u64,
+}
+
+impl Answering {
+    fn run(mut self, incoming: &Receiver<Request>, end: oneshot::Sender<()>) {
+        while let Ok(request) = incoming.recv() {
+            self.publisher.status("busy", Some(&request.header));
+            let (reply, failed) = self.answer(&request);
+            // Before the reply: what comes after it was sent by someone who knows.
+            let stop = failed && request.flag("stop_on_error", true);
+            let waiting = if stop { waiting(incoming) } else { vec![] };
+            if let Some(reply) = reply {
+                let _ = self.replies.send(reply);
+            }
+            self.publisher.status("idle", Some(&request.header));
+            if request.kind() == "shutdown_request" {
+                let _ = end.send(());
+                return;
+            }
+            self.abort(waiting);
+        }
+    }
+
+    /// A reply, and whether a cell failed.
+    fn answer(&mut self, request: &Request) -> (Option<JupyterMessage>, bool) {
+        let reply = match request.kind() {
+            "execute_request" => {
+                let (reply, failed) = self.execute(request);
+                return (Some(reply), failed);
+            }
+            "kernel_info_request" => request.reply(kernel_info()),
+            "is_complete_request" => request.reply(match request.text("code") {
+                Some(code) => is_complete(code),
+                None => json!({ "status": "unknown" }),
+            }),
+            "complete_request" => self.complete(request),
+            "inspect_request" => self.inspect(request),
+            "history_request" => match self.history.find(request) {
+                Ok(history) => request.reply(json!({ "status": "ok", "history": history })),
+                Err(problem) => request.refusal("BadRequest", &problem),
+            },
+            "comm_info_request" => request.reply(json!({ "status": "ok", "comms": {} })),
+            "comm_open" => {
+                // No comm has a counterpart here; the front end is told so.
+                let content = json!({ "comm_id": request.content["comm_id"], "data": {} });
+                self.publisher.publish("comm_close", content, Some(&request.header));
+                return (None, false);
+            }
+            "comm_msg" | "comm_close" => return (None, false),
+            "shutdown_request" => {
+                let restart = request.flag("restart", false);
+                request.reply(json!({ "status": "ok", "restart": restart }))
+            }
+            kind => request.refusal("UnknownRequest", &format!("{kind} is no shell request")),
+        };
+        (Some(reply), false)
+    }
+
+    /// Cells that were sent before anyone knew that one before them would fail are not run.
+    fn abort(&mut self, waiting: Vec<Request>) {
+        for request in waiting {
+            self.publisher.status("busy", Some(&request.header));
+            let reply = if request.kind() == "execute_request" {
+                let count = self.count;
+                Some(request.reply(json!({ "status": "aborted", "execution_count": count })))
+            } else {
+                self.answer(&request).0
+            };
+            if let Some(reply) = reply {
+                let _ = self.replies.send(reply);
+            }
+            self.publisher.status("idle", Some(&request.header));
+        }
+    }
+
+    fn execute(&mut self, request: &Request) -> (JupyterMessage, bool) {
+        let Some(code) = request.text("code").map(str::to_owned) else {
+            return (request.refusal("BadRequest", "a cell without code"), true);
+        };
+        let silent = request.flag("silent", false);
+        if !silent && request.flag("store_history", true) {
+            self.count += 1;
+            self.history.add(self.count, &code);
+        }
+        let count = self.count;
+        let header = Some(&request.header);
+        if !silent {
+            let input = json!({ "code": code, "execution_count": count });
+            self.publisher.publish("execute_input", input, header);
+        }
+        let owned = request.clone();
+        let outcome = self.work(move |evaluator| match evaluator {
+            Ok(evaluator) => evaluator.execute(&owned, &code, count, silent),
+            Err(problem) => Outcome::Wrong(Wrong::plain("KernelError", problem.clone())),
+        });
+        let gone = || Outcome::Wrong(Wrong::plain("KernelError", "the evaluator is gone".into()));
+        match outcome.unwrap_or_else(gone) {
+            Outcome::Done => {
+                let content = json!({
+                    "status": "ok", "execution_count": count, "payload": [],
+                    "user_expressions": expressions(request),
+                });
+                (request.reply(content), false)
+            }
+            Outcome::Wrong(Wrong { name, value, traceback }) => {
+                let mut content = json!({ "ename": name, "evalue": value, "traceback": traceback });
+                if !silent {
+                    self.publisher.publish("error", content.clone(), header);
+                }
+                content["status"] = "error".into();
+                content["execution_count"] = count.into();
+                (request.reply(content), true)
+            }
+        }
+    }
+
+    fn complete(&mut self, request: &Request) -> JupyterMessage {
+        let Some((code, byte)) = cursor(request) else {
+            return request.refusal("BadRequest", "no code or no cursor_pos");
+        };
+        let owned = code.clone();
+        let found = self.work(move |evaluator| {
+            evaluator.as_mut().ok().and_then(|evaluator| evaluator.complete(&owned, byte))
+        });
+        let found =
+            found.flatten().unwrap_or(Completions { start: byte, end: byte, items: vec![] });
+        let characters = |byte: usize| code.get(..byte).map_or(0, |text| text.chars().count());
+        let (start, end) = (characters(found.start), characters(found.end));
+        let types: Vec<Value> = found
+            .items
+            .iter()
+            .map(|(text, kind)| json!({ "text": text, "type": kind, "start": start, "end": end }))
+            .collect();
+        let mut matches: Vec<&String> = found.items.iter().map(|(text, _)| text).collect();
+        matches.dedup();
+        request.reply(json!({
+            "status": "ok", "matches": matches, "cursor_start": start, "cursor_end": end,
+            "metadata": { "_jupyter_types_experimental": types },
+        }))
+    }
+
+    fn inspect(&mut self, request: &Request) -> JupyterMessage {
+        let Some((code, byte)) = cursor(request) else {
+            return request.refusal("BadRequest", "no code or no cursor_pos");
+        };
+        let found = self.work(move |evaluator| {
+            evaluator.as_mut().ok().and_then(|evaluator| evaluator.inspect(&code, byte))
+        });
+        let (data, found) = match found.flatten() {
+            Some((plain, html)) => (json!({ "text/plain": plain, "text/html": html }), true),
+            None => (json!({}), false),
+        };
+        request.reply(json!({ "status": "ok", "found": found, "data": data, "metadata": {} }))
+    }
+
+    /// Has the evaluator's thread do it, and waits.
+    fn work<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Result<Evaluator, String>) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (result, wait) = mpsc::channel();
+        let job = move |evaluator: &mut Result<Evaluator, String>| {
+            let _ = result.send(job(evaluator));
+        };
+        self.jobs.send(Box::new(job)).ok()?;
+        wait.recv().ok()
+    }
+}
+
+/// The requests that were sent already; front ends send all cells in one go, but they arrive one
+/// after the other.
+fn waiting(incoming: &Receiver<Request>) -> Vec<Request> {
+    let pause = std::time::Duration::from_millis(20);
+    std::iter::from_fn(|| incoming.recv_timeout(pause).ok()).collect()
+}
+
+/// The code, and the cursor as a byte in it.
+fn cursor(request: &Request) -> Option<(String, usize)> {
+    let code = request.text("code")?;
+    let cursor = usize::try_from(request.number("cursor_pos")?).ok()?;
+    Some((code.to_owned(), evaluator::byte_at(code, cursor)))
+}
+
+fn is_complete(code: &str) -> Value {
+    match completeness::of(code) {
+        Completeness::Complete => json!({ "status": "complete" }),
+        Completeness::Invalid => json!({ "status": "invalid" }),
+        Completeness::Incomplete(spaces) => {
+            json!({ "status": "incomplete", "indent": " ".repeat(spaces) })
+        }
+    }
+}
+
+/// Each is refused for itself, as the protocol has it: they are for languages with `eval`.
+fn expressions(request: &Request) -> Value {
+    let asked = request.content["user_expressions"].as_object();
+    let refused = asked.into_iter().flatten().map(|(name, _)| {
+        let refusal = json!({
+            "status": "error", "ename": "Unsupported",
+            "evalue": "user expressions are not evaluated; put the expression into a cell",
+            "traceback": [],
+        });
+        (name.clone(), refusal)
+    });
+    Value::Object(refused.collect())
+}
+
+pub fn kernel_info() -> Value {
+    json!({
+        "status": "ok",
+        "protocol_version": "5.4",
+        "implementation": "qrnn-jupyter",
+        "implementation_version": env!("CARGO_PKG_VERSION"),
+        "language_info": {
+            "name": "rust",
+            "version": rust_version(),
+            "mimetype": "text/rust",
+            "file_extension": ".rs",
+            "pygments_lexer": "rust",
+            "codemirror_mode": "rust",
+            "nbconvert_exporter": "script",
+        },
+        "banner": "Rust with qrnn and tch at hand: use qrnn::prelude::*;",
+        "help_links": [
+            { "text": "The Rust Standard Library", "url": "https://doc.rust-lang.org/std/" },
+            { "text": "tch", "url": "https://docs.rs/tch/0.24.0/tch/" },
+        ],
+        "debugger": false,
+        "supported_features": [],
+    })
+}
+
+/// Of the rustc that compiles cells, `1.95.0` say.
+fn rust_version() -> &'static str {
+    static VERSION: OnceLock<String> = OnceLock::new();
+    VERSION.get_or_init(|| {
+        let output = std::process::Command::new("rustc").arg("--version").output();
+        let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+        let word = text.ok().and_then(|text| text.split(' ').nth(1).map(str::to_owned));
+        word.unwrap_or_else(|| "unknown".into())
+    })
+}

@@ -1,0 +1,46 @@
+//! `cargo xtask kernel-test`
+
+use std::ffi::OsString;
+use std::process::{Command, ExitCode};
+
+use crate::error::{Error, Result};
+use crate::{cargo, jupyter, setup};
+
+/// Test the Jupyter kernel with a real client; ARGS go to Python's unittest
+#[derive(Debug, clap::Args)]
+pub struct KernelTest {
+    #[arg(last = true)]
+    args: Vec<OsString>,
+}
+
+impl KernelTest {
+    /// The parts that are plain Rust, then the installed kernel.
+    pub fn run(self) -> Result<ExitCode> {
+        let libtorch = setup::run()?;
+        let unit = ["test", "--profile", "kernel", "--package", "qrnn-jupyter"];
+        let status = cargo::run(libtorch, unit)?;
+        if status != ExitCode::SUCCESS {
+            return Ok(status);
+        }
+        let prefix = jupyter::folder().join("prefix");
+        let status = jupyter::install(libtorch, Some(&prefix))?;
+        if status != ExitCode::SUCCESS {
+            return Ok(status);
+        }
+        let tests = setup::root().join("crates/qrnn-jupyter/tests");
+        let python = jupyter::python(&tests.join("requirements.txt"))?;
+        let mut unittest = Command::new(&python);
+        unittest.args(["-m", "unittest", "--verbose"]);
+        if self.args.is_empty() {
+            unittest.arg("discover");
+        }
+        let status = unittest
+            .args(self.args)
+            .current_dir(&tests)
+            .env("JUPYTER_PATH", prefix.join("share/jupyter"))
+            .env("OMP_NUM_THREADS", "1")
+            .status()
+            .map_err(Error::io(&python, "run"))?;
+        Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}

@@ -1,0 +1,120 @@
+//! The Jupyter kernel: built, installed, and a Python to drive it with.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use crate::cargo;
+use crate::error::{Error, Result};
+use crate::setup::{self, Libtorch};
+
+const PROGRAM: &str = "qrnn-jupyter";
+
+/// Builds the kernel and the library that its cells find loaded, and installs both.
+///
+/// # Errors
+/// Where the machine lacks something; where a build fails, the status says so.
+pub fn install(libtorch: Libtorch, prefix: Option<&Path>) -> Result<ExitCode> {
+    let start = Instant::now();
+    eprintln!("building the kernel (the first time takes minutes: it holds rust-analyzer)");
+    let build = ["build", "--profile", "kernel", "--package", PROGRAM];
+    let Some(built) = cargo::built(libtorch, build.into_iter().chain(MESSAGES))? else {
+        return Ok(ExitCode::FAILURE);
+    };
+    let named = |path: &&PathBuf| path.file_name().is_some_and(|name| name == PROGRAM);
+    let program = built.iter().find(named).ok_or_else(|| {
+        Error::machine(
+            format!("cargo built no {PROGRAM}"),
+            "the kernel is for Linux: run this there",
+        )
+    })?;
+    eprintln!("  {:.0} s: {}", start.elapsed().as_secs_f64(), program.display());
+
+    let start = Instant::now();
+    eprintln!("building what notebooks find loaded: qrnn, tch and all that they use");
+    let torch = match libtorch {
+        Libtorch::Ours => setup::root().join(".libtorch/current"),
+        Libtorch::Theirs => std::env::var_os("LIBTORCH").map(PathBuf::from).unwrap_or_default(),
+    };
+    let preload = ["rustc", "--release", "--package", "qrnn-preload", "--lib"];
+    let preload = preload.into_iter().chain(MESSAGES).map(str::to_owned);
+    let arguments = preload.chain(["--".into()]).chain(link_arguments(&torch)?);
+    let Some(artifacts) = cargo::built(libtorch, arguments)? else {
+        return Ok(ExitCode::FAILURE);
+    };
+    let list: Vec<String> = artifacts
+        .iter()
+        .filter(|path| path.extension().is_some_and(|kind| kind == "rlib" || kind == "so"))
+        .map(|path| path.display().to_string())
+        .collect();
+    eprintln!("  {:.0} s: {} libraries", start.elapsed().as_secs_f64(), list.len());
+
+    let folder = folder();
+    std::fs::create_dir_all(&folder).map_err(Error::io(&folder, "create"))?;
+    let file = folder.join("artifacts");
+    std::fs::write(&file, list.join("\n")).map_err(Error::io(&file, "write"))?;
+    let mut command = Command::new(program);
+    command.arg("install").arg("--artifacts").arg(&file).arg("--libtorch").arg(&torch);
+    if let Some(prefix) = prefix {
+        command.arg("--prefix").arg(prefix);
+    }
+    let status = command.status().map_err(Error::io(program, "run"))?;
+    if status.success() {
+        eprintln!("installed; Jupyter lists it as \"Rust (qrnn)\"");
+        Ok(ExitCode::SUCCESS)
+    } else {
+        Ok(ExitCode::FAILURE)
+    }
+}
+
+const MESSAGES: [&str; 1] = ["--message-format=json-render-diagnostics"];
+
+/// How the library is linked: with Rust's standard library shared, and found where they lie.
+fn link_arguments(libtorch: &Path) -> Result<Vec<String>> {
+    let exports = setup::root().join("crates/qrnn-jupyter/preload/exports.map");
+    let output = Command::new("rustc").args(["--print", "target-libdir"]).output();
+    let output = output.map_err(Error::io("rustc", "run"))?;
+    let standard = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    let arguments = [
+        "-Cprefer-dynamic".to_owned(),
+        "-Cstrip=debuginfo".to_owned(),
+        format!("-Clink-arg=-Wl,--version-script={}", exports.display()),
+        "-Clink-arg=-Wl,-soname,libqrnn_preload.so".to_owned(),
+        format!("-Clink-arg=-Wl,-rpath,{}", libtorch.join("lib").display()),
+        format!("-Clink-arg=-Wl,-rpath,{standard}"),
+    ];
+    Ok(arguments.into())
+}
+
+/// Where chores about Jupyter keep their files.
+pub fn folder() -> PathBuf {
+    setup::root().join("target/jupyter")
+}
+
+/// The Python of a virtual environment that has these requirements; made when they change.
+///
+/// # Errors
+/// Where there is no python3 with venv, or the package index cannot be reached.
+pub fn python(requirements: &Path) -> Result<PathBuf> {
+    let wanted = std::fs::read(requirements).map_err(Error::io(requirements, "read"))?;
+    let venv = folder().join("venv");
+    let python = venv.join("bin/python");
+    let done = venv.join("requirements.txt");
+    if std::fs::read(&done).is_ok_and(|have| have == wanted) && python.exists() {
+        return Ok(python);
+    }
+    let remedy = "install python3 with venv and pip, and check pip's index (pip config list)";
+    let run = |command: &mut Command| {
+        let status = command.status().map_err(Error::io(command.get_program(), "run"))?;
+        if status.success() {
+            return Ok(());
+        }
+        Err(Error::machine(format!("{command:?} failed"), remedy))
+    };
+    eprintln!("making a virtual environment: {}", venv.display());
+    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
+    run(Command::new(&python).args(pip).arg(requirements))?;
+    std::fs::write(&done, wanted).map_err(Error::io(&done, "write"))?;
+    Ok(python)
+}
