@@ -49,6 +49,8 @@ pub struct Evaluator {
     interrupter: Arc<Interrupter>,
     asker: Arc<Asker>,
     session: Arc<Session>,
+    /// The running cell as evcxr got it, and what was put into it.
+    compiled: (String, Vec<Insertion>),
 }
 
 impl Evaluator {
@@ -80,7 +82,8 @@ impl Evaluator {
         for preparation in PREPARATIONS {
             context.execute(preparation).map_err(|trouble| Error::Evaluator(explain(&trouble)))?;
         }
-        let evaluator = Self { context, output, interrupter, asker, session };
+        let compiled = Default::default();
+        let evaluator = Self { context, output, interrupter, asker, session, compiled };
         evaluator.session.note_group(evaluator.process());
         Ok(evaluator)
     }
@@ -119,6 +122,7 @@ impl Evaluator {
     fn evaluate(&mut self, code: &str, count: u64) -> Result<(), Wrong> {
         let cell = cell::without_preloaded(code);
         let (compiled, insertions) = self.with_types(&cell, count)?;
+        self.compiled = (compiled.clone(), insertions.clone());
         if self.interrupter.is_asked() {
             return Err(Wrong::plain("KeyboardInterrupt", "interrupted before it ran".into()));
         }
@@ -200,7 +204,7 @@ impl Evaluator {
         code: &str,
         count: u64,
     ) -> Wrong {
-        let byte = at.as_ref().and_then(|place| self.byte_in_cell(place, code));
+        let byte = at.as_ref().and_then(|place| self.byte_in_cell(place));
         let diagnostic = Diagnostic::at(title, byte, code, "here");
         let mut traceback = vec![diagnostic.render(code, &cell_name(count))];
         if byte.is_none()
@@ -212,15 +216,17 @@ impl Evaluator {
     }
 
     /// Where a place in what was compiled lies in the cell.
-    fn byte_in_cell(&self, place: &Place, code: &str) -> Option<usize> {
+    fn byte_in_cell(&self, place: &Place) -> Option<usize> {
         if !is_cell(&place.file) {
             return None;
         }
-        let compiled = self.context.last_source().ok()?;
-        let line = compiled.lines().nth(place.line.checked_sub(1)?)?;
-        let column =
-            line.char_indices().nth(place.column.saturating_sub(1)).map_or(0, |(at, _)| at);
-        cell::find_line(code, &compiled, place.line, line, column)
+        let source = self.context.last_source().ok()?;
+        let line = source.lines().nth(place.line.checked_sub(1)?)?;
+        let column = line.char_indices().nth(place.column.saturating_sub(1));
+        let column = column.map_or(0, |(at, _)| at);
+        let (compiled, insertions) = &self.compiled;
+        let byte = cell::find_line(compiled, &source, place.line, line, column)?;
+        Some(types::original(insertions, byte))
     }
 
     /// An interrupt that was asked for explains whatever ended the cell.
