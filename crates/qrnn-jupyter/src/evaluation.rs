@@ -120,13 +120,30 @@ impl Evaluation {
         let (path, function) = rest.rsplit_once(' ').ok_or("incomplete command")?;
         // SAFETY: evcxr has compiled it for us.
         let cell = unsafe { Library::open(Some(path), RTLD_NOW) }.map_err(|e| e.to_string())?;
-        // SAFETY: evcxr writes this function with this type.
-        self.variables = unsafe {
-            let run = cell.get::<Cell>(function.as_bytes()).map_err(|e| e.to_string())?;
-            run(self.variables)
-        };
-        self.cells.push(cell);
-        self.finish().map_err(|error| error.to_string())
+        if self.may_run().map_err(|error| error.to_string())? {
+            // SAFETY: evcxr writes this function with this type.
+            self.variables = unsafe {
+                let run = cell.get::<Cell>(function.as_bytes()).map_err(|e| e.to_string())?;
+                run(self.variables)
+            };
+            self.cells.push(cell);
+            self.finish()
+        } else {
+            // As if `?` had ended it at once: no variable is new, and none is touched.
+            writeln!(self.answers, "EVCXR_ERROR_OCCURRED\nEVCXR_EXECUTION_COMPLETE")
+        }
+        .map_err(|error| error.to_string())
+    }
+
+    /// Whether the cell was not interrupted while it was compiled.
+    fn may_run(&mut self) -> std::io::Result<bool> {
+        // SAFETY: standard output is open before the first cell, and a cell that closes it is
+        // answered by an error.
+        let out = unsafe { BorrowedFd::borrow_raw(1) };
+        write_all(out, format!("{MARK}{{\"msg_type\":\"starting\"}}\n").as_bytes())?;
+        let mut line = String::new();
+        self.acknowledgements.read_line(&mut line)?;
+        Ok(line.trim() == "true")
     }
 
     /// Waits until the kernel has read all that the cell printed, then tells evcxr.

@@ -27,7 +27,8 @@ const PREPARATIONS: [&str; 3] =
 /// How a cell ended.
 #[derive(Debug)]
 pub enum Outcome {
-    Done,
+    /// With what is to be shown in a pager: media types and contents.
+    Done(Vec<(String, String)>),
     Wrong(Wrong),
 }
 
@@ -73,6 +74,7 @@ impl Evaluator {
             pipes.acknowledgements,
             publisher,
             asker.clone(),
+            interrupter.clone(),
         )
         .map_err(Error::system("read the evaluation process"))?;
         let started = EvalContext::with_subprocess_command(command);
@@ -105,7 +107,11 @@ impl Evaluator {
         let asked = self.interrupter.end();
         let report = self.output.end();
         let outcome = match result {
-            Ok(Ok(())) => self.ended(report, code, count, asked),
+            Ok(Ok(_)) if asked.before_it_ran => Outcome::Wrong(Wrong::plain(
+                "KeyboardInterrupt",
+                "interrupted before it ran; all variables are kept".into(),
+            )),
+            Ok(Ok(paged)) => self.ended(report, paged, code, count, asked),
             Ok(Err(wrong)) => self.interrupted(wrong, asked),
             Err(panic) => {
                 let text = panic.downcast_ref::<String>().map(String::as_str);
@@ -118,8 +124,8 @@ impl Evaluator {
         outcome
     }
 
-    /// Compiles and runs.
-    fn evaluate(&mut self, code: &str, count: u64) -> Result<(), Wrong> {
+    /// Compiles and runs; what belongs into a pager.
+    fn evaluate(&mut self, code: &str, count: u64) -> Result<Vec<(String, String)>, Wrong> {
         let cell = cell::without_preloaded(code);
         let (compiled, insertions) = self.with_types(&cell, count)?;
         self.compiled = (compiled.clone(), insertions.clone());
@@ -128,10 +134,14 @@ impl Evaluator {
         }
         match self.context.execute_with_callbacks(&compiled, &mut EvalCallbacks::default()) {
             Ok(outputs) => {
-                if !outputs.is_empty() {
-                    self.output.show(outputs.content_by_mime_type.into_iter().collect());
+                let forms: Vec<_> = outputs.content_by_mime_type.into_iter().collect();
+                if cell::asks_for_help(code) {
+                    return Ok(forms);
                 }
-                Ok(())
+                if !forms.is_empty() {
+                    self.output.show(forms);
+                }
+                Ok(vec![])
             }
             Err(Trouble::CompilationErrors(errors)) => {
                 Err(rejected(&errors, &compiled, &cell, &insertions, count))
@@ -180,7 +190,14 @@ impl Evaluator {
     }
 
     /// The outcome of a cell whose code came to its end, one way or another.
-    fn ended(&self, report: Report, code: &str, count: u64, asked: Asked) -> Outcome {
+    fn ended(
+        &self,
+        report: Report,
+        paged: Vec<(String, String)>,
+        code: &str,
+        count: u64,
+        asked: Asked,
+    ) -> Outcome {
         if let Some(panic) = report.panic {
             let title = format!("the cell panicked: {}", panic.text);
             let wrong = self.stopped("Panic", &panic.text, &title, panic.at, code, count);
@@ -192,7 +209,7 @@ impl Evaluator {
             let wrong = self.stopped(&name, &failed.text, &title, failed.at, code, count);
             return self.interrupted(wrong, asked);
         }
-        Outcome::Done
+        Outcome::Done(paged)
     }
 
     fn stopped(
@@ -231,7 +248,7 @@ impl Evaluator {
 
     /// An interrupt that was asked for explains whatever ended the cell.
     fn interrupted(&self, wrong: Wrong, asked: Asked) -> Outcome {
-        let Asked { interrupted, ended } = asked;
+        let Asked { interrupted, ended, .. } = asked;
         Outcome::Wrong(match (interrupted, ended) {
             (false, _) => wrong,
             (true, true) => Wrong::plain(
