@@ -50,6 +50,15 @@ pub fn run() -> ExitCode {
         // SAFETY: no other thread has started yet.
         unsafe { std::env::remove_var(name) };
     }
+    let home = std::env::var_os(crate::analysis::CARGO_HOME).filter(|home| !home.is_empty());
+    // SAFETY: as above.
+    unsafe {
+        match home {
+            Some(home) => std::env::set_var("CARGO_HOME", home),
+            None => std::env::remove_var("CARGO_HOME"),
+        }
+        std::env::remove_var(crate::analysis::CARGO_HOME);
+    }
     // Where memory runs out, this process goes first, and the kernel lives on to say so.
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     let preloaded = std::env::var_os(PRELOAD).map(PathBuf::from).and_then(|path| preload(&path));

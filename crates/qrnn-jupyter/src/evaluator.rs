@@ -81,7 +81,13 @@ impl Evaluator {
         let (context, _outputs) =
             started.map_err(|trouble| Error::Evaluator(trouble.to_string()))?;
         let mut context = CommandContext::with_eval_context(context);
-        for preparation in PREPARATIONS {
+        // Cargo itself works in the user's own home; CARGO_HOME is for rust-analyzer.
+        let home = std::env::var_os(crate::analysis::CARGO_HOME).filter(|home| !home.is_empty());
+        let home = home.map(std::path::PathBuf::from);
+        let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo")));
+        let home = home.unwrap_or_default();
+        let home = format!(":build_env CARGO_HOME={}", home.display());
+        for preparation in PREPARATIONS.into_iter().chain([home.as_str()]) {
             context.execute(preparation).map_err(|trouble| Error::Evaluator(explain(&trouble)))?;
         }
         let compiled = Default::default();
