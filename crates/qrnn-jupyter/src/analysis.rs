@@ -19,6 +19,16 @@ use crate::preload::Preload;
 pub const CARGO_HOME: &str = "QRNN_JUPYTER_CARGO_HOME";
 
 const MANIFEST: &str = "Cargo.toml";
+/// The preloaded crates as a manifest names them, until they are wanted and after that.
+const PREPARED: &str = "dependencies.prepared";
+const WANTED: &str = "dependencies";
+
+/// From now on rust-analyzer is shown the preloaded crates. It takes a second or two to read them,
+/// so this waits for the first completion or inspection. Whether anything has changed.
+pub fn show(session: &Path) -> bool {
+    let folder = session.join("analysis");
+    fs::rename(folder.join(PREPARED), folder.join(WANTED)).is_ok()
+}
 
 /// Puts this program in cargo's place for those who look into CARGO_HOME, which rust-analyzer does
 /// first. The folder that is to be CARGO_HOME.
@@ -39,7 +49,7 @@ pub fn prepare(program: &Path, session: &Path, preload: &Preload) -> Result<Path
     if let (Some(lock), Some(dependencies)) = (preload.lock(), preload.dependencies()) {
         let copy = folder.join("Cargo.lock");
         fs::copy(lock, &copy).map_err(Error::io(&copy, "write"))?;
-        let list = folder.join("dependencies");
+        let list = folder.join(PREPARED);
         fs::write(&list, dependencies).map_err(Error::io(&list, "write"))?;
     }
     Ok(home)
@@ -84,7 +94,7 @@ fn real_cargo() -> Command {
 fn metadata(folder: &Path, args: &[OsString]) -> Option<String> {
     let manifest = fs::read_to_string(folder.join(MANIFEST)).ok()?;
     let beside = folder.join("analysis");
-    let dependencies = fs::read_to_string(beside.join("dependencies")).ok()?;
+    let dependencies = fs::read_to_string(beside.join(WANTED)).ok()?;
     let path = beside.join(MANIFEST);
     fs::write(&path, with_dependencies(&manifest, &dependencies)).ok()?;
     let mut command = real_cargo();

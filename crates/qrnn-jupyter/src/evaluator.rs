@@ -273,6 +273,7 @@ impl Evaluator {
 
     /// Completions at a byte: the bytes they stand for, and each one's text and kind.
     pub fn complete(&mut self, code: &str, byte: usize) -> Option<Completions> {
+        self.show_sources();
         let found = catch_unwind(AssertUnwindSafe(|| self.context.completions(code, byte)));
         let found = found.ok()?.ok()?;
         let items = found.completions.into_iter().map(|item| (item.code, item.kind)).collect();
@@ -282,8 +283,23 @@ impl Evaluator {
     /// What is known about the name at a byte: plain text and HTML.
     pub fn inspect(&mut self, code: &str, byte: usize) -> Option<(String, String)> {
         let end = cell::end_of_name(code, byte)?;
+        self.show_sources();
         let hover = catch_unwind(AssertUnwindSafe(|| self.context.hover_at(code, end)));
         hover.ok()?.ok().filter(|(plain, _)| plain != "No documentation found")
+    }
+}
+
+impl Evaluator {
+    /// Has rust-analyzer read the preloaded crates, which evcxr lets it do when the manifest
+    /// changes; a comment is a change.
+    fn show_sources(&mut self) {
+        let session = self.session.folder();
+        if crate::analysis::show(session) {
+            let manifest = std::fs::read_to_string(session.join("Cargo.toml")).unwrap_or_default();
+            let level = manifest.lines().find_map(|line| line.strip_prefix("opt-level = "));
+            let level = format!("{} # with the preloaded crates' sources", level.unwrap_or("2"));
+            let _ = self.context.set_opt_level(&level);
+        }
     }
 }
 

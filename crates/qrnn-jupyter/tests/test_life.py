@@ -6,7 +6,7 @@ import signal
 import time
 import unittest
 
-from client import Kernel, alive, descendants, eventually
+from client import FOLDER, Kernel, alive, descendants, eventually
 
 # Counts up until an interrupt is asked for, as the library's long calls do it.
 POLLING = r"""
@@ -14,6 +14,7 @@ let mut steps = 0u64;
 let path = std::env::var("QRNN_JUPYTER_INTERRUPTS")?;
 fn count(path: &str) -> u64 { u64::from_le_bytes(std::fs::read(path).unwrap().try_into().unwrap()) }
 let before = count(&path);
+println!("started");
 while count(&path) == before {
     steps += 1;
     std::thread::sleep(std::time::Duration::from_millis(20));
@@ -33,7 +34,8 @@ def names_below(pid):
 
 
 def sessions():
-    return set(glob.glob(f"/tmp/qrnn-jupyter-{os.getuid()}/*"))
+    """The working folders of the kernels that these tests have started."""
+    return set(glob.glob(os.path.join(FOLDER, f"qrnn-jupyter-{os.getuid()}", "*")))
 
 
 class Ready(unittest.TestCase):
@@ -69,9 +71,8 @@ class Interrupts(unittest.TestCase):
     def tearDownClass(cls):
         cls.kernel.__exit__()
 
-    def interrupted(self, sent, after):
-        """The cell, and how long it went on after the last of the interrupts."""
-        time.sleep(after)
+    def interrupted(self, sent):
+        """The cell, and how long it went on after the interrupt."""
         self.kernel.interrupt()
         asked = time.monotonic()
         cell = self.kernel.collect(sent)
@@ -81,13 +82,17 @@ class Interrupts(unittest.TestCase):
         self.assertEqual(self.kernel.run("let kept = vec![1, 2, 3];").status, "ok")
         # Ends by itself, with what it has so far.
         sent = self.kernel.send(POLLING)
-        cell, seconds = self.interrupted(sent, 2)
+        self.kernel.await_stdout(sent, "started")
+        time.sleep(0.5)
+        cell, seconds = self.interrupted(sent)
         self.assertEqual(cell.status, "ok", cell.traceback)
         self.assertLess(seconds, 1)
         self.assertEqual(self.kernel.run("steps > 5 && kept.len() == 3").result, "true")
         # Ends with an error, as `fit` may.
         failing = "{" + POLLING + '}\nErr::<(), String>("interrupted".into())?;'
-        cell, seconds = self.interrupted(self.kernel.send(failing), 2)
+        sent = self.kernel.send(failing)
+        self.kernel.await_stdout(sent, "started")
+        cell, seconds = self.interrupted(sent)
         self.assertEqual(cell.reply["status"], "error")
         self.assertEqual(cell.reply["ename"], "KeyboardInterrupt")
         self.assertLess(seconds, 1)
@@ -96,11 +101,11 @@ class Interrupts(unittest.TestCase):
 
     def test_an_endless_loop_ends_at_the_second_interrupt(self):
         self.assertEqual(self.kernel.run("let lost = 1; fn stays() -> u8 { 2 }").status, "ok")
-        sent = self.kernel.send("loop { std::hint::black_box(0); }")
-        time.sleep(2)
+        sent = self.kernel.send('println!("started"); loop { std::hint::black_box(0); }')
+        self.kernel.await_stdout(sent, "started")
         self.kernel.interrupt()
         time.sleep(1.5)
-        cell, seconds = self.interrupted(sent, 0)
+        cell, seconds = self.interrupted(sent)
         self.assertEqual(cell.reply["ename"], "KeyboardInterrupt")
         self.assertIn("variables are lost", cell.reply["evalue"])
         self.assertLess(seconds, 2)
@@ -109,9 +114,9 @@ class Interrupts(unittest.TestCase):
 
     def test_a_first_interrupt_has_a_second_to_be_noticed(self):
         sent = self.kernel.send(POLLING.replace("count(&path) == before", "count(&path) < before + 2"))
-        time.sleep(2)
+        self.kernel.await_stdout(sent, "started")
         self.kernel.interrupt()
-        cell, _ = self.interrupted(sent, 0.1)
+        cell, _ = self.interrupted(sent)
         self.assertEqual(cell.status, "ok", cell.traceback)
 
     def test_a_compilation_is_interrupted(self):
