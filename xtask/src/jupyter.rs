@@ -55,6 +55,7 @@ pub fn install(libtorch: Libtorch, prefix: Option<&Path>) -> Result<ExitCode> {
     std::fs::write(&file, list.join("\n")).map_err(Error::io(&file, "write"))?;
     let mut command = Command::new(program);
     command.arg("install").arg("--artifacts").arg(&file).arg("--libtorch").arg(&torch);
+    command.arg("--sources").arg(setup::root());
     if let Some(prefix) = prefix {
         command.arg("--prefix").arg(prefix);
     }

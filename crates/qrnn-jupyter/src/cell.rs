@@ -29,6 +29,13 @@ fn asks_for_preloaded(line: &str) -> bool {
     name.is_some_and(|name| PRELOADED.contains(&name))
 }
 
+/// A cell that is one command which explains something: its answer is for a pager.
+pub fn asks_for_help(code: &str) -> bool {
+    let mut lines = code.trim().lines();
+    let word = lines.next().and_then(|line| line.split(' ').next());
+    lines.next().is_none() && matches!(word, Some(":help" | ":doc" | ":explain"))
+}
+
 /// The byte of the cell where a place in the compiled code lies: a line of that code, from the
 /// first of its bytes that a statement has on it, stands in the cell as it is.
 pub fn find_line(
@@ -80,6 +87,12 @@ mod tests {
             ["", ":dep rand = \"0.9\"", "", "let a = 1;"]
         );
         assert_eq!(without_preloaded(":dep qrnn-tools"), ":dep qrnn-tools");
+    }
+
+    #[test]
+    fn only_explanations_are_paged() {
+        assert!(asks_for_help(":help\n") && asks_for_help(" :doc Vec"));
+        assert!(!asks_for_help(":help\n1 + 1") && !asks_for_help(":vars") && !asks_for_help(""));
     }
 
     #[test]

@@ -17,10 +17,11 @@ pub fn of(code: &str) -> Completeness {
     if rust.trim().is_empty() {
         return Completeness::Complete;
     }
-    match open_brackets(&rust) {
+    match open(&rust) {
         None => return Completeness::Invalid,
-        Some(depth) if depth > 0 => return Completeness::Incomplete(4 * depth),
-        Some(_) => {}
+        Some(Open::Text) => return Completeness::Incomplete(0),
+        Some(Open::Brackets(0)) => {}
+        Some(Open::Brackets(depth)) => return Completeness::Incomplete(4 * depth),
     }
     const OPENING: &str = "fn f(){";
     let parsed = SourceFile::parse(&format!("{OPENING}{rust}\n}}"), Edition::Edition2024);
@@ -54,9 +55,16 @@ pub fn without_commands(code: &str) -> String {
     blank
 }
 
-/// How many brackets are open at the end, strings and comments left out (an open one of those
-/// counts as one); none where one closes that was not open.
-fn open_brackets(code: &str) -> Option<usize> {
+/// What is open where the code ends.
+enum Open {
+    /// So many brackets.
+    Brackets(usize),
+    /// A string or a comment.
+    Text,
+}
+
+/// What is open at the end; none where a bracket closes that was not open.
+fn open(code: &str) -> Option<Open> {
     let lexed = ra_ap_parser::LexedStr::new(Edition::Edition2024, code);
     let mut open = vec![];
     for i in 0..lexed.len() {
@@ -70,11 +78,11 @@ fn open_brackets(code: &str) -> Option<usize> {
             _ => {}
         }
     }
-    // The last token is a string or a comment that has no end.
+    // Spaces at the beginning of a line would become part of a string or a comment without an end.
     let unterminated = lexed.errors().any(|(token, error)| {
         token + 1 == lexed.len() && error.to_lowercase().contains("terminate")
     });
-    Some(open.len() + usize::from(unterminated))
+    Some(if unterminated { Open::Text } else { Open::Brackets(open.len()) })
 }
 
 #[cfg(test)]
@@ -109,12 +117,12 @@ mod tests {
         for (code, indent) in [
             ("fn f() {", 4),
             ("let v = vec![1,", 4),
-            ("let s = \"abc", 4),
-            ("/* a comment", 4),
+            ("let s = \"abc", 0),
+            ("/* a comment", 0),
             ("f(g(\n", 8),
             ("let x =", 0),
             ("1 +", 0),
-            ("let r = r#\"abc\"", 4),
+            ("let r = r#\"abc\"", 0),
             ("let y = a.", 0),
         ] {
             assert_eq!(of(code), Completeness::Incomplete(indent), "{code}");

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::preload::Preload;
-use crate::{compiler, evaluation, interrupts};
+use crate::{analysis, compiler, evaluation, interrupts};
 
 /// Called once, before any thread has started.
 ///
@@ -32,6 +32,9 @@ pub fn prepare(program: &Path, session: &Path, counter: &Path) -> Result<()> {
         std::fs::write(core.join("lib.rs"), "").map_err(Error::io(&core, "write"))?;
         variables.push(("RUST_SRC_PATH", library));
     }
+    let own = std::env::var_os("CARGO_HOME").unwrap_or_default();
+    variables.push((analysis::CARGO_HOME, own.into()));
+    variables.push(("CARGO_HOME", analysis::prepare(program, session, &preload)?));
     for (name, value) in variables {
         // SAFETY: no other thread has started yet.
         unsafe { std::env::set_var(name, value) };

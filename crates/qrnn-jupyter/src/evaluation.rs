@@ -50,6 +50,15 @@ pub fn run() -> ExitCode {
         // SAFETY: no other thread has started yet.
         unsafe { std::env::remove_var(name) };
     }
+    let home = std::env::var_os(crate::analysis::CARGO_HOME).filter(|home| !home.is_empty());
+    // SAFETY: as above.
+    unsafe {
+        match home {
+            Some(home) => std::env::set_var("CARGO_HOME", home),
+            None => std::env::remove_var("CARGO_HOME"),
+        }
+        std::env::remove_var(crate::analysis::CARGO_HOME);
+    }
     // Where memory runs out, this process goes first, and the kernel lives on to say so.
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     let preloaded = std::env::var_os(PRELOAD).map(PathBuf::from).and_then(|path| preload(&path));
@@ -120,13 +129,30 @@ impl Evaluation {
         let (path, function) = rest.rsplit_once(' ').ok_or("incomplete command")?;
         // SAFETY: evcxr has compiled it for us.
         let cell = unsafe { Library::open(Some(path), RTLD_NOW) }.map_err(|e| e.to_string())?;
-        // SAFETY: evcxr writes this function with this type.
-        self.variables = unsafe {
-            let run = cell.get::<Cell>(function.as_bytes()).map_err(|e| e.to_string())?;
-            run(self.variables)
-        };
-        self.cells.push(cell);
-        self.finish().map_err(|error| error.to_string())
+        if self.may_run().map_err(|error| error.to_string())? {
+            // SAFETY: evcxr writes this function with this type.
+            self.variables = unsafe {
+                let run = cell.get::<Cell>(function.as_bytes()).map_err(|e| e.to_string())?;
+                run(self.variables)
+            };
+            self.cells.push(cell);
+            self.finish()
+        } else {
+            // As if `?` had ended it at once: no variable is new, and none is touched.
+            writeln!(self.answers, "EVCXR_ERROR_OCCURRED\nEVCXR_EXECUTION_COMPLETE")
+        }
+        .map_err(|error| error.to_string())
+    }
+
+    /// Whether the cell was not interrupted while it was compiled.
+    fn may_run(&mut self) -> std::io::Result<bool> {
+        // SAFETY: standard output is open before the first cell, and a cell that closes it is
+        // answered by an error.
+        let out = unsafe { BorrowedFd::borrow_raw(1) };
+        write_all(out, format!("{MARK}{{\"msg_type\":\"starting\"}}\n").as_bytes())?;
+        let mut line = String::new();
+        self.acknowledgements.read_line(&mut line)?;
+        Ok(line.trim() == "true")
     }
 
     /// Waits until the kernel has read all that the cell printed, then tells evcxr.

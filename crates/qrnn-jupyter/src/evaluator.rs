@@ -27,7 +27,8 @@ const PREPARATIONS: [&str; 3] =
 /// How a cell ended.
 #[derive(Debug)]
 pub enum Outcome {
-    Done,
+    /// With what is to be shown in a pager: media types and contents.
+    Done(Vec<(String, String)>),
     Wrong(Wrong),
 }
 
@@ -49,6 +50,8 @@ pub struct Evaluator {
     interrupter: Arc<Interrupter>,
     asker: Arc<Asker>,
     session: Arc<Session>,
+    /// The running cell as evcxr got it, and what was put into it.
+    compiled: (String, Vec<Insertion>),
 }
 
 impl Evaluator {
@@ -71,16 +74,24 @@ impl Evaluator {
             pipes.acknowledgements,
             publisher,
             asker.clone(),
+            interrupter.clone(),
         )
         .map_err(Error::system("read the evaluation process"))?;
         let started = EvalContext::with_subprocess_command(command);
         let (context, _outputs) =
             started.map_err(|trouble| Error::Evaluator(trouble.to_string()))?;
         let mut context = CommandContext::with_eval_context(context);
-        for preparation in PREPARATIONS {
+        // Cargo itself works in the user's own home; CARGO_HOME is for rust-analyzer.
+        let home = std::env::var_os(crate::analysis::CARGO_HOME).filter(|home| !home.is_empty());
+        let home = home.map(std::path::PathBuf::from);
+        let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo")));
+        let home = home.unwrap_or_default();
+        let home = format!(":build_env CARGO_HOME={}", home.display());
+        for preparation in PREPARATIONS.into_iter().chain([home.as_str()]) {
             context.execute(preparation).map_err(|trouble| Error::Evaluator(explain(&trouble)))?;
         }
-        let evaluator = Self { context, output, interrupter, asker, session };
+        let compiled = Default::default();
+        let evaluator = Self { context, output, interrupter, asker, session, compiled };
         evaluator.session.note_group(evaluator.process());
         Ok(evaluator)
     }
@@ -102,7 +113,11 @@ impl Evaluator {
         let asked = self.interrupter.end();
         let report = self.output.end();
         let outcome = match result {
-            Ok(Ok(())) => self.ended(report, code, count, asked),
+            Ok(Ok(_)) if asked.before_it_ran => Outcome::Wrong(Wrong::plain(
+                "KeyboardInterrupt",
+                "interrupted before it ran; all variables are kept".into(),
+            )),
+            Ok(Ok(paged)) => self.ended(report, paged, code, count, asked),
             Ok(Err(wrong)) => self.interrupted(wrong, asked),
             Err(panic) => {
                 let text = panic.downcast_ref::<String>().map(String::as_str);
@@ -115,19 +130,24 @@ impl Evaluator {
         outcome
     }
 
-    /// Compiles and runs.
-    fn evaluate(&mut self, code: &str, count: u64) -> Result<(), Wrong> {
+    /// Compiles and runs; what belongs into a pager.
+    fn evaluate(&mut self, code: &str, count: u64) -> Result<Vec<(String, String)>, Wrong> {
         let cell = cell::without_preloaded(code);
         let (compiled, insertions) = self.with_types(&cell, count)?;
+        self.compiled = (compiled.clone(), insertions.clone());
         if self.interrupter.is_asked() {
             return Err(Wrong::plain("KeyboardInterrupt", "interrupted before it ran".into()));
         }
         match self.context.execute_with_callbacks(&compiled, &mut EvalCallbacks::default()) {
             Ok(outputs) => {
-                if !outputs.is_empty() {
-                    self.output.show(outputs.content_by_mime_type.into_iter().collect());
+                let forms: Vec<_> = outputs.content_by_mime_type.into_iter().collect();
+                if cell::asks_for_help(code) {
+                    return Ok(forms);
                 }
-                Ok(())
+                if !forms.is_empty() {
+                    self.output.show(forms);
+                }
+                Ok(vec![])
             }
             Err(Trouble::CompilationErrors(errors)) => {
                 Err(rejected(&errors, &compiled, &cell, &insertions, count))
@@ -176,7 +196,14 @@ impl Evaluator {
     }
 
     /// The outcome of a cell whose code came to its end, one way or another.
-    fn ended(&self, report: Report, code: &str, count: u64, asked: Asked) -> Outcome {
+    fn ended(
+        &self,
+        report: Report,
+        paged: Vec<(String, String)>,
+        code: &str,
+        count: u64,
+        asked: Asked,
+    ) -> Outcome {
         if let Some(panic) = report.panic {
             let title = format!("the cell panicked: {}", panic.text);
             let wrong = self.stopped("Panic", &panic.text, &title, panic.at, code, count);
@@ -188,7 +215,7 @@ impl Evaluator {
             let wrong = self.stopped(&name, &failed.text, &title, failed.at, code, count);
             return self.interrupted(wrong, asked);
         }
-        Outcome::Done
+        Outcome::Done(paged)
     }
 
     fn stopped(
@@ -200,7 +227,7 @@ impl Evaluator {
         code: &str,
         count: u64,
     ) -> Wrong {
-        let byte = at.as_ref().and_then(|place| self.byte_in_cell(place, code));
+        let byte = at.as_ref().and_then(|place| self.byte_in_cell(place));
         let diagnostic = Diagnostic::at(title, byte, code, "here");
         let mut traceback = vec![diagnostic.render(code, &cell_name(count))];
         if byte.is_none()
@@ -212,20 +239,22 @@ impl Evaluator {
     }
 
     /// Where a place in what was compiled lies in the cell.
-    fn byte_in_cell(&self, place: &Place, code: &str) -> Option<usize> {
+    fn byte_in_cell(&self, place: &Place) -> Option<usize> {
         if !is_cell(&place.file) {
             return None;
         }
-        let compiled = self.context.last_source().ok()?;
-        let line = compiled.lines().nth(place.line.checked_sub(1)?)?;
-        let column =
-            line.char_indices().nth(place.column.saturating_sub(1)).map_or(0, |(at, _)| at);
-        cell::find_line(code, &compiled, place.line, line, column)
+        let source = self.context.last_source().ok()?;
+        let line = source.lines().nth(place.line.checked_sub(1)?)?;
+        let column = line.char_indices().nth(place.column.saturating_sub(1));
+        let column = column.map_or(0, |(at, _)| at);
+        let (compiled, insertions) = &self.compiled;
+        let byte = cell::find_line(compiled, &source, place.line, line, column)?;
+        Some(types::original(insertions, byte))
     }
 
     /// An interrupt that was asked for explains whatever ended the cell.
     fn interrupted(&self, wrong: Wrong, asked: Asked) -> Outcome {
-        let Asked { interrupted, ended } = asked;
+        let Asked { interrupted, ended, .. } = asked;
         Outcome::Wrong(match (interrupted, ended) {
             (false, _) => wrong,
             (true, true) => Wrong::plain(
@@ -244,6 +273,7 @@ impl Evaluator {
 
     /// Completions at a byte: the bytes they stand for, and each one's text and kind.
     pub fn complete(&mut self, code: &str, byte: usize) -> Option<Completions> {
+        self.show_sources();
         let found = catch_unwind(AssertUnwindSafe(|| self.context.completions(code, byte)));
         let found = found.ok()?.ok()?;
         let items = found.completions.into_iter().map(|item| (item.code, item.kind)).collect();
@@ -253,8 +283,23 @@ impl Evaluator {
     /// What is known about the name at a byte: plain text and HTML.
     pub fn inspect(&mut self, code: &str, byte: usize) -> Option<(String, String)> {
         let end = cell::end_of_name(code, byte)?;
+        self.show_sources();
         let hover = catch_unwind(AssertUnwindSafe(|| self.context.hover_at(code, end)));
         hover.ok()?.ok().filter(|(plain, _)| plain != "No documentation found")
+    }
+}
+
+impl Evaluator {
+    /// Has rust-analyzer read the preloaded crates, which evcxr lets it do when the manifest
+    /// changes; a comment is a change.
+    fn show_sources(&mut self) {
+        let session = self.session.folder();
+        if crate::analysis::show(session) {
+            let manifest = std::fs::read_to_string(session.join("Cargo.toml")).unwrap_or_default();
+            let level = manifest.lines().find_map(|line| line.strip_prefix("opt-level = "));
+            let level = format!("{} # with the preloaded crates' sources", level.unwrap_or("2"));
+            let _ = self.context.set_opt_level(&level);
+        }
     }
 }
 

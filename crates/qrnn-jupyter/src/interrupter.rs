@@ -23,6 +23,8 @@ struct Run {
     running: bool,
     /// When the running cell was first interrupted.
     asked: Option<Instant>,
+    /// The cell's code was not started, as the interrupt came before.
+    before_it_ran: bool,
     /// A second interrupt ended the process.
     ended: bool,
     process: u32,
@@ -32,6 +34,8 @@ struct Run {
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Asked {
     pub interrupted: bool,
+    /// It was compiled, and its code never started.
+    pub before_it_ran: bool,
     /// The process was ended for it.
     pub ended: bool,
 }
@@ -53,11 +57,22 @@ impl Interrupter {
     pub fn end(&self) -> Asked {
         let mut run = self.lock();
         run.running = false;
-        Asked { interrupted: run.asked.is_some(), ended: run.ended }
+        Asked {
+            interrupted: run.asked.is_some(),
+            before_it_ran: run.before_it_ran,
+            ended: run.ended,
+        }
     }
 
     pub fn is_asked(&self) -> bool {
         self.lock().asked.is_some()
+    }
+
+    /// Asked when compiled code is about to start: it would not notice what came before.
+    pub fn may_run(&self) -> bool {
+        let mut run = self.lock();
+        run.before_it_ran = run.running && run.asked.is_some();
+        !run.before_it_ran
     }
 
     /// The first asks the cell to end; a later one ends its process once the time is up.
@@ -66,9 +81,9 @@ impl Interrupter {
         if !run.running {
             return;
         }
+        self.interrupts.count();
         let Some(asked) = run.asked else {
             run.asked = Some(Instant::now());
-            self.interrupts.count();
             stop_cargo(run.process);
             return;
         };
@@ -160,7 +175,8 @@ mod tests {
         let start = Instant::now();
         child.wait().unwrap();
         assert!(start.elapsed() > GRACE / 2, "no time to notice");
-        assert_eq!(interrupter.end(), Asked { interrupted: true, ended: true });
+        let asked = Asked { interrupted: true, ended: true, ..Asked::default() };
+        assert_eq!(interrupter.end(), asked);
     }
 
     #[test]
@@ -169,10 +185,11 @@ mod tests {
         let mut child = sleeper();
         interrupter.interrupt();
         interrupter.begin(child.id());
-        assert!(!interrupter.is_asked());
+        assert!(!interrupter.is_asked() && interrupter.may_run());
         interrupter.interrupt();
         interrupter.interrupt();
-        assert_eq!(interrupter.end(), Asked { interrupted: true, ended: false });
+        assert!(!interrupter.may_run());
+        assert!(interrupter.end().before_it_ran);
         interrupter.begin(child.id());
         std::thread::sleep(GRACE + Duration::from_millis(300));
         assert_eq!(child.try_wait().unwrap(), None);

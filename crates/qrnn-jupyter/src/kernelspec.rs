@@ -52,7 +52,12 @@ impl Places {
 ///
 /// # Errors
 /// Where something cannot be read or written.
-pub fn install(places: &Places, artifacts: &[PathBuf], libtorch: &Path) -> Result<()> {
+pub fn install(
+    places: &Places,
+    artifacts: &[PathBuf],
+    libtorch: &Path,
+    sources: &Path,
+) -> Result<()> {
     let program = std::env::current_exe().map_err(Error::system("find this program"))?;
     let target = places.program();
     if let Some(folder) = target.parent() {
@@ -62,7 +67,7 @@ pub fn install(places: &Places, artifacts: &[PathBuf], libtorch: &Path) -> Resul
     let fresh = target.with_extension("new");
     fs::copy(&program, &fresh).map_err(Error::io(&fresh, "write"))?;
     fs::rename(&fresh, &target).map_err(Error::io(&target, "replace"))?;
-    Preload::install(artifacts, &places.home.join("preload"), libtorch)?;
+    Preload::install(artifacts, &places.home.join("preload"), libtorch, sources)?;
     fs::create_dir_all(&places.spec).map_err(Error::io(&places.spec, "create"))?;
     let spec = json!({
         "argv": [target, "run", "{connection_file}"],
@@ -118,9 +123,10 @@ mod tests {
         for artifact in &artifacts {
             fs::write(artifact, "x").unwrap();
         }
+        fs::write(folder.path().join("Cargo.lock"), "").unwrap();
         let built = [&artifacts[0], &artifacts[1], &artifacts[3]].map(Clone::clone);
         let places = Places::of(Some(folder.path())).unwrap();
-        install(&places, &built, Path::new("/torch")).unwrap();
+        install(&places, &built, Path::new("/torch"), folder.path()).unwrap();
         let spec = fs::read_to_string(places.spec.join("kernel.json")).unwrap();
         let spec: serde_json::Value = serde_json::from_str(&spec).unwrap();
         assert_eq!(spec["interrupt_mode"], "message");
@@ -134,6 +140,6 @@ mod tests {
         assert_eq!(uninstall(&places).unwrap().len(), 2);
         assert_eq!(uninstall(&places).unwrap(), [] as [PathBuf; 0]);
         assert!(Preload::find(&places.program()).is_err());
-        assert!(install(&places, &built[..1], Path::new("/torch")).is_err());
+        assert!(install(&places, &built[..1], Path::new("/torch"), folder.path()).is_err());
     }
 }

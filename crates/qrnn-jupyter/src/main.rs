@@ -1,5 +1,6 @@
 //! A Jupyter kernel for Rust notebooks with `qrnn` and `tch` at hand.
 
+mod analysis;
 mod bound;
 mod cell;
 mod compiler;
@@ -58,6 +59,9 @@ enum Command {
         /// The libtorch that they were built against
         #[arg(long, value_name = "DIR")]
         libtorch: PathBuf,
+        /// The clone of qrnn that they were built from
+        #[arg(long, value_name = "DIR")]
+        sources: PathBuf,
     },
     /// Remove the kernel
     Uninstall {
@@ -77,6 +81,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    if let Some(status) = analysis::is_called() {
+        return status;
+    }
     // evcxr and cargo run this program for purposes of their own.
     if std::env::var_os("EVCXR_IS_RUNTIME").is_some() {
         return evaluation::run();
@@ -94,12 +101,12 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Run { connection_file } => kernel::run(&connection_file),
-        Command::Install { prefix, artifacts, libtorch } => {
+        Command::Install { prefix, artifacts, libtorch, sources } => {
             let list =
                 std::fs::read_to_string(&artifacts).map_err(Error::io(&artifacts, "read"))?;
             let list: Vec<PathBuf> = list.lines().map(PathBuf::from).collect();
             let places = Places::of(prefix.as_deref())?;
-            kernelspec::install(&places, &list, &libtorch)?;
+            kernelspec::install(&places, &list, &libtorch, &sources)?;
             println!("kernelspec {}", places.spec.display());
             println!("program and preloaded libraries {}", places.home.display());
             Ok(ExitCode::SUCCESS)

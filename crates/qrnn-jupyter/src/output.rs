@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::bound::Bound;
 use crate::demultiplexer::{Demultiplexer, Event, MARK};
 use crate::input::Asker;
+use crate::interrupter::Interrupter;
 use crate::message::Publisher;
 
 /// Text that comes in quick succession is sent together.
@@ -79,6 +80,7 @@ struct Shared {
     cell: Mutex<Cell>,
     publisher: Publisher,
     asker: Arc<Asker>,
+    interrupter: Arc<Interrupter>,
 }
 
 /// The thread that reads the pipes works on; this is how others speak to it.
@@ -98,8 +100,9 @@ impl Output {
         acknowledgements: PipeWriter,
         publisher: Publisher,
         asker: Arc<Asker>,
+        interrupter: Arc<Interrupter>,
     ) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared { cell: Mutex::default(), publisher, asker });
+        let shared = Arc::new(Shared { cell: Mutex::default(), publisher, asker, interrupter });
         let (settle, settling) = mpsc::channel();
         let (waker, wake) = std::io::pipe()?;
         let reader = Reader {
@@ -342,6 +345,11 @@ impl Reader {
                 self.shared.publish(&cell, "clear_output", marker["content"].clone());
             }
             Some("ending") => cell.ending = true,
+            Some("starting") => {
+                drop(cell);
+                let line = format!("{}\n", self.shared.interrupter.may_run());
+                let _ = self.acknowledgements.write_all(line.as_bytes());
+            }
             Some("done") => {
                 drop(cell);
                 self.streams[index].done = true;

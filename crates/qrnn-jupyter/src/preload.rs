@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 pub const ARGUMENTS: &str = "cell.args";
 const LIBRARY: &str = "libqrnn_preload.so";
 const NOTE: &str = "preload.json";
+const LOCK: &str = "Cargo.lock";
 /// Crates that cells name.
 const NAMED: [&str; 3] = ["qrnn_preload", "qrnn", "tch"];
 
@@ -26,6 +27,8 @@ struct Note {
     /// All that `rustc -vV` says: metadata is for the very same compiler only.
     rustc: String,
     libtorch: PathBuf,
+    /// The clone of qrnn that it was built from.
+    sources: PathBuf,
 }
 
 impl Preload {
@@ -64,6 +67,25 @@ impl Preload {
         Ok(self.note()?.libtorch)
     }
 
+    /// The versions that it was built of.
+    pub fn lock(&self) -> Option<PathBuf> {
+        Some(self.folder.join(LOCK)).filter(|lock| lock.is_file())
+    }
+
+    /// As a manifest names the crates that cells name; none where the clone is gone.
+    pub fn dependencies(&self) -> Option<String> {
+        let sources = self.note().ok()?.sources;
+        let preload = sources.join("crates/qrnn-jupyter/preload");
+        let path = |folder: &Path| folder.to_str().map(|folder| format!("{folder:?}"));
+        let (qrnn, preload) = (path(&sources)?, path(&preload)?);
+        sources.join("Cargo.toml").is_file().then(|| {
+            format!(
+                "qrnn = {{ path = {qrnn} }}\nqrnn-preload = {{ path = {preload} }}\n\
+                 tch = {{ version = \"*\", default-features = false }}\n"
+            )
+        })
+    }
+
     /// # Errors
     /// Where the rustc of today is not the one that built it.
     pub fn check(&self) -> Result<()> {
@@ -82,7 +104,12 @@ impl Preload {
     ///
     /// # Errors
     /// Where a file is missing or cannot be written.
-    pub fn install(artifacts: &[PathBuf], folder: &Path, libtorch: &Path) -> Result<Self> {
+    pub fn install(
+        artifacts: &[PathBuf],
+        folder: &Path,
+        libtorch: &Path,
+        sources: &Path,
+    ) -> Result<Self> {
         let fresh = folder.with_extension("new");
         let _ = fs::remove_dir_all(&fresh);
         fs::create_dir_all(&fresh).map_err(Error::io(&fresh, "create"))?;
@@ -116,7 +143,9 @@ impl Preload {
         let arguments_file = fresh.join(ARGUMENTS);
         fs::write(&arguments_file, arguments.join("\n") + "\n")
             .map_err(Error::io(&arguments_file, "write"))?;
-        let note = Note { rustc: rustc()?, libtorch: libtorch.into() };
+        let lock = sources.join(LOCK);
+        fs::copy(&lock, fresh.join(LOCK)).map_err(Error::io(&lock, "copy"))?;
+        let note = Note { rustc: rustc()?, libtorch: libtorch.into(), sources: sources.into() };
         let note_file = fresh.join(NOTE);
         let text = serde_json::to_string_pretty(&note)
             .map_err(|error| Error::io(&note_file, "write")(error.into()))?;

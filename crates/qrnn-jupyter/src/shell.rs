@@ -179,9 +179,13 @@ impl Answering {
         });
         let gone = || Outcome::Wrong(Wrong::plain("KernelError", "the evaluator is gone".into()));
         match outcome.unwrap_or_else(gone) {
-            Outcome::Done => {
+            Outcome::Done(paged) => {
+                let data: serde_json::Map<_, _> =
+                    paged.into_iter().map(|(kind, text)| (kind, text.into())).collect();
+                let page = json!({ "source": "page", "data": data, "start": 0 });
+                let payload = if data.is_empty() { json!([]) } else { json!([page]) };
                 let content = json!({
-                    "status": "ok", "execution_count": count, "payload": [],
+                    "status": "ok", "execution_count": count, "payload": payload,
                     "user_expressions": expressions(request),
                 });
                 (request.reply(content), false)

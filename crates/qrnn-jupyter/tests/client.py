@@ -1,7 +1,10 @@
 """A kernel and a client of jupyter_client's, as the tests use them."""
 
+import atexit
 import os
 import re
+import shutil
+import tempfile
 import time
 from dataclasses import dataclass, field
 from queue import Empty
@@ -9,6 +12,11 @@ from queue import Empty
 from jupyter_client.manager import KernelManager
 
 NAME = "qrnn"
+
+# Where kernels make their working folders, apart from those of kernels that others run.
+FOLDER = tempfile.mkdtemp(prefix="qrnn-kernel-tests-")
+os.environ["TMPDIR"] = FOLDER
+atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 
 
 def plain(text):
@@ -98,6 +106,19 @@ class Kernel:
             if reply["parent_header"].get("msg_id") == msg_id:
                 return Ended(reply["content"], messages, time.monotonic() - start)
 
+    def await_stdout(self, sent, text, timeout=60):
+        """Until the cell that was sent has printed `text`."""
+        deadline = time.monotonic() + timeout
+        while True:
+            left = max(0.1, deadline - time.monotonic())
+            message = self.client.get_iopub_msg(timeout=left)
+            if message["parent_header"].get("msg_id") != sent[0]:
+                continue
+            if message["msg_type"] == "stream" and text in message["content"]["text"]:
+                return
+            if message["msg_type"] == "error":
+                raise AssertionError(plain("\n".join(message["content"]["traceback"])))
+
     def run(self, code, timeout=120, **kwargs):
         return self.collect(self.send(code, **kwargs), timeout)
 
@@ -148,4 +169,4 @@ def eventually(condition, timeout=10):
     return False
 
 
-__all__ = ["Ended", "Empty", "Kernel", "NAME", "alive", "descendants", "eventually", "plain"]
+__all__ = ["Ended", "Empty", "FOLDER", "Kernel", "NAME", "alive", "descendants", "eventually", "plain"]

@@ -1,0 +1,223 @@
+"""What cells do: values, output, displays, and everything that can go wrong in them."""
+
+import time
+import unittest
+
+from client import Kernel, eventually
+
+
+class Cells(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.kernel = Kernel()
+        cls.kernel.run("use qrnn::prelude::*;")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.kernel.__exit__()
+
+    def run_ok(self, code, **kwargs):
+        cell = self.kernel.run(code, **kwargs)
+        self.assertEqual(cell.status, "ok", cell.traceback)
+        return cell
+
+    def run_wrong(self, code, name):
+        cell = self.kernel.run(code)
+        self.assertEqual((cell.status, cell.reply.get("ename")), ("error", name), cell.traceback)
+        errors = cell.of("error")
+        self.assertEqual(len(errors), 1)
+        self.assertEqual(errors[0]["evalue"], cell.reply["evalue"])
+        return cell
+
+    # Variables
+
+    def test_variables_of_any_type_live_on(self):
+        self.run_ok(
+            "let v = vec![1, 2, 3]; let (a, mut b) = (0.5, String::from(\"é\")); "
+            "let mut m = std::collections::HashMap::new(); m.insert(\"k\", Some(1u8)); "
+            "let f: Box<dyn Fn(i32) -> i32> = Box::new(|x| x + 1);"
+        )
+        self.run_ok("b.push('!'); m.insert(\"l\", None);")
+        self.assertEqual(self.run_ok('format!("{v:?} {a} {b} {} {}", m.len(), f(1))').result,
+                         '"[1, 2, 3] 0.5 é! 2 2"')
+
+    def test_the_library_and_tch_are_there(self):
+        self.run_ok("let corpus = Corpus::synthetic();")
+        self.run_ok(
+            "let mut model = QrnnLm::new(&LmConfig::paper(20, 40).bptt(23), &corpus, Device::Cpu)?;"
+        )
+        self.assertEqual(self.run_ok("let _ = &model; corpus.vocab().len() > 1000").result, "true")
+        # Generic code of tch's is compiled in the cell and calls its C functions.
+        self.run_ok("let t = tch::Tensor::from_slice(&[1.0f32, 2.0]);")
+        self.assertEqual(self.run_ok("tch::Tensor::cat(&[&t, &t], 0).size()").result, "[4]")
+
+    def test_lines_for_the_stock_kernel_do_no_harm(self):
+        self.assertEqual(self.run_ok(':dep qrnn = { path = ".." }\n:dep tch\n2 + 2').result, "4")
+
+    def test_a_variable_without_a_name_for_its_type(self):
+        cell = self.run_wrong("let it = (0..3).map(|x| x * 2);", "CompileError")
+        self.assertIn("cannot be kept", cell.reply["evalue"])
+        self.assertIn("cell [", cell.traceback)
+
+    # Output
+
+    def test_output_comes_as_it_happens(self):
+        times = []
+        code = (
+            'for i in 0..3 { println!("{i}"); '
+            "std::thread::sleep(std::time::Duration::from_millis(400)); }"
+        )
+        sent = self.kernel.send(code)
+        note = lambda m: times.append(time.monotonic()) if m["msg_type"] == "stream" else None
+        cell = self.kernel.collect(sent, on_message=note)
+        self.assertEqual((cell.stdout, cell.result), ("0\n1\n2\n", None))
+        self.assertEqual(len(times), 3)
+        self.assertGreater(times[2] - times[0], 0.5)
+
+    def test_a_line_without_an_end_is_shown(self):
+        cell = self.run_ok('print!("a"); eprint!("b"); print!("c");')
+        self.assertEqual((cell.stdout, cell.stderr), ("ac", "b"))
+
+    def test_output_stays_in_order_with_displays(self):
+        code = (
+            'println!("one"); println!("EVCXR_BEGIN_CONTENT text/html\\n<i>\\nEVCXR_END_CONTENT"); '
+            'println!("two"); 5'
+        )
+        kinds = [m["msg_type"] for m in self.run_ok(code).messages]
+        self.assertEqual(
+            [k for k in kinds if k not in ("status", "execute_input")],
+            ["stream", "display_data", "stream", "execute_result"],
+        )
+
+    def test_a_value_shows_its_own_forms(self):
+        self.run_ok(
+            "struct Shown; impl Shown { fn evcxr_display(&self) { "
+            'println!("EVCXR_BEGIN_CONTENT text/html\\n<b>s</b>\\nEVCXR_END_CONTENT"); '
+            'println!("EVCXR_BEGIN_CONTENT text/plain\\ns\\nEVCXR_END_CONTENT"); } }'
+        )
+        results = self.run_ok("Shown").of("execute_result")
+        self.assertEqual([r["data"] for r in results], [{"text/html": "<b>s</b>", "text/plain": "s"}])
+        cell = self.run_ok("{ Shown.evcxr_display(); Shown.evcxr_display(); }")
+        self.assertEqual((len(cell.of("display_data")), len(cell.of("execute_result"))), (2, 0))
+
+    def test_a_display_is_updated(self):
+        code = (
+            'let say = |kind: &str, text: &str| println!("\\u{1e}qrnn-jupyter {}", format!('
+            'r#"{{"msg_type": "{kind}", "content": {{"data": {{"text/plain": "{text}"}}, '
+            '"metadata": {{}}, "transient": {{"display_id": "d1"}}}}}}"#)); '
+            'print!("before "); say("display_data", "0 %"); say("update_display_data", "50 %");'
+        )
+        cell = self.run_ok("{" + code + "}")
+        self.assertEqual(cell.stdout, "before ")
+        shown, updated = cell.of("display_data"), cell.of("update_display_data")
+        self.assertEqual(shown[0]["data"], {"text/plain": "0 %"})
+        self.assertEqual(updated[0]["transient"], {"display_id": "d1"})
+
+    def test_a_malformed_marker_is_text(self):
+        cell = self.run_ok('println!("\\u{1e}qrnn-jupyter {{oops"); println!("\\u{1e}qrnn-jupyter {{}}");')
+        self.assertEqual(cell.stdout, "\x1eqrnn-jupyter {oops\n\x1eqrnn-jupyter {}\n")
+
+    def test_a_hundred_megabytes_are_bounded_and_said(self):
+        code = 'let line = "x".repeat(999); for _ in 0..100_000 { println!("{line}"); }'
+        cell = self.run_ok("{" + code + "}")
+        self.assertLessEqual(len(cell.stdout), 1 << 20)
+        self.assertGreater(len(cell.stdout), 900_000)
+        self.assertIn("the cell printed 95.4 MiB", cell.stderr)
+        self.assertLess(cell.seconds, 30)
+        self.assertEqual(self.run_ok("1 + 1").result, "2")
+
+    def test_bytes_that_are_no_text(self):
+        code = 'use std::io::Write; std::io::stdout().write_all(b"a\\xff\\xfeb\\xf0\\x9f\\xa6\\x80\\n")?;'
+        self.assertEqual(self.run_ok(code).stdout, "a\ufffd\ufffdb\U0001f980\n")
+
+    # What goes wrong
+
+    def test_a_compile_error_is_drawn(self):
+        cell = self.run_wrong('let ok = 1;\nlet n: i32 = "é" ;', "CompileError")
+        for part in ("error[E0308]: mismatched types", "cell [", ":2:14", 'let n: i32 = "é" ;',
+                     "expected `i32`, found `&str`", "^^^"):
+            self.assertIn(part, cell.traceback)
+        self.assertIn("\x1b[", cell.reply["traceback"][0])
+
+    def test_a_borrow_error_is_drawn_where_it_is(self):
+        cell = self.run_wrong(
+            "let first = vec![1]; let second = first; println!(\"{first:?}\");", "CompileError"
+        )
+        self.assertIn("E0382", cell.traceback)
+        self.assertIn("let first = vec![1]; let second = first;", cell.traceback)
+        self.assertNotIn(": std::vec::Vec", cell.traceback)
+
+    def test_code_that_is_no_rust(self):
+        cell = self.run_wrong("let x = ;", "CompileError")
+        self.assertIn("expected expression", cell.traceback)
+
+    def test_a_panic_is_an_error(self):
+        self.run_ok("let kept = 5;")
+        cell = self.run_wrong('let a = 1;\nif a == 1 {\n    panic!("oh no {}", a);\n}', "Panic")
+        self.assertEqual(cell.reply["evalue"], "oh no 1")
+        self.assertIn(":3:5", cell.traceback)
+        self.assertEqual(self.run_ok("kept").result, "5")
+
+    def test_a_panic_that_is_caught_is_none(self):
+        cell = self.run_ok('std::panic::catch_unwind(|| panic!("inside")).is_err()')
+        self.assertEqual(cell.result, "true")
+        self.assertIn("inside", cell.stderr)
+
+    def test_a_panic_of_a_thread_is_told(self):
+        cell = self.run_ok('std::thread::spawn(|| panic!("elsewhere")).join().is_err()')
+        self.assertEqual(cell.result, "true")
+        self.assertIn("elsewhere", cell.stderr)
+
+    def test_a_question_mark_is_an_error(self):
+        cell = self.run_wrong('let before = 1;\nlet n = "zz".parse::<i32>()?;', "ParseIntError")
+        self.assertEqual(cell.reply["evalue"], "invalid digit found in string")
+        self.assertIn(":2:9", cell.traceback)
+        cell = self.run_wrong('std::fs::read("/no/such/file")?;', "Error")
+        self.assertIn("No such file", cell.reply["evalue"])
+
+    def test_the_process_may_be_ended(self):
+        self.run_ok("let gone = 1;")
+        cell = self.run_wrong('println!("last words"); std::process::exit(3)', "ProcessEnded")
+        self.assertIn("exit status: 3", cell.reply["evalue"])
+        self.assertIn("variables are lost", cell.reply["evalue"])
+        self.assertEqual(cell.stdout, "last words\n")
+        self.run_wrong("gone", "CompileError")
+        self.assertEqual(self.run_ok("1 + 1").result, "2")
+
+    def test_memory_may_run_out(self):
+        code = "let huge: Vec<u8> = Vec::with_capacity(1 << 46); huge.len()"
+        cell = self.run_wrong(code, "ProcessEnded")
+        self.assertIn("memory", cell.reply["evalue"])
+        self.assertIn("memory allocation of", cell.stderr)
+        self.assertEqual(self.run_ok("1 + 1").result, "2")
+
+    def test_the_system_may_kill_the_process(self):
+        code = 'std::process::Command::new("kill").args(["-9", &std::process::id().to_string()]).status()?;'
+        cell = self.run_wrong(code + " loop {}", "ProcessEnded")
+        self.assertIn("SIGKILL", cell.reply["evalue"])
+        self.assertEqual(self.run_ok("1 + 1").result, "2")
+
+    def test_the_evaluation_process_is_the_first_to_go(self):
+        cell = self.run_ok('std::fs::read_to_string("/proc/self/oom_score_adj")?.trim().to_owned()')
+        self.assertEqual(cell.result, '"1000"')
+
+    def test_a_stack_may_overflow(self):
+        code = "fn deep(n: u64) -> u64 { if n == 0 { 0 } else { 1 + deep(std::hint::black_box(n + 1)) } }"
+        self.run_wrong(code + " deep(1)", "ProcessEnded")
+        self.assertEqual(self.run_ok("1 + 1").result, "2")
+
+    def test_the_kernels_own_variables_are_not_the_cells(self):
+        code = '["RUSTC_WRAPPER", "CARGO", "EVCXR_TMPDIR"].map(|n| std::env::var_os(n).is_none())'
+        self.assertEqual(self.run_ok(code).result, "[true, true, true]")
+
+    def test_the_heart_beats_through_a_long_cell(self):
+        beats = self.kernel.client.hb_channel
+        sent = self.kernel.send("std::thread::sleep(std::time::Duration::from_secs(3));")
+        self.assertTrue(eventually(lambda: beats.is_beating(), 2))
+        time.sleep(2)
+        self.assertTrue(beats.is_beating())
+        self.kernel.collect(sent)
+
+
+if __name__ == "__main__":
+    unittest.main()
