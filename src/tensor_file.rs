@@ -7,6 +7,7 @@ use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, View};
 use tch::{Device, Kind, Tensor};
+use twox_hash::XxHash3_64;
 
 use crate::{Error, Result, atomic_file};
 
@@ -17,7 +18,11 @@ pub(crate) struct TensorFile {
     pub metadata: HashMap<String, String>,
 }
 
-/// Writes tensors of kind Float or Double whole or not at all; others become Float.
+/// The key of the seal in the metadata.
+const SEAL: &str = "seal";
+
+/// Writes tensors of kind Float or Double whole or not at all; others become Float. The file bears
+/// a seal: a sum of all that it holds.
 ///
 /// # Errors
 /// [`Error::Io`] where the disk is full or the folder unwritable; an older file then stays.
@@ -38,14 +43,36 @@ pub(crate) fn write(
         let shape = tensor.size().iter().map(|&n| n as usize).collect();
         parts.push((name, Part { tensor, dtype, shape, failed: &failed }));
     }
-    let metadata = (!metadata.is_empty()).then_some(metadata);
+    let sums = parts.iter().map(|(name, part)| (name.as_str(), XxHash3_64::oneshot(&part.data())));
+    let seal = seal(sums, &metadata);
+    let mut metadata = metadata;
+    metadata.insert(SEAL.into(), seal);
+    if let Some(error) = failed.take() {
+        return Err(error.into());
+    }
     atomic_file::write_by(path, |temporary| {
-        safetensors::serialize_to_file(parts, metadata, temporary).map_err(|error| match error {
+        safetensors::serialize_to_file(parts, Some(metadata), temporary).map_err(|error| match error {
             SafeTensorError::IoError(error) => error,
             other => std::io::Error::other(other),
         })?;
         failed.take().map_or(Ok(()), |error| Err(std::io::Error::other(error)))
     })
+}
+
+/// Whether a file that was read bears a seal, and so is whole.
+pub(crate) fn is_sealed(file: &TensorFile) -> bool {
+    file.metadata.contains_key(SEAL)
+}
+
+/// A sum of the bytes of all tensors and of the notes beside them.
+fn seal<'a>(
+    sums: impl Iterator<Item = (&'a str, u64)>,
+    metadata: &HashMap<String, String>,
+) -> String {
+    let sums: BTreeMap<&str, u64> = sums.collect();
+    let notes: BTreeMap<&String, &String> =
+        metadata.iter().filter(|(key, _)| *key != SEAL).collect();
+    format!("{:016x}", XxHash3_64::oneshot(format!("{sums:?}{notes:?}").as_bytes()))
 }
 
 /// A tensor on the CPU whose bytes are copied only when their turn has come: a checkpoint is three
@@ -80,7 +107,8 @@ impl View for Part<'_> {
     }
 }
 
-/// Reads a file; half precision becomes Float.
+/// Reads a file; half precision becomes Float. A file with a seal must fit it; one of another
+/// program has none.
 ///
 /// # Errors
 /// [`Error::Io`], or [`Error::BadFile`] where the file is truncated, is no safetensors file, or
@@ -92,8 +120,13 @@ pub(crate) fn read(path: &Path, remedy: &str) -> Result<TensorFile> {
     };
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(broken)?;
     let metadata = header.metadata().clone().unwrap_or_default();
+    let views = SafeTensors::deserialize(&bytes).map_err(broken)?;
+    let sums = views.iter().map(|(name, view)| (name, XxHash3_64::oneshot(view.data())));
+    if metadata.get(SEAL).is_some_and(|sealed| *sealed != seal(sums, &metadata)) {
+        return Err(Error::bad_file(path, "is spoiled: its bytes do not give its sum", remedy));
+    }
     let mut tensors = BTreeMap::new();
-    for (name, view) in SafeTensors::deserialize(&bytes).map_err(broken)?.iter() {
+    for (name, view) in views.iter() {
         let (kind, kept) = match view.dtype() {
             Dtype::F32 => (Kind::Float, Kind::Float),
             Dtype::F64 => (Kind::Double, Kind::Double),
@@ -135,7 +168,9 @@ mod tests {
     }
 
     proptest! {
-        /// A damaged file is refused or read; it never panics.
+        #![proptest_config(ProptestConfig::with_cases(1024))]
+
+        /// A damaged file is refused; what is read of one all the same is what was written.
         #[test]
         fn damage_is_no_panic(cut in 0..200usize, place in 0..200usize, byte: u8) {
             let folder = tempfile::tempdir().unwrap();
@@ -147,7 +182,13 @@ mod tests {
                 *old = byte;
             }
             std::fs::write(&path, &bytes).unwrap();
-            let _ = read(&path, "");
+            if let Ok(file) = read(&path, "")
+                && is_sealed(&file)
+            {
+                let (a, b) = sample(&path);
+                prop_assert_eq!((&file.tensors["a"], &file.tensors["b"]), (&a, &b));
+                prop_assert_eq!(&file.metadata["note"], "kept");
+            }
         }
     }
 }

@@ -151,6 +151,9 @@ pub(super) fn save(
 pub(super) fn load(path: &Path, model: &mut QrnnLm, recipe: &Recipe) -> Result<Restored> {
     let file = tensor_file::read(path, REMEDY)?;
     let damaged = |problem: String| Error::bad_file(path, problem, REMEDY);
+    if !tensor_file::is_sealed(&file) {
+        return Err(damaged("has no sum of its bytes: is no checkpoint, or a spoiled one".into()));
+    }
     let note = file.metadata.get(NOTE).ok_or_else(|| damaged("is no checkpoint".into()))?;
     let note: Note = serde_json::from_str(note)
         .map_err(|error| damaged(format!("is a checkpoint of another version ({error})")))?;

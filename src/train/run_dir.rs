@@ -129,3 +129,38 @@ impl RunDir {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1024))]
+
+        /// A spoiled config.json is refused by its name, or says what can be said.
+        #[test]
+        fn spoiled_configurations_are_refused_by_name(
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+            cut in prop::option::of(any::<prop::sample::Index>()),
+        ) {
+            let folder = tempfile::tempdir().unwrap();
+            let run = RunDir::open(folder.path()).unwrap();
+            run.write_config(&LmConfig::paper(30, 180), &Recipe::paper(), "text").unwrap();
+            let path = folder.path().join("config.json");
+            let mut bytes = std::fs::read(&path).unwrap();
+            for (place, byte) in changes {
+                let place = place.index(bytes.len());
+                bytes[place] = byte;
+            }
+            if let Some(cut) = cut {
+                bytes.truncate(cut.index(bytes.len()));
+            }
+            std::fs::write(&path, bytes).unwrap();
+            if let Err(error) = RunDir::config_beside(&run.weights()) {
+                prop_assert!(error.to_string().contains("config.json"), "{error}");
+            }
+        }
+    }
+}
