@@ -194,6 +194,13 @@ class Cells(unittest.TestCase):
         cell = self.run_wrong('std::fs::read("/no/such/file")?;', "Error")
         self.assertIn("No such file", cell.reply["evalue"])
 
+    def test_a_cell_that_cannot_be_loaded(self):
+        self.run_ok("let held = 8;")
+        code = 'unsafe extern "C" { fn there_is_no_such_function(); }\nunsafe { there_is_no_such_function() }'
+        cell = self.run_wrong(code, "LoadError")
+        self.assertIn("there_is_no_such_function", cell.reply["evalue"])
+        self.assertEqual(self.run_ok("held").result, "8")
+
     def test_the_process_may_be_ended(self):
         self.run_ok("let gone = 1;")
         cell = self.run_wrong('println!("last words"); std::process::exit(3)', "ProcessEnded")
