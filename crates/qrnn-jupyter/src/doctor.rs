@@ -95,7 +95,7 @@ fn loads(library: &Path) -> Result<(), String> {
     // SAFETY: our own library, or a driver's; their initialisers are meant to be run.
     unsafe { Library::open(Some(library), RTLD_LAZY | RTLD_LOCAL) }
         .map(drop)
-        .map_err(|error| error.to_string())
+        .map_err(|error| crate::evaluation::reason(&error))
 }
 
 fn libtorch(places: &Places) -> Found {

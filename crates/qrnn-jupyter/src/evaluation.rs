@@ -82,6 +82,12 @@ pub fn run() -> ExitCode {
     std::process::exit(0)
 }
 
+/// What the dynamic linker says.
+pub fn reason(error: &libloading::Error) -> String {
+    let source = std::error::Error::source(error).map(|source| format!(": {source}"));
+    format!("{error}{}", source.unwrap_or_default())
+}
+
 /// The library that all cells share; never unloaded.
 struct Preloaded {
     library: Library,
@@ -96,7 +102,8 @@ fn preload(path: &Path) -> Option<Preloaded> {
             Some(preloaded)
         }
         Err(error) => {
-            eprintln!("cannot load {}: {error}; `qrnn-jupyter doctor` says more", path.display());
+            let (path, reason) = (path.display(), reason(&error));
+            eprintln!("cannot load {path}: {reason}; `qrnn-jupyter doctor` says more");
             None
         }
     }
@@ -128,7 +135,10 @@ impl Evaluation {
         // A path may hold spaces; a function's name has none.
         let (path, function) = rest.rsplit_once(' ').ok_or("incomplete command")?;
         // SAFETY: evcxr has compiled it for us.
-        let cell = unsafe { Library::open(Some(path), RTLD_NOW) }.map_err(|e| e.to_string())?;
+        let cell = match unsafe { Library::open(Some(path), RTLD_NOW) } {
+            Ok(cell) => cell,
+            Err(error) => return self.refuse(&reason(&error)).map_err(|e| e.to_string()),
+        };
         if self.may_run().map_err(|error| error.to_string())? {
             // SAFETY: evcxr writes this function with this type.
             self.variables = unsafe {
@@ -142,6 +152,17 @@ impl Evaluation {
             writeln!(self.answers, "EVCXR_ERROR_OCCURRED\nEVCXR_EXECUTION_COMPLETE")
         }
         .map_err(|error| error.to_string())
+    }
+
+    /// A cell that cannot be loaded ends as by `?`: no variable is new, and none is touched.
+    fn refuse(&mut self, problem: &str) -> std::io::Result<()> {
+        let report = serde_json::json!({
+            "msg_type": "failed", "type": "LoadError", "text": problem, "at": null,
+        });
+        // SAFETY: as in `may_run`.
+        let out = unsafe { BorrowedFd::borrow_raw(1) };
+        write_all(out, format!("{MARK}{report}\nEVCXR_ERROR_OCCURRED\n").as_bytes())?;
+        self.finish()
     }
 
     /// Whether the cell was not interrupted while it was compiled.

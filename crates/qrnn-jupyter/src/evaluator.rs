@@ -17,6 +17,7 @@ use crate::message::{Publisher, Request};
 use crate::output::{Output, Place, Report};
 use crate::session::Session;
 use crate::types::{self, Insertion, Named};
+use crate::wrong::{Wrong, cell_name};
 
 /// Before the user's first cell. Rust's own linker, lld, is faster than what evcxr may have found.
 /// The preloaded library comes into every cell; and cells may use `?`, which evcxr would otherwise
@@ -30,17 +31,6 @@ pub enum Outcome {
     /// With what is to be shown in a pager: media types and contents.
     Done(Vec<(String, String)>),
     Wrong(Wrong),
-}
-
-/// What went wrong, for the reply and for the notebook.
-#[derive(Debug)]
-pub struct Wrong {
-    /// What kind of thing, in a word.
-    pub name: String,
-    /// In a line.
-    pub value: String,
-    /// At length, with colours.
-    pub traceback: Vec<String>,
 }
 
 /// Lives on one thread: the system ends the evaluation process with the thread that started it.
@@ -150,7 +140,7 @@ impl Evaluator {
                 Ok(vec![])
             }
             Err(Trouble::CompilationErrors(errors)) => {
-                Err(rejected(&errors, &compiled, &cell, &insertions, count))
+                Err(Wrong::rejected(&errors, &compiled, &cell, &insertions, count))
             }
             Err(Trouble::SubprocessTerminated(status)) => {
                 self.output.settle();
@@ -185,7 +175,7 @@ impl Evaluator {
             }
         }
         if !wrong.is_empty() {
-            return Err(rejected(&wrong, &probing, code, &[], count));
+            return Err(Wrong::rejected(&wrong, &probing, code, &[], count));
         }
         if let Some((name, ty)) = nameless.first() {
             let place = places.iter().find(|place| place.name == *name);
@@ -315,10 +305,6 @@ fn is_cell(file: &str) -> bool {
     file.ends_with("src/lib.rs") && !file.starts_with('/')
 }
 
-pub fn cell_name(count: u64) -> String {
-    format!("cell [{count}]")
-}
-
 /// `qrnn::error::Error` is shown as `Error`.
 fn short(type_name: &str) -> String {
     let base = type_name.split('<').next().unwrap_or(type_name).trim_start_matches(['&', '*']);
@@ -334,34 +320,6 @@ fn in_code(error: &CompilationError, code: &str) -> bool {
             || spans.iter().any(|s| s.span.is_some_and(|span| span.start_line <= lines)))
 }
 
-fn rejected(
-    errors: &[CompilationError],
-    compiled: &str,
-    code: &str,
-    insertions: &[Insertion],
-    count: u64,
-) -> Wrong {
-    let errors: Vec<_> = errors.iter().filter(|error| error.level() != "warning").collect();
-    let diagnostics = errors.iter().map(|error| Diagnostic::new(error, compiled, code, insertions));
-    let mut diagnostics: Vec<Diagnostic> = diagnostics.collect();
-    // Evcxr compiles some cells twice.
-    let mut seen = vec![];
-    diagnostics.retain(|diagnostic| {
-        let new = !seen.contains(diagnostic);
-        seen.push(diagnostic.clone());
-        new
-    });
-    let first = diagnostics.first();
-    let value = match first {
-        Some(Diagnostic { title, code: Some(code), .. }) => format!("{title} [{code}]"),
-        Some(diagnostic) => diagnostic.title.clone(),
-        None => "the cell does not compile".into(),
-    };
-    let name = cell_name(count);
-    let traceback = diagnostics.iter().map(|diagnostic| diagnostic.render(code, &name)).collect();
-    Wrong { name: "CompileError".into(), value, traceback }
-}
-
 fn explain(trouble: &Trouble) -> String {
     match trouble {
         Trouble::CompilationErrors(errors) => {
@@ -375,54 +333,6 @@ fn explain(trouble: &Trouble) -> String {
     }
 }
 
-impl Wrong {
-    pub fn plain(name: &str, value: String) -> Self {
-        let traceback = vec![format!("\u{1b}[1;31m{name}\u{1b}[0m: {value}")];
-        Self { name: name.into(), value, traceback }
-    }
-
-    /// A variable of a type that cannot be written down.
-    fn nameless(name: &str, ty: &str, at: Option<usize>, code: &str, count: u64) -> Self {
-        let title = format!("the variable `{name}` cannot be kept for later cells");
-        let mut diagnostic = Diagnostic::at(&title, at, code, "its type has no name");
-        diagnostic.remarks = [
-            ("note", format!("it has type `{ty}`")),
-            (
-                "help",
-                "collect or box it (`Box<dyn Fn(i32) -> i32>`), or put the code in braces".into(),
-            ),
-        ]
-        .map(|(level, text)| (level.to_owned(), text))
-        .into();
-        let traceback = vec![diagnostic.render(code, &cell_name(count))];
-        Self { name: "CompileError".into(), value: title, traceback }
-    }
-
-    /// The evaluation process has ended; evcxr has started another.
-    fn death(status: &str) -> Self {
-        let status = status.lines().last().unwrap_or(status);
-        let status = status.trim_start_matches("Subprocess terminated with status: ");
-        let why = if status.contains("SIGKILL") {
-            "something killed it, as the system does where memory runs out"
-        } else if status.contains("SIGABRT") {
-            "it gave up, as it does where memory runs out or a stack overflows"
-        } else if status.contains("SIGSEGV") || status.contains("SIGBUS") {
-            "it touched memory that is not its own"
-        } else if status.contains("exit status") || status.contains("exit code") {
-            "the cell ended it"
-        } else {
-            "it ended"
-        };
-        Self::plain(
-            "ProcessEnded",
-            format!(
-                "the evaluation process has ended ({status}): {why}. All variables are lost; the \
-                 next cell runs in a new process"
-            ),
-        )
-    }
-}
-
 /// The byte at a line and a column counted in characters.
 pub fn byte_at(code: &str, cursor: usize) -> usize {
     code.char_indices().nth(cursor).map_or(code.len(), |(at, _)| at)
@@ -431,23 +341,6 @@ pub fn byte_at(code: &str, cursor: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn deaths_are_explained() {
-        for (status, word) in [
-            ("Subprocess terminated with status: signal: 9 (SIGKILL)", "memory"),
-            ("left over\nSubprocess terminated with status: exit status: 3", "exit status: 3"),
-            (
-                "Subprocess terminated with status: signal: 11 (SIGSEGV) (core dumped)",
-                "not its own",
-            ),
-        ] {
-            let wrong = Wrong::death(status);
-            assert!(wrong.value.contains(word), "{}", wrong.value);
-            assert!(wrong.value.contains("variables are lost"));
-            assert!(!wrong.value.contains("left over"));
-        }
-    }
 
     #[test]
     fn error_types_are_named_shortly() {

@@ -75,6 +75,7 @@ async fn serve(
     tokio::spawn(hear_answers(stdin_reader, asker.clone()));
 
     publisher.status("starting", None);
+    let waiting = asker.clone();
     let shell = Shell {
         program,
         publisher: publisher.clone(),
@@ -85,12 +86,13 @@ async fn serve(
     };
     let (requests, ended) = shell.start().map_err(Error::system("start a thread"))?;
     tokio::spawn(hear_shell(shell_reader, requests));
-    let control = hear_control(control_reader, control_out, publisher, interrupter.clone());
+    let interrupt = Interrupt { interrupter: interrupter.clone(), asker: waiting };
+    let control = hear_control(control_reader, control_out, publisher, &interrupt);
     tokio::select! {
         () = control => {}
         _ = ended => {}
         () = parent_gone() => log::line("the program that started this kernel has ended"),
-        () = asked_to_end(interrupter.clone()) => {}
+        () = asked_to_end(&interrupt) => {}
     }
     interrupter.kill();
     tokio::time::sleep(FAREWELL).await;
@@ -192,19 +194,33 @@ async fn hear_answers(mut socket: RouterRecvConnection, asker: Arc<Asker>) {
     }
 }
 
+/// What an interrupt reaches.
+struct Interrupt {
+    interrupter: Arc<Interrupter>,
+    asker: Arc<Asker>,
+}
+
+impl Interrupt {
+    fn ask(&self) {
+        self.interrupter.interrupt();
+        // Code that waits for a line gets an empty one.
+        self.asker.answer("");
+    }
+}
+
 /// Until a request to end.
 async fn hear_control(
     mut socket: RouterRecvConnection,
     replies: UnboundedSender<JupyterMessage>,
     publisher: Publisher,
-    interrupter: Arc<Interrupter>,
+    interrupt: &Interrupt,
 ) {
     loop {
         let request = next(&mut socket).await;
         publisher.status("busy", Some(&request.header));
         let reply = match request.kind() {
             "interrupt_request" => {
-                interrupter.interrupt();
+                interrupt.ask();
                 request.reply(json!({ "status": "ok" }))
             }
             "kernel_info_request" => request.reply(crate::shell::kernel_info()),
@@ -242,9 +258,9 @@ async fn parent_gone() {
 }
 
 /// SIGTERM ends the kernel; SIGINT, from a front end that knows no messages, interrupts the cell.
-async fn asked_to_end(interrupter: Arc<Interrupter>) {
+async fn asked_to_end(interrupt: &Interrupt) {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) =
+    let (Ok(mut terminate), Ok(mut signalled)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
         return std::future::pending().await;
@@ -252,7 +268,7 @@ async fn asked_to_end(interrupter: Arc<Interrupter>) {
     loop {
         tokio::select! {
             _ = terminate.recv() => return,
-            _ = interrupt.recv() => interrupter.interrupt(),
+            _ = signalled.recv() => interrupt.ask(),
         }
     }
 }

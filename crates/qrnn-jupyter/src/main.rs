@@ -24,9 +24,11 @@ mod log;
 mod message;
 mod output;
 mod preload;
+mod reader;
 mod session;
 mod shell;
 mod types;
+mod wrong;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -10,13 +10,14 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
 use crate::completeness::{self, Completeness};
-use crate::evaluator::{self, Completions, Evaluator, Outcome, Wrong};
+use crate::evaluator::{self, Completions, Evaluator, Outcome};
 use crate::history::History;
 use crate::input::Asker;
 use crate::interrupter::Interrupter;
 use crate::log;
 use crate::message::{Publisher, Request};
 use crate::session::Session;
+use crate::wrong::Wrong;
 
 /// What the thread that answers needs.
 pub struct Shell {

@@ -51,6 +51,25 @@ class Cells(unittest.TestCase):
         self.run_ok("let t = tch::Tensor::from_slice(&[1.0f32, 2.0]);")
         self.assertEqual(self.run_ok("tch::Tensor::cat(&[&t, &t], 0).size()").result, "[4]")
 
+    def test_a_custom_autograd_function_in_a_cell(self):
+        # Its generic code is compiled in the cell and calls the library's C functions.
+        self.run_ok("""use qrnn::autograd::{self, Backward, Forward, Function};
+            struct Square;
+            impl Function for Square {
+                fn forward(&mut self, inputs: &[&tch::Tensor]) -> qrnn::Result<Forward> {
+                    let saved = vec![inputs[0].shallow_clone()];
+                    Ok(Forward { outputs: vec![inputs[0].f_square()?], saved })
+                }
+                fn backward(&self, call: Backward<'_>) -> qrnn::Result<Vec<Option<tch::Tensor>>> {
+                    let twice = call.saved[0].f_mul_scalar(2.0)?;
+                    Ok(vec![call.grads[0].as_ref().map(|grad| grad.f_mul(&twice)).transpose()?])
+                }
+            }""")
+        cell = self.run_ok("""let x = tch::Tensor::from_slice(&[1.0, 2.0]).set_requires_grad(true);
+            autograd::apply(Square, &[&x])?[0].f_sum(tch::Kind::Double)?.f_backward()?;
+            Vec::<f64>::try_from(x.grad())?""")
+        self.assertEqual(cell.result, "[2.0, 4.0]")
+
     def test_lines_for_the_stock_kernel_do_no_harm(self):
         self.assertEqual(self.run_ok(':dep qrnn = { path = ".." }\n:dep tch\n2 + 2').result, "4")
 
@@ -174,6 +193,13 @@ class Cells(unittest.TestCase):
         self.assertIn(":2:9", cell.traceback)
         cell = self.run_wrong('std::fs::read("/no/such/file")?;', "Error")
         self.assertIn("No such file", cell.reply["evalue"])
+
+    def test_a_cell_that_cannot_be_loaded(self):
+        self.run_ok("let held = 8;")
+        code = 'unsafe extern "C" { fn there_is_no_such_function(); }\nunsafe { there_is_no_such_function() }'
+        cell = self.run_wrong(code, "LoadError")
+        self.assertIn("there_is_no_such_function", cell.reply["evalue"])
+        self.assertEqual(self.run_ok("held").result, "8")
 
     def test_the_process_may_be_ended(self):
         self.run_ok("let gone = 1;")

@@ -167,6 +167,13 @@ class Input(unittest.TestCase):
         _, cell = self.answered(code, "41")
         self.assertEqual(cell.result, "42")
 
+    def test_an_interrupt_ends_the_wait(self):
+        sent = self.kernel.send('qrnn_preload::input("n? ")?.parse::<i32>()?', allow_stdin=True)
+        self.kernel.client.get_stdin_msg(timeout=30)
+        self.kernel.interrupt()
+        cell = self.kernel.collect(sent)
+        self.assertEqual((cell.status, cell.reply["ename"]), ("error", "KeyboardInterrupt"))
+
     def test_a_front_end_without_input_is_told(self):
         cell = self.kernel.run('qrnn_preload::input("name? ")?', allow_stdin=False)
         self.assertEqual((cell.status, cell.result), ("ok", '""'))

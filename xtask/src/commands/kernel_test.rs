@@ -30,9 +30,9 @@ impl KernelTest {
         let tests = setup::root().join("crates/qrnn-jupyter/tests");
         let python = jupyter::python(&tests.join("requirements.txt"))?;
         let mut unittest = Command::new(&python);
-        unittest.args(["-m", "unittest", "--verbose"]);
+        unittest.args(["-m", "unittest"]);
         if self.args.is_empty() {
-            unittest.arg("discover");
+            unittest.args(["discover", "--verbose"]);
         }
         let status = unittest
             .args(self.args)

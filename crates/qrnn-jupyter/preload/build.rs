@@ -1,0 +1,5 @@
+//! Has the library linked anew when the list of exported C functions changes.
+
+fn main() {
+    println!("cargo:rerun-if-changed=exports.map");
+}
