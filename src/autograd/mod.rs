@@ -83,24 +83,41 @@ pub fn apply<F: Function>(mut function: F, inputs: &[&Tensor]) -> Result<Vec<Ten
         let _no_grad = tch::no_grad_guard();
         function.forward(inputs)?
     };
-    let n_inputs = inputs.len();
+    let state = Box::into_raw(Box::new(function)).cast();
+    // SAFETY: the state is a boxed F, for which these two are made.
+    unsafe { record(inputs, outputs, &saved, state, backward::<F>, drop_state::<F>) }
+}
+
+/// Records a call in the graph, and returns its outputs with their history. Not generic, so that a
+/// program that loads this crate as a shared library needs no symbol of the shim's.
+///
+/// # Safety
+/// The graph takes `state` over: `backward` must be right to call with it, any number of times, and
+/// then `drop`, once.
+unsafe fn record(
+    inputs: &[&Tensor],
+    outputs: Vec<Tensor>,
+    saved: &[Tensor],
+    state: *mut c_void,
+    backward: BackwardFn,
+    drop: DropFn,
+) -> Result<Vec<Tensor>> {
     let inputs = addresses(inputs.iter().copied());
-    let saved_at = addresses(&saved);
+    let saved = addresses(saved);
     let mut results: Vec<_> = outputs.iter().map(|t| t.as_ptr().cast_mut()).collect();
-    let state = Box::into_raw(Box::new(function));
-    // SAFETY: all addresses are of live tensors, which C++ copies handles of; the state is a boxed
-    // F, taken over by the graph, which calls `backward::<F>` with it and `drop_state::<F>` once.
+    // SAFETY: all addresses are of live tensors, which C++ copies handles of; the rest is this
+    // function's contract.
     unsafe {
         answer(qrnn_autograd_record(
             inputs.as_ptr(),
-            n_inputs,
+            inputs.len(),
             results.as_mut_ptr(),
             results.len(),
-            saved_at.as_ptr(),
-            saved_at.len(),
-            state.cast(),
-            backward::<F>,
-            drop_state::<F>,
+            saved.as_ptr(),
+            saved.len(),
+            state,
+            backward,
+            drop,
         ))?;
     }
     // SAFETY: on success every entry was replaced by a fresh handle that is ours.
@@ -118,6 +135,8 @@ type BackwardFn = unsafe extern "C" fn(
     usize,
 ) -> *mut c_char;
 
+type DropFn = unsafe extern "C" fn(*mut c_void);
+
 unsafe extern "C" {
     fn qrnn_autograd_record(
         inputs: *const *const C_tensor,
@@ -128,7 +147,7 @@ unsafe extern "C" {
         n_saved: usize,
         state: *mut c_void,
         backward: BackwardFn,
-        drop: unsafe extern "C" fn(*mut c_void),
+        drop: DropFn,
     ) -> *mut c_char;
 
     fn strdup(text: *const c_char) -> *mut c_char;

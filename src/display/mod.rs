@@ -23,6 +23,10 @@ pub use kernel::Live;
 pub(crate) use task::Task;
 pub use training::Training;
 
+/// Width of a picture, in pixels: JupyterLab does not shrink what is wider than a notebook beside its
+/// file list on a small screen.
+const WIDTH: u32 = 750;
+
 /// One thing in several forms, the richest first; a notebook picks what it can show.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bundle {

@@ -90,18 +90,26 @@ pub fn parallel_for(n: usize, grain: usize, body: impl Fn(Range<usize>) + Sync) 
 
     let context = Context { body, panicked: AtomicBool::new(false) };
     // SAFETY: the pointer is valid for the whole call, the body is Sync, and no panic escapes it.
-    unsafe {
-        answer(qrnn_parallel_for(
-            n as i64,
-            grain.max(1) as i64,
-            (&raw const context).cast(),
-            instance(&context),
-        ))?;
-    }
+    unsafe { on_threads(n, grain, (&raw const context).cast(), instance(&context))? };
     match context.panicked.into_inner() {
         true => Err(TchError::Torch("a parallel kernel panicked".into()).into()),
         false => Ok(()),
     }
+}
+
+/// The part of [`parallel_for`] that is not generic, so that a program that loads this crate as a
+/// shared library needs no symbol of the shim's.
+///
+/// # Safety
+/// `body` may be called with `context` from several threads at once until this returns.
+unsafe fn on_threads(
+    n: usize,
+    grain: usize,
+    context: *const c_void,
+    body: extern "C" fn(*const c_void, i64, i64),
+) -> Result<()> {
+    // SAFETY: this function's contract.
+    unsafe { answer(qrnn_parallel_for(n as i64, grain.max(1) as i64, context, body)) }
 }
 
 /// Lets the C library's allocator keep freed memory for the next allocation.
