@@ -212,7 +212,7 @@ impl Show for ReproduceResults {
     /// Published and measured figures, in columns of their own.
     fn bundle(&self) -> Bundle {
         let note =
-            format!("Measured: {}, {}. {}.", self.scale.name, self.corpus.name, self.scale.note);
+            format!("Measured: {}, {}; {}.", self.scale.name, self.corpus.name, self.scale.note);
         let mut html = String::new();
         if !self.rows.is_empty() {
             let head = ["row", "published params", "published test ppl"];
