@@ -23,6 +23,10 @@ pub use kernel::Live;
 pub(crate) use task::Task;
 pub use training::Training;
 
+/// Width of a picture, in pixels: JupyterLab does not shrink what is wider than a notebook beside its
+/// file list on a small screen.
+const WIDTH: u32 = 750;
+
 /// One thing in several forms, the richest first; a notebook picks what it can show.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bundle {
@@ -58,14 +62,16 @@ impl Bundle {
 
     /// Prints the forms as evcxr reads them.
     pub fn print(&self) {
-        let mut out = std::io::stdout().lock();
+        // In one piece: a kernel may take a pause between two forms for the end of the value.
+        let mut all = String::new();
         for (mime, body) in &self.parts {
             // A text that quotes the marks must not end the block.
             let body = body.replace("EVCXR_", "EVCXR\u{200b}_");
-            // A kernel that has gone away is no reason to panic.
-            let _ = writeln!(out, "EVCXR_BEGIN_CONTENT {mime}\n{body}\nEVCXR_END_CONTENT");
+            all += &format!("EVCXR_BEGIN_CONTENT {mime}\n{body}\nEVCXR_END_CONTENT\n");
         }
-        let _ = out.flush();
+        let mut out = std::io::stdout().lock();
+        // A kernel that has gone away is no reason to panic.
+        let _ = out.write_all(all.as_bytes()).and_then(|()| out.flush());
     }
 }
 

@@ -1,7 +1,7 @@
 //! What each result shows.
 
 use super::html::{Table, heading, remark};
-use super::{Bundle, Show};
+use super::{Bundle, Show, WIDTH};
 use crate::corpus::{Corpus, Split};
 use crate::count::{OpTable, beside_published, beside_published_html, count_ops, grouped};
 use crate::evaluate::Evaluation;
@@ -212,7 +212,7 @@ impl Show for ReproduceResults {
     /// Published and measured figures, in columns of their own.
     fn bundle(&self) -> Bundle {
         let note =
-            format!("Measured: {}, {}. {}.", self.scale.name, self.corpus.name, self.scale.note);
+            format!("Measured: {}, {}; {}.", self.scale.name, self.corpus.name, self.scale.note);
         let mut html = String::new();
         if !self.rows.is_empty() {
             let head = ["row", "published params", "published test ppl"];
@@ -270,7 +270,7 @@ fn measured(measured: Option<&Measured>) -> [String; 6] {
 impl Show for Plot {
     fn bundle(&self) -> Bundle {
         let text = format!("plot: {}", self.name());
-        match (self.svg(), self.png()) {
+        match (self.svg_of_width(WIDTH), self.png()) {
             (Ok(svg), Ok(png)) => Bundle::svg(svg, text).with_png(&png),
             (Err(error), _) | (_, Err(error)) => Bundle::text(error.to_string()),
         }

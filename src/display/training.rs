@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Bundle, Live};
+use super::{Bundle, Live, WIDTH};
 use crate::count::grouped;
 use crate::plot;
 use crate::report::cells::{duration, perplexity};
@@ -71,18 +71,18 @@ impl Training {
             false => "begun".into(),
         };
         let valid = self.valid.last().map_or_else(String::new, |(_, loss)| {
-            format!("   validation perplexity {}", perplexity(loss.exp()))
+            format!(" · validation perplexity {}", perplexity(loss.exp()))
         });
         let status = format!(
-            "epoch {} of {}   {:.0} %   {} words/s   {time}{valid}",
+            "epoch {} of {} · {:.0} % · {} words/s · {time}{valid}",
             step.epoch,
             self.epochs,
             share * 100.0,
             grouped(step.tokens_per_second.max(0.0) as u64),
         );
         let picture = plot::training_progress(&status, share, &self.curve.points, &self.valid);
-        let text = format!("{status}   loss {:.3}", self.curve.latest);
-        let bundle = match picture.svg() {
+        let text = format!("{status} · loss {:.3}", self.curve.latest);
+        let bundle = match picture.svg_of_width(WIDTH) {
             Ok(svg) => Bundle::svg(svg, text),
             Err(_) => Bundle::text(text),
         };

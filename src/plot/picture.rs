@@ -104,6 +104,11 @@ impl Plot {
     /// # Errors
     /// [`Error::Plot`] where plotters fails.
     pub fn svg(&self) -> Result<String> {
+        self.svg_of_width(self.page().0)
+    }
+
+    /// The same, to be shown at another width in pixels.
+    pub(crate) fn svg_of_width(&self, width: u32) -> Result<String> {
         let (page, size) = (self.page(), backend_size(self.page()));
         let mut svg = String::new();
         let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
@@ -113,7 +118,8 @@ impl Plot {
         drawn.and(presented).map_err(|problem| self.failed("svg", problem))?;
         // The fine grid stays in the viewBox; the document has the size of the page.
         let fine = format!("width=\"{}\" height=\"{}\" viewBox", size.0, size.1);
-        let shown = format!("width=\"{}\" height=\"{}\" role=\"img\" viewBox", page.0, page.1);
+        let height = width * page.1 / page.0;
+        let shown = format!("width=\"{width}\" height=\"{height}\" role=\"img\" viewBox");
         Ok(svg.replacen(&fine, &shown, 1))
     }
 

@@ -9,6 +9,11 @@ use crate::venv::Venv;
 
 const REQUIREMENTS: &str = include_str!("../notebooks/requirements.txt");
 const RUNNER: &str = include_str!("../notebooks/run.py");
+const LAB_REQUIREMENTS: &str = include_str!("../notebooks/lab-requirements.txt");
+const LAB: &str = include_str!("../notebooks/lab.py");
+
+/// The notebook that is worked in as a user would.
+const TOUR: &str = "notebooks/01_tour.ipynb";
 
 /// Execute every notebook through the Jupyter kernel; fails where a cell fails
 #[derive(Debug, clap::Args)]
@@ -16,6 +21,10 @@ pub struct Notebooks {
     /// Store the outputs in the notebooks
     #[arg(long)]
     save: bool,
+    /// Work in the tour in JupyterLab in headless Chromium, as a user would, with the interrupt
+    /// button pressed; wants Debian's chromium and chromium-driver
+    #[arg(long, conflicts_with = "save")]
+    lab: bool,
     /// Use the kernel that is installed in this folder, in place of building one
     #[arg(long)]
     prefix: Option<PathBuf>,
@@ -27,9 +36,10 @@ impl Notebooks {
     pub fn run(self) -> Result<ExitCode> {
         let work = setup::root().join("target/notebooks");
         std::fs::create_dir_all(&work).map_err(Error::io(&work, "create"))?;
-        let files = match self.files.is_empty() {
-            true => all(&setup::root().join("notebooks"))?,
-            false => self.files.clone(),
+        let files = match (self.files.is_empty(), self.lab) {
+            (true, true) => vec![setup::root().join(TOUR)],
+            (true, false) => all(&setup::root().join("notebooks"))?,
+            (false, _) => self.files.clone(),
         };
         let prefix = match &self.prefix {
             Some(prefix) => prefix.clone(),
@@ -47,21 +57,28 @@ impl Notebooks {
             ));
         }
         eprintln!("preparing Python in {}", work.display());
-        let venv = Venv::fresh(&work.join("venv"), REQUIREMENTS)?;
-        let runner = work.join("run.py");
-        std::fs::write(&runner, RUNNER).map_err(Error::io(&runner, "write"))?;
+        let (name, requirements, program) = match self.lab {
+            true => ("lab", LAB_REQUIREMENTS, LAB),
+            false => ("run", REQUIREMENTS, RUNNER),
+        };
+        let venv = Venv::fresh(&work.join(format!("{name}-venv")), requirements)?;
+        let script = work.join(format!("{name}.py"));
+        std::fs::write(&script, program).map_err(Error::io(&script, "write"))?;
 
         let mut failed = vec![];
         for file in &files {
             eprintln!("{}", file.display());
             let mut run = venv.python();
-            run.arg(&runner).arg(file).args(self.save.then_some("--save"));
+            run.arg(&script).arg(file).args(self.save.then_some("--save"));
+            if self.lab {
+                run.arg("--out").arg(work.join("screenshots"));
+            }
             // The kernel under test, and nothing of what the user has installed or set.
             run.env("JUPYTER_PATH", &jupyter)
                 .env("JUPYTER_DATA_DIR", work.join("data"))
                 .env("JUPYTER_RUNTIME_DIR", work.join("runtime"))
                 .env("JUPYTER_NO_CONFIG", "1");
-            if !run.status().map_err(Error::io(&runner, "run"))?.success() {
+            if !run.status().map_err(Error::io(&script, "run"))?.success() {
                 failed.push(file);
             }
         }
@@ -122,7 +139,8 @@ mod tests {
 
     #[test]
     fn every_requirement_has_one_version() {
-        let lines = REQUIREMENTS.lines().filter(|line| !line.starts_with('#'));
+        let lines = REQUIREMENTS.lines().chain(LAB_REQUIREMENTS.lines());
+        let lines = lines.filter(|line| !line.starts_with('#'));
         assert!(lines.clone().any(|line| line.starts_with("nbclient==")));
         for line in lines {
             assert!(

@@ -37,6 +37,7 @@ def execute(path, notebook, kernel, timeout):
         startup_timeout=120,
         resources={"metadata": {"path": os.path.dirname(os.path.abspath(path))}},
         record_timing=False,
+        coalesce_streams=True,
     )
     number = 0
     with client.setup_kernel():
