@@ -51,9 +51,11 @@ pub(crate) fn write(
         return Err(error.into());
     }
     atomic_file::write_by(path, |temporary| {
-        safetensors::serialize_to_file(parts, Some(metadata), temporary).map_err(|error| match error {
-            SafeTensorError::IoError(error) => error,
-            other => std::io::Error::other(other),
+        safetensors::serialize_to_file(parts, Some(metadata), temporary).map_err(|error| {
+            match error {
+                SafeTensorError::IoError(error) => error,
+                other => std::io::Error::other(other),
+            }
         })?;
         failed.take().map_or(Ok(()), |error| Err(std::io::Error::other(error)))
     })

@@ -82,18 +82,15 @@ impl Events {
             }
             Record::Test { loss, ppl } => vec![("test/loss", *loss), ("test/perplexity", *ppl)],
         };
-        let value = values.into_iter().map(|(tag, value)| Value {
-            tag: tag.into(),
-            simple_value: Some(value as f32),
-        });
+        let value = values
+            .into_iter()
+            .map(|(tag, value)| Value { tag: tag.into(), simple_value: Some(value as f32) });
         self.add(What::Summary(Summary { value: value.collect() }))
     }
 
     fn add(&mut self, what: What) -> Result<()> {
         let event = Event { wall_time: now(), step: self.step as i64, what: Some(what) };
-        self.file
-            .write_all(&framed(&event.encode_to_vec()))
-            .map_err(Error::io(&self.path, "write"))
+        self.file.write_all(&framed(&event.encode_to_vec())).map_err(Error::io(&self.path, "write"))
     }
 }
 
@@ -187,13 +184,8 @@ mod tests {
         // The check value of CRC-32C, and so the mask's.
         assert_eq!(crc32c::crc32c(b"123456789"), 0xe306_9283);
         let folder = tempfile::tempdir().unwrap();
-        let steps = |step| Record::Steps {
-            step,
-            epoch: 1,
-            loss: 2.5,
-            rate: 0.0,
-            tokens_per_second: 100.0,
-        };
+        let steps =
+            |step| Record::Steps { step, epoch: 1, loss: 2.5, rate: 0.0, tokens_per_second: 100.0 };
         let mut first = Events::begin(folder.path(), 0).unwrap();
         first.record(&steps(20)).unwrap();
         first.record(&Record::Test { loss: 0.5, ppl: 1.5 }).unwrap();

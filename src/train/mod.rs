@@ -1,8 +1,8 @@
 //! Training: recipe, schedule, optimiser, the loop, its log and what a user sees of it.
 
 mod checkpoint;
-mod lengths;
 mod events;
+mod lengths;
 mod memory;
 mod metrics;
 mod optimizer;

@@ -1,8 +1,8 @@
 //! The built program, as its users meet it.
 
 mod command_line;
-mod notebook;
 mod fetch;
+mod notebook;
 mod parity;
 mod program;
 mod recipes;

@@ -141,7 +141,7 @@ fn given_masks() {
         let their_loss = theirs["losses"][window as usize].as_f64().unwrap();
         let difference = (loss.double_value(&[]) - their_loss).abs();
         assert!(difference <= 1e-4, "window {window}: {loss:?} and {their_loss}");
-        sum = sum + loss;
+        sum += loss;
         state = forwarded.state;
     }
     let parameters = model.parameters();

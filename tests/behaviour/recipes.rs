@@ -8,18 +8,8 @@ use serde_json::Value;
 use crate::program::reproduce;
 
 /// Small flags beside a preset, which have the last word.
-const SMALL: [&str; 10] = [
-    "--emsize",
-    "12",
-    "--nhid",
-    "16",
-    "--bptt",
-    "20",
-    "--batch-size",
-    "20",
-    "--nlayers",
-    "2",
-];
+const SMALL: [&str; 10] =
+    ["--emsize", "12", "--nhid", "16", "--bptt", "20", "--batch-size", "20", "--nlayers", "2"];
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()

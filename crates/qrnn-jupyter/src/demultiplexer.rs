@@ -75,6 +75,11 @@ impl Demultiplexer {
         events
     }
 
+    /// Whether a content, or what may be the beginning of one, has arrived in part.
+    pub fn is_amid_content(&self) -> bool {
+        self.content.is_some() || !self.held.is_empty()
+    }
+
     /// What is still held, as text: the process has ended.
     pub fn end(&mut self) -> Vec<Event> {
         let mut events = vec![];

@@ -15,6 +15,8 @@ use crate::output::{Failed, Panic, Shared, say, too_large};
 const TOGETHER: Duration = Duration::from_millis(30);
 /// The forms of one value come one after the other; after such a pause they are all there.
 const PAUSE: Duration = Duration::from_millis(50);
+/// The same where one has arrived in part.
+const LONG_PAUSE: Duration = Duration::from_secs(2);
 /// How often a silent process is looked at.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -102,8 +104,11 @@ impl Reader {
         }
     }
 
+    /// A long form arrives in many reads: it is waited for, but not for one that never ends.
     fn forms_are_due(&self) -> bool {
-        !self.forms.is_empty() && self.formed.elapsed() >= PAUSE
+        let pause =
+            if self.streams[0].demultiplexer.is_amid_content() { LONG_PAUSE } else { PAUSE };
+        !self.forms.is_empty() && self.formed.elapsed() >= pause
     }
 
     /// Until there is something to read, or something that waits is due.

@@ -119,6 +119,18 @@ class Cells(unittest.TestCase):
         cell = self.run_ok("{ Shown.evcxr_display(); Shown.evcxr_display(); }")
         self.assertEqual((len(cell.of("display_data")), len(cell.of("execute_result"))), (2, 0))
 
+    def test_a_long_form_that_arrives_slowly_stays_with_its_value(self):
+        cell = self.run_ok(
+            'print!("EVCXR_BEGIN_CONTENT text/html\\n<b>x</b>\\nEVCXR_END_CONTENT\\n'
+            'EVCXR_BEGIN_CONTENT image/png\\n{}", "A".repeat(100_000)); '
+            'std::io::Write::flush(&mut std::io::stdout())?; '
+            'std::thread::sleep(std::time::Duration::from_millis(300)); '
+            'println!("{}\\nEVCXR_END_CONTENT", "B".repeat(100_000));'
+        )
+        shown = cell.of("display_data")
+        self.assertEqual([sorted(one["data"]) for one in shown], [["image/png", "text/html"]])
+        self.assertEqual(len(shown[0]["data"]["image/png"]), 200_000)
+
     def test_a_display_is_updated(self):
         code = (
             'let say = |kind: &str, text: &str| println!("\\u{1e}qrnn-jupyter {}", format!('

@@ -38,7 +38,7 @@ enum Command {
     /// Parameters and operations of a configuration
     Count(count::Args),
     /// Train a model
-    Train(train::Args),
+    Train(Box<train::Args>),
     /// Perplexity of a trained model
     Evaluate(evaluate::Args),
     /// Text from a trained model
@@ -60,7 +60,7 @@ fn main() -> ExitCode {
     let (json, result) = match cli.command {
         None => (cli.table.json, table::run(cli.table)),
         Some(Command::Count(args)) => (args.json, count::run(args)),
-        Some(Command::Train(args)) => (args.json, train::run(args)),
+        Some(Command::Train(args)) => (args.json, train::run(*args)),
         Some(Command::Evaluate(args)) => (args.json, evaluate::run(args)),
         Some(Command::Generate(args)) => (args.json, generate::run(args)),
         Some(Command::Data(args)) => (args.json, data::run(args)),

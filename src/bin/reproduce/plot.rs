@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, ValueEnum};
-use qrnn::{Error, Result};
 use qrnn::plot::training_curve;
 use qrnn::train::RunLog;
+use qrnn::{Error, Result};
 use serde_json::json;
 
 use crate::output::Output;

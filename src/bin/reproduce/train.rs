@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
-use qrnn::{Error, Result};
 use qrnn::interrupt::Interrupt;
 use qrnn::model::{LmConfig, QrnnLm, Splits};
 use qrnn::train::{Memory, Optimizer, Recipe, RunDir, Trainer};
+use qrnn::{Error, Result};
 use serde_json::{Value, json};
 use tch::Kind;
 
