@@ -64,9 +64,12 @@ impl Words {
         for ((right, found), key) in right.iter_mut().zip(&found).zip(keys) {
             *right = self.keys.get(*found as usize) == Some(key);
         }
-        for ((right, found), key) in right.into_iter().zip(found).zip(keys) {
-            numbers.push(if right { found } else { self.short(*key)? });
+        for ((right, found), key) in right.into_iter().zip(&mut found).zip(keys) {
+            if !right {
+                *found = self.short(*key)?;
+            }
         }
+        numbers.extend_from_slice(&found[..keys.len()]);
         Some(())
     }
 

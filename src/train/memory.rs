@@ -24,8 +24,8 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// For a model and a recipe.
-    pub fn estimate(config: &LmConfig, recipe: &Recipe) -> Self {
+    /// For a model, a recipe and a training text of so many words.
+    pub fn estimate(config: &LmConfig, recipe: &Recipe, text: usize) -> Self {
         let copies = match recipe.optimizer {
             Optimizer::Adam => 5,
             // Descent may turn to averaging.
@@ -36,7 +36,7 @@ impl Memory {
         let shapes = config.layer_shapes();
         let kept = shapes.iter().map(|shape| shape.window * shape.input + 6 * shape.output);
         let row = kept.sum::<usize>() as u64 * 8 / 5;
-        let rows = recipe.bptt as u64 * recipe.batch as u64;
+        let rows = (recipe.bptt as u64).saturating_mul(recipe.batch as u64).min(text as u64);
         Self {
             weights: count_ops(config).parameters.saturating_mul(FLOAT * copies),
             step: rows.saturating_mul(row).saturating_mul(FLOAT),
@@ -133,7 +133,7 @@ mod tests {
             (LmConfig::paper(100, 600).vocab(4132), Recipe::paper().bptt(70).batch(160), 1039.0),
             (LmConfig::paper(400, 400).vocab(28_441), Recipe::paper().bptt(70).batch(20), 677.0),
         ] {
-            let estimate = Memory::estimate(&config, &recipe).total() as f64 / 1e6;
+            let estimate = Memory::estimate(&config, &recipe, usize::MAX).total() as f64 / 1e6;
             let ratio = measured / estimate;
             assert!((SURE..1.4).contains(&ratio), "{measured} MB and {estimate} MB");
         }
@@ -142,14 +142,18 @@ mod tests {
     #[test]
     fn a_run_that_cannot_fit_is_refused_with_the_flag_that_helps() {
         let refusal = |config: LmConfig, recipe: Recipe| {
-            Memory::estimate(&config, &recipe).check().unwrap_err().to_string()
+            Memory::estimate(&config, &recipe, usize::MAX).check().unwrap_err().to_string()
         };
         let wide = refusal(LmConfig::paper(300, 400_000), Recipe::paper());
         assert!(wide.contains("--nhid") && wide.contains("GB"), "{wide}");
         let long = refusal(LmConfig::paper(30, 180), Recipe::paper().batch(40_000_000));
         assert!(long.contains("--batch-size"), "{long}");
-        assert!(Memory::estimate(&LmConfig::paper(30, 180), &Recipe::paper()).check().is_ok());
-        let memory = Memory::estimate(&LmConfig::paper(30, 180), &Recipe::paper());
+        assert!(
+            Memory::estimate(&LmConfig::paper(30, 180), &Recipe::paper(), usize::MAX)
+                .check()
+                .is_ok()
+        );
+        let memory = Memory::estimate(&LmConfig::paper(30, 180), &Recipe::paper(), usize::MAX);
         let torch = tch::TchError::Torch(
             "DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes".into(),
         );

@@ -21,9 +21,6 @@ use crate::model::{Dropouts, QrnnLm, State};
 use crate::random::{Purpose, generator};
 use crate::{Error, Result};
 
-/// Steps between two lines of the log.
-const LOG_EVERY: u64 = 20;
-
 /// What a run works with.
 pub(super) struct Session<'a> {
     pub model: &'a mut QrnnLm,
@@ -37,6 +34,7 @@ pub(super) struct Session<'a> {
     pub observer: &'a mut dyn Observer,
     pub interrupt: &'a Interrupt,
     pub checkpoint_every: u64,
+    pub log_every: u64,
     pub progress: Progress,
     pub losses: Vec<f64>,
     /// The weights of the best epoch.
@@ -200,7 +198,7 @@ impl Session<'_> {
         };
         self.losses.push(loss);
         self.observer.step(&report);
-        if self.progress.step.is_multiple_of(LOG_EVERY) || self.is_enough() {
+        if self.progress.step.is_multiple_of(self.log_every) || self.is_enough() {
             self.progress.since_log = (0.0, 0, 0.0);
             self.record(&Record::Steps {
                 step: report.step,

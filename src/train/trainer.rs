@@ -23,6 +23,9 @@ use crate::{Error, Result};
 /// Steps between two checkpoints, where the caller says nothing.
 const CHECKPOINT_EVERY: u64 = 1000;
 
+/// Steps between two lines of the log, where the caller says nothing.
+const LOG_EVERY: u64 = 20;
+
 /// Trains models by a recipe.
 ///
 /// ```no_run
@@ -41,6 +44,7 @@ pub struct Trainer {
     observer: Box<dyn Observer>,
     interrupt: Interrupt,
     checkpoint_every: u64,
+    log_every: u64,
     resume: bool,
     overwrite: bool,
 }
@@ -86,6 +90,7 @@ impl Trainer {
             observer: Training::or_terminal(),
             interrupt: Interrupt::default(),
             checkpoint_every: CHECKPOINT_EVERY,
+            log_every: LOG_EVERY,
             resume: false,
             overwrite: false,
         }
@@ -113,6 +118,12 @@ impl Trainer {
     /// Writes a checkpoint every so many steps, beside the one at the end of each epoch.
     pub fn checkpoint_every(mut self, steps: u64) -> Self {
         self.checkpoint_every = steps.max(1);
+        self
+    }
+
+    /// Writes a line to the log every so many steps.
+    pub fn log_every(mut self, steps: u64) -> Self {
+        self.log_every = steps.max(1);
         self
     }
 
@@ -184,6 +195,7 @@ impl Trainer {
             observer: self.observer.as_mut(),
             interrupt: &interrupt,
             checkpoint_every: self.checkpoint_every,
+            log_every: self.log_every,
             progress: Progress::new(),
             losses: vec![],
             best: None,
@@ -193,7 +205,8 @@ impl Trainer {
             None => session.forget_log()?,
         }
         session.observer.begin(recipe.epochs, columns.rows());
-        let memory = Memory::estimate(session.model.config(), recipe);
+        let memory =
+            Memory::estimate(session.model.config(), recipe, corpus.tokens(Split::Train).len());
         let run = session.run().map_err(|error| memory.explain(error));
         session.observer.end();
         run

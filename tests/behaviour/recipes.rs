@@ -66,8 +66,10 @@ fn curves_of_runs_are_drawn_from_their_logs() {
     let folder = tempfile::tempdir().unwrap();
     let runs = ["narrow", "wide"].map(|name| folder.path().join(name));
     for run in &runs {
-        let args = ["train", "--steps", "40", "--out", text(run), "--json"];
+        let args = ["train", "--steps", "40", "--log-interval", "8", "--out", text(run), "--json"];
         reproduce(&[&args[..], &SMALL].concat()).json();
+        let log = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+        assert_eq!(log.lines().filter(|line| line.contains("\"steps\"")).count(), 5, "{log}");
         let events = fs::read_dir(run).unwrap().filter(|entry| {
             entry.as_ref().unwrap().file_name().to_string_lossy().contains("tfevents")
         });

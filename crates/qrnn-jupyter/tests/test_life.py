@@ -99,6 +99,38 @@ class Interrupts(unittest.TestCase):
         self.assertEqual(self.kernel.run("kept.len()").result, "3")
         print(f"\nan interrupt of code that looks: {seconds:.2f} s")
 
+    def test_training_ends_and_the_model_keeps_what_it_learned(self):
+        # One thread: the machine may be busy with other tests.
+        cell = self.kernel.run(
+            "use qrnn::prelude::*; tch::set_num_threads(1); let corpus = Corpus::synthetic(); "
+            "let config = LmConfig::paper(20, 40).bptt(20); "
+            "let mut model = QrnnLm::new(&config, &corpus, Device::Cpu)?;"
+        )
+        self.assertEqual(cell.status, "ok", cell.traceback)
+        sent = self.kernel.send(
+            'println!("started"); let recipe = Recipe::paper().bptt(20).batch(6).epochs(500); '
+            "let run = Trainer::new(recipe).fit(&mut model, &corpus)?;"
+        )
+        self.kernel.await_stdout(sent, "started")
+        time.sleep(2)
+        cell, seconds = self.interrupted(sent)
+        self.assertEqual(cell.status, "ok", cell.traceback)
+        self.assertLess(seconds, 1)
+        print(f"\nan interrupt of training: {seconds:.2f} s")
+        self.assertEqual(self.kernel.run("run.interrupted && run.losses.len() > 1").result, "true")
+        # An untrained model's perplexity is the number of words, 4,132.
+        learned = "evaluate(&model, &corpus, Split::Valid)?.ppl < 3500.0"
+        self.assertEqual(self.kernel.run(learned).result, "true")
+
+        code = 'println!("started"); for _ in 0..1000 { evaluate(&model, &corpus, Split::Test)?; }'
+        sent = self.kernel.send(code)
+        self.kernel.await_stdout(sent, "started")
+        time.sleep(1)
+        cell, seconds = self.interrupted(sent)
+        self.assertEqual(cell.reply.get("ename"), "KeyboardInterrupt", cell.traceback)
+        self.assertLess(seconds, 1)
+        self.assertEqual(self.kernel.run(learned).result, "true")
+
     def test_an_endless_loop_ends_at_the_second_interrupt(self):
         self.assertEqual(self.kernel.run("let lost = 1; fn stays() -> u8 { 2 }").status, "ok")
         sent = self.kernel.send('println!("started"); loop { std::hint::black_box(0); }')

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
+use qrnn::corpus::Split;
 use qrnn::interrupt::Interrupt;
 use qrnn::model::{LmConfig, QrnnLm, Splits};
 use qrnn::train::{Memory, Optimizer, Recipe, RunDir, Trainer};
@@ -78,7 +79,7 @@ pub struct Args {
     #[arg(long, help_heading = "Recipe")]
     fixed_bptt: bool,
     /// Columns of the training text
-    #[arg(long, default_value_t = 40, help_heading = "Recipe")]
+    #[arg(long, alias = "batch_size", default_value_t = 40, help_heading = "Recipe")]
     batch_size: usize,
     /// Passes over the training text
     #[arg(long, default_value_t = 20, help_heading = "Recipe")]
@@ -124,6 +125,9 @@ pub struct Args {
     /// Steps between two checkpoints, beside the one at each epoch's end
     #[arg(long, default_value_t = 1000)]
     checkpoint_every: u64,
+    /// Steps between two lines of the log
+    #[arg(long, default_value_t = 20)]
+    log_interval: u64,
 
     #[command(flatten)]
     compute: ComputeFlags,
@@ -187,7 +191,8 @@ pub fn run(args: Args) -> Result<Output> {
     let corpus = data::load(args.data.clone())?;
     eprintln!("{corpus}");
     let config = args.config(corpus.vocab().len());
-    Memory::estimate(&config, &recipe).check()?;
+    let words = corpus.tokens(Split::Train).len();
+    Memory::estimate(&config, &recipe, words).check()?;
     let mut model = QrnnLm::seeded(&config, (Kind::Float, device), args.seed)?;
     if let Some(file) = args.init.as_ref().or(args.finetune.as_ref()) {
         model.load_weights(file)?;
@@ -197,6 +202,7 @@ pub fn run(args: Args) -> Result<Output> {
         .resume(args.resume)
         .overwrite(args.overwrite)
         .checkpoint_every(args.checkpoint_every)
+        .log_every(args.log_interval)
         .interrupt(Interrupt::on_ctrl_c()?)
         .fit(&mut model, &corpus)?;
 
