@@ -138,7 +138,9 @@ impl Reader {
     }
 
     fn take(&mut self, index: usize, event: Event) {
-        if !matches!(event, Event::Content(..)) {
+        // Standard error may be read ahead of a value of which standard output still holds a part.
+        let split = index == 1 && self.streams[0].demultiplexer.is_amid_content();
+        if !matches!(event, Event::Content(..)) && !split {
             self.send_forms();
         }
         match event {
