@@ -5,9 +5,8 @@ use std::io::{self, Error, ErrorKind};
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 
-/// Bytes read at a time: pieces that the second-level cache holds beside the table of words. To
-/// map the file instead is no faster, and a file that changes meanwhile would be undefined
-/// behaviour.
+/// Bytes read at a time: pieces that the second-level cache holds beside the table of words. The
+/// file is not mapped: one that changes meanwhile would be undefined behaviour.
 const PIECE: usize = 1 << 17;
 
 /// Bytes that may be read behind a piece.
