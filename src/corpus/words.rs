@@ -93,7 +93,7 @@ impl Words {
     fn home(&self, key: Key) -> usize {
         let product =
             u128::from(key[0] ^ 0x9e37_79b9_7f4a_7c15) * u128::from(key[1] ^ 0xc2b2_ae3d_27d4_eb4f);
-        let folded = (product as u64 ^ (product >> 64) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let folded = product as u64 ^ (product >> 64) as u64;
         (folded >> 32) as usize & (self.slots.len() - 1)
     }
 
