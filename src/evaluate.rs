@@ -65,8 +65,8 @@ pub fn evaluate_as(
     split: Split,
     reading: &Reading,
 ) -> Result<Evaluation> {
-    let mut task = Task::new(format!("evaluating {split}"), corpus.tokens(split).len(), "words");
-    evaluate_watched(model, corpus, split, reading, &mut |words| task.at(words))
+    let mut task = Task::words(format!("evaluating {split}"), corpus.tokens(split).len());
+    evaluate_watched(model, corpus, split, reading, &mut |words| task.at(words as u64))
 }
 
 /// As [`evaluate_as`], and tells the words read so far to `watch`.

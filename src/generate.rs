@@ -77,13 +77,13 @@ pub fn generate(
     let mut state = model.zero_state(1)?;
     let mut text = prompt.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut interrupted = false;
-    let mut task = Task::new("writing", sampling.words, "words");
+    let mut task = Task::words("writing", sampling.words);
     for i in 0..sampling.words {
         if interrupt.requested() {
             interrupted = true;
             break;
         }
-        task.at(i);
+        task.at(i as u64);
         let input = Tensor::f_from_slice(&words)?.f_unsqueeze(1)?.f_to_device(device)?;
         let forwarded = model.forward(&input, &state, None)?;
         state = forwarded.state;

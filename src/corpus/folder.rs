@@ -66,8 +66,8 @@ pub(super) fn wikitext103(path: &Path) -> Result<PathBuf> {
         &inner,
         "WikiText-103 is not here",
         format!(
-            "run `reproduce data fetch wikitext-103 --to {path}`, or unpack {ARCHIVE} there, so \
-             that {} holds wiki.train.tokens, wiki.valid.tokens and wiki.test.tokens",
+            "run `reproduce data fetch wikitext-103 --to {path}`, or in a notebook \
+             `Corpus::fetch_wikitext103({path:?})?`; or unpack {ARCHIVE} there, so that {} holds wiki.train.tokens, wiki.valid.tokens and wiki.test.tokens",
             inner.display(),
             path = path.display(),
         ),

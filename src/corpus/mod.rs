@@ -27,6 +27,8 @@ pub use vocab::Vocab;
 
 use self::ids::Ids;
 
+use crate::display::Download;
+use crate::fetch::{Dataset, Fetch};
 use crate::{Error, Result};
 
 /// One of the three parts of a corpus.
@@ -156,6 +158,17 @@ impl Corpus {
     /// As [`Corpus::from_dir`]; where the text is not there, the message says what to download.
     pub fn wikitext103(path: impl AsRef<Path>) -> Result<Self> {
         Self::from_dir(folder::wikitext103(path.as_ref())?)
+    }
+
+    /// Reads WikiText-103 from the folder `wikitext-103` in `path`; it is downloaded first if it is
+    /// not there, or not whole (up to 200 MB, which become about 550 MB). A download that was stopped goes on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Corpus::from_dir`] and [`Fetch::run`].
+    pub fn fetch_wikitext103(path: impl Into<PathBuf>) -> Result<Self> {
+        let fetch = Fetch::new(Dataset::named(folder::WIKITEXT)?, path);
+        Self::from_dir(fetch.run(&mut *Download::or_terminal())?.path)
     }
 
     /// The embedded language at its default seed and size.

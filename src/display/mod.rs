@@ -6,9 +6,11 @@
 //! the notebook's theme, and read on a code-hosting site; plots are SVG and PNG.
 //!
 //! - what each result shows (`results`), and how tables are written (`html`)
-//! - training while it goes ([`Training`]), other long work (`task`)
+//! - training while it goes ([`Training`]), a download ([`Download`]), other long
+//!   work (`task`)
 //! - the channels to our kernel (`kernel`)
 
+mod download;
 mod html;
 pub(crate) mod kernel;
 mod results;
@@ -19,6 +21,7 @@ mod training;
 
 use std::io::Write;
 
+pub use download::Download;
 pub use kernel::Live;
 pub(crate) use task::Task;
 pub use training::Training;

@@ -123,7 +123,9 @@ impl Fetch {
     /// [`Error::Interrupted`]; [`Error::BadFile`] where other texts are in the way;
     /// [`Error::Usage`] where another process fetches into the folder; [`Error::Io`].
     pub fn run(&self, watch: &mut dyn Watch) -> Result<Fetched> {
-        let result = self.steps(watch);
+        // In a notebook, the interrupt button stops it too.
+        let interrupt = self.interrupt.during_call();
+        let result = Self { interrupt, ..self.clone() }.steps(watch);
         watch.end();
         result
     }

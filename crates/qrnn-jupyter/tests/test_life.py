@@ -1,8 +1,12 @@
 """A kernel's life: how fast it is ready, interrupts, neighbours, its end."""
 
+import contextlib
 import glob
+import http.server
 import os
 import signal
+import tempfile
+import threading
 import time
 import unittest
 
@@ -20,6 +24,32 @@ while count(&path) == before {
     std::thread::sleep(std::time::Duration::from_millis(20));
 }
 """
+
+
+class Trickle:
+    """A web server with a long file, given out 10 kB at a time."""
+
+    def __enter__(self):
+        class Answer(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.send_response(200)
+                self.send_header("Content-Length", "100000000")
+                self.end_headers()
+                with contextlib.suppress(OSError):
+                    while True:
+                        self.wfile.write(bytes(10_000))
+                        time.sleep(0.02)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{self.server.server_port}/archive.zip"
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()
 
 
 def names_below(pid):
@@ -130,6 +160,25 @@ class Interrupts(unittest.TestCase):
         self.assertEqual(cell.reply.get("ename"), "KeyboardInterrupt", cell.traceback)
         self.assertLess(seconds, 1)
         self.assertEqual(self.kernel.run(learned).result, "true")
+
+    def test_a_download_shows_how_far_it_is_and_ends(self):
+        with Trickle() as url, tempfile.TemporaryDirectory() as folder:
+            code = """use qrnn::fetch::{Dataset, Fetch};
+                println!("started");
+                let fetch = Fetch::new(Dataset::named("wikitext-103")?, FOLDER).url(URL)?;
+                let fetched = fetch.run(&mut qrnn::display::Download::default())?;"""
+            code = code.replace("FOLDER", f'"{folder}"').replace("URL", f'"{url}"')
+            sent = self.kernel.send(code)
+            self.kernel.await_stdout(sent, "started")
+            time.sleep(2)
+            cell, seconds = self.interrupted(sent)
+            self.assertEqual(cell.reply.get("ename"), "KeyboardInterrupt", cell.traceback)
+            self.assertLess(seconds, 1)
+            shown = [m["data"]["text/plain"] for m in cell.of("display_data")]
+            shown += [m["data"]["text/plain"] for m in cell.of("update_display_data")]
+            self.assertRegex(shown[0], r"^downloading: \d+ %, [\d.]+ MB a second, .+ left$")
+            kept = [os.path.getsize(p) for p in glob.glob(f"{folder}/*.part")]
+            self.assertTrue(kept and kept[0] > 0, os.listdir(folder))
 
     def test_an_endless_loop_ends_at_the_second_interrupt(self):
         self.assertEqual(self.kernel.run("let lost = 1; fn stays() -> u8 { 2 }").status, "ok")
