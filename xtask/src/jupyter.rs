@@ -1,4 +1,4 @@
-//! The Jupyter kernel: built, installed, and a Python to drive it with.
+//! The Jupyter kernel: built and installed.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -9,6 +9,9 @@ use crate::error::{Error, Result};
 use crate::setup::{self, Libtorch};
 
 const PROGRAM: &str = "qrnn-jupyter";
+
+/// The Python packages of a client of the kernel.
+pub const CLIENTS: &str = include_str!("../../crates/qrnn-jupyter/tests/requirements.txt");
 
 /// Builds the kernel and the library that its cells find loaded, and installs both.
 ///
@@ -90,32 +93,4 @@ fn link_arguments(libtorch: &Path) -> Result<Vec<String>> {
 /// Where chores about Jupyter keep their files.
 pub fn folder() -> PathBuf {
     setup::root().join("target/jupyter")
-}
-
-/// The Python of a virtual environment that has these requirements; made when they change.
-///
-/// # Errors
-/// Where there is no python3 with venv, or the package index cannot be reached.
-pub fn python(requirements: &Path) -> Result<PathBuf> {
-    let wanted = std::fs::read(requirements).map_err(Error::io(requirements, "read"))?;
-    let venv = folder().join("venv");
-    let python = venv.join("bin/python");
-    let done = venv.join("requirements.txt");
-    if std::fs::read(&done).is_ok_and(|have| have == wanted) && python.exists() {
-        return Ok(python);
-    }
-    let remedy = "install python3 with venv and pip, and check pip's index (pip config list)";
-    let run = |command: &mut Command| {
-        let status = command.status().map_err(Error::io(command.get_program(), "run"))?;
-        if status.success() {
-            return Ok(());
-        }
-        Err(Error::machine(format!("{command:?} failed"), remedy))
-    };
-    eprintln!("making a virtual environment: {}", venv.display());
-    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
-    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
-    run(Command::new(&python).args(pip).arg(requirements))?;
-    std::fs::write(&done, wanted).map_err(Error::io(&done, "write"))?;
-    Ok(python)
 }

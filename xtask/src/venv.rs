@@ -29,14 +29,30 @@ impl Venv {
         let install = ["-m", "pip", "install", "--quiet", "--no-input", "--no-deps"];
         succeeds(
             venv.python().args(install).args(["--disable-pip-version-check", "-r"]).arg(&list),
-            "pip cannot install what runs the notebooks",
+            "pip cannot install what drives the Jupyter kernel",
             "see what pip says; the versions want Python 3.10 or later and a package index",
         )?;
         succeeds(
             venv.python().args(["-m", "pip", "check"]),
-            "the packages that run the notebooks do not fit together",
+            "the packages that drive the Jupyter kernel do not fit together",
             "report this",
         )?;
+        Ok(venv)
+    }
+
+    /// The one in `folder`, if its packages are these and it was made to the end; else a new one.
+    ///
+    /// # Errors
+    /// As [`Venv::fresh`].
+    pub fn kept(folder: &Path, requirements: &str) -> Result<Self> {
+        let done = folder.join("made");
+        let python = folder.join("bin/python");
+        if std::fs::read_to_string(&done).is_ok_and(|had| had == requirements) && python.exists() {
+            return Ok(Self { folder: folder.into() });
+        }
+        eprintln!("making a virtual environment: {}", folder.display());
+        let venv = Self::fresh(folder, requirements)?;
+        std::fs::write(&done, requirements).map_err(Error::io(&done, "write"))?;
         Ok(venv)
     }
 

@@ -1,9 +1,10 @@
 //! `cargo xtask kernel-test`
 
 use std::ffi::OsString;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use crate::error::{Error, Result};
+use crate::venv::Venv;
 use crate::{cargo, jupyter, setup};
 
 /// Test the Jupyter kernel with a real client; ARGS go to Python's unittest
@@ -28,8 +29,8 @@ impl KernelTest {
             return Ok(status);
         }
         let tests = setup::root().join("crates/qrnn-jupyter/tests");
-        let python = jupyter::python(&tests.join("requirements.txt"))?;
-        let mut unittest = Command::new(&python);
+        let venv = Venv::kept(&jupyter::folder().join("venv"), jupyter::CLIENTS)?;
+        let mut unittest = venv.python();
         unittest.args(["-m", "unittest"]);
         if self.args.is_empty() {
             unittest.args(["discover", "--verbose"]);
@@ -40,7 +41,7 @@ impl KernelTest {
             .env("JUPYTER_PATH", prefix.join("share/jupyter"))
             .env("OMP_NUM_THREADS", "1")
             .status()
-            .map_err(Error::io(&python, "run"))?;
+            .map_err(Error::io("python", "run"))?;
         Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }

@@ -4,10 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use crate::error::{Error, Result};
-use crate::setup;
 use crate::venv::Venv;
+use crate::{jupyter, setup};
 
-const REQUIREMENTS: &str = include_str!("../notebooks/requirements.txt");
 const RUNNER: &str = include_str!("../notebooks/run.py");
 const LAB_REQUIREMENTS: &str = include_str!("../notebooks/lab-requirements.txt");
 const LAB: &str = include_str!("../notebooks/lab.py");
@@ -59,7 +58,7 @@ impl Notebooks {
         eprintln!("preparing Python in {}", work.display());
         let (name, requirements, program) = match self.lab {
             true => ("lab", LAB_REQUIREMENTS, LAB),
-            false => ("run", REQUIREMENTS, RUNNER),
+            false => ("run", jupyter::CLIENTS, RUNNER),
         };
         let venv = Venv::fresh(&work.join(format!("{name}-venv")), requirements)?;
         let script = work.join(format!("{name}.py"));
@@ -139,7 +138,7 @@ mod tests {
 
     #[test]
     fn every_requirement_has_one_version() {
-        let lines = REQUIREMENTS.lines().chain(LAB_REQUIREMENTS.lines());
+        let lines = jupyter::CLIENTS.lines().chain(LAB_REQUIREMENTS.lines());
         let lines = lines.filter(|line| !line.starts_with('#'));
         assert!(lines.clone().any(|line| line.starts_with("nbclient==")));
         for line in lines {
