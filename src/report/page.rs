@@ -21,8 +21,12 @@ pub(super) fn html(results: &ReproduceResults) -> Result<String> {
     heading(&mut page, results);
     operations(&mut page, results);
     parameters(&mut page, results);
-    experiments(&mut page, results)?;
-    lengths(&mut page, results)?;
+    if !results.rows.is_empty() {
+        experiments(&mut page, results)?;
+    }
+    if !results.lengths.is_empty() {
+        lengths(&mut page, results)?;
+    }
     notes(&mut page, results);
     let _ = write!(
         page,

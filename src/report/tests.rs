@@ -111,8 +111,11 @@ fn a_run_without_results_is_reported_too() {
     results.lengths.clear();
     results.corpus.best_test_ppl = None;
     results.interrupted = true;
-    assert!(results.to_html().unwrap().contains("interrupted"));
-    assert!(results.to_text().contains("not run"));
+    let (page, text) = (results.to_html().unwrap(), results.to_text());
+    assert!(page.contains("interrupted") && !page.contains("Sequence length"));
+    assert!(text.contains("not run") && !text.contains("bptt            ppl"));
+    results.rows.clear();
+    assert!(!results.to_text().contains("params M"));
 }
 
 #[test]

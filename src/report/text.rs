@@ -10,8 +10,33 @@ use crate::paper;
 pub(super) fn tables(results: &ReproduceResults) -> String {
     let mut text = String::new();
     let (corpus, scale) = (&results.corpus, &results.scale);
-    let measured = format!("measured: {}, {}", scale.name, corpus.name);
-    let _ = writeln!(text, "{:<41} | {measured}", "published: full size, WikiText-103");
+    if !results.rows.is_empty() {
+        rows(&mut text, results);
+        text.push('\n');
+    }
+    if !results.lengths.is_empty() {
+        lengths(&mut text, results);
+        text.push('\n');
+    }
+    let best = corpus
+        .best_test_ppl
+        .map_or_else(String::new, |best| format!(", best possible {}", perplexity(best)));
+    let _ = write!(
+        text,
+        "Test perplexity of {}: word frequencies alone {}{best}.\nMeasured: {}; {}.\n(60) stands \
+         in where no batch size was published; published perplexities by length are read off \
+         a chart by eye, ±{}.",
+        corpus.name,
+        perplexity(corpus.unigram_test_ppl),
+        scale.note,
+        scale.recipe,
+        paper::LENGTHS_TOLERANCE
+    );
+    text
+}
+
+fn rows(text: &mut String, results: &ReproduceResults) {
+    let _ = writeln!(text, "{:<41} | {}", "published: full size, WikiText-103", measured(results));
     let _ = writeln!(
         text,
         "{:<12} {:>5} {:>6} {:>8} {:>6} | {}",
@@ -38,28 +63,20 @@ pub(super) fn tables(results: &ReproduceResults) -> String {
             measured_line(row.measured.as_ref())
         );
     }
-    let _ = writeln!(text, "\n{:<12} {:>6} | {measured}", "published", "");
+}
+
+fn lengths(text: &mut String, results: &ReproduceResults) {
+    let _ = writeln!(text, "{:<12} {:>6} | {}", "published", "", measured(results));
     let _ = writeln!(text, "{:<12} {:>6} | {}", "bptt", "ppl", measured_head());
     for length in &results.lengths {
         let published = &length.published;
         let line = measured_line(length.measured.as_ref());
         let _ = writeln!(text, "{:<12} {:>6.1} | {line}", published.bptt, published.ppl);
     }
-    let best = corpus
-        .best_test_ppl
-        .map_or_else(String::new, |best| format!(", best possible {}", perplexity(best)));
-    let _ = write!(
-        text,
-        "\nTest perplexity of {}: word frequencies alone {}{best}.\nMeasured: {}; {}.\n(60) stands \
-         in where no batch size was published; published perplexities by length are read off \
-         a chart by eye, ±{}.",
-        corpus.name,
-        perplexity(corpus.unigram_test_ppl),
-        scale.note,
-        scale.recipe,
-        paper::LENGTHS_TOLERANCE
-    );
-    text
+}
+
+fn measured(results: &ReproduceResults) -> String {
+    format!("measured: {}, {}", results.scale.name, results.corpus.name)
 }
 
 fn measured_head() -> String {
