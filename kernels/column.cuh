@@ -1,0 +1,71 @@
+// What the kernels share: a thread for each column (b, h), numbers that lie in memory as float or
+// bfloat16, and all arithmetic in float.
+//
+// No header of CUDA's is used: NVRTC brings none for bfloat16, and a host compiler has none at all.
+
+#pragma once
+
+#define INLINE __device__ __forceinline__
+
+// Threads of a block, and the time steps that a thread has in flight. src/pool/cuda knows both.
+constexpr int BLOCK = 64;
+constexpr int STEPS = 8;
+
+// A host build may count the stores; see host/cuda_on_host.h.
+#ifndef STORED
+#define STORED(at)
+#endif
+
+// The upper half of a float's bits.
+struct bf16 {
+  unsigned short bits;
+};
+
+INLINE float widen(float x) { return x; }
+INLINE float widen(bf16 x) { return __uint_as_float(static_cast<unsigned>(x.bits) << 16); }
+
+template <class T>
+INLINE T narrow(float x);
+
+template <>
+INLINE float narrow<float>(float x) {
+  return x;
+}
+
+// To the nearest, ties to even; a NaN stays one.
+template <>
+INLINE bf16 narrow<bf16>(float x) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  bf16 out;
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(out.bits) : "f"(x));
+  return out;
+#else
+  const unsigned bits = __float_as_uint(x);
+  if ((bits & 0x7fffffffu) > 0x7f800000u) return {0x7fff};
+  return {static_cast<unsigned short>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16)};
+#endif
+}
+
+// Of what nothing writes during the launch.
+INLINE float load(const float* at) { return __ldg(at); }
+INLINE bf16 load(const bf16* at) { return {__ldg(&at->bits)}; }
+
+template <class T>
+INLINE void store(T* at, float x) {
+  *at = narrow<T>(x);
+  STORED(at);
+}
+
+// With --prec-div=false the division is one instruction and a half; beyond ±88 it ends at 0 and 1.
+INLINE float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
+
+// The thread's place among the batch × hidden columns.
+INLINE long long own_column() {
+  return static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
+}
+
+// Known while compiling: whether a stretch of time steps is whole.
+template <bool VALUE>
+struct Flag {
+  static constexpr bool value = VALUE;
+};

@@ -1,0 +1,227 @@
+// fo-pooling with its gates, forward and backward, in one pass over the linear map's output.
+//
+//   z = tanh(gates[t, b, h]), f = σ(gates[t, b, H + h]) · keep, o = σ(gates[t, b, 2 H + h])
+//   c_t = f z + (1 - f) c_{t-1}
+//   out_t = o c_t · dropout[b, h]
+//
+// Bradbury et al. 2016 (arXiv 1611.01576), equation 4; zoneout as in pytorch-qrnn.
+// Shapes: gates (T, B, 3H), zoneout and out (T, B, H), before, last and dropout (B, H). T storage
+// (float, bf16); states and their gradients are float.
+//
+// A thread owns a column (b, h) and walks it through time; neighbours own neighbouring h, so a warp
+// reads whole lines. What hides the memory's latency is that each thread has STEPS time steps on
+// their way while it works on STEPS others.
+//
+// The forward keeps c only before every STEPS-th step: kept (ceil(T / STEPS), B, H). The backward
+// computes the states in between again, from numbers that it must read anyway.
+
+#include "column.cuh"
+
+// What a step reads of the forward's inputs.
+template <class T, bool ZONEOUT>
+struct Read {
+  T z, f, o;
+  T keep;
+};
+
+template <class T>
+struct Read<T, false> {
+  T z, f, o;
+};
+
+// The gates of one step, after their activation; `f` after zoneout, `open` before it.
+struct Gates {
+  float z, f, o;
+  float open;
+};
+
+// A thread's way through the gates, from step to step: running addresses cost it fewer instructions
+// than a product of step and stride.
+template <class T, bool ZONEOUT>
+struct Walk {
+  const T* gates;
+  const T* zoneout;
+  long long columns;
+  int hidden;
+
+  INLINE Walk(const T* all_gates, const T* all_zoneout, long long column, long long columns,
+              int hidden)
+      : gates(all_gates + column / hidden * 3 * hidden + column % hidden),
+        zoneout(ZONEOUT ? all_zoneout + column : nullptr),
+        columns(columns),
+        hidden(hidden) {}
+
+  INLINE Read<T, ZONEOUT> next() {
+    const T* z = gates;
+    const T* f = z + hidden;
+    gates += 3 * columns;
+    if constexpr (ZONEOUT) {
+      const T* mask = zoneout;
+      zoneout += columns;
+      return {load(z), load(f), load(f + hidden), load(mask)};
+    } else {
+      return {load(z), load(f), load(f + hidden)};
+    }
+  }
+
+  INLINE void skip(int steps) {
+    gates += steps * 3 * columns;
+    if (ZONEOUT) zoneout += steps * columns;
+  }
+};
+
+template <class T, bool ZONEOUT>
+INLINE Gates activate(const Read<T, ZONEOUT>& raw, float keep) {
+  if constexpr (ZONEOUT) keep = widen(raw.keep);
+  const float open = sigmoid(widen(raw.f));
+  return {tanhf(widen(raw.z)), open * keep, sigmoid(widen(raw.o)), open};
+}
+
+INLINE float next_state(const Gates& gates, float c) {
+  return fmaf(1.0f - gates.f, c, gates.f * gates.z);
+}
+
+template <class T, bool ZONEOUT>
+INLINE void forward(const T* __restrict__ gates, const float* __restrict__ before,
+                    const T* __restrict__ zoneout, float keep, const T* __restrict__ dropout,
+                    T* __restrict__ out, float* __restrict__ last, float* __restrict__ kept, int seq,
+                    int batch, int hidden) {
+  const long long columns = static_cast<long long>(batch) * hidden, column = own_column();
+  if (column >= columns) return;
+  Walk<T, ZONEOUT> walk(gates, zoneout, column, columns, hidden);
+  const float scale = dropout ? widen(dropout[column]) : 1.0f;
+  float c = before[column];
+  out += column;
+  if (kept) kept += column;
+
+  Read<T, ZONEOUT> ahead[STEPS];
+#pragma unroll
+  for (int k = 0; k < STEPS; ++k) {
+    if (k < seq) ahead[k] = walk.next();
+  }
+  // WHOLE: these STEPS steps and the STEPS after them are all there.
+  const auto stretch = [&](int t, auto whole) {
+    if (kept) {
+      store(kept, c);
+      kept += columns;
+    }
+#pragma unroll
+    for (int k = 0; k < STEPS; ++k) {
+      if (!whole.value && t + k >= seq) break;
+      const Gates now = activate(ahead[k], keep);
+      if (whole.value || t + k + STEPS < seq) ahead[k] = walk.next();
+      c = next_state(now, c);
+      store(out, now.o * c * scale);
+      out += columns;
+    }
+  };
+  int t = 0;
+  for (; t + 2 * STEPS <= seq; t += STEPS) stretch(t, Flag<true>());
+  for (; t < seq; t += STEPS) stretch(t, Flag<false>());
+  store(last + column, c);
+}
+
+template <class T, bool ZONEOUT>
+INLINE void backward(const T* __restrict__ gates, const T* __restrict__ zoneout, float keep,
+                     const T* __restrict__ dropout, const float* __restrict__ kept,
+                     const T* __restrict__ grad_out, const float* __restrict__ grad_last,
+                     T* __restrict__ grad_gates, float* __restrict__ grad_before, int seq, int batch,
+                     int hidden) {
+  const long long columns = static_cast<long long>(batch) * hidden, column = own_column();
+  if (column >= columns) return;
+  Walk<T, ZONEOUT> walk(gates, zoneout, column, columns, hidden);
+  const float scale = dropout ? widen(dropout[column]) : 1.0f;
+  // The gradient of the state that a step leaves, as far as later steps make it.
+  float carry = grad_last ? grad_last[column] : 0.0f;
+  // Everything stands at the first of the last STEPS steps, or of what is left of them.
+  int start = (seq - 1) / STEPS * STEPS;
+  walk.skip(start);
+  grad_gates += walk.gates - gates;
+  grad_out += column + start * columns;
+  kept += column + start / STEPS * columns;
+
+  Read<T, ZONEOUT> ahead[STEPS];
+  T grad_ahead[STEPS];
+#pragma unroll
+  for (int k = 0; k < STEPS; ++k) {
+    if (start + k < seq) {
+      ahead[k] = walk.next();
+      grad_ahead[k] = load(grad_out + k * columns);
+    }
+  }
+  walk.skip(start - seq);
+  float c_ahead = load(kept);
+
+  // Through STEPS steps forward, for their states and all that does not depend on later steps, and
+  // then back. WHOLE: all of them are there.
+  const auto stretch = [&](auto whole) {
+    // d c_t = own[t] + carry, d z_t = by_z[t] d c_t, d f_t = by_f[t] d c_t (before activation).
+    float own[STEPS], by_z[STEPS], by_f[STEPS], forget[STEPS];
+    float c = c_ahead;
+    if (start > 0) {
+      kept -= columns;
+      c_ahead = load(kept);
+      walk.skip(-STEPS);
+      grad_out -= STEPS * columns;
+    }
+#pragma unroll
+    for (int k = 0; k < STEPS; ++k) {
+      if (whole.value || start + k < seq) {
+        const Gates now = activate(ahead[k], keep);
+        const float grad = widen(grad_ahead[k]) * scale;
+        forget[k] = 1.0f - now.f;
+        by_z[k] = now.f * (1.0f - now.z * now.z);
+        by_f[k] = (now.z - c) * now.f * (1.0f - now.open);
+        c = next_state(now, c);
+        own[k] = grad * now.o;
+        store(grad_gates + 2 * static_cast<long long>(hidden), own[k] * c * (1.0f - now.o));
+        grad_gates += 3 * columns;
+      }
+      if (start > 0) {
+        ahead[k] = walk.next();
+        grad_ahead[k] = load(grad_out + k * columns);
+      }
+    }
+    if (start > 0) walk.skip(-STEPS);
+#pragma unroll
+    for (int k = STEPS - 1; k >= 0; --k) {
+      if (!whole.value && start + k >= seq) continue;
+      grad_gates -= 3 * columns;
+      const float grad_c = own[k] + carry;
+      store(grad_gates, grad_c * by_z[k]);
+      store(grad_gates + hidden, grad_c * by_f[k]);
+      carry = grad_c * forget[k];
+    }
+    grad_gates -= STEPS * 3 * columns;
+    start -= STEPS;
+  };
+  stretch(Flag<false>());
+  while (start >= 0) stretch(Flag<true>());
+  store(grad_before + column, carry);
+}
+
+// A multiprocessor holds at least BLOCKS blocks at once, which bounds the registers. Nine are needed
+// so that all 72,000 columns of the entry's layers (40 × 1800) are at work at once on 132 of them;
+// the zoneout kernels read one number more a step and would spill.
+#define FO_POOL(name, T, ZONEOUT, BLOCKS)                                                           \
+  extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS) fo_pool_forward_##name(               \
+      const T* __restrict__ gates, const float* __restrict__ before, const T* __restrict__ zoneout, \
+      float keep, const T* __restrict__ dropout, T* __restrict__ out, float* __restrict__ last,     \
+      float* __restrict__ kept, int seq, int batch, int hidden) {                                   \
+    forward<T, ZONEOUT>(gates, before, zoneout, keep, dropout, out, last, kept, seq, batch,         \
+                        hidden);                                                                    \
+  }                                                                                                 \
+  extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS) fo_pool_backward_##name(              \
+      const T* __restrict__ gates, const T* __restrict__ zoneout, float keep,                       \
+      const T* __restrict__ dropout, const float* __restrict__ kept,                                \
+      const T* __restrict__ grad_out, const float* __restrict__ grad_last,                          \
+      T* __restrict__ grad_gates, float* __restrict__ grad_before, int seq, int batch,              \
+      int hidden) {                                                                                 \
+    backward<T, ZONEOUT>(gates, zoneout, keep, dropout, kept, grad_out, grad_last, grad_gates,      \
+                         grad_before, seq, batch, hidden);                                          \
+  }
+
+FO_POOL(f32, float, false, 9)
+FO_POOL(bf16, bf16, false, 9)
+FO_POOL(zoneout_f32, float, true, 6)
+FO_POOL(zoneout_bf16, bf16, true, 6)

@@ -1,0 +1,42 @@
+// As much of CUDA as the kernels here use, for a C++ compiler: a test runs their very source on the
+// CPU, thread after thread. None of them has threads that wait for each other.
+
+#pragma once
+
+#include <cmath>
+#include <cstring>
+#include <unordered_map>
+
+#define __global__
+#define __device__
+#define __forceinline__ inline
+#define __launch_bounds__(...)
+#define __restrict__ __restrict
+
+struct Dim {
+  unsigned x;
+};
+
+inline thread_local Dim threadIdx, blockIdx, blockDim;
+
+inline float __uint_as_float(unsigned bits) {
+  float x;
+  std::memcpy(&x, &bits, sizeof x);
+  return x;
+}
+
+inline unsigned __float_as_uint(float x) {
+  unsigned bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  return bits;
+}
+
+template <class T>
+T __ldg(const T* at) {
+  return *at;
+}
+
+// How often each place was written since the last launch began.
+inline thread_local std::unordered_map<const void*, unsigned> stores;
+
+#define STORED(at) (++stores[at])

@@ -1,0 +1,70 @@
+// The kernels, to be launched on the CPU as cuLaunchKernel launches them on a card: by name, with
+// the arguments' addresses. Compiled and loaded by the tests of src/pool/cuda only.
+
+#include "cuda_on_host.h"
+
+#include "../column.cuh"
+
+// Each source has names of its own for what its kernels share.
+namespace fo_pool {
+#include "../fo_pool.cu"
+}
+namespace forget_mult {
+#include "../forget_mult.cu"
+}
+
+#include <string_view>
+#include <tuple>
+#include <utility>
+
+namespace {
+
+template <class... Args, std::size_t... I>
+void call(void (*kernel)(Args...), void** args, std::index_sequence<I...>) {
+  kernel(*static_cast<Args*>(args[I])...);
+}
+
+template <class... Args>
+void run(void (*kernel)(Args...), unsigned grid, unsigned block, void** args) {
+  blockDim.x = block;
+  for (blockIdx.x = 0; blockIdx.x < grid; ++blockIdx.x) {
+    for (threadIdx.x = 0; threadIdx.x < block; ++threadIdx.x) {
+      call(kernel, args, std::index_sequence_for<Args...>());
+    }
+  }
+}
+
+}  // namespace
+
+#define KERNEL(space, kernel)                      \
+  if (std::string_view(name) == #kernel) {         \
+    run(&space::kernel, grid, block, args);        \
+    return true;                                   \
+  }
+
+// Runs a kernel; false where there is none of that name.
+extern "C" bool qrnn_host_launch(const char* name, unsigned grid, unsigned block, void** args) {
+  stores.clear();
+  KERNEL(fo_pool, fo_pool_forward_f32)
+  KERNEL(fo_pool, fo_pool_forward_bf16)
+  KERNEL(fo_pool, fo_pool_forward_zoneout_f32)
+  KERNEL(fo_pool, fo_pool_forward_zoneout_bf16)
+  KERNEL(fo_pool, fo_pool_backward_f32)
+  KERNEL(fo_pool, fo_pool_backward_bf16)
+  KERNEL(fo_pool, fo_pool_backward_zoneout_f32)
+  KERNEL(fo_pool, fo_pool_backward_zoneout_bf16)
+  KERNEL(forget_mult, forget_mult_forward_f32)
+  KERNEL(forget_mult, forget_mult_forward_bf16)
+  KERNEL(forget_mult, forget_mult_backward_f32)
+  KERNEL(forget_mult, forget_mult_backward_bf16)
+  return false;
+}
+
+// How often the last launch on this thread wrote `at`.
+extern "C" unsigned qrnn_host_stores(const void* at) {
+  const auto found = stores.find(at);
+  return found == stores.end() ? 0 : found->second;
+}
+
+// How many places the last launch on this thread wrote.
+extern "C" std::size_t qrnn_host_places() { return stores.size(); }
