@@ -17,6 +17,7 @@ pub mod fetch;
 pub mod generate;
 pub mod interrupt;
 pub mod libtorch;
+pub mod matmul;
 pub mod model;
 pub mod paper;
 pub mod plot;
