@@ -3,6 +3,13 @@
 
 use std::arch::x86_64::*;
 
+/// Numbers that a lane is asked for before they are needed: the processor does not foresee sixteen
+/// lanes at once.
+const AHEAD: usize = 128;
+
+/// Steps that are asked for before they are needed, where they lie far apart.
+const ROWS_AHEAD: usize = 16;
+
 /// A rectangle of an operand, seen as lanes × inner dimension.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Source {
@@ -82,6 +89,7 @@ unsafe fn along_lanes<const WIDTH: usize>(panel: Source, bf16: bool, out: *mut u
                 let row = |step: usize| {
                     let inside = if step < panel.depth { from } else { 0 };
                     let at = panel.at.wrapping_add(step * stride + lane);
+                    _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(ROWS_AHEAD * stride).cast());
                     _mm512_maskz_loadu_ps(inside, at)
                 };
                 let places = if bf16 {
@@ -130,6 +138,7 @@ unsafe fn along_steps<const WIDTH: usize>(panel: Source, bf16: bool, out: *mut u
                     let from = panel.at.wrapping_add((lane + i) * panel.lane_stride);
                     let load = |step: usize| {
                         let inside = mask(panel.depth.saturating_sub(step));
+                        _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(step + AHEAD).cast());
                         _mm512_maskz_loadu_ps(inside, from.wrapping_add(step))
                     };
                     *places = if bf16 {
