@@ -22,6 +22,7 @@ pub mod model;
 pub mod paper;
 pub mod plot;
 pub mod pool;
+pub mod profile;
 pub mod random;
 pub mod report;
 mod tensor_file;

@@ -96,12 +96,7 @@ fn blocks(range: Range<usize>, most: usize, unit: usize) -> impl Iterator<Item =
 /// The part of an operand with these lanes, and these steps of the inner dimension.
 fn part(source: &Source, lanes: &Range<usize>, depth: &Range<usize>) -> Source {
     let at = lanes.start * source.lane_stride + depth.start * source.step_stride;
-    Source {
-        at: source.at.wrapping_add(at),
-        lanes: lanes.len(),
-        depth: depth.len(),
-        ..*source
-    }
+    Source { at: source.at.wrapping_add(at), lanes: lanes.len(), depth: depth.len(), ..*source }
 }
 
 /// # Safety

@@ -9,16 +9,20 @@
 mod blocks;
 #[cfg(target_arch = "x86_64")]
 mod kernel;
+mod linear;
 #[cfg(target_arch = "x86_64")]
 mod pack;
+mod product;
 
+pub use linear::linear;
+pub use product::Product;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-use crate::Result;
+use crate::{Result, profile};
 
 /// How matrix products are computed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Products {
     /// Torch's product, in the tensors' own kind: the plain way, to compare with.
@@ -66,6 +70,8 @@ impl Products {
     /// # Errors
     /// [`crate::Error::Torch`] where shapes or kinds do not fit together.
     pub fn multiply(self, out: &Tensor, a: &Tensor, b: &Tensor, added: Added<'_>) -> Result<()> {
+        profile::product(|| Product::of(self, a, b, added));
+        let _stage = profile::stage("matrix products");
         #[cfg(target_arch = "x86_64")]
         {
             let bf16 = self == Self::Bf16 && Self::has_bf16();
@@ -88,13 +94,7 @@ fn is_intel() -> bool {
 
 /// `None` where a tensor is not of a kind, place or shape that ours can take.
 #[cfg(target_arch = "x86_64")]
-fn job(
-    out: &Tensor,
-    a: &Tensor,
-    b: &Tensor,
-    added: Added<'_>,
-    bf16: bool,
-) -> Option<blocks::Job> {
+fn job(out: &Tensor, a: &Tensor, b: &Tensor, added: Added<'_>, bf16: bool) -> Option<blocks::Job> {
     let fits = |tensor: &Tensor| tensor.kind() == Kind::Float && tensor.device() == Device::Cpu;
     let ([rows, columns], [depth, _]) = (size2(out)?, size2(b)?);
     let onto = match added {

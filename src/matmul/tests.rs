@@ -62,7 +62,8 @@ fn what_lies_beside_the_result_is_not_touched() {
 fn infinities_and_nans_reach_the_result() {
     for special in [f32::NAN, f32::from_bits(0x7fff_ffff), f32::INFINITY] {
         for products in [Products::Single, Products::Bf16] {
-            let (a, b) = (Tensor::from_slice(&[special, 1.0]).view([1, 2]), Tensor::ones([2, 3], FLOAT));
+            let (a, b) =
+                (Tensor::from_slice(&[special, 1.0]).view([1, 2]), Tensor::ones([2, 3], FLOAT));
             let out = Tensor::zeros([1, 3], FLOAT);
             products.multiply(&out, &a, &b, Added::Nothing).unwrap();
             let sum = out.double_value(&[0, 2]) as f32;
@@ -85,17 +86,33 @@ fn shapes_that_do_not_fit_are_refused() {
 #[ignore = "a measurement"]
 fn products_rate() {
     use std::time::Instant;
-    let shapes = [(1400, 256, 768), (1400, 128, 2802), (294, 128, 28441), (1400, 600, 5400),
-        (1400, 1800, 5400), (140, 1800, 5400), (140, 600, 5400), (140, 1800, 900), (40, 300, 17200), (140, 40, 540)];
+    let shapes = [
+        (1400, 256, 768),
+        (1400, 128, 2802),
+        (294, 128, 28441),
+        (1400, 600, 5400),
+        (1400, 1800, 5400),
+        (140, 1800, 5400),
+        (140, 600, 5400),
+        (140, 1800, 900),
+        (40, 300, 17200),
+        (140, 40, 540),
+    ];
     for (m, k, n) in shapes {
-        let (x, w, g) = (Tensor::randn([m, k], FLOAT), Tensor::randn([n, k], FLOAT), Tensor::randn([m, n], FLOAT));
+        let (x, w, g) = (
+            Tensor::randn([m, k], FLOAT),
+            Tensor::randn([n, k], FLOAT),
+            Tensor::randn([m, n], FLOAT),
+        );
         let (y, dx, dw) = (g.empty_like(), x.empty_like(), w.empty_like());
         let mut line = format!("{m:>5} {k:>5} {n:>6}");
         let all = [Products::Torch, Products::Single, Products::Bf16];
         let mut times = vec![vec![]; 9];
         for _ in 0..15 {
             for (i, products) in all.iter().enumerate() {
-                for (j, (out, a, b)) in [(&y, &x, &w.tr()), (&dx, &g, &w), (&dw, &g.tr(), &x)].into_iter().enumerate() {
+                for (j, (out, a, b)) in
+                    [(&y, &x, &w.tr()), (&dx, &g, &w), (&dw, &g.tr(), &x)].into_iter().enumerate()
+                {
                     let started = Instant::now();
                     products.multiply(out, a, b, Added::Nothing).unwrap();
                     times[3 * i + j].push(started.elapsed().as_secs_f64());

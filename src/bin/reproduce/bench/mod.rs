@@ -1,6 +1,11 @@
 //! `reproduce bench`: what it costs, beside what else it could cost, measured in the same run.
 
+mod child;
 mod corpus;
+mod products;
+mod stages;
+mod step;
+mod torch_model;
 mod zipf;
 
 use clap::{Args as ClapArgs, Subcommand};
@@ -21,11 +26,14 @@ pub struct Args {
 enum Command {
     /// Reading a text of WikiText-103's size, against plain Python
     Corpus(corpus::Args),
+    /// Training steps, against the same model in PyTorch
+    Step(step::Args),
 }
 
 pub fn run(args: Args) -> Result<Output> {
     match args.command {
         Command::Corpus(args) => corpus::run(args),
+        Command::Step(args) => step::run(args),
     }
 }
 
