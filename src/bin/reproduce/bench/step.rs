@@ -7,7 +7,6 @@ use std::time::Instant;
 use clap::Args as ClapArgs;
 use qrnn::corpus::{Corpus, Split};
 use qrnn::interrupt::Interrupt;
-use qrnn::matmul::Products;
 use qrnn::model::{LmConfig, QrnnLm, Splits};
 use qrnn::profile::{self, Profile};
 use qrnn::train::{Observer, Recipe, StepReport, Trainer};
@@ -15,6 +14,7 @@ use qrnn::{Error, Result};
 use serde_json::{Value, json};
 use tch::{Device, Kind};
 
+use super::format::Format;
 use super::products::{self, Alone};
 use super::stages;
 use super::torch_model::{Reading, TorchModel, write_inputs};
@@ -91,31 +91,6 @@ impl std::fmt::Display for Shape {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let softmax = if self.split { "split" } else { "plain" };
         write!(f, "{}-{}-{softmax}", self.emsize, self.nhid)
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, clap::ValueEnum)]
-enum Format {
-    Fp32,
-    Bf16,
-    Torch,
-}
-
-impl Format {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Fp32 => "fp32",
-            Self::Bf16 => "bf16",
-            Self::Torch => "torch",
-        }
-    }
-
-    fn products(self) -> Products {
-        match self {
-            Self::Fp32 => Products::Single,
-            Self::Bf16 => Products::Bf16,
-            Self::Torch => Products::Torch,
-        }
     }
 }
 

@@ -5,7 +5,8 @@ time for the recurrence, cross entropy by cluster, autograd, torch.optim.Adam.
 
 Arguments: a folder with model.safetensors, ids.bin (int32), the splits (comma-separated or empty), the
 columns, the window, and the kind (fp32 or bf16, by autocast). It then reads commands, one a line:
-`step` trains one step, `evaluate` reads one window, and each answers with a line of JSON.
+`step` trains one step, `evaluate` reads one window, and each answers with a line of JSON; `restart`
+goes back to the first window.
 """
 
 import json
@@ -96,6 +97,10 @@ def main():
     row = 0
     print(json.dumps({"torch": torch.__version__, "threads": torch.get_num_threads()}), flush=True)
     for command in sys.stdin:
+        if command.strip() == "restart":
+            model.zero_state(batch)
+            row = 0
+            continue
         length = min(window, rows - 1 - row)
         started = time.perf_counter()
         words, targets = columns[row : row + length], columns[row + 1 : row + 1 + length]

@@ -70,9 +70,14 @@ impl TorchModel {
         Ok(Some(model))
     }
 
+    /// Gives a command that has no answer.
+    pub fn tell(&mut self, command: &str) -> Result<()> {
+        writeln!(self.commands, "{command}").map_err(Error::io("python", "write to"))
+    }
+
     /// Runs `step` or `evaluate` on the next window.
     pub fn run(&mut self, command: &str) -> Result<Answer> {
-        writeln!(self.commands, "{command}").map_err(Error::io("python", "write to"))?;
+        self.tell(command)?;
         let answer = self.answer()?;
         match (answer["seconds"].as_f64(), answer["loss"].as_f64()) {
             (Some(seconds), Some(loss)) => Ok(Answer { seconds, loss }),
