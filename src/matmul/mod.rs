@@ -2,7 +2,7 @@
 //! torch's.
 //!
 //! Torch's single-precision product is MKL's, which on AMD's processors takes a slow path: half of
-//! what ours reaches (`reproduce bench products`). In bf16 ours takes operands in single precision and
+//! what ours reaches (`reproduce bench step --formats torch,fp32`). In bf16 ours takes operands in single precision and
 //! rounds them while it packs them; sums and results stay in single precision.
 
 #[cfg(target_arch = "x86_64")]
@@ -46,6 +46,17 @@ pub enum Added<'a> {
 }
 
 impl Products {
+    /// The fastest whose losses stay within what a change of the seed makes of them: bf16 where the
+    /// processor multiplies it (`bf16_stays_within_the_noise_of_a_seed`), else single precision.
+    pub fn automatic() -> Self {
+        if Self::has_bf16() { Self::Bf16 } else { Self::Single }
+    }
+
+    /// The same for a figure to be compared: single precision in place of bf16.
+    pub fn exact(self) -> Self {
+        if self == Self::Bf16 { Self::Single } else { self }
+    }
+
     /// Whether this processor multiplies bf16 numbers.
     pub fn has_bf16() -> bool {
         #[cfg(target_arch = "x86_64")]
@@ -83,6 +94,16 @@ impl Products {
             }
         }
         by_torch(out, a, b, added)
+    }
+}
+
+impl std::fmt::Display for Products {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Torch => "matrix products: torch's own, in fp32",
+            Self::Single => "matrix products: fp32",
+            Self::Bf16 => "matrix products: bf16 operands, sums and all else in fp32",
+        })
     }
 }
 
