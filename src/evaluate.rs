@@ -11,6 +11,10 @@ use crate::interrupt::Interrupt;
 use crate::model::QrnnLm;
 use crate::{Error, Result};
 
+/// Words read at once where windows are shorter: the state is carried, so that windows after one
+/// another may be read as one, and each matrix product then reads the weights for more words.
+const WORDS_AT_ONCE: usize = 1120;
+
 /// What an evaluation finds.
 #[derive(Debug, Clone, Serialize)]
 pub struct Evaluation {
@@ -32,7 +36,8 @@ pub struct Evaluation {
 pub struct Reading {
     /// Columns: the original reads the validation text in 10 and the test text in 1.
     pub batch: usize,
-    /// Words a column in one window; the state is carried, so that it changes the speed only.
+    /// Words a column in one window; the state is carried, so that it changes the speed only, and
+    /// short windows are read several at once.
     pub bptt: usize,
     /// Ends the evaluation early, as an error.
     pub interrupt: Interrupt,
@@ -84,11 +89,12 @@ pub(crate) fn evaluate_watched(
     let columns = Columns::new(corpus.tokens(split), reading.batch, &split.to_string())?;
     let mut state = model.zero_state(reading.batch as i64)?;
     let (mut sum, mut row) = (0.0, 0);
+    let seq = reading.bptt.max(WORDS_AT_ONCE / reading.batch);
     while row < columns.rows() - 1 {
         if interrupt.requested() {
             return Err(Error::Interrupted { saved: "the evaluation was not finished".into() });
         }
-        let window = columns.window(row, reading.bptt.max(1), model.options().1)?;
+        let window = columns.window(row, seq, model.options().1)?;
         let forwarded = model.forward(&window.words, &state, None)?;
         sum += model.loss_sum(&forwarded.output, &window.targets)?;
         state = forwarded.state;

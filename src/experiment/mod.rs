@@ -16,6 +16,7 @@ use tch::{Device, Kind};
 
 use crate::corpus::{Corpus, Split};
 use crate::interrupt::Interrupt;
+use crate::matmul::Products;
 use crate::model::{LmConfig, QrnnLm};
 use crate::report::{
     self, LengthResult, Machine, Measured, OpTables, ParameterCount, ReproduceResults, RowResult,
@@ -43,6 +44,8 @@ pub struct Experiment {
     pub seed: u64,
     /// Where to train.
     pub device: Device,
+    /// How matrix products are computed in training.
+    pub products: Products,
     /// The command line that repeats the run, for the report.
     pub command: String,
     /// Stops the experiment after a step of each run; what was measured is kept.
@@ -72,6 +75,7 @@ impl Experiment {
                 Scale::Full => Device::cuda_if_available(),
                 Scale::Reduced(_) => Device::Cpu,
             },
+            products: Products::automatic(),
             command: "a notebook".into(),
             interrupt: Interrupt::default(),
         }
@@ -242,6 +246,7 @@ impl Experiment {
 
     fn train(&self, job: &Job, text: &Corpus, board: &Board) -> Result<Measured> {
         let mut model = QrnnLm::seeded(&job.config, (Kind::Float, self.device), self.seed)?;
+        model.set_products(self.products);
         let run = Trainer::new(job.recipe.clone())
             .observer(board.watcher(&job.label))
             .interrupt(self.interrupt.clone())

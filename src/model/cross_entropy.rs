@@ -3,9 +3,9 @@
 use multiversion::multiversion;
 use tch::{Device, Kind, Tensor};
 
-use crate::Result;
 use crate::libtorch::parallel_for;
 use crate::pool::Real;
+use crate::{Result, profile};
 
 /// Logits worth a thread of their own.
 const GRAIN: usize = 16_384;
@@ -30,6 +30,7 @@ pub(super) fn cross_entropy(
     targets: &[i64],
     scale: Option<f64>,
 ) -> Result<Vec<f64>> {
+    let _stage = profile::stage("softmax");
     match (logits.device(), logits.kind()) {
         (Device::Cpu, Kind::Float) => on_cpu::<f32>(logits, targets, scale),
         (Device::Cpu, Kind::Double) => on_cpu::<f64>(logits, targets, scale),

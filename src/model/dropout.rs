@@ -4,7 +4,7 @@ use rand::{Rng, RngExt};
 use tch::{Device, Kind, Tensor};
 
 use super::config::LmConfig;
-use crate::Result;
+use crate::{Result, profile};
 
 /// The dropout masks of one forward pass; `None` where nothing is dropped.
 ///
@@ -43,6 +43,7 @@ impl Dropouts {
         options: (Kind, Device),
         rng: &mut impl Rng,
     ) -> Result<Self> {
+        let _stage = profile::stage("dropout masks");
         let mut scaled = |p: f64, size: &[i64]| mask(p, 1.0 / (1.0 - p), size, options, rng);
         let words = scaled(config.dropoute, &[config.vocab as i64])?;
         let input = scaled(config.dropouti, &[1, batch, config.emsize as i64])?;

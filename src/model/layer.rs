@@ -5,6 +5,7 @@ use tch::Tensor;
 use super::config::LayerShape;
 use super::dropout::LayerDropouts;
 use crate::Result;
+use crate::matmul::{Products, linear};
 use crate::pool::{Pooled, Zoneout, fo_pool};
 
 /// A layer's parameters.
@@ -25,7 +26,8 @@ impl QrnnLayer {
     /// * `before`: (batch, H), the state c before the window;
     /// * `x_before`: (batch, input), the last input of the window before; used with window 2 only;
     /// * `drops`: the masks in training, `None` in evaluation;
-    /// * `zoneout`: probability, for the scale in evaluation.
+    /// * `zoneout`: probability, for the scale in evaluation;
+    /// * `products`: how the linear map is computed.
     ///
     /// The output's own mask is left to the caller, who also wants the raw output.
     pub fn forward(
@@ -35,8 +37,9 @@ impl QrnnLayer {
         x_before: &Tensor,
         drops: Option<&LayerDropouts>,
         zoneout: f64,
+        products: Products,
     ) -> Result<Pooled> {
-        let gates = self.gates(x, x_before, drops)?;
+        let gates = self.gates(x, x_before, drops, products)?;
         let zoneout = match drops {
             None if zoneout > 0.0 => Zoneout::Scaled(1.0 - zoneout),
             None => Zoneout::Off,
@@ -54,6 +57,7 @@ impl QrnnLayer {
         x: &Tensor,
         x_before: &Tensor,
         drops: Option<&LayerDropouts>,
+        products: Products,
     ) -> Result<Tensor> {
         let source = match self.shape.window {
             1 => x.shallow_clone(),
@@ -68,6 +72,6 @@ impl QrnnLayer {
             Some(mask) => self.weight.f_mul(mask)?,
             None => self.weight.shallow_clone(),
         };
-        Ok(source.f_linear(&weight, Some(&self.bias))?)
+        linear(&source, &weight, &self.bias, products)
     }
 }

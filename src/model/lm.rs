@@ -6,11 +6,13 @@ use rand::{Rng, RngExt};
 use tch::{Device, Kind, Tensor};
 
 use super::config::{LmConfig, Splits};
-use super::dropout::Dropouts;
+use super::dropout::{Dropouts, LayerDropouts};
 use super::layer::QrnnLayer;
 use super::split_softmax::{self, Clusters, SoftmaxWeights};
 use super::weights;
 use crate::corpus::Corpus;
+use crate::matmul::Products;
+use crate::pool::Pooled;
 use crate::random::{Purpose, generator};
 use crate::{Error, Result};
 
@@ -24,6 +26,7 @@ pub const DEFAULT_SEED: u64 = 1882;
 pub struct QrnnLm {
     config: LmConfig,
     options: (Kind, Device),
+    products: Products,
     clusters: Clusters,
     layers: Vec<QrnnLayer>,
     /// The embedding (V, E) is the softmax's weight.
@@ -94,7 +97,8 @@ impl QrnnLm {
             _ => Some((zeros(&[tails, emsize])?, zeros(&[tails])?)),
         };
         let softmax = SoftmaxWeights { weight, bias: zeros(&[vocab])?, tail };
-        Ok(Self { config: config.clone(), options, clusters, layers, softmax })
+        let products = Products::default();
+        Ok(Self { config: config.clone(), options, products, clusters, layers, softmax })
     }
 
     /// A model with the weights of a file, its sizes read off the tensors; the rest of the
@@ -167,6 +171,17 @@ impl QrnnLm {
         Ok(())
     }
 
+    /// How the matrix products are computed: in single precision where nothing else was set.
+    pub fn products(&self) -> Products {
+        self.products
+    }
+
+    /// Sets how the matrix products are computed, in training and evaluation. Weights and all that
+    /// is carried stay as they are.
+    pub fn set_products(&mut self, products: Products) {
+        self.products = products;
+    }
+
     /// The configuration, with the vocabulary in place.
     pub fn config(&self) -> &LmConfig {
         &self.config
@@ -237,8 +252,7 @@ impl QrnnLm {
         let mut states = vec![];
         for (i, (layer, before)) in self.layers.iter().zip(&state.layers).enumerate() {
             let drops = drops.and_then(|drops| drops.layers.get(i));
-            let pooled =
-                layer.forward(&x, before, &state.last_input, drops, self.config.zoneout)?;
+            let pooled = self.layer(layer, &x, before, state, drops)?;
             states.push(pooled.state.f_detach()?);
             raw = pooled.output;
             x = match drops.and_then(|drops| drops.output.as_ref()) {
@@ -255,10 +269,9 @@ impl QrnnLm {
         let state = self.zero_state(words.size()[1])?;
         let mut x = Tensor::f_embedding(&self.softmax.weight, words, -1, false, false)?;
         for (below, before) in self.layers[..layer].iter().zip(&state.layers) {
-            let zoneout = self.config.zoneout;
-            x = below.forward(&x, before, &state.last_input, None, zoneout)?.output;
+            x = self.layer(below, &x, before, &state, None)?.output;
         }
-        self.layers[layer].gates(&x, &state.last_input, None)
+        self.layers[layer].gates(&x, &state.last_input, None, self.products)
     }
 
     /// The mean cross entropy of `targets` after `output`, in nats a word; differentiable.
@@ -266,18 +279,32 @@ impl QrnnLm {
     /// * `output`: (seq, batch, E) of [`QrnnLm::forward`];
     /// * `targets`: seq × batch words, row by row.
     pub fn loss(&self, output: &Tensor, targets: &[i64]) -> Result<Tensor> {
-        split_softmax::mean_loss(&self.clusters, &self.softmax, &self.flat(output)?, targets)
+        let hidden = self.flat(output)?;
+        split_softmax::mean_loss(&self.clusters, &self.softmax, &hidden, targets, self.products)
     }
 
     /// The summed cross entropy, in nats, without gradients; arguments as for [`QrnnLm::loss`].
     pub fn loss_sum(&self, output: &Tensor, targets: &[i64]) -> Result<f64> {
-        split_softmax::loss_sum(&self.clusters, &self.softmax, &self.flat(output)?, targets)
+        let hidden = self.flat(output)?;
+        split_softmax::loss_sum(&self.clusters, &self.softmax, &hidden, targets, self.products)
     }
 
     /// The log probability of each word of the vocabulary after each place of `output`:
     /// (seq × batch, V).
     pub fn log_probabilities(&self, output: &Tensor) -> Result<Tensor> {
         split_softmax::log_probabilities(&self.clusters, &self.softmax, &self.flat(output)?)
+    }
+
+    fn layer(
+        &self,
+        layer: &QrnnLayer,
+        x: &Tensor,
+        before: &Tensor,
+        state: &State,
+        drops: Option<&LayerDropouts>,
+    ) -> Result<Pooled> {
+        let zoneout = self.config.zoneout;
+        layer.forward(x, before, &state.last_input, drops, zoneout, self.products)
     }
 
     fn flat(&self, output: &Tensor) -> Result<Tensor> {

@@ -7,8 +7,9 @@
 use tch::{Kind, Tensor};
 
 use super::cross_entropy::cross_entropy;
-use crate::Result;
 use crate::autograd::{self, Backward, Forward, Function};
+use crate::matmul::{Added, Products};
+use crate::{Result, profile};
 
 /// Logits held at once: 32 MB in single precision.
 const PIECE: usize = 8 << 20;
@@ -126,21 +127,23 @@ impl SoftmaxWeights {
 /// The summed cross entropy of words, in nats, without gradients.
 ///
 /// * `hidden`: (words, E);
-/// * `words`: the words to predict.
+/// * `words`: the words to predict;
+/// * `products`: how logits are computed.
 pub fn loss_sum(
     clusters: &Clusters,
     weights: &SoftmaxWeights,
     hidden: &Tensor,
     words: &[i64],
+    products: Products,
 ) -> Result<f64> {
     let _no_grad = tch::no_grad_guard();
     let (head, tails) = clusters.sort(words);
     let (weight, bias) = weights.head(clusters)?;
-    let mut sum = softmax_loss(hidden, &weight, &bias, &head, None)?;
+    let mut sum = softmax_loss(hidden, &weight, &bias, &head, products, None)?;
     for (k, tail) in tails.iter().enumerate().filter(|(_, tail)| !tail.places.is_empty()) {
         let (weight, bias) = weights.tail(clusters, k)?;
         let rows = hidden.f_index_select(0, &places(tail, hidden)?)?;
-        sum += softmax_loss(&rows, &weight, &bias, &tail.targets, None)?;
+        sum += softmax_loss(&rows, &weight, &bias, &tail.targets, products, None)?;
     }
     Ok(sum)
 }
@@ -153,9 +156,14 @@ pub fn mean_loss(
     weights: &SoftmaxWeights,
     hidden: &Tensor,
     words: &[i64],
+    products: Products,
 ) -> Result<Tensor> {
-    let function =
-        SplitSoftmax { clusters: clusters.clone(), words: words.to_vec(), gradients: vec![] };
+    let function = SplitSoftmax {
+        clusters: clusters.clone(),
+        words: words.to_vec(),
+        products,
+        gradients: vec![],
+    };
     let mut inputs = vec![hidden];
     inputs.extend(weights.tensors());
     let mut outputs = autograd::apply(function, &inputs)?;
@@ -206,27 +214,30 @@ fn softmax_loss(
     weight: &Tensor,
     bias: &Tensor,
     targets: &[i64],
+    products: Products,
     gradients: Option<Gradients<'_>>,
 ) -> Result<f64> {
     let classes = weight.size()[0] as usize;
-    let rows_at_once = (PIECE / classes).max(1);
+    let rows_at_once = (PIECE / classes).clamp(1, targets.len());
+    let size = [rows_at_once as i64, classes as i64];
+    let buffer = hidden.f_new_empty(size, (hidden.kind(), hidden.device()))?;
     let mut sum = 0.0;
     for (piece, targets) in targets.chunks(rows_at_once).enumerate() {
         let (start, rows) = ((piece * rows_at_once) as i64, targets.len() as i64);
         let hidden = hidden.f_narrow(0, start, rows)?;
-        let logits = hidden.f_linear(weight, Some(bias))?;
+        let logits = buffer.f_narrow(0, 0, rows)?;
+        products.multiply(&logits, &hidden, &weight.f_tr()?, Added::Bias(bias))?;
         let scale = gradients.as_ref().map(|gradients| gradients.scale);
         sum += cross_entropy(&logits, targets, scale)?.iter().sum::<f64>();
         if let Some(gradients) = &gradients {
             let of_rows = gradients.hidden.f_narrow(0, start, rows)?;
-            let _ = logits.f_mm_out(&of_rows, weight)?;
-            let by_class = logits.f_tr()?;
+            products.multiply(&of_rows, &logits, weight, Added::Nothing)?;
+            let added = if piece == 0 { Added::Nothing } else { Added::Itself };
+            products.multiply(gradients.weight, &logits.f_tr()?, &hidden, added)?;
+            let _stage = profile::stage("bias gradients");
             if piece == 0 {
-                let _ = by_class.f_mm_out(gradients.weight, &hidden)?;
                 let _ = logits.f_sum_intlist_out(gradients.bias, 0, false, None::<Kind>)?;
             } else {
-                let mut weight = gradients.weight.shallow_clone();
-                let _ = weight.f_addmm_(&by_class, &hidden)?;
                 let mut bias = gradients.bias.shallow_clone();
                 let _ = bias.f_add_(&logits.f_sum_dim_intlist(0, false, None::<Kind>)?)?;
             }
@@ -240,6 +251,7 @@ fn softmax_loss(
 struct SplitSoftmax {
     clusters: Clusters,
     words: Vec<i64>,
+    products: Products,
     gradients: Vec<Tensor>,
 }
 
@@ -254,7 +266,7 @@ impl Function for SplitSoftmax {
                 .zip(inputs.get(4))
                 .map(|(v, b)| (v.shallow_clone(), b.shallow_clone())),
         };
-        let scale = 1.0 / self.words.len() as f64;
+        let (scale, products) = (1.0 / self.words.len() as f64, self.products);
         let (head, tails) = self.clusters.sort(&self.words);
 
         let (weight, bias) = weights.head(&self.clusters)?;
@@ -264,7 +276,7 @@ impl Function for SplitSoftmax {
         let (grad_head, grad_head_bias) = (weight.f_empty_like()?, bias.f_empty_like()?);
         let gradients =
             Gradients { scale, hidden: &grad_hidden, weight: &grad_head, bias: &grad_head_bias };
-        let mut sum = softmax_loss(hidden, &weight, &bias, &head, Some(gradients))?;
+        let mut sum = softmax_loss(hidden, &weight, &bias, &head, products, Some(gradients))?;
 
         let words = self.clusters.head_words() as i64;
         grad_weight.f_narrow(0, 0, words)?.f_copy_(&grad_head.f_narrow(0, 0, words)?)?;
@@ -284,7 +296,7 @@ impl Function for SplitSoftmax {
             let (weight, bias) = weights.tail(&self.clusters, k)?;
             let gradients =
                 Gradients { scale, hidden: &grad_rows, weight: &grad_weight, bias: &grad_bias };
-            sum += softmax_loss(&rows, &weight, &bias, &tail.targets, Some(gradients))?;
+            sum += softmax_loss(&rows, &weight, &bias, &tail.targets, products, Some(gradients))?;
             let _ = grad_hidden.f_index_add_(0, &places, &grad_rows)?;
         }
         self.gradients = vec![grad_hidden, grad_weight, grad_bias];
@@ -371,7 +383,7 @@ mod tests {
             let hidden = leaf(&[words as i64, width]);
             let targets: Vec<i64> = (0..words as i64).map(|i| (i * i + i64::from(seed)) % vocab).collect();
 
-            let ours = mean_loss(&clusters, &weights, &hidden, &targets).unwrap();
+            let ours = mean_loss(&clusters, &weights, &hidden, &targets, Products::Single).unwrap();
             (&ours * 3.0).backward();
             let gradients = |clear: bool| -> Vec<Tensor> {
                 let mut leaves = weights.tensors();
@@ -389,7 +401,7 @@ mod tests {
             for (a, b) in first.iter().zip(gradients(false)) {
                 prop_assert!((a - b).abs().max().double_value(&[]) < 1e-10);
             }
-            let sum = loss_sum(&clusters, &weights, &hidden, &targets).unwrap();
+            let sum = loss_sum(&clusters, &weights, &hidden, &targets, Products::Single).unwrap();
             prop_assert!((sum / words as f64 - ours.double_value(&[])).abs() < 1e-10);
         }
     }
@@ -416,7 +428,7 @@ mod tests {
         let clusters = Clusters::new(vocab, vec![]);
         let hidden = make(&[5, 1]);
         let words = [0, 7, vocab as i64 - 1, 3, 3];
-        let ours = mean_loss(&clusters, &weights, &hidden, &words).unwrap();
+        let ours = mean_loss(&clusters, &weights, &hidden, &words, Products::Single).unwrap();
         ours.backward();
         let grad = weights.weight.grad().copy();
         weights.weight.shallow_clone().zero_grad();

@@ -17,7 +17,7 @@ pub use real::Real;
 use tch::{Device, Kind, Tensor};
 
 use crate::autograd::{self, Backward, Forward, Function};
-use crate::{Error, Result};
+use crate::{Error, Result, profile};
 
 /// Zoneout of the forget gate (Krueger et al. 2016, as pytorch-qrnn applies it).
 #[derive(Debug, Default)]
@@ -117,6 +117,7 @@ impl Function for FoPool {
         if let Zoneout::Masked(mask) = &mut self.zoneout {
             *mask = mask.f_contiguous()?;
         }
+        let _stage = profile::stage("pooling forward");
         let (seq, batch, width) = gates.size3()?;
         let options = (gates.kind(), gates.device());
         let c = Tensor::f_empty([seq, batch, width / 3], options)?;
@@ -131,6 +132,7 @@ impl Function for FoPool {
     }
 
     fn backward(&self, call: Backward<'_>) -> Result<Vec<Option<Tensor>>> {
+        let _stage = profile::stage("pooling backward");
         let [gates, before, c] = call.saved else { unreachable!("three tensors were saved") };
         let contiguous =
             |grad: &Option<Tensor>| grad.as_ref().map(Tensor::f_contiguous).transpose();

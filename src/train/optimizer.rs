@@ -3,9 +3,9 @@
 use tch::{Kind, Tensor};
 
 use super::recipe::{Optimizer, Recipe};
-use crate::Result;
 use crate::libtorch::{AdamStep, AdamTensors, fused_adam};
 use crate::model::QrnnLm;
+use crate::{Result, profile};
 
 /// The state of an optimiser over the parameters of one model.
 #[derive(Debug)]
@@ -165,8 +165,12 @@ impl Optimiser {
         let _no_grad = tch::no_grad_guard();
         let inverse_scale = match recipe.clip {
             0.0 => None,
-            clip => Some(inverse_clip(grads, clip)?),
+            clip => {
+                let _stage = profile::stage("gradient norm");
+                Some(inverse_clip(grads, clip)?)
+            }
         };
+        let _stage = profile::stage("optimiser");
         match self {
             Self::Adam(moments) => adam(model, grads, moments, recipe, lr, inverse_scale.as_ref()),
             Self::Sgd => descend(model, grads, recipe, lr, inverse_scale.as_ref()),

@@ -302,13 +302,18 @@ impl Session<'_> {
     }
 
     /// `None` where interrupted.
-    fn evaluate(&self, split: Split) -> Result<Option<Evaluation>> {
+    fn evaluate(&mut self, split: Split) -> Result<Option<Evaluation>> {
         let reading = Reading {
             interrupt: self.interrupt.clone(),
             batch: if split == Split::Test { 1 } else { self.recipe.valid_batch },
             bptt: self.recipe.bptt,
         };
-        match evaluate_watched(self.model, self.corpus, split, &reading, &mut |_| {}) {
+        // A figure that is compared with others, whatever the format of training.
+        let products = self.model.products();
+        self.model.set_products(products.exact());
+        let evaluation = evaluate_watched(self.model, self.corpus, split, &reading, &mut |_| {});
+        self.model.set_products(products);
+        match evaluation {
             Ok(evaluation) => Ok(Some(evaluation)),
             Err(Error::Interrupted { .. }) => Ok(None),
             Err(error) => Err(error),

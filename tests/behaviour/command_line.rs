@@ -193,6 +193,7 @@ fn impossible_flags_are_refused_by_name() {
         &["train", "--data", data, "--optimizer", "magic"],
         &["train", "--data", data, "--device", "cuda"],
         &["train", "--data", data, "--precision", "tf32"],
+        &["train", "--data", data, "--precision", "bf16", "--plain"],
         &["train", "--data", data, "--no-such-flag"],
         &["count", "--sparsity", "2"],
         &["count", "--emsize", "99999999999999"],

@@ -2,6 +2,7 @@
 
 mod command_line;
 mod fetch;
+mod memory;
 mod notebook;
 mod parity;
 mod program;

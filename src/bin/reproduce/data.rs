@@ -131,7 +131,7 @@ pub fn load(data: Option<PathBuf>) -> Result<Corpus> {
 }
 
 /// The most memory that this process has held so far, where the system tells.
-fn peak_bytes() -> Option<u64> {
+pub fn peak_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)

@@ -38,9 +38,10 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<Output> {
-    let device = args.compute.device()?;
+    let (device, products) = (args.compute.device()?, args.compute.products()?);
     args.checkpoint.check_data(args.data.as_deref())?;
-    let model = args.checkpoint.load(device)?;
+    let mut model = args.checkpoint.load(device)?;
+    model.set_products(products);
     let corpus = data::load(args.data)?;
     let mut reading = Reading::original(args.split, args.bptt.unwrap_or(model.config().bptt));
     if let Some(batch) = args.batch_size {

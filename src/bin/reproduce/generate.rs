@@ -40,9 +40,10 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<Output> {
-    let device = args.compute.device()?;
+    let (device, products) = (args.compute.device()?, args.compute.products()?);
     args.checkpoint.check_data(args.data.as_deref())?;
-    let model = args.checkpoint.load(device)?;
+    let mut model = args.checkpoint.load(device)?;
+    model.set_products(products);
     let corpus = data::load(args.data)?;
     let sampling = Sampling {
         words: args.words,

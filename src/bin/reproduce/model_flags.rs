@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args as ClapArgs, ValueEnum};
+use qrnn::matmul::Products;
 use qrnn::model::{LmConfig, QrnnLm, Splits};
 use qrnn::train::RunDir;
 use qrnn::{Error, Result};
@@ -28,28 +29,54 @@ pub struct ComputeFlags {
     /// Where to compute
     #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
-    /// Number format of the matrix products; auto is fp32 on the CPU
+    /// Number format of the matrix products' operands; auto is bf16 for training where the CPU
+    /// multiplies it, else fp32. Weights, what is carried, sums and losses are in fp32 always
     #[arg(long, value_enum, default_value_t = Precision::Auto)]
     precision: Precision,
+    /// Torch's own matrix products in fp32, in place of the faster ones, to compare
+    #[arg(long)]
+    plain: bool,
 }
 
 impl ComputeFlags {
+    /// How the matrix products of an evaluation are to be computed: in fp32 where nothing is said,
+    /// since its result is a figure to be compared.
+    ///
     /// # Errors
-    /// [`Error::Unavailable`] for CUDA where there is none, and for a precision that this version
-    /// does not compute in.
-    pub fn device(&self) -> Result<Device> {
-        let format = match self.precision {
-            Precision::Auto | Precision::Fp32 => None,
-            Precision::Tf32 => Some(("tf32", "it is a format of NVIDIA GPUs")),
-            Precision::Bf16 => Some(("bf16", "this version computes in fp32 on the CPU")),
-        };
-        if let Some((name, problem)) = format {
-            return Err(Error::Unavailable {
-                what: format!("--precision {name}"),
-                problem: problem.into(),
-                remedy: "use --precision fp32 or auto".into(),
-            });
+    /// As [`ComputeFlags::training_products`].
+    pub fn products(&self) -> Result<Products> {
+        match self.precision {
+            Precision::Auto if !self.plain => Ok(Products::Single),
+            _ => self.training_products(),
         }
+    }
+
+    /// How those of training are to be computed.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] for a format that this CPU does not multiply, [`Error::Usage`] where
+    /// --plain contradicts --precision.
+    pub fn training_products(&self) -> Result<Products> {
+        match (self.precision, self.plain) {
+            (Precision::Auto | Precision::Fp32, true) => Ok(Products::Torch),
+            (_, true) => Err(Error::usage(
+                "--plain",
+                "computes in fp32, and --precision asks for another format",
+                "leave one of the two out",
+            )),
+            (Precision::Auto, _) => Ok(Products::automatic()),
+            (Precision::Fp32, _) => Ok(Products::Single),
+            (Precision::Bf16, _) if Products::has_bf16() => Ok(Products::Bf16),
+            (Precision::Bf16, _) => {
+                Err(unavailable("bf16", "this CPU has no instructions for it (avx512_bf16)"))
+            }
+            (Precision::Tf32, _) => Err(unavailable("tf32", "it is a format of NVIDIA GPUs")),
+        }
+    }
+
+    /// # Errors
+    /// [`Error::Unavailable`] for CUDA where there is none.
+    pub fn device(&self) -> Result<Device> {
         match self.device {
             DeviceChoice::Cpu | DeviceChoice::Auto => Ok(Device::Cpu),
             DeviceChoice::Cuda => Err(Error::Unavailable {
@@ -62,6 +89,14 @@ impl ComputeFlags {
                 remedy: "use --device cpu or auto".into(),
             }),
         }
+    }
+}
+
+fn unavailable(format: &str, problem: &str) -> Error {
+    Error::Unavailable {
+        what: format!("--precision {format}"),
+        problem: problem.into(),
+        remedy: "use --precision fp32 or auto".into(),
     }
 }
 

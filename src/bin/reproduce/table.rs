@@ -71,6 +71,7 @@ pub fn run(args: Args) -> Result<Output> {
         scale: args.scale()?,
         seed: args.seed,
         device: args.compute.device()?,
+        products: args.compute.training_products()?,
         command: command_line(),
         interrupt: Interrupt::on_ctrl_c()?,
     };
@@ -80,7 +81,7 @@ pub fn run(args: Args) -> Result<Output> {
         None => Corpus::synthetic(),
     };
     check_writable(&args.out)?;
-    eprintln!("{}\n\n{}\n", counts(), corpus);
+    eprintln!("{}\n\n{}\n{}\n", counts(), corpus, experiment.products);
 
     let results = experiment.run(&corpus, &Board::default())?;
     let paths = results.save(&args.out)?;

@@ -187,13 +187,14 @@ impl Args {
 pub fn run(args: Args) -> Result<Output> {
     let recipe = args.recipe()?;
     recipe.check()?;
-    let device = args.compute.device()?;
+    let (device, products) = (args.compute.device()?, args.compute.training_products()?);
     let corpus = data::load(args.data.clone())?;
-    eprintln!("{corpus}");
+    eprintln!("{corpus}\n{products}");
     let config = args.config(corpus.vocab().len());
     let words = corpus.tokens(Split::Train).len();
     Memory::estimate(&config, &recipe, words).check()?;
     let mut model = QrnnLm::seeded(&config, (Kind::Float, device), args.seed)?;
+    model.set_products(products);
     if let Some(file) = args.init.as_ref().or(args.finetune.as_ref()) {
         model.load_weights(file)?;
     }
@@ -207,6 +208,7 @@ pub fn run(args: Args) -> Result<Output> {
         .fit(&mut model, &corpus)?;
 
     let mut json = json!(run);
+    json["products"] = json!(products);
     if args.steps.is_none()
         && let Value::Object(fields) = &mut json
     {

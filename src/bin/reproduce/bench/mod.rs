@@ -1,6 +1,14 @@
 //! `reproduce bench`: what it costs, beside what else it could cost, measured in the same run.
 
+mod child;
 mod corpus;
+mod evaluate;
+mod format;
+mod pool;
+mod products;
+mod stages;
+mod step;
+mod torch_model;
 mod zipf;
 
 use clap::{Args as ClapArgs, Subcommand};
@@ -21,11 +29,20 @@ pub struct Args {
 enum Command {
     /// Reading a text of WikiText-103's size, against plain Python
     Corpus(corpus::Args),
+    /// The entry's model on WikiText-103's test text, against the same model in PyTorch
+    Evaluate(evaluate::Args),
+    /// fo-pooling, against its bytes alone and a loop of tensor operations
+    Pool(pool::Args),
+    /// Training steps, against the same model in PyTorch
+    Step(step::Args),
 }
 
 pub fn run(args: Args) -> Result<Output> {
     match args.command {
         Command::Corpus(args) => corpus::run(args),
+        Command::Evaluate(args) => evaluate::run(args),
+        Command::Pool(args) => pool::run(args),
+        Command::Step(args) => step::run(args),
     }
 }
 

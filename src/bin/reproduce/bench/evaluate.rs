@@ -1,0 +1,207 @@
+//! `reproduce bench evaluate`
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use clap::Args as ClapArgs;
+use qrnn::corpus::{Corpus, Split};
+use qrnn::evaluate::{Reading, evaluate_as};
+use qrnn::model::{LmConfig, QrnnLm, Splits, WIKITEXT103_VOCAB};
+use qrnn::{Error, Result, paper, profile};
+use serde_json::json;
+use tch::{Device, Kind};
+
+use super::format::Format;
+use super::torch_model::{self, TorchModel, write_inputs};
+use super::{median, products};
+use crate::output::Output;
+
+/// The window in words.
+const WINDOW: usize = 140;
+
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    /// Folder with valid.txt and test.txt of WikiText-103 (or wiki.*.tokens)
+    #[arg(long, default_value = "../shared/data/wikitext-103")]
+    data: PathBuf,
+    /// Only the first words of the test text
+    #[arg(long, default_value_t = 14_000)]
+    tokens: usize,
+    /// Formats of the matrix products: fp32, bf16, or torch for torch's own in fp32
+    #[arg(long, value_delimiter = ',', default_value = "fp32,bf16")]
+    formats: Vec<Format>,
+    /// Times that each is measured, in turns
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    runs: u32,
+    /// A Python with torch 2.11 to measure against
+    #[arg(long, default_value = "python3")]
+    python: String,
+}
+
+pub fn run(args: Args) -> Result<Output> {
+    qrnn::libtorch::keep_freed_memory();
+    let folder = tempfile::tempdir().map_err(Error::io(std::env::temp_dir(), "write to"))?;
+    write_text(&args.data, folder.path(), args.tokens)?;
+    let corpus = Corpus::from_text(folder.path())?;
+    let tokens = corpus.tokens(Split::Test);
+    let entry = paper::entry();
+    let config = LmConfig::paper(entry.emsize, entry.nhid).vocab(corpus.vocab().len());
+    let borders = Splits::Auto.borders(config.vocab)?;
+    let mut model = QrnnLm::seeded(&config, (Kind::Float, Device::Cpu), 1)?;
+    write_inputs(folder.path(), &model, tokens)?;
+    let reading = torch_model::Reading {
+        folder: folder.path(),
+        splits: &borders,
+        batch: 1,
+        bptt: WINDOW,
+        bf16: false,
+    };
+    let mut opponent = TorchModel::start(&args.python, &reading)?;
+
+    let mut ours: Vec<(Vec<f64>, f64)> = vec![(vec![], f64::NAN); args.formats.len()];
+    let mut profiles = vec![profile::Profile::default(); args.formats.len()];
+    let (mut theirs, mut their_loss) = (vec![], f64::NAN);
+    for turn in 0..args.runs {
+        eprintln!("turn {} of {} ...", turn + 1, args.runs);
+        for (i, format) in args.formats.iter().enumerate() {
+            model.set_products(format.products());
+            profile::start();
+            let reading = Reading::original(Split::Test, WINDOW);
+            let evaluation = evaluate_as(&model, &corpus, Split::Test, &reading)?;
+            profiles[i] = profile::stop();
+            ours[i].0.push(evaluation.seconds);
+            ours[i].1 = evaluation.loss;
+        }
+        if let Some(opponent) = &mut opponent {
+            let (mut seconds, mut sum) = (0.0, 0.0);
+            opponent.tell("restart")?;
+            for _ in 0..(tokens.len() - 1).div_ceil(WINDOW) {
+                let answer = opponent.run("evaluate")?;
+                seconds += answer.seconds;
+                sum += answer.loss;
+            }
+            theirs.push(seconds);
+            their_loss = sum / (tokens.len() - 1) as f64;
+        }
+    }
+
+    let mut text = format!(
+        "evaluation of {} parameters (random) on the first {} words of the test text, one column, windows of \
+         {WINDOW}; medians of {} runs in turns\nwords by cluster: {}",
+        model.parameter_count(),
+        tokens.len(),
+        args.runs,
+        shares(tokens, &borders),
+    );
+    let mut measurements = vec![];
+    let whole = 245_569.0 / tokens.len() as f64;
+    let against = (!theirs.is_empty()).then(|| median(theirs));
+    for ((format, (seconds, loss)), profile) in args.formats.iter().zip(ours).zip(&profiles) {
+        let seconds = median(seconds);
+        let alone = products::alone(&profile.products, 3)?;
+        let _ = write!(
+            text,
+            "\n{:<6} {seconds:7.2} s ({:.0} s for all 245,569 words)   matrix products alone {:.2} s \
+             ({:.0} GFLOP/s), {:.0} %",
+            format.name(),
+            seconds * whole,
+            alone.seconds,
+            1e-9 * alone.operations / alone.seconds,
+            100.0 * alone.seconds / seconds,
+        );
+        let mut value = json!({"what": "evaluation of the entry", "format": format.name(),
+            "tokens": tokens.len(), "seconds": seconds, "loss": loss, "runs": args.runs,
+            "floor": "its matrix products alone", "floor_seconds": alone.seconds,
+            "operations": alone.operations, "share_in_products": alone.seconds / seconds});
+        if let (Some(theirs), Some(opponent)) = (against, &opponent) {
+            let _ = write!(text, "   PyTorch takes {:.2} times as long", theirs / seconds);
+            value["against"] = json!(format!("{}, fp32", opponent.version));
+            value["against_seconds"] = json!(theirs);
+            value["ratio"] = json!(theirs / seconds);
+            value["loss_difference"] = json!((loss - their_loss).abs());
+        }
+        measurements.push(value);
+    }
+    match (against, &opponent) {
+        (Some(theirs), Some(opponent)) => {
+            let _ = write!(text, "\n{}, fp32: {theirs:.2} s", opponent.version);
+        }
+        _ => {
+            let _ = write!(
+                text,
+                "\nno PyTorch to measure against: {} has no torch (--python)",
+                args.python
+            );
+        }
+    }
+    Ok(Output::done(text, json!({"bench": "evaluate", "measurements": measurements})))
+}
+
+/// Share of the words in each cluster.
+fn shares(tokens: &[u32], borders: &[usize]) -> String {
+    let mut counts = vec![0usize; borders.len() + 1];
+    for &id in tokens {
+        counts[borders.iter().filter(|&&border| id as usize >= border).count()] += 1;
+    }
+    let share = |count: &usize| format!("{:.1} %", 100.0 * *count as f64 / tokens.len() as f64);
+    counts.iter().map(share).collect::<Vec<_>>().join(", ")
+}
+
+/// Writes a folder whose vocabulary has WikiText-103's size, with the test text's first words.
+///
+/// The ids of the original come from its training text, which is not needed here: words keep the
+/// order of their first appearance in the validation and test texts, stretched evenly in the
+/// logarithm from the head's border on, so that every cluster has words. Other ids have a filler.
+fn write_text(data: &Path, folder: &Path, tokens: usize) -> Result<()> {
+    let read = |name: &str| -> Result<String> {
+        let plain = data.join(format!("{name}.txt"));
+        let path = if plain.is_file() { plain } else { data.join(format!("wiki.{name}.tokens")) };
+        std::fs::read_to_string(&path).map_err(Error::io(&path, "read"))
+    };
+    let (valid, test) = (read("valid")?, read("test")?);
+    let mut ids: HashMap<&str, usize> = HashMap::from([("<eos>", 0)]);
+    let mut types = vec!["<eos>"];
+    for word in valid.split_whitespace().chain(test.split_whitespace()) {
+        ids.entry(word).or_insert_with(|| {
+            types.push(word);
+            types.len() - 1
+        });
+    }
+    let head = 2800.0;
+    let stretch = (WIKITEXT103_VOCAB as f64 / head).ln() / (types.len() as f64 / head).ln();
+    let mut vocabulary = vec![None; WIKITEXT103_VOCAB];
+    let mut free = 0;
+    for (rank, word) in types.iter().enumerate() {
+        let rank = rank as f64;
+        let id = if rank < head { rank } else { head * (rank / head).powf(stretch) };
+        let id = (id as usize).max(free);
+        if let Some(place) = vocabulary.get_mut(id) {
+            *place = Some(*word);
+            free = id + 1;
+        }
+    }
+    let mut train = String::from("\n"); // <eos>
+    for (id, word) in vocabulary.iter().enumerate().skip(1) {
+        let _ = match word {
+            Some(word) => write!(train, "{word} "),
+            None => write!(train, "filler{id} "),
+        };
+    }
+    let mut left = tokens;
+    let mut short = String::new();
+    for line in test.lines() {
+        let words = line.split_whitespace().count() + 1;
+        if words > left {
+            break;
+        }
+        left -= words;
+        short += line;
+        short.push('\n');
+    }
+    for (name, text) in [("train", &train), ("valid", &short), ("test", &short)] {
+        let path = folder.join(format!("{name}.txt"));
+        std::fs::write(&path, text).map_err(Error::io(&path, "write"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,193 @@
+//! `reproduce bench pool`
+
+use std::time::Instant;
+
+use clap::Args as ClapArgs;
+use qrnn::Result;
+use qrnn::libtorch::{keep_freed_memory, parallel_for};
+use qrnn::pool::{Zoneout, fo_pool};
+use serde_json::{Value, json};
+use tch::{Device, Kind, Tensor};
+
+use super::median;
+use crate::output::Output;
+
+/// Runs that are not counted.
+const WARM_UP: u32 = 3;
+
+/// Numbers worth a thread of their own.
+const GRAIN: usize = 1 << 16;
+
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    /// Time steps
+    #[arg(long, default_value_t = 140, value_parser = clap::value_parser!(i64).range(1..))]
+    seq: i64,
+    /// Columns
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(i64).range(1..))]
+    batch: i64,
+    /// Features
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(i64).range(1..))]
+    hidden: i64,
+    /// Times that each is measured, in turns
+    #[arg(long, default_value_t = 21, value_parser = clap::value_parser!(u32).range(1..))]
+    runs: u32,
+}
+
+/// What is measured, in the order of a turn.
+const NAMES: [&str; 6] = [
+    "forward",
+    "the bytes of a forward alone",
+    "a loop of tensor operations, forward",
+    "forward and backward",
+    "the bytes of forward and backward alone",
+    "a loop of tensor operations, forward and backward",
+];
+
+pub fn run(args: Args) -> Result<Output> {
+    keep_freed_memory();
+    let options = (Kind::Float, Device::Cpu);
+    let gates = Tensor::f_randn([args.seq, args.batch, 3 * args.hidden], options)?;
+    let before = Tensor::f_randn([args.batch, args.hidden], options)?;
+    let leaf = gates.f_detach_copy()?.f_set_requires_grad(true)?;
+    let numbers = (args.seq * args.batch * args.hidden) as usize;
+    let streams = Streams::new(numbers);
+
+    let mut seconds: [Vec<f64>; 6] = Default::default();
+    for turn in 0..WARM_UP + args.runs {
+        let mut time = |what: usize, work: &mut dyn FnMut() -> Result<()>| -> Result<()> {
+            let started = Instant::now();
+            work()?;
+            if turn >= WARM_UP {
+                seconds[what].push(started.elapsed().as_secs_f64());
+            }
+            Ok(())
+        };
+        let gradient = |output: Tensor| -> Result<()> {
+            let sum = output.f_sum(Kind::Float)?;
+            Tensor::f_run_backward(&[&sum], &[&leaf], false, false)?;
+            Ok(())
+        };
+        time(0, &mut || fo_pool(&gates, &before, Zoneout::Off).map(drop))?;
+        time(1, &mut || streams.pass(3, 2))?;
+        time(2, &mut || time_loop(&gates, &before).map(drop))?;
+        time(3, &mut || gradient(fo_pool(&leaf, &before, Zoneout::Off)?.output))?;
+        time(4, &mut || {
+            streams.pass(3, 2)?;
+            streams.pass(5, 3) // z, f, o, the states and the output's gradient; those of z, f, o
+        })?;
+        time(5, &mut || gradient(time_loop(&leaf, &before)?))?;
+    }
+
+    let medians = seconds.map(median);
+    let size = [args.seq, args.batch, args.hidden];
+    let mut text = format!(
+        "fo-pooling of (seq, batch, hidden) {size:?} in f32, {} threads; medians of {} runs in turns",
+        tch::get_num_threads(),
+        args.runs
+    );
+    let mut measurements = vec![];
+    for (ours, arrays) in [(0, 5.0), (3, 13.0)] {
+        let [own, floor, plain] = [0, 1, 2].map(|i| medians[ours + i]);
+        let bytes = arrays * 4.0 * numbers as f64;
+        text += &format!(
+            "\n{:<50} {:8.2} ms   {:6.1} GB/s\n\
+             {:<50} {:8.2} ms   {:6.1} GB/s   ours takes {:.2} times as long\n\
+             {:<50} {:8.2} ms   {:.1} times as long as ours",
+            NAMES[ours],
+            1e3 * own,
+            1e-9 * bytes / own,
+            NAMES[ours + 1],
+            1e3 * floor,
+            1e-9 * bytes / floor,
+            own / floor,
+            NAMES[ours + 2],
+            1e3 * plain,
+            plain / own,
+        );
+        measurements.push(measurement(ours, size, bytes, [own, floor, plain], args.runs));
+    }
+    Ok(Output::done(text, json!({"bench": "pool", "measurements": measurements})))
+}
+
+fn measurement(ours: usize, size: [i64; 3], bytes: f64, seconds: [f64; 3], runs: u32) -> Value {
+    let [own, floor, plain] = seconds;
+    json!({"what": NAMES[ours], "size": size, "bytes": bytes, "seconds": own,
+        "floor": NAMES[ours + 1], "floor_seconds": floor, "times_the_floor": own / floor,
+        "against": NAMES[ours + 2], "against_seconds": plain, "ratio": plain / own, "runs": runs})
+}
+
+/// The recurrence as a loop of tensor operations over time.
+fn time_loop(gates: &Tensor, before: &Tensor) -> Result<Tensor> {
+    let parts = gates.f_chunk(3, 2)?;
+    let (z, f, o) = (parts[0].f_tanh()?, parts[1].f_sigmoid()?, parts[2].f_sigmoid()?);
+    let mut c = before.shallow_clone();
+    let mut outputs = vec![];
+    for t in 0..gates.size()[0] {
+        let f = f.f_get(t)?;
+        let keep = f.f_neg()?.f_add_scalar(1.0)?;
+        c = f.f_mul(&z.f_get(t)?)?.f_add(&keep.f_mul(&c)?)?;
+        outputs.push(o.f_get(t)?.f_mul(&c)?);
+    }
+    Ok(Tensor::f_stack(&outputs, 0)?)
+}
+
+/// Arrays as large as those that pooling reads and writes.
+struct Streams {
+    read: Vec<Vec<f32>>,
+    written: Vec<Array>,
+    numbers: usize,
+}
+
+/// Memory that several threads write disjoint parts of.
+struct Array(*mut f32);
+
+// SAFETY: `Streams::pass` hands each thread its own range.
+unsafe impl Sync for Array {}
+
+impl Array {
+    /// # Safety
+    /// The range lies inside the array, and nobody else has it.
+    #[allow(clippy::mut_from_ref)] // disjoint ranges, by the contract
+    unsafe fn range(&self, range: &std::ops::Range<usize>) -> &mut [f32] {
+        // SAFETY: this function's contract.
+        unsafe { std::slice::from_raw_parts_mut(self.0.add(range.start), range.len()) }
+    }
+}
+
+impl Streams {
+    fn new(numbers: usize) -> Self {
+        let array = || vec![1.0f32; numbers];
+        let written = (0..3).map(|_| Array(Box::leak(array().into_boxed_slice()).as_mut_ptr()));
+        Self { read: (0..5).map(|_| array()).collect(), written: written.collect(), numbers }
+    }
+
+    /// Reads the first arrays of one kind and writes those of the other, with hardly any arithmetic.
+    fn pass(&self, reads: usize, writes: usize) -> Result<()> {
+        parallel_for(self.numbers, GRAIN, |range| {
+            // The parts stay in the first-level cache from one addition to the next.
+            for start in range.clone().step_by(1024) {
+                let range = start..(start + 1024).min(range.end);
+                // SAFETY: ranges of `parallel_for` are disjoint and inside the arrays.
+                let [a, b, c] = [0, 1, 2].map(|i| unsafe { self.written[i].range(&range) });
+                let read = |i: usize| &self.read[i][range.clone()];
+                match (reads, writes) {
+                    (3, _) => add(read(0), read(1), read(2), a, b),
+                    _ => {
+                        add(read(0), read(1), read(2), a, b);
+                        for ((c, x), y) in c.iter_mut().zip(read(3)).zip(read(4)) {
+                            *c = x + y;
+                        }
+                    }
+                }
+            }
+        })
+    }
+}
+
+fn add(x: &[f32], y: &[f32], z: &[f32], a: &mut [f32], b: &mut [f32]) {
+    for ((((a, b), x), y), z) in a.iter_mut().zip(b).zip(x).zip(y).zip(z) {
+        *a = x + y;
+        *b = y + z;
+    }
+}

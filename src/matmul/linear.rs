@@ -1,0 +1,102 @@
+//! The linear map of a layer, differentiable.
+
+use tch::{Kind, Tensor};
+
+use super::{Added, Products};
+use crate::Result;
+use crate::autograd::{self, Backward, Forward, Function};
+
+/// x Wᵀ + b, differentiable in all three.
+///
+/// * `x`: (…, inputs);
+/// * `weight`: (outputs, inputs);
+/// * `bias`: (outputs).
+///
+/// Returns (…, outputs).
+///
+/// # Errors
+/// [`crate::Error::Torch`] where shapes do not fit together.
+pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor, products: Products) -> Result<Tensor> {
+    if products == Products::Torch {
+        return Ok(x.f_linear(weight, Some(bias))?);
+    }
+    let mut outputs = autograd::apply(Linear { products }, &[x, weight, bias])?;
+    Ok(outputs.swap_remove(0))
+}
+
+struct Linear {
+    products: Products,
+}
+
+/// All but the last dimension as one.
+fn flat(tensor: &Tensor) -> Result<Tensor> {
+    Ok(tensor.f_reshape([-1, tensor.size().last().copied().unwrap_or(1)])?)
+}
+
+impl Function for Linear {
+    fn forward(&mut self, inputs: &[&Tensor]) -> Result<Forward> {
+        let [x, weight, bias] = inputs else { unreachable!("three inputs were given") };
+        let mut size = x.size();
+        let _ = size.pop();
+        size.push(weight.size()[0]);
+        let out = x.f_new_empty(size, (x.kind(), x.device()))?;
+        self.products.multiply(&flat(&out)?, &flat(x)?, &weight.f_tr()?, Added::Bias(bias))?;
+        Ok(Forward { outputs: vec![out], saved: vec![x.shallow_clone(), weight.shallow_clone()] })
+    }
+
+    fn backward(&self, call: Backward<'_>) -> Result<Vec<Option<Tensor>>> {
+        let [x, weight] = call.saved else { unreachable!("two tensors were saved") };
+        let Some(grad) = &call.grads[0] else { return Ok(vec![None, None, None]) };
+        let grad = flat(grad)?;
+        let mut grads = vec![None, None, None];
+        if call.needed[0] {
+            let out = x.f_empty_like()?.f_contiguous()?;
+            self.products.multiply(&flat(&out)?, &grad, weight, Added::Nothing)?;
+            grads[0] = Some(out);
+        }
+        if call.needed[1] {
+            let out = weight.f_empty_like()?;
+            self.products.multiply(&out, &grad.f_tr()?, &flat(x)?, Added::Nothing)?;
+            grads[1] = Some(out);
+        }
+        if call.needed[2] {
+            grads[2] = Some(grad.f_sum_dim_intlist(0, false, None::<Kind>)?);
+        }
+        Ok(grads)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Device;
+
+    use super::*;
+
+    #[test]
+    fn equals_torch_in_value_and_gradient() {
+        tch::manual_seed(2);
+        let leaf =
+            |size: &[i64]| Tensor::randn(size, (Kind::Float, Device::Cpu)).set_requires_grad(true);
+        let (x, weight, bias) = (leaf(&[5, 3, 20]), leaf(&[36, 20]), leaf(&[36]));
+        let run = |products| {
+            let out = linear(&x, &weight, &bias, products).unwrap();
+            let grads = Tensor::run_backward(
+                &[&out.square().mean(Kind::Float)],
+                &[&x, &weight, &bias],
+                false,
+                false,
+            );
+            (out, grads)
+        };
+        let (plain, plain_grads) = run(Products::Torch);
+        for (products, tolerance) in [(Products::Single, 1e-5), (Products::Bf16, 0.1)] {
+            let (out, grads) = run(products);
+            assert_eq!(out.size(), [5, 3, 36]);
+            assert!((&out - &plain).abs().max().double_value(&[]) < tolerance);
+            for (a, b) in grads.iter().zip(&plain_grads) {
+                let difference = (a - b).norm() / b.norm();
+                assert!(difference.double_value(&[]) < tolerance, "{products:?}: {difference:?}");
+            }
+        }
+    }
+}
