@@ -226,7 +226,7 @@ impl QrnnLm {
         })
     }
 
-    /// Runs the layers over a window.
+    /// Runs the model over a window.
     ///
     /// * `words`: (seq, batch), kind Int64;
     /// * `drops`: the masks in training, `None` in evaluation.
@@ -239,7 +239,26 @@ impl QrnnLm {
         state: &State,
         drops: Option<&Dropouts>,
     ) -> Result<Forwarded> {
-        let mut x = Tensor::f_embedding(&self.softmax.weight, words, -1, false, false)?;
+        self.forward_embedded(&self.embed(words)?, words, state, drops)
+    }
+
+    /// The embedding of words, (seq, batch, E), before any dropout.
+    ///
+    /// # Errors
+    /// [`Error::Torch`] where a word is outside the vocabulary.
+    pub fn embed(&self, words: &Tensor) -> Result<Tensor> {
+        Ok(Tensor::f_embedding(&self.softmax.weight, words, -1, false, false)?)
+    }
+
+    /// As [`QrnnLm::forward`], on the embedding of the words.
+    pub(crate) fn forward_embedded(
+        &self,
+        embedded: &Tensor,
+        words: &Tensor,
+        state: &State,
+        drops: Option<&Dropouts>,
+    ) -> Result<Forwarded> {
+        let mut x = embedded.shallow_clone();
         if let Some(mask) = drops.and_then(|drops| drops.words.as_ref()) {
             let kept = mask.f_index_select(0, &words.f_view(-1)?)?;
             x = x.f_mul(&kept.f_view_as(words)?.f_unsqueeze(2)?)?;
@@ -261,6 +280,33 @@ impl QrnnLm {
             };
         }
         Ok(Forwarded { raw, output: x, state: State { layers: states, last_input } })
+    }
+
+    /// The gradient of `objective` in each parameter, in the order of [`QrnnLm::parameters`].
+    ///
+    /// * `embedded`: the leaf that [`QrnnLm::forward_embedded`] was given;
+    /// * `words`: (seq, batch), the words that it embeds.
+    ///
+    /// The embedding's gradient is added, row by row, to that of the softmax it is tied to. Autograd
+    /// would make it as large as the vocabulary first: zeros, a few rows, and a sum of two such.
+    ///
+    /// # Errors
+    /// [`Error::Torch`] where memory runs out.
+    pub(crate) fn gradients(
+        &self,
+        objective: &Tensor,
+        embedded: &Tensor,
+        words: &Tensor,
+    ) -> Result<Vec<Tensor>> {
+        let parameters = self.parameters();
+        let mut leaves: Vec<&Tensor> = parameters.iter().map(|(_, tensor)| *tensor).collect();
+        leaves.push(embedded);
+        let mut gradients = Tensor::f_run_backward(&[objective], &leaves, false, false)?;
+        if let (Some(rows), Some(tied)) = (gradients.pop(), gradients.first_mut()) {
+            let rows = self.flat(&rows)?.f_to_kind(tied.kind())?;
+            let _ = tied.f_index_add_(0, &words.f_view(-1)?, &rows)?;
+        }
+        Ok(gradients)
     }
 
     /// z, f and o of a layer before activation, (seq, batch, 3 H), with the state zero at first and

@@ -276,14 +276,15 @@ impl Session<'_> {
         let rng = &mut generator(recipe.seed, Purpose::Dropout, self.progress.step);
         let (seq, batch) = window.words.size2()?;
         let drops = Dropouts::draw(self.model.config(), seq, batch, options, rng)?;
-        let forwarded = self.model.forward(&window.words, &self.state, Some(&drops))?;
+        let embedded =
+            tch::no_grad(|| self.model.embed(&window.words))?.f_set_requires_grad(true)?;
+        let forwarded =
+            self.model.forward_embedded(&embedded, &window.words, &self.state, Some(&drops))?;
         self.go_on()?;
         let loss = self.model.loss(&forwarded.output, &window.targets)?;
         self.go_on()?;
         let objective = regularised(&loss, &forwarded.raw, &forwarded.output, recipe)?;
-        let parameters: Vec<&Tensor> =
-            self.model.parameters().into_iter().map(|(_, tensor)| tensor).collect();
-        let grads = Tensor::f_run_backward(&[&objective], &parameters, false, false)?;
+        let grads = self.model.gradients(&objective, &embedded, &window.words)?;
         let loss = loss.f_double_value(&[])?;
         // Before the step, so that a NaN leaves the weights as they were.
         if loss.is_finite() {
