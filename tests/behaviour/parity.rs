@@ -26,7 +26,7 @@ fn train(more: &[&str]) -> Value {
     let paths = [data.as_path(), &init, out.path()].map(|path| path.to_str().unwrap());
     args.extend(["--data", paths[0], "--init", paths[1], "--out", paths[2]]);
     args.extend(["--emsize", "8", "--nhid", "12", "--nlayers", "4", "--bptt", "7"]);
-    args.extend(["--batch-size", "3", "--device", "cpu", "--precision", "fp32"]);
+    args.extend(["--batch-size", "3", "--device", "cpu"]);
     args.extend(["--dropout", "0", "--dropouth", "0", "--dropouti", "0"]);
     args.extend(more);
     reproduce(&args).json()

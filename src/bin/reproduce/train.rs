@@ -75,7 +75,7 @@ pub struct Args {
     /// Mean length of a training window, in words
     #[arg(long, default_value_t = 300, help_heading = "Recipe")]
     bptt: usize,
-    /// Every window of exactly --bptt words
+    /// Every window of exactly --bptt words; --precision auto is then fp32
     #[arg(long, help_heading = "Recipe")]
     fixed_bptt: bool,
     /// Columns of the training text
@@ -187,7 +187,12 @@ impl Args {
 pub fn run(args: Args) -> Result<Output> {
     let recipe = args.recipe()?;
     recipe.check()?;
-    let (device, products) = (args.compute.device()?, args.compute.training_products()?);
+    let device = args.compute.device()?;
+    // Windows of one length are for runs whose losses are compared digit by digit.
+    let products = match args.fixed_bptt {
+        true => args.compute.products()?,
+        false => args.compute.training_products()?,
+    };
     let corpus = data::load(args.data.clone())?;
     eprintln!("{corpus}\n{products}");
     let config = args.config(corpus.vocab().len());
