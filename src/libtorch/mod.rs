@@ -34,6 +34,7 @@ unsafe extern "C" {
         eps: f64,
         weight_decay: f64,
         inverse_scale: *const C_tensor,
+        skip: *const C_tensor,
     ) -> *mut c_char;
 
     fn qrnn_keep_freed_memory();
@@ -151,8 +152,9 @@ pub struct AdamTensors<'a> {
     pub step: &'a Tensor,
 }
 
-/// One Adam step over all parameters in one pass; `inverse_scale`, a scalar tensor, divides the
-/// gradients first (gradient clipping without a copy to the host).
+/// One Adam step over all parameters in one pass. Two scalar tensors of kind Float, so that nothing
+/// is copied to the host: `inverse_scale` divides the gradients first (gradient clipping), and where
+/// `skip` is 1 everything stays as it was.
 ///
 /// # Errors
 /// [`crate::Error::Torch`] where shapes, kinds or devices do not agree.
@@ -160,6 +162,7 @@ pub fn fused_adam(
     tensors: &[AdamTensors<'_>],
     step: AdamStep,
     inverse_scale: Option<&Tensor>,
+    skip: Option<&Tensor>,
 ) -> Result<()> {
     let parameters = addresses(tensors.iter().map(|t| t.parameter));
     let grads = addresses(tensors.iter().map(|t| t.grad));
@@ -181,6 +184,7 @@ pub fn fused_adam(
             step.eps,
             step.weight_decay,
             inverse_scale.map_or(std::ptr::null(), Tensor::as_ptr),
+            skip.map_or(std::ptr::null(), Tensor::as_ptr),
         ))
     }
 }

@@ -43,21 +43,23 @@ extern "C" char* qrnn_parallel_for(int64_t n, int64_t grain, const void* context
 }
 
 // One Adam step over all parameters (torch.optim.Adam(fused=True)); `inverse_scale` divides the
-// gradients first and may be null.
+// gradients first, a `skip` of 1 leaves everything as it was; either may be null.
 extern "C" char* qrnn_fused_adam(const at::Tensor* const* parameters, const at::Tensor* const* grads,
                                  const at::Tensor* const* exp_avgs,
                                  const at::Tensor* const* exp_avg_sqs,
                                  const at::Tensor* const* steps, size_t n, double lr, double beta1,
                                  double beta2, double eps, double weight_decay,
-                                 const at::Tensor* inverse_scale) {
+                                 const at::Tensor* inverse_scale, const at::Tensor* skip) {
   return guarded([&] {
-    std::optional<at::Tensor> scale;
+    std::optional<at::Tensor> scale, found;
     if (inverse_scale) scale = *inverse_scale;
+    if (skip) found = *skip;
     auto p = copies(parameters, n), g = copies(grads, n), m = copies(exp_avgs, n),
          v = copies(exp_avg_sqs, n), s = copies(steps, n);
-    for (auto& step : s) step.add_(1);  // the kernel counts from 1 and leaves counting to its caller
+    // The kernel counts from 1 and leaves counting to its caller.
+    for (auto& step : s) found ? step.add_(found->logical_not()) : step.add_(1);
     at::_fused_adam_(p, g, m, v, {}, s, lr, beta1, beta2, weight_decay, eps, /*amsgrad=*/false,
-                     /*maximize=*/false, scale, std::nullopt);
+                     /*maximize=*/false, scale, found);
   });
 }
 

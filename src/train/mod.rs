@@ -1,5 +1,6 @@
 //! Training: recipe, schedule, optimiser, the loop, its log and what a user sees of it.
 
+mod begun;
 mod checkpoint;
 mod events;
 mod lengths;

@@ -149,9 +149,11 @@ impl Optimiser {
         }
     }
 
-    /// One step, after clipping the gradients' common norm to `recipe.clip`.
+    /// One step, after clipping the gradients' common norm to `recipe.clip`. Where the loss is no
+    /// finite number, the weights stay as they are; what that means is for the caller to say.
     ///
-    /// * `grads`: one for each of the model's parameters, in their order.
+    /// * `grads`: one for each of the model's parameters, in their order;
+    /// * `loss`: a scalar, which is not copied to the host.
     ///
     /// # Errors
     /// [`crate::Error::Torch`] where shapes do not agree.
@@ -159,6 +161,7 @@ impl Optimiser {
         &mut self,
         model: &QrnnLm,
         grads: &[Tensor],
+        loss: &Tensor,
         recipe: &Recipe,
         lr: f64,
     ) -> Result<()> {
@@ -172,11 +175,13 @@ impl Optimiser {
         };
         let _stage = profile::stage("optimiser");
         match self {
-            Self::Adam(moments) => adam(model, grads, moments, recipe, lr, inverse_scale.as_ref()),
-            Self::Sgd => descend(model, grads, recipe, lr, inverse_scale.as_ref()),
+            Self::Adam(moments) => {
+                adam(model, grads, loss, moments, recipe, lr, inverse_scale.as_ref())
+            }
+            Self::Sgd => descend(model, grads, loss, recipe, lr, inverse_scale.as_ref()),
             Self::Averaged(average) => {
                 let rate = average.rate.replace(lr).unwrap_or(lr);
-                descend(model, grads, recipe, rate, inverse_scale.as_ref())?;
+                descend(model, grads, loss, recipe, rate, inverse_scale.as_ref())?;
                 average.steps += 1;
                 // torch's mean begins with the weights of the second step.
                 let share = 1.0 / average.steps.saturating_sub(1).max(1) as f64;
@@ -192,6 +197,7 @@ impl Optimiser {
 fn adam(
     model: &QrnnLm,
     grads: &[Tensor],
+    loss: &Tensor,
     moments: &[Moments],
     recipe: &Recipe,
     lr: f64,
@@ -211,16 +217,19 @@ fn adam(
         })
         .collect();
     let step = AdamStep { lr, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: recipe.wdecay };
-    fused_adam(&tensors, step, inverse_scale)
+    let skip = loss.f_isfinite()?.f_logical_not()?.f_to_kind(Kind::Float)?;
+    fused_adam(&tensors, step, inverse_scale, Some(&skip))
 }
 
 fn descend(
     model: &QrnnLm,
     grads: &[Tensor],
+    loss: &Tensor,
     recipe: &Recipe,
     lr: f64,
     inverse_scale: Option<&Tensor>,
 ) -> Result<()> {
+    let (finite, nothing) = (loss.f_isfinite()?, loss.f_zeros_like()?);
     for ((_, parameter), grad) in model.parameters().into_iter().zip(grads) {
         let mut step = match inverse_scale {
             Some(scale) => grad.f_div(scale)?,
@@ -229,7 +238,8 @@ fn descend(
         if recipe.wdecay > 0.0 {
             step = step.f_add(&parameter.f_mul_scalar(recipe.wdecay)?)?;
         }
-        let _ = parameter.shallow_clone().f_sub_(&step.f_mul_scalar(lr)?)?;
+        let step = step.f_mul_scalar(lr)?.f_where_self(&finite, &nothing)?;
+        let _ = parameter.shallow_clone().f_sub_(&step)?;
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use tch::Tensor;
 
+use super::begun::{Begun, Done};
 use super::checkpoint::{self, Progress, Restored};
 use super::lengths;
 use super::metrics::{EpochReport, MetricsLog, Record};
@@ -35,7 +36,9 @@ pub(super) struct Session<'a> {
     pub interrupt: &'a Interrupt,
     pub checkpoint_every: u64,
     pub log_every: u64,
+    /// Where the run stands, as far as losses were read.
     pub progress: Progress,
+    pub begun: Begun,
     pub losses: Vec<f64>,
     /// The weights of the best epoch.
     pub best: Option<Vec<Tensor>>,
@@ -139,7 +142,7 @@ impl Session<'_> {
 
     /// Whether the recipe's number of steps is done, or more.
     fn is_enough(&self) -> bool {
-        self.recipe.steps.is_some_and(|steps| self.progress.step >= steps)
+        self.recipe.steps.is_some_and(|steps| self.step() >= steps)
     }
 
     /// The steps of an epoch that are still to be done.
@@ -147,38 +150,69 @@ impl Session<'_> {
         if self.progress.row == 0 {
             self.state = self.model.zero_state(self.recipe.batch as i64)?;
         }
+        let ended = self.begin_steps()?;
+        self.read_losses()?;
+        Ok(ended)
+    }
+
+    fn begin_steps(&mut self) -> Result<Steps> {
         let rows = self.columns.rows();
         // As the original, which leaves a last row of one word alone.
-        while self.progress.row + 2 < rows || (self.progress.row == 0 && rows == 2) {
+        while self.row() + 2 < rows || (self.row() == 0 && rows == 2) {
             if self.is_enough() {
                 return Ok(Steps::Enough);
             }
             if self.interrupt.requested() {
                 return Ok(Steps::Interrupted);
             }
-            match self.step() {
+            match self.begin_step() {
                 Err(Error::Interrupted { .. }) => return Ok(Steps::Interrupted),
                 done => done?,
             }
-            if self.progress.step.is_multiple_of(self.checkpoint_every) {
+            if self.begun.are_many()
+                || self.step().is_multiple_of(self.log_every)
+                || self.is_enough()
+            {
+                self.read_losses()?;
+            }
+            if self.step().is_multiple_of(self.checkpoint_every) {
+                self.read_losses()?;
                 self.checkpoint()?;
             }
         }
         Ok(if self.is_enough() { Steps::Enough } else { Steps::Whole })
     }
 
-    /// One step, and what is said of it.
-    fn step(&mut self) -> Result<()> {
-        let started = Instant::now();
-        let (step, epoch, row) = (self.progress.step, self.progress.epoch, self.progress.row);
-        let length = lengths::length(self.recipe, step);
-        let rate = lengths::rate(self.recipe, epoch, length);
-        let (loss, words) = self.train_step(row, length, rate)?;
-        let seconds = started.elapsed().as_secs_f64();
+    /// Steps done or begun.
+    fn step(&self) -> u64 {
+        self.progress.step + self.begun.steps() as u64
+    }
+
+    /// Rows of this epoch walked down.
+    fn row(&self) -> usize {
+        self.progress.row + self.begun.words() / self.recipe.batch
+    }
+
+    fn begin_step(&mut self) -> Result<()> {
+        let length = lengths::length(self.recipe, self.step());
+        let rate = lengths::rate(self.recipe, self.progress.epoch, length);
+        let begin = self.begun.clock();
+        let (loss, words) = self.train_step(length, rate)?;
+        self.begun.add(begin, loss, words, rate);
+        Ok(())
+    }
+
+    /// Reads the losses of the steps that were begun, and says what is to be said of them.
+    fn read_losses(&mut self) -> Result<()> {
+        self.begun.read()?.into_iter().try_for_each(|step| self.note(&step))
+    }
+
+    fn note(&mut self, done: &Done) -> Result<()> {
+        let &Done { loss, words, rate, seconds } = done;
         if !loss.is_finite() {
             return Err(self.diverged(loss, rate));
         }
-        let progress = &mut self.progress;
+        let (epoch, progress) = (self.progress.epoch, &mut self.progress);
         progress.step += 1;
         progress.row += words / self.recipe.batch;
         progress.loss_sum += loss * words as f64;
@@ -198,7 +232,8 @@ impl Session<'_> {
         };
         self.losses.push(loss);
         self.observer.step(&report);
-        if self.progress.step.is_multiple_of(self.log_every) || self.is_enough() {
+        let enough = self.recipe.steps.is_some_and(|steps| report.step >= steps);
+        if report.step.is_multiple_of(self.log_every) || enough {
             self.progress.since_log = (0.0, 0, 0.0);
             self.record(&Record::Steps {
                 step: report.step,
@@ -269,11 +304,12 @@ impl Session<'_> {
         Ok(true)
     }
 
-    /// One step from row `row`: its loss without regularisers, and the words it predicted.
-    fn train_step(&mut self, row: usize, length: usize, rate: f64) -> Result<(f64, usize)> {
+    /// One step of so many rows: its loss without regularisers, a scalar tensor, and the words it
+    /// predicted.
+    fn train_step(&mut self, length: usize, rate: f64) -> Result<(Tensor, usize)> {
         let (recipe, options) = (self.recipe, self.model.options());
-        let window = self.columns.window(row, length, options.1)?;
-        let rng = &mut generator(recipe.seed, Purpose::Dropout, self.progress.step);
+        let window = self.columns.window(self.row(), length, options.1)?;
+        let rng = &mut generator(recipe.seed, Purpose::Dropout, self.step());
         let (seq, batch) = window.words.size2()?;
         let drops = Dropouts::draw(self.model.config(), seq, batch, options, rng)?;
         let embedded =
@@ -285,11 +321,8 @@ impl Session<'_> {
         self.go_on()?;
         let objective = regularised(&loss, &forwarded.raw, &forwarded.output, recipe)?;
         let grads = self.model.gradients(&objective, &embedded, &window.words)?;
-        let loss = loss.f_double_value(&[])?;
-        // Before the step, so that a NaN leaves the weights as they were.
-        if loss.is_finite() {
-            self.optimiser.step(self.model, &grads, recipe, rate)?;
-        }
+        let loss = loss.f_detach()?;
+        self.optimiser.step(self.model, &grads, &loss, recipe, rate)?;
         self.state = forwarded.state;
         Ok((loss, window.targets.len()))
     }

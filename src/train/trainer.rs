@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::begun::Begun;
 use super::checkpoint::{self, Progress};
 use super::memory::Memory;
 use super::metrics::EpochReport;
@@ -45,6 +46,7 @@ pub struct Trainer {
     interrupt: Interrupt,
     checkpoint_every: u64,
     log_every: u64,
+    losses_at_once: Option<usize>,
     resume: bool,
     overwrite: bool,
 }
@@ -91,6 +93,7 @@ impl Trainer {
             interrupt: Interrupt::default(),
             checkpoint_every: CHECKPOINT_EVERY,
             log_every: LOG_EVERY,
+            losses_at_once: None,
             resume: false,
             overwrite: false,
         }
@@ -124,6 +127,13 @@ impl Trainer {
     /// Writes a line to the log every so many steps.
     pub fn log_every(mut self, steps: u64) -> Self {
         self.log_every = steps.max(1);
+        self
+    }
+
+    /// Reads the losses of so many steps at once. On the CPU each is read after its step where
+    /// nothing is said; on a GPU, where to read one means to wait for it, 16 are.
+    pub fn losses_at_once(mut self, steps: usize) -> Self {
+        self.losses_at_once = Some(steps.max(1));
         self
     }
 
@@ -183,6 +193,7 @@ impl Trainer {
         }
         crate::libtorch::keep_freed_memory();
         let log = folder.as_ref().map(RunDir::metrics).transpose()?;
+        let device = model.options().1;
         let mut session = Session {
             optimiser: Optimiser::new(model, recipe)?,
             state: model.zero_state(recipe.batch as i64)?,
@@ -197,6 +208,7 @@ impl Trainer {
             checkpoint_every: self.checkpoint_every,
             log_every: self.log_every,
             progress: Progress::new(),
+            begun: Begun::new(self.losses_at_once, device),
             losses: vec![],
             best: None,
         };

@@ -93,6 +93,56 @@ fn a_diverging_run_says_at_which_step_and_rate() {
     assert_eq!(error.exit_status(), 1);
 }
 
+/// As on a GPU, where the host runs ahead: nothing of a run depends on when its losses are read.
+#[test]
+fn losses_read_in_bursts_are_those_read_one_by_one() {
+    let corpus = corpus();
+    let run = |at_once| {
+        let (mut model, folder) = (model(&corpus, 0.3), tempfile::tempdir().unwrap());
+        let recipe = Recipe { steps: Some(60), ..recipe().epochs(2) };
+        let run = Trainer::new(recipe)
+            .observer(Quiet)
+            .folder(folder.path())
+            .checkpoint_every(11)
+            .log_every(13)
+            .losses_at_once(at_once)
+            .fit(&mut model, &corpus)
+            .unwrap();
+        let log = std::fs::read_to_string(folder.path().join("metrics.jsonl")).unwrap();
+        let steps: Vec<_> = log
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+            .map(|line| (line["step"].as_u64(), line["epoch"].as_u64(), line["loss"].as_f64()))
+            .collect();
+        (run.losses, run.test_loss, steps, model.weight_copies().unwrap())
+    };
+    let plain = run(1);
+    assert!(plain.0.len() == 60 && plain.2.len() > 5);
+    for at_once in [4, 1000] {
+        assert!(run(at_once) == plain, "{at_once} at once");
+    }
+}
+
+#[test]
+fn a_run_ends_at_the_same_step_and_weights_however_late_its_loss_is_read() {
+    let corpus = corpus();
+    for optimizer in [Optimizer::Adam, Optimizer::Sgd] {
+        let run = |at_once| {
+            let mut model = model(&corpus, 0.0);
+            let recipe = Recipe { optimizer, clip: 0.0, ..recipe().lr(1e30) };
+            let mut trainer = Trainer::new(recipe).observer(Quiet).losses_at_once(at_once);
+            let error = trainer.fit(&mut model, &corpus).unwrap_err();
+            let Error::Diverged { step, .. } = error else { panic!("{error}") };
+            (step, model.weight_copies().unwrap())
+        };
+        let ((step, weights), (late_step, late_weights)) = (run(1), run(16));
+        assert!(step > 0 && step == late_step, "{step}, {late_step}");
+        for (a, b) in weights.iter().zip(&late_weights) {
+            assert!(a.allclose(b, 0.0, 0.0, true), "{optimizer:?}");
+        }
+    }
+}
+
 #[test]
 fn an_interrupt_keeps_what_was_learned() {
     let corpus = corpus();
