@@ -153,7 +153,8 @@ impl Card {
     pub fn of(ordinal: usize) -> Result<Arc<Self>> {
         // A notebook may hold this twice: each then loads its own modules, which does no harm.
         static CARDS: OnceLock<Mutex<HashMap<usize, Arc<Card>>>> = OnceLock::new();
-        let mut cards = CARDS.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cards =
+            CARDS.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(card) = cards.get(&ordinal) {
             return Ok(card.clone());
         }

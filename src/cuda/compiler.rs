@@ -96,9 +96,12 @@ impl Compiler {
             _ if self.architectures.contains(&card) => Ok(Target::Machine(card)),
             _ if card > newest => Ok(Target::Virtual(newest)),
             // Code for 8.6 runs on an 8.7 that the compiler has not heard of.
-            _ => match self.architectures.iter().rev().find(|known| {
-                card >= OLDEST && **known / 10 == major && **known < card
-            }) {
+            _ => match self
+                .architectures
+                .iter()
+                .rev()
+                .find(|known| card >= OLDEST && **known / 10 == major && **known < card)
+            {
                 Some(known) => Ok(Target::Machine(*known)),
                 None => Err(Error::unavailable(
                     "CUDA",

@@ -75,7 +75,8 @@ pub fn libtorch_cuda() -> Result<()> {
 pub fn nvrtc() -> Result<()> {
     let root = above_libtorch();
     // Python's layout, what `setup --cuda` brings, and what every set-up brings.
-    let roots = ["", "cuda", "nvrtc"].into_iter().filter_map(|name| Some(root.as_ref()?.join(name)));
+    let roots =
+        ["", "cuda", "nvrtc"].into_iter().filter_map(|name| Some(root.as_ref()?.join(name)));
     let folders = roots.map(|root| root.join("nvidia/cu13/lib")).chain([PathBuf::new()]);
     first_that_loads(
         "NVRTC, the compiler of CUDA kernels,",
@@ -111,7 +112,8 @@ fn open(path: &std::path::Path) -> Result<(), String> {
         }
         // libloading hides the system's words one level down.
         Err(error) => {
-            Err(std::error::Error::source(&error).map_or_else(|| error.to_string(), |e| e.to_string()))
+            Err(std::error::Error::source(&error)
+                .map_or_else(|| error.to_string(), |e| e.to_string()))
         }
     }
 }
