@@ -1,10 +1,12 @@
-//! Compiles the two C++ shims against libtorch's headers, and gives programs and tests an rpath.
+//! Compiles the C++ shims against libtorch's headers, and gives programs and tests an rpath.
 
 use std::{env, path::PathBuf};
 
 fn main() {
-    println!("cargo:rerun-if-changed=src/autograd/shim.cpp");
-    println!("cargo:rerun-if-changed=src/libtorch/shim.cpp");
+    let shims = ["src/autograd/shim.cpp", "src/cuda/shim.cpp", "src/libtorch/shim.cpp"];
+    for shim in shims {
+        println!("cargo:rerun-if-changed={shim}");
+    }
     // torch-sys has found and checked libtorch by now; it tells its direct dependents where.
     let Some(lib) = env::var_os("DEP_TCH_LIBTORCH_LIB").map(PathBuf::from) else {
         println!("cargo::error=torch-sys did not say where libtorch is; run `cargo xtask setup`");
@@ -26,7 +28,7 @@ fn main() {
         .flag("-fopenmp") // at::parallel_for is a template over OpenMP
         .include(&include)
         .include(include.join("torch/csrc/api/include"))
-        .files(["src/autograd/shim.cpp", "src/libtorch/shim.cpp"])
+        .files(shims)
         .compile("qrnn_shim");
     println!("cargo:rustc-link-search=native={}", lib.display());
     println!("cargo:rustc-link-lib=gomp");

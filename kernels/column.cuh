@@ -7,7 +7,7 @@
 
 #define INLINE __device__ __forceinline__
 
-// Threads of a block, and the time steps that a thread has in flight. src/pool/cuda knows both.
+// Threads of a block, and the time steps that a thread has in flight. src/pool/card knows both.
 constexpr int BLOCK = 64;
 constexpr int STEPS = 8;
 

@@ -92,6 +92,16 @@ pub enum Error {
     /// libtorch refused an operation.
     #[error("libtorch: {}\n  what to do: if memory ran out, lower --batch-size or --bptt; else report this", first_lines(&.0.to_string()))]
     Torch(#[from] tch::TchError),
+    /// The CUDA driver or compiler refused.
+    #[error("CUDA: {what}: {problem}\n  what to do: {remedy}")]
+    Cuda {
+        /// The kernel, or what else was asked for.
+        what: String,
+        /// The driver's or the compiler's answer.
+        problem: String,
+        /// What to do about it.
+        remedy: String,
+    },
     /// A plot could not be drawn.
     #[error("cannot draw {}: {problem}", path.display())]
     Plot {
@@ -151,6 +161,15 @@ impl Error {
         }
     }
 
+    /// A [`Error::Unavailable`].
+    pub fn unavailable(
+        what: impl Into<String>,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self::Unavailable { what: what.into(), problem: problem.into(), remedy: remedy.into() }
+    }
+
     /// Turns an [`std::io::Error`] into an [`Error::Io`]: `.map_err(Error::io(path, "read"))`.
     pub fn io(path: impl AsRef<Path>, action: &'static str) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.as_ref().to_path_buf();
@@ -165,7 +184,8 @@ impl Error {
             Self::Unavailable { .. } => 2,
             Self::Interrupted { .. } => 130,
             Self::Memory { .. } => 1,
-            Self::Fetch { .. } | Self::Diverged { .. } | Self::Torch(_) | Self::Plot { .. } => 1,
+            Self::Fetch { .. } | Self::Diverged { .. } | Self::Torch(_) => 1,
+            Self::Cuda { .. } | Self::Plot { .. } => 1,
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod autograd;
 mod columns;
 pub mod corpus;
 pub mod count;
+pub mod cuda;
 pub mod display;
 pub mod error;
 pub mod evaluate;
@@ -27,6 +28,7 @@ pub mod random;
 pub mod report;
 mod tensor_file;
 pub mod train;
+mod user_cache;
 
 pub use error::{Error, Result};
 /// libtorch for Rust, the version that this crate is built on.

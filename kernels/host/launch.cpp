@@ -1,5 +1,5 @@
 // The kernels, to be launched on the CPU as cuLaunchKernel launches them on a card: by name, with
-// the arguments' addresses. Compiled and loaded by the tests of src/pool/cuda only.
+// the arguments' addresses. Compiled and loaded by the tests of src/pool/card only.
 
 #include "cuda_on_host.h"
 

@@ -85,11 +85,9 @@ impl Seen {
 /// Where the ids of a folder are kept: in it, or in the user's cache where it cannot be written to
 /// or is marked so, which binds root too.
 pub(super) fn places(folder: &Path) -> Vec<PathBuf> {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let user = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
     let whole = folder.canonicalize().unwrap_or_else(|_| folder.into());
     let name = format!("{:016x}-{FILE}", sum::bytes(whole.as_os_str().as_encoded_bytes()));
-    let user = user.map(|user| user.join("qrnn").join(name));
+    let user = crate::user_cache::folder().map(|user| user.join(name));
     let open = fs::metadata(folder).is_ok_and(|entry| !entry.permissions().readonly());
     [open.then(|| folder.join(FILE)), user].into_iter().flatten().collect()
 }

@@ -17,10 +17,10 @@ const GRAIN: usize = 8192;
 
 /// Sequence length, columns and features.
 #[derive(Debug, Clone, Copy)]
-struct Sizes {
-    seq: usize,
-    batch: usize,
-    hidden: usize,
+pub(super) struct Sizes {
+    pub seq: usize,
+    pub batch: usize,
+    pub hidden: usize,
 }
 
 impl Sizes {
@@ -29,7 +29,7 @@ impl Sizes {
     }
 
     /// Runs `task(column, features)` for all of them, on all threads.
-    fn for_each(self, task: impl Fn(usize, Range<usize>) + Sync) -> Result<()> {
+    pub fn for_each(self, task: impl Fn(usize, Range<usize>) + Sync) -> Result<()> {
         let stretches = self.stretches();
         let grain = GRAIN.div_ceil((self.seq * self.hidden.min(STRETCH)).max(1));
         parallel_for(self.batch * stretches, grain, |tasks| {
@@ -43,7 +43,7 @@ impl Sizes {
 
 /// Rows of a contiguous (seq, batch, width) or (batch, width) tensor, handed to many tasks at once.
 #[derive(Clone, Copy)]
-struct Rows<R> {
+pub(super) struct Rows<R> {
     at: *mut R,
     batch: usize,
     width: usize,
@@ -56,14 +56,14 @@ unsafe impl<R> Sync for Rows<R> {}
 
 impl<R: PoolReal> Rows<R> {
     /// `tensor` is contiguous, on the CPU, of kind R, and its last dimension is the width.
-    fn new(tensor: &Tensor, batch: usize, width: usize) -> Self {
+    pub fn new(tensor: &Tensor, batch: usize, width: usize) -> Self {
         debug_assert!(tensor.is_contiguous() && tensor.kind() == R::KIND);
         Self { at: tensor.data_ptr().cast(), batch, width }
     }
 
     /// # Safety
     /// The place lies inside the tensor and nobody writes it meanwhile.
-    unsafe fn read<'a>(self, t: usize, column: usize, features: Range<usize>) -> &'a [R] {
+    pub unsafe fn read<'a>(self, t: usize, column: usize, features: Range<usize>) -> &'a [R] {
         let start = (t * self.batch + column) * self.width + features.start;
         // SAFETY: by this function's contract.
         unsafe { std::slice::from_raw_parts(self.at.add(start), features.len()) }
@@ -71,7 +71,7 @@ impl<R: PoolReal> Rows<R> {
 
     /// # Safety
     /// The place lies inside the tensor and nobody else reads or writes it meanwhile.
-    unsafe fn write<'a>(self, t: usize, column: usize, features: Range<usize>) -> &'a mut [R] {
+    pub unsafe fn write<'a>(self, t: usize, column: usize, features: Range<usize>) -> &'a mut [R] {
         let start = (t * self.batch + column) * self.width + features.start;
         // SAFETY: by this function's contract.
         unsafe { std::slice::from_raw_parts_mut(self.at.add(start), features.len()) }

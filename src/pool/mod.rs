@@ -7,16 +7,22 @@
 //! h_t = σ(o_t) c_t
 //! ```
 //!
-//! No time step becomes a tensor operation of its own: forward and backward are one kernel each.
+//! No time step becomes a tensor operation of its own: forward and backward are one kernel each, on
+//! the CPU in Rust, on a card in `kernels/`; the tensors' device decides. [`forget_mult`] is the
+//! older recurrence alone, as in pytorch-qrnn.
 
+mod card;
 mod cpu;
+mod forget_mult;
 mod real;
 mod rows;
 
+pub use forget_mult::forget_mult;
 pub use real::Real;
 use tch::{Device, Kind, Tensor};
 
 use crate::autograd::{self, Backward, Forward, Function};
+use crate::cuda::Card;
 use crate::{Error, Result, profile};
 
 /// Zoneout of the forget gate (Krueger et al. 2016, as pytorch-qrnn applies it).
@@ -45,42 +51,98 @@ pub struct Pooled {
 /// * `gates`: (seq, batch, 3 hidden), the linear map's output, z, f and o side by side;
 /// * `before`: (batch, hidden), the state c before the first step.
 ///
-/// Kinds Float and Double; any sizes. A tensor that is not contiguous is copied.
+/// Any sizes; a tensor that is not contiguous is copied. Kinds: Float, and Double on the CPU. Gates
+/// of kind BFloat16 (or Half, as autocast makes them) give an output of their kind, while the state
+/// is computed, carried and returned in Float.
 ///
 /// # Errors
-/// [`Error::Usage`] where shapes, kinds or devices do not fit together.
+/// [`Error::Usage`] where shapes, kinds or devices do not fit together; [`Error::Unavailable`] and
+/// [`Error::Cuda`] where the card's kernel cannot be had or launched.
 pub fn fo_pool(gates: &Tensor, before: &Tensor, zoneout: Zoneout) -> Result<Pooled> {
-    check(gates, before, &zoneout)?;
-    let mut outputs = autograd::apply(FoPool { zoneout }, &[gates, before])?.into_iter();
-    match (outputs.next(), outputs.next()) {
-        (Some(output), Some(state)) => Ok(Pooled { output, state }),
-        _ => unreachable!("FoPool::forward returns two outputs"),
+    fo_pool_locked(gates, before, zoneout, None)
+}
+
+/// [`fo_pool`] with locked dropout of its output, on a card in the same kernel.
+///
+/// * `dropout`: (batch, hidden) or (1, batch, hidden), what multiplies the output at every step;
+///   of the gates' kind. No gradient flows into it.
+///
+/// # Errors
+/// As [`fo_pool`].
+pub fn fo_pool_locked(
+    gates: &Tensor,
+    before: &Tensor,
+    zoneout: Zoneout,
+    dropout: Option<&Tensor>,
+) -> Result<Pooled> {
+    check(gates, before, &zoneout, dropout)?;
+    match (gates.device(), gates.kind()) {
+        (Device::Cpu, Kind::Float | Kind::Double) => {
+            let mut outputs = autograd::apply(FoPool { zoneout }, &[gates, before])?.into_iter();
+            match (outputs.next(), outputs.next(), dropout) {
+                (Some(output), Some(state), None) => Ok(Pooled { output, state }),
+                (Some(output), Some(state), Some(mask)) => {
+                    Ok(Pooled { output: output.f_mul(mask)?, state })
+                }
+                _ => unreachable!("FoPool::forward returns two outputs"),
+            }
+        }
+        (Device::Cuda(ordinal), Kind::Float | Kind::BFloat16) => {
+            let settings = card::Settings { zoneout, dropout: dropout.map(Tensor::shallow_clone) };
+            card::fo_pool(Card::of(ordinal)?, gates, &before.f_to_kind(Kind::Float)?, settings)
+        }
+        (Device::Cpu | Device::Cuda(_), kind @ (Kind::BFloat16 | Kind::Half)) => {
+            let float = |tensor: &Tensor| tensor.f_to_kind(Kind::Float);
+            let zoneout = match zoneout {
+                Zoneout::Masked(mask) => Zoneout::Masked(float(&mask)?),
+                other => other,
+            };
+            let dropout = dropout.map(float).transpose()?;
+            let (gates, before) = (float(gates)?, float(before)?);
+            let pooled = fo_pool_locked(&gates, &before, zoneout, dropout.as_ref())?;
+            Ok(Pooled { output: pooled.output.f_to_kind(kind)?, state: pooled.state })
+        }
+        (device, kind) => refuse(format!("no kernel for {kind:?} on {device:?}")),
     }
 }
 
-fn check(gates: &Tensor, before: &Tensor, zoneout: &Zoneout) -> Result<()> {
-    let refuse = |problem: String| {
-        Err(Error::usage(
-            "fo_pool",
-            problem,
-            "give gates (seq, batch, 3 hidden) and a state (batch, hidden) of one kind and device",
-        ))
-    };
+fn refuse<T>(problem: String) -> Result<T> {
+    Err(Error::usage(
+        "fo_pool",
+        problem,
+        "give gates (seq, batch, 3 hidden), a state (batch, hidden) and masks of one kind and \
+         device; beside BFloat16 or Half gates the state may be Float",
+    ))
+}
+
+fn check(
+    gates: &Tensor,
+    before: &Tensor,
+    zoneout: &Zoneout,
+    dropout: Option<&Tensor>,
+) -> Result<()> {
     let (size, state) = (gates.size(), before.size());
     let &[seq, batch, width] = size.as_slice() else {
         return refuse(format!("the gates have shape {size:?}"));
     };
-    if width % 3 != 0 || seq == 0 || state != [batch, width / 3] {
+    let hidden = width / 3;
+    if width % 3 != 0 || [seq, batch, width].contains(&0) || state != [batch, hidden] {
         return refuse(format!("gates {size:?} and state {state:?} do not fit together"));
     }
+    let alike = |mask: &Tensor| mask.kind() == gates.kind() && mask.device() == gates.device();
     if let Zoneout::Masked(mask) = zoneout
-        && (mask.size() != [seq, batch, width / 3]
-            || mask.kind() != gates.kind()
-            || mask.device() != gates.device())
+        && (mask.size() != [seq, batch, hidden] || !alike(mask))
     {
-        return refuse(format!("the zoneout mask {:?} does not fit gates {size:?}", mask.size()));
+        return refuse(format!("the zoneout mask {mask:?} does not fit gates {gates:?}"));
     }
-    if before.kind() != gates.kind() || before.device() != gates.device() {
+    if let Some(mask) = dropout
+        && (![vec![batch, hidden], vec![1, batch, hidden]].contains(&mask.size()) || !alike(mask))
+    {
+        return refuse(format!("the dropout mask {mask:?} does not fit gates {gates:?}"));
+    }
+    let narrow = matches!(gates.kind(), Kind::BFloat16 | Kind::Half);
+    let kinds = before.kind() == gates.kind() || (narrow && before.kind() == Kind::Float);
+    if !kinds || before.device() != gates.device() {
         return refuse(format!(
             "the gates are {:?} on {:?}, the state {:?} on {:?}",
             gates.kind(),
@@ -89,10 +151,7 @@ fn check(gates: &Tensor, before: &Tensor, zoneout: &Zoneout) -> Result<()> {
             before.device()
         ));
     }
-    match (gates.device(), gates.kind()) {
-        (Device::Cpu, Kind::Float | Kind::Double) => Ok(()),
-        (device, kind) => refuse(format!("no kernel for {kind:?} on {device:?}")),
-    }
+    Ok(())
 }
 
 /// The operation as autograd sees it: saves the gates and the states, recomputes the activations.

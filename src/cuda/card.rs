@@ -1,0 +1,297 @@
+//! A card through the driver: what it is, the kernels loaded on it, launches.
+
+use std::collections::HashMap;
+use std::ffi::{CString, c_char, c_int, c_void};
+use std::ptr;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use cudarc::driver::result::{self as driver, DriverError};
+use cudarc::driver::sys;
+
+use super::{Argument, Compiler, Geometry, Kernel, Launch, Source, Target, image_cache, libraries};
+use crate::libtorch::answer;
+use crate::{Error, Result, user_cache};
+
+unsafe extern "C" {
+    fn qrnn_current_cuda_stream(card: i8, stream: *mut *mut c_void) -> *mut c_char;
+}
+
+/// The NVIDIA driver, loaded and awake.
+#[derive(Debug, Clone, Copy)]
+pub struct Driver {
+    /// The CUDA version that it speaks, 13000 for 13.0.
+    version: i32,
+}
+
+impl Driver {
+    /// # Errors
+    /// [`Error::Unavailable`] where there is no driver, or no card.
+    pub fn open() -> Result<Self> {
+        libraries::driver()?;
+        let refused = |error: DriverError| unavailable(&error);
+        // SAFETY: asks whether the library that was loaded above is found by its name.
+        if !unsafe { sys::is_culib_present() } {
+            return Err(Error::unavailable(
+                "CUDA",
+                "the driver's library was loaded, but is not found by its name",
+                "put the folder of libcuda.so.1 on LD_LIBRARY_PATH",
+            ));
+        }
+        driver::init().map_err(refused)?;
+        if driver::device::get_count().map_err(refused)? == 0 {
+            return Err(unavailable(&DriverError(sys::CUresult::CUDA_ERROR_NO_DEVICE)));
+        }
+        let mut version: c_int = 0;
+        // SAFETY: writes one int.
+        unsafe { sys::cuDriverGetVersion(&mut version) }.result().map_err(refused)?;
+        Ok(Self { version })
+    }
+
+    /// Whether it can load what the compiler makes.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] for a driver that is too old.
+    pub fn check(self, compiler: &Compiler) -> Result<()> {
+        let (major, minor) = compiler.version();
+        if self.version / 1000 >= major {
+            return Ok(());
+        }
+        Err(Error::unavailable(
+            "CUDA",
+            format!(
+                "the NVIDIA driver is too old: it speaks CUDA {}.{}, and libtorch and NVRTC are of \
+                 CUDA {major}.{minor}",
+                self.version / 1000,
+                self.version % 1000 / 10
+            ),
+            "update the driver (CUDA 13 wants 580 or later), or use --device cpu",
+        ))
+    }
+
+    /// A card's compute capability, major and minor number.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] where there is no such card.
+    pub fn capability(self, ordinal: usize) -> Result<(i32, i32)> {
+        use sys::CUdevice_attribute::*;
+        let device = device(ordinal)?;
+        // SAFETY: the device is the driver's.
+        let attribute = |attribute| unsafe { driver::device::get_attribute(device, attribute) };
+        let number = |of| attribute(of).map_err(|error| unavailable(&error));
+        Ok((
+            number(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
+            number(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
+        ))
+    }
+}
+
+fn device(ordinal: usize) -> Result<sys::CUdevice> {
+    let ordinal = c_int::try_from(ordinal).unwrap_or(c_int::MAX);
+    driver::device::get(ordinal).map_err(|error| unavailable(&error))
+}
+
+fn unavailable(error: &DriverError) -> Error {
+    use sys::CUresult::*;
+    let (problem, remedy) = match error.0 {
+        CUDA_ERROR_NO_DEVICE => (
+            "the NVIDIA driver finds no GPU".to_owned(),
+            "see what `nvidia-smi` and CUDA_VISIBLE_DEVICES say (a container must be started with \
+             the GPU: docker run --gpus all), or use --device cpu",
+        ),
+        CUDA_ERROR_INVALID_DEVICE => (
+            "there is no GPU of that number".to_owned(),
+            "count GPUs from 0, as `nvidia-smi` lists them",
+        ),
+        CUDA_ERROR_SYSTEM_DRIVER_MISMATCH => (
+            "the NVIDIA driver's library and kernel module are of different versions".to_owned(),
+            "restart the machine after a driver update, or use --device cpu",
+        ),
+        _ => (
+            format!("the NVIDIA driver refuses: {}", words(error)),
+            "see what `nvidia-smi` says, or use --device cpu",
+        ),
+    };
+    Error::unavailable("CUDA", problem, remedy)
+}
+
+/// The driver's name of an error, and what it says of it.
+fn words(error: &DriverError) -> String {
+    let text = error.error_string().map(|text| text.to_string_lossy().into_owned());
+    format!("{:?}, {}", error.0, text.unwrap_or_default())
+}
+
+/// A card that kernels can be launched on.
+#[derive(Debug)]
+pub struct Card {
+    ordinal: i8,
+    /// The context that libtorch works in, too.
+    context: sys::CUcontext,
+    compiler: Compiler,
+    target: Target,
+    /// The driver's version, of which a compiled image may depend.
+    driver: i32,
+    modules: Mutex<HashMap<&'static str, Module>>,
+}
+
+/// A loaded source, and its kernels that were looked up. Never unloaded: kernels may be under way.
+#[derive(Debug)]
+struct Module {
+    handle: sys::CUmodule,
+    functions: HashMap<&'static str, sys::CUfunction>,
+}
+
+// SAFETY: the driver's handles are good on all threads of a process.
+unsafe impl Send for Card {}
+// SAFETY: as above; what changes is behind a lock.
+unsafe impl Sync for Card {}
+
+impl Card {
+    /// The card of this number, as [`tch::Device::Cuda`] counts them.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] as for [`super::device`].
+    pub fn of(ordinal: usize) -> Result<Arc<Self>> {
+        // A notebook may hold this twice: each then loads its own modules, which does no harm.
+        static CARDS: OnceLock<Mutex<HashMap<usize, Arc<Card>>>> = OnceLock::new();
+        let mut cards =
+            CARDS.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(card) = cards.get(&ordinal) {
+            return Ok(card.clone());
+        }
+        let card = Arc::new(Self::open(ordinal)?);
+        cards.insert(ordinal, card.clone());
+        Ok(card)
+    }
+
+    fn open(ordinal: usize) -> Result<Self> {
+        let driver = Driver::open()?;
+        let compiler = Compiler::open()?;
+        driver.check(&compiler)?;
+        let target = compiler.target(driver.capability(ordinal)?)?;
+        // SAFETY: the device is the driver's. The context is libtorch's own, never given back.
+        let context = unsafe { driver::primary_ctx::retain(device(ordinal)?) };
+        Ok(Self {
+            ordinal: ordinal as i8,
+            context: context.map_err(|error| unavailable(&error))?,
+            compiler,
+            target,
+            driver: driver.version,
+            modules: Mutex::default(),
+        })
+    }
+
+    fn function(&self, kernel: Kernel) -> Result<sys::CUfunction> {
+        let mut modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
+        let source = kernel.source;
+        if !modules.contains_key(source.name) {
+            let handle = self.load(source)?;
+            modules.insert(source.name, Module { handle, functions: HashMap::new() });
+        }
+        let module = modules.get_mut(source.name).ok_or_else(|| refused(kernel, "it is gone"))?;
+        if let Some(function) = module.functions.get(kernel.name) {
+            return Ok(*function);
+        }
+        let name = CString::new(kernel.name).map_err(|error| refused(kernel, error))?;
+        // SAFETY: the module is loaded, and never unloaded.
+        let function = unsafe { driver::module::get_function(module.handle, name) }
+            .map_err(|error| refused(kernel, words(&error)))?;
+        module.functions.insert(kernel.name, function);
+        Ok(function)
+    }
+
+    /// The source's image, compiled or kept, on the card.
+    fn load(&self, source: &Source) -> Result<sys::CUmodule> {
+        let settings = format!("{} driver {}", self.compiler.settings(self.target), self.driver);
+        let folder = user_cache::folder().map(|folder| folder.join("kernels"));
+        let mut image = image_cache::image(folder.as_deref(), source, &settings, || {
+            Ok(self.compiler.compile(source, self.target, &[])?.0)
+        })?;
+        // PTX must end with a zero; machine code does not mind one.
+        image.push(0);
+        // SAFETY: what NVRTC made, whole by its sum.
+        unsafe { driver::module::load_data(image.as_ptr().cast()) }.map_err(|error| Error::Cuda {
+            what: format!("{} cannot be loaded", source.name),
+            problem: words(&error),
+            remedy: "update the NVIDIA driver; if it stays, report this".into(),
+        })
+    }
+
+    /// The stream that libtorch puts this thread's work on.
+    fn stream(&self) -> Result<sys::CUstream> {
+        let mut stream = ptr::null_mut();
+        // SAFETY: writes one pointer; the answer is a message made by malloc.
+        unsafe { answer(qrnn_current_cuda_stream(self.ordinal, &mut stream))? };
+        Ok(stream.cast())
+    }
+}
+
+fn refused(kernel: Kernel, problem: impl ToString) -> Error {
+    Error::Cuda {
+        what: format!("the kernel {} cannot be launched", kernel.name),
+        problem: problem.to_string(),
+        remedy: "if memory ran out, lower --batch-size or --bptt; else run it again with \
+                 CUDA_LAUNCH_BLOCKING=1, which tells where it began, and report this"
+            .into(),
+    }
+}
+
+impl Launch for Card {
+    unsafe fn launch(
+        &self,
+        kernel: Kernel,
+        geometry: Geometry,
+        arguments: &mut [Argument],
+    ) -> Result<()> {
+        let stream = self.stream()?;
+        let _current = Current::of(self.context).map_err(|error| refused(kernel, words(&error)))?;
+        let function = self.function(kernel)?;
+        let mut places = Argument::places(arguments);
+        let (grid, block) = ((geometry.grid, 1, 1), (geometry.block, 1, 1));
+        // SAFETY: the function belongs to this context, the stream too; the rest is the contract.
+        unsafe { driver::launch_kernel(function, grid, block, 0, stream, &mut places) }
+            .map_err(|error| refused(kernel, words(&error)))
+    }
+}
+
+/// A context made this thread's, until it is dropped: a thread of autograd's may have another.
+struct Current {
+    before: Option<sys::CUcontext>,
+    changed: bool,
+}
+
+impl Current {
+    fn of(context: sys::CUcontext) -> Result<Self, DriverError> {
+        let before = driver::ctx::get_current()?;
+        let changed = before != Some(context);
+        if changed {
+            // SAFETY: a retained context.
+            unsafe { driver::ctx::set_current(context)? };
+        }
+        Ok(Self { before, changed })
+    }
+}
+
+impl Drop for Current {
+    fn drop(&mut self) {
+        if self.changed {
+            // SAFETY: the context that was this thread's, or none.
+            let _ = unsafe { driver::ctx::set_current(self.before.unwrap_or(ptr::null_mut())) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_driver_is_told_by_both_versions() {
+        let Ok(compiler) = Compiler::open() else { panic!("NVRTC is part of set-up") };
+        let error = Driver { version: 12040 }.check(&compiler).unwrap_err();
+        assert_eq!(error.exit_status(), 2);
+        let said = error.to_string();
+        assert!(said.contains("12.4") && said.contains("13.0") && said.contains("580"), "{said}");
+        Driver { version: 13000 }.check(&compiler).unwrap();
+        Driver { version: 14010 }.check(&compiler).unwrap();
+    }
+}

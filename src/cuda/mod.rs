@@ -1,0 +1,52 @@
+//! CUDA kernels of our own on libtorch's tensors, with nothing of CUDA at build time.
+//!
+//! One program serves machines with and without a GPU. It is linked against libtorch's CPU part;
+//! where there is an NVIDIA driver, the CUDA part is loaded as the process starts (see
+//! [`libraries`]). A kernel's source is part of the program: NVRTC compiles it for the card at hand
+//! the first time it is wanted, and the image is kept in the user's cache folder. Kernels run on
+//! libtorch's current stream, so that they take their place among its own.
+
+mod card;
+mod compiler;
+mod image_cache;
+mod kernel;
+pub mod libraries;
+
+use tch::Device;
+
+pub use card::Card;
+pub use compiler::{Compiler, Target};
+pub use kernel::{Argument, Geometry, Kernel, Launch, Source};
+
+use crate::{Error, Result};
+
+/// The first card, once all that computing on it needs is there: a driver, a card that is not too
+/// old, libtorch's CUDA part, NVRTC.
+///
+/// # Errors
+/// [`Error::Unavailable`]: the first of these that is missing, and how to get it.
+pub fn device() -> Result<Device> {
+    let driver = card::Driver::open()?;
+    libraries::libtorch_cuda()?;
+    let compiler = Compiler::open()?;
+    driver.check(&compiler)?;
+    compiler.target(driver.capability(0)?)?;
+    if !tch::Cuda::is_available() {
+        return Err(Error::unavailable(
+            "CUDA",
+            "the driver finds a card, but libtorch finds none",
+            "see what `CUDA_VISIBLE_DEVICES` says; if this process used libtorch before it loaded \
+             CUDA, start it anew without QRNN_CUDA",
+        ));
+    }
+    Ok(Device::Cuda(0))
+}
+
+/// The first card, or else the CPU and, in one line, why no card.
+pub fn device_or_cpu() -> (Device, Option<String>) {
+    match device() {
+        Ok(device) => (device, None),
+        Err(Error::Unavailable { problem, .. }) => (Device::Cpu, Some(problem)),
+        Err(error) => (Device::Cpu, Some(error.to_string())),
+    }
+}
