@@ -3,12 +3,15 @@
 //! Our CPU kernels run on torch's own threads, so that one setting (`OMP_NUM_THREADS`,
 //! [`tch::set_num_threads`]) rules both and they never compete for the cores.
 
+mod threads;
+
 use std::ffi::{CStr, c_char, c_void};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tch::{TchError, Tensor};
+pub use threads::set_threads;
 use torch_sys::C_tensor;
 
 use crate::Result;

@@ -34,11 +34,15 @@ pub trait Real:
 
     /// exp(x).
     fn exp(self) -> Self;
+
+    /// tanh(z), sigmoid(f) and sigmoid(o) with one division for all three, which is what they cost
+    /// most. A sigmoid nearer to 0 than exp(-28) (f64: exp(-230)) stays there.
+    fn gates(z: Self, f: Self, o: Self) -> (Self, Self, Self);
 }
 
 macro_rules! real {
     ($real:ident, $bits:ident, $kind:expr, mantissa: $mantissa:literal, bias: $bias:literal,
-     ln2: ($ln2_high:expr, $ln2_low:expr), limits: ($exp:literal, $tanh:literal),
+     ln2: ($ln2_high:expr, $ln2_low:expr), limits: ($exp:literal, $tanh:literal, $gate:literal),
      taylor: $taylor:expr) => {
         impl Real for $real {
             const ONE: Self = 1.0;
@@ -75,6 +79,18 @@ macro_rules! real {
             }
 
             #[inline(always)]
+            fn gates(z: Self, f: Self, o: Self) -> (Self, Self, Self) {
+                let e = Real::exp_m1((2.0 * z).clamp(-$tanh, $tanh));
+                let below_z = e + 2.0;
+                let below_f = 2.0 + Real::exp_m1((-f).clamp(-$gate, $gate));
+                let below_o = 2.0 + Real::exp_m1((-o).clamp(-$gate, $gate));
+                let both = below_z * below_f;
+                let inverse = 1.0 / (both * below_o);
+                let others = inverse * below_o;
+                (e * (others * below_f), others * below_z, inverse * both)
+            }
+
+            #[inline(always)]
             fn exp(self) -> Self {
                 1.0 + Real::exp_m1(self)
             }
@@ -85,10 +101,10 @@ macro_rules! real {
 // Taylor coefficients of (exp(r) - 1 - r) / r², highest first; |r| ≤ ln 2 / 2, so the first one left
 // out is below half a unit in the last place.
 real!(f32, u32, tch::Kind::Float, mantissa: 23, bias: 127,
-      ln2: (355.0 / 512.0, -2.121_944_4e-4), limits: (87.0, 20.0),
+      ln2: (355.0 / 512.0, -2.121_944_4e-4), limits: (87.0, 20.0, 28.0),
       taylor: [1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5]);
 real!(f64, u64, tch::Kind::Double, mantissa: 52, bias: 1023,
-      ln2: (0.693_147_180_369_123_8, 1.908_214_929_270_587_7e-10), limits: (708.0, 40.0),
+      ln2: (0.693_147_180_369_123_8, 1.908_214_929_270_587_7e-10), limits: (708.0, 40.0, 230.0),
       taylor: [1.0 / 6_227_020_800.0, 1.0 / 479_001_600.0, 1.0 / 39_916_800.0, 1.0 / 3_628_800.0,
                1.0 / 362_880.0, 1.0 / 40_320.0, 1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0,
                1.0 / 24.0, 1.0 / 6.0, 0.5]);
@@ -146,6 +162,24 @@ mod tests {
         assert!(worst(<f64 as Real>::tanh, f64::tanh, 30.0) < 1e-15);
         assert!(worst(<f64 as Real>::sigmoid, exact_sigmoid, 30.0) < 1e-15);
         assert!(worst(<f64 as Real>::exp_m1, f64::exp_m1, 300.0) < 2e-15);
+    }
+
+    #[test]
+    fn gates_together_are_close_to_each_by_itself() {
+        for i in -400..=400 {
+            let x = i as f32 / 10.0;
+            let (z, f, o) = Real::gates(x, -x, 0.7 * x);
+            let exact = |x: f32| exact_sigmoid(f64::from(x)) as f32;
+            assert!((z - x.tanh()).abs() < 1e-6, "{x}");
+            assert!((f - exact(-x)).abs() < 1e-6 && (o - exact(0.7 * x)).abs() < 1e-6, "{x}");
+            let (z, f, o) = Real::gates(f64::from(x), f64::from(-x), 0.7 * f64::from(x));
+            let x = f64::from(x);
+            assert!((z - x.tanh()).abs() < 1e-14, "{x}");
+            assert!((f - exact_sigmoid(-x)).abs() < 1e-14, "{x}");
+            assert!((o - exact_sigmoid(0.7 * x)).abs() < 1e-14, "{x}");
+        }
+        let (z, f, o) = Real::gates(f32::INFINITY, f32::NEG_INFINITY, 1e30);
+        assert!(z == 1.0 && f < 1e-11 && o == 1.0, "{z} {f} {o}");
     }
 
     #[test]

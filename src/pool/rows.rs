@@ -31,9 +31,10 @@ pub enum KeepRow<'a, R> {
 /// One feature, one step: the new state and the output.
 #[inline(always)]
 fn step<R: Real>(z: R, f: R, o: R, keep: R, before: R) -> (R, R) {
-    let f = f.sigmoid() * keep;
-    let c = f * z.tanh() + (R::ONE - f) * before;
-    (c, o.sigmoid() * c)
+    let (z, f, o) = R::gates(z, f, o);
+    let f = f * keep;
+    let c = f * z + (R::ONE - f) * before;
+    (c, o * c)
 }
 
 #[inline(always)]
@@ -76,7 +77,7 @@ fn step_back<R: Real>(
     grad_h: R,
     carry: R,
 ) -> (R, R, R, R) {
-    let (z, f, o) = (z.tanh(), f.sigmoid(), o.sigmoid());
+    let (z, f, o) = R::gates(z, f, o);
     let kept = f * keep;
     let grad_c = grad_h * o + carry;
     let grad_z = grad_c * kept * (R::ONE - z * z);

@@ -57,6 +57,9 @@ fn main() -> ExitCode {
         Err(error) => return failed(&error),
     };
     let cli = Cli::parse_from(args);
+    if !matches!(cli.command, Some(Command::Count(_))) {
+        qrnn::libtorch::set_threads();
+    }
     let (json, result) = match cli.command {
         None => (cli.table.json, table::run(cli.table)),
         Some(Command::Count(args)) => (args.json, count::run(args)),

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Args as ClapArgs;
 use qrnn::corpus::{Corpus, Split};
@@ -24,6 +24,10 @@ use crate::output::Output;
 
 /// Steps that are not counted: memory is taken, threads start.
 const WARM_UP: usize = 2;
+
+/// Between two turns: threads that have nothing to do spin for a while before they sleep, and would
+/// slow down whoever comes next.
+const PAUSE: Duration = Duration::from_millis(30);
 
 #[derive(Debug, ClapArgs)]
 pub struct Args {
@@ -343,7 +347,14 @@ impl Observer for Watching {
     fn step(&mut self, step: &StepReport) {
         let turns = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         turns.ours.push(turns.since.elapsed().as_secs_f64());
+        let alone = turns.opponents.is_empty();
+        let pause = || {
+            if !alone {
+                std::thread::sleep(PAUSE)
+            }
+        };
         for (i, opponent) in turns.opponents.iter_mut().enumerate() {
+            pause();
             match opponent.run("step") {
                 Ok(answer) => {
                     turns.theirs[i].push(answer.seconds);
@@ -363,6 +374,7 @@ impl Observer for Watching {
         if turns.ours.len() == WARM_UP {
             profile::start();
         }
+        pause();
         turns.since = Instant::now();
     }
 }
