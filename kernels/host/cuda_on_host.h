@@ -1,5 +1,5 @@
 // As much of CUDA as the kernels here use, for a C++ compiler: a test runs their very source on the
-// CPU, thread after thread. None of them has threads that wait for each other.
+// CPU, thread after thread; together.h is for those whose threads wait for each other.
 
 #pragma once
 

@@ -2,7 +2,9 @@
 // the arguments' addresses. Compiled and loaded by the tests of src/pool/card only.
 
 #include "cuda_on_host.h"
+#include "together.h"
 
+#include "../block.cuh"
 #include "../column.cuh"
 
 // Each source has names of its own for what its kernels share.
@@ -11,6 +13,9 @@ namespace fo_pool {
 }
 namespace forget_mult {
 #include "../forget_mult.cu"
+}
+namespace cross_entropy_rows {
+#include "../cross_entropy.cu"
 }
 
 #include <string_view>
@@ -25,11 +30,16 @@ void call(void (*kernel)(Args...), void** args, std::index_sequence<I...>) {
 }
 
 template <class... Args>
+std::index_sequence_for<Args...> arguments_of(void (*)(Args...)) {
+  return {};
+}
+
+template <class... Args>
 void run(void (*kernel)(Args...), unsigned grid, unsigned block, void** args) {
   blockDim.x = block;
   for (blockIdx.x = 0; blockIdx.x < grid; ++blockIdx.x) {
     for (threadIdx.x = 0; threadIdx.x < block; ++threadIdx.x) {
-      call(kernel, args, std::index_sequence_for<Args...>());
+      call(kernel, args, arguments_of(kernel));
     }
   }
 }
@@ -40,6 +50,14 @@ void run(void (*kernel)(Args...), unsigned grid, unsigned block, void** args) {
   if (std::string_view(name) == #kernel) {         \
     run(&space::kernel, grid, block, args);        \
     return true;                                   \
+  }
+
+#define KERNEL_TOGETHER(space, kernel)                                                \
+  if (std::string_view(name) == #kernel) {                                            \
+    run_together(grid, block, [&] {                                                   \
+      call(&space::kernel, args, arguments_of(&space::kernel));                       \
+    });                                                                               \
+    return true;                                                                      \
   }
 
 // Runs a kernel; false where there is none of that name.
@@ -57,6 +75,8 @@ extern "C" bool qrnn_host_launch(const char* name, unsigned grid, unsigned block
   KERNEL(forget_mult, forget_mult_forward_bf16)
   KERNEL(forget_mult, forget_mult_backward_f32)
   KERNEL(forget_mult, forget_mult_backward_bf16)
+  KERNEL_TOGETHER(cross_entropy_rows, cross_entropy_f32)
+  KERNEL_TOGETHER(cross_entropy_rows, cross_entropy_bf16)
   return false;
 }
 

@@ -176,18 +176,24 @@ impl Program {
             })
         };
         let (text, name) = (c(source.text)?, c(source.name)?);
-        let (header_name, header) = (c(source.header.0)?, c(source.header.1)?);
+        let headers: Vec<_> = source
+            .headers
+            .iter()
+            .map(|(name, text)| Ok((c(name)?, c(text)?)))
+            .collect::<Result<_>>()?;
+        let names: Vec<_> = headers.iter().map(|(name, _)| name.as_ptr()).collect();
+        let texts: Vec<_> = headers.iter().map(|(_, text)| text.as_ptr()).collect();
         let mut handle = ptr::null_mut();
         // SAFETY: all texts end with a zero and live during the call, which copies them; the arrays
-        // have one entry each, as is said.
+        // have as many entries as is said.
         unsafe {
             sys::nvrtcCreateProgram(
                 &mut handle,
                 text.as_ptr(),
                 name.as_ptr(),
-                1,
-                [header.as_ptr()].as_ptr(),
-                [header_name.as_ptr()].as_ptr(),
+                headers.len() as c_int,
+                texts.as_ptr(),
+                names.as_ptr(),
             )
             .result()
             .map_err(|error| refused(source, &error))?;
@@ -257,7 +263,7 @@ mod tests {
         let broken = Source {
             name: "broken.cu",
             text: "#include \"h.cuh\"\nextern \"C\" __global__ void k(float* x) { *x = undefined; }",
-            header: ("h.cuh", ""),
+            headers: &[("h.cuh", "")],
         };
         let error = compiler.compile(&broken, Target::Machine(90), &[]).unwrap_err().to_string();
         assert!(error.contains("broken.cu(2)") && error.contains("undefined"), "{error}");

@@ -50,7 +50,8 @@ fn path(folder: &Path, source: &Source, key: u64) -> PathBuf {
 
 fn key(source: &Source, settings: &str) -> u64 {
     let mut all = vec![];
-    for part in [source.name, source.text, source.header.0, source.header.1, settings] {
+    let headers = source.headers.iter().flat_map(|(name, text)| [*name, *text]);
+    for part in [source.name, source.text, settings].into_iter().chain(headers) {
         // With its length, so that no two divisions of the same bytes are alike.
         all.extend_from_slice(&(part.len() as u64).to_le_bytes());
         all.extend_from_slice(part.as_bytes());
@@ -82,7 +83,7 @@ mod tests {
 
     use super::*;
 
-    const SOURCE: Source = Source { name: "a.cu", text: "text", header: ("h.cuh", "header") };
+    const SOURCE: Source = Source { name: "a.cu", text: "text", headers: &[("h.cuh", "header")] };
 
     fn made(folder: &Path, source: &Source, settings: &str) -> (Vec<u8>, bool) {
         let mut compiled = false;
@@ -99,7 +100,7 @@ mod tests {
         let folder = &folder.path().join("made/when/needed");
         let others = [
             (Source { text: "other", ..SOURCE }, "sm_90 driver 13.0"),
-            (Source { header: ("h.cuh", "other"), ..SOURCE }, "sm_90 driver 13.0"),
+            (Source { headers: &[("h.cuh", "other")], ..SOURCE }, "sm_90 driver 13.0"),
             (SOURCE, "sm_80 driver 13.0"),
             (SOURCE, "sm_90 driver 13.1"),
         ];

@@ -11,8 +11,8 @@ pub struct Source {
     pub name: &'static str,
     /// What stands in it.
     pub text: &'static str,
-    /// The file that it includes: name and text.
-    pub header: (&'static str, &'static str),
+    /// The files that it includes: names and texts.
+    pub headers: &'static [(&'static str, &'static str)],
 }
 
 /// A kernel.
@@ -58,6 +58,8 @@ pub enum Argument {
     Pointer(*mut c_void),
     /// `int`.
     Int(i32),
+    /// `long long`.
+    Long(i64),
     /// `float`.
     Float(f32),
 }
@@ -68,6 +70,7 @@ impl Argument {
         match self {
             Self::Pointer(value) => (&raw mut *value).cast(),
             Self::Int(value) => (&raw mut *value).cast(),
+            Self::Long(value) => (&raw mut *value).cast(),
             Self::Float(value) => (&raw mut *value).cast(),
         }
     }

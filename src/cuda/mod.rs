@@ -8,6 +8,8 @@
 
 mod card;
 mod compiler;
+#[cfg(test)]
+pub(crate) mod host;
 mod image_cache;
 mod kernel;
 pub mod libraries;

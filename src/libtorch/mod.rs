@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tch::{TchError, Tensor};
+use tch::{Device, TchError, Tensor};
 pub use threads::set_threads;
 use torch_sys::C_tensor;
 
@@ -41,6 +41,8 @@ unsafe extern "C" {
     ) -> *mut c_char;
 
     fn qrnn_keep_freed_memory();
+
+    fn qrnn_allow_tf32(allowed: bool) -> *mut c_char;
 
     fn free(pointer: *mut c_void);
 }
@@ -123,6 +125,29 @@ unsafe fn on_threads(
 pub fn keep_freed_memory() {
     // SAFETY: mallopt may be called at any time, from any thread.
     unsafe { qrnn_keep_freed_memory() }
+}
+
+/// Numbers of the host as a tensor on a device. To a card they go in the background, from memory that
+/// the system does not move, in their place among its work.
+///
+/// # Errors
+/// [`crate::Error::Torch`] where memory runs out.
+pub fn upload<T: tch::kind::Element>(numbers: &[T], device: Device) -> Result<Tensor> {
+    let tensor = Tensor::f_from_slice(numbers)?;
+    if !device.is_cuda() {
+        return Ok(tensor.f_to_device(device)?);
+    }
+    let kind = tensor.kind();
+    Ok(tensor.f_pin_memory(device)?.f_to_device_(device, kind, true, false)?)
+}
+
+/// Says whether the matrix products of cards may round single-precision operands to TF32.
+///
+/// # Errors
+/// [`crate::Error::Torch`] where somebody set the precision in another way before.
+pub fn allow_tf32(allowed: bool) -> Result<()> {
+    // SAFETY: sets a flag of libtorch's.
+    unsafe { answer(qrnn_allow_tf32(allowed)) }
 }
 
 /// The settings of one Adam step (Kingma and Ba 2015, algorithm 1, with L2 weight decay).

@@ -1,5 +1,6 @@
 // What libtorch offers and tch does not bind: its thread pool and its fused optimisers.
 
+#include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/_fused_adam.h>
@@ -70,4 +71,9 @@ extern "C" void qrnn_keep_freed_memory() {
   mallopt(M_TRIM_THRESHOLD, 1 << 30);
   mallopt(M_TOP_PAD, 64 << 20);
 #endif
+}
+
+// Whether cuBLAS may round single-precision operands to TF32.
+extern "C" char* qrnn_allow_tf32(bool allowed) {
+  return guarded([&] { at::globalContext().setAllowTF32CuBLAS(allowed); });
 }

@@ -20,12 +20,15 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor, products: Products) ->
     if products == Products::Torch {
         return Ok(x.f_linear(weight, Some(bias))?);
     }
-    let mut outputs = autograd::apply(Linear { products }, &[x, weight, bias])?;
+    let operation = Linear { products, kind: weight.kind() };
+    let mut outputs = autograd::apply(operation, &[x, weight, bias])?;
     Ok(outputs.swap_remove(0))
 }
 
 struct Linear {
     products: Products,
+    /// Of the weight and its gradient.
+    kind: Kind,
 }
 
 /// All but the last dimension as one.
@@ -40,8 +43,9 @@ impl Function for Linear {
         let _ = size.pop();
         size.push(weight.size()[0]);
         let out = x.f_new_empty(size, (x.kind(), x.device()))?;
+        let weight = self.products.operand(weight)?;
         self.products.multiply(&flat(&out)?, &flat(x)?, &weight.f_tr()?, Added::Bias(bias))?;
-        Ok(Forward { outputs: vec![out], saved: vec![x.shallow_clone(), weight.shallow_clone()] })
+        Ok(Forward { outputs: vec![out], saved: vec![x.shallow_clone(), weight] })
     }
 
     fn backward(&self, call: Backward<'_>) -> Result<Vec<Option<Tensor>>> {
@@ -55,12 +59,12 @@ impl Function for Linear {
             grads[0] = Some(out);
         }
         if call.needed[1] {
-            let out = weight.f_empty_like()?;
+            let out = Tensor::f_empty(weight.size(), (self.kind, weight.device()))?;
             self.products.multiply(&out, &grad.f_tr()?, &flat(x)?, Added::Nothing)?;
             grads[1] = Some(out);
         }
         if call.needed[2] {
-            grads[2] = Some(grad.f_sum_dim_intlist(0, false, None::<Kind>)?);
+            grads[2] = Some(grad.f_sum_dim_intlist(0, false, self.kind)?);
         }
         Ok(grads)
     }

@@ -7,6 +7,7 @@
 
 #[cfg(target_arch = "x86_64")]
 mod blocks;
+mod card;
 #[cfg(target_arch = "x86_64")]
 mod kernel;
 mod linear;
@@ -30,6 +31,8 @@ pub enum Products {
     /// Single precision, by the kernel that is faster on this processor.
     #[default]
     Single,
+    /// Operands rounded to TF32 (11 bits of mantissa), on a card only.
+    Tf32,
     /// Operands rounded to bf16 (8 bits of mantissa), sums in single precision.
     Bf16,
 }
@@ -54,7 +57,7 @@ impl Products {
 
     /// The same for a figure to be compared: single precision in place of bf16.
     pub fn exact(self) -> Self {
-        if self == Self::Bf16 { Self::Single } else { self }
+        if matches!(self, Self::Bf16 | Self::Tf32) { Self::Single } else { self }
     }
 
     /// Whether this processor multiplies bf16 numbers.
@@ -73,6 +76,28 @@ impl Products {
         return false;
     }
 
+    /// The kind of what lies between the products, activations and logits: on a card that multiplies
+    /// bf16 operands, these are stored so.
+    pub fn activation_kind(self, (kind, device): (Kind, Device)) -> Kind {
+        if self == Self::Bf16 && device.is_cuda() { Kind::BFloat16 } else { kind }
+    }
+
+    /// A matrix as an operand of several products of this format: rounded once, each row at an
+    /// address that a card's fast products want. On the CPU the tensor itself.
+    ///
+    /// * `matrix`: (rows, columns), its columns side by side.
+    ///
+    /// # Errors
+    /// [`crate::Error::Torch`] where memory runs out.
+    pub fn operand(self, matrix: &Tensor) -> Result<Tensor> {
+        let kind = self.activation_kind((matrix.kind(), matrix.device()));
+        let ready = kind != Kind::BFloat16 || card::is_aligned(matrix);
+        if kind == matrix.kind() && ready {
+            return Ok(matrix.shallow_clone());
+        }
+        card::aligned(matrix, kind)
+    }
+
     /// out = a b + added.
     ///
     /// * `a`: (rows, depth) and `b`: (depth, columns), of any strides;
@@ -83,6 +108,9 @@ impl Products {
     pub fn multiply(self, out: &Tensor, a: &Tensor, b: &Tensor, added: Added<'_>) -> Result<()> {
         profile::product(|| Product::of(self, a, b, added));
         let _stage = profile::stage("matrix products");
+        if out.device().is_cuda() {
+            return card::multiply(self, out, a, b, added);
+        }
         #[cfg(target_arch = "x86_64")]
         {
             let bf16 = self == Self::Bf16 && Self::has_bf16();
@@ -102,6 +130,7 @@ impl std::fmt::Display for Products {
         f.write_str(match self {
             Self::Torch => "matrix products: torch's own, in fp32",
             Self::Single => "matrix products: fp32",
+            Self::Tf32 => "matrix products: tf32 operands, all else in fp32",
             Self::Bf16 => "matrix products: bf16 operands, sums and all else in fp32",
         })
     }

@@ -4,10 +4,13 @@
 //! Words are sorted by cluster on the host, each cluster's logits are made in pieces, and a
 //! piece's gradient is taken before the next piece is made: all logits are never held.
 
-use tch::{Kind, Tensor};
+mod card;
+
+use tch::{Device, Kind, Tensor};
 
 use super::cross_entropy::cross_entropy;
 use crate::autograd::{self, Backward, Forward, Function};
+use crate::cuda::Card;
 use crate::matmul::{Added, Products};
 use crate::{Result, profile};
 
@@ -137,6 +140,11 @@ pub fn loss_sum(
     products: Products,
 ) -> Result<f64> {
     let _no_grad = tch::no_grad_guard();
+    if let Device::Cuda(ordinal) = hidden.device() {
+        let launcher = &*Card::of(ordinal)?;
+        let card = card::OnCard { launcher, clusters, weights, products, piece: card::PIECE };
+        return Ok(card.loss_sum(hidden, words)?.f_double_value(&[])?);
+    }
     let (head, tails) = clusters.sort(words);
     let (weight, bias) = weights.head(clusters)?;
     let mut sum = softmax_loss(hidden, &weight, &bias, &head, products, None)?;
@@ -267,6 +275,14 @@ impl Function for SplitSoftmax {
                 .map(|(v, b)| (v.shallow_clone(), b.shallow_clone())),
         };
         let (scale, products) = (1.0 / self.words.len() as f64, self.products);
+        if let Device::Cuda(ordinal) = hidden.device() {
+            let (launcher, clusters) = (&*Card::of(ordinal)?, &self.clusters);
+            let (weights, piece) = (&weights, card::PIECE);
+            let card = card::OnCard { launcher, clusters, weights, products, piece };
+            let (mean, gradients) = card.loss_and_gradients(hidden, &self.words, scale)?;
+            self.gradients = gradients;
+            return Ok(Forward { outputs: vec![mean.f_to_kind(Kind::Float)?], saved: vec![] });
+        }
         let (head, tails) = self.clusters.sort(&self.words);
 
         let (weight, bias) = weights.head(&self.clusters)?;

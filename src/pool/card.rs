@@ -14,17 +14,21 @@ use crate::autograd::{self, Backward, Forward, Function};
 use crate::cuda::{Argument, Geometry, Kernel, Launch, Source};
 use crate::{Error, Result};
 
-const HEADER: (&str, &str) = ("column.cuh", include_str!("../../kernels/column.cuh"));
+/// What a thread a column needs.
+pub(crate) const COLUMN: (&str, &str) = ("column.cuh", include_str!("../../kernels/column.cuh"));
 
 /// fo-pooling with its gates.
-pub(crate) static FO_POOL: Source =
-    Source { name: "fo_pool.cu", text: include_str!("../../kernels/fo_pool.cu"), header: HEADER };
+pub(crate) static FO_POOL: Source = Source {
+    name: "fo_pool.cu",
+    text: include_str!("../../kernels/fo_pool.cu"),
+    headers: &[COLUMN],
+};
 
 /// The forget-mult alone.
 pub(crate) static FORGET_MULT: Source = Source {
     name: "forget_mult.cu",
     text: include_str!("../../kernels/forget_mult.cu"),
-    header: HEADER,
+    headers: &[COLUMN],
 };
 
 /// BLOCK of `kernels/column.cuh`: threads of a block.
@@ -340,7 +344,5 @@ impl Function for ForgetMult {
     }
 }
 
-#[cfg(test)]
-mod host;
 #[cfg(test)]
 mod tests;

@@ -17,6 +17,7 @@ mod forget_mult;
 mod real;
 mod rows;
 
+pub(crate) use card::COLUMN;
 pub use forget_mult::forget_mult;
 pub use real::Real;
 use tch::{Device, Kind, Tensor};

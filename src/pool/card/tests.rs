@@ -1,8 +1,8 @@
 use proptest::prelude::*;
 use tch::Device;
 
-use super::host::Host;
 use super::*;
+use crate::cuda::host::Host;
 use crate::cuda::{Compiler, Target};
 use crate::pool;
 
@@ -334,7 +334,7 @@ fn the_launch_knows_the_kernels_constants() {
     for line in
         [format!("constexpr int BLOCK = {BLOCK};"), format!("constexpr int STEPS = {STEPS};")]
     {
-        assert!(HEADER.1.lines().any(|found| found == line), "{line}");
+        assert!(COLUMN.1.lines().any(|found| found == line), "{line}");
     }
 }
 

@@ -8,10 +8,11 @@ use std::sync::{Arc, OnceLock};
 
 use libloading::Library;
 
+use super::{Argument, Geometry, Kernel, Launch};
 use crate::Result;
-use crate::cuda::{Argument, Geometry, Kernel, Launch};
 
-/// Threads run one after another, on the thread that launches.
+/// Threads run one after another on the thread that launches; those of kernels whose threads wait for
+/// each other run side by side.
 pub struct Host {
     library: Library,
 }
@@ -32,7 +33,15 @@ impl Host {
         let mut words = compiler.split_whitespace();
         let output = Command::new(words.next().unwrap())
             .args(words)
-            .args(["-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"])
+            .args([
+                "-std=c++20",
+                "-pthread",
+                "-O2",
+                "-Wall",
+                "-Wextra",
+                "-Werror",
+                "-Wno-unknown-pragmas",
+            ])
             .args(["-shared", "-fPIC", "-o"])
             .arg(&library)
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels/host/launch.cpp"))

@@ -1,0 +1,96 @@
+// Softmax and cross entropy over rows of logits: the loss of each row and, in place, its gradient.
+//
+//   loss_r = log Σ_k exp(x_rk) - x_r,target
+//   x_rk   ← scale · (exp(x_rk) / Σ_j exp(x_rj) - [k = target])
+//
+// Shapes: logits (rows, classes) with `stride` numbers from row to row, targets and losses (rows).
+// T storage (float, bf16); maximum, sum and loss are float.
+//
+// A block owns a row. It reads the row once for maximum and sum together, each thread with a pair of
+// its own that is rescaled when its maximum grows (Milakov and Gimelshein 2018, arXiv 1805.02867),
+// and once more to write the gradient. Rows begin at 16 bytes, so that a thread moves 16 at a time.
+
+#include "block.cuh"
+
+// As many numbers as one instruction moves.
+template <class T>
+struct alignas(16) Pack {
+  static constexpr int SIZE = 16 / sizeof(T);
+  T at[SIZE];
+};
+
+// Maximum and Σ exp(x - maximum) of some numbers. A NaN among them makes the sum one.
+struct Mass {
+  float top, sum;
+
+  INLINE void add(float x) {
+    const float new_top = fmaxf(top, x);
+    sum = sum * expf(top - new_top) + expf(x - new_top);
+    top = new_top;
+  }
+
+  INLINE Mass joined(const Mass& other) const {
+    const float new_top = fmaxf(top, other.top);
+    return {new_top, sum * expf(top - new_top) + other.sum * expf(other.top - new_top)};
+  }
+
+  INLINE Mass from(int lanes_away) const {
+    return {exchanged(top, lanes_away), exchanged(sum, lanes_away)};
+  }
+};
+
+template <class T>
+INLINE void cross_entropy(T* __restrict__ logits, const int* __restrict__ targets,
+                          float* __restrict__ losses, float scale, int gradient, int classes,
+                          long long stride) {
+  constexpr int SIZE = Pack<T>::SIZE;
+  const int row = blockIdx.x, target = targets[row];
+  logits += row * stride;
+  Pack<T>* packs = reinterpret_cast<Pack<T>*>(logits);
+  const int whole = classes / SIZE, rest = whole * SIZE + threadIdx.x;
+
+  // A finite number below all others, so that the difference of two such is 0 and no NaN.
+  Mass mass = {-3.4028234e38f, 0.0f};
+  for (int i = threadIdx.x; i < whole; i += blockDim.x) {
+    const Pack<T> pack = packs[i];
+    // One rescaling for all of them.
+    float x[SIZE], top = mass.top;
+#pragma unroll
+    for (int k = 0; k < SIZE; ++k) x[k] = widen(pack.at[k]), top = fmaxf(top, x[k]);
+    float sum = mass.sum * expf(mass.top - top);
+#pragma unroll
+    for (int k = 0; k < SIZE; ++k) sum += expf(x[k] - top);
+    mass = {top, sum};
+  }
+  if (rest < classes) mass.add(widen(logits[rest]));
+  // Before anybody overwrites it: all wait for each other in `over_block`.
+  const float at_target = widen(logits[target]);
+  mass = over_block(mass);
+  if (threadIdx.x == 0) store(losses + row, logf(mass.sum) + mass.top - at_target);
+  if (!gradient) return;
+
+  const float factor = scale / mass.sum;
+  for (int i = threadIdx.x; i < whole; i += blockDim.x) {
+    Pack<T> pack = packs[i];
+#pragma unroll
+    for (int k = 0; k < SIZE; ++k) {
+      const float share = factor * expf(widen(pack.at[k]) - mass.top);
+      pack.at[k] = narrow<T>(i * SIZE + k == target ? share - scale : share);
+    }
+    packs[i] = pack;
+  }
+  if (rest < classes) {
+    const float share = factor * expf(widen(logits[rest]) - mass.top);
+    store(logits + rest, rest == target ? share - scale : share);
+  }
+}
+
+#define CROSS_ENTROPY(name, T)                                                                      \
+  extern "C" __global__ void __launch_bounds__(ROW_THREADS) cross_entropy_##name(                   \
+      T* __restrict__ logits, const int* __restrict__ targets, float* __restrict__ losses,          \
+      float scale, int gradient, int classes, long long stride) {                                   \
+    cross_entropy<T>(logits, targets, losses, scale, gradient, classes, stride);                    \
+  }
+
+CROSS_ENTROPY(f32, float)
+CROSS_ENTROPY(bf16, bf16)

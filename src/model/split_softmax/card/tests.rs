@@ -1,0 +1,125 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::cuda::host::Host;
+use crate::cuda::{Compiler, Target};
+use crate::model::split_softmax::mean_loss;
+
+const CPU: Device = Device::Cpu;
+
+fn random(size: &[i64]) -> Tensor {
+    Tensor::randn(size, (Kind::Float, CPU))
+}
+
+fn weights(vocab: i64, width: i64, tails: i64) -> SoftmaxWeights {
+    let leaf = |size: &[i64]| random(size).set_requires_grad(true);
+    SoftmaxWeights {
+        weight: leaf(&[vocab, width]),
+        bias: leaf(&[vocab]),
+        tail: (tails > 0).then(|| (leaf(&[tails, width]), leaf(&[tails]))),
+    }
+}
+
+fn furthest(a: &Tensor, b: &Tensor) -> f64 {
+    (a - b).abs().max().double_value(&[])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// The kernel's source against float64, rows wider and narrower than a block, with room behind
+    /// them that is not to be touched.
+    #[test]
+    fn the_kernel_gives_loss_and_gradient(
+        rows in 1..4i64,
+        classes in prop_oneof![1..40i64, 250..260i64, 2040..2060i64, Just(4099)],
+        room in 0..3i64,
+        bf16: bool,
+        seed: u32,
+    ) {
+        tch::manual_seed(i64::from(seed));
+        let (kind, tolerance) = if bf16 { (Kind::BFloat16, 4e-3) } else { (Kind::Float, 1e-6) };
+        let stride = (classes as u64).next_multiple_of(8) as i64 + 8 * room;
+        let all = Tensor::full([rows, stride], f64::NAN, (kind, CPU));
+        let mut logits = all.narrow(1, 0, classes);
+        logits.copy_(&(random(&[rows, classes]) * 6.0));
+        let classes_of: Vec<i32> = (0..rows).map(|row| ((row * 7919 + 3) % classes) as i32).collect();
+        let targets = Tensor::from_slice(&classes_of);
+        let exact = logits.to_kind(Kind::Double).copy().set_requires_grad(true);
+        let expected = exact.cross_entropy_loss::<Tensor>(
+            &targets.to_kind(Kind::Int64), None, tch::Reduction::None, -100, 0.0);
+        (expected.sum(Kind::Double) * 0.5).backward();
+
+        let losses = Tensor::full([rows], f64::NAN, (Kind::Float, CPU));
+        let before = all.copy();
+        cross_entropy(&*Host::get(), &logits, &targets, &losses, None).unwrap();
+        prop_assert!(furthest(&losses, &expected) < 1e-5, "{losses} {expected}");
+        prop_assert!(all.allclose(&before, 0.0, 0.0, true), "logits were written");
+        let _ = losses.shallow_clone().fill_(f64::NAN);
+        cross_entropy(&*Host::get(), &logits, &targets, &losses, Some(0.5)).unwrap();
+        prop_assert!(furthest(&losses, &expected) < 1e-5);
+        prop_assert!(furthest(&logits.to_kind(Kind::Double), &exact.grad()) < tolerance);
+        let behind = all.narrow(1, classes, stride - classes);
+        prop_assert!(behind.isnan().all().int64_value(&[]) == 1, "the room behind was written");
+    }
+
+    /// All clusters together, in one piece and in several, against the CPU's own way.
+    #[test]
+    fn a_step_on_a_card_is_that_of_the_cpu(
+        vocab in 8..60i64, width in 1..20i64, words in 1..30usize, tails in 0..4usize,
+        piece in prop_oneof![Just(PIECE), 20..200i64], seed: u16,
+    ) {
+        tch::manual_seed(i64::from(seed));
+        let borders = (1..=tails).map(|k| k * vocab as usize / (tails + 2)).collect();
+        let clusters = Clusters::new(vocab as usize, borders);
+        let weights = weights(vocab, width, tails as i64);
+        let hidden = random(&[words as i64, width]).set_requires_grad(true);
+        let targets: Vec<i64> =
+            (0..words as i64).map(|i| (i * i + i64::from(seed)) % vocab).collect();
+        let products = Products::Single;
+        let expected = mean_loss(&clusters, &weights, &hidden, &targets, products).unwrap();
+        expected.backward();
+
+        let _no_grad = tch::no_grad_guard();
+        let launcher = &*Host::get();
+        let card = OnCard { launcher, clusters: &clusters, weights: &weights, products, piece };
+        let scale = 1.0 / words as f64;
+        let sum = card.loss_sum(&hidden, &targets).unwrap();
+        let (loss, gradients) = card.loss_and_gradients(&hidden, &targets, scale).unwrap();
+        prop_assert!(furthest(&loss, &expected) < 1e-5);
+        prop_assert!(furthest(&(sum * scale), &expected) < 1e-5);
+        let mut leaves = vec![&hidden];
+        leaves.extend(weights.tensors());
+        prop_assert_eq!(leaves.len(), gradients.len());
+        for (leaf, gradient) in leaves.into_iter().zip(&gradients) {
+            prop_assert!(furthest(&leaf.grad(), gradient) < 1e-5);
+        }
+    }
+}
+
+#[test]
+fn a_nan_logit_gives_a_nan_loss_and_an_infinite_one_no_number() {
+    for (place, value) in [(0, f64::NAN), (300, f64::NAN), (17, f64::INFINITY)] {
+        let logits = Tensor::zeros([1, 304], (Kind::Float, CPU));
+        let _ = logits.get(0).get(place).fill_(value);
+        let losses = Tensor::zeros([1], (Kind::Float, CPU));
+        let targets = Tensor::from_slice(&[3]);
+        cross_entropy(&*Host::get(), &logits, &targets, &losses, None).unwrap();
+        assert!(!losses.double_value(&[0]).is_finite());
+    }
+}
+
+#[test]
+fn the_kernel_compiles_for_every_card() {
+    let compiler = match Compiler::open() {
+        Ok(compiler) => compiler,
+        Err(error) => panic!("this test wants NVRTC, which `cargo xtask setup` brings: {error}"),
+    };
+    for architecture in [75, 80, 86, 89, 90, 100, 120] {
+        let options = ["--ptxas-options=-v"];
+        let target = Target::Machine(architecture);
+        let (image, log) = compiler.compile(&CROSS_ENTROPY, target, &options).unwrap();
+        assert_eq!(image[..4], *b"\x7fELF");
+        assert_eq!(log.matches(" 0 bytes spill stores").count(), 2, "{log}");
+    }
+}
