@@ -20,17 +20,17 @@ pub use kernel::{Argument, Geometry, Kernel, Launch, Source};
 
 use crate::{Error, Result};
 
-/// The first card, once all that computing on it needs is there: a driver, a card that is not too
-/// old, libtorch's CUDA part, NVRTC.
+/// The first card, once all that computing on it needs is there: a driver, NVRTC, a card that is
+/// not too old, libtorch's CUDA part.
 ///
 /// # Errors
 /// [`Error::Unavailable`]: the first of these that is missing, and how to get it.
 pub fn device() -> Result<Device> {
     let driver = card::Driver::open()?;
-    libraries::libtorch_cuda()?;
     let compiler = Compiler::open()?;
     driver.check(&compiler)?;
     compiler.target(driver.capability(0)?)?;
+    libraries::libtorch_cuda()?;
     if !tch::Cuda::is_available() {
         return Err(Error::unavailable(
             "CUDA",

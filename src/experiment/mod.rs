@@ -69,7 +69,7 @@ impl Experiment {
             scale,
             seed: crate::model::DEFAULT_SEED,
             device: match scale {
-                Scale::Full => Device::cuda_if_available(),
+                Scale::Full => crate::cuda::device_or_cpu().0,
                 Scale::Reduced(_) => Device::Cpu,
             },
             command: "a notebook".into(),

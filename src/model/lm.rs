@@ -286,21 +286,17 @@ impl QrnnLm {
 }
 
 /// # Errors
-/// [`Error::Unavailable`] for a GPU where there is none.
+/// [`Error::Unavailable`] for a GPU where there is none, or something that computing on it needs.
 fn check_device(device: Device) -> Result<()> {
-    if device == Device::Cpu {
-        return Ok(());
+    match device {
+        Device::Cpu => Ok(()),
+        Device::Cuda(_) => crate::cuda::device().map(|_| ()),
+        other => Err(Error::unavailable(
+            format!("device {other:?}"),
+            "the kernels are for the CPU and for CUDA",
+            "use --device cpu, or --device auto",
+        )),
     }
-    let problem = if tch::Cuda::is_available() {
-        "the CUDA kernels are not part of this version yet"
-    } else {
-        "libtorch finds no CUDA device or driver on this machine"
-    };
-    Err(Error::Unavailable {
-        what: format!("device {device:?}"),
-        problem: problem.into(),
-        remedy: "use --device cpu, or --device auto".into(),
-    })
 }
 
 /// A leaf that gradients are kept for.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args as ClapArgs, ValueEnum};
 use qrnn::model::{LmConfig, QrnnLm, Splits};
 use qrnn::train::RunDir;
-use qrnn::{Error, Result};
+use qrnn::{Error, Result, cuda};
 use tch::Device;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -34,10 +34,31 @@ pub struct ComputeFlags {
 }
 
 impl ComputeFlags {
+    /// Where to compute; `auto` takes a card where there is one that can be used, and else says in a
+    /// line why not.
+    ///
     /// # Errors
     /// [`Error::Unavailable`] for CUDA where there is none, and for a precision that this version
     /// does not compute in.
     pub fn device(&self) -> Result<Device> {
+        self.choose(|| {
+            let (device, why) = cuda::device_or_cpu();
+            if let Some(why) = why {
+                eprintln!("computing on the CPU: {}", why.replace('\n', " "));
+            }
+            device
+        })
+    }
+
+    /// [`ComputeFlags::device`] for models so small that a card would gain nothing: `auto` is the CPU.
+    ///
+    /// # Errors
+    /// As [`ComputeFlags::device`].
+    pub fn device_for_small_models(&self) -> Result<Device> {
+        self.choose(|| Device::Cpu)
+    }
+
+    fn choose(&self, auto: impl FnOnce() -> Device) -> Result<Device> {
         let format = match self.precision {
             Precision::Auto | Precision::Fp32 => None,
             Precision::Tf32 => Some(("tf32", "it is a format of NVIDIA GPUs")),
@@ -51,15 +72,13 @@ impl ComputeFlags {
             });
         }
         match self.device {
-            DeviceChoice::Cpu | DeviceChoice::Auto => Ok(Device::Cpu),
-            DeviceChoice::Cuda => Err(Error::Unavailable {
-                what: "--device cuda".into(),
-                problem: if tch::Cuda::is_available() {
-                    "the CUDA kernels are not part of this version yet".into()
-                } else {
-                    "libtorch finds no CUDA device or driver on this machine".into()
-                },
-                remedy: "use --device cpu or auto".into(),
+            DeviceChoice::Cpu => Ok(Device::Cpu),
+            DeviceChoice::Auto => Ok(auto()),
+            DeviceChoice::Cuda => cuda::device().map_err(|error| match error {
+                Error::Unavailable { problem, remedy, .. } => {
+                    Error::Unavailable { what: "--device cuda".into(), problem, remedy }
+                }
+                other => other,
             }),
         }
     }

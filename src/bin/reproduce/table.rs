@@ -64,13 +64,18 @@ impl Args {
 }
 
 pub fn run(args: Args) -> Result<Output> {
+    let scale = args.scale()?;
+    let device = match scale {
+        Scale::Full => args.compute.device()?,
+        Scale::Reduced(_) => args.compute.device_for_small_models()?,
+    };
     let experiment = Experiment {
         table: true,
         rows: args.rows.clone(),
         lengths: !args.no_lengths,
-        scale: args.scale()?,
+        scale,
         seed: args.seed,
-        device: args.compute.device()?,
+        device,
         command: command_line(),
         interrupt: Interrupt::on_ctrl_c()?,
     };
