@@ -35,8 +35,7 @@ pub fn device() -> Result<Device> {
         return Err(Error::unavailable(
             "CUDA",
             "the driver finds a card, but libtorch finds none",
-            "see what `CUDA_VISIBLE_DEVICES` says; if this process used libtorch before it loaded \
-             CUDA, start it anew without QRNN_CUDA",
+            "see what `nvidia-smi` and CUDA_VISIBLE_DEVICES say, or use --device cpu",
         ));
     }
     Ok(Device::Cuda(0))

@@ -341,6 +341,8 @@ impl Function for ForgetMult {
 }
 
 #[cfg(test)]
+mod compiled;
+#[cfg(test)]
 mod host;
 #[cfg(test)]
 mod tests;
