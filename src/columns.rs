@@ -2,6 +2,7 @@
 
 use tch::{Device, Tensor};
 
+use crate::libtorch::upload;
 use crate::{Error, Result};
 
 /// A stream cut to a multiple of `batch` and laid out as (rows, batch): column b is the b-th
@@ -68,9 +69,7 @@ impl<'a> Columns<'a> {
                 })
                 .collect()
         };
-        let words = Tensor::f_from_slice(&row_by_row(start))?
-            .f_view([seq as i64, self.batch as i64])?
-            .f_to_device(device)?;
+        let words = upload(&row_by_row(start), device)?.f_view([seq as i64, self.batch as i64])?;
         Ok(Window { words, targets: row_by_row(start + 1) })
     }
 }

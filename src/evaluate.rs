@@ -15,6 +15,9 @@ use crate::{Error, Result};
 /// another may be read as one, and each matrix product then reads the weights for more words.
 const WORDS_AT_ONCE: usize = 1120;
 
+/// The same on a card, where each window also means to wait for its loss.
+const WORDS_AT_ONCE_ON_CARD: usize = 16_384;
+
 /// What an evaluation finds.
 #[derive(Debug, Clone, Serialize)]
 pub struct Evaluation {
@@ -89,12 +92,14 @@ pub(crate) fn evaluate_watched(
     let columns = Columns::new(corpus.tokens(split), reading.batch, &split.to_string())?;
     let mut state = model.zero_state(reading.batch as i64)?;
     let (mut sum, mut row) = (0.0, 0);
-    let seq = reading.bptt.max(WORDS_AT_ONCE / reading.batch);
+    let device = model.options().1;
+    let at_once = if device.is_cuda() { WORDS_AT_ONCE_ON_CARD } else { WORDS_AT_ONCE };
+    let seq = reading.bptt.max(at_once / reading.batch);
     while row < columns.rows() - 1 {
         if interrupt.requested() {
             return Err(Error::Interrupted { saved: "the evaluation was not finished".into() });
         }
-        let window = columns.window(row, seq, model.options().1)?;
+        let window = columns.window(row, seq, device)?;
         let forwarded = model.forward(&window.words, &state, None)?;
         sum += model.loss_sum(&forwarded.output, &window.targets)?;
         state = forwarded.state;

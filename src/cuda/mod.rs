@@ -22,23 +22,22 @@ pub use kernel::{Argument, Geometry, Kernel, Launch, Source};
 
 use crate::{Error, Result};
 
-/// The first card, once all that computing on it needs is there: a driver, a card that is not too
-/// old, libtorch's CUDA part, NVRTC.
+/// The first card, once all that computing on it needs is there: a driver, NVRTC, a card that is
+/// not too old, libtorch's CUDA part.
 ///
 /// # Errors
 /// [`Error::Unavailable`]: the first of these that is missing, and how to get it.
 pub fn device() -> Result<Device> {
     let driver = card::Driver::open()?;
-    libraries::libtorch_cuda()?;
     let compiler = Compiler::open()?;
     driver.check(&compiler)?;
     compiler.target(driver.capability(0)?)?;
+    libraries::libtorch_cuda()?;
     if !tch::Cuda::is_available() {
         return Err(Error::unavailable(
             "CUDA",
             "the driver finds a card, but libtorch finds none",
-            "see what `CUDA_VISIBLE_DEVICES` says; if this process used libtorch before it loaded \
-             CUDA, start it anew without QRNN_CUDA",
+            "see what `nvidia-smi` and CUDA_VISIBLE_DEVICES say, or use --device cpu",
         ));
     }
     Ok(Device::Cuda(0))

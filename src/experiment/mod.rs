@@ -65,17 +65,18 @@ impl Experiment {
     /// The whole table and the figure of lengths on the CPU, or on the GPU at full size where there
     /// is one.
     pub fn new(scale: Scale) -> Self {
+        let device = match scale {
+            Scale::Full => crate::cuda::device_or_cpu().0,
+            Scale::Reduced(_) => Device::Cpu,
+        };
         Self {
             table: true,
             rows: vec![],
             lengths: true,
             scale,
             seed: crate::model::DEFAULT_SEED,
-            device: match scale {
-                Scale::Full => Device::cuda_if_available(),
-                Scale::Reduced(_) => Device::Cpu,
-            },
-            products: Products::automatic(),
+            device,
+            products: Products::automatic(device),
             command: "a notebook".into(),
             interrupt: Interrupt::default(),
         }

@@ -50,9 +50,14 @@ pub enum Added<'a> {
 
 impl Products {
     /// The fastest whose losses stay within what a change of the seed makes of them: bf16 where the
-    /// processor multiplies it (`bf16_stays_within_the_noise_of_a_seed`), else single precision.
-    pub fn automatic() -> Self {
-        if Self::has_bf16() { Self::Bf16 } else { Self::Single }
+    /// processor multiplies it (`bf16_stays_within_the_noise_of_a_seed`), else single precision; on
+    /// a card TF32, as bf16 activations have not proved themselves there yet.
+    pub fn automatic(device: Device) -> Self {
+        match device {
+            Device::Cuda(_) => Self::Tf32,
+            _ if Self::has_bf16() => Self::Bf16,
+            _ => Self::Single,
+        }
     }
 
     /// The same for a figure to be compared: single precision in place of bf16.

@@ -4,6 +4,7 @@ use rand::{Rng, RngExt};
 use tch::{Device, Kind, Tensor};
 
 use super::config::LmConfig;
+use crate::libtorch::upload;
 use crate::{Result, profile};
 
 /// The dropout masks of one forward pass; `None` where nothing is dropped.
@@ -82,7 +83,7 @@ fn mask(
     let n: i64 = size.iter().product();
     let values: Vec<f32> =
         (0..n).map(|_| if rng.random::<f32>() < p as f32 { 0.0 } else { kept as f32 }).collect();
-    Ok(Some(Tensor::f_from_slice(&values)?.f_view(size)?.f_to_kind(kind)?.f_to_device(device)?))
+    Ok(Some(upload(&values, device)?.f_view(size)?.f_to_kind(kind)?))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::config::LayerShape;
 use super::dropout::LayerDropouts;
 use crate::Result;
 use crate::matmul::{Products, linear};
-use crate::pool::{Pooled, Zoneout, fo_pool};
+use crate::pool::{Pooled, Zoneout, fo_pool_locked};
 
 /// A layer's parameters.
 #[derive(Debug)]
@@ -26,16 +26,17 @@ impl QrnnLayer {
     /// * `before`: (batch, H), the state c before the window;
     /// * `x_before`: (batch, input), the last input of the window before; used with window 2 only;
     /// * `drops`: the masks in training, `None` in evaluation;
+    /// * `locked`: whether the output is to be dropped; else its mask is left to the caller;
     /// * `zoneout`: probability, for the scale in evaluation;
     /// * `products`: how the linear map is computed.
-    ///
-    /// The output's own mask is left to the caller, who also wants the raw output.
+    #[allow(clippy::too_many_arguments)]
     pub fn forward(
         &self,
         x: &Tensor,
         before: &Tensor,
         x_before: &Tensor,
         drops: Option<&LayerDropouts>,
+        locked: bool,
         zoneout: f64,
         products: Products,
     ) -> Result<Pooled> {
@@ -44,11 +45,13 @@ impl QrnnLayer {
             None if zoneout > 0.0 => Zoneout::Scaled(1.0 - zoneout),
             None => Zoneout::Off,
             Some(drops) => match &drops.zoneout {
-                Some(mask) => Zoneout::Masked(mask.shallow_clone()),
+                Some(mask) => Zoneout::Masked(mask.f_to_kind(gates.kind())?),
                 None => Zoneout::Off,
             },
         };
-        fo_pool(&gates, before, zoneout)
+        let mask = drops.filter(|_| locked).and_then(|drops| drops.output.as_ref());
+        let mask = mask.map(|mask| mask.f_to_kind(gates.kind())).transpose()?;
+        fo_pool_locked(&gates, before, zoneout, mask.as_ref())
     }
 
     /// The linear map: z, f and o before activation, side by side, (seq, batch, 3 H).
@@ -63,8 +66,8 @@ impl QrnnLayer {
             1 => x.shallow_clone(),
             _ => {
                 let seq = x.size()[0];
-                let shifted =
-                    Tensor::f_cat(&[x_before.f_unsqueeze(0)?, x.f_narrow(0, 0, seq - 1)?], 0)?;
+                let first = x_before.f_to_kind(x.kind())?.f_unsqueeze(0)?;
+                let shifted = Tensor::f_cat(&[first, x.f_narrow(0, 0, seq - 1)?], 0)?;
                 Tensor::f_cat(&[x, &shifted], 2)?
             }
         };

@@ -8,7 +8,7 @@ use tch::{Device, Kind, Tensor};
 use super::config::{LmConfig, Splits};
 use super::dropout::{Dropouts, LayerDropouts};
 use super::layer::QrnnLayer;
-use super::split_softmax::{self, Clusters, SoftmaxWeights};
+use super::split_softmax::{self, Asked, Clusters, SoftmaxWeights};
 use super::weights;
 use crate::corpus::Corpus;
 use crate::matmul::Products;
@@ -267,16 +267,19 @@ impl QrnnLm {
             x = x.f_mul(mask)?;
         }
         let last_input = x.f_select(0, -1)?.f_detach()?;
+        x = x.f_to_kind(self.products.activation_kind(self.options))?;
         let mut raw = x.shallow_clone();
         let mut states = vec![];
         for (i, (layer, before)) in self.layers.iter().zip(&state.layers).enumerate() {
             let drops = drops.and_then(|drops| drops.layers.get(i));
-            let pooled = self.layer(layer, &x, before, state, drops)?;
+            // The last output is wanted without its mask, too.
+            let is_last = i + 1 == self.layers.len();
+            let pooled = self.layer(layer, &x, before, state, drops, !is_last)?;
             states.push(pooled.state.f_detach()?);
             raw = pooled.output;
             x = match drops.and_then(|drops| drops.output.as_ref()) {
-                Some(mask) => raw.f_mul(mask)?,
-                None => raw.shallow_clone(),
+                Some(mask) if is_last => raw.f_mul(&mask.f_to_kind(raw.kind())?)?,
+                _ => raw.shallow_clone(),
             };
         }
         Ok(Forwarded { raw, output: x, state: State { layers: states, last_input } })
@@ -315,7 +318,7 @@ impl QrnnLm {
         let state = self.zero_state(words.size()[1])?;
         let mut x = Tensor::f_embedding(&self.softmax.weight, words, -1, false, false)?;
         for (below, before) in self.layers[..layer].iter().zip(&state.layers) {
-            x = self.layer(below, &x, before, &state, None)?.output;
+            x = self.layer(below, &x, before, &state, None, true)?.output;
         }
         self.layers[layer].gates(&x, &state.last_input, None, self.products)
     }
@@ -325,8 +328,18 @@ impl QrnnLm {
     /// * `output`: (seq, batch, E) of [`QrnnLm::forward`];
     /// * `targets`: seq × batch words, row by row.
     pub fn loss(&self, output: &Tensor, targets: &[i64]) -> Result<Tensor> {
-        let hidden = self.flat(output)?;
-        split_softmax::mean_loss(&self.clusters, &self.softmax, &hidden, targets, self.products)
+        self.mean_loss(output, targets, Asked::WithAnyFactor)
+    }
+
+    /// As [`QrnnLm::loss`], for an objective in which it stands as it is.
+    pub(crate) fn loss_as_it_is(&self, output: &Tensor, targets: &[i64]) -> Result<Tensor> {
+        self.mean_loss(output, targets, Asked::AsItIs)
+    }
+
+    fn mean_loss(&self, output: &Tensor, targets: &[i64], asked: Asked) -> Result<Tensor> {
+        let (clusters, hidden) = (&self.clusters, self.flat(output)?);
+        let products = self.products;
+        split_softmax::mean_loss(clusters, &self.softmax, &hidden, targets, products, asked)
     }
 
     /// The summed cross entropy, in nats, without gradients; arguments as for [`QrnnLm::loss`].
@@ -348,9 +361,10 @@ impl QrnnLm {
         before: &Tensor,
         state: &State,
         drops: Option<&LayerDropouts>,
+        locked: bool,
     ) -> Result<Pooled> {
-        let zoneout = self.config.zoneout;
-        layer.forward(x, before, &state.last_input, drops, zoneout, self.products)
+        let (zoneout, products) = (self.config.zoneout, self.products);
+        layer.forward(x, before, &state.last_input, drops, locked, zoneout, products)
     }
 
     fn flat(&self, output: &Tensor) -> Result<Tensor> {
@@ -359,21 +373,17 @@ impl QrnnLm {
 }
 
 /// # Errors
-/// [`Error::Unavailable`] for a GPU where there is none.
+/// [`Error::Unavailable`] for a GPU where there is none, or something that computing on it needs.
 fn check_device(device: Device) -> Result<()> {
-    if device == Device::Cpu {
-        return Ok(());
+    match device {
+        Device::Cpu => Ok(()),
+        Device::Cuda(_) => crate::cuda::device().map(|_| ()),
+        other => Err(Error::unavailable(
+            format!("device {other:?}"),
+            "the kernels are for the CPU and for CUDA",
+            "use --device cpu, or --device auto",
+        )),
     }
-    let problem = if tch::Cuda::is_available() {
-        "the CUDA kernels are not part of this version yet"
-    } else {
-        "libtorch finds no CUDA device or driver on this machine"
-    };
-    Err(Error::Unavailable {
-        what: format!("device {device:?}"),
-        problem: problem.into(),
-        remedy: "use --device cpu, or --device auto".into(),
-    })
 }
 
 /// A leaf that gradients are kept for.

@@ -158,18 +158,20 @@ pub fn loss_sum(
 
 /// The mean cross entropy of words, in nats a word, differentiable in `hidden` and all weights.
 ///
-/// Shapes as for [`loss_sum`].
+/// Shapes as for [`loss_sum`]; `asked` is a promise.
 pub fn mean_loss(
     clusters: &Clusters,
     weights: &SoftmaxWeights,
     hidden: &Tensor,
     words: &[i64],
     products: Products,
+    asked: Asked,
 ) -> Result<Tensor> {
     let function = SplitSoftmax {
         clusters: clusters.clone(),
         words: words.to_vec(),
         products,
+        asked,
         gradients: vec![],
     };
     let mut inputs = vec![hidden];
@@ -188,6 +190,7 @@ pub fn log_probabilities(
 ) -> Result<Tensor> {
     let _no_grad = tch::no_grad_guard();
     let log_softmax = |(weight, bias): (Tensor, Tensor)| -> Result<Tensor> {
+        let hidden = hidden.f_to_kind(weight.kind())?;
         Ok(hidden.f_linear(&weight, Some(&bias))?.f_log_softmax(-1, None::<Kind>)?)
     };
     let head = log_softmax(weights.head(clusters)?)?;
@@ -254,12 +257,22 @@ fn softmax_loss(
     Ok(sum)
 }
 
+/// How the gradient of a mean loss will be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// The loss may be part of any expression.
+    WithAnyFactor,
+    /// With the factor 1, which a card would have to be waited for to be known.
+    AsItIs,
+}
+
 /// The mean loss as autograd sees it. The gradients are taken in the forward, while the logits are
 /// at hand, and the backward only hands them on.
 struct SplitSoftmax {
     clusters: Clusters,
     words: Vec<i64>,
     products: Products,
+    asked: Asked,
     gradients: Vec<Tensor>,
 }
 
@@ -334,7 +347,8 @@ impl Function for SplitSoftmax {
             return Ok(self.gradients.iter().map(|_| None).collect());
         };
         // The usual factor is 1, and the weight's gradient is as large as the vocabulary.
-        let is_one = !factor.device().is_cuda() && factor.f_double_value(&[])? == 1.0;
+        let is_one = self.asked == Asked::AsItIs
+            || !factor.device().is_cuda() && factor.f_double_value(&[])? == 1.0;
         self.gradients
             .iter()
             .map(|gradient| {
@@ -399,7 +413,7 @@ mod tests {
             let hidden = leaf(&[words as i64, width]);
             let targets: Vec<i64> = (0..words as i64).map(|i| (i * i + i64::from(seed)) % vocab).collect();
 
-            let ours = mean_loss(&clusters, &weights, &hidden, &targets, Products::Single).unwrap();
+            let ours = mean_loss(&clusters, &weights, &hidden, &targets, Products::Single, Asked::WithAnyFactor).unwrap();
             (&ours * 3.0).backward();
             let gradients = |clear: bool| -> Vec<Tensor> {
                 let mut leaves = weights.tensors();
@@ -444,7 +458,9 @@ mod tests {
         let clusters = Clusters::new(vocab, vec![]);
         let hidden = make(&[5, 1]);
         let words = [0, 7, vocab as i64 - 1, 3, 3];
-        let ours = mean_loss(&clusters, &weights, &hidden, &words, Products::Single).unwrap();
+        let ours =
+            mean_loss(&clusters, &weights, &hidden, &words, Products::Single, Asked::WithAnyFactor)
+                .unwrap();
         ours.backward();
         let grad = weights.weight.grad().copy();
         weights.weight.shallow_clone().zero_grad();

@@ -345,4 +345,6 @@ impl Function for ForgetMult {
 }
 
 #[cfg(test)]
+mod compiled;
+#[cfg(test)]
 mod tests;

@@ -317,7 +317,7 @@ impl Session<'_> {
         let forwarded =
             self.model.forward_embedded(&embedded, &window.words, &self.state, Some(&drops))?;
         self.go_on()?;
-        let loss = self.model.loss(&forwarded.output, &window.targets)?;
+        let loss = self.model.loss_as_it_is(&forwarded.output, &window.targets)?;
         self.go_on()?;
         let objective = regularised(&loss, &forwarded.raw, &forwarded.output, recipe)?;
         let grads = self.model.gradients(&objective, &embedded, &window.words)?;

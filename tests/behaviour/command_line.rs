@@ -29,7 +29,7 @@ const TINY: [&str; 16] = [
 ];
 
 /// A folder with a small text, the three files alike.
-fn text_folder(text: &str) -> tempfile::TempDir {
+pub(crate) fn text_folder(text: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for split in ["train", "valid", "test"] {
         fs::write(folder.path().join(format!("{split}.txt")), text).unwrap();
@@ -37,7 +37,7 @@ fn text_folder(text: &str) -> tempfile::TempDir {
     folder
 }
 
-fn small_text() -> String {
+pub(crate) fn small_text() -> String {
     (0..120).map(|i| format!(" the cat {} sat on the mat . \n \n", ["big", "old"][i % 2])).collect()
 }
 

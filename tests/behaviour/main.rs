@@ -1,6 +1,7 @@
 //! The built program, as its users meet it.
 
 mod command_line;
+mod cuda;
 mod fetch;
 mod memory;
 mod notebook;

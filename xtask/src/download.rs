@@ -7,19 +7,19 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
-use crate::pins::{WHEELS, Wheel};
+use crate::pins::{Set, Wheel};
 use crate::pip::{self, Fetched};
 
-/// Brings all wheels into `folder`; those that lie there whole are kept.
+/// Brings all wheels of a set into `folder`; those that lie there whole are kept.
 ///
 /// # Errors
 /// Where pip fails, or a file has another checksum even after it was fetched anew.
-pub fn wheels(folder: &Path, lock: &File) -> Result<Vec<(Wheel, PathBuf)>> {
+pub fn wheels(set: &Set, folder: &Path, lock: &File) -> Result<Vec<(Wheel, PathBuf)>> {
     fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
     pip::forget_killed(folder)?;
-    WHEELS
-        .into_iter()
-        .map(|wheel| {
+    set.wheels
+        .iter()
+        .map(|&wheel| {
             let fetch = |fresh| {
                 eprintln!("downloading {} {} with pip", wheel.name, wheel.version);
                 pip::download(&wheel, folder, fresh, lock)
@@ -86,12 +86,13 @@ fn sha256(path: &Path) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pins::LINKED;
 
     /// The sum is that of "abc", from the standard that defines SHA-256.
     const WHEEL: Wheel = Wheel {
         file: "abc.whl",
         sha256: "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
-        ..WHEELS[0]
+        ..LINKED.wheels[0]
     };
 
     /// Runs `whole` on what lies there, with downloads that bring these; says how many it took.

@@ -1,10 +1,10 @@
-//! The pinned libtorch into its place, whole or not at all.
+//! A pinned set into its place, whole or not at all.
 
 use std::fs::{self, File};
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::pins::VERSION;
+use crate::pins::{LINKED, Set, VERSION};
 use crate::stamp::Stamp;
 use crate::{download, unpack};
 
@@ -17,25 +17,23 @@ const DOWNLOADS: &str = "download";
 /// Downloads and unpacks beside the place, then renames: what bears the final name is whole.
 ///
 /// # Errors
-/// Where the download fails or the disk is full; `ours` is then as it was.
-pub fn run(home: &Path, ours: &Path, lock: &File) -> Result<()> {
+/// Where the download fails or the disk is full; what was there before is then as it was.
+pub fn run(set: &Set, home: &Path, lock: &File) -> Result<()> {
     remove_partials(home)?;
-    let downloads = home.join(DOWNLOADS);
-    let wheels = download::wheels(&downloads, lock)?;
+    let wheels = download::wheels(set, &home.join(DOWNLOADS), lock)?;
     let partial = home.join(format!("{PARTIAL}{}", std::process::id()));
     let done = unpack::wheels(&wheels, &partial)
-        .and_then(|()| complete(&partial))
-        .and_then(|()| replace(&partial, ours, home));
+        .and_then(|()| complete(set, &partial))
+        .and_then(|()| replace(&partial, &home.join(set.folder), home));
     if done.is_err() {
         // A full disk must not stay full; the error is what the user wants to hear of.
         let _ = remove(&partial);
     }
-    done?;
-    clear(home)
+    done
 }
 
-/// Removes what nobody needs once libtorch is in place: half a gigabyte of wheels, and more where
-/// a set-up was killed while it did this.
+/// Removes what nobody needs once all sets are in place: half a gigabyte of wheels, and more where a
+/// set-up was killed while it did this.
 ///
 /// # Errors
 /// Where something cannot be deleted.
@@ -53,13 +51,15 @@ pub fn is_clear(home: &Path) -> bool {
 }
 
 /// What is in no wheel: the name that torch-sys links, the version that it asks for, our stamp.
-fn complete(partial: &Path) -> Result<()> {
-    let link = partial.join("lib/libtorch.so");
-    std::os::unix::fs::symlink("libtorch_cpu.so", &link).map_err(Error::io(&link, "create"))?;
-    let version = partial.join("build-version");
-    fs::write(&version, VERSION).map_err(Error::io(&version, "write"))?;
+fn complete(set: &Set, partial: &Path) -> Result<()> {
+    if set.folder == LINKED.folder {
+        let link = partial.join("lib/libtorch.so");
+        std::os::unix::fs::symlink("libtorch_cpu.so", &link).map_err(Error::io(&link, "create"))?;
+        let version = partial.join("build-version");
+        fs::write(&version, VERSION).map_err(Error::io(&version, "write"))?;
+    }
     to_disk(partial)?;
-    Stamp::of(partial)?.write(partial)
+    Stamp::of(set, partial)?.write(partial)
 }
 
 /// The stamp vouches for ten thousand headers too, so they reach the disk before it does.

@@ -158,12 +158,12 @@ fn explain(said: &str) -> Result<Fetched> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pins::WHEELS;
+    use crate::pins::LINKED;
 
     #[test]
     fn a_requirement_carries_its_sum() {
         assert_eq!(
-            requirement(&WHEELS[0]),
+            requirement(&LINKED.wheels[0]),
             "torch==2.11.0 --hash=sha256:\
              0f68f4ac6d95d12e896c3b7a912b5871619542ec54d3649cf48cc1edd4dd2756\n"
         );
@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn the_cache_is_left_out_only_when_asked() {
         let paths = (Path::new("d"), Path::new("r"));
-        let with = |fresh| arguments(&WHEELS[0], paths.0, paths.1, fresh);
+        let with = |fresh| arguments(&LINKED.wheels[0], paths.0, paths.1, fresh);
         assert!(with(true).contains(&"--no-cache-dir".into()));
         assert!(!with(false).contains(&"--no-cache-dir".into()));
         assert!(with(false).ends_with(&["--requirement".into(), "r".into()]));

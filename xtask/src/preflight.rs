@@ -6,17 +6,19 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::error::{Error, Result};
-use crate::pins::{BUILD_DISK, DISK, RELEASE};
+use crate::pins::{BUILD_DISK, RELEASE};
 
+/// `disk`: bytes that set-up will take.
+///
 /// # Errors
 /// The first thing that is missing, with what to do about it.
-pub fn check(root: &Path) -> Result<()> {
+pub fn check(root: &Path, disk: u64) -> Result<()> {
     platform(std::env::consts::OS, std::env::consts::ARCH)?;
     python("python3")?;
     compiler_of_environment()?;
     let free = free(root)?;
-    enough(root, free)?;
-    if free < DISK + BUILD_DISK {
+    enough(root, free, disk)?;
+    if free < disk + BUILD_DISK {
         // No error: CARGO_TARGET_DIR may lead to another disk.
         eprintln!(
             "warning: {} MB free in {}; the build takes {} MB more after set-up",
@@ -144,8 +146,8 @@ fn free(folder: &Path) -> Result<u64> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
-fn enough(folder: &Path, free: u64) -> Result<()> {
-    if free >= DISK {
+fn enough(folder: &Path, free: u64, disk: u64) -> Result<()> {
+    if free >= disk {
         return Ok(());
     }
     Err(Error::machine(
@@ -153,7 +155,7 @@ fn enough(folder: &Path, free: u64) -> Result<()> {
             "{} has {} MB free; libtorch takes {} MB while it is set up",
             folder.display(),
             free / 1_000_000,
-            DISK / 1_000_000
+            disk / 1_000_000
         ),
         "free some space, or clone to a larger disk",
     ))
@@ -169,7 +171,10 @@ mod tests {
             (platform("macos", "aarch64").unwrap_err(), "macos on aarch64"),
             (python("no-such-python").unwrap_err(), "no-such-python"),
             (python("false").unwrap_err(), "false"),
-            (enough(Path::new("/small"), DISK - 1).unwrap_err(), "/small has 1199 MB free"),
+            (
+                enough(Path::new("/small"), 1_199_999_999, 1_200_000_000).unwrap_err(),
+                "/small has 1199 MB free",
+            ),
             (compiler(Some("no-such-cxx".as_ref()), &["true"]).unwrap_err(), "no-such-cxx"),
             (compiler(Some("false".as_ref()), &[]).unwrap_err(), "false cannot compile"),
         ] {
@@ -178,7 +183,7 @@ mod tests {
         }
         compiler(Some("true with words".as_ref()), &[]).unwrap();
         platform("linux", "x86_64").unwrap();
-        enough(Path::new("/large"), DISK).unwrap();
+        enough(Path::new("/large"), 7, 7).unwrap();
         assert!(free(Path::new("/")).is_ok());
     }
 }

@@ -5,7 +5,7 @@ use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::pins::RELEASE;
+use crate::pins::{CUDA, LINKED, NVRTC, RELEASE, Set};
 use crate::{install, preflight, stamp, user_libtorch};
 
 /// Where libtorch comes from.
@@ -30,22 +30,37 @@ fn root_of(running: Option<OsString>) -> PathBuf {
     xtask.parent().unwrap_or(&xtask).into()
 }
 
-/// Makes libtorch ready; nothing is done twice.
+/// Makes libtorch ready, and NVRTC; nothing is done twice.
 ///
 /// # Errors
 /// What is missing on this machine, a download that fails, a full disk.
 pub fn run() -> Result<Libtorch> {
+    run_sets(&[&LINKED, &NVRTC])
+}
+
+/// [`run`], and all that computing on a GPU needs beside its driver.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_with_cuda() -> Result<Libtorch> {
+    run_sets(&[&LINKED, &NVRTC, &CUDA])
+}
+
+fn run_sets(sets: &[&Set]) -> Result<Libtorch> {
     let root = root();
     let home = root.join(".libtorch");
-    let ours = home.join("current");
-    if let Some(theirs) = user_libtorch::of_user(std::env::var_os("LIBTORCH"), &ours) {
+    if let Some(theirs) =
+        user_libtorch::of_user(std::env::var_os("LIBTORCH"), &home.join(LINKED.folder))
+    {
         user_libtorch::check(&theirs)?;
         preflight::compiler_of_environment()?;
-        eprintln!("using libtorch of LIBTORCH: {}", theirs.display());
+        eprintln!("using libtorch of LIBTORCH, with or without CUDA: {}", theirs.display());
         return Ok(Libtorch::Theirs);
     }
     // Looked at before anything is written: a whole one may lie where one can only read.
-    if stamp::amiss(&ours).is_none() {
+    let amiss = |set: &&&Set| stamp::amiss(set, &home.join(set.folder)).is_some();
+    let missing: Vec<&&Set> = sets.iter().filter(amiss).collect();
+    if missing.is_empty() {
         // Left by a set-up that was killed in its last moment. Where it cannot be cleared, it does
         // no harm either.
         if !install::is_clear(&home)
@@ -53,27 +68,33 @@ pub fn run() -> Result<Libtorch> {
         {
             let _ = install::clear(&home);
         }
-        return Ok(in_place(&ours));
-    }
-    preflight::check(&root)?;
-    fs::create_dir_all(&home).map_err(Error::io(&home, "create"))?;
-    let lock = lock(&home.join("lock"))?;
-    match stamp::amiss(&ours) {
-        // Another set-up did it while this one waited.
-        None => return Ok(in_place(&ours)),
-        Some(problem) if fs::symlink_metadata(&ours).is_ok() => {
-            eprintln!("installing libtorch anew: {problem}");
+    } else {
+        preflight::check(&root, missing.iter().map(|set| set.disk).sum())?;
+        fs::create_dir_all(&home).map_err(Error::io(&home, "create"))?;
+        let lock = lock(&home.join("lock"))?;
+        for set in missing {
+            install(set, &home, &lock)?;
         }
-        Some(_) => {}
+        install::clear(&home)?;
     }
-    install::run(&home, &ours, &lock)?;
-    eprintln!("libtorch {RELEASE} is installed: {}", ours.display());
+    let ours = home.join(LINKED.folder);
+    eprintln!("libtorch {RELEASE} is in place: {}", ours.display());
     Ok(Libtorch::Ours)
 }
 
-fn in_place(ours: &Path) -> Libtorch {
-    eprintln!("libtorch {RELEASE} is in place: {}", ours.display());
-    Libtorch::Ours
+fn install(set: &Set, home: &Path, lock: &File) -> Result<()> {
+    let place = home.join(set.folder);
+    match stamp::amiss(set, &place) {
+        // Another set-up did it while this one waited.
+        None => return Ok(()),
+        Some(problem) if fs::symlink_metadata(&place).is_ok() => {
+            eprintln!("installing {} anew: {problem}", set.what);
+        }
+        Some(_) => {}
+    }
+    install::run(set, home, lock)?;
+    eprintln!("{} is installed: {}", set.what, place.display());
+    Ok(())
 }
 
 /// One set-up at a time in a clone; the lock goes with the process, however it ends.

@@ -1,4 +1,4 @@
-//! The note in an installed libtorch that says what was put there.
+//! The note in an installed set that says what was put there.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::pins::{VERSION, WHEELS};
+use crate::pins::{Set, VERSION};
 
 const NAME: &str = "qrnn-stamp.json";
 
@@ -22,14 +22,14 @@ pub struct Stamp {
 
 impl Stamp {
     /// Describes what lies in `folder`.
-    pub fn of(folder: &Path) -> Result<Self> {
+    pub fn of(set: &Set, folder: &Path) -> Result<Self> {
         let mut libraries = BTreeMap::new();
-        for library in pinned() {
+        for library in pinned(set) {
             let path = folder.join(&library);
             let size = std::fs::metadata(&path).map_err(Error::io(&path, "find"))?.len();
             libraries.insert(library, size);
         }
-        let wheels = WHEELS.iter().map(|wheel| wheel.sha256.into()).collect();
+        let wheels = set.wheels.iter().map(|wheel| wheel.sha256.into()).collect();
         Ok(Self { version: VERSION.into(), wheels, libraries })
     }
 
@@ -43,19 +43,19 @@ impl Stamp {
     }
 }
 
-/// `None` where `folder` holds a whole libtorch of these pins, else what is amiss.
-pub fn amiss(folder: &Path) -> Option<String> {
+/// `None` where `folder` holds a whole set of these pins, else what is amiss.
+pub fn amiss(set: &Set, folder: &Path) -> Option<String> {
     let Ok(text) = std::fs::read_to_string(folder.join(NAME)) else {
         return Some(format!("{} has no {NAME}: set-up did not put it there", folder.display()));
     };
     let Ok(written) = serde_json::from_str::<Stamp>(&text) else {
         return Some(format!("its {NAME} is damaged"));
     };
-    let wheels = WHEELS.iter().map(|wheel| wheel.sha256);
+    let wheels = set.wheels.iter().map(|wheel| wheel.sha256);
     if written.version != VERSION || !wheels.eq(written.wheels.iter().map(String::as_str)) {
         return Some(format!("it is {} of other wheels than the pinned ones", written.version));
     }
-    for library in pinned() {
+    for library in pinned(set) {
         let size = std::fs::metadata(folder.join(&library)).ok().map(|found| found.len());
         match (size, written.libraries.get(&library)) {
             (None, _) => return Some(format!("{library} is missing")),
@@ -63,15 +63,15 @@ pub fn amiss(folder: &Path) -> Option<String> {
             (Some(size), _) => return Some(format!("{library} is damaged: it has {size} bytes")),
         }
     }
-    ["include/ATen/ATen.h", "include/torch/csrc/api/include", "lib/libtorch.so", "build-version"]
+    set.parts
         .iter()
         .find(|path| !folder.join(path).exists())
         .map(|path| format!("{path} is missing"))
 }
 
 /// Where the pinned libraries lie.
-fn pinned() -> impl Iterator<Item = String> {
-    WHEELS.iter().flat_map(|wheel| wheel.libraries.iter().filter_map(|name| wheel.place(name)))
+fn pinned(set: &Set) -> impl Iterator<Item = String> {
+    set.wheels.iter().flat_map(|wheel| wheel.libraries.iter().filter_map(|name| wheel.place(name)))
 }
 
 #[cfg(test)]
@@ -79,6 +79,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::pins::{CUDA, LINKED, NVRTC};
 
     fn installed() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
@@ -87,19 +88,35 @@ mod tests {
         fs::create_dir_all(folder.path().join("include/torch/csrc/api/include")).unwrap();
         fs::write(folder.path().join("include/ATen/ATen.h"), "").unwrap();
         fs::write(folder.path().join("build-version"), VERSION).unwrap();
-        for wheel in WHEELS {
+        for wheel in LINKED.wheels {
             for library in wheel.libraries {
                 fs::write(folder.path().join(wheel.place(library).unwrap()), library).unwrap();
             }
         }
         fs::write(folder.path().join("lib/libtorch.so"), "").unwrap();
-        Stamp::of(folder.path()).unwrap().write(folder.path()).unwrap();
+        Stamp::of(&LINKED, folder.path()).unwrap().write(folder.path()).unwrap();
         folder
     }
 
     #[test]
     fn a_whole_install_has_nothing_amiss() {
-        assert_eq!(amiss(installed().path()), None);
+        assert_eq!(amiss(&LINKED, installed().path()), None);
+    }
+
+    #[test]
+    fn each_set_has_a_stamp_of_its_own() {
+        for set in [&NVRTC, &CUDA] {
+            let folder = tempfile::tempdir().unwrap();
+            for library in pinned(set) {
+                let path = folder.path().join(library);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, "").unwrap();
+            }
+            assert!(amiss(set, folder.path()).unwrap().contains("did not put it there"));
+            Stamp::of(set, folder.path()).unwrap().write(folder.path()).unwrap();
+            assert_eq!(amiss(set, folder.path()), None);
+            assert!(amiss(&LINKED, folder.path()).unwrap().contains("other wheels"));
+        }
     }
 
     #[test]
@@ -117,7 +134,7 @@ mod tests {
         for (expected, damage) in damages {
             let folder = installed();
             damage(folder.path()).unwrap();
-            let said = amiss(folder.path()).unwrap();
+            let said = amiss(&LINKED, folder.path()).unwrap();
             assert!(said.contains(expected), "{said}");
         }
     }
@@ -128,10 +145,10 @@ mod tests {
         let changes: [Change; 2] = [|s| s.version = "2.10.0".into(), |s| s.wheels[1] = "0".into()];
         for change in changes {
             let folder = installed();
-            let mut stamp = Stamp::of(folder.path()).unwrap();
+            let mut stamp = Stamp::of(&LINKED, folder.path()).unwrap();
             change(&mut stamp);
             stamp.write(folder.path()).unwrap();
-            assert!(amiss(folder.path()).unwrap().contains("other wheels"));
+            assert!(amiss(&LINKED, folder.path()).unwrap().contains("other wheels"));
         }
     }
 }

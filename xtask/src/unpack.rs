@@ -120,13 +120,13 @@ mod tests {
     use zip::write::SimpleFileOptions;
 
     use super::*;
-    use crate::pins::WHEELS;
+    use crate::pins::{CUDA, LINKED, NVRTC};
 
     const WHEEL: Wheel = Wheel {
         file: "made.whl",
         folders: &[("torch/include/", "include/")],
         libraries: &["torch/lib/libc10.so"],
-        ..WHEELS[0]
+        ..LINKED.wheels[0]
     };
 
     fn unpack(path: &Path, target: &Path) -> Result<()> {
@@ -156,6 +156,24 @@ mod tests {
         assert_eq!(header, "torch/include/ATen/ATen.h");
         assert!(target.join("lib/libc10.so").exists());
         assert!(!target.join("lib/libtorch_cuda.so").exists());
+    }
+
+    #[test]
+    fn libraries_of_cuda_keep_their_places() {
+        let nvrtc = |name| NVRTC.wheels[0].place(name);
+        let library = "nvidia/cu13/lib/libnvrtc.so.13";
+        assert_eq!(nvrtc(library).as_deref(), Some(library));
+        assert_eq!(nvrtc("nvidia/cu13/lib/libnvrtc.alt.so.13"), None);
+        for wheel in CUDA.wheels {
+            for library in wheel.libraries {
+                assert_eq!(wheel.place(library).as_deref(), Some(*library));
+            }
+            for other in
+                ["torch/lib/libtorch_cpu.so", "torch/include/a.h", "nvidia/cudnn/include/a.h"]
+            {
+                assert_eq!(wheel.place(other), None);
+            }
+        }
     }
 
     #[test]

@@ -38,7 +38,8 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<Output> {
-    let (device, products) = (args.compute.device()?, args.compute.products()?);
+    let device = args.compute.device()?;
+    let products = args.compute.products(device)?;
     args.checkpoint.check_data(args.data.as_deref())?;
     let mut model = args.checkpoint.load(device)?;
     model.set_products(products);

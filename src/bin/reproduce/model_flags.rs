@@ -6,7 +6,7 @@ use clap::{Args as ClapArgs, ValueEnum};
 use qrnn::matmul::Products;
 use qrnn::model::{LmConfig, QrnnLm, Splits};
 use qrnn::train::RunDir;
-use qrnn::{Error, Result};
+use qrnn::{Error, Result, cuda};
 use tch::Device;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -39,24 +39,60 @@ pub struct ComputeFlags {
 }
 
 impl ComputeFlags {
+    /// Where to compute; `auto` takes a card where there is one that can be used, and else says in a
+    /// line why not.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] for CUDA where there is none.
+    pub fn device(&self) -> Result<Device> {
+        self.choose(|| {
+            let (device, why) = cuda::device_or_cpu();
+            if let Some(why) = why {
+                eprintln!("computing on the CPU: {}", why.replace('\n', " "));
+            }
+            device
+        })
+    }
+
+    /// [`ComputeFlags::device`] for models so small that a card would gain nothing: `auto` is the CPU.
+    ///
+    /// # Errors
+    /// As [`ComputeFlags::device`].
+    pub fn device_for_small_models(&self) -> Result<Device> {
+        self.choose(|| Device::Cpu)
+    }
+
+    fn choose(&self, auto: impl FnOnce() -> Device) -> Result<Device> {
+        match self.device {
+            DeviceChoice::Cpu => Ok(Device::Cpu),
+            DeviceChoice::Auto => Ok(auto()),
+            DeviceChoice::Cuda => cuda::device().map_err(|error| match error {
+                Error::Unavailable { problem, remedy, .. } => {
+                    Error::Unavailable { what: "--device cuda".into(), problem, remedy }
+                }
+                other => other,
+            }),
+        }
+    }
+
     /// How the matrix products of an evaluation are to be computed: in fp32 where nothing is said,
     /// since its result is a figure to be compared.
     ///
     /// # Errors
     /// As [`ComputeFlags::training_products`].
-    pub fn products(&self) -> Result<Products> {
+    pub fn products(&self, device: Device) -> Result<Products> {
         match self.precision {
             Precision::Auto if !self.plain => Ok(Products::Single),
-            _ => self.training_products(),
+            _ => self.training_products(device),
         }
     }
 
     /// How those of training are to be computed.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] for a format that this CPU does not multiply, [`Error::Usage`] where
+    /// [`Error::Unavailable`] for a format that the device does not multiply, [`Error::Usage`] where
     /// --plain contradicts --precision.
-    pub fn training_products(&self) -> Result<Products> {
+    pub fn training_products(&self, device: Device) -> Result<Products> {
         match (self.precision, self.plain) {
             (Precision::Auto | Precision::Fp32, true) => Ok(Products::Torch),
             (_, true) => Err(Error::usage(
@@ -64,30 +100,14 @@ impl ComputeFlags {
                 "computes in fp32, and --precision asks for another format",
                 "leave one of the two out",
             )),
-            (Precision::Auto, _) => Ok(Products::automatic()),
+            (Precision::Auto, _) => Ok(Products::automatic(device)),
             (Precision::Fp32, _) => Ok(Products::Single),
-            (Precision::Bf16, _) if Products::has_bf16() => Ok(Products::Bf16),
+            (Precision::Bf16, _) if device.is_cuda() || Products::has_bf16() => Ok(Products::Bf16),
             (Precision::Bf16, _) => {
                 Err(unavailable("bf16", "this CPU has no instructions for it (avx512_bf16)"))
             }
+            (Precision::Tf32, _) if device.is_cuda() => Ok(Products::Tf32),
             (Precision::Tf32, _) => Err(unavailable("tf32", "it is a format of NVIDIA GPUs")),
-        }
-    }
-
-    /// # Errors
-    /// [`Error::Unavailable`] for CUDA where there is none.
-    pub fn device(&self) -> Result<Device> {
-        match self.device {
-            DeviceChoice::Cpu | DeviceChoice::Auto => Ok(Device::Cpu),
-            DeviceChoice::Cuda => Err(Error::Unavailable {
-                what: "--device cuda".into(),
-                problem: if tch::Cuda::is_available() {
-                    "the CUDA kernels are not part of this version yet".into()
-                } else {
-                    "libtorch finds no CUDA device or driver on this machine".into()
-                },
-                remedy: "use --device cpu or auto".into(),
-            }),
         }
     }
 }

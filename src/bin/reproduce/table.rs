@@ -64,14 +64,19 @@ impl Args {
 }
 
 pub fn run(args: Args) -> Result<Output> {
+    let scale = args.scale()?;
+    let device = match scale {
+        Scale::Full => args.compute.device()?,
+        Scale::Reduced(_) => args.compute.device_for_small_models()?,
+    };
     let experiment = Experiment {
         table: true,
         rows: args.rows.clone(),
         lengths: !args.no_lengths,
-        scale: args.scale()?,
+        scale,
         seed: args.seed,
-        device: args.compute.device()?,
-        products: args.compute.training_products()?,
+        device,
+        products: args.compute.training_products(device)?,
         command: command_line(),
         interrupt: Interrupt::on_ctrl_c()?,
     };

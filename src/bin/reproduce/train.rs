@@ -190,8 +190,8 @@ pub fn run(args: Args) -> Result<Output> {
     let device = args.compute.device()?;
     // Windows of one length are for runs whose losses are compared digit by digit.
     let products = match args.fixed_bptt {
-        true => args.compute.products()?,
-        false => args.compute.training_products()?,
+        true => args.compute.products(device)?,
+        false => args.compute.training_products(device)?,
     };
     let corpus = data::load(args.data.clone())?;
     eprintln!("{corpus}\n{products}");

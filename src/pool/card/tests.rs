@@ -3,14 +3,55 @@ use tch::Device;
 
 use super::*;
 use crate::cuda::host::Host;
-use crate::cuda::{Compiler, Target};
 use crate::pool;
 
 const CPU: Device = Device::Cpu;
 
+/// Where the kernels run: by the host shim, or on the first card.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Place {
+    Host,
+    Card,
+}
+
+impl Place {
+    fn device(self) -> Device {
+        match self {
+            Place::Host => CPU,
+            // All that is missing is said, in place of a libtorch that falls back to the CPU.
+            Place::Card => crate::cuda::device().unwrap(),
+        }
+    }
+
+    fn launcher(self) -> Arc<dyn Launch> {
+        match self {
+            Place::Host => Host::get(),
+            Place::Card => crate::cuda::Card::of(0).unwrap(),
+        }
+    }
+
+    fn fo_pool(self, gates: &Tensor, before: &Tensor, settings: Settings) -> Pooled {
+        let pooled = match self {
+            Place::Host => fo_pool(self.launcher(), gates, before, settings),
+            Place::Card => {
+                pool::fo_pool_locked(gates, before, settings.zoneout, settings.dropout.as_ref())
+            }
+        };
+        pooled.unwrap()
+    }
+
+    fn forget_mult(self, f: &Tensor, x: &Tensor, before: &Tensor) -> Tensor {
+        let h = match self {
+            Place::Host => forget_mult(self.launcher(), f, x, before),
+            Place::Card => pool::forget_mult(f, x, Some(before)),
+        };
+        h.unwrap()
+    }
+}
+
 /// Lengths that are less than, equal to and more than one and two strides of the kernels, and odd
 /// ones; widths of less than a block, of one, and of several.
-fn shapes() -> impl Strategy<Value = (i64, i64, i64)> {
+fn shapes() -> impl Strategy<Value = Shape> {
     let seq = prop_oneof![1..40i64, Just(8), Just(16), Just(24), Just(300)];
     (seq, 1..5i64, prop_oneof![1..40i64, Just(64), 60..70i64, 120..131i64])
 }
@@ -45,16 +86,17 @@ fn mask(size: &[i64], p: f64, kept: f64, kind: Kind) -> Tensor {
     (Tensor::rand(size, (Kind::Float, CPU)).gt(p).to_kind(Kind::Float) * kept).to_kind(kind)
 }
 
-fn in_kind(settings: &Settings, kind: Kind) -> Settings {
+fn moved(settings: &Settings, device: Device, kind: Kind) -> Settings {
+    let to = |mask: &Tensor| mask.to_device(device).to_kind(kind);
     let zoneout = match &settings.zoneout {
         Zoneout::Off => Zoneout::Off,
         Zoneout::Scaled(keep) => Zoneout::Scaled(*keep),
-        Zoneout::Masked(mask) => Zoneout::Masked(mask.to_kind(kind)),
+        Zoneout::Masked(mask) => Zoneout::Masked(to(mask)),
     };
-    Settings { zoneout, dropout: settings.dropout.as_ref().map(|mask| mask.to_kind(kind)) }
+    Settings { zoneout, dropout: settings.dropout.as_ref().map(to) }
 }
 
-fn settings(case: Case, (seq, batch, hidden): (i64, i64, i64)) -> Settings {
+fn settings(case: Case, (seq, batch, hidden): Shape) -> Settings {
     let zoneout = match case.zoneout {
         0 => Zoneout::Off,
         1 => Zoneout::Scaled(0.75),
@@ -71,18 +113,20 @@ fn results(
     scored: (bool, bool),
     leaves: &[&Tensor],
 ) -> Vec<Tensor> {
-    let mut score = Tensor::zeros([], (Kind::Double, CPU));
+    let device = pooled.output.device();
+    let mut score = Tensor::zeros([], (Kind::Double, device));
     for (output, weights, counts) in
         [(&pooled.output, &weights[0], scored.0), (&pooled.state, &weights[1], scored.1)]
     {
         if counts {
-            score += (output * weights.to_kind(output.kind())).to_kind(Kind::Double).sum(None);
+            let weights = weights.to_device(device).to_kind(output.kind());
+            score += (output * weights).to_kind(Kind::Double).sum(None);
         }
     }
     score.backward();
     let mut all = vec![pooled.output.detach(), pooled.state.detach()];
     all.extend(leaves.iter().map(|leaf| leaf.grad()));
-    all.iter().map(|tensor| tensor.to_kind(Kind::Double)).collect()
+    all.iter().map(|tensor| tensor.to_device(CPU).to_kind(Kind::Double)).collect()
 }
 
 /// The largest of |a - b| / (absolute + relative |b|): at most 1 where they agree, else more or NaN.
@@ -96,124 +140,188 @@ fn tolerance(kind: Kind) -> (f64, f64) {
     if kind == Kind::BFloat16 { (2e-5, 1.1 / 256.0) } else { (1e-5, 1e-5) }
 }
 
-fn leaf(tensor: &Tensor, kind: Kind) -> Tensor {
-    tensor.to_kind(kind).copy().set_requires_grad(true)
+fn leaf(tensor: &Tensor, device: Device, kind: Kind) -> Tensor {
+    tensor.to_device(device).to_kind(kind).copy().set_requires_grad(true)
+}
+
+type Shape = (i64, i64, i64);
+type Checked = std::result::Result<(), TestCaseError>;
+
+/// The kernels against the CPU's own kernel in double precision and in float.
+fn check_fo_pool(place: Place, shape: Shape, case: Case) -> Checked {
+    let (seq, batch, hidden) = shape;
+    let gates = (random(&[seq, batch, 3 * hidden], Kind::Float) * 2.0).to_kind(case.kind);
+    let before = random(&[batch, hidden], Kind::Float);
+    let given = settings(case, shape);
+    let weights = [random(&[seq, batch, hidden], case.kind), random(&[batch, hidden], Kind::Float)];
+
+    let device = place.device();
+    let (g, b) = (leaf(&gates, device, case.kind), leaf(&before, device, Kind::Float));
+    let ours = place.fo_pool(&g, &b, moved(&given, device, case.kind));
+    prop_assert_eq!((ours.output.kind(), ours.state.kind()), (case.kind, Kind::Float));
+    let ours = results(&ours, &weights, case.scored, &[&g, &b]);
+    for kind in [Kind::Double, Kind::Float] {
+        let (g, b) = (leaf(&gates, CPU, kind), leaf(&before, CPU, kind));
+        let Settings { zoneout, dropout } = moved(&given, CPU, kind);
+        let theirs = pool::fo_pool_locked(&g, &b, zoneout, dropout.as_ref()).unwrap();
+        let theirs = results(&theirs, &weights, case.scored, &[&g, &b]);
+        for (name, (a, b)) in
+            ["output", "state", "d gates", "d before"].iter().zip(ours.iter().zip(&theirs))
+        {
+            let off = disagreement(a, b, tolerance(case.kind));
+            prop_assert!(off <= 1.0, "{name} against {kind:?}: {off}");
+        }
+    }
+    Ok(())
+}
+
+fn check_forget_mult(place: Place, (seq, batch, hidden): Shape, kind: Kind) -> Checked {
+    let f = random(&[seq, batch, hidden], Kind::Float).sigmoid().to_kind(kind);
+    let (x, weights) = (random(&[seq, batch, hidden], kind), random(&[seq, batch, hidden], kind));
+    let before = random(&[batch, hidden], Kind::Float);
+    let run = |place: Option<Place>, kind: Kind| {
+        let (device, state) = match place {
+            Some(place) => (place.device(), Kind::Float),
+            None => (CPU, kind),
+        };
+        let leaves = [leaf(&f, device, kind), leaf(&x, device, kind), leaf(&before, device, state)];
+        let [f, x, before] = &leaves;
+        let h = match place {
+            Some(place) => place.forget_mult(f, x, before),
+            None => pool::forget_mult(f, x, Some(before)).unwrap(),
+        };
+        let weights = weights.to_device(device).to_kind(h.kind());
+        (&h * weights).to_kind(Kind::Double).sum(None).backward();
+        let mut all = vec![h.detach()];
+        all.extend(leaves.iter().map(|leaf| leaf.grad()));
+        all.into_iter().map(|t| t.to_device(CPU).to_kind(Kind::Double)).collect::<Vec<_>>()
+    };
+    let (ours, theirs) = (run(Some(place), kind), run(None, Kind::Double));
+    // The backward reads h as it was rounded, so d f is within a rounding of |h| · |d h|.
+    let within = |name: &str| match (kind, name) {
+        (Kind::BFloat16, "d f") => (0.05, 1.1 / 256.0),
+        _ => tolerance(kind),
+    };
+    for (name, (a, b)) in ["h", "d f", "d x", "d before"].iter().zip(ours.iter().zip(&theirs)) {
+        let off = disagreement(a, b, within(name));
+        prop_assert!(off <= 1.0, "{name}: {off}");
+    }
+    Ok(())
+}
+
+/// Kernels write all of their outputs, each place once, and nothing beside them; they use nothing
+/// beside their inputs: whatever lies there is NaN.
+fn check_places(place: Place, (seq, batch, hidden): Shape, case: Case) -> Checked {
+    let (launcher, device) = (place.launcher(), place.device());
+    let float = Kind::Float;
+    let given_to = |tensor: &Tensor| Guarded::of(tensor, device);
+    let poisoned = |size: &[i64], kind| Guarded::poisoned(size, kind, device);
+    let gates = given_to(&random(&[seq, batch, 3 * hidden], case.kind));
+    let before = given_to(&random(&[batch, hidden], float));
+    let mut given = moved(&settings(case, (seq, batch, hidden)), device, case.kind);
+    let masks = match &given.zoneout {
+        Zoneout::Masked(mask) => Some(given_to(mask)),
+        _ => None,
+    };
+    if let Some(mask) = &masks {
+        given.zoneout = Zoneout::Masked(mask.inside());
+    }
+    let out = poisoned(&[seq, batch, hidden], case.kind);
+    let last = poisoned(&[batch, hidden], float);
+    let kept = poisoned(&[(seq + STEPS - 1) / STEPS, batch, hidden], float);
+    let tensors = (out.inside(), last.inside(), kept.inside());
+    for keep in [false, true] {
+        let outputs =
+            Outputs { out: &tensors.0, last: &tensors.1, kept: keep.then_some(&tensors.2) };
+        // SAFETY: contiguous tensors of the device, of the kinds and shapes that are asked for.
+        unsafe { forward(&*launcher, &gates.inside(), &before.inside(), &given, &outputs) }
+            .unwrap();
+        check_written(place, &[&out, &last, &kept][..2 + usize::from(keep)])?;
+    }
+    let grad_out = given_to(&random(&[seq, batch, hidden], case.kind));
+    let grad_last = given_to(&random(&[batch, hidden], float)).inside();
+    let grad_gates = poisoned(&[seq, batch, 3 * hidden], case.kind);
+    let grad_before = poisoned(&[batch, hidden], float);
+    let (gates_at, before_at) = (grad_gates.inside(), grad_before.inside());
+    let grads = Gradients {
+        kept: &tensors.2,
+        out: &grad_out.inside(),
+        last: case.scored.1.then_some(&grad_last),
+        gates: &gates_at,
+        before: &before_at,
+    };
+    // SAFETY: as above.
+    unsafe { backward(&*launcher, &gates.inside(), &given, &grads) }.unwrap();
+    check_written(place, &[&grad_gates, &grad_before])
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
 
-    /// The kernels' source against the CPU's own kernel in double precision and in float.
     #[test]
     fn the_kernels_equal_the_cpu(shape in shapes(), case in cases()) {
-        let (seq, batch, hidden) = shape;
-        let gates = (random(&[seq, batch, 3 * hidden], Kind::Float) * 2.0).to_kind(case.kind);
-        let before = random(&[batch, hidden], Kind::Float);
-        let given = settings(case, shape);
-        let weights =
-            [random(&[seq, batch, hidden], case.kind), random(&[batch, hidden], Kind::Float)];
-
-        let (g, b) = (leaf(&gates, case.kind), leaf(&before, Kind::Float));
-        let ours = fo_pool(Host::get(), &g, &b, in_kind(&given, case.kind)).unwrap();
-        prop_assert_eq!((ours.output.kind(), ours.state.kind()), (case.kind, Kind::Float));
-        let ours = results(&ours, &weights, case.scored, &[&g, &b]);
-        for kind in [Kind::Double, Kind::Float] {
-            let (g, b) = (leaf(&gates, kind), leaf(&before, kind));
-            let Settings { zoneout, dropout } = in_kind(&given, kind);
-            let theirs = pool::fo_pool_locked(&g, &b, zoneout, dropout.as_ref()).unwrap();
-            let theirs = results(&theirs, &weights, case.scored, &[&g, &b]);
-            for (name, (a, b)) in
-                ["output", "state", "d gates", "d before"].iter().zip(ours.iter().zip(&theirs))
-            {
-                let off = disagreement(a, b, tolerance(case.kind));
-                prop_assert!(off <= 1.0, "{name} against {kind:?}: {off}");
-            }
-        }
+        check_fo_pool(Place::Host, shape, case)?;
     }
 
     #[test]
-    fn the_forget_mult_kernels_equal_the_cpu(
-        shape in shapes(), bf16 in any::<bool>(), start in any::<bool>(),
-    ) {
-        let (seq, batch, hidden) = shape;
-        let kind = if bf16 { Kind::BFloat16 } else { Kind::Float };
-        let f = random(&[seq, batch, hidden], Kind::Float).sigmoid().to_kind(kind);
-        let (x, weights) = (random(&[seq, batch, hidden], kind), random(&[seq, batch, hidden], kind));
-        let before = random(&[batch, hidden], Kind::Float) * f64::from(u8::from(start));
-        let run = |host: bool, kind: Kind| {
-            let state = if host { Kind::Float } else { kind };
-            let leaves = [leaf(&f, kind), leaf(&x, kind), leaf(&before, state)];
-            let [f, x, before] = &leaves;
-            let h = match host {
-                true => forget_mult(Host::get(), f, x, before),
-                false => pool::forget_mult(f, x, Some(before)),
-            };
-            let h = h.unwrap();
-            (&h * weights.to_kind(h.kind())).to_kind(Kind::Double).sum(None).backward();
-            let mut all = vec![h.detach()];
-            all.extend(leaves.iter().map(|leaf| leaf.grad()));
-            all.into_iter().map(|t| t.to_kind(Kind::Double)).collect::<Vec<_>>()
-        };
-        let (ours, theirs) = (run(true, kind), run(false, Kind::Double));
-        // The backward reads h as it was rounded, so d f is within a rounding of |h| · |d h|.
-        let within = |name: &str| match (kind, name) {
-            (Kind::BFloat16, "d f") => (0.05, 1.1 / 256.0),
-            _ => tolerance(kind),
-        };
-        for (name, (a, b)) in
-            ["h", "d f", "d x", "d before"].iter().zip(ours.iter().zip(&theirs))
-        {
-            let off = disagreement(a, b, within(name));
-            prop_assert!(off <= 1.0, "{name}: {off}");
-        }
+    fn the_forget_mult_kernels_equal_the_cpu(shape in shapes(), case in cases()) {
+        check_forget_mult(Place::Host, shape, case.kind)?;
     }
 
-    /// Kernels write all of their outputs, each place once, and nothing beside them; they use nothing
-    /// beside their inputs: whatever lies there is NaN.
     #[test]
     fn every_place_is_written_once_and_none_beside(shape in shapes(), case in cases()) {
-        let (seq, batch, hidden) = shape;
-        let host = Host::get();
-        let float = Kind::Float;
-        let gates = Guarded::of(&random(&[seq, batch, 3 * hidden], case.kind));
-        let before = Guarded::of(&random(&[batch, hidden], float));
-        let mut given = settings(case, shape);
-        let masks = match &given.zoneout {
-            Zoneout::Masked(mask) => Some(Guarded::of(mask)),
-            _ => None,
-        };
-        if let Some(mask) = &masks {
-            given.zoneout = Zoneout::Masked(mask.inside());
+        check_places(Place::Host, shape, case)?;
+    }
+
+    #[test]
+    #[ignore = "wants a GPU"]
+    fn on_a_card_the_kernels_equal_the_cpu(shape in shapes(), case in cases()) {
+        check_fo_pool(Place::Card, shape, case)?;
+    }
+
+    #[test]
+    #[ignore = "wants a GPU"]
+    fn on_a_card_the_forget_mult_kernels_equal_the_cpu(shape in shapes(), case in cases()) {
+        check_forget_mult(Place::Card, shape, case.kind)?;
+    }
+
+    #[test]
+    #[ignore = "wants a GPU"]
+    fn on_a_card_every_place_is_written_and_none_beside(shape in shapes(), case in cases()) {
+        check_places(Place::Card, shape, case)?;
+    }
+}
+
+#[test]
+#[ignore = "wants a GPU"]
+fn on_a_card_the_entrys_shapes_equal_the_cpu() {
+    for shape in [(300, 40, 1800), (300, 40, 300), (1, 1, 1)] {
+        for kind in [Kind::Float, Kind::BFloat16] {
+            let case = Case { kind, zoneout: 0, dropout: true, scored: (true, true) };
+            check_fo_pool(Place::Card, shape, case).unwrap();
         }
-        let out = Guarded::poisoned(&[seq, batch, hidden], case.kind);
-        let last = Guarded::poisoned(&[batch, hidden], float);
-        let kept = Guarded::poisoned(&[(seq + STEPS - 1) / STEPS, batch, hidden], float);
-        let tensors = (out.inside(), last.inside(), kept.inside());
-        for keep in [false, true] {
-            let outputs =
-                Outputs { out: &tensors.0, last: &tensors.1, kept: keep.then_some(&tensors.2) };
-            // SAFETY: contiguous tensors on the CPU, of the kinds and shapes that are asked for.
-            unsafe { forward(&*host, &gates.inside(), &before.inside(), &given, &outputs) }.unwrap();
-            let written: &[&Guarded] =
-                if keep { &[&out, &last, &kept] } else { &[&out, &last] };
-            check_stores(&host, written)?;
-        }
-        let grad_out = Guarded::of(&random(&[seq, batch, hidden], case.kind));
-        let grad_last = Guarded::of(&random(&[batch, hidden], float));
-        let grad_gates = Guarded::poisoned(&[seq, batch, 3 * hidden], case.kind);
-        let grad_before = Guarded::poisoned(&[batch, hidden], float);
-        let (grad_last, gates_at, before_at) =
-            (grad_last.inside(), grad_gates.inside(), grad_before.inside());
-        let grads = Gradients {
-            kept: &tensors.2,
-            out: &grad_out.inside(),
-            last: case.scored.1.then_some(&grad_last),
-            gates: &gates_at,
-            before: &before_at,
-        };
-        // SAFETY: as above.
-        unsafe { backward(&*host, &gates.inside(), &given, &grads) }.unwrap();
-        check_stores(&host, &[&grad_gates, &grad_before])?;
+    }
+}
+
+/// Gates of 2.7 GB, so that no place may be counted in 31 bits of bytes: half of the columns alone
+/// give what all of them together give, to the bit.
+#[test]
+#[ignore = "wants a GPU"]
+fn on_a_card_large_tensors_are_walked_to_their_end() {
+    let (seq, batch, hidden) = (1100, 200, 1024);
+    let device = Place::Card.device();
+    let gates = Tensor::randn([seq, batch, 3 * hidden], (Kind::Float, device));
+    let before = Tensor::zeros([batch, hidden], (Kind::Float, device));
+    let run = |first: i64, n: i64| {
+        let gates = gates.narrow(1, first, n).contiguous().set_requires_grad(true);
+        let pooled = pool::fo_pool(&gates, &before.narrow(0, first, n), Zoneout::Off).unwrap();
+        pooled.output.sum(Kind::Float).backward();
+        (pooled.output.detach(), gates.grad())
+    };
+    let whole = run(0, batch);
+    for (first, n) in [(0, 7), (batch - 7, 7)] {
+        let part = run(first, n);
+        assert!(whole.0.narrow(1, first, n) == part.0 && whole.1.narrow(1, first, n) == part.1);
     }
 }
 
@@ -226,14 +334,14 @@ struct Guarded {
 const GUARD: i64 = 1024;
 
 impl Guarded {
-    fn poisoned(size: &[i64], kind: Kind) -> Self {
+    fn poisoned(size: &[i64], kind: Kind, device: Device) -> Self {
         let n: i64 = size.iter().product();
-        let all = Tensor::full([n + 2 * GUARD], f64::NAN, (kind, CPU));
+        let all = Tensor::full([n + 2 * GUARD], f64::NAN, (kind, device));
         Self { all, size: size.into() }
     }
 
-    fn of(tensor: &Tensor) -> Self {
-        let guarded = Self::poisoned(&tensor.size(), tensor.kind());
+    fn of(tensor: &Tensor, device: Device) -> Self {
+        let guarded = Self::poisoned(&tensor.size(), tensor.kind(), device);
         guarded.inside().copy_(tensor);
         guarded
     }
@@ -243,7 +351,8 @@ impl Guarded {
     }
 }
 
-fn check_stores(host: &Host, written: &[&Guarded]) -> std::result::Result<(), TestCaseError> {
+/// The last launch wrote these tensors and nothing else; how often, only the host shim can tell.
+fn check_written(place: Place, written: &[&Guarded]) -> Checked {
     let mut places = 0;
     for guarded in written {
         let inside = guarded.inside();
@@ -251,13 +360,15 @@ fn check_stores(host: &Host, written: &[&Guarded]) -> std::result::Result<(), Te
         let nans = guarded.all.isnan().to_kind(Kind::Int64).sum(None).int64_value(&[]);
         prop_assert_eq!(nans, 2 * GUARD, "a place beside was written");
         let bytes = inside.kind().elt_size_in_bytes();
-        for i in 0..inside.numel() {
+        for i in (0..inside.numel()).filter(|_| place == Place::Host) {
             let at = inside.data_ptr().cast::<u8>().wrapping_add(i * bytes);
-            prop_assert_eq!(host.stores(at.cast()), 1);
+            prop_assert_eq!(Host::get().stores(at.cast()), 1);
         }
         places += inside.numel();
     }
-    prop_assert_eq!(host.places(), places);
+    if place == Place::Host {
+        prop_assert_eq!(Host::get().places(), places);
+    }
     Ok(())
 }
 
@@ -336,54 +447,4 @@ fn the_launch_knows_the_kernels_constants() {
     {
         assert!(COLUMN.1.lines().any(|found| found == line), "{line}");
     }
-}
-
-/// Every kernel compiles for every card that NVRTC 13 knows; those of the training step keep all of
-/// their numbers in registers on the cards that the floor is counted for. `--nocapture` shows the
-/// table of kernels/README.md.
-#[test]
-fn every_kernel_compiles_for_every_card() {
-    let compiler = match Compiler::open() {
-        Ok(compiler) => compiler,
-        Err(error) => panic!("this test wants NVRTC, which `cargo xtask setup` brings: {error}"),
-    };
-    println!("{:33} {:>6} {:>9} {:>7}", "kernel", "target", "registers", "spilled");
-    for source in [&FO_POOL, &FORGET_MULT] {
-        for architecture in [75, 80, 86, 89, 90, 100, 120] {
-            let target = Target::Machine(architecture);
-            let (image, log) = compiler.compile(source, target, &["--ptxas-options=-v"]).unwrap();
-            assert_eq!(image[..4], *b"\x7fELF");
-            let kernels = usage(&log);
-            assert_eq!(kernels.len(), if source == &FO_POOL { 8 } else { 4 }, "{log}");
-            for (name, registers, spilled) in kernels {
-                println!("{name:33} {:>6} {registers:>9} {spilled:>7}", target.name());
-                if architecture == 90 && !name.contains("zoneout") {
-                    assert!(spilled <= 8, "{name} spills {spilled} bytes");
-                }
-            }
-        }
-        let (ptx, _) = compiler.compile(source, Target::Virtual(120), &[]).unwrap();
-        assert!(String::from_utf8(ptx).unwrap().contains(".target sm_120"));
-    }
-}
-
-/// Name, registers and bytes spilled of each kernel, as ptxas tells them.
-fn usage(log: &str) -> Vec<(String, u32, u32)> {
-    let number = |line: &str, before: &str| -> Option<u32> {
-        line.split(before).next()?.split_whitespace().last()?.parse().ok()
-    };
-    let mut all = vec![];
-    let (mut name, mut spilled) = (None, None);
-    for line in log.lines() {
-        if let Some(rest) = line.split("entry function '").nth(1) {
-            name = rest.split('\'').next().map(str::to_owned);
-        } else if line.contains("bytes spill stores") {
-            spilled = number(line, " bytes spill stores");
-        } else if line.contains(" registers") {
-            let registers = number(line, " registers");
-            all.push((name.take().unwrap(), registers.unwrap(), spilled.take().unwrap()));
-        }
-    }
-    all.sort();
-    all
 }
