@@ -1,5 +1,7 @@
 //! Softmax and cross entropy over rows of logits, value and gradient in one visit.
 
+use std::sync::{Mutex, PoisonError};
+
 use multiversion::multiversion;
 use tch::{Device, Kind, Tensor};
 
@@ -16,39 +18,52 @@ const LANES: usize = 16;
 /// Lane sums are added up in double precision this often, so that wide rows stay exact.
 const BLOCK: usize = 4096;
 
-/// The cross entropy of each row, and in `logits` its gradient times `scale`.
+/// What is to become of the gradient.
+#[derive(Clone, Copy)]
+pub(super) struct Gradient<'a> {
+    /// Its factor.
+    pub scale: f64,
+    /// (classes): the sum over all rows is added here.
+    pub sums: &'a Tensor,
+}
+
+/// The cross entropy of all rows, and in `logits` the gradient of each.
 ///
-/// * `logits`: (rows, classes), contiguous, overwritten where `scale` is given;
+/// * `logits`: (rows, classes), contiguous, overwritten where a gradient is asked for;
 /// * `targets`: one class a row.
 ///
-/// Returns the losses, in nats, one a row.
+/// Returns the sum of the losses, in nats.
 ///
 /// # Errors
 /// [`crate::Error::Torch`] where libtorch fails.
 pub(super) fn cross_entropy(
     logits: &Tensor,
     targets: &[i64],
-    scale: Option<f64>,
-) -> Result<Vec<f64>> {
+    gradient: Option<Gradient<'_>>,
+) -> Result<f64> {
     let _stage = profile::stage("softmax");
     match (logits.device(), logits.kind()) {
-        (Device::Cpu, Kind::Float) => on_cpu::<f32>(logits, targets, scale),
-        (Device::Cpu, Kind::Double) => on_cpu::<f64>(logits, targets, scale),
-        _ => by_torch(logits, targets, scale),
+        (Device::Cpu, Kind::Float) => on_cpu::<f32>(logits, targets, gradient),
+        (Device::Cpu, Kind::Double) => on_cpu::<f64>(logits, targets, gradient),
+        _ => by_torch(logits, targets, gradient),
     }
 }
 
 /// A [`Real`] whose row kernel is compiled for each instruction set.
 trait RowReal: Real {
-    fn row(logits: &mut [Self], target: usize, scale: Option<f64>) -> f64;
+    fn row(logits: &mut [Self], target: usize, gradient: Option<(f64, &mut [Self])>) -> f64;
     fn to_f64(self) -> f64;
     fn from_f64(x: f64) -> Self;
 }
 
-fn on_cpu<R: RowReal>(logits: &Tensor, targets: &[i64], scale: Option<f64>) -> Result<Vec<f64>> {
-    /// A place many threads write disjoint rows of.
+fn on_cpu<R: RowReal>(
+    logits: &Tensor,
+    targets: &[i64],
+    gradient: Option<Gradient<'_>>,
+) -> Result<f64> {
+    /// A tensor whose disjoint rows many threads write.
     struct Shared<T>(*mut T);
-    // SAFETY: each row, and each loss, belongs to one task of `parallel_for`.
+    // SAFETY: each row belongs to one task of `parallel_for`.
     unsafe impl<T> Sync for Shared<T> {}
     impl<T> Shared<T> {
         fn at(&self, i: usize) -> *mut T {
@@ -58,23 +73,44 @@ fn on_cpu<R: RowReal>(logits: &Tensor, targets: &[i64], scale: Option<f64>) -> R
 
     debug_assert!(logits.is_contiguous() && logits.size()[0] as usize == targets.len());
     let classes = logits.size()[1] as usize;
-    let mut losses = vec![0.0; targets.len()];
-    let (values, out) = (Shared(logits.data_ptr().cast::<R>()), Shared(losses.as_mut_ptr()));
+    let values = Shared(logits.data_ptr().cast::<R>());
+    // First row, loss and summed gradient of each task.
+    let parts: Mutex<Vec<(usize, f64, Vec<R>)>> = Mutex::new(vec![]);
+    let scale = gradient.map(|gradient| gradient.scale);
     parallel_for(targets.len(), GRAIN.div_ceil(classes.max(1)), |rows| {
+        let (first, mut loss) = (rows.start, 0.0);
+        let mut sums = vec![R::default(); if scale.is_some() { classes } else { 0 }];
         for i in rows {
             // SAFETY: row i lies inside the contiguous (rows, classes) tensor, which outlives the
-            // call, and only this task touches it and losses[i].
-            unsafe {
-                let row = std::slice::from_raw_parts_mut(values.at(i * classes), classes);
-                *out.at(i) = R::row(row, targets[i] as usize, scale);
-            }
+            // call, and only this task touches it.
+            let row = unsafe { std::slice::from_raw_parts_mut(values.at(i * classes), classes) };
+            loss += R::row(row, targets[i] as usize, scale.map(|scale| (scale, &mut sums[..])));
         }
+        parts.lock().unwrap_or_else(PoisonError::into_inner).push((first, loss, sums));
     })?;
-    Ok(losses)
+    let mut parts = parts.into_inner().unwrap_or_else(PoisonError::into_inner);
+    // In the order of their rows, so that the result does not depend on who was first.
+    parts.sort_by_key(|(first, ..)| *first);
+    if let Some(gradient) = gradient {
+        let mut sums = gradient.sums.shallow_clone();
+        for (_, _, part) in &parts {
+            // SAFETY: the vector outlives the tensor made of it, which has its kind and size.
+            let part = unsafe {
+                let bytes = part.as_ptr().cast();
+                Tensor::f_from_blob(bytes, &[classes as i64], &[1], R::KIND, Device::Cpu)?
+            };
+            let _ = sums.f_add_(&part)?;
+        }
+    }
+    Ok(parts.iter().map(|(_, loss, _)| loss).sum())
 }
 
 #[inline(always)]
-fn row<R: RowReal + PartialOrd>(logits: &mut [R], target: usize, scale: Option<f64>) -> f64 {
+fn row<R: RowReal + PartialOrd>(
+    logits: &mut [R],
+    target: usize,
+    gradient: Option<(f64, &mut [R])>,
+) -> f64 {
     // Maximum and sum over lanes. A NaN anywhere makes the sum, and so the loss, NaN.
     let mut top = [logits[0]; LANES];
     let mut chunks = logits.chunks_exact(LANES);
@@ -108,12 +144,14 @@ fn row<R: RowReal + PartialOrd>(logits: &mut [R], target: usize, scale: Option<f
             sum += lane.to_f64();
         }
     }
-    if let Some(scale) = scale {
+    if let Some((scale, sums)) = gradient {
         let factor = R::from_f64(scale / sum);
-        for value in logits.iter_mut() {
+        for (value, sum) in logits.iter_mut().zip(sums.iter_mut()) {
             *value = *value * factor;
+            *sum = *sum + *value;
         }
         logits[target] = logits[target] - R::from_f64(scale);
+        sums[target] = sums[target] - R::from_f64(scale);
     }
     sum.ln() + (top - at_target).to_f64()
 }
@@ -124,13 +162,17 @@ macro_rules! row_real {
             "x86_64+avx512f+avx512dq+avx512bw+avx512vl+avx2+fma",
             "x86_64+avx2+fma"
         ))]
-        fn $row(logits: &mut [$real], target: usize, scale: Option<f64>) -> f64 {
-            row(logits, target, scale)
+        fn $row(logits: &mut [$real], target: usize, gradient: Option<(f64, &mut [$real])>) -> f64 {
+            row(logits, target, gradient)
         }
 
         impl RowReal for $real {
-            fn row(logits: &mut [Self], target: usize, scale: Option<f64>) -> f64 {
-                $row(logits, target, scale)
+            fn row(
+                logits: &mut [Self],
+                target: usize,
+                gradient: Option<(f64, &mut [Self])>,
+            ) -> f64 {
+                $row(logits, target, gradient)
             }
 
             #[inline(always)]
@@ -150,17 +192,19 @@ row_real!(f32, row_f32);
 row_real!(f64, row_f64);
 
 /// The same with tensor operations, for the devices that have no kernel of ours.
-fn by_torch(logits: &Tensor, targets: &[i64], scale: Option<f64>) -> Result<Vec<f64>> {
+fn by_torch(logits: &Tensor, targets: &[i64], gradient: Option<Gradient<'_>>) -> Result<f64> {
     let index = Tensor::f_from_slice(targets)?.f_to_device(logits.device())?.f_unsqueeze(1)?;
     let mut logits = logits.shallow_clone();
     let log_softmax = logits.f_log_softmax(-1, Kind::Float)?;
     let losses = log_softmax.f_gather(1, &index, false)?.f_neg()?.f_squeeze_dim(1)?;
-    if let Some(scale) = scale {
+    if let Some(Gradient { scale, sums }) = gradient {
         let ones = Tensor::f_full([targets.len() as i64, 1], -1.0, (Kind::Float, logits.device()))?;
         let gradient = log_softmax.f_exp()?.f_scatter_add(1, &index, &ones)?;
         logits.f_copy_(&gradient.f_mul_scalar(scale)?)?;
+        let mut sums = sums.shallow_clone();
+        let _ = sums.f_add_(&logits.f_sum_dim_intlist(0, false, None::<Kind>)?)?;
     }
-    Ok(Vec::try_from(losses.f_to_kind(Kind::Double)?)?)
+    Ok(losses.f_sum(Kind::Double)?.f_double_value(&[])?)
 }
 
 #[cfg(test)]
@@ -189,15 +233,21 @@ mod tests {
             (&loss * 0.5).backward();
             for (kind, tolerance) in [(Kind::Double, 1e-12), (Kind::Float, 3e-5)] {
                 let logits = exact.to_kind(kind).copy();
-                let losses = cross_entropy(&logits, &targets, Some(0.5)).unwrap();
-                let sum: f64 = losses.iter().sum();
+                let sums = Tensor::ones([classes], (kind, Device::Cpu));
+                let gradient = Gradient { scale: 0.5, sums: &sums };
+                let sum = cross_entropy(&logits, &targets, Some(gradient)).unwrap();
+                let by_class = leaf.grad().sum_dim_intlist(0, false, None::<Kind>) + 1.0;
+                prop_assert!(close(&sums.to_kind(Kind::Double), &by_class, 10.0 * tolerance));
                 prop_assert!((sum - loss.double_value(&[])).abs() <= tolerance * sum.max(1.0));
                 prop_assert!(close(&logits.to_kind(Kind::Double), &leaf.grad(), tolerance));
             }
             let (a, b) = (exact.to_kind(Kind::Float).copy(), exact.to_kind(Kind::Float).copy());
-            let ours = cross_entropy(&a, &targets, Some(0.5)).unwrap();
-            let plain = by_torch(&b, &targets, Some(0.5)).unwrap();
-            prop_assert!(ours.iter().zip(&plain).all(|(x, y)| (x - y).abs() < 1e-4));
+            let [ours, plain] = [(); 2].map(|()| Tensor::zeros([classes], (Kind::Float, Device::Cpu)));
+            let gradient = |sums| Some(Gradient { scale: 0.5, sums });
+            let x = cross_entropy(&a, &targets, gradient(&ours)).unwrap();
+            let y = by_torch(&b, &targets, gradient(&plain)).unwrap();
+            prop_assert!((x - y).abs() < 1e-4 * x.max(1.0));
+            prop_assert!(close(&ours, &plain, 1e-5));
             prop_assert!(close(&a, &b, 1e-5));
         }
     }
@@ -207,7 +257,7 @@ mod tests {
         for place in [0, 5, 40] {
             let logits = Tensor::zeros([1, 41], (Kind::Float, Device::Cpu));
             let _ = logits.get(0).get(place).fill_(f64::NAN);
-            assert!(cross_entropy(&logits, &[3], None).unwrap()[0].is_nan());
+            assert!(cross_entropy(&logits, &[3], None).unwrap().is_nan());
         }
     }
 }

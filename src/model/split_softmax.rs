@@ -8,11 +8,11 @@ mod card;
 
 use tch::{Device, Kind, Tensor};
 
-use super::cross_entropy::cross_entropy;
+use super::cross_entropy::{Gradient, cross_entropy};
+use crate::Result;
 use crate::autograd::{self, Backward, Forward, Function};
 use crate::cuda::Card;
 use crate::matmul::{Added, Products};
-use crate::{Result, profile};
 
 /// Logits held at once: 32 MB in single precision.
 const PIECE: usize = 8 << 20;
@@ -214,7 +214,7 @@ struct Gradients<'a> {
     hidden: &'a Tensor,
     /// (classes, E), overwritten.
     weight: &'a Tensor,
-    /// (classes), overwritten.
+    /// (classes), added to.
     bias: &'a Tensor,
 }
 
@@ -238,20 +238,15 @@ fn softmax_loss(
         let hidden = hidden.f_narrow(0, start, rows)?;
         let logits = buffer.f_narrow(0, 0, rows)?;
         products.multiply(&logits, &hidden, &weight.f_tr()?, Added::Bias(bias))?;
-        let scale = gradients.as_ref().map(|gradients| gradients.scale);
-        sum += cross_entropy(&logits, targets, scale)?.iter().sum::<f64>();
+        let gradient = gradients
+            .as_ref()
+            .map(|gradients| Gradient { scale: gradients.scale, sums: gradients.bias });
+        sum += cross_entropy(&logits, targets, gradient)?;
         if let Some(gradients) = &gradients {
             let of_rows = gradients.hidden.f_narrow(0, start, rows)?;
             products.multiply(&of_rows, &logits, weight, Added::Nothing)?;
             let added = if piece == 0 { Added::Nothing } else { Added::Itself };
             products.multiply(gradients.weight, &logits.f_tr()?, &hidden, added)?;
-            let _stage = profile::stage("bias gradients");
-            if piece == 0 {
-                let _ = logits.f_sum_intlist_out(gradients.bias, 0, false, None::<Kind>)?;
-            } else {
-                let mut bias = gradients.bias.shallow_clone();
-                let _ = bias.f_add_(&logits.f_sum_dim_intlist(0, false, None::<Kind>)?)?;
-            }
         }
     }
     Ok(sum)
@@ -301,8 +296,8 @@ impl Function for SplitSoftmax {
         let (weight, bias) = weights.head(&self.clusters)?;
         let mut grad_hidden = hidden.f_empty_like()?;
         let (grad_weight, grad_bias) =
-            (weights.weight.f_empty_like()?, weights.bias.f_empty_like()?);
-        let (grad_head, grad_head_bias) = (weight.f_empty_like()?, bias.f_empty_like()?);
+            (weights.weight.f_empty_like()?, weights.bias.f_zeros_like()?);
+        let (grad_head, grad_head_bias) = (weight.f_empty_like()?, bias.f_zeros_like()?);
         let gradients =
             Gradients { scale, hidden: &grad_hidden, weight: &grad_head, bias: &grad_head_bias };
         let mut sum = softmax_loss(hidden, &weight, &bias, &head, products, Some(gradients))?;
@@ -313,10 +308,9 @@ impl Function for SplitSoftmax {
         for (k, tail) in tails.iter().enumerate() {
             let (start, size) = self.clusters.tail(k);
             let mut grad_weight = grad_weight.f_narrow(0, start as i64, size as i64)?;
-            let mut grad_bias = grad_bias.f_narrow(0, start as i64, size as i64)?;
+            let grad_bias = grad_bias.f_narrow(0, start as i64, size as i64)?;
             if tail.places.is_empty() {
                 let _ = grad_weight.f_zero_()?;
-                let _ = grad_bias.f_zero_()?;
                 continue;
             }
             let places = places(tail, hidden)?;
