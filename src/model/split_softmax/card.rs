@@ -246,7 +246,9 @@ fn cross_entropy(
     let (rows, classes) =
         rows.zip(classes.and_then(|classes| i32::try_from(classes).ok())).ok_or_else(too_many)?;
     debug_assert!(targets.kind() == Kind::Int && losses.kind() == Kind::Float);
-    debug_assert!(logits.stride()[0] % PACK == 0 && logits.data_ptr() as usize % 16 == 0);
+    debug_assert!(
+        logits.stride()[0] % PACK == 0 && (logits.data_ptr() as usize).is_multiple_of(16)
+    );
     let arguments = &mut [
         Argument::Pointer(logits.data_ptr()),
         Argument::Pointer(targets.data_ptr()),
