@@ -153,3 +153,43 @@ fn tensors_that_do_not_fit_are_refused_with_their_shapes() {
         assert!(matches!(case, Err(Error::Usage { .. })), "{case:?}");
     }
 }
+
+#[test]
+fn locked_dropout_multiplies_every_step_and_takes_no_gradient() {
+    let (gates, before) = (Tensor::randn([6, 2, 12], DOUBLE), Tensor::randn([2, 4], DOUBLE));
+    let mask = Tensor::rand([1, 2, 4], DOUBLE).gt(0.4).to_kind(Kind::Double) * 1.5;
+    let plain = fo_pool(&gates, &before, Zoneout::Off).unwrap();
+    for mask in [&mask, &mask.squeeze_dim(0)] {
+        let dropped = fo_pool_locked(&gates, &before, Zoneout::Off, Some(mask)).unwrap();
+        assert_eq!(dropped.output, &plain.output * mask);
+        assert_eq!(dropped.state, plain.state);
+    }
+    for mask in [Tensor::zeros([2, 3], DOUBLE), mask.to_kind(Kind::Float)] {
+        let refused = fo_pool_locked(&gates, &before, Zoneout::Off, Some(&mask));
+        assert!(matches!(refused, Err(Error::Usage { .. })), "{refused:?}");
+    }
+}
+
+/// As autocast hands it over: 16-bit gates, and a state that must not lose what 16 bits would.
+#[test]
+fn half_precision_gates_have_a_full_state_and_half_precision_gradients() {
+    let (gates, before) = (Tensor::randn([50, 2, 12], FLOAT), Tensor::randn([2, 4], FLOAT));
+    for kind in [Kind::BFloat16, Kind::Half] {
+        let narrow = gates.to_kind(kind);
+        let wide = narrow.to_kind(Kind::Float).set_requires_grad(true);
+        let narrow = narrow.set_requires_grad(true);
+        let mask = Tensor::rand([50, 2, 4], FLOAT).gt(0.2);
+        let zoneout = |kind| Zoneout::Masked(mask.to_kind(kind));
+        let exact = fo_pool(&wide, &before, zoneout(Kind::Float)).unwrap();
+        let ours = fo_pool(&narrow, &before, zoneout(kind)).unwrap();
+        assert_eq!((ours.output.kind(), ours.state.kind()), (kind, Kind::Float));
+        assert_eq!(ours.state, exact.state);
+        assert_eq!(ours.output, exact.output.to_kind(kind));
+        exact.output.to_kind(kind).sum(Kind::Float).backward();
+        ours.output.sum(Kind::Float).backward();
+        assert_eq!(narrow.grad(), wide.grad().to_kind(kind));
+        // The state may be as narrow as the gates, too.
+        let state = fo_pool(&narrow, &before.to_kind(kind), Zoneout::Off).unwrap().state;
+        assert_eq!(state.kind(), Kind::Float);
+    }
+}
