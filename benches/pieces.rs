@@ -101,7 +101,7 @@ fn adam(c: &mut Criterion) {
                 exp_avg_sq: &exp_avg_sq,
                 step: &step,
             }];
-            fused_adam(&tensors, settings, None).unwrap();
+            fused_adam(&tensors, settings, None, None).unwrap();
         });
     });
     group.finish();
