@@ -140,7 +140,7 @@ impl Experiment {
             seconds: started.0.elapsed().as_secs_f64(),
             seed: self.seed,
             interrupted: self.interrupt.requested(),
-            scale: self.scale.facts(),
+            scale: self.scale.facts(self.products),
             corpus: facts(&text),
             machine: Machine::here(match self.device {
                 Device::Cpu => "CPU".to_owned(),

@@ -1,5 +1,6 @@
 //! How far an experiment is reduced, so that a laptop does all of it in minutes.
 
+use crate::matmul::Products;
 use crate::model::{LmConfig, Splits};
 use crate::paper;
 use crate::report;
@@ -86,12 +87,12 @@ impl Scale {
     }
 
     /// The scale as the report states it.
-    pub(super) fn facts(self) -> report::Scale {
+    pub(super) fn facts(self, products: Products) -> report::Scale {
         match self {
             Self::Full => report::Scale {
                 name: "full size".into(),
                 note: "the paper's sizes".into(),
-                recipe: "the paper's".into(),
+                recipe: format!("the paper's; {products}"),
                 full: true,
             },
             Self::Reduced(divisor) => report::Scale {
@@ -105,7 +106,7 @@ impl Scale {
                     "Adam at {RATE}, divided by 10 after epoch {WHEN} of {EPOCHS}, over the first \
                      words of the text; embedding from ±{INIT_RANGE}; softmax split at the paper's \
                      shares of the vocabulary; clip, dropouts and jitter of the length as in the \
-                     paper"
+                     paper; {products}"
                 ),
                 full: false,
             },

@@ -1,5 +1,5 @@
-//! Matrix products of tensors on the CPU: our own, in single precision or with bf16 operands, or
-//! torch's.
+//! Matrix products of tensors: on the CPU our own, in single precision or with bf16 operands, or
+//! torch's; on a card cuBLAS's (`card`).
 //!
 //! Torch's single-precision product is MKL's, which on AMD's processors takes a slow path: half of
 //! what ours reaches (`reproduce bench step --formats torch,fp32`). In bf16 ours takes operands in single precision and
