@@ -346,3 +346,5 @@ mod compiled;
 mod host;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod touched;
