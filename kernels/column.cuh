@@ -11,7 +11,7 @@
 constexpr int BLOCK = 64;
 constexpr int STEPS = 8;
 
-// A host build may count the stores; see host/cuda_on_host.h.
+// A host build counts the stores, and the loads by __ldg; see host/cuda_on_host.h.
 #ifndef STORED
 #define STORED(at)
 #endif
@@ -46,7 +46,7 @@ INLINE bf16 narrow<bf16>(float x) {
 #endif
 }
 
-// Of what nothing writes during the launch.
+// All reads go through here: nothing writes during a launch what it reads.
 INLINE float load(const float* at) { return __ldg(at); }
 INLINE bf16 load(const bf16* at) { return {__ldg(&at->bits)}; }
 

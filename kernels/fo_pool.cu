@@ -89,8 +89,8 @@ INLINE void forward(const T* __restrict__ gates, const float* __restrict__ befor
   const long long columns = static_cast<long long>(batch) * hidden, column = own_column();
   if (column >= columns) return;
   Walk<T, ZONEOUT> walk(gates, zoneout, column, columns, hidden);
-  const float scale = dropout ? widen(dropout[column]) : 1.0f;
-  float c = before[column];
+  const float scale = dropout ? widen(load(dropout + column)) : 1.0f;
+  float c = load(before + column);
   out += column;
   if (kept) kept += column;
 
@@ -130,9 +130,9 @@ INLINE void backward(const T* __restrict__ gates, const T* __restrict__ zoneout,
   const long long columns = static_cast<long long>(batch) * hidden, column = own_column();
   if (column >= columns) return;
   Walk<T, ZONEOUT> walk(gates, zoneout, column, columns, hidden);
-  const float scale = dropout ? widen(dropout[column]) : 1.0f;
+  const float scale = dropout ? widen(load(dropout + column)) : 1.0f;
   // The gradient of the state that a step leaves, as far as later steps make it.
-  float carry = grad_last ? grad_last[column] : 0.0f;
+  float carry = grad_last ? load(grad_last + column) : 0.0f;
   // Everything stands at the first of the last STEPS steps, or of what is left of them.
   int start = (seq - 1) / STEPS * STEPS;
   walk.skip(start);

@@ -15,7 +15,7 @@ INLINE void forward(const T* __restrict__ f, const T* __restrict__ x,
                     int hidden) {
   const long long columns = static_cast<long long>(batch) * hidden, column = own_column();
   if (column >= columns) return;
-  float h = before[column];
+  float h = load(before + column);
   f += column, x += column, out += column;
 
   T f_ahead[STEPS], x_ahead[STEPS];
@@ -49,7 +49,7 @@ INLINE void backward(const T* __restrict__ f, const T* __restrict__ x,
                      float* __restrict__ grad_before, int seq, int batch, int hidden) {
   const long long columns = static_cast<long long>(batch) * hidden, column = own_column();
   if (column >= columns) return;
-  const float first = before[column];
+  const float first = load(before + column);
   float carry = 0.0f;
   f += column, x += column, out += column, grad_out += column, grad_f += column, grad_x += column;
 

@@ -31,12 +31,13 @@ inline unsigned __float_as_uint(float x) {
   return bits;
 }
 
+// How often each place was read and written since the last launch began.
+inline thread_local std::unordered_map<const void*, unsigned> loads, stores;
+
 template <class T>
 T __ldg(const T* at) {
+  ++loads[at];
   return *at;
 }
-
-// How often each place was written since the last launch began.
-inline thread_local std::unordered_map<const void*, unsigned> stores;
 
 #define STORED(at) (++stores[at])

@@ -62,6 +62,7 @@ void run(void (*kernel)(Args...), unsigned grid, unsigned block, void** args) {
 
 // Runs a kernel; false where there is none of that name.
 extern "C" bool qrnn_host_launch(const char* name, unsigned grid, unsigned block, void** args) {
+  loads.clear();
   stores.clear();
   KERNEL(fo_pool, fo_pool_forward_f32)
   KERNEL(fo_pool, fo_pool_forward_bf16)
@@ -80,11 +81,14 @@ extern "C" bool qrnn_host_launch(const char* name, unsigned grid, unsigned block
   return false;
 }
 
-// How often the last launch on this thread wrote `at`.
-extern "C" unsigned qrnn_host_stores(const void* at) {
-  const auto found = stores.find(at);
-  return found == stores.end() ? 0 : found->second;
+// How often the last launch on this thread wrote `at`, or else read it.
+extern "C" unsigned qrnn_host_count(const void* at, bool written) {
+  const auto& counts = written ? stores : loads;
+  const auto found = counts.find(at);
+  return found == counts.end() ? 0 : found->second;
 }
 
-// How many places the last launch on this thread wrote.
-extern "C" std::size_t qrnn_host_places() { return stores.size(); }
+// How many places the last launch on this thread wrote, or else read.
+extern "C" std::size_t qrnn_host_places(bool written) {
+  return written ? stores.size() : loads.size();
+}

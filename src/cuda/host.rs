@@ -11,13 +11,25 @@ use libloading::Library;
 use super::{Argument, Geometry, Kernel, Launch};
 use crate::Result;
 
-/// Threads run one after another on the thread that launches; those of kernels whose threads wait for
-/// each other run side by side.
-pub struct Host {
-    library: Library,
+/// What a kernel does to a place in memory.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Access {
+    Read,
+    Written,
 }
 
+/// Threads run one after another, on the thread that launches; those of kernels whose threads wait for
+/// each other change places at every barrier.
+pub struct Host {
+    launch: LaunchFn,
+    count: CountFn,
+    places: PlacesFn,
+}
+
+// As kernels/host/launch.cpp has them.
 type LaunchFn = unsafe extern "C" fn(*const c_char, u32, u32, *mut *mut c_void) -> bool;
+type CountFn = unsafe extern "C" fn(*const c_void, bool) -> u32;
+type PlacesFn = unsafe extern "C" fn(bool) -> usize;
 
 impl Host {
     /// Compiled once a process.
@@ -48,26 +60,28 @@ impl Host {
             .output()
             .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        // SAFETY: our own code, without constructors that do anything.
-        Self { library: unsafe { Library::new(&library) }.unwrap() }
-    }
-
-    /// How often the last launch on this thread wrote the place.
-    pub fn stores(&self, at: *const c_void) -> u32 {
-        // SAFETY: the function's type is that of kernels/host/launch.cpp.
+        // SAFETY: our own code, without constructors that do anything; the types are those above, and
+        // the library is never closed.
         unsafe {
-            let stores =
-                self.library.get::<unsafe extern "C" fn(*const c_void) -> u32>("qrnn_host_stores");
-            stores.unwrap()(at)
+            let library = Box::leak(Box::new(Library::new(&library).unwrap()));
+            Self {
+                launch: *library.get::<LaunchFn>("qrnn_host_launch").unwrap(),
+                count: *library.get::<CountFn>("qrnn_host_count").unwrap(),
+                places: *library.get::<PlacesFn>("qrnn_host_places").unwrap(),
+            }
         }
     }
 
-    /// How many places the last launch on this thread wrote.
-    pub fn places(&self) -> usize {
-        // SAFETY: as above.
-        unsafe {
-            self.library.get::<unsafe extern "C" fn() -> usize>("qrnn_host_places").unwrap()()
-        }
+    /// How often the last launch on this thread did this to the place.
+    pub fn count(&self, at: *const c_void, access: Access) -> u32 {
+        // SAFETY: compares the address with others; it is not followed.
+        unsafe { (self.count)(at, access == Access::Written) }
+    }
+
+    /// To how many places the last launch on this thread did this.
+    pub fn places(&self, access: Access) -> usize {
+        // SAFETY: reads a number.
+        unsafe { (self.places)(access == Access::Written) }
     }
 }
 
@@ -80,10 +94,9 @@ impl Launch for Host {
     ) -> Result<()> {
         let name = CString::new(kernel.name).unwrap();
         let mut places = Argument::places(arguments);
-        // SAFETY: the function's type is that of kernels/host/launch.cpp; the rest is the contract.
+        // SAFETY: by this function's contract.
         let known = unsafe {
-            let launch = self.library.get::<LaunchFn>("qrnn_host_launch").unwrap();
-            launch(name.as_ptr(), geometry.grid, geometry.block, places.as_mut_ptr())
+            (self.launch)(name.as_ptr(), geometry.grid, geometry.block, places.as_mut_ptr())
         };
         assert!(known, "kernels/host/launch.cpp does not know {}", kernel.name);
         Ok(())

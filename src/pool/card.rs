@@ -348,3 +348,5 @@ impl Function for ForgetMult {
 mod compiled;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod touched;

@@ -8,7 +8,7 @@ use crate::setup;
 /// Install the pinned libtorch, so that plain cargo commands work
 #[derive(Debug, clap::Args)]
 pub struct Setup {
-    /// Bring libtorch's CUDA part as well, for --device cuda (2.5 GB to download, 4 GB on disk)
+    /// Bring libtorch's CUDA part as well, for --device cuda (2.5 GB to download, 3 GB on disk)
     #[arg(long)]
     cuda: bool,
 }
