@@ -155,6 +155,11 @@ impl Shared {
 
     /// A value in its forms: the cell's result, or one among its output.
     pub fn display(&self, cell: &mut Cell, forms: Vec<(String, String)>) {
+        // The `()` of a loop at a cell's end tells nobody anything.
+        if cell.ending && matches!(&*forms, [(_, content)] if content.trim() == "()") {
+            cell.ending = false;
+            return;
+        }
         let mut data = serde_json::Map::new();
         for (media_type, content) in forms {
             // What is JSON by its type travels as JSON.

@@ -79,7 +79,13 @@ class Cells(unittest.TestCase):
         self.assertIn("cell [", cell.traceback)
 
     def test_nothing_is_shown_where_there_is_no_value(self):
-        for code in ["for _ in 0..3 {}", "let mut n = 0; while n < 2 { n += 1; }", "drop(1)", "()"]:
+        for code in [
+            "for _ in 0..3 {}",
+            "let mut n = 0; while n < 2 { n += 1; }",
+            'for _ in 0..2 { std::fs::metadata("/")?; }',
+            "drop(1)",
+            "()",
+        ]:
             self.assertEqual(self.run_ok(code).of("execute_result"), [], code)
         self.assertEqual(self.run_ok("Some(())").result, "Some(())")
 
