@@ -19,37 +19,37 @@ pub struct QrnnLayer {
     pub bias: Tensor,
 }
 
+/// What a layer's pass over a window is given beside input and state.
+#[derive(Debug, Clone, Copy)]
+pub struct Pass<'a> {
+    /// (batch, input), the last input of the window before; used with window 2 only.
+    pub x_before: &'a Tensor,
+    /// The masks in training, `None` in evaluation.
+    pub drops: Option<&'a LayerDropouts>,
+    /// Whether the output is to be dropped; else its mask is left to the caller.
+    pub locked: bool,
+    /// Probability, for the scale in evaluation.
+    pub zoneout: f64,
+    /// How the linear map is computed.
+    pub products: Products,
+}
+
 impl QrnnLayer {
     /// Runs the layer over a window.
     ///
     /// * `x`: (seq, batch, input);
-    /// * `before`: (batch, H), the state c before the window;
-    /// * `x_before`: (batch, input), the last input of the window before; used with window 2 only;
-    /// * `drops`: the masks in training, `None` in evaluation;
-    /// * `locked`: whether the output is to be dropped; else its mask is left to the caller;
-    /// * `zoneout`: probability, for the scale in evaluation;
-    /// * `products`: how the linear map is computed.
-    #[allow(clippy::too_many_arguments)]
-    pub fn forward(
-        &self,
-        x: &Tensor,
-        before: &Tensor,
-        x_before: &Tensor,
-        drops: Option<&LayerDropouts>,
-        locked: bool,
-        zoneout: f64,
-        products: Products,
-    ) -> Result<Pooled> {
-        let gates = self.gates(x, x_before, drops, products)?;
-        let zoneout = match drops {
-            None if zoneout > 0.0 => Zoneout::Scaled(1.0 - zoneout),
+    /// * `before`: (batch, H), the state c before the window.
+    pub fn forward(&self, x: &Tensor, before: &Tensor, pass: &Pass<'_>) -> Result<Pooled> {
+        let gates = self.gates(x, pass.x_before, pass.drops, pass.products)?;
+        let zoneout = match pass.drops {
+            None if pass.zoneout > 0.0 => Zoneout::Scaled(1.0 - pass.zoneout),
             None => Zoneout::Off,
             Some(drops) => match &drops.zoneout {
                 Some(mask) => Zoneout::Masked(mask.f_to_kind(gates.kind())?),
                 None => Zoneout::Off,
             },
         };
-        let mask = drops.filter(|_| locked).and_then(|drops| drops.output.as_ref());
+        let mask = pass.drops.filter(|_| pass.locked).and_then(|drops| drops.output.as_ref());
         let mask = mask.map(|mask| mask.f_to_kind(gates.kind())).transpose()?;
         fo_pool_locked(&gates, before, zoneout, mask.as_ref())
     }

@@ -7,7 +7,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::config::{LmConfig, Splits};
 use super::dropout::{Dropouts, LayerDropouts};
-use super::layer::QrnnLayer;
+use super::layer::{Pass, QrnnLayer};
 use super::split_softmax::{self, Asked, Clusters, SoftmaxWeights};
 use super::weights;
 use crate::corpus::Corpus;
@@ -364,7 +364,8 @@ impl QrnnLm {
         locked: bool,
     ) -> Result<Pooled> {
         let (zoneout, products) = (self.config.zoneout, self.products);
-        layer.forward(x, before, &state.last_input, drops, locked, zoneout, products)
+        let pass = Pass { x_before: &state.last_input, drops, locked, zoneout, products };
+        layer.forward(x, before, &pass)
     }
 
     fn flat(&self, output: &Tensor) -> Result<Tensor> {
