@@ -1,4 +1,5 @@
-//! What libtorch offers and tch does not bind: its thread pool and its fused Adam.
+//! What libtorch offers and tch does not bind: its thread pool, its fused Adam, copies to a card in the
+//! background, TF32.
 //!
 //! Our CPU kernels run on torch's own threads, so that one setting (`OMP_NUM_THREADS`,
 //! [`tch::set_num_threads`]) rules both and they never compete for the cores.

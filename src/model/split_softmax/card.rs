@@ -71,9 +71,11 @@ impl OnCard<'_> {
         let float = |like: &Tensor| Tensor::f_empty(like.size(), (Kind::Float, hidden.device()));
         let (weight, bias) = (float(&self.weights.weight)?, float(&self.weights.bias)?);
         let of_hidden = float(hidden)?;
-        let (head_weight, head_bias) = self.weights.head(self.clusters)?;
-        let (head, head_scalars) = (float(&head_weight)?, float(&head_bias)?);
-        let into = Into {
+        let (first, tails) = (self.clusters.head_words() as i64, self.clusters.tails() as i64);
+        let (classes, emsize) = (first + tails, hidden.size2()?.1);
+        let of_head = |size: &[i64]| Tensor::f_empty(size, (Kind::Float, hidden.device()));
+        let (head, head_scalars) = (of_head(&[classes, emsize])?, of_head(&[classes])?);
+        let into = StepGradients {
             scale,
             hidden: &of_hidden,
             weight: &weight,
@@ -82,7 +84,6 @@ impl OnCard<'_> {
             head_bias: &head_scalars,
         };
         let sum = self.run(hidden, words, Some(&into))?;
-        let (first, tails) = (self.clusters.head_words() as i64, self.clusters.tails() as i64);
         weight.f_narrow(0, 0, first)?.f_copy_(&head.f_narrow(0, 0, first)?)?;
         bias.f_narrow(0, 0, first)?.f_copy_(&head_scalars.f_narrow(0, 0, first)?)?;
         let mut all = vec![of_hidden, weight, bias];
@@ -92,7 +93,12 @@ impl OnCard<'_> {
         Ok((sum.f_mul_scalar(scale)?, all))
     }
 
-    fn run(&self, hidden: &Tensor, words: &[i64], into: Option<&Into<'_>>) -> Result<Tensor> {
+    fn run(
+        &self,
+        hidden: &Tensor,
+        words: &[i64],
+        into: Option<&StepGradients<'_>>,
+    ) -> Result<Tensor> {
         let device = hidden.device();
         let (head, tails) = self.clusters.sort(words);
         let in_tails: usize = tails.iter().map(|tail| tail.places.len()).sum();
@@ -134,7 +140,7 @@ impl OnCard<'_> {
                 continue;
             }
             let places = libtorch::upload(&tail.places, device)?;
-            // Whole rows, the padding too, so that they stay aligned.
+            // What is gathered lies side by side: its rows are padded anew.
             let gathered = self.products.operand(&hidden.f_index_select(0, &places)?)?;
             let (weight, bias) = self.weights.tail(self.clusters, k)?;
             let part = Part {
@@ -200,7 +206,7 @@ impl OnCard<'_> {
 }
 
 /// Where a step's gradients go; all of kind Float.
-struct Into<'a> {
+struct StepGradients<'a> {
     scale: f64,
     /// (words, E).
     hidden: &'a Tensor,
