@@ -61,6 +61,23 @@ fn interrupted(args: &[&str], ready: impl Fn() -> bool) -> Ran {
     child.wait_with_output().unwrap().into()
 }
 
+/// The loader tells whose initialisers it calls (ld.so(8), LD_DEBUG).
+#[test]
+fn what_needs_no_tensors_does_not_wait_for_libtorch() {
+    let wakes_libtorch = |args: &[&str]| {
+        let ran: Ran = command(args).env("LD_DEBUG", "files").output().unwrap().into();
+        ran.stderr
+            .lines()
+            .any(|line| line.contains("calling init") && line.contains("libtorch_cpu"))
+    };
+    for args in
+        [&["count"][..], &["count", "--json"], &["--help"], &["--version"], &["count", "-x"]]
+    {
+        assert!(!wakes_libtorch(args), "{args:?}");
+    }
+    assert!(wakes_libtorch(&["plot", "no-such-run"]));
+}
+
 #[test]
 fn count_prints_the_published_table_and_the_contracts_json() {
     let ran = reproduce(&["count"]);

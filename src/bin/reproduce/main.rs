@@ -3,6 +3,8 @@
 mod bench;
 mod count;
 mod data;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod early;
 mod evaluate;
 mod generate;
 mod model_flags;
@@ -16,7 +18,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use output::Output;
-use qrnn::Error;
+use qrnn::Result;
 
 /// Rebuilds the JAIST team's MicroNet-Challenge entry: a QRNN language model on WikiText-103,
 /// squeezed from 153 M parameters to 105 M while its test perplexity stays under 35.
@@ -54,7 +56,7 @@ enum Command {
 fn main() -> ExitCode {
     let args = match preset::expand(std::env::args_os()) {
         Ok(args) => args,
-        Err(error) => return failed(&error),
+        Err(error) => return ExitCode::from(finish(false, Err(error))),
     };
     let cli = Cli::parse_from(args);
     if !matches!(cli.command, Some(Command::Count(_))) {
@@ -70,13 +72,16 @@ fn main() -> ExitCode {
         Some(Command::Plot(args)) => (args.json, plot::run(args)),
         Some(Command::Bench(args)) => (args.json, bench::run(args)),
     };
-    match result.and_then(|done| Output::print(&done, json).map(|()| done.status)) {
-        Ok(status) => ExitCode::from(status),
-        Err(error) => failed(&error),
-    }
+    ExitCode::from(finish(json, result))
 }
 
-fn failed(error: &Error) -> ExitCode {
-    eprintln!("error: {error}");
-    ExitCode::from(error.exit_status())
+/// Prints what a command came to, and gives the exit status.
+fn finish(json: bool, result: Result<Output>) -> u8 {
+    match result.and_then(|done| done.print(json).map(|()| done.status)) {
+        Ok(status) => status,
+        Err(error) => {
+            eprintln!("error: {error}");
+            error.exit_status()
+        }
+    }
 }

@@ -1,0 +1,56 @@
+//! What needs no tensors is done before libtorch wakes up: its initialisers take 0.2 s, and a table of
+//! operations or a word about a wrong flag should not wait for them.
+//!
+//! The loader calls the functions in a program's `.preinit_array` before the initialisers of any
+//! library. Where there is no such thing, `main` does the same work later.
+
+use std::ffi::{CStr, OsString, c_char, c_int};
+use std::io::Write as _;
+use std::os::unix::ffi::OsStringExt as _;
+use std::panic::catch_unwind;
+
+use clap::Parser as _;
+
+use crate::{Cli, Command, count, finish, preset};
+
+type Early = unsafe extern "C" fn(c_int, *const *const c_char);
+
+// SAFETY: the loader of the GNU C library calls what is here with main's arguments, once, when all
+// libraries are mapped and bound. Of those, only the C library is used before it returns or exits.
+#[used]
+#[unsafe(link_section = ".preinit_array")]
+static BEFORE_LIBTORCH: Early = before_libtorch;
+
+unsafe extern "C" {
+    fn _exit(status: c_int) -> !;
+}
+
+unsafe extern "C" fn before_libtorch(count: c_int, arguments: *const *const c_char) {
+    let arguments = (0..count as usize)
+        // SAFETY: the loader passes `count` C strings.
+        .map(|i| unsafe { CStr::from_ptr(*arguments.add(i)) })
+        .map(|argument| OsString::from_vec(argument.to_bytes().to_vec()))
+        .collect();
+    if let Ok(Some(status)) = catch_unwind(|| without_tensors(arguments)) {
+        let _ = std::io::stdout().flush();
+        // SAFETY: ends the process. `exit` would run the finalisers of libraries that never began.
+        unsafe { _exit(c_int::from(status)) }
+    }
+}
+
+/// Does what needs no tensors, and returns the exit status; `None` for all else, and for arguments
+/// whose fault is for `main` to tell.
+fn without_tensors(arguments: Vec<OsString>) -> Option<u8> {
+    let arguments = preset::expand(arguments.into_iter()).ok()?;
+    match Cli::try_parse_from(arguments) {
+        Ok(Cli { command: Some(Command::Count(args)), .. }) => {
+            Some(finish(args.json, count::run(args)))
+        }
+        Ok(_) => None,
+        // --help and --version are among them.
+        Err(said) => {
+            let _ = said.print();
+            u8::try_from(said.exit_code()).ok()
+        }
+    }
+}
