@@ -3,8 +3,8 @@
 use tch::{Kind, Tensor};
 
 use super::{Added, Products};
-use crate::Result;
 use crate::autograd::{self, Backward, Forward, Function};
+use crate::{Result, profile};
 
 /// x Wᵀ + b, differentiable in all three.
 ///
@@ -26,6 +26,20 @@ struct Linear {
     products: Products,
     /// Of the weight and its gradient.
     kind: Kind,
+}
+
+impl Linear {
+    /// The sum over all rows, (columns). In bf16 by a product, which is twice as fast as torch's sum.
+    fn column_sums(&self, matrix: &Tensor) -> Result<Tensor> {
+        let (rows, columns) = matrix.size2()?;
+        if matrix.kind() != Kind::BFloat16 {
+            return Ok(matrix.f_sum_dim_intlist(0, false, self.kind)?);
+        }
+        let sums = Tensor::f_empty([1, columns], (self.kind, matrix.device()))?;
+        let ones = Tensor::f_ones([1, rows], (matrix.kind(), matrix.device()))?;
+        self.products.multiply(&sums, &ones, matrix, Added::Nothing)?;
+        Ok(sums.f_squeeze_dim(0)?)
+    }
 }
 
 /// All but the last dimension as one.
@@ -61,7 +75,8 @@ impl Function for Linear {
             grads[1] = Some(out);
         }
         if call.needed[2] {
-            grads[2] = Some(grad.f_sum_dim_intlist(0, false, self.kind)?);
+            let _stage = profile::stage("bias gradients");
+            grads[2] = Some(self.column_sums(&grad)?);
         }
         Ok(grads)
     }

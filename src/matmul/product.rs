@@ -22,12 +22,20 @@ pub struct Product {
     pub b_by_rows: bool,
     /// Whether it is added to what the result held.
     pub onto_itself: bool,
+    /// Of the result, and of both factors.
+    pub kinds: [Kind; 3],
     /// How it is computed.
     pub products: Products,
 }
 
 impl Product {
-    pub(super) fn of(products: Products, a: &Tensor, b: &Tensor, added: Added<'_>) -> Self {
+    pub(super) fn of(
+        products: Products,
+        out: &Tensor,
+        a: &Tensor,
+        b: &Tensor,
+        added: Added<'_>,
+    ) -> Self {
         let (size_a, size_b) = (a.size(), b.size());
         Self {
             rows: size_a[0],
@@ -36,6 +44,7 @@ impl Product {
             a_by_rows: a.stride()[1] == 1,
             b_by_rows: b.stride()[1] == 1,
             onto_itself: matches!(added, Added::Itself),
+            kinds: [out, a, b].map(Tensor::kind),
             products,
         }
     }
@@ -50,16 +59,17 @@ impl Product {
     /// # Errors
     /// [`crate::Error::Torch`] where memory runs out.
     pub fn again(&self, runs: usize) -> Result<Vec<f64>> {
-        let options = (Kind::Float, Device::Cpu);
-        let matrix = |rows, columns, by_rows| -> Result<Tensor> {
+        let matrix = |rows, columns, by_rows, kind| -> Result<Tensor> {
+            let random = |size| Tensor::f_rand(size, (Kind::Float, Device::Cpu))?.f_to_kind(kind);
             Ok(match by_rows {
-                true => Tensor::f_rand([rows, columns], options)?,
-                false => Tensor::f_rand([columns, rows], options)?.f_tr()?,
+                true => random([rows, columns])?,
+                false => random([columns, rows])?.f_tr()?,
             })
         };
-        let a = matrix(self.rows, self.depth, self.a_by_rows)?;
-        let b = matrix(self.depth, self.columns, self.b_by_rows)?;
-        let out = Tensor::f_zeros([self.rows, self.columns], options)?;
+        let [of_out, of_a, of_b] = self.kinds;
+        let a = matrix(self.rows, self.depth, self.a_by_rows, of_a)?;
+        let b = matrix(self.depth, self.columns, self.b_by_rows, of_b)?;
+        let out = Tensor::f_zeros([self.rows, self.columns], (of_out, Device::Cpu))?;
         let added = if self.onto_itself { Added::Itself } else { Added::Nothing };
         (0..runs)
             .map(|_| {

@@ -4,9 +4,9 @@ use tch::Tensor;
 
 use super::config::LayerShape;
 use super::dropout::LayerDropouts;
-use crate::Result;
 use crate::matmul::{Products, linear};
 use crate::pool::{Pooled, Zoneout, fo_pool_locked};
+use crate::{Result, profile};
 
 /// A layer's parameters.
 #[derive(Debug)]
@@ -65,6 +65,7 @@ impl QrnnLayer {
         let source = match self.shape.window {
             1 => x.shallow_clone(),
             _ => {
+                let _stage = profile::stage("input shifted");
                 let seq = x.size()[0];
                 let first = x_before.f_to_kind(x.kind())?.f_unsqueeze(0)?;
                 let shifted = Tensor::f_cat(&[first, x.f_narrow(0, 0, seq - 1)?], 0)?;

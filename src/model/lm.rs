@@ -14,7 +14,7 @@ use crate::corpus::Corpus;
 use crate::matmul::Products;
 use crate::pool::Pooled;
 use crate::random::{Purpose, generator};
-use crate::{Error, Result};
+use crate::{Error, Result, profile};
 
 /// The seed of a model that was given none, the original's.
 pub const DEFAULT_SEED: u64 = 1882;
@@ -247,6 +247,7 @@ impl QrnnLm {
     /// # Errors
     /// [`Error::Torch`] where a word is outside the vocabulary.
     pub fn embed(&self, words: &Tensor) -> Result<Tensor> {
+        let _stage = profile::stage("embedding");
         Ok(Tensor::f_embedding(&self.softmax.weight, words, -1, false, false)?)
     }
 
@@ -306,6 +307,7 @@ impl QrnnLm {
         leaves.push(embedded);
         let mut gradients = Tensor::f_run_backward(&[objective], &leaves, false, false)?;
         if let (Some(rows), Some(tied)) = (gradients.pop(), gradients.first_mut()) {
+            let _stage = profile::stage("embedding");
             let rows = self.flat(&rows)?.f_to_kind(tied.kind())?;
             let _ = tied.f_index_add_(0, &words.f_view(-1)?, &rows)?;
         }

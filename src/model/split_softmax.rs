@@ -14,8 +14,11 @@ use crate::autograd::{self, Backward, Forward, Function};
 use crate::cuda::Card;
 use crate::matmul::{Added, Products};
 
-/// Logits held at once: 32 MB in single precision.
-const PIECE: usize = 8 << 20;
+/// Logits held at once: 64 MB in single precision, half of it in bf16.
+const PIECE: usize = 16 << 20;
+
+/// In bf16 a product's rows are filled up to a multiple of this.
+const ROWS: usize = 32;
 
 /// Where the clusters lie.
 #[derive(Debug, Clone)]
@@ -210,7 +213,7 @@ fn places(tail: &TailWords, hidden: &Tensor) -> Result<Tensor> {
 struct Gradients<'a> {
     /// Factor of the loss.
     scale: f64,
-    /// (rows, E), overwritten.
+    /// (rows, E), overwritten; of the weights' kind, as all of these.
     hidden: &'a Tensor,
     /// (classes, E), overwritten.
     weight: &'a Tensor,
@@ -228,25 +231,41 @@ fn softmax_loss(
     products: Products,
     gradients: Option<Gradients<'_>>,
 ) -> Result<f64> {
+    let (hidden, weight) = (products.operand(hidden)?, products.operand(weight)?);
+    // oneDNN's kernels are made for each shape anew, and tails have other rows in every step.
+    let unit = if hidden.kind() == Kind::BFloat16 { ROWS } else { 1 };
     let classes = weight.size()[0] as usize;
-    let rows_at_once = (PIECE / classes).clamp(1, targets.len());
-    let size = [rows_at_once as i64, classes as i64];
+    let at_once = (PIECE / classes).clamp(1, targets.len()).next_multiple_of(unit);
+    let size = [at_once as i64, classes as i64];
     let buffer = hidden.f_new_empty(size, (hidden.kind(), hidden.device()))?;
     let mut sum = 0.0;
-    for (piece, targets) in targets.chunks(rows_at_once).enumerate() {
-        let (start, rows) = ((piece * rows_at_once) as i64, targets.len() as i64);
+    for (piece, targets) in targets.chunks(at_once).enumerate() {
+        let (start, rows) = ((piece * at_once) as i64, targets.len() as i64);
+        let filled = targets.len().next_multiple_of(unit) as i64;
         let hidden = hidden.f_narrow(0, start, rows)?;
-        let logits = buffer.f_narrow(0, 0, rows)?;
-        products.multiply(&logits, &hidden, &weight.f_tr()?, Added::Bias(bias))?;
+        let hidden = match filled - rows {
+            0 => hidden,
+            missing => hidden.f_constant_pad_nd([0, 0, 0, missing])?,
+        };
+        let all_logits = buffer.f_narrow(0, 0, filled)?;
+        products.multiply(&all_logits, &hidden, &weight.f_tr()?, Added::Nothing)?;
+        let logits = all_logits.f_narrow(0, 0, rows)?;
         let gradient = gradients
             .as_ref()
             .map(|gradients| Gradient { scale: gradients.scale, sums: gradients.bias });
-        sum += cross_entropy(&logits, targets, gradient)?;
+        sum += cross_entropy(&logits, bias, targets, gradient)?;
         if let Some(gradients) = &gradients {
+            let _ = all_logits.f_narrow(0, rows, filled - rows)?.f_zero_()?;
             let of_rows = gradients.hidden.f_narrow(0, start, rows)?;
-            products.multiply(&of_rows, &logits, weight, Added::Nothing)?;
+            if filled == rows {
+                products.multiply(&of_rows, &logits, &weight, Added::Nothing)?;
+            } else {
+                let of_all = hidden.f_empty_like()?;
+                products.multiply(&of_all, &all_logits, &weight, Added::Nothing)?;
+                of_rows.shallow_clone().f_copy_(&of_all.f_narrow(0, 0, rows)?)?;
+            }
             let added = if piece == 0 { Added::Nothing } else { Added::Itself };
-            products.multiply(gradients.weight, &logits.f_tr()?, &hidden, added)?;
+            products.multiply(gradients.weight, &all_logits.f_tr()?, &hidden, added)?;
         }
     }
     Ok(sum)
@@ -294,7 +313,8 @@ impl Function for SplitSoftmax {
         let (head, tails) = self.clusters.sort(&self.words);
 
         let (weight, bias) = weights.head(&self.clusters)?;
-        let mut grad_hidden = hidden.f_empty_like()?;
+        let kind = (weights.weight.kind(), hidden.device());
+        let mut grad_hidden = Tensor::f_empty(hidden.size(), kind)?;
         let (grad_weight, grad_bias) =
             (weights.weight.f_empty_like()?, weights.bias.f_zeros_like()?);
         let (grad_head, grad_head_bias) = (weight.f_empty_like()?, bias.f_zeros_like()?);
@@ -315,7 +335,7 @@ impl Function for SplitSoftmax {
             }
             let places = places(tail, hidden)?;
             let rows = hidden.f_index_select(0, &places)?;
-            let grad_rows = rows.f_empty_like()?;
+            let grad_rows = Tensor::f_empty(rows.size(), kind)?;
             let (weight, bias) = weights.tail(&self.clusters, k)?;
             let gradients =
                 Gradients { scale, hidden: &grad_rows, weight: &grad_weight, bias: &grad_bias };
@@ -328,11 +348,7 @@ impl Function for SplitSoftmax {
             self.gradients.push(grad_head.f_narrow(0, words, tails)?);
             self.gradients.push(grad_head_bias.f_narrow(0, words, tails)?);
         }
-        let mean = Tensor::f_full(0, 0.0, (hidden.kind(), hidden.device()))?.f_new_full(
-            [],
-            sum * scale,
-            (hidden.kind(), hidden.device()),
-        )?;
+        let mean = Tensor::f_from_slice(&[sum * scale])?.f_squeeze()?.f_to_kind(kind.0)?;
         Ok(Forward { outputs: vec![mean], saved: vec![] })
     }
 

@@ -35,7 +35,7 @@ pub(crate) static FORGET_MULT: Source = Source {
 const BLOCK: u32 = 64;
 
 /// STEPS of `kernels/column.cuh`: the forward keeps the state before every STEPS-th step.
-const STEPS: i64 = 8;
+pub(super) const STEPS: i64 = 8;
 
 /// Sequence length, columns, features.
 #[derive(Debug, Clone, Copy)]
@@ -91,7 +91,7 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    fn contiguous(&self) -> Result<Self> {
+    pub fn contiguous(&self) -> Result<Self> {
         let zoneout = match &self.zoneout {
             Zoneout::Off => Zoneout::Off,
             Zoneout::Scaled(keep) => Zoneout::Scaled(*keep),

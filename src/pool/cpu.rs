@@ -1,16 +1,24 @@
 //! fo-pooling on the CPU: threads share out (column, stretch of features) pairs, and each walks
 //! its own through time with the state in the first-level cache.
+//!
+//! The states are kept before every STEPS-th step only, and the backward computes those in between
+//! again, as `kernels/fo_pool.cu` does: a state for every step would cost a pass over memory in each
+//! direction.
 
 use std::ops::Range;
 
 use tch::Tensor;
 
-use super::rows::{GateRows, KeepRow, PoolReal};
+use super::card::{STEPS, Settings};
+use super::rows::{Factors, GateRows, KeepRow, PoolStored, STRETCH};
+use super::stored::Stored;
+use super::stream::Sink;
+use super::{Real, Zoneout};
 use crate::Result;
 use crate::libtorch::parallel_for;
 
-/// Features a task takes along: small enough that its rows stay in the first-level cache.
-const STRETCH: usize = 512;
+/// Features that a forward takes along: their state stays in the first-level cache.
+const FORWARD_STRETCH: usize = 1024;
 
 /// Feature-steps worth a thread of their own.
 const GRAIN: usize = 8192;
@@ -24,18 +32,18 @@ pub(super) struct Sizes {
 }
 
 impl Sizes {
-    fn stretches(self) -> usize {
-        self.hidden.div_ceil(STRETCH)
-    }
-
-    /// Runs `task(column, features)` for all of them, on all threads.
-    pub fn for_each(self, task: impl Fn(usize, Range<usize>) + Sync) -> Result<()> {
-        let stretches = self.stretches();
-        let grain = GRAIN.div_ceil((self.seq * self.hidden.min(STRETCH)).max(1));
+    /// Runs `task(column, features)` for all of them, at most `stretch` features at a time, on all
+    /// threads.
+    pub fn for_each(self, stretch: usize, task: impl Fn(usize, Range<usize>) + Sync) -> Result<()> {
+        let stretches = self.hidden.div_ceil(stretch);
+        // As even as they can be, in whole cache lines of bf16.
+        let stretch = self.hidden.div_ceil(stretches).next_multiple_of(32);
+        let stretches = self.hidden.div_ceil(stretch);
+        let grain = GRAIN.div_ceil((self.seq * self.hidden.min(stretch)).max(1));
         parallel_for(self.batch * stretches, grain, |tasks| {
             for i in tasks {
-                let (column, first) = (i / stretches, i % stretches * STRETCH);
-                task(column, first..(first + STRETCH).min(self.hidden));
+                let (column, first) = (i / stretches, i % stretches * stretch);
+                task(column, first..(first + stretch).min(self.hidden));
             }
         })
     }
@@ -43,27 +51,27 @@ impl Sizes {
 
 /// Rows of a contiguous (seq, batch, width) or (batch, width) tensor, handed to many tasks at once.
 #[derive(Clone, Copy)]
-pub(super) struct Rows<R> {
-    at: *mut R,
+pub(super) struct Rows<S> {
+    at: *mut S,
     batch: usize,
     width: usize,
 }
 
 // SAFETY: a pointer into a tensor that outlives the kernel; tasks touch disjoint features.
-unsafe impl<R> Send for Rows<R> {}
+unsafe impl<S> Send for Rows<S> {}
 // SAFETY: as above.
-unsafe impl<R> Sync for Rows<R> {}
+unsafe impl<S> Sync for Rows<S> {}
 
-impl<R: PoolReal> Rows<R> {
-    /// `tensor` is contiguous, on the CPU, of kind R, and its last dimension is the width.
+impl<S: Stored> Rows<S> {
+    /// `tensor` is contiguous, on the CPU, of kind S, and its last dimension is the width.
     pub fn new(tensor: &Tensor, batch: usize, width: usize) -> Self {
-        debug_assert!(tensor.is_contiguous() && tensor.kind() == R::KIND);
+        debug_assert!(tensor.is_contiguous() && tensor.kind() == S::KIND);
         Self { at: tensor.data_ptr().cast(), batch, width }
     }
 
     /// # Safety
     /// The place lies inside the tensor and nobody writes it meanwhile.
-    pub unsafe fn read<'a>(self, t: usize, column: usize, features: Range<usize>) -> &'a [R] {
+    pub unsafe fn read<'a>(self, t: usize, column: usize, features: Range<usize>) -> &'a [S] {
         let start = (t * self.batch + column) * self.width + features.start;
         // SAFETY: by this function's contract.
         unsafe { std::slice::from_raw_parts(self.at.add(start), features.len()) }
@@ -71,174 +79,233 @@ impl<R: PoolReal> Rows<R> {
 
     /// # Safety
     /// The place lies inside the tensor and nobody else reads or writes it meanwhile.
-    pub unsafe fn write<'a>(self, t: usize, column: usize, features: Range<usize>) -> &'a mut [R] {
+    pub unsafe fn write<'a>(self, t: usize, column: usize, features: Range<usize>) -> &'a mut [S] {
         let start = (t * self.batch + column) * self.width + features.start;
         // SAFETY: by this function's contract.
         unsafe { std::slice::from_raw_parts_mut(self.at.add(start), features.len()) }
     }
 }
 
-/// The tensors of a forward; all contiguous and of one kind.
-pub(super) struct Operands<'a> {
-    /// (seq, batch, 3 hidden): z, f, o before activation.
-    pub gates: &'a Tensor,
-    /// (batch, hidden).
-    pub before: &'a Tensor,
-    /// (seq, batch, hidden), zeros and ones.
-    pub mask: Option<&'a Tensor>,
-    /// Multiplies the forget gate where there is no mask.
-    pub keep: f64,
-}
+/// Some numbers of one task, at the start of a cache line.
+#[repr(align(64))]
+struct Row<R, const N: usize>([R; N]);
 
-struct Launch<R> {
+/// What both directions read.
+struct Inputs<S: Stored> {
     sizes: Sizes,
-    gates: Rows<R>,
-    before: Rows<R>,
-    mask: Option<Rows<R>>,
-    keep: R,
+    gates: Rows<S>,
+    mask: Option<Rows<S>>,
+    keep: S::Real,
+    dropout: Option<Rows<S>>,
 }
 
-impl<R: PoolReal + FromF64> Launch<R> {
-    fn new(operands: &Operands<'_>) -> Result<Self> {
-        let (seq, batch, width) = operands.gates.size3()?;
+impl<S: Stored> Inputs<S> {
+    fn new(gates: &Tensor, settings: &Settings) -> Result<Self> {
+        let (seq, batch, width) = gates.size3()?;
         let sizes = Sizes { seq: seq as usize, batch: batch as usize, hidden: width as usize / 3 };
         let rows = |tensor| Rows::new(tensor, sizes.batch, sizes.hidden);
+        let (mask, keep) = match &settings.zoneout {
+            Zoneout::Off => (None, 1.0),
+            Zoneout::Scaled(keep) => (None, *keep),
+            Zoneout::Masked(mask) => (Some(rows(mask)), 1.0),
+        };
         Ok(Self {
             sizes,
-            gates: Rows::new(operands.gates, sizes.batch, 3 * sizes.hidden),
-            before: rows(operands.before),
-            mask: operands.mask.map(rows),
-            keep: R::from_f64(operands.keep),
+            gates: Rows::new(gates, sizes.batch, 3 * sizes.hidden),
+            mask,
+            keep: S::Real::from_f64(keep),
+            dropout: settings.dropout.as_ref().map(rows),
         })
     }
 
+    /// `None` past the last step.
+    ///
     /// # Safety
-    /// The step and features lie inside the tensors.
+    /// The column and features lie inside the tensors.
     unsafe fn gates<'a>(
         &self,
         t: usize,
         column: usize,
         features: &Range<usize>,
-    ) -> GateRows<'a, R> {
+    ) -> Option<GateRows<'a, S>> {
         let hidden = self.sizes.hidden;
         let part = |k: usize| features.start + k * hidden..features.end + k * hidden;
         // SAFETY: the gates are only read during a launch.
-        unsafe {
+        (t < self.sizes.seq).then(|| unsafe {
             GateRows {
                 z: self.gates.read(t, column, part(0)),
                 f: self.gates.read(t, column, part(1)),
                 o: self.gates.read(t, column, part(2)),
             }
-        }
+        })
     }
 
     /// # Safety
-    /// The step and features lie inside the tensors.
-    unsafe fn keep<'a>(&self, t: usize, column: usize, features: &Range<usize>) -> KeepRow<'a, R> {
+    /// The step, column and features lie inside the tensors.
+    unsafe fn keep<'a>(&self, t: usize, column: usize, features: &Range<usize>) -> KeepRow<'a, S> {
         match self.mask {
             // SAFETY: the mask is only read during a launch.
             Some(mask) => KeepRow::Each(unsafe { mask.read(t, column, features.clone()) }),
             None => KeepRow::All(self.keep),
         }
     }
-}
 
-/// Conversion of the few scalars a launch takes.
-pub(super) trait FromF64 {
-    fn from_f64(x: f64) -> Self;
-}
-
-impl FromF64 for f32 {
-    fn from_f64(x: f64) -> Self {
-        x as f32
+    /// The column's dropout mask, ones where there is none.
+    ///
+    /// # Safety
+    /// The column and features lie inside the tensors; there are at most N of them.
+    unsafe fn dropout<const N: usize>(
+        &self,
+        column: usize,
+        features: &Range<usize>,
+    ) -> Row<S::Real, N> {
+        let mut row = Row([S::Real::ONE; N]);
+        if let Some(mask) = self.dropout {
+            // SAFETY: the mask is only read during a launch.
+            let mask = unsafe { mask.read(0, column, features.clone()) };
+            for (out, mask) in row.0.iter_mut().zip(mask) {
+                *out = mask.widen();
+            }
+        }
+        row
     }
 }
 
-impl FromF64 for f64 {
-    fn from_f64(x: f64) -> Self {
-        x
-    }
+/// Tensors of a forward; contiguous, the states of the kind that is computed with.
+pub(super) struct Outputs<'a> {
+    /// (batch, hidden), read: the state before the first step.
+    pub before: &'a Tensor,
+    /// (seq, batch, hidden), of the gates' kind.
+    pub out: &'a Tensor,
+    /// (batch, hidden).
+    pub last: &'a Tensor,
+    /// (ceil(seq / STEPS), batch, hidden): what the backward starts from.
+    pub kept: Option<&'a Tensor>,
 }
 
-/// Writes the states `c` and outputs `h`, both (seq, batch, hidden).
-pub(super) fn forward<R: PoolReal + FromF64>(
-    operands: &Operands<'_>,
-    c: &Tensor,
-    h: &Tensor,
+/// Runs the forward on gates (seq, batch, 3 hidden), contiguous like the masks, all of kind S.
+pub(super) fn forward<S: PoolStored>(
+    gates: &Tensor,
+    settings: &Settings,
+    outputs: &Outputs<'_>,
 ) -> Result<()> {
-    let launch = Launch::<R>::new(operands)?;
-    let Sizes { seq, batch, hidden } = launch.sizes;
-    let (c, h) = (Rows::<R>::new(c, batch, hidden), Rows::<R>::new(h, batch, hidden));
-    launch.sizes.for_each(|column, features| {
-        for t in 0..seq {
-            // SAFETY: t < seq, column < batch and features ⊂ 0..hidden by `for_each`; each task
-            // writes its own column and features, and reads only those of `c` it wrote at t - 1.
-            unsafe {
-                let before = match t {
-                    0 => launch.before.read(0, column, features.clone()),
-                    _ => c.read(t - 1, column, features.clone()),
-                };
-                R::forward_row(
-                    launch.gates(t, column, &features),
-                    launch.keep(t, column, &features),
-                    before,
-                    c.write(t, column, features.clone()),
-                    h.write(t, column, features.clone()),
+    let inputs = Inputs::<S>::new(gates, settings)?;
+    let Sizes { seq, batch, hidden } = inputs.sizes;
+    let states = |tensor| Rows::<S::Real>::new(tensor, batch, hidden);
+    let (before, last, kept) =
+        (states(outputs.before), states(outputs.last), outputs.kept.map(states));
+    let out = Rows::<S>::new(outputs.out, batch, hidden);
+    let sink = Sink::of(size_of::<S>() * seq * batch * hidden);
+    inputs.sizes.for_each(FORWARD_STRETCH, |column, features| {
+        let mut state = Row([S::Real::default(); FORWARD_STRETCH]);
+        let mut staging = Row([S::narrow(S::Real::ONE); FORWARD_STRETCH]);
+        let c = &mut state.0[..features.len()];
+        // SAFETY: t < seq, column < batch and features ⊂ 0..hidden by `for_each`; each task writes
+        // its own column and features alone.
+        unsafe {
+            let dropout = inputs.dropout::<FORWARD_STRETCH>(column, &features);
+            c.copy_from_slice(before.read(0, column, features.clone()));
+            let mut next = inputs.gates(0, column, &features);
+            for t in 0..seq {
+                if let Some(kept) = kept.filter(|_| t.is_multiple_of(STEPS as usize)) {
+                    kept.write(t / STEPS as usize, column, features.clone()).copy_from_slice(c);
+                }
+                let Some(gates) = next else { break };
+                next = inputs.gates(t + 1, column, &features);
+                let keep = inputs.keep(t, column, &features);
+                sink.row(
+                    &mut staging.0[..c.len()],
+                    out.write(t, column, features.clone()),
+                    |out| {
+                        S::forward_row(gates, keep, &dropout.0, c, out, next);
+                    },
                 );
             }
+            sink.finish();
+            last.write(0, column, features.clone()).copy_from_slice(c);
         }
     })
 }
 
-/// The gradients that reach a forward's outputs, contiguous.
-pub(super) struct OutputGrads<'a> {
-    /// (seq, batch, hidden).
-    pub h: &'a Tensor,
-    /// (batch, hidden), of the last state.
+/// Tensors of a backward; contiguous, the states' of the kind that is computed with.
+pub(super) struct Gradients<'a> {
+    /// As the forward wrote it.
+    pub kept: &'a Tensor,
+    /// (seq, batch, hidden), of the gates' kind.
+    pub out: &'a Tensor,
+    /// (batch, hidden).
     pub last: Option<&'a Tensor>,
+    /// Written: (seq, batch, 3 hidden), of the gates' kind.
+    pub gates: &'a Tensor,
+    /// Written: (batch, hidden).
+    pub before: &'a Tensor,
 }
 
-/// Writes the gradients of the gates, (seq, batch, 3 hidden), and of the initial state,
-/// (batch, hidden), from the states `c` of the forward.
-pub(super) fn backward<R: PoolReal + FromF64>(
-    operands: &Operands<'_>,
-    c: &Tensor,
-    grads: &OutputGrads<'_>,
-    grad_gates: &Tensor,
-    grad_before: &Tensor,
+/// Runs the backward; arguments as for [`forward`].
+pub(super) fn backward<S: PoolStored>(
+    gates: &Tensor,
+    settings: &Settings,
+    grads: &Gradients<'_>,
 ) -> Result<()> {
-    let launch = Launch::<R>::new(operands)?;
-    let Sizes { seq, batch, hidden } = launch.sizes;
-    let rows = |tensor: &Tensor| Rows::<R>::new(tensor, batch, hidden);
-    let (c, grad_h, grad_last) = (rows(c), rows(grads.h), grads.last.map(rows));
-    let (grad_gates, grad_before) =
-        (Rows::<R>::new(grad_gates, batch, 3 * hidden), rows(grad_before));
-    launch.sizes.for_each(|column, features| {
+    const CHUNK: usize = STEPS as usize;
+    let inputs = Inputs::<S>::new(gates, settings)?;
+    let Sizes { seq, batch, hidden } = inputs.sizes;
+    let states = |tensor| Rows::<S::Real>::new(tensor, batch, hidden);
+    let (kept, grad_last) = (states(grads.kept), grads.last.map(states));
+    let grad_before = states(grads.before);
+    let grad_out = Rows::<S>::new(grads.out, batch, hidden);
+    let grad_gates = Rows::<S>::new(grads.gates, batch, 3 * hidden);
+    let sink = Sink::of(size_of::<S>() * 3 * seq * batch * hidden);
+    inputs.sizes.for_each(STRETCH, |column, features| {
+        let mut factors = [Factors::<S::Real>::default(); CHUNK];
+        let mut staging = [(); 2].map(|()| Row([S::narrow(S::Real::ONE); STRETCH]));
+        let (mut state, mut carry) =
+            (Row([S::Real::default(); STRETCH]), Row([S::Real::default(); STRETCH]));
+        let (c, carry) = (&mut state.0[..features.len()], &mut carry.0[..features.len()]);
+        let part = |k: usize| features.start + k * hidden..features.end + k * hidden;
         // SAFETY: as in `forward`; the gradients of a task's own column and features are its alone.
         unsafe {
-            let carry = grad_before.write(0, column, features.clone());
-            match grad_last {
-                Some(last) => carry.copy_from_slice(last.read(0, column, features.clone())),
-                None => carry.fill(R::default()),
+            let dropout = inputs.dropout::<STRETCH>(column, &features);
+            if let Some(last) = grad_last {
+                carry.copy_from_slice(last.read(0, column, features.clone()));
             }
-            for t in (0..seq).rev() {
-                let before = match t {
-                    0 => launch.before.read(0, column, features.clone()),
-                    _ => c.read(t - 1, column, features.clone()),
-                };
-                let part = |k: usize| features.start + k * hidden..features.end + k * hidden;
-                R::backward_row(
-                    launch.gates(t, column, &features),
-                    launch.keep(t, column, &features),
-                    before,
-                    c.read(t, column, features.clone()),
-                    grad_h.read(t, column, features.clone()),
-                    carry,
-                    grad_gates.write(t, column, part(0)),
-                    grad_gates.write(t, column, part(1)),
-                    grad_gates.write(t, column, part(2)),
-                );
+            for chunk in (0..seq.div_ceil(CHUNK)).rev() {
+                let steps = chunk * CHUNK..((chunk + 1) * CHUNK).min(seq);
+                c.copy_from_slice(kept.read(chunk, column, features.clone()));
+                for (t, factors) in steps.clone().zip(&mut factors) {
+                    // The step that is reduced after this one: the chunk before ends with this one.
+                    let next = match t + 1 < steps.end {
+                        true => Some(t + 1),
+                        false => (chunk > 0).then(|| (chunk - 1) * CHUNK),
+                    };
+                    let next = next.and_then(|t| {
+                        let grad = grad_out.read(t, column, features.clone());
+                        Some((inputs.gates(t, column, &features)?, grad))
+                    });
+                    let Some(gates) = inputs.gates(t, column, &features) else { continue };
+                    let keep = inputs.keep(t, column, &features);
+                    let grad = grad_out.read(t, column, features.clone());
+                    let grad_o = grad_gates.write(t, column, part(2));
+                    sink.row(&mut staging[0].0[..c.len()], grad_o, |grad_o| {
+                        S::reduce_row(gates, keep, &dropout.0, grad, c, grad_o, factors, next);
+                    });
+                }
+                for (t, factors) in steps.zip(&factors).rev() {
+                    let (grad_z, grad_f) = (
+                        grad_gates.write(t, column, part(0)),
+                        grad_gates.write(t, column, part(1)),
+                    );
+                    let [for_z, for_f] = &mut staging;
+                    let (for_z, for_f) = (&mut for_z.0[..c.len()], &mut for_f.0[..c.len()]);
+                    sink.row(for_z, grad_z, |grad_z| {
+                        sink.row(for_f, grad_f, |grad_f| {
+                            S::carry_row(factors, carry, grad_z, grad_f);
+                        });
+                    });
+                }
             }
+            sink.finish();
+            grad_before.write(0, column, features.clone()).copy_from_slice(carry);
         }
     })
 }

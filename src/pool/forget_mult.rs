@@ -4,7 +4,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::card;
 use super::cpu::{Rows, Sizes};
-use super::rows::PoolReal;
+use super::real::Real;
 use crate::autograd::{self, Backward, Forward, Function};
 use crate::cuda::Card;
 use crate::{Error, Result};
@@ -71,6 +71,9 @@ fn refuse<T>(problem: String) -> Result<T> {
     ))
 }
 
+/// Features that a task takes along.
+const STRETCH: usize = 512;
+
 /// On the CPU.
 struct ForgetMult;
 
@@ -104,11 +107,11 @@ fn sizes(f: &Tensor) -> Result<Sizes> {
     Ok(Sizes { seq: seq as usize, batch: batch as usize, hidden: hidden as usize })
 }
 
-fn forward<R: PoolReal>(f: &Tensor, x: &Tensor, before: &Tensor, h: &Tensor) -> Result<()> {
+fn forward<R: Real>(f: &Tensor, x: &Tensor, before: &Tensor, h: &Tensor) -> Result<()> {
     let sizes = sizes(f)?;
     let rows = |tensor| Rows::<R>::new(tensor, sizes.batch, sizes.hidden);
     let (f, x, before, h) = (rows(f), rows(x), rows(before), rows(h));
-    sizes.for_each(|column, features| {
+    sizes.for_each(STRETCH, |column, features| {
         for t in 0..sizes.seq {
             // SAFETY: t, column and features lie inside by `for_each`; each task writes its own
             // column and features of h, and reads only those that it wrote at t - 1.
@@ -127,7 +130,7 @@ fn forward<R: PoolReal>(f: &Tensor, x: &Tensor, before: &Tensor, h: &Tensor) -> 
     })
 }
 
-fn backward<R: PoolReal>(
+fn backward<R: Real>(
     [f, x, before, h]: [&Tensor; 4],
     grad: &Tensor,
     [grad_f, grad_x, grad_before]: &[Tensor; 3],
@@ -136,7 +139,7 @@ fn backward<R: PoolReal>(
     let rows = |tensor| Rows::<R>::new(tensor, sizes.batch, sizes.hidden);
     let (f, x, before, h, grad) = (rows(f), rows(x), rows(before), rows(h), rows(grad));
     let (grad_f, grad_x, grad_before) = (rows(grad_f), rows(grad_x), rows(grad_before));
-    sizes.for_each(|column, features| {
+    sizes.for_each(STRETCH, |column, features| {
         // SAFETY: as in `forward`; the gradients of a task's own column and features are its alone.
         let carry = unsafe { grad_before.write(0, column, features.clone()) };
         carry.fill(R::default());

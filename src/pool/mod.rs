@@ -16,10 +16,14 @@ mod cpu;
 mod forget_mult;
 mod real;
 mod rows;
+mod stored;
+mod stream;
 
 pub(crate) use card::COLUMN;
 pub use forget_mult::forget_mult;
 pub use real::Real;
+use rows::PoolStored;
+pub use stored::{Bf16, Stored};
 use tch::{Device, Kind, Tensor};
 
 use crate::autograd::{self, Backward, Forward, Function};
@@ -63,7 +67,7 @@ pub fn fo_pool(gates: &Tensor, before: &Tensor, zoneout: Zoneout) -> Result<Pool
     fo_pool_locked(gates, before, zoneout, None)
 }
 
-/// [`fo_pool`] with locked dropout of its output, on a card in the same kernel.
+/// [`fo_pool`] with locked dropout of its output, in the same kernel.
 ///
 /// * `dropout`: (batch, hidden) or (1, batch, hidden), what multiplies the output at every step;
 ///   of the gates' kind. No gradient flows into it.
@@ -77,22 +81,20 @@ pub fn fo_pool_locked(
     dropout: Option<&Tensor>,
 ) -> Result<Pooled> {
     check(gates, before, &zoneout, dropout)?;
+    let state = if gates.kind() == Kind::Double { Kind::Double } else { Kind::Float };
     match (gates.device(), gates.kind()) {
-        (Device::Cpu, Kind::Float | Kind::Double) => {
-            let mut outputs = autograd::apply(FoPool { zoneout }, &[gates, before])?.into_iter();
-            match (outputs.next(), outputs.next(), dropout) {
-                (Some(output), Some(state), None) => Ok(Pooled { output, state }),
-                (Some(output), Some(state), Some(mask)) => {
-                    Ok(Pooled { output: output.f_mul(mask)?, state })
-                }
-                _ => unreachable!("FoPool::forward returns two outputs"),
-            }
+        (Device::Cpu, Kind::Float | Kind::Double | Kind::BFloat16) => {
+            let settings = card::Settings { zoneout, dropout: dropout.map(Tensor::shallow_clone) };
+            // Where no gradient can be asked for, nothing is kept for one.
+            let keep = gates.requires_grad() || before.requires_grad();
+            let operation = FoPool { settings: settings.contiguous()?, keep };
+            pooled(autograd::apply(operation, &[gates, &before.f_to_kind(state)?])?)
         }
         (Device::Cuda(ordinal), Kind::Float | Kind::BFloat16) => {
             let settings = card::Settings { zoneout, dropout: dropout.map(Tensor::shallow_clone) };
-            card::fo_pool(Card::of(ordinal)?, gates, &before.f_to_kind(Kind::Float)?, settings)
+            card::fo_pool(Card::of(ordinal)?, gates, &before.f_to_kind(state)?, settings)
         }
-        (Device::Cpu | Device::Cuda(_), kind @ (Kind::BFloat16 | Kind::Half)) => {
+        (Device::Cpu | Device::Cuda(_), kind @ Kind::Half) => {
             let float = |tensor: &Tensor| tensor.f_to_kind(Kind::Float);
             let zoneout = match zoneout {
                 Zoneout::Masked(mask) => Zoneout::Masked(float(&mask)?),
@@ -104,6 +106,14 @@ pub fn fo_pool_locked(
             Ok(Pooled { output: pooled.output.f_to_kind(kind)?, state: pooled.state })
         }
         (device, kind) => refuse(format!("no kernel for {kind:?} on {device:?}")),
+    }
+}
+
+/// The two outputs of an operation.
+fn pooled(outputs: Vec<Tensor>) -> Result<Pooled> {
+    match <[Tensor; 2]>::try_from(outputs) {
+        Ok([output, state]) => Ok(Pooled { output, state }),
+        Err(_) => unreachable!("fo-pooling returns two outputs"),
     }
 }
 
@@ -155,60 +165,70 @@ fn check(
     Ok(())
 }
 
-/// The operation as autograd sees it: saves the gates and the states, recomputes the activations.
+/// The operation on the CPU as autograd sees it.
 struct FoPool {
-    zoneout: Zoneout,
+    settings: card::Settings,
+    /// Whether a backward may come.
+    keep: bool,
 }
 
 impl FoPool {
-    fn operands<'a>(&'a self, gates: &'a Tensor, before: &'a Tensor) -> cpu::Operands<'a> {
-        let (mask, keep) = match &self.zoneout {
-            Zoneout::Off => (None, 1.0),
-            Zoneout::Scaled(keep) => (None, *keep),
-            Zoneout::Masked(mask) => (Some(mask), 1.0),
+    fn forward_of<S: PoolStored>(&self, gates: Tensor, before: &Tensor) -> Result<Forward> {
+        let (seq, batch, width) = gates.size3()?;
+        let state = (S::Real::KIND, gates.device());
+        let out = Tensor::f_empty([seq, batch, width / 3], (S::KIND, gates.device()))?;
+        let last = Tensor::f_empty([batch, width / 3], state)?;
+        let chunks = (seq + card::STEPS - 1) / card::STEPS;
+        let kept = self.keep.then(|| Tensor::f_empty([chunks, batch, width / 3], state));
+        let kept = kept.transpose()?;
+        let outputs = cpu::Outputs { before, out: &out, last: &last, kept: kept.as_ref() };
+        cpu::forward::<S>(&gates, &self.settings, &outputs)?;
+        let saved = kept.map_or(vec![], |kept| vec![gates, kept]);
+        Ok(Forward { outputs: vec![out, last], saved })
+    }
+
+    fn backward_of<S: PoolStored>(&self, call: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {
+        let [gates, kept] = call.saved else { unreachable!("two tensors were saved") };
+        let (seq, batch, width) = gates.size3()?;
+        let contiguous =
+            |grad: &Option<Tensor>| grad.as_ref().map(Tensor::f_contiguous).transpose();
+        let out = match contiguous(&call.grads[0])? {
+            Some(grad) => grad,
+            None => Tensor::f_zeros([seq, batch, width / 3], (S::KIND, gates.device()))?,
         };
-        cpu::Operands { gates, before, mask, keep }
+        let last = contiguous(&call.grads[1])?;
+        let of_gates = gates.f_empty_like()?;
+        let of_before = Tensor::f_empty([batch, width / 3], (S::Real::KIND, gates.device()))?;
+        let grads = cpu::Gradients {
+            kept,
+            out: &out,
+            last: last.as_ref(),
+            gates: &of_gates,
+            before: &of_before,
+        };
+        cpu::backward::<S>(gates, &self.settings, &grads)?;
+        Ok(vec![Some(of_gates), Some(of_before)])
     }
 }
 
 impl Function for FoPool {
     fn forward(&mut self, inputs: &[&Tensor]) -> Result<Forward> {
         let (gates, before) = (inputs[0].f_contiguous()?, inputs[1].f_contiguous()?);
-        if let Zoneout::Masked(mask) = &mut self.zoneout {
-            *mask = mask.f_contiguous()?;
-        }
         let _stage = profile::stage("pooling forward");
-        let (seq, batch, width) = gates.size3()?;
-        let options = (gates.kind(), gates.device());
-        let c = Tensor::f_empty([seq, batch, width / 3], options)?;
-        let h = Tensor::f_empty_like(&c)?;
-        let operands = self.operands(&gates, &before);
         match gates.kind() {
-            Kind::Double => cpu::forward::<f64>(&operands, &c, &h)?,
-            _ => cpu::forward::<f32>(&operands, &c, &h)?,
+            Kind::Double => self.forward_of::<f64>(gates, &before),
+            Kind::BFloat16 => self.forward_of::<Bf16>(gates, &before),
+            _ => self.forward_of::<f32>(gates, &before),
         }
-        let last = c.f_select_copy(0, seq - 1)?;
-        Ok(Forward { outputs: vec![h, last], saved: vec![gates, before, c] })
     }
 
     fn backward(&self, call: Backward<'_>) -> Result<Vec<Option<Tensor>>> {
         let _stage = profile::stage("pooling backward");
-        let [gates, before, c] = call.saved else { unreachable!("three tensors were saved") };
-        let contiguous =
-            |grad: &Option<Tensor>| grad.as_ref().map(Tensor::f_contiguous).transpose();
-        let grad_h = match contiguous(&call.grads[0])? {
-            Some(grad) => grad,
-            None => c.f_zeros_like()?,
-        };
-        let grad_last = contiguous(&call.grads[1])?;
-        let grads = cpu::OutputGrads { h: &grad_h, last: grad_last.as_ref() };
-        let (grad_gates, grad_before) = (gates.f_empty_like()?, before.f_empty_like()?);
-        let operands = self.operands(gates, before);
-        match gates.kind() {
-            Kind::Double => cpu::backward::<f64>(&operands, c, &grads, &grad_gates, &grad_before)?,
-            _ => cpu::backward::<f32>(&operands, c, &grads, &grad_gates, &grad_before)?,
+        match call.saved.first().map(Tensor::kind) {
+            Some(Kind::Double) => self.backward_of::<f64>(&call),
+            Some(Kind::BFloat16) => self.backward_of::<Bf16>(&call),
+            _ => self.backward_of::<f32>(&call),
         }
-        Ok(vec![Some(grad_gates), Some(grad_before)])
     }
 }
 

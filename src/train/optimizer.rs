@@ -247,8 +247,13 @@ fn descend(
 /// What to divide gradients by so that their common norm is at most `clip`: a scalar tensor of at
 /// least 1 (clip_grad_norm of torch.nn.utils, its 1e-6 included), never copied to the host.
 fn inverse_clip(grads: &[Tensor], clip: f64) -> Result<Tensor> {
-    let norms = grads.iter().map(Tensor::f_norm).collect::<Result<Vec<_>, _>>()?;
-    let norm = Tensor::f_stack(&norms, 0)?.f_norm()?.f_to_kind(Kind::Float)?;
+    let square = |grad: &Tensor| -> Result<Tensor> {
+        let flat = grad.f_reshape(-1)?;
+        Ok(flat.f_dot(&flat)?)
+    };
+    let squares = grads.iter().map(square).collect::<Result<Vec<_>>>()?;
+    let norm =
+        Tensor::f_stack(&squares, 0)?.f_sum(Kind::Double)?.f_sqrt()?.f_to_kind(Kind::Float)?;
     Ok(norm.f_add_scalar(1e-6)?.f_div_scalar(clip)?.f_clamp_min(1.0)?)
 }
 
