@@ -17,9 +17,6 @@ use super::{Real, Zoneout};
 use crate::Result;
 use crate::libtorch::parallel_for;
 
-/// Features that a forward takes along: their state stays in the first-level cache.
-const FORWARD_STRETCH: usize = 1024;
-
 /// Feature-steps worth a thread of their own.
 const GRAIN: usize = 8192;
 
@@ -32,18 +29,23 @@ pub(super) struct Sizes {
 }
 
 impl Sizes {
-    /// Runs `task(column, features)` for all of them, at most `stretch` features at a time, on all
-    /// threads.
-    pub fn for_each(self, stretch: usize, task: impl Fn(usize, Range<usize>) + Sync) -> Result<()> {
-        let stretches = self.hidden.div_ceil(stretch);
+    /// Runs `task(room, column, features)` for all of them, at most STRETCH features at a time, on all
+    /// threads. `room` is made for many tasks that follow each other.
+    pub fn for_each<M>(
+        self,
+        room: impl Fn() -> M + Sync,
+        task: impl Fn(&mut M, usize, Range<usize>) + Sync,
+    ) -> Result<()> {
         // As even as they can be, in whole cache lines of bf16.
+        let stretches = self.hidden.div_ceil(STRETCH);
         let stretch = self.hidden.div_ceil(stretches).next_multiple_of(32);
         let stretches = self.hidden.div_ceil(stretch);
         let grain = GRAIN.div_ceil((self.seq * self.hidden.min(stretch)).max(1));
         parallel_for(self.batch * stretches, grain, |tasks| {
+            let mut room = room();
             for i in tasks {
                 let (column, first) = (i / stretches, i % stretches * stretch);
-                task(column, first..(first + stretch).min(self.hidden));
+                task(&mut room, column, first..(first + stretch).min(self.hidden));
             }
         })
     }
@@ -86,9 +88,35 @@ impl<S: Stored> Rows<S> {
     }
 }
 
-/// Some numbers of one task, at the start of a cache line.
+/// A task's own row, at the start of a cache line.
 #[repr(align(64))]
-struct Row<R, const N: usize>([R; N]);
+struct Row<R>([R; STRETCH]);
+
+impl<R: Copy> Row<R> {
+    fn of(number: R) -> Self {
+        Self([number; STRETCH])
+    }
+}
+
+/// What a task works with beside the tensors' rows.
+struct Room<S: Stored> {
+    dropout: Row<S::Real>,
+    state: Row<S::Real>,
+    carry: Row<S::Real>,
+    staging: [Row<S>; 2],
+}
+
+impl<S: Stored> Room<S> {
+    fn new() -> Self {
+        let (one, zero) = (S::Real::ONE, S::Real::default());
+        Self {
+            dropout: Row::of(one),
+            state: Row::of(zero),
+            carry: Row::of(zero),
+            staging: [Row::of(S::narrow(zero)), Row::of(S::narrow(zero))],
+        }
+    }
+}
 
 /// What both directions read.
 struct Inputs<S: Stored> {
@@ -150,24 +178,17 @@ impl<S: Stored> Inputs<S> {
         }
     }
 
-    /// The column's dropout mask, ones where there is none.
+    /// Fills in the column's dropout mask; where there is none, the row's ones stay.
     ///
     /// # Safety
-    /// The column and features lie inside the tensors; there are at most N of them.
-    unsafe fn dropout<const N: usize>(
-        &self,
-        column: usize,
-        features: &Range<usize>,
-    ) -> Row<S::Real, N> {
-        let mut row = Row([S::Real::ONE; N]);
-        if let Some(mask) = self.dropout {
-            // SAFETY: the mask is only read during a launch.
-            let mask = unsafe { mask.read(0, column, features.clone()) };
-            for (out, mask) in row.0.iter_mut().zip(mask) {
-                *out = mask.widen();
-            }
+    /// The column and features lie inside the tensors.
+    unsafe fn dropout(&self, column: usize, features: &Range<usize>, row: &mut Row<S::Real>) {
+        let Some(mask) = self.dropout else { return };
+        // SAFETY: the mask is only read during a launch.
+        let mask = unsafe { mask.read(0, column, features.clone()) };
+        for (out, mask) in row.0.iter_mut().zip(mask) {
+            *out = mask.widen();
         }
-        row
     }
 }
 
@@ -196,14 +217,13 @@ pub(super) fn forward<S: PoolStored>(
         (states(outputs.before), states(outputs.last), outputs.kept.map(states));
     let out = Rows::<S>::new(outputs.out, batch, hidden);
     let sink = Sink::of(size_of::<S>() * seq * batch * hidden);
-    inputs.sizes.for_each(FORWARD_STRETCH, |column, features| {
-        let mut state = Row([S::Real::default(); FORWARD_STRETCH]);
-        let mut staging = Row([S::narrow(S::Real::ONE); FORWARD_STRETCH]);
+    inputs.sizes.for_each(Room::<S>::new, |room, column, features| {
+        let Room { dropout, state, staging: [staging, _], .. } = room;
         let c = &mut state.0[..features.len()];
         // SAFETY: t < seq, column < batch and features ⊂ 0..hidden by `for_each`; each task writes
         // its own column and features alone.
         unsafe {
-            let dropout = inputs.dropout::<FORWARD_STRETCH>(column, &features);
+            inputs.dropout(column, &features, dropout);
             c.copy_from_slice(before.read(0, column, features.clone()));
             let mut next = inputs.gates(0, column, &features);
             for t in 0..seq {
@@ -256,23 +276,22 @@ pub(super) fn backward<S: PoolStored>(
     let grad_out = Rows::<S>::new(grads.out, batch, hidden);
     let grad_gates = Rows::<S>::new(grads.gates, batch, 3 * hidden);
     let sink = Sink::of(size_of::<S>() * 3 * seq * batch * hidden);
-    inputs.sizes.for_each(STRETCH, |column, features| {
-        let mut factors = [Factors::<S::Real>::default(); CHUNK];
-        let mut staging = [(); 2].map(|()| Row([S::narrow(S::Real::ONE); STRETCH]));
-        let (mut state, mut carry) =
-            (Row([S::Real::default(); STRETCH]), Row([S::Real::default(); STRETCH]));
+    let room = || (Room::<S>::new(), vec![Factors::<S::Real>::default(); CHUNK]);
+    inputs.sizes.for_each(room, |(room, factors), column, features| {
+        let Room { dropout, state, carry, staging } = room;
         let (c, carry) = (&mut state.0[..features.len()], &mut carry.0[..features.len()]);
         let part = |k: usize| features.start + k * hidden..features.end + k * hidden;
         // SAFETY: as in `forward`; the gradients of a task's own column and features are its alone.
         unsafe {
-            let dropout = inputs.dropout::<STRETCH>(column, &features);
-            if let Some(last) = grad_last {
-                carry.copy_from_slice(last.read(0, column, features.clone()));
+            inputs.dropout(column, &features, dropout);
+            match grad_last {
+                Some(last) => carry.copy_from_slice(last.read(0, column, features.clone())),
+                None => carry.fill(S::Real::default()),
             }
             for chunk in (0..seq.div_ceil(CHUNK)).rev() {
                 let steps = chunk * CHUNK..((chunk + 1) * CHUNK).min(seq);
                 c.copy_from_slice(kept.read(chunk, column, features.clone()));
-                for (t, factors) in steps.clone().zip(&mut factors) {
+                for (t, factors) in steps.clone().zip(&mut *factors) {
                     // The step that is reduced after this one: the chunk before ends with this one.
                     let next = match t + 1 < steps.end {
                         true => Some(t + 1),
@@ -290,12 +309,12 @@ pub(super) fn backward<S: PoolStored>(
                         S::reduce_row(gates, keep, &dropout.0, grad, c, grad_o, factors, next);
                     });
                 }
-                for (t, factors) in steps.zip(&factors).rev() {
+                for (t, factors) in steps.zip(&*factors).rev() {
                     let (grad_z, grad_f) = (
                         grad_gates.write(t, column, part(0)),
                         grad_gates.write(t, column, part(1)),
                     );
-                    let [for_z, for_f] = &mut staging;
+                    let [for_z, for_f] = &mut *staging;
                     let (for_z, for_f) = (&mut for_z.0[..c.len()], &mut for_f.0[..c.len()]);
                     sink.row(for_z, grad_z, |grad_z| {
                         sink.row(for_f, grad_f, |grad_f| {

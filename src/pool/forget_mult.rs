@@ -71,9 +71,6 @@ fn refuse<T>(problem: String) -> Result<T> {
     ))
 }
 
-/// Features that a task takes along.
-const STRETCH: usize = 512;
-
 /// On the CPU.
 struct ForgetMult;
 
@@ -111,23 +108,26 @@ fn forward<R: Real>(f: &Tensor, x: &Tensor, before: &Tensor, h: &Tensor) -> Resu
     let sizes = sizes(f)?;
     let rows = |tensor| Rows::<R>::new(tensor, sizes.batch, sizes.hidden);
     let (f, x, before, h) = (rows(f), rows(x), rows(before), rows(h));
-    sizes.for_each(STRETCH, |column, features| {
-        for t in 0..sizes.seq {
-            // SAFETY: t, column and features lie inside by `for_each`; each task writes its own
-            // column and features of h, and reads only those that it wrote at t - 1.
-            let (f, x, last, h) = unsafe {
-                let last = match t {
-                    0 => before.read(0, column, features.clone()),
-                    _ => h.read(t - 1, column, features.clone()),
+    sizes.for_each(
+        || (),
+        |(), column, features| {
+            for t in 0..sizes.seq {
+                // SAFETY: t, column and features lie inside by `for_each`; each task writes its own
+                // column and features of h, and reads only those that it wrote at t - 1.
+                let (f, x, last, h) = unsafe {
+                    let last = match t {
+                        0 => before.read(0, column, features.clone()),
+                        _ => h.read(t - 1, column, features.clone()),
+                    };
+                    let read = |rows: Rows<R>| rows.read(t, column, features.clone());
+                    (read(f), read(x), last, h.write(t, column, features.clone()))
                 };
-                let read = |rows: Rows<R>| rows.read(t, column, features.clone());
-                (read(f), read(x), last, h.write(t, column, features.clone()))
-            };
-            for i in 0..h.len() {
-                h[i] = f[i] * x[i] + (R::ONE - f[i]) * last[i];
+                for i in 0..h.len() {
+                    h[i] = f[i] * x[i] + (R::ONE - f[i]) * last[i];
+                }
             }
-        }
-    })
+        },
+    )
 }
 
 fn backward<R: Real>(
@@ -139,29 +139,32 @@ fn backward<R: Real>(
     let rows = |tensor| Rows::<R>::new(tensor, sizes.batch, sizes.hidden);
     let (f, x, before, h, grad) = (rows(f), rows(x), rows(before), rows(h), rows(grad));
     let (grad_f, grad_x, grad_before) = (rows(grad_f), rows(grad_x), rows(grad_before));
-    sizes.for_each(STRETCH, |column, features| {
-        // SAFETY: as in `forward`; the gradients of a task's own column and features are its alone.
-        let carry = unsafe { grad_before.write(0, column, features.clone()) };
-        carry.fill(R::default());
-        for t in (0..sizes.seq).rev() {
-            // SAFETY: as above.
-            let (f, x, last, grad, grad_f, grad_x) = unsafe {
-                let last = match t {
-                    0 => before.read(0, column, features.clone()),
-                    _ => h.read(t - 1, column, features.clone()),
+    sizes.for_each(
+        || (),
+        |(), column, features| {
+            // SAFETY: as in `forward`; the gradients of a task's own column and features are its alone.
+            let carry = unsafe { grad_before.write(0, column, features.clone()) };
+            carry.fill(R::default());
+            for t in (0..sizes.seq).rev() {
+                // SAFETY: as above.
+                let (f, x, last, grad, grad_f, grad_x) = unsafe {
+                    let last = match t {
+                        0 => before.read(0, column, features.clone()),
+                        _ => h.read(t - 1, column, features.clone()),
+                    };
+                    let read = |rows: Rows<R>| rows.read(t, column, features.clone());
+                    let write = |rows: Rows<R>| rows.write(t, column, features.clone());
+                    (read(f), read(x), last, read(grad), write(grad_f), write(grad_x))
                 };
-                let read = |rows: Rows<R>| rows.read(t, column, features.clone());
-                let write = |rows: Rows<R>| rows.write(t, column, features.clone());
-                (read(f), read(x), last, read(grad), write(grad_f), write(grad_x))
-            };
-            for i in 0..carry.len() {
-                let g = grad[i] + carry[i];
-                grad_f[i] = g * (x[i] - last[i]);
-                grad_x[i] = g * f[i];
-                carry[i] = g * (R::ONE - f[i]);
+                for i in 0..carry.len() {
+                    let g = grad[i] + carry[i];
+                    grad_f[i] = g * (x[i] - last[i]);
+                    grad_x[i] = g * f[i];
+                    carry[i] = g * (R::ONE - f[i]);
+                }
             }
-        }
-    })
+        },
+    )
 }
 
 #[cfg(test)]

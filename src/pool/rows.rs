@@ -7,7 +7,7 @@ use super::real::Real;
 use super::stored::{Bf16, Stored};
 
 /// Numbers of a row that are computed between two looks ahead.
-const BLOCK: usize = 64;
+const BLOCK: usize = 128;
 
 /// The linear map's output at one time step: the gates before their activation.
 #[derive(Debug, Clone, Copy)]
@@ -29,8 +29,9 @@ pub enum KeepRow<'a, S: Stored> {
     Each(&'a [S]),
 }
 
-/// Features that a backward takes along: its [`Factors`] of some steps stay in the first-level cache.
-pub const STRETCH: usize = 256;
+/// Features that a task takes along: its state, and the [`Factors`] of some steps, stay in the second-level
+/// cache.
+pub const STRETCH: usize = 1024;
 
 /// What one step's gradients need of the step itself: with G the gradient of its state,
 /// G = own + (that from later steps), and the gradients of z, f and the state before are G times

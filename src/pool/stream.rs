@@ -2,7 +2,7 @@
 
 /// Bytes of a tensor from which on its rows go past the caches: whoever reads it next would not find
 /// them there, and a store into a cache reads the line from memory first.
-const LARGE: usize = 8 << 20;
+const LARGE: usize = 16 << 20;
 
 /// Writes a task's rows, which it computes in a place of its own, to a tensor.
 #[derive(Debug, Clone, Copy)]
