@@ -52,6 +52,7 @@ fn layer(c: &mut Criterion) {
     let before = Tensor::zeros([20, 256], FLOAT);
     group.throughput(Throughput::Elements(WORDS as u64));
     for products in [Products::Torch, Products::Single, Products::Bf16] {
+        let x = x.to_kind(products.activation_kind(FLOAT));
         group.bench_function(format!("{products:?}"), |bencher| {
             bencher.iter(|| {
                 let gates = linear(&x, &weight, &bias, products).unwrap();

@@ -76,7 +76,7 @@ impl Experiment {
             scale,
             seed: crate::model::DEFAULT_SEED,
             device,
-            products: Products::automatic(device),
+            products: Products::automatic(device, scale.layer_multiplications()),
             command: "a notebook".into(),
             interrupt: Interrupt::default(),
         }

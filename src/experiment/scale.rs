@@ -1,7 +1,7 @@
 //! How far an experiment is reduced, so that a laptop does all of it in minutes.
 
 use crate::matmul::Products;
-use crate::model::{LmConfig, Splits};
+use crate::model::{LmConfig, Splits, WIKITEXT103_VOCAB};
 use crate::paper;
 use crate::report;
 use crate::train::Recipe;
@@ -86,6 +86,15 @@ impl Scale {
         (config, recipe.batch(batch).epochs(EPOCHS).when([WHEN]).lr(RATE))
     }
 
+    /// Multiplications of the largest layer of any row of the table, in one step.
+    pub fn layer_multiplications(self) -> usize {
+        let of_row = |row| {
+            let (config, recipe) = self.apply(Case::of_row(row), WIKITEXT103_VOCAB, 0);
+            config.layer_multiplications(recipe.bptt * recipe.batch)
+        };
+        paper::ROWS.iter().map(of_row).max().unwrap_or(0)
+    }
+
     /// The scale as the report states it.
     pub(super) fn facts(self, products: Products) -> report::Scale {
         match self {
@@ -151,9 +160,7 @@ impl Case {
 
 /// WikiText-103's borders at the same shares of a smaller vocabulary, the head's at least 100.
 fn proportional_splits(vocab: usize) -> Splits {
-    let share = |border: usize| {
-        (border as f64 / crate::model::WIKITEXT103_VOCAB as f64 * vocab as f64) as usize
-    };
+    let share = |border: usize| (border as f64 / WIKITEXT103_VOCAB as f64 * vocab as f64) as usize;
     let borders: Vec<usize> = [2_800, 20_000, 76_000].map(share).into();
     if borders[0] >= 20 { Splits::At(borders) } else { Splits::None }
 }

@@ -13,6 +13,10 @@ use tch::{Device, Kind, Tensor};
 
 use crate::{Result, profile};
 
+/// Multiplications of a layer from which on bf16 is the faster format: at half of them steps took
+/// longer in it than in single precision (`bench step` with small --models, --batch-size, --bptt).
+const WORTH_ROUNDING: usize = 1 << 25;
+
 /// How matrix products are computed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -41,12 +45,15 @@ pub enum Added<'a> {
 
 impl Products {
     /// The fastest whose losses stay within what a change of the seed makes of them: bf16 where the
-    /// processor multiplies it (`bf16_stays_within_the_noise_of_a_seed`), else single precision; on
-    /// a card TF32, as bf16 activations have not proved themselves there yet.
-    pub fn automatic(device: Device) -> Self {
+    /// processor multiplies it (`bf16_stays_within_the_noise_of_a_seed`) and the work is worth the
+    /// rounding, else single precision; on a card TF32, as bf16 activations have not proved themselves
+    /// there yet.
+    ///
+    /// * `multiplications`: of a step's largest layer ([`crate::model::LmConfig::layer_multiplications`]).
+    pub fn automatic(device: Device, multiplications: usize) -> Self {
         match device {
             Device::Cuda(_) => Self::Tf32,
-            _ if Self::has_bf16() => Self::Bf16,
+            _ if Self::has_bf16() && multiplications >= WORTH_ROUNDING => Self::Bf16,
             _ => Self::Single,
         }
     }

@@ -214,6 +214,12 @@ impl LmConfig {
             .collect()
     }
 
+    /// Multiplications in the linear map of the largest layer, for so many words.
+    pub fn layer_multiplications(&self, words: usize) -> usize {
+        let weights = self.layer_shapes().into_iter().map(|shape| shape.rows() * shape.columns());
+        weights.max().unwrap_or(0) * words
+    }
+
     /// # Errors
     /// [`Error::Usage`] naming the first setting that no model can have.
     pub fn check(&self) -> Result<()> {

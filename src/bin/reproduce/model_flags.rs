@@ -29,8 +29,9 @@ pub struct ComputeFlags {
     /// Where to compute
     #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
-    /// Number format of the matrix products' operands; auto is bf16 for training where the CPU
-    /// multiplies it, else fp32. Weights, what is carried, sums and losses are in fp32 always
+    /// Number format of the matrix products and of what lies between them; auto is bf16 for training of
+    /// models that are not small where the CPU multiplies it, else fp32. Weights, what is carried, sums and losses are in fp32
+    /// always
     #[arg(long, value_enum, default_value_t = Precision::Auto)]
     precision: Precision,
     /// Torch's own matrix products in fp32, in place of the faster ones, to compare
@@ -83,16 +84,16 @@ impl ComputeFlags {
     pub fn products(&self, device: Device) -> Result<Products> {
         match self.precision {
             Precision::Auto if !self.plain => Ok(Products::Single),
-            _ => self.training_products(device),
+            _ => self.training_products(device, 0),
         }
     }
 
-    /// How those of training are to be computed.
+    /// How those of training are to be computed, with so many multiplications in a step's largest layer.
     ///
     /// # Errors
     /// [`Error::Unavailable`] for a format that the device does not multiply, [`Error::Usage`] where
     /// --plain contradicts --precision.
-    pub fn training_products(&self, device: Device) -> Result<Products> {
+    pub fn training_products(&self, device: Device, multiplications: usize) -> Result<Products> {
         match (self.precision, self.plain) {
             (Precision::Auto | Precision::Fp32, true) => Ok(Products::Torch),
             (_, true) => Err(Error::usage(
@@ -100,7 +101,7 @@ impl ComputeFlags {
                 "computes in fp32, and --precision asks for another format",
                 "leave one of the two out",
             )),
-            (Precision::Auto, _) => Ok(Products::automatic(device)),
+            (Precision::Auto, _) => Ok(Products::automatic(device, multiplications)),
             (Precision::Fp32, _) => Ok(Products::Single),
             (Precision::Bf16, _) if device.is_cuda() || Products::has_bf16() => Ok(Products::Bf16),
             (Precision::Bf16, _) => {

@@ -76,7 +76,7 @@ pub fn run(args: Args) -> Result<Output> {
         scale,
         seed: args.seed,
         device,
-        products: args.compute.training_products(device)?,
+        products: args.compute.training_products(device, scale.layer_multiplications())?,
         command: command_line(),
         interrupt: Interrupt::on_ctrl_c()?,
     };

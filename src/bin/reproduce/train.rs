@@ -191,7 +191,11 @@ pub fn run(args: Args) -> Result<Output> {
     // Windows of one length are for runs whose losses are compared digit by digit.
     let products = match args.fixed_bptt {
         true => args.compute.products(device)?,
-        false => args.compute.training_products(device)?,
+        false => {
+            let words = recipe.bptt * recipe.batch;
+            let multiplications = args.config(1).layer_multiplications(words);
+            args.compute.training_products(device, multiplications)?
+        }
     };
     let corpus = data::load(args.data.clone())?;
     eprintln!("{corpus}\n{products}");
