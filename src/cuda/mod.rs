@@ -7,6 +7,7 @@
 //! libtorch's current stream, so that they take their place among its own.
 
 mod card;
+mod clock;
 mod compiler;
 #[cfg(test)]
 pub(crate) mod host;
@@ -17,6 +18,7 @@ pub mod libraries;
 use tch::Device;
 
 pub use card::Card;
+pub use clock::{Clock, Mark};
 pub use compiler::{Compiler, Target};
 pub use kernel::{Argument, Geometry, Kernel, Launch, Source};
 

@@ -3,8 +3,8 @@
 use tch::{Kind, Tensor};
 
 use super::{Added, Products, by_torch};
-use crate::Result;
 use crate::libtorch::allow_tf32;
+use crate::{Result, profile};
 
 /// Numbers of bf16 in 16 bytes: rows that begin at a multiple of these are read whole. The widths of
 /// the entry are not (emsize 300, head of 2,803 classes, vocabulary of 267,735).
@@ -51,6 +51,7 @@ pub(super) fn aligned(matrix: &Tensor, kind: Kind) -> Result<Tensor> {
     let width = (columns as u64).next_multiple_of(ALIGNED as u64) as i64;
     let room = Tensor::f_empty([rows, width], (kind, matrix.device()))?;
     let mut copy = room.f_narrow(1, 0, columns)?;
+    let _stage = profile::stage("operands rounded").over([matrix, &copy]);
     copy.f_copy_(matrix)?;
     Ok(copy)
 }

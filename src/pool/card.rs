@@ -12,7 +12,7 @@ use tch::{Kind, Tensor};
 use super::{Pooled, Zoneout};
 use crate::autograd::{self, Backward, Forward, Function};
 use crate::cuda::{Argument, Geometry, Kernel, Launch, Source};
-use crate::{Error, Result};
+use crate::{Error, Result, profile};
 
 /// What a thread a column needs.
 pub(crate) const COLUMN: (&str, &str) = ("column.cuh", include_str!("../../kernels/column.cuh"));
@@ -98,6 +98,14 @@ impl Settings {
             Zoneout::Masked(mask) => Zoneout::Masked(mask.f_contiguous()?),
         };
         Ok(Self { zoneout, dropout: contiguous(self.dropout.as_ref())? })
+    }
+
+    fn masks(&self) -> impl Iterator<Item = &Tensor> {
+        let zoneout = match &self.zoneout {
+            Zoneout::Masked(mask) => Some(mask),
+            _ => None,
+        };
+        zoneout.into_iter().chain(&self.dropout)
     }
 
     /// The zoneout mask, the factor, the dropout mask, as the kernels take them.
@@ -244,6 +252,9 @@ impl Function for FoPool {
         let kept =
             self.keep.then(|| Tensor::f_empty([strides, batch, hidden], float)).transpose()?;
         let outputs = Outputs { out: &out, last: &last, kept: kept.as_ref() };
+        let moved = [&gates, &before, &out, &last].into_iter();
+        let moved = moved.chain(self.settings.masks()).chain(kept.as_ref());
+        let _stage = profile::stage("pooling forward").over(moved);
         // SAFETY: made contiguous and allocated above; kinds and shapes by `fo_pool`'s contract.
         unsafe { forward(&*self.launcher, &gates, &before, &self.settings, &outputs)? };
         let saved = kept.map_or(vec![], |kept| vec![gates, kept]);
@@ -267,6 +278,9 @@ impl Function for FoPool {
             gates: &grad_gates,
             before: &grad_before,
         };
+        let moved = [gates, kept, &out, &grad_gates, &grad_before].into_iter();
+        let moved = moved.chain(self.settings.masks()).chain(&last);
+        let _stage = profile::stage("pooling backward").over(moved);
         // SAFETY: as in `forward`; gradients have their tensors' kinds and shapes.
         unsafe { backward(&*self.launcher, gates, &self.settings, &grads)? };
         Ok(vec![Some(grad_gates), Some(grad_before)])

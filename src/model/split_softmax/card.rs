@@ -10,7 +10,7 @@ use super::{Clusters, Gradients, SoftmaxWeights};
 use crate::cuda::{Argument, Geometry, Kernel, Launch, Source};
 use crate::matmul::{Added, Products};
 use crate::pool::COLUMN;
-use crate::{Error, Result, libtorch};
+use crate::{Error, Result, libtorch, profile};
 
 /// Softmax and cross entropy of rows of logits.
 pub(crate) static CROSS_ENTROPY: Source = Source {
@@ -265,6 +265,9 @@ fn cross_entropy(
         Argument::Long(logits.stride()[0]),
     ];
     let geometry = Geometry { grid: rows, block: ROW_THREADS };
+    // The second reading of a row comes from the cache.
+    let moved = [Some(logits), scale.and(Some(logits)), Some(targets), Some(losses)];
+    let _stage = profile::stage("cross entropy").over(moved.into_iter().flatten());
     // SAFETY: the parameters of cross_entropy_* in order; the tensors lie on the launcher's device
     // and have the kinds, sizes and strides that it counts on.
     unsafe { launcher.launch(Kernel { source: &CROSS_ENTROPY, name }, geometry, arguments) }
