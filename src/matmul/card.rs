@@ -1,6 +1,6 @@
 //! Matrix products on a card: cuBLAS, by way of libtorch.
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::{Added, Products, by_torch};
 use crate::libtorch::allow_tf32;
@@ -45,12 +45,30 @@ pub(super) fn is_aligned(matrix: &Tensor) -> bool {
     matrix.stride().first().is_some_and(|stride| stride % ALIGNED == 0)
 }
 
+/// What the rows of a result should begin at multiples of, in numbers, so that it is an operand that
+/// cuBLAS reads fast: in bf16 on a card 16 bytes, else 1.
+pub(super) fn alignment((kind, device): (Kind, Device)) -> i64 {
+    if device.is_cuda() && kind == Kind::BFloat16 { ALIGNED } else { 1 }
+}
+
+/// Room for a tensor whose rows, along the last dimension, begin at multiples of `align` numbers. What
+/// lies between them is never read.
+pub(super) fn rows(size: &[i64], options: (Kind, Device), align: i64) -> Result<Tensor> {
+    let mut strides = vec![1; size.len()];
+    let mut next = 1;
+    for (dim, stride) in strides.iter_mut().enumerate().rev() {
+        *stride = next;
+        next *= size[dim];
+        if dim + 1 == size.len() {
+            next = (next as u64).next_multiple_of(align as u64) as i64;
+        }
+    }
+    Ok(Tensor::f_empty_strided(size, &strides[..], options)?)
+}
+
 /// A copy in another kind whose rows begin at multiples of 16 bytes.
 pub(super) fn aligned(matrix: &Tensor, kind: Kind) -> Result<Tensor> {
-    let (rows, columns) = matrix.size2()?;
-    let width = (columns as u64).next_multiple_of(ALIGNED as u64) as i64;
-    let room = Tensor::f_empty([rows, width], (kind, matrix.device()))?;
-    let mut copy = room.f_narrow(1, 0, columns)?;
+    let mut copy = rows(&matrix.size(), (kind, matrix.device()), ALIGNED)?;
     let _stage = profile::stage("operands rounded").over([matrix, &copy]);
     copy.f_copy_(matrix)?;
     Ok(copy)
@@ -58,8 +76,6 @@ pub(super) fn aligned(matrix: &Tensor, kind: Kind) -> Result<Tensor> {
 
 #[cfg(test)]
 mod tests {
-    use tch::Device;
-
     use super::*;
 
     #[test]

@@ -1,8 +1,8 @@
 //! The linear map of a layer, differentiable.
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
-use super::{Added, Products};
+use super::{Added, Products, card};
 use crate::autograd::{self, Backward, Forward, Function};
 use crate::{Result, profile};
 
@@ -12,12 +12,25 @@ use crate::{Result, profile};
 /// * `weight`: (outputs, inputs);
 /// * `bias`: (outputs).
 ///
-/// Returns (…, outputs).
+/// Returns (…, outputs). In bf16 on a card its rows begin at multiples of 16 bytes, so that it need not
+/// be contiguous.
 ///
 /// # Errors
 /// [`crate::Error::Torch`] where shapes do not fit together.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor, products: Products) -> Result<Tensor> {
-    let operation = Linear { products, kind: weight.kind() };
+    linear_in_rows(x, weight, bias, products, card::alignment((x.kind(), x.device())))
+}
+
+/// As [`linear`], with rows of the output that begin at multiples of `align` numbers.
+pub(crate) fn linear_in_rows(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    products: Products,
+    align: i64,
+) -> Result<Tensor> {
+    let (size, options) = (x.size(), (x.kind(), x.device()));
+    let operation = Linear { products, kind: weight.kind(), size, options, align };
     let mut outputs = autograd::apply(operation, &[x, weight, bias])?;
     Ok(outputs.swap_remove(0))
 }
@@ -26,6 +39,11 @@ struct Linear {
     products: Products,
     /// Of the weight and its gradient.
     kind: Kind,
+    /// The input's.
+    size: Vec<i64>,
+    options: (Kind, Device),
+    /// What rows of the output begin at multiples of.
+    align: i64,
 }
 
 impl Linear {
@@ -50,28 +68,29 @@ fn flat(tensor: &Tensor) -> Result<Tensor> {
 impl Function for Linear {
     fn forward(&mut self, inputs: &[&Tensor]) -> Result<Forward> {
         let [x, weight, bias] = inputs else { unreachable!("three inputs were given") };
-        let mut size = x.size();
+        let mut size = self.size.clone();
         let _ = size.pop();
         size.push(weight.size()[0]);
-        let out = x.f_new_empty(size, (x.kind(), x.device()))?;
-        let weight = self.products.operand(weight)?;
-        self.products.multiply(&flat(&out)?, &flat(x)?, &weight.f_tr()?, Added::Bias(bias))?;
-        Ok(Forward { outputs: vec![out], saved: vec![x.shallow_clone(), weight] })
+        let (x, weight) = (self.products.operand(&flat(x)?)?, self.products.operand(weight)?);
+        let out = card::rows(&size, self.options, self.align)?;
+        let rows = out.f_view([-1, weight.size()[0]])?;
+        self.products.multiply(&rows, &x, &weight.f_tr()?, Added::Bias(bias))?;
+        Ok(Forward { outputs: vec![out], saved: vec![x, weight] })
     }
 
     fn backward(&self, call: Backward<'_>) -> Result<Vec<Option<Tensor>>> {
         let [x, weight] = call.saved else { unreachable!("two tensors were saved") };
         let Some(grad) = &call.grads[0] else { return Ok(vec![None, None, None]) };
-        let grad = flat(grad)?;
+        let grad = self.products.operand(&flat(grad)?)?;
         let mut grads = vec![None, None, None];
         if call.needed[0] {
-            let out = x.f_empty_like()?.f_contiguous()?;
+            let out = Tensor::f_empty(&self.size[..], self.options)?;
             self.products.multiply(&flat(&out)?, &grad, weight, Added::Nothing)?;
             grads[0] = Some(out);
         }
         if call.needed[1] {
             let out = Tensor::f_empty(weight.size(), (self.kind, weight.device()))?;
-            self.products.multiply(&out, &grad.f_tr()?, &flat(x)?, Added::Nothing)?;
+            self.products.multiply(&out, &grad.f_tr()?, x, Added::Nothing)?;
             grads[1] = Some(out);
         }
         if call.needed[2] {
@@ -84,8 +103,6 @@ impl Function for Linear {
 
 #[cfg(test)]
 mod tests {
-    use tch::Device;
-
     use super::*;
 
     #[test]
@@ -100,11 +117,11 @@ mod tests {
             (out, grads)
         };
         let (plain, plain_grads) = run(x.linear(&weight, Some(&bias)));
-        for (products, tolerance) in
-            [(Products::Torch, 1e-5), (Products::Single, 1e-5), (Products::Bf16, 0.1)]
-        {
-            let (out, grads) = run(linear(&x, &weight, &bias, products).unwrap());
-            assert_eq!(out.size(), [5, 3, 36]);
+        let all = [(Products::Torch, 1e-5), (Products::Single, 1e-5), (Products::Bf16, 0.1)];
+        for ((products, tolerance), align) in all.into_iter().flat_map(|p| [(p, 1), (p, 8)]) {
+            let (out, grads) = run(linear_in_rows(&x, &weight, &bias, products, align).unwrap());
+            let row = if align == 1 { 36 } else { 40 };
+            assert_eq!((out.size(), out.stride()), (vec![5, 3, 36], vec![3 * row, row, 1]));
             assert!((&out - &plain).abs().max().double_value(&[]) < tolerance);
             for (a, b) in grads.iter().zip(&plain_grads) {
                 let difference = (a - b).norm() / b.norm();

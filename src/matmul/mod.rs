@@ -7,6 +7,8 @@ mod linear;
 mod product;
 
 pub use linear::linear;
+#[cfg(test)]
+pub(crate) use linear::linear_in_rows;
 pub use product::Product;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
