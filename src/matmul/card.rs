@@ -3,6 +3,7 @@
 use tch::{Device, Kind, Tensor};
 
 use super::{Added, Products, by_torch};
+use crate::cuda::{agree, numbers};
 use crate::libtorch::allow_tf32;
 use crate::{Result, profile};
 
@@ -37,6 +38,29 @@ pub(super) fn multiply(
         Added::Itself => out.f_addmm_dtype_out(out, &a, &b, Kind::Float)?,
         Added::Bias(bias) => bias.f_addmm_dtype_out(out, &a, &b, Kind::Float)?,
     };
+    Ok(())
+}
+
+/// A product of each format, held against one on the CPU.
+///
+/// # Errors
+/// [`crate::Error::Unavailable`] where they disagree.
+pub(crate) fn try_out(device: Device) -> Result<()> {
+    let _no_grad = tch::no_grad_guard();
+    let (a, b, bias) = (numbers(&[40, 72], 1.0)?, numbers(&[72, 56], 2.0)?, numbers(&[56], 1.0)?);
+    let exact = a.f_mm(&b)?.f_add(&bias)?;
+    for (products, bound) in
+        [(Products::Single, 1e-5), (Products::Tf32, 5e-3), (Products::Bf16, 2e-2)]
+    {
+        let there = |tensor: &Tensor| tensor.f_to_device(device);
+        let (a, b, bias) = (there(&a)?, there(&b)?, there(&bias)?);
+        let (a, b) = (products.operand(&a)?, products.operand(&b)?);
+        for kind in [Kind::Float, a.kind()] {
+            let out = Tensor::f_empty(exact.size(), (kind, device))?;
+            products.multiply(&out, &a, &b, Added::Bias(&bias))?;
+            agree(&format!("{products:?} product"), &out, &exact, bound)?;
+        }
+    }
     Ok(())
 }
 

@@ -6,6 +6,7 @@ mod cpu;
 mod linear;
 mod product;
 
+pub(crate) use card::try_out as try_card;
 pub use linear::linear;
 #[cfg(test)]
 pub(crate) use linear::linear_in_rows;

@@ -9,13 +9,13 @@ mod forget_mult;
 use std::ptr;
 use std::sync::Arc;
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 pub(super) use forget_mult::forget_mult;
 
 use super::{Pooled, Zoneout};
 use crate::autograd::{self, Backward, Forward, Function};
-use crate::cuda::{Argument, Geometry, Kernel, Launch, Source};
+use crate::cuda::{Argument, Geometry, Kernel, Launch, Source, agree, numbers};
 use crate::{Error, Result, profile};
 
 /// What a thread a column needs.
@@ -275,6 +275,43 @@ pub(super) fn fo_pool(
         (Some(output), Some(state)) => Ok(Pooled { output, state }),
         _ => unreachable!("FoPool::forward returns two outputs"),
     }
+}
+
+/// One of the ways to pool gates with a state.
+type Pool<'a> = &'a dyn Fn(&Tensor, &Tensor) -> Result<Pooled>;
+
+/// Small calls with their gradients, held against the CPU's.
+///
+/// # Errors
+/// [`Error::Unavailable`] where they disagree.
+pub(crate) fn try_out(launcher: &Arc<dyn Launch>, device: Device) -> Result<()> {
+    // Several strides of time steps and several blocks; the rows of the gates further apart.
+    let (seq, batch, hidden) = (19, 3, 50);
+    let [gates, weights] =
+        [3 * hidden + 10, hidden].map(|width| numbers(&[seq, batch, width], 2.0));
+    let (gates, weights, before) = (gates?, weights?, numbers(&[batch, hidden], 1.0)?);
+    for (kind, bound) in [(Kind::Float, 1e-5), (Kind::BFloat16, 1e-2)] {
+        let [gates, weights] = [&gates, &weights].map(|tensor| tensor.f_to_kind(kind));
+        let (gates, weights) = (gates?, weights?);
+        let run = |device, kind, pool: Pool<'_>| -> Result<(Tensor, Tensor)> {
+            let there = |tensor: &Tensor| tensor.f_to_device(device)?.f_to_kind(kind);
+            let gates = there(&gates)?.f_narrow(2, 0, 3 * hidden)?.f_set_requires_grad(true)?;
+            let output = pool(&gates, &before.f_to_device(device)?)?.output;
+            let score = output.f_mul(&there(&weights)?)?.f_sum(Kind::Float)?;
+            let mut grads = Tensor::f_run_backward(&[&score], &[&gates], false, false)?;
+            Ok((output, grads.swap_remove(0)))
+        };
+        let (output, grad) = run(device, kind, &|gates, before| {
+            let settings = Settings { zoneout: Zoneout::Off, dropout: None };
+            fo_pool(launcher.clone(), gates, before, settings)
+        })?;
+        let (exact, exact_grad) = run(Device::Cpu, Kind::Float, &|gates, before| {
+            super::fo_pool(gates, before, Zoneout::Off)
+        })?;
+        agree(&format!("pooling in {kind:?}"), &output, &exact, bound)?;
+        agree(&format!("gradient of pooling in {kind:?}"), &grad, &exact_grad, bound)?;
+    }
+    Ok(())
 }
 
 struct FoPool {
