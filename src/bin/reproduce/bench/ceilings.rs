@@ -51,6 +51,22 @@ pub fn time(
     marks.iter().skip(warm_up).map(|(begun, ended)| ended.since(begun)).collect()
 }
 
+/// Gives a card some work to be busy with. What follows waits in its queue meanwhile, and is then timed
+/// without the host that gave it.
+///
+/// # Errors
+/// [`qrnn::Error::Torch`] where memory runs out.
+pub fn run_ahead(device: Device) -> Result<()> {
+    if device.is_cuda() {
+        let matrix = Tensor::f_randn([8192, 8192], (Kind::Float, device))?;
+        let out = matrix.f_empty_like()?;
+        for _ in 0..2 {
+            Format::Fp32.products().multiply(&out, &matrix, &matrix, Added::Nothing)?;
+        }
+    }
+    Ok(())
+}
+
 impl Ceilings {
     /// Measures them, on random numbers.
     ///

@@ -29,6 +29,7 @@ pub fn run(args: &Args, device: Device) -> Result<Output> {
     let tokens = corpus.tokens(Split::Test);
     eprintln!("the device's ceilings ...");
     let ceilings = Ceilings::measure(device, &args.formats)?;
+    devices::peak_bytes(device)?;
     let entry = paper::entry();
     let (emsize, nhid) = args.model.unwrap_or((entry.emsize, entry.nhid));
     let config = LmConfig::paper(emsize, nhid)
