@@ -129,4 +129,45 @@ mod tests {
             }
         }
     }
+
+    /// Widths that are and are not multiples of 16 bytes, in value and gradient.
+    #[test]
+    #[ignore = "wants a GPU"]
+    fn on_a_card_a_map_of_any_width_is_that_of_the_cpu() {
+        let device = crate::cuda::device().unwrap();
+        for (inputs, outputs) in [(600, 900), (1800, 900), (21, 37), (1, 3), (64, 64)] {
+            let exact = |size: &[i64]| Tensor::randn(size, (Kind::Double, Device::Cpu));
+            let given = [exact(&[7, 4, inputs]), exact(&[outputs, inputs]), exact(&[outputs])];
+            let factor = exact(&[7, 4, outputs]);
+            let run = |map: &dyn Fn(&[Tensor]) -> Tensor, device, kinds: [Kind; 3]| {
+                let leaves: Vec<Tensor> = given
+                    .iter()
+                    .zip(kinds)
+                    .map(|(t, kind)| t.to_device(device).to_kind(kind).set_requires_grad(true))
+                    .collect();
+                let out = map(&leaves);
+                let score = (&out * factor.to_device(device).to_kind(out.kind())).sum(Kind::Float);
+                let mut all = Tensor::run_backward(&[&score], &leaves, false, false);
+                all.push(out);
+                all.iter()
+                    .map(|t| t.to_device(Device::Cpu).to_kind(Kind::Double))
+                    .collect::<Vec<_>>()
+            };
+            let double = [Kind::Double; 3];
+            let theirs = run(&|t| t[0].linear(&t[1], Some(&t[2])), Device::Cpu, double);
+            for (products, kind, bound) in [
+                (Products::Single, Kind::Float, 1e-5),
+                (Products::Tf32, Kind::Float, 5e-3),
+                (Products::Bf16, Kind::BFloat16, 2e-2),
+            ] {
+                let kinds = [kind, Kind::Float, Kind::Float];
+                let map = |t: &[Tensor]| linear(&t[0], &t[1], &t[2], products).unwrap();
+                let ours = run(&map, device, kinds);
+                for (ours, theirs) in ours.iter().zip(&theirs) {
+                    let off = ((ours - theirs).norm() / theirs.norm()).double_value(&[]);
+                    assert!(off < bound, "{inputs} to {outputs}, {products:?}: {off}");
+                }
+            }
+        }
+    }
 }
