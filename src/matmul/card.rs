@@ -3,9 +3,9 @@
 use tch::{Device, Kind, Tensor};
 
 use super::{Added, Products, by_torch};
+use crate::Result;
 use crate::cuda::{agree, numbers};
 use crate::libtorch::allow_tf32;
-use crate::{Result, profile};
 
 /// Numbers of bf16 in 16 bytes: rows that begin at a multiple of these are read whole. The widths of
 /// the entry are not (emsize 300, head of 2,803 classes, vocabulary of 267,735).
@@ -93,7 +93,6 @@ pub(super) fn rows(size: &[i64], options: (Kind, Device), align: i64) -> Result<
 /// A copy in another kind whose rows begin at multiples of 16 bytes.
 pub(super) fn aligned(matrix: &Tensor, kind: Kind) -> Result<Tensor> {
     let mut copy = rows(&matrix.size(), (kind, matrix.device()), ALIGNED)?;
-    let _stage = profile::stage("operands rounded").over([matrix, &copy]);
     copy.f_copy_(matrix)?;
     Ok(copy)
 }

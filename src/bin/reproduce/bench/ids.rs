@@ -111,6 +111,11 @@ mod tests {
             assert!((ours - percent).abs() < 1.0, "{counts:?}");
         }
         assert_eq!(counts.iter().sum::<usize>(), text.len());
+        // A step of the entry: 40 columns of 300 words.
+        let step = text.chunks(25_000).flat_map(|column| &column[..300]);
+        let distinct = step.collect::<HashSet<_>>().len();
+        println!("{distinct} different words in a step");
+        assert!((3000..4000).contains(&distinct), "{distinct}");
     }
 
     /// A few hundred draws say what kind of order it is: the first words are the frequent ones, but
