@@ -51,6 +51,7 @@ impl Linear {
     fn column_sums(&self, matrix: &Tensor) -> Result<Tensor> {
         let (rows, columns) = matrix.size2()?;
         if matrix.kind() != Kind::BFloat16 {
+            let _stage = profile::stage("bias gradients").over([matrix]);
             return Ok(matrix.f_sum_dim_intlist(0, false, self.kind)?);
         }
         let sums = Tensor::f_empty([1, columns], (self.kind, matrix.device()))?;
@@ -94,7 +95,6 @@ impl Function for Linear {
             grads[1] = Some(out);
         }
         if call.needed[2] {
-            let _stage = profile::stage("bias gradients");
             grads[2] = Some(self.column_sums(&grad)?);
         }
         Ok(grads)

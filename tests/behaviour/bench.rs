@@ -54,6 +54,8 @@ fn steps_are_measured_against_ceilings_floor_and_peers() {
     let [step] = all(&measured, "training step")[..] else { panic!("{measured:?}") };
     // Whole blocks of 16.
     assert_eq!((number(step, "runs"), number(step, "words")), (32.0, 21.0));
+    let half: Vec<f64> = serde_json::from_value(step["middle_half"].clone()).unwrap();
+    assert!(half[0] <= number(step, "seconds") && number(step, "seconds") <= half[1]);
     near(number(step, "words_per_second"), 21.0 / number(step, "wall_seconds"));
     near(number(step, "epoch_seconds"), 103_227_021.0 / number(step, "words_per_second"));
     near(number(step, "minutes_for_20_epochs"), number(step, "epoch_seconds") / 3.0);

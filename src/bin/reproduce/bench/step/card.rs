@@ -16,7 +16,7 @@ use super::super::ceilings::Ceilings;
 use super::super::format::{self, Format};
 use super::super::peers::{self, Mode, Peer, Setting};
 use super::super::torch_model::write_inputs;
-use super::super::{device as devices, ids, median};
+use super::super::{device as devices, ids, median, middle_half};
 use super::floor::{self, Piece};
 use super::turns::{Blocks, Taken, take};
 use super::{Args, Shape};
@@ -257,10 +257,12 @@ impl<'a> Bench<'a> {
         let epoch = EPOCH / speed;
         let floor = floor::seconds(&self.pieces(format), ceilings.rate(format), ceilings.bandwidth);
         let mut text = format!(
-            "\n\n{}: {:.2} ms a step ({:.2} by the wall clock), {speed:.0} words/s: {epoch:.1} s an epoch of \
-             WikiText-103, {:.1} minutes for {EPOCHS:.0}\ncounted floor {:.2} ms: {:.2} times as long",
+            "\n\n{}: {:.2} ms a step (the middle half {}; {:.2} by the wall clock), {speed:.0} words/s: \
+             {epoch:.1} s an epoch of WikiText-103, {:.1} minutes for {EPOCHS:.0}\ncounted floor {:.2} ms: \
+             {:.2} times as long",
             format.name(),
             1e3 * seconds,
+            shown_half(&measured.ours.each),
             1e3 * wall,
             epoch * EPOCHS / 60.0,
             1e3 * floor,
@@ -268,6 +270,7 @@ impl<'a> Bench<'a> {
         );
         let mut value = json!({"what": "training step", "model": self.shape.to_string(),
             "format": format.name(), "splits": self.borders, "seconds": seconds,
+            "middle_half": middle_half(measured.ours.each.clone()),
             "wall_seconds": wall, "words": self.words(), "words_per_second": speed,
             "epoch_seconds": epoch, "minutes_for_20_epochs": epoch * EPOCHS / 60.0,
             "floor": "each product and each byte once, at the measured ceilings",
@@ -296,20 +299,28 @@ impl<'a> Bench<'a> {
             let their_seconds = median(theirs.each.clone());
             let ratio = their_seconds / seconds;
             text += &format!(
-                "\n{:<42} {:8.2} ms   {ratio:.2} times as long",
+                "\n{:<42} {:8.2} ms ({})   {ratio:.2} times as long",
                 peer.mode.words(),
                 1e3 * their_seconds,
+                shown_half(&theirs.each),
             );
             if let Some(bytes) = theirs.peak_bytes {
                 text += &format!("   peak memory {:.2} GB", bytes / 1e9);
             }
             against.push(json!({"against": peer.mode.words(), "by": peer.version, "written_by":
-                peers::WRITTEN_BY, "seconds": their_seconds, "wall_seconds":
+                peers::WRITTEN_BY, "seconds": their_seconds, "middle_half":
+                middle_half(theirs.each.clone()), "wall_seconds":
                 median(theirs.wall.clone()), "ratio": ratio, "peak_bytes": theirs.peak_bytes}));
         }
         value["peers"] = json!(against);
         (text, value)
     }
+}
+
+/// Between which times the middle half of the steps lies, for people.
+fn shown_half(seconds: &[f64]) -> String {
+    let [low, high] = middle_half(seconds.to_vec());
+    format!("{:.2} to {:.2}", 1e3 * low, 1e3 * high)
 }
 
 /// Each stage's time in a step that was watched, what it did, and how near that is to the ceiling.
