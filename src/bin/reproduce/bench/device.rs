@@ -56,3 +56,10 @@ pub fn peak_bytes(device: Device) -> Result<Option<f64>> {
         _ => Ok(None),
     }
 }
+
+/// The flags of a benchmark as they come out of words.
+#[cfg(test)]
+pub fn parsed<A: clap::Args>(words: &[&str]) -> A {
+    let command = A::augment_args(clap::Command::new("bench").no_binary_name(true));
+    A::from_arg_matches(&command.try_get_matches_from(words).unwrap()).unwrap()
+}

@@ -187,7 +187,19 @@ fn off(args: &Args, device: Device, kind: Kind) -> Result<f64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::device::parsed;
     use super::*;
+
+    #[test]
+    fn what_is_left_out_is_the_entrys_on_a_card() {
+        let size = |words: &[&str]| {
+            let args: Args = parsed(words);
+            [args.seq, args.batch, args.hidden]
+        };
+        assert_eq!(size(&["--device", "cuda"]), [300, 40, 1800]);
+        assert_eq!(size(&["--device", "cuda", "--hidden", "7"]), [300, 40, 7]);
+        assert_eq!(size(&[]), [140, 20, 1024]);
+    }
 
     /// The figures of kernels/README.md at 3.0 TB/s.
     #[test]

@@ -360,3 +360,31 @@ fn stages(
     values.push(json!({"stage": "all else", "seconds": rest}));
     (text, values)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use devices::parsed;
+
+    #[test]
+    fn what_is_left_out_is_the_entrys_on_a_card_and_small_on_the_cpu() {
+        let sizes = |words: &[&str]| {
+            let args: Args = parsed(words);
+            let models: Vec<_> = args.models.iter().map(Shape::to_string).collect();
+            (models.join(" "), args.batch_size, args.bptt, args.steps, args.splits, args.formats)
+        };
+        let on_card = (
+            "300-1800-split".to_owned(),
+            40,
+            300,
+            208,
+            vec![2800, 20_000, 76_000],
+            vec![Format::Bf16, Format::Tf32, Format::Fp32],
+        );
+        assert_eq!(sizes(&["--device", "cuda"]), on_card);
+        let asked = sizes(&["--device", "cuda", "--bptt", "7", "--formats", "bf16"]);
+        assert_eq!((asked.1, asked.2, asked.5), (40, 7, vec![Format::Bf16]));
+        let on_cpu = sizes(&[]);
+        assert_eq!((on_cpu.1, on_cpu.2, on_cpu.3), (20, 70, 7));
+    }
+}
