@@ -4,7 +4,7 @@ use std::{env, path::PathBuf};
 
 fn main() {
     let shims = ["src/autograd/shim.cpp", "src/cuda/shim.cpp", "src/libtorch/shim.cpp"];
-    for shim in shims {
+    for shim in shims.iter().chain(&["src/libtorch/guarded.h"]) {
         println!("cargo:rerun-if-changed={shim}");
     }
     // torch-sys has found and checked libtorch by now; it tells its direct dependents where.

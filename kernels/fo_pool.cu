@@ -6,7 +6,8 @@
 //
 // Bradbury et al. 2016 (arXiv 1611.01576), equation 4; zoneout as in pytorch-qrnn.
 // Shapes: gates (T, B, 3H), zoneout and out (T, B, H), before, last and dropout (B, H). T storage
-// (float, bf16); states and their gradients are float.
+// (float, bf16); states and their gradients are float. A row of gates, and of their gradient, is
+// `row` numbers after the one before it, 3H or more: what lies between is not touched.
 //
 // A thread owns a column (b, h) and walks it through time; neighbours own neighbouring h, so a warp
 // reads whole lines. What hides the memory's latency is that each thread has STEPS time steps on
@@ -42,19 +43,22 @@ struct Walk {
   const T* gates;
   const T* zoneout;
   long long columns;
+  // From a step's gates to the next step's; in 32 bits, which spares the backward a spill.
+  int stride;
   int hidden;
 
-  INLINE Walk(const T* all_gates, const T* all_zoneout, long long column, long long columns,
-              int hidden)
-      : gates(all_gates + column / hidden * 3 * hidden + column % hidden),
+  INLINE Walk(const T* all_gates, const T* all_zoneout, long long column, int batch, int hidden,
+              int row)
+      : gates(all_gates + column / hidden * row + column % hidden),
         zoneout(ZONEOUT ? all_zoneout + column : nullptr),
-        columns(columns),
+        columns(static_cast<long long>(batch) * hidden),
+        stride(batch * row),
         hidden(hidden) {}
 
   INLINE Read<T, ZONEOUT> next() {
     const T* z = gates;
     const T* f = z + hidden;
-    gates += 3 * columns;
+    gates += stride;
     if constexpr (ZONEOUT) {
       const T* mask = zoneout;
       zoneout += columns;
@@ -65,7 +69,7 @@ struct Walk {
   }
 
   INLINE void skip(int steps) {
-    gates += steps * 3 * columns;
+    gates += static_cast<long long>(steps) * stride;
     if (ZONEOUT) zoneout += steps * columns;
   }
 };
@@ -85,10 +89,10 @@ template <class T, bool ZONEOUT>
 INLINE void forward(const T* __restrict__ gates, const float* __restrict__ before,
                     const T* __restrict__ zoneout, float keep, const T* __restrict__ dropout,
                     T* __restrict__ out, float* __restrict__ last, float* __restrict__ kept, int seq,
-                    int batch, int hidden) {
+                    int batch, int hidden, int row) {
   const long long columns = static_cast<long long>(batch) * hidden, column = own_column();
   if (column >= columns) return;
-  Walk<T, ZONEOUT> walk(gates, zoneout, column, columns, hidden);
+  Walk<T, ZONEOUT> walk(gates, zoneout, column, batch, hidden, row);
   const float scale = dropout ? widen(load(dropout + column)) : 1.0f;
   float c = load(before + column);
   out += column;
@@ -126,10 +130,10 @@ INLINE void backward(const T* __restrict__ gates, const T* __restrict__ zoneout,
                      const T* __restrict__ dropout, const float* __restrict__ kept,
                      const T* __restrict__ grad_out, const float* __restrict__ grad_last,
                      T* __restrict__ grad_gates, float* __restrict__ grad_before, int seq, int batch,
-                     int hidden) {
+                     int hidden, int row) {
   const long long columns = static_cast<long long>(batch) * hidden, column = own_column();
   if (column >= columns) return;
-  Walk<T, ZONEOUT> walk(gates, zoneout, column, columns, hidden);
+  Walk<T, ZONEOUT> walk(gates, zoneout, column, batch, hidden, row);
   const float scale = dropout ? widen(load(dropout + column)) : 1.0f;
   // The gradient of the state that a step leaves, as far as later steps make it.
   float carry = grad_last ? load(grad_last + column) : 0.0f;
@@ -175,7 +179,7 @@ INLINE void backward(const T* __restrict__ gates, const T* __restrict__ zoneout,
         c = next_state(now, c);
         own[k] = grad * now.o;
         store(grad_gates + 2 * static_cast<long long>(hidden), own[k] * c * (1.0f - now.o));
-        grad_gates += 3 * columns;
+        grad_gates += walk.stride;
       }
       if (start > 0) {
         ahead[k] = walk.next();
@@ -186,13 +190,13 @@ INLINE void backward(const T* __restrict__ gates, const T* __restrict__ zoneout,
 #pragma unroll
     for (int k = STEPS - 1; k >= 0; --k) {
       if (!whole.value && start + k >= seq) continue;
-      grad_gates -= 3 * columns;
+      grad_gates -= walk.stride;
       const float grad_c = own[k] + carry;
       store(grad_gates, grad_c * by_z[k]);
       store(grad_gates + hidden, grad_c * by_f[k]);
       carry = grad_c * forget[k];
     }
-    grad_gates -= STEPS * 3 * columns;
+    grad_gates -= STEPS * walk.stride;
     start -= STEPS;
   };
   stretch(Flag<false>());
@@ -207,18 +211,18 @@ INLINE void backward(const T* __restrict__ gates, const T* __restrict__ zoneout,
   extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS) fo_pool_forward_##name(               \
       const T* __restrict__ gates, const float* __restrict__ before, const T* __restrict__ zoneout, \
       float keep, const T* __restrict__ dropout, T* __restrict__ out, float* __restrict__ last,     \
-      float* __restrict__ kept, int seq, int batch, int hidden) {                                   \
-    forward<T, ZONEOUT>(gates, before, zoneout, keep, dropout, out, last, kept, seq, batch,         \
-                        hidden);                                                                    \
+      float* __restrict__ kept, int seq, int batch, int hidden, int row) {                          \
+    forward<T, ZONEOUT>(gates, before, zoneout, keep, dropout, out, last, kept, seq, batch, hidden, \
+                        row);                                                                       \
   }                                                                                                 \
   extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS) fo_pool_backward_##name(              \
       const T* __restrict__ gates, const T* __restrict__ zoneout, float keep,                       \
       const T* __restrict__ dropout, const float* __restrict__ kept,                                \
       const T* __restrict__ grad_out, const float* __restrict__ grad_last,                          \
       T* __restrict__ grad_gates, float* __restrict__ grad_before, int seq, int batch,              \
-      int hidden) {                                                                                 \
+      int hidden, int row) {                                                                        \
     backward<T, ZONEOUT>(gates, zoneout, keep, dropout, kept, grad_out, grad_last, grad_gates,      \
-                         grad_before, seq, batch, hidden);                                          \
+                         grad_before, seq, batch, hidden, row);                                     \
   }
 
 FO_POOL(f32, float, false, 9)

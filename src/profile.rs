@@ -5,48 +5,121 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use tch::{Device, Tensor};
+
+use crate::cuda::{Clock, Mark};
 use crate::matmul::Product;
+use crate::{Error, Result};
 
 static WATCHING: AtomicBool = AtomicBool::new(false);
-static SEEN: Mutex<Profile> = Mutex::new(Profile { stages: BTreeMap::new(), products: vec![] });
+static SEEN: Mutex<Seen> = Mutex::new(Seen::new(Clock::Host));
 
 /// What was seen since [`start`].
 #[derive(Debug, Clone, Default)]
 pub struct Profile {
     /// Time in each piece of the work; they do not overlap.
     pub stages: BTreeMap<&'static str, Duration>,
+    /// Seconds of each piece, in their order.
+    pub spans: Vec<(&'static str, f64)>,
+    /// Bytes that a piece read and wrote, where it says so.
+    pub bytes: BTreeMap<&'static str, f64>,
     /// The matrix products, in their order.
     pub products: Vec<Product>,
 }
 
-/// Forgets what was seen, and begins to watch.
+/// What is being seen. Moments on a card are asked for their time at the end: nothing waits before.
+struct Seen {
+    clock: Clock,
+    stages: Vec<(&'static str, Mark, Mark)>,
+    bytes: BTreeMap<&'static str, f64>,
+    products: Vec<Product>,
+    failed: Option<Error>,
+}
+
+impl Seen {
+    const fn new(clock: Clock) -> Self {
+        let bytes = BTreeMap::new();
+        Self { clock, stages: vec![], bytes, products: vec![], failed: None }
+    }
+
+    fn mark(&mut self) -> Option<Mark> {
+        self.clock.mark().map_err(|error| self.failed.get_or_insert(error)).ok()
+    }
+}
+
+/// Forgets what was seen, and begins to watch the CPU's work.
 pub fn start() {
-    *lock() = Profile::default();
+    watch(Clock::Host);
+}
+
+/// As [`start`], for the work of a device.
+///
+/// # Errors
+/// As [`Clock::of`].
+pub fn start_on(device: Device) -> Result<()> {
+    watch(Clock::of(device)?);
+    Ok(())
+}
+
+fn watch(clock: Clock) {
+    *lock() = Seen::new(clock);
     WATCHING.store(true, Ordering::Relaxed);
 }
 
-/// Stops watching, and returns what was seen.
-pub fn stop() -> Profile {
+/// Stops watching, and returns what was seen; waits for it on a card.
+///
+/// # Errors
+/// [`Error::Cuda`] where the card's clock failed.
+pub fn stop() -> Result<Profile> {
     WATCHING.store(false, Ordering::Relaxed);
-    std::mem::take(&mut *lock())
+    let seen = std::mem::replace(&mut *lock(), Seen::new(Clock::Host));
+    if let Some(error) = seen.failed {
+        return Err(error);
+    }
+    let mut stages = BTreeMap::<_, Duration>::new();
+    let mut spans = vec![];
+    for (name, begun, ended) in &seen.stages {
+        let seconds = ended.since(begun)?;
+        *stages.entry(*name).or_default() += Duration::from_secs_f64(seconds);
+        spans.push((*name, seconds));
+    }
+    Ok(Profile { stages, spans, bytes: seen.bytes, products: seen.products })
 }
 
 /// Times a piece of the work until it is dropped.
 #[derive(Debug)]
 #[must_use]
-pub(crate) struct Stage(Option<(&'static str, Instant)>);
+pub(crate) struct Stage(Option<(&'static str, Mark)>);
 
 /// Begins a piece of the work; pieces must not contain one another.
 pub(crate) fn stage(name: &'static str) -> Stage {
-    Stage(WATCHING.load(Ordering::Relaxed).then(|| (name, Instant::now())))
+    match WATCHING.load(Ordering::Relaxed) {
+        true => Stage(lock().mark().map(|begun| (name, begun))),
+        false => Stage(None),
+    }
+}
+
+impl Stage {
+    /// Notes that the piece reads or writes each of these tensors once.
+    pub fn over<'a>(self, tensors: impl IntoIterator<Item = &'a Tensor>) -> Self {
+        if let Some((name, _)) = &self.0 {
+            let bytes = |tensor: &Tensor| tensor.numel() * tensor.kind().elt_size_in_bytes();
+            let bytes: usize = tensors.into_iter().map(bytes).sum();
+            *lock().bytes.entry(*name).or_default() += bytes as f64;
+        }
+        self
+    }
 }
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        if let Some((name, started)) = self.0 {
-            *lock().stages.entry(name).or_default() += started.elapsed();
+        if let Some((name, begun)) = self.0.take() {
+            let seen = &mut *lock();
+            if let Some(ended) = seen.mark() {
+                seen.stages.push((name, begun, ended));
+            }
         }
     }
 }
@@ -58,6 +131,32 @@ pub(crate) fn product(product: impl FnOnce() -> Product) {
     }
 }
 
-fn lock() -> std::sync::MutexGuard<'static, Profile> {
+fn lock() -> std::sync::MutexGuard<'static, Seen> {
     SEEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Kind;
+
+    use super::*;
+
+    /// Other tests may run pieces of the work meanwhile: this one's name is its own.
+    #[test]
+    fn a_piece_tells_its_time_and_its_bytes_once_watched() {
+        const NAME: &str = "of the profile's test";
+        let numbers = Tensor::zeros([5, 2], (Kind::BFloat16, Device::Cpu));
+        let piece = || drop(stage(NAME).over([&numbers, &numbers]));
+        piece();
+        start_on(Device::Cpu).unwrap();
+        piece();
+        piece();
+        let seen = stop().unwrap();
+        let spans: Vec<_> = seen.spans.iter().filter(|(name, _)| *name == NAME).collect();
+        assert_eq!((seen.bytes[NAME], spans.len()), (80.0, 2));
+        let sum: f64 = spans.iter().map(|(_, seconds)| seconds).sum();
+        assert!((seen.stages[NAME].as_secs_f64() - sum).abs() < 1e-6);
+        piece();
+        assert!(!stop().unwrap().bytes.contains_key(NAME));
+    }
 }

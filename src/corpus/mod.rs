@@ -188,6 +188,27 @@ impl Corpus {
         })
     }
 
+    /// Ids of one's own, for measurements: the word of an id is its number.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`] where an id is not below `types`.
+    pub fn from_ids(name: &str, types: usize, tokens: [Vec<u32>; 3]) -> Result<Self> {
+        if let Some(id) = tokens.iter().flatten().find(|id| **id as usize >= types) {
+            return Err(Error::usage(
+                format!("the ids of {name}"),
+                format!("{id} is none of {types} words"),
+                "count ids from 0",
+            ));
+        }
+        let mut vocab = Vocab::default();
+        for id in 0..types {
+            vocab.intern(&id.to_string());
+        }
+        let (name, tokens) = (name.into(), tokens.map(Ids::Read));
+        Ok(Self::new(Text { name, vocab, tokens, origin: Origin::Made, surprisals: None }))
+    }
+
     fn new(text: Text) -> Self {
         Self { train: text.tokens[0].len(), text: Arc::new(text) }
     }

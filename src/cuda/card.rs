@@ -14,6 +14,7 @@ use crate::{Error, Result, user_cache};
 
 unsafe extern "C" {
     fn qrnn_current_cuda_stream(card: i8, stream: *mut *mut c_void) -> *mut c_char;
+    fn qrnn_peak_cuda_memory(card: i8, forget: bool, bytes: *mut i64) -> *mut c_char;
 }
 
 /// The NVIDIA driver, loaded and awake.
@@ -115,7 +116,7 @@ fn unavailable(error: &DriverError) -> Error {
 }
 
 /// The driver's name of an error, and what it says of it.
-fn words(error: &DriverError) -> String {
+pub(super) fn words(error: &DriverError) -> String {
     let text = error.error_string().map(|text| text.to_string_lossy().into_owned());
     format!("{:?}, {}", error.0, text.unwrap_or_default())
 }
@@ -216,8 +217,34 @@ impl Card {
         })
     }
 
+    /// What its maker calls it.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] where the driver does not tell.
+    pub fn name(&self) -> Result<String> {
+        driver::device::get_name(device(self.ordinal as usize)?)
+            .map_err(|error| unavailable(&error))
+    }
+
+    /// The most memory that libtorch's tensors took on this card at once since the last call that
+    /// said to forget, in bytes. What they take now counts from then on.
+    ///
+    /// # Errors
+    /// [`Error::Torch`] where libtorch does not tell.
+    pub fn peak_bytes(&self, forget: bool) -> Result<u64> {
+        let mut bytes = 0;
+        // SAFETY: writes one number; the answer is a message made by malloc.
+        unsafe { answer(qrnn_peak_cuda_memory(self.ordinal, forget, &mut bytes))? };
+        Ok(u64::try_from(bytes).unwrap_or(0))
+    }
+
+    /// The context that libtorch works in.
+    pub(super) fn context(&self) -> sys::CUcontext {
+        self.context
+    }
+
     /// The stream that libtorch puts this thread's work on.
-    fn stream(&self) -> Result<sys::CUstream> {
+    pub(super) fn stream(&self) -> Result<sys::CUstream> {
         let mut stream = ptr::null_mut();
         // SAFETY: writes one pointer; the answer is a message made by malloc.
         unsafe { answer(qrnn_current_cuda_stream(self.ordinal, &mut stream))? };
@@ -254,13 +281,13 @@ impl Launch for Card {
 }
 
 /// A context made this thread's, until it is dropped: a thread of autograd's may have another.
-struct Current {
+pub(super) struct Current {
     before: Option<sys::CUcontext>,
     changed: bool,
 }
 
 impl Current {
-    fn of(context: sys::CUcontext) -> Result<Self, DriverError> {
+    pub(super) fn of(context: sys::CUcontext) -> Result<Self, DriverError> {
         let before = driver::ctx::get_current()?;
         let changed = before != Some(context);
         if changed {

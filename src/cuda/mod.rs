@@ -7,26 +7,33 @@
 //! libtorch's current stream, so that they take their place among its own.
 
 mod card;
+mod clock;
 mod compiler;
 #[cfg(test)]
 pub(crate) mod host;
 mod image_cache;
 mod kernel;
 pub mod libraries;
+mod trial;
+
+use std::sync::{Arc, OnceLock};
 
 use tch::Device;
 
 pub use card::Card;
+pub use clock::{Clock, Mark};
 pub use compiler::{Compiler, Target};
 pub use kernel::{Argument, Geometry, Kernel, Launch, Source};
+pub(crate) use trial::{agree, numbers};
 
 use crate::{Error, Result};
 
 /// The first card, once all that computing on it needs is there: a driver, NVRTC, a card that is
-/// not too old, libtorch's CUDA part.
+/// not too old, libtorch's CUDA part. The first time in a process, the card is also given some work
+/// whose outcome the CPU knows.
 ///
 /// # Errors
-/// [`Error::Unavailable`]: the first of these that is missing, and how to get it.
+/// [`Error::Unavailable`]: the first of these that is missing, and how to get it; or what went wrong.
 pub fn device() -> Result<Device> {
     let driver = card::Driver::open()?;
     let compiler = Compiler::open()?;
@@ -39,6 +46,12 @@ pub fn device() -> Result<Device> {
             "the driver finds a card, but libtorch finds none",
             "see what `nvidia-smi` and CUDA_VISIBLE_DEVICES say, or use --device cpu",
         ));
+    }
+    static PASSED: OnceLock<()> = OnceLock::new();
+    if PASSED.get().is_none() {
+        let card: Arc<dyn Launch> = Card::of(0)?;
+        trial::check(&card, Device::Cuda(0))?;
+        let _ = PASSED.set(());
     }
     Ok(Device::Cuda(0))
 }

@@ -1,20 +1,25 @@
-// The stream that libtorch puts its CUDA work on, asked for in a way that needs nothing of CUDA when
-// this is linked: the CUDA part of libtorch, once loaded, answers.
+// The stream that libtorch puts its CUDA work on, and the memory that this takes, asked for in a way
+// that needs nothing of CUDA when this is linked: the CUDA part of libtorch, once loaded, answers.
 
+#include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
-#include <cstring>
-#include <exception>
+#include "../libtorch/guarded.h"
 
-// Writes this thread's current stream of a card, a CUstream. Returns null, or a message made by malloc.
+// Writes this thread's current stream of a card, a CUstream.
 extern "C" char* qrnn_current_cuda_stream(int8_t card, void** stream) {
-  try {
+  return guarded([&] {
     const c10::impl::VirtualGuardImpl cuda(c10::DeviceType::CUDA);
     *stream = cuda.getStreamNativeHandle(cuda.getStream(c10::Device(c10::DeviceType::CUDA, card)));
-    return nullptr;
-  } catch (const std::exception& error) {
-    return strdup(error.what());
-  } catch (...) {
-    return strdup("unknown C++ exception");
-  }
+  });
+}
+
+// Writes the most bytes that tensors took on a card at once; `forget` begins anew.
+extern "C" char* qrnn_peak_cuda_memory(int8_t card, bool forget, int64_t* bytes) {
+  return guarded([&] {
+    auto* memory = c10::getDeviceAllocator(c10::DeviceType::CUDA);
+    constexpr auto ALL = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
+    *bytes = memory->getDeviceStats(card).allocated_bytes[ALL].peak;
+    if (forget) memory->resetPeakStats(card);
+  });
 }

@@ -7,10 +7,10 @@
 
 #include <malloc.h>
 
-#include <cstring>
-#include <exception>
 #include <optional>
 #include <vector>
+
+#include "guarded.h"
 
 namespace {
 
@@ -19,18 +19,6 @@ std::vector<at::Tensor> copies(const at::Tensor* const* tensors, size_t n) {
   out.reserve(n);
   for (size_t i = 0; i < n; ++i) out.push_back(*tensors[i]);
   return out;
-}
-
-template <typename Body>
-char* guarded(Body body) {
-  try {
-    body();
-    return nullptr;
-  } catch (const std::exception& error) {
-    return strdup(error.what());
-  } catch (...) {
-    return strdup("unknown C++ exception");
-  }
 }
 
 }  // namespace

@@ -1,9 +1,10 @@
 //! Matrix products on a card: cuBLAS, by way of libtorch.
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::{Added, Products, by_torch};
 use crate::Result;
+use crate::cuda::{agree, numbers};
 use crate::libtorch::allow_tf32;
 
 /// Numbers of bf16 in 16 bytes: rows that begin at a multiple of these are read whole. The widths of
@@ -40,25 +41,64 @@ pub(super) fn multiply(
     Ok(())
 }
 
+/// A product of each format, held against one on the CPU.
+///
+/// # Errors
+/// [`crate::Error::Unavailable`] where they disagree.
+pub(crate) fn try_out(device: Device) -> Result<()> {
+    let _no_grad = tch::no_grad_guard();
+    let (a, b, bias) = (numbers(&[40, 72], 1.0)?, numbers(&[72, 56], 2.0)?, numbers(&[56], 1.0)?);
+    let exact = a.f_mm(&b)?.f_add(&bias)?;
+    for (products, bound) in
+        [(Products::Single, 1e-5), (Products::Tf32, 5e-3), (Products::Bf16, 2e-2)]
+    {
+        let there = |tensor: &Tensor| tensor.f_to_device(device);
+        let (a, b, bias) = (there(&a)?, there(&b)?, there(&bias)?);
+        let (a, b) = (products.operand(&a)?, products.operand(&b)?);
+        for kind in [Kind::Float, a.kind()] {
+            let out = Tensor::f_empty(exact.size(), (kind, device))?;
+            products.multiply(&out, &a, &b, Added::Bias(&bias))?;
+            agree(&format!("{products:?} product"), &out, &exact, bound)?;
+        }
+    }
+    Ok(())
+}
+
 /// Whether each row begins at a multiple of 16 bytes, given that the first does.
 pub(super) fn is_aligned(matrix: &Tensor) -> bool {
     matrix.stride().first().is_some_and(|stride| stride % ALIGNED == 0)
 }
 
+/// What the rows of a result should begin at multiples of, in numbers, so that it is an operand that
+/// cuBLAS reads fast: in bf16 on a card 16 bytes, else 1.
+pub(super) fn alignment((kind, device): (Kind, Device)) -> i64 {
+    if device.is_cuda() && kind == Kind::BFloat16 { ALIGNED } else { 1 }
+}
+
+/// Room for a tensor whose rows, along the last dimension, begin at multiples of `align` numbers. What
+/// lies between them is never read.
+pub(super) fn rows(size: &[i64], options: (Kind, Device), align: i64) -> Result<Tensor> {
+    let mut strides = vec![1; size.len()];
+    let mut next = 1;
+    for (dim, stride) in strides.iter_mut().enumerate().rev() {
+        *stride = next;
+        next *= size[dim];
+        if dim + 1 == size.len() {
+            next = (next as u64).next_multiple_of(align as u64) as i64;
+        }
+    }
+    Ok(Tensor::f_empty_strided(size, &strides[..], options)?)
+}
+
 /// A copy in another kind whose rows begin at multiples of 16 bytes.
 pub(super) fn aligned(matrix: &Tensor, kind: Kind) -> Result<Tensor> {
-    let (rows, columns) = matrix.size2()?;
-    let width = (columns as u64).next_multiple_of(ALIGNED as u64) as i64;
-    let room = Tensor::f_empty([rows, width], (kind, matrix.device()))?;
-    let mut copy = room.f_narrow(1, 0, columns)?;
+    let mut copy = rows(&matrix.size(), (kind, matrix.device()), ALIGNED)?;
     copy.f_copy_(matrix)?;
     Ok(copy)
 }
 
 #[cfg(test)]
 mod tests {
-    use tch::Device;
-
     use super::*;
 
     #[test]

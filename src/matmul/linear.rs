@@ -1,8 +1,8 @@
 //! The linear map of a layer, differentiable.
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
-use super::{Added, Products};
+use super::{Added, Products, card};
 use crate::autograd::{self, Backward, Forward, Function};
 use crate::{Result, profile};
 
@@ -12,12 +12,25 @@ use crate::{Result, profile};
 /// * `weight`: (outputs, inputs);
 /// * `bias`: (outputs).
 ///
-/// Returns (…, outputs).
+/// Returns (…, outputs). In bf16 on a card its rows begin at multiples of 16 bytes, so that it need not
+/// be contiguous.
 ///
 /// # Errors
 /// [`crate::Error::Torch`] where shapes do not fit together.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor, products: Products) -> Result<Tensor> {
-    let operation = Linear { products, kind: weight.kind() };
+    linear_in_rows(x, weight, bias, products, card::alignment((x.kind(), x.device())))
+}
+
+/// As [`linear`], with rows of the output that begin at multiples of `align` numbers.
+pub(crate) fn linear_in_rows(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    products: Products,
+    align: i64,
+) -> Result<Tensor> {
+    let (size, options) = (x.size(), (x.kind(), x.device()));
+    let operation = Linear { products, kind: weight.kind(), size, options, align };
     let mut outputs = autograd::apply(operation, &[x, weight, bias])?;
     Ok(outputs.swap_remove(0))
 }
@@ -26,6 +39,11 @@ struct Linear {
     products: Products,
     /// Of the weight and its gradient.
     kind: Kind,
+    /// The input's.
+    size: Vec<i64>,
+    options: (Kind, Device),
+    /// What rows of the output begin at multiples of.
+    align: i64,
 }
 
 impl Linear {
@@ -33,6 +51,7 @@ impl Linear {
     fn column_sums(&self, matrix: &Tensor) -> Result<Tensor> {
         let (rows, columns) = matrix.size2()?;
         if matrix.kind() != Kind::BFloat16 {
+            let _stage = profile::stage("bias gradients").over([matrix]);
             return Ok(matrix.f_sum_dim_intlist(0, false, self.kind)?);
         }
         let sums = Tensor::f_empty([1, columns], (self.kind, matrix.device()))?;
@@ -50,32 +69,32 @@ fn flat(tensor: &Tensor) -> Result<Tensor> {
 impl Function for Linear {
     fn forward(&mut self, inputs: &[&Tensor]) -> Result<Forward> {
         let [x, weight, bias] = inputs else { unreachable!("three inputs were given") };
-        let mut size = x.size();
+        let mut size = self.size.clone();
         let _ = size.pop();
         size.push(weight.size()[0]);
-        let out = x.f_new_empty(size, (x.kind(), x.device()))?;
-        let weight = self.products.operand(weight)?;
-        self.products.multiply(&flat(&out)?, &flat(x)?, &weight.f_tr()?, Added::Bias(bias))?;
-        Ok(Forward { outputs: vec![out], saved: vec![x.shallow_clone(), weight] })
+        let (x, weight) = (self.products.operand(&flat(x)?)?, self.products.operand(weight)?);
+        let out = card::rows(&size, self.options, self.align)?;
+        let rows = out.f_view([-1, weight.size()[0]])?;
+        self.products.multiply(&rows, &x, &weight.f_tr()?, Added::Bias(bias))?;
+        Ok(Forward { outputs: vec![out], saved: vec![x, weight] })
     }
 
     fn backward(&self, call: Backward<'_>) -> Result<Vec<Option<Tensor>>> {
         let [x, weight] = call.saved else { unreachable!("two tensors were saved") };
         let Some(grad) = &call.grads[0] else { return Ok(vec![None, None, None]) };
-        let grad = flat(grad)?;
+        let grad = self.products.operand(&flat(grad)?)?;
         let mut grads = vec![None, None, None];
         if call.needed[0] {
-            let out = x.f_empty_like()?.f_contiguous()?;
+            let out = Tensor::f_empty(&self.size[..], self.options)?;
             self.products.multiply(&flat(&out)?, &grad, weight, Added::Nothing)?;
             grads[0] = Some(out);
         }
         if call.needed[1] {
             let out = Tensor::f_empty(weight.size(), (self.kind, weight.device()))?;
-            self.products.multiply(&out, &grad.f_tr()?, &flat(x)?, Added::Nothing)?;
+            self.products.multiply(&out, &grad.f_tr()?, x, Added::Nothing)?;
             grads[1] = Some(out);
         }
         if call.needed[2] {
-            let _stage = profile::stage("bias gradients");
             grads[2] = Some(self.column_sums(&grad)?);
         }
         Ok(grads)
@@ -84,8 +103,6 @@ impl Function for Linear {
 
 #[cfg(test)]
 mod tests {
-    use tch::Device;
-
     use super::*;
 
     #[test]
@@ -100,15 +117,56 @@ mod tests {
             (out, grads)
         };
         let (plain, plain_grads) = run(x.linear(&weight, Some(&bias)));
-        for (products, tolerance) in
-            [(Products::Torch, 1e-5), (Products::Single, 1e-5), (Products::Bf16, 0.1)]
-        {
-            let (out, grads) = run(linear(&x, &weight, &bias, products).unwrap());
-            assert_eq!(out.size(), [5, 3, 36]);
+        let all = [(Products::Torch, 1e-5), (Products::Single, 1e-5), (Products::Bf16, 0.1)];
+        for ((products, tolerance), align) in all.into_iter().flat_map(|p| [(p, 1), (p, 8)]) {
+            let (out, grads) = run(linear_in_rows(&x, &weight, &bias, products, align).unwrap());
+            let row = if align == 1 { 36 } else { 40 };
+            assert_eq!((out.size(), out.stride()), (vec![5, 3, 36], vec![3 * row, row, 1]));
             assert!((&out - &plain).abs().max().double_value(&[]) < tolerance);
             for (a, b) in grads.iter().zip(&plain_grads) {
                 let difference = (a - b).norm() / b.norm();
                 assert!(difference.double_value(&[]) < tolerance, "{products:?}: {difference:?}");
+            }
+        }
+    }
+
+    /// Widths that are and are not multiples of 16 bytes, in value and gradient.
+    #[test]
+    #[ignore = "wants a GPU"]
+    fn on_a_card_a_map_of_any_width_is_that_of_the_cpu() {
+        let device = crate::cuda::device().unwrap();
+        for (inputs, outputs) in [(600, 900), (1800, 900), (21, 37), (1, 3), (64, 64)] {
+            let exact = |size: &[i64]| Tensor::randn(size, (Kind::Double, Device::Cpu));
+            let given = [exact(&[7, 4, inputs]), exact(&[outputs, inputs]), exact(&[outputs])];
+            let factor = exact(&[7, 4, outputs]);
+            let run = |map: &dyn Fn(&[Tensor]) -> Tensor, device, kinds: [Kind; 3]| {
+                let leaves: Vec<Tensor> = given
+                    .iter()
+                    .zip(kinds)
+                    .map(|(t, kind)| t.to_device(device).to_kind(kind).set_requires_grad(true))
+                    .collect();
+                let out = map(&leaves);
+                let score = (&out * factor.to_device(device).to_kind(out.kind())).sum(Kind::Float);
+                let mut all = Tensor::run_backward(&[&score], &leaves, false, false);
+                all.push(out);
+                all.iter()
+                    .map(|t| t.to_device(Device::Cpu).to_kind(Kind::Double))
+                    .collect::<Vec<_>>()
+            };
+            let double = [Kind::Double; 3];
+            let theirs = run(&|t| t[0].linear(&t[1], Some(&t[2])), Device::Cpu, double);
+            for (products, kind, bound) in [
+                (Products::Single, Kind::Float, 1e-5),
+                (Products::Tf32, Kind::Float, 5e-3),
+                (Products::Bf16, Kind::BFloat16, 2e-2),
+            ] {
+                let kinds = [kind, Kind::Float, Kind::Float];
+                let map = |t: &[Tensor]| linear(&t[0], &t[1], &t[2], products).unwrap();
+                let ours = run(&map, device, kinds);
+                for (ours, theirs) in ours.iter().zip(&theirs) {
+                    let off = ((ours - theirs).norm() / theirs.norm()).double_value(&[]);
+                    assert!(off < bound, "{inputs} to {outputs}, {products:?}: {off}");
+                }
             }
         }
     }

@@ -6,7 +6,10 @@ mod cpu;
 mod linear;
 mod product;
 
+pub(crate) use card::try_out as try_card;
 pub use linear::linear;
+#[cfg(test)]
+pub(crate) use linear::linear_in_rows;
 pub use product::Product;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
@@ -86,16 +89,16 @@ impl Products {
     /// # Errors
     /// [`crate::Error::Torch`] where memory runs out.
     pub fn operand(self, matrix: &Tensor) -> Result<Tensor> {
-        let _stage = profile::stage("rounding to bf16");
         let kind = self.activation_kind((matrix.kind(), matrix.device()));
-        if matrix.device() == Device::Cpu {
-            return Ok(matrix.f_to_kind(kind)?);
-        }
-        let ready = kind != Kind::BFloat16 || card::is_aligned(matrix);
+        let on_cpu = matrix.device() == Device::Cpu;
+        let ready = on_cpu || kind != Kind::BFloat16 || card::is_aligned(matrix);
         if kind == matrix.kind() && ready {
             return Ok(matrix.shallow_clone());
         }
-        card::aligned(matrix, kind)
+        let stage = profile::stage("rounding to bf16");
+        let copy = if on_cpu { matrix.f_to_kind(kind)? } else { card::aligned(matrix, kind)? };
+        let _stage = stage.over([matrix, &copy]);
+        Ok(copy)
     }
 
     /// out = a b + added.

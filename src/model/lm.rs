@@ -247,8 +247,10 @@ impl QrnnLm {
     /// # Errors
     /// [`Error::Torch`] where a word is outside the vocabulary.
     pub fn embed(&self, words: &Tensor) -> Result<Tensor> {
-        let _stage = profile::stage("embedding");
-        Ok(Tensor::f_embedding(&self.softmax.weight, words, -1, false, false)?)
+        let stage = profile::stage("embedding");
+        let embedded = Tensor::f_embedding(&self.softmax.weight, words, -1, false, false)?;
+        let _stage = stage.over([&embedded, &embedded]); // read and written
+        Ok(embedded)
     }
 
     /// As [`QrnnLm::forward`], on the embedding of the words.
@@ -307,7 +309,8 @@ impl QrnnLm {
         leaves.push(embedded);
         let mut gradients = Tensor::f_run_backward(&[objective], &leaves, false, false)?;
         if let (Some(rows), Some(tied)) = (gradients.pop(), gradients.first_mut()) {
-            let _stage = profile::stage("embedding");
+            // A row of the sum is read and written for each that is added.
+            let _stage = profile::stage("embedding").over([&rows, &rows, &rows]);
             let rows = self.flat(&rows)?.f_to_kind(tied.kind())?;
             let _ = tied.f_index_add_(0, &words.f_view(-1)?, &rows)?;
         }

@@ -6,6 +6,8 @@
 
 mod card;
 
+pub(crate) use card::try_out as try_card;
+
 use tch::{Device, Kind, Tensor};
 
 use super::cross_entropy::{Gradient, cross_entropy};

@@ -1,18 +1,22 @@
-//! The pooling operations on a card: `kernels/fo_pool.cu` and `kernels/forget_mult.cu`, launched on
-//! tensors, as differentiable operations.
+//! The pooling operations on a card: `kernels/fo_pool.cu` and, in `forget_mult`,
+//! `kernels/forget_mult.cu`, launched on tensors, as differentiable operations.
 //!
 //! Whoever launches is given as a [`Launch`]: a card, or the tests' host shim, which runs the same
 //! source on the CPU with tensors that lie there.
 
+mod forget_mult;
+
 use std::ptr;
 use std::sync::Arc;
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
+
+pub(super) use forget_mult::forget_mult;
 
 use super::{Pooled, Zoneout};
 use crate::autograd::{self, Backward, Forward, Function};
-use crate::cuda::{Argument, Geometry, Kernel, Launch, Source};
-use crate::{Error, Result};
+use crate::cuda::{Argument, Geometry, Kernel, Launch, Source, agree, numbers};
+use crate::{Error, Result, profile};
 
 /// What a thread a column needs.
 pub(crate) const COLUMN: (&str, &str) = ("column.cuh", include_str!("../../kernels/column.cuh"));
@@ -21,13 +25,6 @@ pub(crate) const COLUMN: (&str, &str) = ("column.cuh", include_str!("../../kerne
 pub(crate) static FO_POOL: Source = Source {
     name: "fo_pool.cu",
     text: include_str!("../../kernels/fo_pool.cu"),
-    headers: &[COLUMN],
-};
-
-/// The forget-mult alone.
-pub(crate) static FORGET_MULT: Source = Source {
-    name: "forget_mult.cu",
-    text: include_str!("../../kernels/forget_mult.cu"),
     headers: &[COLUMN],
 };
 
@@ -57,6 +54,22 @@ impl Sizes {
         }
     }
 
+    /// From one row of the gates to the next, as the kernels count it.
+    fn row(self, row: i64) -> Result<Argument> {
+        let step = i64::from(self.batch).checked_mul(row).map(i32::try_from);
+        match (step, i32::try_from(row)) {
+            (Some(Ok(_)), Ok(row)) => Ok(Argument::Int(row)),
+            _ => Err(Error::usage(
+                "pooling on a card",
+                format!(
+                    "{} rows of {row} numbers a step are more than its kernels count to",
+                    self.batch
+                ),
+                "use a smaller batch",
+            )),
+        }
+    }
+
     /// A thread a column.
     fn geometry(self) -> Result<Geometry> {
         Geometry::of(i64::from(self.batch) * i64::from(self.hidden), BLOCK)
@@ -71,6 +84,31 @@ impl Sizes {
 fn at(tensor: &Tensor) -> Argument {
     debug_assert!(tensor.is_contiguous());
     Argument::Pointer(tensor.data_ptr())
+}
+
+/// How many numbers after the one before it a row of gates (seq, batch, 3 hidden) begins; `None` where
+/// the rows are not all that far apart, or their numbers not side by side.
+fn row_stride(gates: &Tensor) -> Option<i64> {
+    let ([seq, batch, width], [by_step, by_row, 1]) =
+        (<[i64; 3]>::try_from(gates.size()).ok()?, <[i64; 3]>::try_from(gates.stride()).ok()?)
+    else {
+        return None;
+    };
+    // Where there is but one of something, its stride says nothing.
+    let row = match (seq, batch) {
+        (1, 1) => width,
+        (_, 1) => by_step,
+        _ => by_row,
+    };
+    (row >= width && (seq == 1 || by_step == batch * row)).then_some(row)
+}
+
+/// Gates whose rows lie evenly, and how far apart: as they are, or a copy.
+fn in_rows(gates: &Tensor) -> Result<(Tensor, i64)> {
+    match row_stride(gates) {
+        Some(row) => Ok((gates.shallow_clone(), row)),
+        None => Ok((gates.f_contiguous()?, gates.size3()?.2)),
+    }
 }
 
 /// As [`at`]; null where there is none.
@@ -98,6 +136,14 @@ impl Settings {
             Zoneout::Masked(mask) => Zoneout::Masked(mask.f_contiguous()?),
         };
         Ok(Self { zoneout, dropout: contiguous(self.dropout.as_ref())? })
+    }
+
+    fn masks(&self) -> impl Iterator<Item = &Tensor> {
+        let zoneout = match &self.zoneout {
+            Zoneout::Masked(mask) => Some(mask),
+            _ => None,
+        };
+        zoneout.into_iter().chain(&self.dropout)
     }
 
     /// The zoneout mask, the factor, the dropout mask, as the kernels take them.
@@ -131,10 +177,11 @@ struct Outputs<'a> {
 ///
 /// # Safety
 /// All tensors are contiguous, on the launcher's device, of the kinds and shapes said above; gates
-/// (seq, batch, 3 hidden) of kind Float or BFloat16, before (batch, hidden) of kind Float.
+/// (seq, batch, 3 hidden) of kind Float or BFloat16, whose rows are `row` numbers apart, before
+/// (batch, hidden) of kind Float.
 unsafe fn forward(
     launcher: &dyn Launch,
-    gates: &Tensor,
+    (gates, row): (&Tensor, i64),
     before: &Tensor,
     settings: &Settings,
     outputs: &Outputs<'_>,
@@ -149,8 +196,10 @@ unsafe fn forward(
     let [mask, keep, dropout] = settings.arguments();
     let [seq, batch, hidden] = sizes.arguments();
     let (out, last, kept) = (at(outputs.out), at(outputs.last), at_or_null(outputs.kept));
+    let (gates, before) = (Argument::Pointer(gates.data_ptr()), at(before));
+    let row = sizes.row(row)?;
     let arguments =
-        &mut [at(gates), at(before), mask, keep, dropout, out, last, kept, seq, batch, hidden];
+        &mut [gates, before, mask, keep, dropout, out, last, kept, seq, batch, hidden, row];
     // SAFETY: the parameters of fo_pool_forward_* in order, and tensors by this function's contract.
     unsafe { launcher.launch(kernel, sizes.geometry()?, arguments) }
 }
@@ -163,7 +212,7 @@ struct Gradients<'a> {
     out: &'a Tensor,
     /// (batch, hidden), Float.
     last: Option<&'a Tensor>,
-    /// Written: (seq, batch, 3 hidden), of the gates' kind.
+    /// Written: (seq, batch, 3 hidden), of the gates' kind and strides.
     gates: &'a Tensor,
     /// Written: (batch, hidden), Float.
     before: &'a Tensor,
@@ -175,7 +224,7 @@ struct Gradients<'a> {
 /// As [`forward`].
 unsafe fn backward(
     launcher: &dyn Launch,
-    gates: &Tensor,
+    (gates, row): (&Tensor, i64),
     settings: &Settings,
     grads: &Gradients<'_>,
 ) -> Result<()> {
@@ -189,9 +238,10 @@ unsafe fn backward(
     let [mask, keep, dropout] = settings.arguments();
     let [seq, batch, hidden] = sizes.arguments();
     let (kept, out, last) = (at(grads.kept), at(grads.out), at_or_null(grads.last));
-    let (grad_gates, grad_before) = (at(grads.gates), at(grads.before));
+    let grad_before = at(grads.before);
+    let [gates, grad_gates] = [gates, grads.gates].map(|t| Argument::Pointer(t.data_ptr()));
     let arguments = &mut [
-        at(gates),
+        gates,
         mask,
         keep,
         dropout,
@@ -203,6 +253,7 @@ unsafe fn backward(
         seq,
         batch,
         hidden,
+        sizes.row(row)?,
     ];
     // SAFETY: the parameters of fo_pool_backward_* in order, and tensors by the contract.
     unsafe { launcher.launch(kernel, sizes.geometry()?, arguments) }
@@ -218,7 +269,7 @@ pub(super) fn fo_pool(
 ) -> Result<Pooled> {
     // Where no gradient can be asked for, nothing is kept for one.
     let keep = gates.requires_grad() || before.requires_grad();
-    let operation = FoPool { launcher, settings: settings.contiguous()?, keep };
+    let operation = FoPool { launcher, settings: settings.contiguous()?, keep, row: 0 };
     let mut outputs = autograd::apply(operation, &[gates, before])?.into_iter();
     match (outputs.next(), outputs.next()) {
         (Some(output), Some(state)) => Ok(Pooled { output, state }),
@@ -226,16 +277,57 @@ pub(super) fn fo_pool(
     }
 }
 
+/// One of the ways to pool gates with a state.
+type Pool<'a> = &'a dyn Fn(&Tensor, &Tensor) -> Result<Pooled>;
+
+/// Small calls with their gradients, held against the CPU's.
+///
+/// # Errors
+/// [`Error::Unavailable`] where they disagree.
+pub(crate) fn try_out(launcher: &Arc<dyn Launch>, device: Device) -> Result<()> {
+    // Several strides of time steps and several blocks; the rows of the gates further apart.
+    let (seq, batch, hidden) = (19, 3, 50);
+    let [gates, weights] =
+        [3 * hidden + 10, hidden].map(|width| numbers(&[seq, batch, width], 2.0));
+    let (gates, weights, before) = (gates?, weights?, numbers(&[batch, hidden], 1.0)?);
+    for (kind, bound) in [(Kind::Float, 1e-5), (Kind::BFloat16, 1e-2)] {
+        let [gates, weights] = [&gates, &weights].map(|tensor| tensor.f_to_kind(kind));
+        let (gates, weights) = (gates?, weights?);
+        let run = |device, kind, pool: Pool<'_>| -> Result<(Tensor, Tensor)> {
+            let there = |tensor: &Tensor| tensor.f_to_device(device)?.f_to_kind(kind);
+            let gates = there(&gates)?.f_narrow(2, 0, 3 * hidden)?.f_set_requires_grad(true)?;
+            let output = pool(&gates, &before.f_to_device(device)?)?.output;
+            let score = output.f_mul(&there(&weights)?)?.f_sum(Kind::Float)?;
+            let mut grads = Tensor::f_run_backward(&[&score], &[&gates], false, false)?;
+            Ok((output, grads.swap_remove(0)))
+        };
+        let (output, grad) = run(device, kind, &|gates, before| {
+            let settings = Settings { zoneout: Zoneout::Off, dropout: None };
+            fo_pool(launcher.clone(), gates, before, settings)
+        })?;
+        let (exact, exact_grad) = run(Device::Cpu, Kind::Float, &|gates, before| {
+            super::fo_pool(gates, before, Zoneout::Off)
+        })?;
+        agree(&format!("pooling in {kind:?}"), &output, &exact, bound)?;
+        agree(&format!("gradient of pooling in {kind:?}"), &grad, &exact_grad, bound)?;
+    }
+    Ok(())
+}
+
 struct FoPool {
     launcher: Arc<dyn Launch>,
     settings: Settings,
     /// Whether a backward may come.
     keep: bool,
+    /// From one row of the gates to the next, once that is known.
+    row: i64,
 }
 
 impl Function for FoPool {
     fn forward(&mut self, inputs: &[&Tensor]) -> Result<Forward> {
-        let (gates, before) = (inputs[0].f_contiguous()?, inputs[1].f_contiguous()?);
+        let (gates, row) = in_rows(inputs[0])?;
+        let before = inputs[1].f_contiguous()?;
+        self.row = row;
         let (seq, batch, width) = gates.size3()?;
         let (hidden, float) = (width / 3, (Kind::Float, gates.device()));
         let out = Tensor::f_empty([seq, batch, hidden], (gates.kind(), gates.device()))?;
@@ -244,8 +336,12 @@ impl Function for FoPool {
         let kept =
             self.keep.then(|| Tensor::f_empty([strides, batch, hidden], float)).transpose()?;
         let outputs = Outputs { out: &out, last: &last, kept: kept.as_ref() };
-        // SAFETY: made contiguous and allocated above; kinds and shapes by `fo_pool`'s contract.
-        unsafe { forward(&*self.launcher, &gates, &before, &self.settings, &outputs)? };
+        let moved = [&gates, &before, &out, &last].into_iter();
+        let moved = moved.chain(self.settings.masks()).chain(kept.as_ref());
+        let _stage = profile::stage("pooling forward").over(moved);
+        // SAFETY: rows found, made contiguous and allocated above; kinds and shapes by the contract of
+        // `fo_pool`.
+        unsafe { forward(&*self.launcher, (&gates, row), &before, &self.settings, &outputs)? };
         let saved = kept.map_or(vec![], |kept| vec![gates, kept]);
         Ok(Forward { outputs: vec![out, last], saved })
     }
@@ -258,7 +354,8 @@ impl Function for FoPool {
             None => Tensor::f_zeros([seq, batch, width / 3], (gates.kind(), gates.device()))?,
         };
         let last = contiguous(call.grads[1].as_ref())?;
-        let grad_gates = gates.f_empty_like()?;
+        let options = (gates.kind(), gates.device());
+        let grad_gates = Tensor::f_empty_strided(gates.size(), gates.stride(), options)?;
         let grad_before = Tensor::f_empty([batch, width / 3], (Kind::Float, gates.device()))?;
         let grads = Gradients {
             kept,
@@ -267,85 +364,19 @@ impl Function for FoPool {
             gates: &grad_gates,
             before: &grad_before,
         };
+        let moved = [gates, kept, &out, &grad_gates, &grad_before].into_iter();
+        let moved = moved.chain(self.settings.masks()).chain(&last);
+        let _stage = profile::stage("pooling backward").over(moved);
         // SAFETY: as in `forward`; gradients have their tensors' kinds and shapes.
-        unsafe { backward(&*self.launcher, gates, &self.settings, &grads)? };
+        unsafe { backward(&*self.launcher, (gates, self.row), &self.settings, &grads)? };
         Ok(vec![Some(grad_gates), Some(grad_before)])
-    }
-}
-
-/// [`super::forget_mult`] on a card: f and x of kind Float or BFloat16, before of kind Float, shapes
-/// and devices checked.
-pub(super) fn forget_mult(
-    launcher: Arc<dyn Launch>,
-    f: &Tensor,
-    x: &Tensor,
-    before: &Tensor,
-) -> Result<Tensor> {
-    let mut outputs = autograd::apply(ForgetMult { launcher }, &[f, x, before])?.into_iter();
-    outputs.next().ok_or_else(|| unreachable!("ForgetMult::forward returns one output"))
-}
-
-struct ForgetMult {
-    launcher: Arc<dyn Launch>,
-}
-
-impl ForgetMult {
-    fn kernel(kind: Kind, names: [&'static str; 2]) -> Kernel {
-        Kernel { source: &FORGET_MULT, name: names[usize::from(kind == Kind::BFloat16)] }
-    }
-}
-
-impl Function for ForgetMult {
-    fn forward(&mut self, inputs: &[&Tensor]) -> Result<Forward> {
-        let [f, x, before] = [0, 1, 2].map(|i| inputs[i].f_contiguous());
-        let (f, x, before) = (f?, x?, before?);
-        let (seq, batch, hidden) = f.size3()?;
-        let sizes = Sizes::new(seq, batch, hidden)?;
-        let out = f.f_empty_like()?;
-        let kernel =
-            Self::kernel(f.kind(), ["forget_mult_forward_f32", "forget_mult_forward_bf16"]);
-        let [seq, batch, hidden] = sizes.arguments();
-        let arguments = &mut [at(&f), at(&x), at(&before), at(&out), seq, batch, hidden];
-        // SAFETY: the parameters of forget_mult_forward_* in order; all contiguous.
-        unsafe { self.launcher.launch(kernel, sizes.geometry()?, arguments)? };
-        let saved = vec![f, x, before, out.shallow_clone()];
-        Ok(Forward { outputs: vec![out], saved })
-    }
-
-    fn backward(&self, call: Backward<'_>) -> Result<Vec<Option<Tensor>>> {
-        let [f, x, before, out] = call.saved else { unreachable!("four tensors were saved") };
-        let Some(grad) = contiguous(call.grads[0].as_ref())? else {
-            return Ok(vec![None, None, None]);
-        };
-        let (seq, batch, hidden) = f.size3()?;
-        let sizes = Sizes::new(seq, batch, hidden)?;
-        let (grad_f, grad_x) = (f.f_empty_like()?, x.f_empty_like()?);
-        let grad_before = before.f_empty_like()?;
-        let kernel =
-            Self::kernel(f.kind(), ["forget_mult_backward_f32", "forget_mult_backward_bf16"]);
-        let [seq, batch, hidden] = sizes.arguments();
-        let (into_f, into_x, into_before) = (at(&grad_f), at(&grad_x), at(&grad_before));
-        let arguments = &mut [
-            at(f),
-            at(x),
-            at(before),
-            at(out),
-            at(&grad),
-            into_f,
-            into_x,
-            into_before,
-            seq,
-            batch,
-            hidden,
-        ];
-        // SAFETY: the parameters of forget_mult_backward_* in order; all contiguous.
-        unsafe { self.launcher.launch(kernel, sizes.geometry()?, arguments)? };
-        Ok(vec![Some(grad_f), Some(grad_x), Some(grad_before)])
     }
 }
 
 #[cfg(test)]
 mod compiled;
+#[cfg(test)]
+mod padded;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -19,7 +19,7 @@ mod rows;
 mod stored;
 mod stream;
 
-pub(crate) use card::COLUMN;
+pub(crate) use card::{COLUMN, try_out as try_card};
 pub use forget_mult::forget_mult;
 pub use real::Real;
 use rows::PoolStored;

@@ -169,13 +169,18 @@ impl Optimiser {
         let inverse_scale = match recipe.clip {
             0.0 => None,
             clip => {
-                let _stage = profile::stage("gradient norm");
+                let _stage = profile::stage("gradient norm").over(grads);
                 Some(inverse_clip(grads, clip)?)
             }
         };
-        let _stage = profile::stage("optimiser");
+        let stage = profile::stage("optimiser");
         match self {
             Self::Adam(moments) => {
+                let kept = moments.iter().flat_map(|moments| [&moments.first, &moments.second]);
+                let parameters = model.parameters();
+                let changed = parameters.iter().map(|(_, tensor)| *tensor).chain(kept);
+                // Read and written, but for the gradients.
+                let _stage = stage.over(changed.clone().chain(changed).chain(grads));
                 adam(model, grads, loss, moments, recipe, lr, inverse_scale.as_ref())
             }
             Self::Sgd => descend(model, grads, loss, recipe, lr, inverse_scale.as_ref()),

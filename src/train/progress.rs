@@ -10,6 +10,8 @@ use super::metrics::EpochReport;
 pub trait Observer: Send {
     /// A run begins: its number of epochs, and of rows an epoch walks down.
     fn begin(&mut self, _epochs: usize, _rows: usize) {}
+    /// A step was given to the device, which may be at work on it, and on those before it, still.
+    fn given(&mut self) {}
     /// A step was done.
     fn step(&mut self, _step: &StepReport) {}
     /// An epoch was done; `best` where its validation loss is the lowest so far.
@@ -21,6 +23,10 @@ pub trait Observer: Send {
 impl Observer for Box<dyn Observer> {
     fn begin(&mut self, epochs: usize, rows: usize) {
         (**self).begin(epochs, rows);
+    }
+
+    fn given(&mut self) {
+        (**self).given();
     }
 
     fn step(&mut self, step: &StepReport) {

@@ -199,6 +199,7 @@ impl Session<'_> {
         let begin = self.begun.clock();
         let (loss, words) = self.train_step(length, rate)?;
         self.begun.add(begin, loss, words, rate);
+        self.observer.given();
         Ok(())
     }
 

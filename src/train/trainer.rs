@@ -247,4 +247,6 @@ impl std::fmt::Display for TrainingRun {
 }
 
 #[cfg(test)]
+mod formats;
+#[cfg(test)]
 mod tests;

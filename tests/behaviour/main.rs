@@ -1,5 +1,6 @@
 //! The built program, as its users meet it.
 
+mod bench;
 mod command_line;
 mod cuda;
 mod fetch;

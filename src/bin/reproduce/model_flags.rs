@@ -67,12 +67,7 @@ impl ComputeFlags {
         match self.device {
             DeviceChoice::Cpu => Ok(Device::Cpu),
             DeviceChoice::Auto => Ok(auto()),
-            DeviceChoice::Cuda => cuda::device().map_err(|error| match error {
-                Error::Unavailable { problem, remedy, .. } => {
-                    Error::Unavailable { what: "--device cuda".into(), problem, remedy }
-                }
-                other => other,
-            }),
+            DeviceChoice::Cuda => card(),
         }
     }
 
@@ -111,6 +106,19 @@ impl ComputeFlags {
             (Precision::Tf32, _) => Err(unavailable("tf32", "it is a format of NVIDIA GPUs")),
         }
     }
+}
+
+/// The first card, for --device cuda.
+///
+/// # Errors
+/// [`Error::Unavailable`] where there is none that can be used.
+pub fn card() -> Result<Device> {
+    cuda::device().map_err(|error| match error {
+        Error::Unavailable { problem, remedy, .. } => {
+            Error::Unavailable { what: "--device cuda".into(), problem, remedy }
+        }
+        other => other,
+    })
 }
 
 fn unavailable(format: &str, problem: &str) -> Error {

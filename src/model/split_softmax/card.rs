@@ -7,10 +7,10 @@
 use tch::{Device, Kind, Tensor};
 
 use super::{Clusters, Gradients, SoftmaxWeights};
-use crate::cuda::{Argument, Geometry, Kernel, Launch, Source};
+use crate::cuda::{Argument, Geometry, Kernel, Launch, Source, agree, numbers};
 use crate::matmul::{Added, Products};
 use crate::pool::COLUMN;
-use crate::{Error, Result, libtorch};
+use crate::{Error, Result, libtorch, profile};
 
 /// Softmax and cross entropy of rows of logits.
 pub(crate) static CROSS_ENTROPY: Source = Source {
@@ -265,9 +265,36 @@ fn cross_entropy(
         Argument::Long(logits.stride()[0]),
     ];
     let geometry = Geometry { grid: rows, block: ROW_THREADS };
+    // The second reading of a row comes from the cache.
+    let moved = [Some(logits), scale.and(Some(logits)), Some(targets), Some(losses)];
+    let _stage = profile::stage("cross entropy").over(moved.into_iter().flatten());
     // SAFETY: the parameters of cross_entropy_* in order; the tensors lie on the launcher's device
     // and have the kinds, sizes and strides that it counts on.
     unsafe { launcher.launch(Kernel { source: &CROSS_ENTROPY, name }, geometry, arguments) }
+}
+
+/// The kernel on a few rows, held against torch on the CPU.
+///
+/// # Errors
+/// [`Error::Unavailable`] where they disagree.
+pub(crate) fn try_out(launcher: &dyn Launch, device: Device) -> Result<()> {
+    let (rows, classes) = (3, 300);
+    let _no_grad = tch::no_grad_guard();
+    let targets = Tensor::f_from_slice(&[0i32, 299, 7])?;
+    for (kind, bound) in [(Kind::Float, 1e-5), (Kind::BFloat16, 1e-2)] {
+        let all = numbers(&[rows, classes + 4], 5.0)?.f_to_kind(kind)?;
+        let exact = all.f_narrow(1, 0, classes)?.f_to_kind(Kind::Float)?.f_log_softmax(1, None)?;
+        let wanted = targets.f_to_kind(Kind::Int64)?;
+        let expected = exact.f_gather(1, &wanted.f_unsqueeze(1)?, false)?.f_neg()?.f_squeeze()?;
+        let gradient = exact.f_exp()?.f_sub(&wanted.f_one_hot(classes)?)?.f_mul_scalar(0.5)?;
+
+        let logits = all.f_detach_copy()?.f_to_device(device)?.f_narrow(1, 0, classes)?;
+        let losses = Tensor::f_empty([rows], (Kind::Float, device))?;
+        cross_entropy(launcher, &logits, &targets.f_to_device(device)?, &losses, Some(0.5))?;
+        agree(&format!("cross entropy in {kind:?}"), &losses, &expected, bound)?;
+        agree(&format!("gradient of the cross entropy in {kind:?}"), &logits, &gradient, bound)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Whether every kernel compiles, and what it takes of a card: no card is needed.
 
-use super::{FO_POOL, FORGET_MULT};
+use super::FO_POOL;
+use super::forget_mult::FORGET_MULT;
 use crate::cuda::{Compiler, Target};
 
 /// Every kernel compiles for every card that NVRTC 13 knows; those of the training step keep all of
@@ -23,7 +24,7 @@ fn every_kernel_compiles_for_every_card() {
             for (name, registers, spilled) in kernels {
                 println!("{name:33} {:>6} {registers:>9} {spilled:>7}", target.name());
                 if architecture == 90 && !name.contains("zoneout") {
-                    assert!(spilled <= 8, "{name} spills {spilled} bytes");
+                    assert!(spilled == 0, "{name} spills {spilled} bytes");
                 }
             }
         }

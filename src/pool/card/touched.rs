@@ -6,29 +6,42 @@ use tch::{Device, Kind, Tensor};
 use super::tests::{Checked, Place};
 use crate::cuda::host::{Access, Host};
 
-/// A tensor between two stretches of NaN.
+/// A tensor between two stretches of NaN, and with NaN behind each of its rows where they are padded.
 pub(super) struct Guarded {
     all: Tensor,
     size: Vec<i64>,
+    /// From one row, along the last dimension, to the next.
+    row: i64,
 }
 
 const GUARD: i64 = 1024;
 
 impl Guarded {
     pub fn poisoned(size: &[i64], kind: Kind, device: Device) -> Self {
-        let n: i64 = size.iter().product();
-        let all = Tensor::full([n + 2 * GUARD], f64::NAN, (kind, device));
-        Self { all, size: size.into() }
+        Self::poisoned_in_rows(size, size[size.len() - 1], (kind, device))
+    }
+
+    pub fn poisoned_in_rows(size: &[i64], row: i64, options: (Kind, Device)) -> Self {
+        let rows: i64 = size[..size.len() - 1].iter().product();
+        let all = Tensor::full([rows * row + 2 * GUARD], f64::NAN, options);
+        Self { all, size: size.into(), row }
     }
 
     pub fn of(tensor: &Tensor, device: Device) -> Self {
-        let guarded = Self::poisoned(&tensor.size(), tensor.kind(), device);
+        Self::in_rows(tensor, tensor.size()[tensor.dim() - 1], device)
+    }
+
+    pub fn in_rows(tensor: &Tensor, row: i64, device: Device) -> Self {
+        let guarded = Self::poisoned_in_rows(&tensor.size(), row, (tensor.kind(), device));
         guarded.inside().copy_(tensor);
         guarded
     }
 
     pub fn inside(&self) -> Tensor {
-        self.all.narrow(0, GUARD, self.all.numel() as i64 - 2 * GUARD).view(&self.size[..])
+        let (last, mut size) = (self.size.len() - 1, self.size.clone());
+        size[last] = self.row;
+        let rows = self.all.narrow(0, GUARD, self.all.numel() as i64 - 2 * GUARD);
+        rows.view(&size[..]).narrow(-1, 0, self.size[last])
     }
 }
 
@@ -38,7 +51,8 @@ pub(super) fn check_written(place: Place, written: &[&Guarded]) -> Checked {
         let inside = guarded.inside();
         prop_assert_eq!(inside.isnan().any().int64_value(&[]), 0, "NaN is left or was used");
         let nans = guarded.all.isnan().to_kind(Kind::Int64).sum(None).int64_value(&[]);
-        prop_assert_eq!(nans, 2 * GUARD, "a place beside was written");
+        let beside = guarded.all.numel() - inside.numel();
+        prop_assert_eq!(nans, beside as i64, "a place beside was written");
     }
     let insides: Vec<Tensor> = written.iter().map(|guarded| guarded.inside()).collect();
     check_once(place, Access::Written, insides.iter())
@@ -63,11 +77,17 @@ pub(super) fn check_once<'a>(
     Ok(())
 }
 
-/// The host shim's last launch did this once to each place of a contiguous tensor.
+/// The host shim's last launch did this once to each place of a tensor.
 pub(super) fn check_once_in(tensor: &Tensor, access: Access) -> Checked {
     let bytes = tensor.kind().elt_size_in_bytes();
+    let (size, stride) = (tensor.size(), tensor.stride());
     for i in 0..tensor.numel() {
-        let at = tensor.data_ptr().cast::<u8>().wrapping_add(i * bytes);
+        let (mut rest, mut offset) = (i as i64, 0);
+        for (size, stride) in size.iter().zip(&stride).rev() {
+            offset += rest % size * stride;
+            rest /= size;
+        }
+        let at = tensor.data_ptr().cast::<u8>().wrapping_add(offset as usize * bytes);
         prop_assert_eq!(Host::get().count(at.cast(), access), 1, "{:?}, place {}", access, i);
     }
     Ok(())

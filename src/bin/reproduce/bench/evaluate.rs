@@ -1,5 +1,7 @@
 //! `reproduce bench evaluate`
 
+mod card;
+
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -12,9 +14,10 @@ use qrnn::{Error, Result, paper, profile};
 use serde_json::json;
 use tch::{Device, Kind};
 
-use super::format::Format;
+use super::device::DeviceFlags;
+use super::format::{self, Format};
 use super::torch_model::{self, TorchModel, write_inputs};
-use super::{median, products};
+use super::{ids, median, products};
 use crate::output::Output;
 
 /// The window in words.
@@ -25,11 +28,12 @@ pub struct Args {
     /// Folder with valid.txt and test.txt of WikiText-103 (or wiki.*.tokens)
     #[arg(long, default_value = "../shared/data/wikitext-103")]
     data: PathBuf,
-    /// Only the first words of the test text
-    #[arg(long, default_value_t = 14_000)]
+    /// Only the first words of the test text; on a card all
+    #[arg(long, default_value_t = 14_000, default_value_if("device", "cuda", "245569"))]
     tokens: usize,
-    /// Formats of the matrix products: fp32, bf16, or torch for torch's own in fp32
+    /// Formats of the matrix products: fp32, bf16, on a card tf32, or torch for torch's own in fp32
     #[arg(long, value_delimiter = ',', default_value = "fp32,bf16")]
+    #[arg(default_value_if("device", "cuda", "fp32,tf32,bf16"))]
     formats: Vec<Format>,
     /// Times that each is measured, in turns
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
@@ -37,9 +41,33 @@ pub struct Args {
     /// A Python with torch 2.11 to measure against
     #[arg(long, default_value = "python3")]
     python: String,
+    /// Words of PyTorch's windows on a card
+    #[arg(long, default_value_t = 300)]
+    bptt: usize,
+    /// Word types of ids that are made for a card, in place of a text
+    #[arg(long)]
+    types: Option<usize>,
+    /// First words of the softmax's tails, on a card
+    #[arg(long, value_delimiter = ',')]
+    splits: Option<Vec<usize>>,
+    /// Another width of embedding and layers, on a card
+    #[arg(long, hide = true, value_name = "EMSIZE-NHID", value_parser = widths)]
+    model: Option<(usize, usize)>,
+    #[command(flatten)]
+    device: DeviceFlags,
+}
+
+fn widths(text: &str) -> Result<(usize, usize), String> {
+    let (emsize, nhid) = text.split_once('-').ok_or("write for example 300-1800")?;
+    let size = |text: &str| text.parse().map_err(|_| format!("{text} is no width"));
+    Ok((size(emsize)?, size(nhid)?))
 }
 
 pub fn run(args: Args) -> Result<Output> {
+    if let Some(device) = args.device.card()? {
+        return card::run(&args, device);
+    }
+    format::check(&args.formats, Device::Cpu)?;
     qrnn::libtorch::keep_freed_memory();
     let folder = tempfile::tempdir().map_err(Error::io(std::env::temp_dir(), "write to"))?;
     write_text(&args.data, folder.path(), args.tokens)?;
@@ -69,7 +97,7 @@ pub fn run(args: Args) -> Result<Output> {
             profile::start();
             let reading = Reading::original(Split::Test, WINDOW);
             let evaluation = evaluate_as(&model, &corpus, Split::Test, &reading)?;
-            profiles[i] = profile::stop();
+            profiles[i] = profile::stop()?;
             ours[i].0.push(evaluation.seconds);
             ours[i].1 = evaluation.loss;
         }
@@ -86,14 +114,8 @@ pub fn run(args: Args) -> Result<Output> {
         }
     }
 
-    let mut text = format!(
-        "evaluation of {} parameters (random) on the first {} words of the test text, one column, windows of \
-         {WINDOW}; medians of {} runs in turns\nwords by cluster: {}",
-        model.parameter_count(),
-        tokens.len(),
-        args.runs,
-        shares(tokens, &borders),
-    );
+    let mut text =
+        format!("{}, windows of {WINDOW}", shown_text(&model, tokens, &borders, args.runs));
     let mut measurements = vec![];
     let whole = 245_569.0 / tokens.len() as f64;
     let against = (!theirs.is_empty()).then(|| median(theirs));
@@ -138,14 +160,15 @@ pub fn run(args: Args) -> Result<Output> {
     Ok(Output::done(text, json!({"bench": "evaluate", "measurements": measurements})))
 }
 
-/// Share of the words in each cluster.
-fn shares(tokens: &[u32], borders: &[usize]) -> String {
-    let mut counts = vec![0usize; borders.len() + 1];
-    for &id in tokens {
-        counts[borders.iter().filter(|&&border| id as usize >= border).count()] += 1;
-    }
-    let share = |count: &usize| format!("{:.1} %", 100.0 * *count as f64 / tokens.len() as f64);
-    counts.iter().map(share).collect::<Vec<_>>().join(", ")
+/// What is evaluated, for people.
+fn shown_text(model: &QrnnLm, tokens: &[u32], borders: &[usize], runs: u32) -> String {
+    format!(
+        "evaluation of {} parameters (random) on the first {} words of the test text; medians of {runs} runs \
+         in turns\nwords by cluster: {}; one column",
+        model.parameter_count(),
+        tokens.len(),
+        ids::shares(tokens, borders),
+    )
 }
 
 /// Writes a folder whose vocabulary has WikiText-103's size, with the test text's first words.

@@ -1,11 +1,17 @@
 //! `reproduce bench`: what it costs, beside what else it could cost, measured in the same run.
 
+mod ceilings;
 mod child;
 mod corpus;
+mod curves;
+mod device;
 mod evaluate;
 mod format;
+mod ids;
+mod peers;
 mod pool;
 mod products;
+mod python;
 mod stages;
 mod step;
 mod torch_model;
@@ -29,6 +35,8 @@ pub struct Args {
 enum Command {
     /// Reading a text of WikiText-103's size, against plain Python
     Corpus(corpus::Args),
+    /// Losses of long runs in several formats, against those of another seed
+    Curves(curves::Args),
     /// The entry's model on WikiText-103's test text, against the same model in PyTorch
     Evaluate(evaluate::Args),
     /// fo-pooling, against its bytes alone and a loop of tensor operations
@@ -40,10 +48,18 @@ enum Command {
 pub fn run(args: Args) -> Result<Output> {
     match args.command {
         Command::Corpus(args) => corpus::run(args),
+        Command::Curves(args) => curves::run(args),
         Command::Evaluate(args) => evaluate::run(args),
         Command::Pool(args) => pool::run(args),
         Command::Step(args) => step::run(args),
     }
+}
+
+/// Between which two the middle half lies.
+fn middle_half(mut values: Vec<f64>) -> [f64; 2] {
+    values.sort_by(f64::total_cmp);
+    let last = values.len().saturating_sub(1);
+    [last / 4, last - last / 4].map(|at| values.get(at).copied().unwrap_or_default())
 }
 
 /// The middle one; the lower middle one of an even number. 0 of none.

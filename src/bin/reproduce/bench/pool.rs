@@ -1,5 +1,7 @@
 //! `reproduce bench pool`
 
+mod card;
+
 use std::time::Instant;
 
 use clap::Args as ClapArgs;
@@ -9,6 +11,7 @@ use qrnn::pool::{Zoneout, fo_pool};
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
 
+use super::device::DeviceFlags;
 use super::median;
 use crate::output::Output;
 
@@ -20,18 +23,27 @@ const GRAIN: usize = 1 << 16;
 
 #[derive(Debug, ClapArgs)]
 pub struct Args {
-    /// Time steps
+    /// Time steps; 300 on a card
     #[arg(long, default_value_t = 140, value_parser = clap::value_parser!(i64).range(1..))]
+    #[arg(default_value_if("device", "cuda", "300"))]
     seq: i64,
-    /// Columns
+    /// Columns; 40 on a card
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(i64).range(1..))]
+    #[arg(default_value_if("device", "cuda", "40"))]
     batch: i64,
-    /// Features
+    /// Features; 1800 on a card
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(i64).range(1..))]
+    #[arg(default_value_if("device", "cuda", "1800"))]
     hidden: i64,
-    /// Times that each is measured, in turns
+    /// Times that each is measured, in turns; 200 on a card
     #[arg(long, default_value_t = 21, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(default_value_if("device", "cuda", "200"))]
     runs: u32,
+    /// A Python with torch 2.11 to measure a card's against
+    #[arg(long, default_value = "python3")]
+    python: String,
+    #[command(flatten)]
+    device: DeviceFlags,
 }
 
 /// What is measured, in the order of a turn.
@@ -45,6 +57,9 @@ const NAMES: [&str; 6] = [
 ];
 
 pub fn run(args: Args) -> Result<Output> {
+    if let Some(device) = args.device.card()? {
+        return card::run(&args, device);
+    }
     keep_freed_memory();
     let options = (Kind::Float, Device::Cpu);
     let gates = Tensor::f_randn([args.seq, args.batch, 3 * args.hidden], options)?;

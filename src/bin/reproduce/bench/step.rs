@@ -1,5 +1,9 @@
 //! `reproduce bench step`
 
+mod card;
+mod floor;
+mod turns;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -7,14 +11,15 @@ use std::time::{Duration, Instant};
 use clap::Args as ClapArgs;
 use qrnn::corpus::{Corpus, Split};
 use qrnn::interrupt::Interrupt;
-use qrnn::model::{LmConfig, QrnnLm, Splits};
+use qrnn::model::{LmConfig, QrnnLm, Splits, WIKITEXT103_VOCAB};
 use qrnn::profile::{self, Profile};
 use qrnn::train::{Observer, Recipe, StepReport, Trainer};
 use qrnn::{Error, Result};
 use serde_json::{Value, json};
 use tch::{Device, Kind};
 
-use super::format::Format;
+use super::device::DeviceFlags;
+use super::format::{self, Format};
 use super::products::{self, Alone};
 use super::stages;
 use super::torch_model::{Reading, TorchModel, write_inputs};
@@ -38,23 +43,27 @@ pub struct Args {
     #[arg(
         long,
         value_delimiter = ',',
-        default_value = "128-256-plain,128-256-split,300-1800-split"
+        default_value = "128-256-plain,128-256-split,300-1800-split",
+        default_value_if("device", "cuda", "300-1800-split")
     )]
     models: Vec<Shape>,
-    /// Formats of the matrix products: fp32, bf16, or torch for torch's own in fp32
+    /// Formats of the matrix products: fp32, bf16, on a card tf32, or torch for torch's own in fp32
     #[arg(long, value_delimiter = ',', default_value = "fp32,bf16")]
+    #[arg(default_value_if("device", "cuda", "bf16,tf32,fp32"))]
     formats: Vec<Format>,
     /// First words of the split softmax's tails
     #[arg(long, value_delimiter = ',', default_value = "2800,10000")]
+    #[arg(default_value_if("device", "cuda", "2800,20000,76000"))]
     splits: Vec<usize>,
-    /// Columns
-    #[arg(long, default_value_t = 20)]
+    /// Columns; 40 on a card
+    #[arg(long, default_value_t = 20, default_value_if("device", "cuda", "40"))]
     batch_size: usize,
-    /// Words a column in one step
-    #[arg(long, default_value_t = 70)]
+    /// Words a column in one step; 300 on a card
+    #[arg(long, default_value_t = 70, default_value_if("device", "cuda", "300"))]
     bptt: usize,
-    /// Steps of each side that are counted, in turns
+    /// Steps of each side that are counted, in turns; 208 on a card
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(default_value_if("device", "cuda", "208"))]
     steps: u32,
     /// A Python with torch 2.11 to measure against
     #[arg(long, default_value = "python3")]
@@ -65,13 +74,18 @@ pub struct Args {
     /// Take the steps of ours alone, and tell the memory
     #[arg(long, hide = true)]
     alone: bool,
+    /// Word types of the ids that are made for a card where --data is left out
+    #[arg(long, default_value_t = WIKITEXT103_VOCAB)]
+    types: usize,
+    #[command(flatten)]
+    device: DeviceFlags,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Shape {
-    emsize: usize,
-    nhid: usize,
-    split: bool,
+pub struct Shape {
+    pub emsize: usize,
+    pub nhid: usize,
+    pub split: bool,
 }
 
 impl std::str::FromStr for Shape {
@@ -121,6 +135,10 @@ struct Measured {
 }
 
 pub fn run(args: Args) -> Result<Output> {
+    if let Some(device) = args.device.card()? {
+        return card::run(&args, device);
+    }
+    format::check(&args.formats, Device::Cpu)?;
     let corpus = data::load(args.data.clone())?;
     let cases = args
         .models
@@ -212,7 +230,7 @@ impl Case<'_> {
             .observer(Watching(turns.clone()))
             .interrupt(interrupt)
             .fit(&mut model, self.corpus)?;
-        let profile = profile::stop();
+        let profile = profile::stop()?;
         let mut turns = turns.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(error) = turns.failed.take() {
             return Err(error);

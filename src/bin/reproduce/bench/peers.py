@@ -1,4 +1,4 @@
-"""PyTorch training steps to measure a card's against, and a check that they compute what they should.
+"""PyTorch training steps to measure a card's against: `reproduce bench` runs them.
 
 Written for this project, from the equations and from the list of operations that the published code
 runs; nothing of that code is in here. Three ways to do the same step:
@@ -11,22 +11,21 @@ runs; nothing of that code is in here. Three ways to do the same step:
 * tuned: what a careful user of torch 2.11 writes. bfloat16 by autocast, torch.compile, the same
   pooling kernel, words sorted by cluster on the host, fused Adam.
 
-Without an argument it takes the 20 steps of the fixtures beside it, on the CPU, in each way, and says how
-far the losses are from those of reference.py (torch==2.11.0):
+Argument: a folder with peer.json, {"mode", "device", "splits", "batch", "dropout", "clip"}, with
+model.safetensors and with ids.bin (int32); for the mode "pool" the first alone. It then reads commands,
+a JSON object a line, and answers each with one:
 
-    python3 tests/parity/peers.py
-
-With one: a folder with model.safetensors, ids.bin (int32) and peer.json: {"mode", "device", "splits",
-"batch", "dropout", "clip"}. It then reads commands, a JSON object a line, and answers each with one:
-{"lengths": [...], "rates": [...]} trains a step of each length and rate and gives their "losses", the
-"seconds" of all by the wall clock, and each step's "step_seconds" by the device's.
+* {"lengths": [...], "rates": [...]} trains a step of each length and rate: their "losses", the
+  "seconds" of all by the wall clock, each step's "step_seconds" by the device's, "peak_bytes";
+* {"evaluate": window} reads all ids, nothing dropped or learned: "loss_sum" and "seconds";
+* {"pool": [seq, batch, hidden], "runs": n}, in the mode "pool": the "forward" and "both" seconds of
+  each run by the device's clock.
 """
 
 import json
 import pathlib
 import struct
 import sys
-import tempfile
 import time
 
 KERNELS = r"""
@@ -160,6 +159,13 @@ def compiled_pool(pooling):
     return lambda f, x, first: pool(f, x, first)[1:]
 
 
+def gated(pool, gates, before):
+    """fo-pooling around the recurrence, and the last state; that is in single precision always."""
+    z, f, o = gates.chunk(3, dim=2)
+    c = pool(f.sigmoid().float().contiguous(), z.tanh().float().contiguous(), before)
+    return o.sigmoid() * c, c[-1].detach()
+
+
 class Model:
     def __init__(self, weights, config, device):
         self.p = {name: tensor.to(device).requires_grad_(True) for name, tensor in weights.items()}
@@ -189,12 +195,9 @@ class Model:
             if i == 0:
                 x = torch.cat([x, torch.cat([last.unsqueeze(0), x[:-1]])], dim=2)
             gates = F.linear(x, self.p[f"rnns.{i}.linear.weight"], self.p[f"rnns.{i}.linear.bias"])
-            z, f, o = gates.chunk(3, dim=2)
-            # The recurrence is in single precision, whatever the products are in.
-            z, f = z.tanh().float().contiguous(), f.sigmoid().float().contiguous()
-            c = self.pool(f, z, states[i])
-            new_states.append(c[-1].detach())
-            x = self.locked(o.sigmoid() * c)
+            x, state = gated(self.pool, gates, states[i])
+            new_states.append(state)
+            x = self.locked(x)
         return x.flatten(0, 1), new_states, new_last
 
     def head(self):
@@ -260,6 +263,56 @@ class Model:
         return there(head), [there(place) for place in places], [there(words) for words in chosen]
 
 
+class Clock:
+    """Marks in a device's work, and the seconds between them."""
+
+    def __init__(self, device):
+        self.on_gpu, self.marks = device.type == "cuda", []
+
+    def mark(self):
+        if self.on_gpu:
+            self.marks.append(torch.cuda.Event(enable_timing=True))
+            self.marks[-1].record()
+        else:
+            self.marks.append(time.perf_counter())
+
+    def wait(self):
+        if self.on_gpu:
+            torch.cuda.synchronize()
+
+    def between(self):
+        seconds = lambda a, b: a.elapsed_time(b) / 1e3 if self.on_gpu else b - a
+        return [seconds(a, b) for a, b in zip(self.marks, self.marks[1:])]
+
+
+class PoolAlone:
+    """Pooling by itself, the published way."""
+
+    def __init__(self, device):
+        self.device, self.pool = device, eager_pool(Pooling(device))
+
+    def measure(self, size, runs):
+        seq, batch, hidden = size
+        random = lambda *size: torch.randn(*size, device=self.device)
+        # Two sets in turns: what a run reads is not what the last one left in the cache.
+        sets = [(random(seq, batch, 3 * hidden), random(batch, hidden)) for _ in range(2)]
+        weights = random(seq, batch, hidden)
+        forward, both = Clock(self.device), Clock(self.device)
+        for run in range(runs):
+            gates, before = sets[run % 2]
+            with torch.no_grad():
+                forward.mark()
+                gated(self.pool, gates, before)
+                forward.mark()
+            gates = gates.detach().requires_grad_(True)
+            both.mark()
+            output, _ = gated(self.pool, gates, before)
+            output.backward(weights)
+            both.mark()
+        both.wait()
+        return {"forward": forward.between()[::2], "both": both.between()[::2]}
+
+
 class Step:
     def __init__(self, folder):
         config = json.loads((folder / "peer.json").read_text())
@@ -281,15 +334,13 @@ class Step:
             backend = "inductor" if self.device.type == "cuda" else "aot_eager"
             compiled = lambda call: torch.compile(call, dynamic=True, backend=backend)
             self.hidden, self.loss = compiled(self.model.hidden), compiled(self.model.loss_sorted)
+        self.restart()
+
+    def restart(self):
         self.row, self.state, self.last = 0, *self.model.zero_state(self.batch)
 
-    def run(self, length, rate):
-        if self.row + length >= self.rows:
-            self.row, self.state, self.last = 0, *self.model.zero_state(self.batch)
+    def mean_loss(self, length):
         here, after = slice(self.row, self.row + length), slice(self.row + 1, self.row + 1 + length)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.zero_grad()
         with self.cast:
             hidden, self.state, self.last = self.hidden(self.resident[here], self.state, self.last)
             if self.mode == "tuned":
@@ -297,73 +348,61 @@ class Step:
             else:
                 targets = (self.resident[after].flatten(),)
             loss = self.loss(hidden, *targets)
+        self.row += length
+        return loss
+
+    def run(self, length, rate):
+        if self.row + length >= self.rows:
+            self.restart()
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad()
+        loss = self.mean_loss(length)
         loss.backward()
         if self.clip:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.clip)
         self.optimizer.step()
-        self.row += length
         return loss.detach()
 
     def all(self, lengths, rates):
-        on_gpu = self.device.type == "cuda"
-        losses, marks = [], []
-
-        def mark():
-            if on_gpu:
-                marks.append(torch.cuda.Event(enable_timing=True))
-                marks[-1].record()
-            else:
-                marks.append(time.perf_counter())
-
+        losses, clock = [], Clock(self.device)
         started = time.perf_counter()
-        mark()
+        clock.mark()
         for length, rate in zip(lengths, rates):
             losses.append(self.run(length, rate))
-            mark()
-        if on_gpu:
-            torch.cuda.synchronize()
-        seconds = time.perf_counter() - started
-        between = lambda a, b: a.elapsed_time(b) / 1e3 if on_gpu else b - a
-        return {
-            "seconds": seconds,
-            "step_seconds": [between(a, b) for a, b in zip(marks, marks[1:])],
-            "losses": [loss.item() for loss in losses],
-        }
+            clock.mark()
+        clock.wait()
+        answer = {"seconds": time.perf_counter() - started, "step_seconds": clock.between()}
+        if self.device.type == "cuda":
+            answer["peak_bytes"] = torch.cuda.max_memory_allocated()
+        return answer | {"losses": [loss.item() for loss in losses]}
 
-
-def check():
-    """20 steps of each way from the fixtures' weights, against those of reference.py."""
-    fixtures = pathlib.Path(__file__).parent
-    expected = json.loads((fixtures / "expected.json").read_text())["train"]["adam"]
-    ids, train = {}, []
-    for line in (fixtures / "text" / "train.txt").read_text().splitlines():
-        train += [ids.setdefault(word, len(ids)) for word in line.split() + ["<eos>"]]
-    # The published way's arithmetic is the same; bfloat16 has 8 bits.
-    for mode, tolerance in [("published", 1e-4), ("tf32", 1e-4), ("tuned", 2e-2)]:
-        config = {"mode": mode, "device": "cpu", "splits": [20, 35, 50], "batch": 3}
-        with tempfile.TemporaryDirectory() as folder:
-            folder = pathlib.Path(folder)
-            (folder / "peer.json").write_text(json.dumps(config | {"dropout": 0, "clip": 0}))
-            (folder / "ids.bin").write_bytes(struct.pack(f"<{len(train)}i", *train))
-            (folder / "model.safetensors").write_bytes((fixtures / "init.safetensors").read_bytes())
-            losses = Step(folder).all([7] * len(expected), [1e-2] * len(expected))["losses"]
-        furthest = max(abs(a - b) for a, b in zip(losses, expected))
-        print(f"{mode}: at most {furthest:.1e} from reference.py")
-        if not furthest <= tolerance:
-            sys.exit(f"{mode} is not the same model")
+    def evaluate(self, window):
+        self.restart()
+        started, total = time.perf_counter(), 0.0
+        with torch.no_grad():
+            while self.row < self.rows - 1:
+                length = min(window, self.rows - 1 - self.row)
+                total += self.mean_loss(length).item() * length * self.batch
+        return {"loss_sum": total, "seconds": time.perf_counter() - started}
 
 
 def main():
-    if len(sys.argv) == 1:
-        return check()
-    step = Step(pathlib.Path(sys.argv[1]))
-    hello = {"torch": torch.__version__, "mode": step.mode}
-    if step.device.type == "cuda":
-        hello["device"] = torch.cuda.get_device_name()
-    print(json.dumps(hello), flush=True)
+    folder = pathlib.Path(sys.argv[1])
+    config = json.loads((folder / "peer.json").read_text())
+    device = torch.device(config["device"])
+    work = PoolAlone(device) if config["mode"] == "pool" else Step(folder)
+    name = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
+    print(json.dumps({"torch": torch.__version__, "device": name}), flush=True)
     for line in sys.stdin:
         command = json.loads(line)
-        print(json.dumps(step.all(command["lengths"], command["rates"])), flush=True)
+        if "pool" in command:
+            answer = work.measure(command["pool"], command["runs"])
+        elif "evaluate" in command:
+            answer = work.evaluate(command["evaluate"])
+        else:
+            answer = work.all(command["lengths"], command["rates"])
+        print(json.dumps(answer), flush=True)
 
 
 try:

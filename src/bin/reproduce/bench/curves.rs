@@ -1,0 +1,145 @@
+//! `reproduce bench curves`
+
+use clap::Args as ClapArgs;
+use qrnn::corpus::Corpus;
+use qrnn::model::{LmConfig, QrnnLm, Splits, WIKITEXT103_VOCAB};
+use qrnn::train::{Quiet, Recipe, Trainer};
+use qrnn::{Error, Result};
+use serde_json::{Value, json};
+use tch::{Device, Kind};
+
+use super::device::DeviceFlags;
+use super::format::{self, Format};
+use super::step::Shape;
+use super::{device as devices, ids};
+use crate::output::Output;
+
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    /// Model: emsize-nhid-plain or emsize-nhid-split
+    #[arg(long, default_value = "300-1800-split")]
+    model: Shape,
+    /// Formats of the matrix products; the first is the one that the others are held against
+    #[arg(long, value_delimiter = ',', default_value = "fp32,bf16")]
+    #[arg(default_value_if("device", "cuda", "tf32,bf16"))]
+    formats: Vec<Format>,
+    /// First words of the split softmax's tails
+    #[arg(long, value_delimiter = ',', default_value = "2800,20000,76000")]
+    splits: Vec<usize>,
+    /// Columns
+    #[arg(long, default_value_t = 40)]
+    batch_size: usize,
+    /// Mean length of a training window, in words
+    #[arg(long, default_value_t = 300)]
+    bptt: usize,
+    /// Steps of each run
+    #[arg(long, default_value_t = 4000, value_parser = clap::value_parser!(u64).range(1..))]
+    steps: u64,
+    /// Learning rate
+    #[arg(long, default_value_t = 1e-3)]
+    lr: f64,
+    /// Word types of the ids that are made
+    #[arg(long, default_value_t = WIKITEXT103_VOCAB)]
+    types: usize,
+    /// Parts of a run whose mean losses are compared
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    parts: u64,
+    #[command(flatten)]
+    device: DeviceFlags,
+}
+
+/// The mean losses of a run's parts.
+struct Curve {
+    format: Format,
+    seed: u64,
+    losses: Vec<f64>,
+    tokens_per_second: f64,
+}
+
+/// Trains by the entry's recipe in each format with the same seed, and in the first with another seed:
+/// what a format changes is held against what a seed changes.
+pub fn run(args: Args) -> Result<Output> {
+    let device = args.device.card()?.unwrap_or(Device::Cpu);
+    format::check(&args.formats, device)?;
+    let Some(&first) = args.formats.first() else {
+        return Err(Error::usage("--formats", "names none", "give at least one"));
+    };
+    // Windows are no longer than bptt and a few words on the mean.
+    let words = args.batch_size * (args.bptt + 1) * (args.steps as usize + 2);
+    let corpus = ids::corpus(args.types, words, 20)?;
+    let mut runs: Vec<(Format, u64)> = args.formats.iter().map(|format| (*format, 1)).collect();
+    runs.push((first, 2));
+    let mut curves = vec![];
+    for (format, seed) in runs {
+        eprintln!("{} with seed {seed} ...", format.name());
+        curves.push(curve(&args, &corpus, device, format, seed)?);
+    }
+
+    let mut text = format!(
+        "mean losses of {} parts of {} steps, {} with {} columns of {} words, on {} of {} types, {}",
+        args.parts,
+        args.steps,
+        args.model,
+        args.batch_size,
+        args.bptt,
+        corpus.name(),
+        args.types,
+        devices::name(device)?,
+    );
+    let name = |curve: &Curve| format!("{}, seed {}", curve.format.name(), curve.seed);
+    text += "\n  ";
+    for curve in &curves {
+        text += &format!("{:>14}", name(curve));
+    }
+    for part in 0..curves[0].losses.len() {
+        text += "\n  ";
+        for curve in &curves {
+            text += &format!("{:>14.4}", curve.losses[part]);
+        }
+    }
+    let furthest = |a: &Curve, b: &Curve| {
+        let differences = a.losses.iter().zip(&b.losses).map(|(a, b)| (a - b).abs());
+        differences.fold(0.0, f64::max)
+    };
+    let by_seed = furthest(&curves[0], &curves[curves.len() - 1]);
+    let mut measurements: Vec<Value> = curves
+        .iter()
+        .map(|curve| {
+            json!({"what": "losses of a run", "format": curve.format.name(), "seed": curve.seed,
+                "steps": args.steps, "losses": curve.losses,
+                "tokens_per_second": curve.tokens_per_second})
+        })
+        .collect();
+    for curve in &curves[1..curves.len() - 1] {
+        let by_format = furthest(&curves[0], curve);
+        text += &format!(
+            "\n{} is at most {by_format:.1e} from {}, the other seed {by_seed:.1e}",
+            name(curve),
+            name(&curves[0]),
+        );
+        measurements.push(json!({"what": "furthest losses", "format": curve.format.name(),
+            "against": first.name(), "difference": by_format, "difference_of_a_seed": by_seed}));
+    }
+    Ok(Output::done(text, json!({"bench": "curves", "measurements": measurements})))
+}
+
+fn curve(args: &Args, corpus: &Corpus, device: Device, format: Format, seed: u64) -> Result<Curve> {
+    let splits = args.splits.iter().copied().filter(|&at| args.model.split && at < args.types);
+    let splits = splits.collect::<Vec<_>>();
+    let config = LmConfig::paper(args.model.emsize, args.model.nhid)
+        .vocab(args.types)
+        .splits(if splits.is_empty() { Splits::None } else { Splits::At(splits) });
+    let mut model = QrnnLm::seeded(&config, (Kind::Float, device), seed)?;
+    model.set_products(format.products());
+    let recipe = Recipe::paper().bptt(args.bptt).batch(args.batch_size).lr(args.lr).seed(seed);
+    let recipe = Recipe { steps: Some(args.steps), ..recipe };
+    let run = Trainer::new(recipe).observer(Quiet).fit(&mut model, corpus)?;
+    let part = (args.steps as usize).div_ceil(args.parts as usize);
+    let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+    Ok(Curve {
+        format,
+        seed,
+        losses: run.losses.chunks(part).map(mean).collect(),
+        tokens_per_second: run.tokens_per_second,
+    })
+}

@@ -1,0 +1,88 @@
+//! Training in several formats, on the CPU and on a card: how far apart its losses may come.
+
+use tch::{Device, Kind};
+
+use super::*;
+use crate::matmul::Products;
+use crate::model::{LmConfig, Splits};
+use crate::train::Quiet;
+
+/// A run of the paper's recipe on the embedded language: the same seed draws the same weights, masks
+/// and lengths on every device.
+fn run(device: Device, products: Products, seed: u64, steps: Option<u64>) -> TrainingRun {
+    // Tests run side by side: threads that wait for each other would starve.
+    tch::set_num_threads(1);
+    let corpus = Corpus::synthetic().take_train(24_000);
+    let config = LmConfig::paper(40, 160)
+        .vocab(corpus.vocab().len())
+        .init_range(0.5)
+        .splits(Splits::At(vec![200, 1000]));
+    let mut model = QrnnLm::seeded(&config, (Kind::Float, device), seed).unwrap();
+    model.set_products(products);
+    let recipe = Recipe::paper().bptt(23).batch(6).epochs(3).lr(2e-3).seed(seed);
+    let recipe = Recipe { steps, ..recipe };
+    Trainer::new(recipe).observer(Quiet).fit(&mut model, &corpus).unwrap()
+}
+
+/// The losses of 200 steps in single precision, against those of the CPU with our products: what
+/// rounding in another order makes of them grows from step to step.
+fn check_200_steps(device: Device, products: Products) {
+    let losses = |device, products| run(device, products, 1, Some(200)).losses;
+    let (ours, theirs) = (losses(device, products), losses(Device::Cpu, Products::Single));
+    assert_eq!((ours.len(), theirs.len()), (200, 200));
+    let furthest = |steps: std::ops::Range<usize>| {
+        let pairs = ours[steps.clone()].iter().zip(&theirs[steps]);
+        pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
+    };
+    let (early, all) = (furthest(0..20), furthest(0..200));
+    println!("{products:?} on {device:?}: {early:.1e} over 20 steps, {all:.1e} over 200");
+    assert!(early < 1e-4 && all < 1e-3, "{early:e}, {all:e}");
+}
+
+/// Over three epochs the validation losses of a format are as near to those of single precision as two
+/// seeds are to each other.
+fn check_noise(device: Device, products: Products) {
+    let curve = |products, seed| -> Vec<f64> {
+        let run = run(device, products, seed, None);
+        run.epochs.iter().map(|epoch| epoch.valid_loss).collect()
+    };
+    let single = [1, 2, 3].map(|seed| curve(Products::Single, seed));
+    let other = curve(products, 1);
+    for epoch in 0..3 {
+        let losses = single.each_ref().map(|curve| curve[epoch]);
+        let spread = losses.iter().fold(f64::MIN, |a, &b| a.max(b))
+            - losses.iter().fold(f64::MAX, |a, &b| a.min(b));
+        let difference = (other[epoch] - losses[0]).abs();
+        println!("epoch {}: fp32 {losses:.4?}, {products:?} {:.4}", epoch + 1, other[epoch]);
+        assert!(difference < spread, "{difference} and {spread}");
+    }
+}
+
+#[test]
+fn products_in_another_order_take_the_same_200_steps() {
+    check_200_steps(Device::Cpu, Products::Torch);
+}
+
+/// What `--precision auto` rests on.
+#[test]
+fn bf16_stays_within_the_noise_of_a_seed() {
+    check_noise(Device::Cpu, Products::Bf16);
+}
+
+#[test]
+#[ignore = "wants a GPU"]
+fn on_a_card_200_steps_are_those_of_the_cpu() {
+    check_200_steps(crate::cuda::device().unwrap(), Products::Single);
+}
+
+#[test]
+#[ignore = "wants a GPU"]
+fn on_a_card_tf32_stays_within_the_noise_of_a_seed() {
+    check_noise(crate::cuda::device().unwrap(), Products::Tf32);
+}
+
+#[test]
+#[ignore = "wants a GPU"]
+fn on_a_card_bf16_stays_within_the_noise_of_a_seed() {
+    check_noise(crate::cuda::device().unwrap(), Products::Bf16);
+}
