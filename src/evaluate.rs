@@ -89,6 +89,7 @@ pub(crate) fn evaluate_watched(
     let interrupt = reading.interrupt.during_call();
     let _no_grad = tch::no_grad_guard();
     let started = Instant::now();
+    let model = &model.rounded()?;
     let columns = Columns::new(corpus.tokens(split), reading.batch, &split.to_string())?;
     let mut state = model.zero_state(reading.batch as i64)?;
     let (mut sum, mut row) = (0.0, 0);

@@ -1,5 +1,7 @@
 //! The QRNN language model.
 
+mod rounded;
+
 use std::path::Path;
 
 use rand::{Rng, RngExt};
