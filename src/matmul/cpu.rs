@@ -10,6 +10,11 @@ use crate::libtorch::parallel_for;
 /// Multiplications worth a thread of their own.
 const GRAIN: usize = 1 << 18;
 
+/// Columns of a bf16 product from which on a first factor whose columns lie side by side is laid out anew
+/// first: oneDNN does that for every block of the result's columns. At 1,800 columns the product with
+/// the copy takes a sixth less time, at 600 more.
+const WIDE: i64 = 1024;
+
 /// Rows or columns that a thread's share is a multiple of: those of the innermost kernels.
 const UNIT: usize = 48;
 
@@ -35,7 +40,10 @@ pub(super) fn multiply(
 /// an `out` of another kind.
 fn in_bf16(out: &Tensor, a: &Tensor, b: &Tensor, added: Added<'_>) -> Result<()> {
     let narrow = |tensor: &Tensor| tensor.f_to_kind(Kind::BFloat16);
-    let (a, b) = (narrow(a)?, narrow(b)?);
+    let (mut a, b) = (narrow(a)?, narrow(b)?);
+    if a.stride()[1] != 1 && b.size()[1] >= WIDE {
+        a = a.f_contiguous()?;
+    }
     let bias = match added {
         Added::Bias(bias) => Some(narrow(bias)?),
         _ => None,
