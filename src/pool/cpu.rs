@@ -292,7 +292,7 @@ pub(super) fn backward<S: PoolStored>(
                 let steps = chunk * CHUNK..((chunk + 1) * CHUNK).min(seq);
                 c.copy_from_slice(kept.read(chunk, column, features.clone()));
                 for (t, factors) in steps.clone().zip(&mut *factors) {
-                    // The step that is reduced after this one: the chunk before ends with this one.
+                    // The step that is reduced next: after a chunk's last, the chunk before's first.
                     let next = match t + 1 < steps.end {
                         true => Some(t + 1),
                         false => (chunk > 0).then(|| (chunk - 1) * CHUNK),
