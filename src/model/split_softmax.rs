@@ -234,41 +234,39 @@ fn softmax_loss(
     gradients: Option<Gradients<'_>>,
 ) -> Result<f64> {
     let (hidden, weight) = (products.operand(hidden)?, products.operand(weight)?);
+    let ((rows, emsize), classes) = (hidden.size2()?, weight.size()[0]);
     // oneDNN's kernels are made for each shape anew, and tails have other rows in every step.
     let unit = if hidden.kind() == Kind::BFloat16 { ROWS } else { 1 };
-    let classes = weight.size()[0] as usize;
-    let at_once = (PIECE / classes).clamp(1, targets.len()).next_multiple_of(unit);
-    let size = [at_once as i64, classes as i64];
+    let missing = targets.len().next_multiple_of(unit) as i64 - rows;
+    let hidden = if missing > 0 { hidden.f_constant_pad_nd([0, 0, 0, missing])? } else { hidden };
+    let of_hidden = match &gradients {
+        Some(to) if missing > 0 => {
+            Some(to.hidden.f_new_empty([rows + missing, emsize], (to.hidden.kind(), Device::Cpu))?)
+        }
+        Some(to) => Some(to.hidden.shallow_clone()),
+        None => None,
+    };
+    let at_once = (PIECE / classes as usize).clamp(1, targets.len()).next_multiple_of(unit);
+    let size = [at_once as i64, classes];
     let buffer = hidden.f_new_empty(size, (hidden.kind(), hidden.device()))?;
     let mut sum = 0.0;
     for (piece, targets) in targets.chunks(at_once).enumerate() {
         let (start, rows) = ((piece * at_once) as i64, targets.len() as i64);
         let filled = targets.len().next_multiple_of(unit) as i64;
-        let hidden = hidden.f_narrow(0, start, rows)?;
-        let hidden = match filled - rows {
-            0 => hidden,
-            missing => hidden.f_constant_pad_nd([0, 0, 0, missing])?,
-        };
-        let all_logits = buffer.f_narrow(0, 0, filled)?;
-        products.multiply(&all_logits, &hidden, &weight.f_tr()?, Added::Nothing)?;
-        let logits = all_logits.f_narrow(0, 0, rows)?;
-        let gradient = gradients
-            .as_ref()
-            .map(|gradients| Gradient { scale: gradients.scale, sums: gradients.bias });
-        sum += cross_entropy(&logits, bias, targets, gradient)?;
-        if let Some(gradients) = &gradients {
-            let _ = all_logits.f_narrow(0, rows, filled - rows)?.f_zero_()?;
-            let of_rows = gradients.hidden.f_narrow(0, start, rows)?;
-            if filled == rows {
-                products.multiply(&of_rows, &logits, &weight, Added::Nothing)?;
-            } else {
-                let of_all = hidden.f_empty_like()?;
-                products.multiply(&of_all, &all_logits, &weight, Added::Nothing)?;
-                of_rows.shallow_clone().f_copy_(&of_all.f_narrow(0, 0, rows)?)?;
-            }
+        let (hidden, logits) = (hidden.f_narrow(0, start, filled)?, buffer.f_narrow(0, 0, filled)?);
+        products.multiply(&logits, &hidden, &weight.f_tr()?, Added::Nothing)?;
+        let gradient = gradients.as_ref().map(|to| Gradient { scale: to.scale, sums: to.bias });
+        sum += cross_entropy(&logits.f_narrow(0, 0, rows)?, bias, targets, gradient)?;
+        if let (Some(to), Some(of_hidden)) = (&gradients, &of_hidden) {
+            let _ = logits.f_narrow(0, rows, filled - rows)?.f_zero_()?;
+            let of_rows = of_hidden.f_narrow(0, start, filled)?;
+            products.multiply(&of_rows, &logits, &weight, Added::Nothing)?;
             let added = if piece == 0 { Added::Nothing } else { Added::Itself };
-            products.multiply(gradients.weight, &all_logits.f_tr()?, &hidden, added)?;
+            products.multiply(to.weight, &logits.f_tr()?, &hidden, added)?;
         }
+    }
+    if let (Some(to), Some(of_hidden)) = (gradients, of_hidden.filter(|_| missing > 0)) {
+        to.hidden.shallow_clone().f_copy_(&of_hidden.f_narrow(0, 0, rows)?)?;
     }
     Ok(sum)
 }

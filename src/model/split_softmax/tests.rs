@@ -101,3 +101,40 @@ fn pieces_give_the_same_as_one_softmax() {
     assert!((ours.double_value(&[]) - plain.double_value(&[])).abs() < 1e-5);
     assert!((grad - weights.weight.grad()).abs().max().double_value(&[]) < 1e-7);
 }
+
+/// Rows that are a multiple of [`ROWS`] and rows that are not, with clusters that have any number.
+#[test]
+fn bf16_is_within_its_rounding_for_any_number_of_rows() {
+    let (vocab, width) = (60, 16);
+    let clusters = Clusters::new(60, vec![20, 35]);
+    for rows in [1, 31, 32, 33, 100] {
+        tch::manual_seed(rows);
+        let weights = weights(vocab, width, 2);
+        let hidden = leaf(&[rows, width]);
+        let words: Vec<i64> = (0..rows).map(|i| i * 7 % vocab).collect();
+        let exact = plain(&clusters, &weights, &hidden, &words);
+        let mut leaves = weights.tensors();
+        leaves.push(&hidden);
+        let theirs = Tensor::run_backward(&[&exact], &leaves, false, false);
+
+        let float = |tensor: &Tensor| tensor.to_kind(Kind::Float).detach().set_requires_grad(true);
+        let (vectors, scalars) = weights.tail.as_ref().unwrap();
+        let narrow = SoftmaxWeights {
+            weight: float(&weights.weight),
+            bias: float(&weights.bias),
+            tail: Some((float(vectors), float(scalars))),
+        };
+        let hidden = float(&hidden);
+        let ours =
+            mean_loss(&clusters, &narrow, &hidden, &words, Products::Bf16, Asked::AsItIs).unwrap();
+        assert!((ours.double_value(&[]) / exact.double_value(&[]) - 1.0).abs() < 1e-2);
+        let mut leaves = narrow.tensors();
+        leaves.push(&hidden);
+        for (ours, theirs) in
+            Tensor::run_backward(&[&ours], &leaves, false, false).iter().zip(&theirs)
+        {
+            let off = ((ours - theirs).norm() / theirs.norm()).double_value(&[]);
+            assert!(off < 2e-2, "{rows} rows: {off}");
+        }
+    }
+}
