@@ -6,6 +6,9 @@ use plotters::prelude::*;
 use qrnn::profile::Profile;
 use qrnn::{Error, Result};
 
+/// What is in no stage.
+const REST: &str = "all else";
+
 /// One step, divided.
 pub struct Bar {
     name: String,
@@ -23,7 +26,7 @@ impl Bar {
             profile.stages.iter().map(|(&stage, &time)| (stage, each(time))).collect();
         stages.sort_by(|a, b| b.1.total_cmp(&a.1));
         let known: f64 = stages.iter().map(|stage| stage.1).sum();
-        stages.push(("all else", (seconds - known).max(0.0)));
+        stages.push((REST, (seconds - known).max(0.0)));
         Self { name, seconds, stages }
     }
 
@@ -32,14 +35,16 @@ impl Bar {
     }
 }
 
-/// The stages of all bars, in the first one's order.
+/// The stages that take a twentieth of a millisecond in any of the bars, in the first one's order; the
+/// rest comes last.
 fn names(bars: &[Bar]) -> Vec<&'static str> {
     let mut names = vec![];
-    for (name, _) in bars.iter().flat_map(|bar| &bar.stages) {
-        if !names.contains(name) {
+    for (name, seconds) in bars.iter().flat_map(|bar| &bar.stages) {
+        if *name != REST && *seconds >= 5e-5 && !names.contains(name) {
             names.push(*name);
         }
     }
+    names.push(REST);
     names
 }
 
