@@ -16,8 +16,10 @@ use tch::{Device, Kind, Tensor};
 
 use crate::{Result, profile};
 
-/// Multiplications of a layer from which on bf16 is the faster format: at half of them steps took
-/// longer in it than in single precision (`bench step` with small --models, --batch-size, --bptt).
+/// Multiplications of a layer from which on bf16 is the faster format: at a fifth of them steps took
+/// longer in it than in single precision, at four fifths as long where all windows had one length
+/// (`bench step` with small --models, --batch-size, --bptt) and twice as long where each had its own
+/// (the table of `reproduce`).
 const WORTH_ROUNDING: usize = 1 << 25;
 
 /// How matrix products are computed.

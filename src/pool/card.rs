@@ -13,7 +13,7 @@ use tch::{Device, Kind, Tensor};
 
 pub(super) use forget_mult::forget_mult;
 
-use super::{Pooled, Zoneout};
+use super::{Pooled, Zoneout, pooled};
 use crate::autograd::{self, Backward, Forward, Function};
 use crate::cuda::{Argument, Geometry, Kernel, Launch, Source, agree, numbers};
 use crate::{Error, Result, profile};
@@ -270,11 +270,7 @@ pub(super) fn fo_pool(
     // Where no gradient can be asked for, nothing is kept for one.
     let keep = gates.requires_grad() || before.requires_grad();
     let operation = FoPool { launcher, settings: settings.contiguous()?, keep, row: 0 };
-    let mut outputs = autograd::apply(operation, &[gates, before])?.into_iter();
-    match (outputs.next(), outputs.next()) {
-        (Some(output), Some(state)) => Ok(Pooled { output, state }),
-        _ => unreachable!("FoPool::forward returns two outputs"),
-    }
+    pooled(autograd::apply(operation, &[gates, before])?)
 }
 
 /// One of the ways to pool gates with a state.

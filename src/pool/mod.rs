@@ -81,29 +81,28 @@ pub fn fo_pool_locked(
     dropout: Option<&Tensor>,
 ) -> Result<Pooled> {
     check(gates, before, &zoneout, dropout)?;
+    if gates.kind() == Kind::Half {
+        let float = |tensor: &Tensor| tensor.f_to_kind(Kind::Float);
+        let zoneout = match zoneout {
+            Zoneout::Masked(mask) => Zoneout::Masked(float(&mask)?),
+            other => other,
+        };
+        let dropout = dropout.map(float).transpose()?;
+        let pooled = fo_pool_locked(&float(gates)?, &float(before)?, zoneout, dropout.as_ref())?;
+        return Ok(Pooled { output: pooled.output.f_to_kind(Kind::Half)?, state: pooled.state });
+    }
+    let settings = card::Settings { zoneout, dropout: dropout.map(Tensor::shallow_clone) };
     let state = if gates.kind() == Kind::Double { Kind::Double } else { Kind::Float };
+    let before = before.f_to_kind(state)?;
     match (gates.device(), gates.kind()) {
         (Device::Cpu, Kind::Float | Kind::Double | Kind::BFloat16) => {
-            let settings = card::Settings { zoneout, dropout: dropout.map(Tensor::shallow_clone) };
             // Where no gradient can be asked for, nothing is kept for one.
             let keep = gates.requires_grad() || before.requires_grad();
             let operation = FoPool { settings: settings.contiguous()?, keep };
-            pooled(autograd::apply(operation, &[gates, &before.f_to_kind(state)?])?)
+            pooled(autograd::apply(operation, &[gates, &before])?)
         }
         (Device::Cuda(ordinal), Kind::Float | Kind::BFloat16) => {
-            let settings = card::Settings { zoneout, dropout: dropout.map(Tensor::shallow_clone) };
-            card::fo_pool(Card::of(ordinal)?, gates, &before.f_to_kind(state)?, settings)
-        }
-        (Device::Cpu | Device::Cuda(_), kind @ Kind::Half) => {
-            let float = |tensor: &Tensor| tensor.f_to_kind(Kind::Float);
-            let zoneout = match zoneout {
-                Zoneout::Masked(mask) => Zoneout::Masked(float(&mask)?),
-                other => other,
-            };
-            let dropout = dropout.map(float).transpose()?;
-            let (gates, before) = (float(gates)?, float(before)?);
-            let pooled = fo_pool_locked(&gates, &before, zoneout, dropout.as_ref())?;
-            Ok(Pooled { output: pooled.output.f_to_kind(kind)?, state: pooled.state })
+            card::fo_pool(Card::of(ordinal)?, gates, &before, settings)
         }
         (device, kind) => refuse(format!("no kernel for {kind:?} on {device:?}")),
     }
