@@ -18,11 +18,13 @@ import tempfile
 import time
 
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 
-PICTURES = ".jp-RenderedSVG img"
+PICTURE = ".jp-RenderedSVG img"
+INTERRUPT = "[data-command='notebook:interrupt-kernel'], jp-button[title^='Interrupt']"
 # Without the flags on networking, Chromium looks up its maker's hosts at every start.
 CHROMIUM = [
     "--headless=new",
@@ -58,6 +60,11 @@ def free_port():
         return listener.getsockname()[1]
 
 
+def answers(port):
+    with socket.socket() as caller:
+        return caller.connect_ex(("127.0.0.1", port)) == 0
+
+
 def work(browser, address, out):
     browser.get(address)
     ready = "return window.jupyterapp?.shell?.currentWidget?.context?.isReady ?? false"
@@ -69,26 +76,34 @@ def work(browser, address, out):
     # Rich output of earlier runs would be taken for today's.
     for command in ("notebook:clear-all-cell-outputs", "notebook:run-all-cells"):
         browser.execute_script("window.jupyterapp.commands.execute(arguments[0])", command)
-    sources = lambda: [
-        picture.get_attribute("src") for picture in browser.find_elements(By.CSS_SELECTOR, PICTURES)
-    ]
-    first = until("the live picture", sources, 180)[0]
-    changes = {first}
+    # Found and read in one script: each change puts a new element in place of the one before.
+    source = lambda: browser.execute_script(
+        "return document.querySelector(arguments[0])?.src", PICTURE
+    )
+    changes = {until("the live picture", source, 180)}
 
     def changed():
-        changes.update(sources()[:1])
+        # None, where the script came between an old element and its successor, is no picture.
+        changes.update(filter(None, [source()]))
         return len(changes) >= 6
 
     until("a picture that changes", changed, 60)
     print(f"the live picture has changed {len(changes) - 1} times", flush=True)
     browser.save_screenshot(os.path.join(out, "training.png"))
-    button = "[data-command='notebook:interrupt-kernel'], jp-button[title^='Interrupt']"
     prompt = lambda: browser.execute_script(
         "return window.jupyterapp.shell.currentWidget.content.widgets"
         ".filter(cell => cell.model.type === 'code').map(cell => cell.model.executionCount)"
     )
-    text = lambda: browser.find_element(By.CSS_SELECTOR, ".jp-NotebookPanel").text
-    browser.find_elements(By.CSS_SELECTOR, button)[0].click()
+
+    def press():
+        try:
+            browser.find_element(By.CSS_SELECTOR, INTERRUPT).click()
+        except StaleElementReferenceException:
+            # The toolbar was drawn anew between the finding and the click.
+            return False
+        return True
+
+    until("the interrupt button", press, 10)
     pressed = time.monotonic()
     # JupyterLab takes cells far from the window off the page: the model's outputs are what counts.
     outputs = (
@@ -142,8 +157,7 @@ def main():
         for flag in CHROMIUM + [f"--user-data-dir={profile}"]:
             options.add_argument(flag)
         try:
-            answers = lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0
-            until("JupyterLab", answers, 60)
+            until("JupyterLab", lambda: answers(port), 60)
             browser = webdriver.Chrome(options=options, service=Service(driver))
             try:
                 work(browser, f"http://127.0.0.1:{port}/lab/tree/{name}?token={token}", args.out)
