@@ -3,7 +3,7 @@
 use tch::{Device, Kind, Tensor};
 
 use super::card;
-use super::cpu::{Rows, Sizes};
+use super::parts::{Direction, Parts, Rows, Sizes};
 use super::real::Real;
 use crate::autograd::{self, Backward, Forward, Function};
 use crate::cuda::Card;
@@ -99,34 +99,25 @@ impl Function for ForgetMult {
     }
 }
 
-fn sizes(f: &Tensor) -> Result<Sizes> {
-    let (seq, batch, hidden) = f.size3()?;
-    Ok(Sizes { seq: seq as usize, batch: batch as usize, hidden: hidden as usize })
-}
-
 fn forward<R: Real>(f: &Tensor, x: &Tensor, before: &Tensor, h: &Tensor) -> Result<()> {
-    let sizes = sizes(f)?;
+    let sizes = Sizes::of(f, 1)?;
     let rows = |tensor| Rows::<R>::new(tensor, sizes.batch, sizes.hidden);
     let (f, x, before, h) = (rows(f), rows(x), rows(before), rows(h));
-    sizes.for_each(
-        || (),
-        |(), column, features| {
-            for t in 0..sizes.seq {
-                // SAFETY: t, column and features lie inside by `for_each`; each task writes its own
-                // column and features of h, and reads only those that it wrote at t - 1.
-                let (f, x, last, h) = unsafe {
-                    let last = match t {
-                        0 => before.read(0, column, features.clone()),
-                        _ => h.read(t - 1, column, features.clone()),
-                    };
-                    let read = |rows: Rows<R>| rows.read(t, column, features.clone());
-                    (read(f), read(x), last, h.write(t, column, features.clone()))
-                };
-                for i in 0..h.len() {
-                    h[i] = f[i] * x[i] + (R::ONE - f[i]) * last[i];
-                }
+    Parts::of(sizes).walk(
+        Direction::InTime,
+        |_| (),
+        |t, part, _| {
+            // SAFETY: t and part lie inside by `walk`; each thread writes its own parts of h, and
+            // reads only what it wrote at t - 1.
+            let (f, x, last, h) = unsafe {
+                let last = if t == 0 { before.read(0, part) } else { h.read(t - 1, part) };
+                (f.read(t, part), x.read(t, part), last, h.write(t, part))
+            };
+            for i in 0..h.len() {
+                h[i] = f[i] * x[i] + (R::ONE - f[i]) * last[i];
             }
         },
+        || (),
     )
 }
 
@@ -135,35 +126,30 @@ fn backward<R: Real>(
     grad: &Tensor,
     [grad_f, grad_x, grad_before]: &[Tensor; 3],
 ) -> Result<()> {
-    let sizes = sizes(f)?;
+    let sizes = Sizes::of(f, 1)?;
     let rows = |tensor| Rows::<R>::new(tensor, sizes.batch, sizes.hidden);
     let (f, x, before, h, grad) = (rows(f), rows(x), rows(before), rows(h), rows(grad));
-    let (grad_f, grad_x, grad_before) = (rows(grad_f), rows(grad_x), rows(grad_before));
-    sizes.for_each(
-        || (),
-        |(), column, features| {
-            // SAFETY: as in `forward`; the gradients of a task's own column and features are its alone.
-            let carry = unsafe { grad_before.write(0, column, features.clone()) };
-            carry.fill(R::default());
-            for t in (0..sizes.seq).rev() {
-                // SAFETY: as above.
-                let (f, x, last, grad, grad_f, grad_x) = unsafe {
-                    let last = match t {
-                        0 => before.read(0, column, features.clone()),
-                        _ => h.read(t - 1, column, features.clone()),
-                    };
-                    let read = |rows: Rows<R>| rows.read(t, column, features.clone());
-                    let write = |rows: Rows<R>| rows.write(t, column, features.clone());
-                    (read(f), read(x), last, read(grad), write(grad_f), write(grad_x))
-                };
-                for i in 0..carry.len() {
-                    let g = grad[i] + carry[i];
-                    grad_f[i] = g * (x[i] - last[i]);
-                    grad_x[i] = g * f[i];
-                    carry[i] = g * (R::ONE - f[i]);
-                }
+    let (grad_f, grad_x, carry) = (rows(grad_f), rows(grad_x), rows(grad_before));
+    Parts::of(sizes).walk(
+        Direction::Back,
+        // SAFETY: as in `forward`; the gradients of a thread's own parts are its alone.
+        |part| unsafe { carry.write(0, part).fill(R::default()) },
+        |t, part, _| {
+            // SAFETY: as above.
+            let (f, x, last, grad, carry, grad_f, grad_x) = unsafe {
+                let last = if t == 0 { before.read(0, part) } else { h.read(t - 1, part) };
+                let (grad, carry) = (grad.read(t, part), carry.write(0, part));
+                let (grad_f, grad_x) = (grad_f.write(t, part), grad_x.write(t, part));
+                (f.read(t, part), x.read(t, part), last, grad, carry, grad_f, grad_x)
+            };
+            for i in 0..carry.len() {
+                let g = grad[i] + carry[i];
+                grad_f[i] = g * (x[i] - last[i]);
+                grad_x[i] = g * f[i];
+                carry[i] = g * (R::ONE - f[i]);
             }
         },
+        || (),
     )
 }
 

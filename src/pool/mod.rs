@@ -14,6 +14,7 @@
 mod card;
 mod cpu;
 mod forget_mult;
+mod parts;
 mod real;
 mod rows;
 mod stored;
@@ -177,8 +178,7 @@ impl FoPool {
         let state = (S::Real::KIND, gates.device());
         let out = Tensor::f_empty([seq, batch, width / 3], (S::KIND, gates.device()))?;
         let last = Tensor::f_empty([batch, width / 3], state)?;
-        let chunks = (seq + card::STEPS - 1) / card::STEPS;
-        let kept = self.keep.then(|| Tensor::f_empty([chunks, batch, width / 3], state));
+        let kept = self.keep.then(|| Tensor::f_empty([seq, batch, width / 3], state));
         let kept = kept.transpose()?;
         let outputs = cpu::Outputs { before, out: &out, last: &last, kept: kept.as_ref() };
         cpu::forward::<S>(&gates, &self.settings, &outputs)?;

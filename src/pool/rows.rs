@@ -1,13 +1,18 @@
-//! fo-pooling along one stretch of features at one time step, compiled for AVX-512, AVX2 and the
-//! plain instruction set, and picked at run time.
+//! fo-pooling of one row of features at one time step, compiled for AVX-512, AVX2 and the plain
+//! instruction set, and picked at run time.
+//!
+//! A row is computed group by group. With each group the same group of the row that comes next is
+//! asked for, and the results are sent off, so that memory is at work all the while; with larger
+//! pieces, arithmetic and memory would take turns.
 
 use multiversion::multiversion;
 
 use super::real::Real;
 use super::stored::{Bf16, Stored};
+use super::stream::Output;
 
-/// Numbers of a row that are computed between two looks ahead.
-const BLOCK: usize = 128;
+/// Numbers of a group: in f32, a cache line and an AVX-512 register.
+const LANES: usize = 16;
 
 /// The linear map's output at one time step: the gates before their activation.
 #[derive(Debug, Clone, Copy)]
@@ -20,315 +25,246 @@ pub struct GateRows<'a, S> {
     pub o: &'a [S],
 }
 
-/// What multiplies the forget gate.
+/// What multiplies a row.
 #[derive(Debug, Clone, Copy)]
-pub enum KeepRow<'a, S: Stored> {
-    /// The same number for all features: 1, or 1 - p of zoneout in evaluation.
+pub enum Factor<'a, S: Stored> {
+    /// All features with the same number.
     All(S::Real),
-    /// Zoneout's mask of zeros and ones.
+    /// Each with its own: a mask.
     Each(&'a [S]),
 }
 
-/// Features that a task takes along: its state, and the [`Factors`] of some steps, stay in the second-level
-/// cache.
-pub const STRETCH: usize = 1024;
-
-/// What one step's gradients need of the step itself: with G the gradient of its state,
-/// G = own + (that from later steps), and the gradients of z, f and the state before are G times
-/// `by_z`, `by_f` and `forget`. Arrays of one struct, so that the compiler knows them apart.
+/// What both directions read of a step.
 #[derive(Debug, Clone, Copy)]
-#[repr(C, align(64))]
-pub struct Factors<R> {
-    /// The part of G that comes through the step's own output.
-    own: [R; STRETCH],
-    /// For z.
-    by_z: [R; STRETCH],
-    /// For f.
-    by_f: [R; STRETCH],
-    /// For the state before: 1 - f.
-    forget: [R; STRETCH],
+pub struct Step<'a, S: Stored> {
+    /// The gates.
+    pub gates: GateRows<'a, S>,
+    /// Zoneout's factor of the forget gate.
+    pub keep: Factor<'a, S>,
+    /// Locked dropout's factor of the output.
+    pub dropout: Factor<'a, S>,
 }
 
-impl<R: Copy + Default> Default for Factors<R> {
-    fn default() -> Self {
-        let zeros = [R::default(); STRETCH];
-        Self { own: zeros, by_z: zeros, by_f: zeros, forget: zeros }
-    }
+/// What a step's forward reads and writes beside.
+#[derive(Debug)]
+pub struct Forward<'a, S: Stored> {
+    /// The state before the step; becomes that after it.
+    pub state: &'a mut [S::Real],
+    /// Written, where a backward may come: the state before the step.
+    pub kept: Option<Output<'a, S::Real>>,
+    /// Written: h.
+    pub out: Output<'a, S>,
+    /// Asked for meanwhile: the gates of the row that comes next.
+    pub next: GateRows<'a, S>,
+}
+
+/// What a step's backward reads and writes beside.
+#[derive(Debug)]
+pub struct Backward<'a, S: Stored> {
+    /// The state before the step.
+    pub before: &'a [S::Real],
+    /// Gradient of h.
+    pub out: &'a [S],
+    /// Gradient of the state after the step, from later ones; becomes that of the state before it.
+    pub carry: &'a mut [S::Real],
+    /// Written: gradients of z, f and o before their activation.
+    pub gates: [Output<'a, S>; 3],
+    /// Asked for meanwhile: gates, state and gradient of the row that comes next.
+    pub next: (GateRows<'a, S>, &'a [S::Real], &'a [S]),
 }
 
 // The functions below are `inline(always)`, and loop with `for`, because only what is inlined into
 // a function compiled for an instruction set is compiled for it: a closure may stay outside.
 
-/// Asks for the cache lines of a part of a row.
+/// The first n groups of a row.
 #[inline(always)]
-fn prefetch<S>(row: &[S], start: usize, end: usize) {
+fn groups<S>(row: &[S], n: usize) -> &[[S; LANES]] {
+    &row.as_chunks().0[..n]
+}
+
+/// Asks for the cache line of the number at `at`.
+#[inline(always)]
+fn prefetch<S>(row: &[S], at: usize) {
     #[cfg(target_arch = "x86_64")]
-    for i in (start..end).step_by(64 / size_of::<S>()) {
+    {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         // SAFETY: a hint; any address will do.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(row.as_ptr().wrapping_add(i).cast()) };
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(row.as_ptr().wrapping_add(at).cast()) };
     }
 }
 
-/// One feature, one step: the new state and the output.
+impl<S: Stored> GateRows<'_, S> {
+    #[inline(always)]
+    fn prefetch(&self, at: usize) {
+        prefetch(self.z, at);
+        prefetch(self.f, at);
+        prefetch(self.o, at);
+    }
+}
+
+impl<S: Stored> Factor<'_, S> {
+    /// The g-th group.
+    #[inline(always)]
+    fn group(&self, g: usize) -> [S::Real; LANES] {
+        let row = match self {
+            Self::All(factor) => return [*factor; LANES],
+            Self::Each(row) => &row.as_chunks::<LANES>().0[g],
+        };
+        let mut group = [S::Real::ONE; LANES];
+        for i in 0..LANES {
+            group[i] = row[i].widen();
+        }
+        group
+    }
+
+    #[inline(always)]
+    fn at(&self, i: usize) -> S::Real {
+        match self {
+            Self::All(factor) => *factor,
+            Self::Each(row) => row[i].widen(),
+        }
+    }
+}
+
+/// One feature: the new state and the output.
 #[inline(always)]
-fn step<S: Stored>(
+fn forward_one<S: Stored>(
     (z, f, o): (S, S, S),
-    keep: S::Real,
-    dropout: S::Real,
+    (keep, dropout): (S::Real, S::Real),
     before: S::Real,
 ) -> (S::Real, S) {
     let (z, f, o) = Real::gates(z.widen(), f.widen(), o.widen());
-    let f = f * keep;
-    let c = f * z + (S::Real::ONE - f) * before;
+    let c = (f * keep).mul_add(z - before, before);
     (c, S::narrow(o * c * dropout))
 }
 
 #[inline(always)]
-fn forward<S: Stored>(
-    gates: GateRows<'_, S>,
-    keep: KeepRow<'_, S>,
-    dropout: &[S::Real],
-    c: &mut [S::Real],
-    h: &mut [S],
-    next: Option<GateRows<'_, S>>,
-) {
-    let n = c.len();
-    let GateRows { z, f, o } = gates;
-    // Equal lengths, said once, let the compiler drop the bounds checks in the loop.
-    let (z, f, o, dropout, h) = (&z[..n], &f[..n], &o[..n], &dropout[..n], &mut h[..n]);
-    for start in (0..n).step_by(BLOCK) {
-        let end = (start + BLOCK).min(n);
-        if let Some(next) = next {
-            prefetch(next.z, start, end);
-            prefetch(next.f, start, end);
-            prefetch(next.o, start, end);
+fn forward<S: Stored>(step: Step<'_, S>, row: Forward<'_, S>) {
+    let Step { gates: GateRows { z, f, o }, keep, dropout } = step;
+    let Forward { state, mut kept, mut out, next } = row;
+    let whole = state.len() / LANES;
+    let [z_groups, f_groups, o_groups] = [z, f, o].map(|row| groups(row, whole));
+    let (states, rest) = state.as_chunks_mut::<LANES>();
+    for g in 0..whole {
+        next.prefetch(g * LANES);
+        let (z, f, o) = (&z_groups[g], &f_groups[g], &o_groups[g]);
+        let (keep, dropout) = (keep.group(g), dropout.group(g));
+        // Copies: the compiler then knows that nothing that is written is read again.
+        let (before, mut after, mut h) = (states[g], [S::Real::ONE; LANES], [S::default(); LANES]);
+        for i in 0..LANES {
+            (after[i], h[i]) = forward_one((z[i], f[i], o[i]), (keep[i], dropout[i]), before[i]);
         }
-        match keep {
-            KeepRow::All(keep) => {
-                for i in start..end {
-                    (c[i], h[i]) = step((z[i], f[i], o[i]), keep, dropout[i], c[i]);
-                }
-            }
-            KeepRow::Each(keep) => {
-                let keep = &keep[..n];
-                for i in start..end {
-                    (c[i], h[i]) = step((z[i], f[i], o[i]), keep[i].widen(), dropout[i], c[i]);
-                }
-            }
+        states[g] = after;
+        if let Some(kept) = &mut kept {
+            kept.put(g, &before);
         }
+        out.put(g, &h);
+    }
+    for (c, i) in rest.iter_mut().zip(whole * LANES..) {
+        if let Some(kept) = &mut kept {
+            kept.row[i] = *c;
+        }
+        (*c, out.row[i]) = forward_one((z[i], f[i], o[i]), (keep.at(i), dropout.at(i)), *c);
     }
 }
 
-/// One feature, one step: the new state, the gradient of o, and the step's [`Factors`].
+/// One feature: the gradient of the state before, and those of z, f and o.
 #[inline(always)]
-fn reduce_step<S: Stored>(
+fn backward_one<S: Stored>(
     (z, f, o): (S, S, S),
-    keep: S::Real,
+    (keep, dropout): (S::Real, S::Real),
     before: S::Real,
-    grad_h: S::Real,
-) -> (S::Real, S, [S::Real; 4]) {
+    out: S,
+    carry: S::Real,
+) -> (S::Real, S, S, S) {
     let one = S::Real::ONE;
     let (z, f, o) = Real::gates(z.widen(), f.widen(), o.widen());
-    let kept = f * keep;
-    let own = grad_h * o;
-    let by_z = kept * (one - z * z);
-    let by_f = (z - before) * kept * (one - f);
-    let forget = one - kept;
-    let c = kept * z + forget * before;
-    (c, S::narrow(own * c * (one - o)), [own, by_z, by_f, forget])
+    let (kept, to_z) = (f * keep, z - before);
+    let c = kept.mul_add(to_z, before);
+    let own = out.widen() * dropout * o;
+    let grad = own + carry;
+    let by_gate = grad * kept;
+    (
+        grad - by_gate,
+        S::narrow(by_gate * (one - z * z)),
+        S::narrow(by_gate * to_z * (one - f)),
+        S::narrow(own * c * (one - o)),
+    )
 }
 
 #[inline(always)]
-#[allow(clippy::too_many_arguments)] // each a parameter of its own: so the compiler knows that none overlaps
-fn reduce<S: Stored>(
-    gates: GateRows<'_, S>,
-    keep: KeepRow<'_, S>,
-    dropout: &[S::Real],
-    grad_h: &[S],
-    c: &mut [S::Real],
-    grad_o: &mut [S],
-    factors: &mut Factors<S::Real>,
-    next: Option<(GateRows<'_, S>, &[S])>,
-) {
-    let n = c.len();
-    let GateRows { z, f, o } = gates;
-    let (z, f, o, dropout, grad_h) = (&z[..n], &f[..n], &o[..n], &dropout[..n], &grad_h[..n]);
-    let (own, by_z) = (&mut factors.own[..n], &mut factors.by_z[..n]);
-    let (by_f, forget) = (&mut factors.by_f[..n], &mut factors.forget[..n]);
-    let grad_o = &mut grad_o[..n];
-    for start in (0..n).step_by(BLOCK) {
-        let end = (start + BLOCK).min(n);
-        if let Some((next, next_grad)) = next {
-            prefetch(next.z, start, end);
-            prefetch(next.f, start, end);
-            prefetch(next.o, start, end);
-            prefetch(next_grad, start, end);
+fn backward<S: Stored>(step: Step<'_, S>, row: Backward<'_, S>) {
+    let Step { gates: GateRows { z, f, o }, keep, dropout } = step;
+    let Backward { before, out, carry, gates: [mut by_z, mut by_f, mut by_o], next } = row;
+    let whole = carry.len() / LANES;
+    let [z_groups, f_groups, o_groups, outs] = [z, f, o, out].map(|row| groups(row, whole));
+    let (befores, (carries, rest)) = (groups(before, whole), carry.as_chunks_mut::<LANES>());
+    for g in 0..whole {
+        let (next_gates, next_before, next_out) = next;
+        next_gates.prefetch(g * LANES);
+        prefetch(next_before, g * LANES);
+        prefetch(next_out, g * LANES);
+        let (z, f, o) = (&z_groups[g], &f_groups[g], &o_groups[g]);
+        let (keep, dropout, before, out) = (keep.group(g), dropout.group(g), &befores[g], &outs[g]);
+        let (later, mut earlier) = (carries[g], [S::Real::ONE; LANES]);
+        let [mut of_z, mut of_f, mut of_o] = [[S::default(); LANES]; 3];
+        for i in 0..LANES {
+            let factors = (keep[i], dropout[i]);
+            (earlier[i], of_z[i], of_f[i], of_o[i]) =
+                backward_one((z[i], f[i], o[i]), factors, before[i], out[i], later[i]);
         }
-        match keep {
-            KeepRow::All(keep) => {
-                for i in start..end {
-                    let grad = grad_h[i].widen() * dropout[i];
-                    let factors;
-                    (c[i], grad_o[i], factors) = reduce_step((z[i], f[i], o[i]), keep, c[i], grad);
-                    [own[i], by_z[i], by_f[i], forget[i]] = factors;
-                }
-            }
-            KeepRow::Each(keep) => {
-                let keep = &keep[..n];
-                for i in start..end {
-                    let (grad, keep) = (grad_h[i].widen() * dropout[i], keep[i].widen());
-                    let factors;
-                    (c[i], grad_o[i], factors) = reduce_step((z[i], f[i], o[i]), keep, c[i], grad);
-                    [own[i], by_z[i], by_f[i], forget[i]] = factors;
-                }
-            }
-        }
+        carries[g] = earlier;
+        by_z.put(g, &of_z);
+        by_f.put(g, &of_f);
+        by_o.put(g, &of_o);
+    }
+    for (carry, i) in rest.iter_mut().zip(whole * LANES..) {
+        let factors = (keep.at(i), dropout.at(i));
+        (*carry, by_z.row[i], by_f.row[i], by_o.row[i]) =
+            backward_one((z[i], f[i], o[i]), factors, before[i], out[i], *carry);
     }
 }
 
-#[inline(always)]
-fn carry_back<S: Stored>(
-    factors: &Factors<S::Real>,
-    carry: &mut [S::Real],
-    grad_z: &mut [S],
-    grad_f: &mut [S],
-) {
-    let n = carry.len();
-    let (own, by_z) = (&factors.own[..n], &factors.by_z[..n]);
-    let (by_f, forget) = (&factors.by_f[..n], &factors.forget[..n]);
-    let (grad_z, grad_f) = (&mut grad_z[..n], &mut grad_f[..n]);
-    for i in 0..n {
-        let grad_c = own[i] + carry[i];
-        grad_z[i] = S::narrow(grad_c * by_z[i]);
-        grad_f[i] = S::narrow(grad_c * by_f[i]);
-        carry[i] = grad_c * forget[i];
-    }
-}
-
-/// A [`Stored`] whose row kernels are compiled for each instruction set.
+/// A [`Stored`] whose row kernels are compiled for each instruction set. All rows of a call are of
+/// one length.
 pub trait PoolStored: Stored {
-    /// c ← f·keep·z + (1 - f·keep)·c and h = o·c·dropout, each of c's length. `next` are the gates of
-    /// the next step, which are asked for meanwhile.
-    fn forward_row(
-        gates: GateRows<'_, Self>,
-        keep: KeepRow<'_, Self>,
-        dropout: &[Self::Real],
-        c: &mut [Self::Real],
-        h: &mut [Self],
-        next: Option<GateRows<'_, Self>>,
-    );
+    /// c ← f·keep·z + (1 - f·keep)·c and h = o·c·dropout.
+    fn forward_row(step: Step<'_, Self>, row: Forward<'_, Self>);
 
-    /// One step of the forward again: c becomes the new state; writes the gradient of o before its
-    /// activation, and what the other gradients need of the step. `next` are gates and gradient of
-    /// the step that comes next.
-    #[allow(clippy::too_many_arguments)] // as `reduce`
-    fn reduce_row(
-        gates: GateRows<'_, Self>,
-        keep: KeepRow<'_, Self>,
-        dropout: &[Self::Real],
-        grad_h: &[Self],
-        c: &mut [Self::Real],
-        grad_o: &mut [Self],
-        factors: &mut Factors<Self::Real>,
-        next: Option<(GateRows<'_, Self>, &[Self])>,
-    );
-
-    /// The gradients of z and f before activation; `carry` holds the state's gradient from the later
-    /// steps, and then that for the earlier ones.
-    fn carry_row(
-        factors: &Factors<Self::Real>,
-        carry: &mut [Self::Real],
-        grad_z: &mut [Self],
-        grad_f: &mut [Self],
-    );
+    /// The gradients of z, f, o and the state before.
+    fn backward_row(step: Step<'_, Self>, row: Backward<'_, Self>);
 }
 
 macro_rules! pool_stored {
-    ($stored:ty, $real:ty, $forward:ident, $reduce:ident, $carry:ident) => {
+    ($stored:ty, $forward:ident, $backward:ident) => {
         #[multiversion(targets(
             "x86_64+avx512f+avx512dq+avx512bw+avx512vl+avx2+fma",
             "x86_64+avx2+fma"
         ))]
-        fn $forward(
-            gates: GateRows<'_, $stored>,
-            keep: KeepRow<'_, $stored>,
-            dropout: &[$real],
-            c: &mut [$real],
-            h: &mut [$stored],
-            next: Option<GateRows<'_, $stored>>,
-        ) {
-            forward(gates, keep, dropout, c, h, next);
+        fn $forward(step: Step<'_, $stored>, row: Forward<'_, $stored>) {
+            forward(step, row);
         }
 
         #[multiversion(targets(
             "x86_64+avx512f+avx512dq+avx512bw+avx512vl+avx2+fma",
             "x86_64+avx2+fma"
         ))]
-        #[allow(clippy::too_many_arguments)]
-        fn $reduce(
-            gates: GateRows<'_, $stored>,
-            keep: KeepRow<'_, $stored>,
-            dropout: &[$real],
-            grad_h: &[$stored],
-            c: &mut [$real],
-            grad_o: &mut [$stored],
-            factors: &mut Factors<$real>,
-            next: Option<(GateRows<'_, $stored>, &[$stored])>,
-        ) {
-            reduce(gates, keep, dropout, grad_h, c, grad_o, factors, next);
-        }
-
-        #[multiversion(targets(
-            "x86_64+avx512f+avx512dq+avx512bw+avx512vl+avx2+fma",
-            "x86_64+avx2+fma"
-        ))]
-        fn $carry(
-            factors: &Factors<$real>,
-            carry: &mut [$real],
-            grad_z: &mut [$stored],
-            grad_f: &mut [$stored],
-        ) {
-            carry_back(factors, carry, grad_z, grad_f);
+        fn $backward(step: Step<'_, $stored>, row: Backward<'_, $stored>) {
+            backward(step, row);
         }
 
         impl PoolStored for $stored {
-            fn forward_row(
-                gates: GateRows<'_, Self>,
-                keep: KeepRow<'_, Self>,
-                dropout: &[$real],
-                c: &mut [$real],
-                h: &mut [Self],
-                next: Option<GateRows<'_, Self>>,
-            ) {
-                $forward(gates, keep, dropout, c, h, next);
+            fn forward_row(step: Step<'_, Self>, row: Forward<'_, Self>) {
+                $forward(step, row);
             }
 
-            fn reduce_row(
-                gates: GateRows<'_, Self>,
-                keep: KeepRow<'_, Self>,
-                dropout: &[$real],
-                grad_h: &[Self],
-                c: &mut [$real],
-                grad_o: &mut [Self],
-                factors: &mut Factors<$real>,
-                next: Option<(GateRows<'_, Self>, &[Self])>,
-            ) {
-                $reduce(gates, keep, dropout, grad_h, c, grad_o, factors, next);
-            }
-
-            fn carry_row(
-                factors: &Factors<$real>,
-                carry: &mut [$real],
-                grad_z: &mut [Self],
-                grad_f: &mut [Self],
-            ) {
-                $carry(factors, carry, grad_z, grad_f);
+            fn backward_row(step: Step<'_, Self>, row: Backward<'_, Self>) {
+                $backward(step, row);
             }
         }
     };
 }
 
-pool_stored!(f32, f32, forward_f32, reduce_f32, carry_f32);
-pool_stored!(f64, f64, forward_f64, reduce_f64, carry_f64);
-pool_stored!(Bf16, f32, forward_bf16, reduce_bf16, carry_bf16);
+pool_stored!(f32, forward_f32, backward_f32);
+pool_stored!(f64, forward_f64, backward_f64);
+pool_stored!(Bf16, forward_bf16, backward_bf16);

@@ -5,7 +5,7 @@ use tch::Kind;
 use super::real::Real;
 
 /// A number in memory. Loops that only widen, compute and narrow become vector code.
-pub trait Stored: Copy + Send + Sync + 'static {
+pub trait Stored: Copy + Default + Send + Sync + 'static {
     /// What is computed with it.
     type Real: Real;
     /// The torch kind of a tensor of these.
@@ -41,7 +41,7 @@ stored_as_it_is!(f32, Kind::Float);
 stored_as_it_is!(f64, Kind::Double);
 
 /// The upper half of an `f32`'s bits: 8 bits of mantissa.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 #[repr(transparent)]
 pub struct Bf16(u16);
 

@@ -1,32 +1,28 @@
 //! Rows written past the caches.
 
-/// Bytes of a tensor from which on its rows go past the caches: whoever reads it next would not find
+/// Bytes of the gates from which on rows go past the caches: whoever reads them next would not find
 /// them there, and a store into a cache reads the line from memory first.
 const LARGE: usize = 16 << 20;
 
-/// Writes a task's rows, which it computes in a place of its own, to a tensor.
+/// How a launch writes its rows.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Sink {
+pub struct Sink {
     past_caches: bool,
 }
 
 impl Sink {
-    /// For a tensor of so many bytes.
+    /// For gates of so many bytes.
     pub fn of(bytes: usize) -> Self {
         Self { past_caches: bytes >= LARGE && cfg!(target_arch = "x86_64") }
     }
 
-    /// Computes a row in `staging`, or where it belongs.
-    pub fn row<S: Copy>(self, staging: &mut [S], out: &mut [S], compute: impl FnOnce(&mut [S])) {
-        if self.past_caches {
-            compute(staging);
-            copy_past_caches(staging, out);
-        } else {
-            compute(out);
-        }
+    /// A row to be written.
+    pub fn row<S>(self, row: &mut [S]) -> Output<'_, S> {
+        // The instruction wants whole pieces of 16 bytes.
+        Output { past_caches: self.past_caches && row.as_ptr().addr().is_multiple_of(16), row }
     }
 
-    /// After a task's last row: what it wrote is there before the task is seen to be done.
+    /// After a thread's last row: what it wrote is there before the thread is seen to be done.
     pub fn finish(self) {
         #[cfg(target_arch = "x86_64")]
         if self.past_caches {
@@ -36,29 +32,31 @@ impl Sink {
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-fn copy_past_caches<S: Copy>(from: &[S], to: &mut [S]) {
-    use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_stream_si128};
-    const LANES: usize = 4;
-    let size = size_of::<S>();
-    let head = to.as_ptr().align_offset(64).min(to.len());
-    to[..head].copy_from_slice(&from[..head]);
-    let lines = (to.len() - head) * size / 64;
-    let body = head + lines * 64 / size;
-    for line in 0..lines {
-        // SAFETY: line `line` of both lies inside, `to` at a multiple of 64 bytes; SSE2 is there.
-        unsafe {
-            let from = from.as_ptr().add(head).cast::<__m128i>().add(LANES * line);
-            let to = to.as_mut_ptr().add(head).cast::<__m128i>().add(LANES * line);
-            for i in 0..LANES {
-                _mm_stream_si128(to.add(i), _mm_loadu_si128(from.add(i)));
-            }
-        }
-    }
-    to[body..].copy_from_slice(&from[body..]);
+/// A row that is written group by group, and past the last whole group number by number.
+#[derive(Debug)]
+pub struct Output<'a, S> {
+    /// The row.
+    pub row: &'a mut [S],
+    past_caches: bool,
 }
 
-#[cfg(not(target_arch = "x86_64"))]
-fn copy_past_caches<S: Copy>(from: &[S], to: &mut [S]) {
-    to.copy_from_slice(from);
+impl<S: Copy> Output<'_, S> {
+    /// Writes the g-th group of N numbers.
+    #[inline(always)]
+    pub fn put<const N: usize>(&mut self, g: usize, group: &[S; N]) {
+        let Some(place) = self.row.as_chunks_mut::<N>().0.get_mut(g) else { return };
+        #[cfg(target_arch = "x86_64")]
+        if self.past_caches && size_of::<[S; N]>().is_multiple_of(16) {
+            use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_stream_si128};
+            let from = group.as_ptr().cast::<__m128i>();
+            let to = place.as_mut_ptr().cast::<__m128i>();
+            for i in 0..size_of::<[S; N]>() / 16 {
+                // SAFETY: piece i of both lies inside, and `to` at a multiple of 16 bytes, as the row
+                // and the groups' size are; SSE2 is there.
+                unsafe { _mm_stream_si128(to.add(i), _mm_loadu_si128(from.add(i))) };
+            }
+            return;
+        }
+        *place = *group;
+    }
 }

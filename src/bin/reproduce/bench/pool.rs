@@ -1,12 +1,14 @@
 //! `reproduce bench pool`
 
 mod card;
+mod streams;
 
 use std::time::Instant;
 
 use clap::Args as ClapArgs;
 use qrnn::Result;
-use qrnn::libtorch::{keep_freed_memory, parallel_for};
+use qrnn::autograd::{self, Backward, Forward, Function};
+use qrnn::libtorch::keep_freed_memory;
 use qrnn::pool::{Zoneout, fo_pool};
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
@@ -14,12 +16,10 @@ use tch::{Device, Kind, Tensor};
 use super::device::DeviceFlags;
 use super::median;
 use crate::output::Output;
+use streams::Streams;
 
 /// Runs that are not counted.
 const WARM_UP: u32 = 3;
-
-/// Numbers worth a thread of their own.
-const GRAIN: usize = 1 << 16;
 
 #[derive(Debug, ClapArgs)]
 pub struct Args {
@@ -64,9 +64,10 @@ pub fn run(args: Args) -> Result<Output> {
     let options = (Kind::Float, Device::Cpu);
     let gates = Tensor::f_randn([args.seq, args.batch, 3 * args.hidden], options)?;
     let before = Tensor::f_randn([args.batch, args.hidden], options)?;
+    let grad = Tensor::f_randn([args.seq, args.batch, args.hidden], options)?;
     let leaf = gates.f_detach_copy()?.f_set_requires_grad(true)?;
     let numbers = (args.seq * args.batch * args.hidden) as usize;
-    let streams = Streams::new(numbers);
+    let mut streams = Streams::new(numbers);
 
     let mut seconds: [Vec<f64>; 6] = Default::default();
     for turn in 0..WARM_UP + args.runs {
@@ -79,8 +80,8 @@ pub fn run(args: Args) -> Result<Output> {
             Ok(())
         };
         let gradient = |output: Tensor| -> Result<()> {
-            let sum = output.f_sum(Kind::Float)?;
-            Tensor::f_run_backward(&[&sum], &[&leaf], false, false)?;
+            let loss = autograd::apply(GradientGiven(grad.shallow_clone()), &[&output])?;
+            Tensor::f_run_backward(&[&loss[0]], &[&leaf], false, false)?;
             Ok(())
         };
         time(0, &mut || fo_pool(&gates, &before, Zoneout::Off).map(drop))?;
@@ -132,6 +133,22 @@ fn measurement(ours: usize, size: [i64; 3], bytes: f64, seconds: [f64; 3], runs:
         "against": NAMES[ours + 2], "against_seconds": plain, "ratio": plain / own, "runs": runs})
 }
 
+/// A loss that costs nothing, of a gradient that lies ready: what is timed is the operation alone.
+struct GradientGiven(Tensor);
+
+impl Function for GradientGiven {
+    fn forward(&mut self, _: &[&Tensor]) -> Result<Forward> {
+        Ok(Forward {
+            outputs: vec![Tensor::f_zeros([1], (Kind::Float, Device::Cpu))?],
+            saved: vec![],
+        })
+    }
+
+    fn backward(&self, _: Backward<'_>) -> Result<Vec<Option<Tensor>>> {
+        Ok(vec![Some(self.0.shallow_clone())])
+    }
+}
+
 /// The recurrence as a loop of tensor operations over time.
 fn time_loop(gates: &Tensor, before: &Tensor) -> Result<Tensor> {
     let parts = gates.f_chunk(3, 2)?;
@@ -145,64 +162,4 @@ fn time_loop(gates: &Tensor, before: &Tensor) -> Result<Tensor> {
         outputs.push(o.f_get(t)?.f_mul(&c)?);
     }
     Ok(Tensor::f_stack(&outputs, 0)?)
-}
-
-/// Arrays as large as those that pooling reads and writes.
-struct Streams {
-    read: Vec<Vec<f32>>,
-    written: Vec<Array>,
-    numbers: usize,
-}
-
-/// Memory that several threads write disjoint parts of.
-struct Array(*mut f32);
-
-// SAFETY: `Streams::pass` hands each thread its own range.
-unsafe impl Sync for Array {}
-
-impl Array {
-    /// # Safety
-    /// The range lies inside the array, and nobody else has it.
-    #[allow(clippy::mut_from_ref)] // disjoint ranges, by the contract
-    unsafe fn range(&self, range: &std::ops::Range<usize>) -> &mut [f32] {
-        // SAFETY: this function's contract.
-        unsafe { std::slice::from_raw_parts_mut(self.0.add(range.start), range.len()) }
-    }
-}
-
-impl Streams {
-    fn new(numbers: usize) -> Self {
-        let array = || vec![1.0f32; numbers];
-        let written = (0..3).map(|_| Array(Box::leak(array().into_boxed_slice()).as_mut_ptr()));
-        Self { read: (0..5).map(|_| array()).collect(), written: written.collect(), numbers }
-    }
-
-    /// Reads the first arrays of one kind and writes those of the other, with hardly any arithmetic.
-    fn pass(&self, reads: usize, writes: usize) -> Result<()> {
-        parallel_for(self.numbers, GRAIN, |range| {
-            // The parts stay in the first-level cache from one addition to the next.
-            for start in range.clone().step_by(1024) {
-                let range = start..(start + 1024).min(range.end);
-                // SAFETY: ranges of `parallel_for` are disjoint and inside the arrays.
-                let [a, b, c] = [0, 1, 2].map(|i| unsafe { self.written[i].range(&range) });
-                let read = |i: usize| &self.read[i][range.clone()];
-                match (reads, writes) {
-                    (3, _) => add(read(0), read(1), read(2), a, b),
-                    _ => {
-                        add(read(0), read(1), read(2), a, b);
-                        for ((c, x), y) in c.iter_mut().zip(read(3)).zip(read(4)) {
-                            *c = x + y;
-                        }
-                    }
-                }
-            }
-        })
-    }
-}
-
-fn add(x: &[f32], y: &[f32], z: &[f32], a: &mut [f32], b: &mut [f32]) {
-    for ((((a, b), x), y), z) in a.iter_mut().zip(b).zip(x).zip(y).zip(z) {
-        *a = x + y;
-        *b = y + z;
-    }
 }
