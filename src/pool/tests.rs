@@ -118,6 +118,42 @@ fn strided_tensors_give_the_same_as_contiguous_ones() {
     assert_eq!(ours.output, plain.output);
 }
 
+/// Of a size that is written past the caches, with rows that begin at cache lines, at pieces of 16
+/// bytes, and at neither; several parts of a column; numbers past the last whole group.
+#[test]
+fn large_tensors_equal_the_time_loop() {
+    for (kind, hidden, tolerance) in [
+        (Kind::Float, 3008, 2e-5),
+        (Kind::Float, 3004, 2e-5),
+        (Kind::Float, 3001, 2e-5),
+        (Kind::Double, 1503, 1e-12),
+    ] {
+        let options = (kind, Device::Cpu);
+        let size = [30, 16, hidden];
+        let gates = Tensor::randn([30, 16, 3 * hidden], options);
+        assert!(gates.numel() * kind.elt_size_in_bytes() > 16 << 20);
+        let leaf = |t: &Tensor| t.copy().set_requires_grad(true);
+        let (ours, theirs) = (leaf(&gates), leaf(&gates));
+        let before = Tensor::randn([16, hidden], options);
+        let mask = Tensor::rand(size, options).gt(0.3).to_kind(kind);
+        let dropout = Tensor::rand([16, hidden], options).gt(0.4).to_kind(kind) * 1.5;
+        let zoneout = Zoneout::Masked(mask.shallow_clone());
+        let pooled = fo_pool_locked(&ours, &before, zoneout, Some(&dropout)).unwrap();
+        let mut plain = time_loop(&theirs, &before, &mask);
+        plain.output = plain.output * dropout;
+        score(&pooled).backward();
+        score(&plain).backward();
+        for (a, b) in [
+            (&pooled.output, &plain.output),
+            (&pooled.state, &plain.state),
+            (&ours.grad(), &theirs.grad()),
+        ] {
+            let difference = largest_difference(a, b);
+            assert!(difference <= tolerance, "{kind:?}, {hidden}: {difference:e}");
+        }
+    }
+}
+
 #[test]
 fn windows_carried_on_equal_one_long_window() {
     let gates = Tensor::randn([10, 3, 12], FLOAT);
