@@ -140,7 +140,7 @@ fn large_tensors_equal_the_time_loop() {
         let zoneout = Zoneout::Masked(mask.shallow_clone());
         let pooled = fo_pool_locked(&ours, &before, zoneout, Some(&dropout)).unwrap();
         let mut plain = time_loop(&theirs, &before, &mask);
-        plain.output = plain.output * dropout;
+        plain.output *= dropout;
         score(&pooled).backward();
         score(&plain).backward();
         for (a, b) in [
