@@ -38,12 +38,13 @@ impl Session {
         builder.recursive(true).mode(0o700).create(&all).map_err(Error::io(&all, "create"))?;
         reap(&all);
         let folder = all.join(format!("{}-{}", std::process::id(), nanoseconds()));
+        // First: whenever this process is killed, no folder is there without a guard. Where none can be
+        // had (no more processes?), the next kernel removes the folder.
+        let guard = start_guard(program, &folder);
         builder.recursive(false).create(&folder).map_err(Error::io(&folder, "create"))?;
         let lock = folder.join(LOCK);
         let file = File::create(&lock).map_err(Error::io(&lock, "create"))?;
         file.lock().map_err(Error::io(&lock, "lock"))?;
-        // Without a guard (no more processes?), the next kernel removes the folder.
-        let guard = start_guard(program, &folder);
         Ok(Self { folder, _lock: file, _guard: guard })
     }
 
