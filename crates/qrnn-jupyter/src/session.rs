@@ -108,6 +108,20 @@ fn remove(folder: &Path) {
     }
 }
 
+/// Removes a folder until it stays away for 3 seconds: cargo, at work when its kernel was killed, makes
+/// anew what it finds missing.
+fn remove_for_good(folder: &Path) {
+    let mut away = 0;
+    for _ in 0..300 {
+        match folder.exists() {
+            true => (away, _) = (0, fs::remove_dir_all(folder)),
+            false if away == 30 => return,
+            false => away += 1,
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
 /// The guard's whole life: waits for the kernel to end, then clears up.
 pub fn guard(folder: &Path) -> ExitCode {
     let _ = std::io::stdin().read_to_end(&mut vec![]);
@@ -118,7 +132,7 @@ pub fn guard(folder: &Path) -> ExitCode {
         if let Some(group) = group.and_then(Pid::from_raw) {
             let _ = kill_process_group(group, Signal::KILL);
         }
-        remove(folder);
+        remove_for_good(folder);
     }
     ExitCode::SUCCESS
 }
