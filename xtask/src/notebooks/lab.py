@@ -18,7 +18,7 @@ import tempfile
 import time
 
 from selenium import webdriver
-from selenium.common.exceptions import StaleElementReferenceException
+from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
@@ -98,8 +98,8 @@ def work(browser, address, out):
     def press():
         try:
             browser.find_element(By.CSS_SELECTOR, INTERRUPT).click()
-        except StaleElementReferenceException:
-            # The toolbar was drawn anew between the finding and the click.
+        except (NoSuchElementException, StaleElementReferenceException):
+            # The toolbar is being drawn anew.
             return False
         return True
 

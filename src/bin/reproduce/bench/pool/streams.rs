@@ -51,6 +51,12 @@ impl Streams {
                     unsafe { write_past_caches(array.0.add(line), sum) };
                 }
             }
+            // What this thread wrote is there before it is seen to be done.
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: SSE, which every x86-64 has.
+            unsafe {
+                std::arch::x86_64::_mm_sfence()
+            };
         })
     }
 }
