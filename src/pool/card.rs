@@ -32,7 +32,7 @@ pub(crate) static FO_POOL: Source = Source {
 const BLOCK: u32 = 64;
 
 /// STEPS of `kernels/column.cuh`: the forward keeps the state before every STEPS-th step.
-pub(super) const STEPS: i64 = 8;
+const STEPS: i64 = 8;
 
 /// Sequence length, columns, features.
 #[derive(Debug, Clone, Copy)]
