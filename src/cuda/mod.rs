@@ -56,6 +56,29 @@ pub fn device() -> Result<Device> {
     Ok(Device::Cuda(0))
 }
 
+/// What launches our kernels on tensors of this device: its card, or nothing for the CPU, whose
+/// kernels are Rust's.
+///
+/// # Errors
+/// [`Error::Unavailable`] where the card cannot be had.
+pub(crate) fn launcher(device: Device) -> Result<Option<Arc<dyn Launch>>> {
+    match device {
+        Device::Cuda(ordinal) => Ok(Some(Card::of(ordinal)?)),
+        #[cfg(test)]
+        _ if host::stands_in() => Ok(Some(host::Host::get())),
+        _ => Ok(None),
+    }
+}
+
+/// Whether tensors of this device are computed with as on a GPU.
+pub(crate) fn is_gpu(device: Device) -> bool {
+    #[cfg(test)]
+    let stands_in = host::stands_in();
+    #[cfg(not(test))]
+    let stands_in = false;
+    device.is_cuda() || stands_in
+}
+
 /// The first card, or else the CPU and, in one line, why no card.
 pub fn device_or_cpu() -> (Device, Option<String>) {
     match device() {

@@ -14,5 +14,5 @@ pub use dropout::{Dropouts, LayerDropouts};
 pub use gates::Gates;
 pub use layer::QrnnLayer;
 pub use lm::{DEFAULT_SEED, Forwarded, QrnnLm, State};
-pub(crate) use split_softmax::try_card;
 pub use split_softmax::{Clusters, SoftmaxWeights};
+pub(crate) use split_softmax::{Targets, try_card};
