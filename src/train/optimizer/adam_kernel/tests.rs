@@ -131,7 +131,7 @@ fn check(
         prop_assert_eq!(&g, &before[1], "the gradient was changed");
         for (ours, exact) in [p, m, v].iter().zip(exact(before, norm, clip, steps_before + 1)) {
             let off = ((ours - &exact).abs() / (exact.abs() + 1e-2)).max().double_value(&[]);
-            prop_assert!(off < 2e-6, "tensor {i} {:?}: {off:e}", sizes[i]);
+            prop_assert!(off < 1e-5, "tensor {i} {:?}: {off:e}", sizes[i]);
         }
         let Some(copy) = &parameter.copy else { continue };
         prop_assert_eq!(copy, &parameter.parameter.to_kind(copy.kind()), "tensor {}", i);
@@ -147,7 +147,7 @@ fn check(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn a_step_is_that_of_double_precision(
