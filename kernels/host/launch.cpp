@@ -17,6 +17,9 @@ namespace forget_mult {
 namespace cross_entropy_rows {
 #include "../cross_entropy.cu"
 }
+namespace dropout_masks {
+#include "../dropout_mask.cu"
+}
 
 #include <string_view>
 #include <tuple>
@@ -76,6 +79,8 @@ extern "C" bool qrnn_host_launch(const char* name, unsigned grid, unsigned block
   KERNEL(forget_mult, forget_mult_forward_bf16)
   KERNEL(forget_mult, forget_mult_backward_f32)
   KERNEL(forget_mult, forget_mult_backward_bf16)
+  KERNEL(dropout_masks, dropout_mask_f32)
+  KERNEL(dropout_masks, dropout_mask_bf16)
   KERNEL_TOGETHER(cross_entropy_rows, cross_entropy_f32)
   KERNEL_TOGETHER(cross_entropy_rows, cross_entropy_bf16)
   return false;

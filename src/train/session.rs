@@ -19,7 +19,7 @@ use crate::corpus::{Corpus, Split};
 use crate::evaluate::{Evaluation, Reading, evaluate_watched};
 use crate::interrupt::Interrupt;
 use crate::model::{Dropouts, QrnnLm, State};
-use crate::random::{Purpose, generator};
+use crate::random::{Purpose, Stream};
 use crate::{Error, Result};
 
 /// What a run works with.
@@ -310,9 +310,10 @@ impl Session<'_> {
     fn train_step(&mut self, length: usize, rate: f64) -> Result<(Tensor, usize)> {
         let (recipe, options) = (self.recipe, self.model.options());
         let window = self.columns.window(self.row(), length, options.1)?;
-        let rng = &mut generator(recipe.seed, Purpose::Dropout, self.step());
+        let stream = Stream { seed: recipe.seed, purpose: Purpose::Dropout, counter: self.step() };
         let (seq, batch) = window.words.size2()?;
-        let drops = Dropouts::draw(self.model.config(), seq, batch, options, rng)?;
+        let masks = self.model.mask_options();
+        let drops = Dropouts::draw(self.model.config(), seq, batch, masks, stream)?;
         let embedded =
             tch::no_grad(|| self.model.embed(&window.words))?.f_set_requires_grad(true)?;
         let forwarded =
