@@ -195,13 +195,14 @@ fn the_first_words_are_the_ciphers() {
     let mut first = [0; 16];
     ChaCha8Rng::from_seed([0; 32]).fill_bytes(&mut first);
     assert_eq!(first, FIRST);
-    // Where each word's draw lies, to 1 in 64.
-    for p in (1..64).map(|k| f64::from(k) / 64.0) {
-        let mut card = OnCard { launcher: Host::get(), key: [0; 4], taken: 0 };
-        let mask = card.mask(Dropped::scaled(p), &[4], (Kind::Float, CPU)).unwrap();
-        for (i, bytes) in FIRST.as_chunks::<4>().0.iter().enumerate() {
-            let draw = f64::from(u32::from_le_bytes(*bytes)) / 2f64.powi(32);
-            assert_eq!(mask.double_value(&[i as i64]) == 0.0, draw < p, "word {i}, p {p}");
+    // A draw is kept where p is equal to it, and dropped where p is the next value.
+    let mut card = OnCard { launcher: Host::get(), key: [0; 4], taken: 0 };
+    for (i, bytes) in FIRST.as_chunks::<4>().0.iter().enumerate() {
+        let draw = f64::from(u32::from_le_bytes(*bytes) >> 8) / 2f64.powi(24);
+        for (p, dropped) in [(draw, false), (draw + 2f64.powi(-24), true)] {
+            card.taken = 0;
+            let mask = card.mask(Dropped::scaled(p), &[4], (Kind::Float, CPU)).unwrap();
+            assert_eq!(mask.double_value(&[i as i64]) == 0.0, dropped, "word {i}, p {p}");
         }
     }
 }
