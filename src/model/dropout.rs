@@ -71,7 +71,7 @@ impl Dropouts {
     ) -> Result<Self> {
         let maker = match options.device {
             Device::Cuda(ordinal) => Maker::Card(card::OnCard::new(Card::of(ordinal)?, stream)),
-            _ => Maker::Host(stream.generator()),
+            _ => Maker::Host(Box::new(stream.generator())),
         };
         Self::made_by(maker, config, (seq, batch), options)
     }
@@ -134,7 +134,7 @@ impl Dropped {
 
 /// What turns a stream of random words into masks, one after another.
 enum Maker {
-    Host(ChaCha8Rng),
+    Host(Box<ChaCha8Rng>),
     Card(card::OnCard),
 }
 

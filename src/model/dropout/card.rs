@@ -107,7 +107,7 @@ pub(crate) fn try_out(launcher: &Arc<dyn Launch>, device: Device) -> Result<()> 
     let dropped = Dropped::scaled(0.3);
     for kind in [Kind::Float, Kind::BFloat16] {
         let mut ours = Maker::Card(OnCard::new(launcher.clone(), stream));
-        let mut theirs = Maker::Host(stream.generator());
+        let mut theirs = Maker::Host(Box::new(stream.generator()));
         // The second begins within a block of the generator, and at no 16 bytes.
         for n in [1003, 5000] {
             let masks = (
