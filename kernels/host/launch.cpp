@@ -20,6 +20,9 @@ namespace cross_entropy_rows {
 namespace adam_step {
 #include "../adam.cu"
 }
+namespace dropout_masks {
+#include "../dropout_mask.cu"
+}
 
 #include <string_view>
 #include <tuple>
@@ -80,6 +83,8 @@ extern "C" bool qrnn_host_launch(const char* name, unsigned grid, unsigned block
   KERNEL(forget_mult, forget_mult_forward_bf16)
   KERNEL(forget_mult, forget_mult_backward_f32)
   KERNEL(forget_mult, forget_mult_backward_bf16)
+  KERNEL(dropout_masks, dropout_mask_f32)
+  KERNEL(dropout_masks, dropout_mask_bf16)
   KERNEL_TOGETHER(cross_entropy_rows, cross_entropy_f32)
   KERNEL_TOGETHER(cross_entropy_rows, cross_entropy_bf16)
   KERNEL_TOGETHER(adam_step, gradient_square_sums)

@@ -9,7 +9,7 @@ use rand::{Rng, RngExt};
 use tch::{Device, Kind, Tensor};
 
 use super::config::{LmConfig, Splits};
-use super::dropout::{Dropouts, LayerDropouts};
+use super::dropout::{Dropouts, LayerDropouts, MaskOptions};
 use super::layer::{Pass, QrnnLayer};
 use super::split_softmax::{
     self, Asked, Clusters, Computation, DeviceTargets, SoftmaxWeights, Targets,
@@ -200,6 +200,12 @@ impl QrnnLm {
     /// Kind of the weights, and where they lie.
     pub fn options(&self) -> (Kind, Device) {
         self.options
+    }
+
+    /// Kinds and place of the masks that its forward wants, so that it converts none.
+    pub fn mask_options(&self) -> MaskOptions {
+        let (weights, device) = self.options;
+        MaskOptions { weights, activations: self.products.activation_kind(self.options), device }
     }
 
     /// All parameters under the original's names: `encoder.weight`, `rnns.{i}.linear.weight` and

@@ -19,7 +19,7 @@ use crate::corpus::{Corpus, Split};
 use crate::evaluate::{Evaluation, Reading, evaluate_watched};
 use crate::interrupt::Interrupt;
 use crate::model::{Dropouts, QrnnLm, State, Targets};
-use crate::random::{Purpose, generator};
+use crate::random::{Purpose, Stream};
 use crate::{Error, Result, cuda};
 
 /// What a run works with.
@@ -231,14 +231,15 @@ impl Session<'_> {
 
     /// What the next step reads beside weights and state, on the model's device.
     fn prepare_step(&self) -> Result<StepInputs> {
-        let (recipe, options) = (self.recipe, self.model.options());
+        let recipe = self.recipe;
         let length = lengths::length(recipe, self.step());
         let rate = lengths::rate(recipe, self.progress.epoch, length);
         let [tokens, targets] = self.columns.window(self.row(), length);
         let (tokens, targets) = self.model.upload_batch(&tokens, targets, recipe.batch)?;
         let (seq, batch) = tokens.size2()?;
-        let rng = &mut generator(recipe.seed, Purpose::Dropout, self.step());
-        let drops = Dropouts::draw(self.model.config(), seq, batch, options, rng)?;
+        let stream = Stream { seed: recipe.seed, purpose: Purpose::Dropout, counter: self.step() };
+        let masks = self.model.mask_options();
+        let drops = Dropouts::draw(self.model.config(), seq, batch, masks, stream)?;
         Ok(StepInputs { rate, tokens, targets, drops })
     }
 
