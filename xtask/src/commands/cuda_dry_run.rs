@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use crate::dry_run::count::{self, Counts};
-use crate::dry_run::program::{self, Program};
+use crate::dry_run::log::Event;
+use crate::dry_run::program::{self, Ends, Program};
 use crate::dry_run::{optimizer, stand_ins, table, text};
 use crate::error::{Error, Result};
 use crate::setup::{self, Libtorch};
@@ -53,11 +54,11 @@ impl CudaDryRun {
             folder: folder.clone(),
         };
         let mut all = Outcome::default();
-        for (name, arguments) in small_runs(&folder) {
-            all.note(name, &program, &arguments)?;
+        for (name, ends, arguments) in small_runs(&folder) {
+            all.note(name, &program, &arguments, ends)?;
         }
         self.write_text(&folder.join("text"))?;
-        let entry = all.note("entry", &program, &entry_run(&folder))?;
+        let entry = all.note("entry", &program, &entry_run(&folder), Ends::Well)?;
         let Some(steps) = count::steps(&entry, COUNTED) else {
             return Err(Error::machine(
                 format!("the log of the entry's run has not {} steps", COUNTED.end + 1),
@@ -119,9 +120,10 @@ impl Outcome {
         name: &str,
         program: &Program,
         arguments: &[OsString],
-    ) -> Result<Vec<crate::dry_run::log::Event>> {
+        ends: Ends,
+    ) -> Result<Vec<Event>> {
         let begun = Instant::now();
-        let run = program.run(name, arguments)?;
+        let run = program.run(name, arguments, ends)?;
         let without_context = Counts::of(&run.events).without_context;
         self.without_context += without_context;
         println!(
@@ -185,38 +187,34 @@ fn create_empty(folder: &Path) -> Result<()> {
 }
 
 /// The runs that only have to come to their ends, small enough for seconds each.
-fn small_runs(folder: &Path) -> Vec<(&'static str, Vec<OsString>)> {
-    let words = |words: &str| -> Vec<OsString> { words.split(' ').map(Into::into).collect() };
-    let train = "train --device cuda --emsize 24 --nhid 40 --nlayers 2 --bptt 20 --batch-size 8";
-    let out = ["--out".into(), folder.join("small").into_os_string()];
-    let with_out = |arguments: &str| [&words(train)[..], &words(arguments), &out].concat();
+fn small_runs(folder: &Path) -> Vec<(&'static str, Ends, Vec<OsString>)> {
+    const BENCH: &str = "--device cuda --python /none --json";
+    const TRAIN: &str = "train --device cuda --emsize 24 --nhid 40 --nlayers 2 --bptt 20 \
+                         --batch-size 8 --splits 200,1000";
+    let words = |words: String| words.split_whitespace().map(OsString::from).collect();
+    let bench = |arguments: &str| -> Vec<OsString> { words(format!("bench {arguments} {BENCH}")) };
+    let train = |arguments: &str| -> Vec<OsString> {
+        let mut all: Vec<OsString> = words(format!("{TRAIN} {arguments} --out"));
+        all.push(folder.join("small").into());
+        all
+    };
+    let pool = bench("pool --seq 20 --batch 4 --hidden 64 --runs 3");
+    let step = bench(
+        "step --models 24-40-split --types 3000 --splits 200,1000 --batch-size 8 --bptt 20 --steps 16",
+    );
+    let evaluate = bench("evaluate --types 3000 --tokens 2000 --runs 1 --model 24-40");
     vec![
-        (
-            "pool",
-            words(
-                "bench pool --device cuda --python /none --seq 20 --batch 4 --hidden 64 --runs 3 --json",
-            ),
-        ),
-        (
-            "step",
-            words(
-                "bench step --device cuda --python /none --models 24-40-split --types 3000 --splits 200,1000 --batch-size 8 --bptt 20 --steps 32 --json",
-            ),
-        ),
-        (
-            "evaluate",
-            words(
-                "bench evaluate --device cuda --python /none --types 3000 --tokens 2000 --runs 1 --model 24-40 --json",
-            ),
-        ),
-        ("train", with_out("--steps 40")),
-        ("resume", with_out("--steps 80 --resume")),
+        ("pool", Ends::Far, pool),
+        ("step", Ends::Well, step),
+        ("evaluate", Ends::Well, evaluate),
+        ("train", Ends::Well, train("--steps 40")),
+        ("resume", Ends::Well, train("--steps 80 --resume")),
     ]
 }
 
 /// The entry's run, long enough for the steps that are counted and one more.
 fn entry_run(folder: &Path) -> Vec<OsString> {
-    let steps = (COUNTED.end + 1).to_string();
+    let steps = (COUNTED.end + 1).to_string(); // the one more tells where the last one ends
     let words = [
         "train",
         "--device",

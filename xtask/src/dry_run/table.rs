@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::count::Counts;
+use super::names;
 
 /// The steps that are counted.
 pub const STEPS: usize = 16;
@@ -15,6 +16,9 @@ const SYNCHRONIZATIONS: f64 = 1.0;
 
 /// Bytes that a step of the optimizer moves, rounding of the weights included, the norm's left out.
 const OPTIMIZER_BYTES: f64 = 3.2e9;
+
+/// The longest name of a kernel that is shown whole.
+const LONGEST: usize = 110;
 
 /// A row: what was counted, and what it may be.
 #[derive(Debug, PartialEq)]
@@ -84,11 +88,15 @@ fn number(value: f64) -> String {
 
 /// How often each kernel, product, copy and memset comes in a step, most frequent first.
 pub fn breakdown(counts: &Counts) -> String {
-    let mut names: Vec<_> = counts.by_name.iter().collect();
+    let mut names = names::merged(&counts.by_name, STEPS);
     names.sort_by(|(a, m), (b, n)| n.cmp(m).then(a.cmp(b)));
     let mut text = String::from("a step\n");
     for (name, count) in names {
-        let _ = writeln!(text, "{:6.2}  {name}", *count as f64 / STEPS as f64);
+        let shown = match name.char_indices().nth(LONGEST) {
+            Some((end, _)) => format!("{}...", &name[..end]),
+            None => name,
+        };
+        let _ = writeln!(text, "{:6.2}  {shown}", count as f64 / STEPS as f64);
     }
     text
 }

@@ -133,7 +133,8 @@ pub fn by_law(words: usize, types: usize) -> String {
     let mut random = SplitMix(103);
     let mut text = String::with_capacity(7 * words);
     for i in 0..words {
-        let rank = sums.partition_point(|&below| below <= random.next() * sum);
+        let drawn = random.next() * sum;
+        let rank = sums.partition_point(|&below| below <= drawn);
         text += &format!("w{}", rank.min(types - 1));
         text.push(if i % LINE == LINE - 1 { '\n' } else { ' ' });
     }
@@ -190,15 +191,15 @@ mod tests {
         assert!(error.contains("4 word types") && error.contains("--text"), "{error}");
     }
 
-    /// WikiText-103's clusters have 68, 23.2, 6.15 and 2.65 % of its words. A seventh of the text that
-    /// is counted with: the rare types are strewn seven times as densely, so only the head is near.
+    /// WikiText-103's clusters have 68, 23.2, 6.15 and 2.65 % of its words. This text is too short to
+    /// reach the last cluster, whose words are in the third here.
     #[test]
     fn words_by_law_have_the_shares_of_wikitext_103() {
         let folder = tempfile::tempdir().unwrap();
         let shares = write(folder.path(), &by_law(300_000, TYPES), 1, 40_000).unwrap();
-        let [head, second, third, fourth] = shares.map(|share| 100.0 * share);
-        assert!((66.0..76.0).contains(&head), "{shares:?}");
-        assert!((18.0..26.0).contains(&second), "{shares:?}");
-        assert!((3.0..8.0).contains(&third) && fourth == 0.0, "{shares:?}");
+        assert_eq!(shares[3], 0.0);
+        for (share, percent) in shares.iter().zip([68.0, 23.2, 8.8]) {
+            assert!((100.0 * share - percent).abs() < 3.0, "{shares:?}");
+        }
     }
 }
