@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use crate::dry_run::count::{self, Counts};
-use crate::dry_run::log::Event;
+use crate::dry_run::log::{self, Event};
 use crate::dry_run::program::{self, Ends, Program};
-use crate::dry_run::{optimizer, stand_ins, table, text};
+use crate::dry_run::{optimizer, runs, stand_ins, table, text};
 use crate::error::{Error, Result};
 use crate::setup::{self, Libtorch};
 use crate::{cargo, pins};
@@ -30,10 +30,20 @@ pub struct CudaDryRun {
     /// ../shared has it, else one that is made by its law]
     #[arg(long, value_name = "FILE")]
     text: Option<PathBuf>,
+    /// Run nothing; count the log of an earlier run again, DIR/entry.log of its --keep
+    #[arg(long, value_name = "LOG", conflicts_with_all = ["keep", "text"])]
+    count: Option<PathBuf>,
 }
 
 impl CudaDryRun {
     pub fn run(self) -> Result<ExitCode> {
+        if let Some(log) = &self.count {
+            let mut all = Outcome::default();
+            let events = log::read(log)?;
+            all.without_context = Counts::of(&events).without_context;
+            all.count(&events, None)?;
+            return Ok(all.end());
+        }
         let begun = Instant::now();
         let libtorch = setup::run_with_cuda()?;
         eprintln!("building the program");
@@ -54,34 +64,20 @@ impl CudaDryRun {
             folder: folder.clone(),
         };
         let mut all = Outcome::default();
-        for (name, ends, arguments) in small_runs(&folder) {
+        for (name, ends, arguments) in runs::small(&folder) {
             all.note(name, &program, &arguments, ends)?;
         }
         self.write_text(&folder.join("text"))?;
-        let entry = all.note("entry", &program, &entry_run(&folder), Ends::Well)?;
-        let Some(steps) = count::steps(&entry, COUNTED) else {
-            return Err(Error::machine(
-                format!("the log of the entry's run has not {} steps", COUNTED.end + 1),
-                "run it again with --keep DIR, and see what DIR/entry.err says",
-            ));
-        };
+        let steps = (COUNTED.end + 1) as u64; // the one more tells where the last one ends
+        let entry = all.note("entry", &program, &runs::entry(&folder, steps), Ends::Well)?;
         eprintln!("counting the bytes of the optimizer");
         let optimizer_bytes = optimizer::bytes(&cargo::said(libtorch, optimizer::TEST)?);
-        let counts = Counts::of(steps);
-        let rows = table::rows(&counts, all.without_context, optimizer_bytes);
-        println!("bf16 steps {} to {} of the entry", COUNTED.start + 1, COUNTED.end);
-        print!("{}\n{}", table::shown(&rows), table::breakdown(&counts));
+        all.count(&entry, optimizer_bytes)?;
         if self.keep.is_none() {
             std::fs::remove_dir_all(&folder).map_err(Error::io(&folder, "delete"))?;
         }
         eprintln!("{:.0} s", begun.elapsed().as_secs_f64());
-        for row in rows.iter().filter(|row| row.is_exceeded()) {
-            all.complaints.push(format!("above its limit: {}", row.what));
-        }
-        for complaint in &all.complaints {
-            eprintln!("error: {complaint}");
-        }
-        Ok(if all.complaints.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(all.end())
     }
 
     fn write_text(&self, folder: &Path) -> Result<()> {
@@ -135,6 +131,30 @@ impl Outcome {
         self.complaints.extend(run.complaints.iter().map(|what| format!("{name}: {what}")));
         Ok(run.events)
     }
+
+    /// Counts the entry's steps and prints the tables.
+    fn count(&mut self, entry: &[Event], optimizer_bytes: Option<f64>) -> Result<()> {
+        let steps = count::steps(entry, COUNTED).ok_or_else(|| {
+            Error::machine(
+                format!("the log of the entry's run has not {} steps", COUNTED.end + 1),
+                "run it again with --keep DIR, and see what DIR/entry.err says",
+            )
+        })?;
+        let counts = Counts::of(steps);
+        let rows = table::rows(&counts, self.without_context, optimizer_bytes);
+        println!("bf16 steps {} to {} of the entry", COUNTED.start + 1, COUNTED.end);
+        print!("{}\n{}", table::shown(&rows), table::breakdown(&counts));
+        let exceeded = rows.iter().filter(|row| row.is_exceeded());
+        self.complaints.extend(exceeded.map(|row| format!("above its limit: {}", row.what)));
+        Ok(())
+    }
+
+    fn end(self) -> ExitCode {
+        for complaint in &self.complaints {
+            eprintln!("error: {complaint}");
+        }
+        if self.complaints.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
 }
 
 /// The program's path; `None` where cargo failed, and has said why.
@@ -184,53 +204,4 @@ fn create_empty(folder: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The runs that only have to come to their ends, small enough for seconds each.
-fn small_runs(folder: &Path) -> Vec<(&'static str, Ends, Vec<OsString>)> {
-    const BENCH: &str = "--device cuda --python /none --json";
-    const TRAIN: &str = "train --device cuda --emsize 24 --nhid 40 --nlayers 2 --bptt 20 \
-                         --batch-size 8 --splits 200,1000";
-    let words = |words: String| words.split_whitespace().map(OsString::from).collect();
-    let bench = |arguments: &str| -> Vec<OsString> { words(format!("bench {arguments} {BENCH}")) };
-    let train = |arguments: &str| -> Vec<OsString> {
-        let mut all: Vec<OsString> = words(format!("{TRAIN} {arguments} --out"));
-        all.push(folder.join("small").into());
-        all
-    };
-    let pool = bench("pool --seq 20 --batch 4 --hidden 64 --runs 3");
-    let step = bench(
-        "step --models 24-40-split --types 3000 --splits 200,1000 --batch-size 8 --bptt 20 --steps 16",
-    );
-    let evaluate = bench("evaluate --types 3000 --tokens 2000 --runs 1 --model 24-40");
-    vec![
-        ("pool", Ends::Far, pool),
-        ("step", Ends::Well, step),
-        ("evaluate", Ends::Well, evaluate),
-        ("train", Ends::Well, train("--steps 40")),
-        ("resume", Ends::Well, train("--steps 80 --resume")),
-    ]
-}
-
-/// The entry's run, long enough for the steps that are counted and one more.
-fn entry_run(folder: &Path) -> Vec<OsString> {
-    let steps = (COUNTED.end + 1).to_string(); // the one more tells where the last one ends
-    let words = [
-        "train",
-        "--device",
-        "cuda",
-        "--precision",
-        "bf16",
-        "--fixed-bptt",
-        "--bptt",
-        "300",
-        "--batch-size",
-        "40",
-        "--steps",
-        &steps,
-    ];
-    let mut arguments: Vec<OsString> = words.map(OsString::from).into();
-    arguments.extend(["--data".into(), folder.join("text").into_os_string()]);
-    arguments.extend(["--out".into(), folder.join("entry").into_os_string()]);
-    arguments
 }

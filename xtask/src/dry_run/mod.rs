@@ -9,6 +9,7 @@ pub mod log;
 pub mod names;
 pub mod optimizer;
 pub mod program;
+pub mod runs;
 pub mod stand_ins;
 pub mod table;
 pub mod text;
