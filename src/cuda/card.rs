@@ -15,6 +15,10 @@ use crate::{Error, Result, user_cache};
 unsafe extern "C" {
     fn qrnn_current_cuda_stream(card: i8, stream: *mut *mut c_void) -> *mut c_char;
     fn qrnn_peak_cuda_memory(card: i8, forget: bool, bytes: *mut i64) -> *mut c_char;
+    #[cfg(test)]
+    fn qrnn_use_another_cuda_stream(card: i8, before: *mut i64) -> *mut c_char;
+    #[cfg(test)]
+    fn qrnn_use_cuda_stream(card: i8, stream: i64) -> *mut c_char;
 }
 
 /// The NVIDIA driver, loaded and awake.
@@ -238,6 +242,18 @@ impl Card {
         Ok(u64::try_from(bytes).unwrap_or(0))
     }
 
+    /// Does some work on a stream of libtorch's pool, which does not wait for the default stream.
+    #[cfg(test)]
+    pub fn on_another_stream<T>(&self, work: impl FnOnce() -> T) -> Result<T> {
+        let mut before = 0;
+        // SAFETY: writes one number; the answers are messages made by malloc.
+        unsafe { answer(qrnn_use_another_cuda_stream(self.ordinal, &mut before))? };
+        let done = work();
+        // SAFETY: a stream of this card's that libtorch named.
+        unsafe { answer(qrnn_use_cuda_stream(self.ordinal, before))? };
+        Ok(done)
+    }
+
     /// The context that libtorch works in.
     pub(super) fn context(&self) -> sys::CUcontext {
         self.context
@@ -309,7 +325,43 @@ impl Drop for Current {
 
 #[cfg(test)]
 mod tests {
+    use tch::{Device, Kind, Tensor};
+
     use super::*;
+    use crate::libtorch::download;
+    use crate::pool::Zoneout;
+
+    /// Work on a stream that is not the default one takes its place in that stream: each kernel reads
+    /// what the one before it, which is kept waiting, has yet to write.
+    #[test]
+    #[ignore = "wants a GPU"]
+    fn on_a_card_work_takes_its_place_in_the_current_stream() {
+        let device = crate::cuda::device().unwrap();
+        let card = Card::of(0).unwrap();
+        let run = |device: Device, busy: bool| {
+            let float = (Kind::Float, device);
+            if busy {
+                let matrix = Tensor::ones([8192, 8192], float);
+                (0..20).for_each(|_| drop(matrix.mm(&matrix)));
+            }
+            let gates = Tensor::arange(60 * 7 * 150, float).sin().view([60, 7, 150]);
+            let gates = gates.set_requires_grad(true);
+            let state = Tensor::zeros([7, 50], float);
+            let pooled = crate::pool::fo_pool(&gates, &state, Zoneout::Off).unwrap();
+            let score = (pooled.output * 3.0).square().sum(Kind::Float);
+            let grads = Tensor::run_backward(&[&score], &[&gates], false, false);
+            [download(&pooled.state).unwrap(), download(&grads[0]).unwrap()]
+        };
+        let expected = run(Device::Cpu, false);
+        let default = card.stream().unwrap();
+        let (other, results) =
+            card.on_another_stream(|| (card.stream().unwrap(), run(device, true))).unwrap();
+        assert_ne!(default, other);
+        assert_eq!(default, card.stream().unwrap());
+        for (ours, theirs) in results.iter().flatten().zip(expected.iter().flatten()) {
+            assert!((ours - theirs).abs() < 1e-4 * (1.0 + theirs.abs()), "{ours} and {theirs}");
+        }
+    }
 
     #[test]
     fn an_old_driver_is_told_by_both_versions() {

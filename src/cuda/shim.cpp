@@ -23,3 +23,21 @@ extern "C" char* qrnn_peak_cuda_memory(int8_t card, bool forget, int64_t* bytes)
     if (forget) memory->resetPeakStats(card);
   });
 }
+
+// Makes a stream of libtorch's pool this thread's current one; writes the one before it.
+extern "C" char* qrnn_use_another_cuda_stream(int8_t card, int64_t* before) {
+  return guarded([&] {
+    const c10::impl::VirtualGuardImpl cuda(c10::DeviceType::CUDA);
+    const c10::Device device(c10::DeviceType::CUDA, card);
+    *before = cuda.exchangeStream(cuda.getStreamFromGlobalPool(device)).id();
+  });
+}
+
+// Makes this stream of a card the thread's current one.
+extern "C" char* qrnn_use_cuda_stream(int8_t card, int64_t stream) {
+  return guarded([&] {
+    const c10::impl::VirtualGuardImpl cuda(c10::DeviceType::CUDA);
+    const c10::Device device(c10::DeviceType::CUDA, card);
+    cuda.exchangeStream(c10::Stream(c10::Stream::UNSAFE, device, stream));
+  });
+}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
 
 use super::Launch;
-use crate::{Error, Result, matmul, model, pool};
+use crate::{Error, Result, matmul, model, pool, train};
 
 /// # Errors
 /// [`Error::Unavailable`] naming the operation that failed or went wrong.
@@ -14,6 +14,7 @@ pub(super) fn check(launcher: &Arc<dyn Launch>, device: Device) -> Result<()> {
     let all = || {
         pool::try_card(launcher, device)?;
         model::try_card(launcher, device)?;
+        train::try_card(&**launcher, device)?;
         matmul::try_card(device)
     };
     // Whoever asks for a device may have switched gradients off.
@@ -80,6 +81,24 @@ mod tests {
         }
     }
 
+    /// Forgets the second launch of Adam.
+    struct WithoutUpdate;
+
+    impl Launch for WithoutUpdate {
+        unsafe fn launch(
+            &self,
+            kernel: Kernel,
+            geometry: Geometry,
+            arguments: &mut [Argument],
+        ) -> Result<()> {
+            if kernel.name == "adam" {
+                return Ok(());
+            }
+            // SAFETY: by this function's contract.
+            unsafe { Host::get().launch(kernel, geometry, arguments) }
+        }
+    }
+
     struct Failing;
 
     impl Launch for Failing {
@@ -108,6 +127,8 @@ mod tests {
             assert_eq!(error.exit_status(), 2);
             assert!(error.to_string().contains(&format!("its {what} is")), "{kernel}: {error}");
         }
+        let error = check(Arc::new(WithoutUpdate)).unwrap_err();
+        assert!(error.to_string().contains("its step of Adam is"), "{error}");
         let error = check(Arc::new(Failing)).unwrap_err();
         assert!(error.to_string().contains("the card fails: CUDA: a kernel"), "{error}");
     }

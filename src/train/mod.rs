@@ -17,6 +17,7 @@ mod trainer;
 pub use memory::Memory;
 pub use metrics::{EpochReport, MetricsLog, Record};
 pub use optimizer::Optimiser;
+pub(crate) use optimizer::try_card;
 pub use progress::{Observer, Quiet, StepReport, Terminal};
 pub use recipe::{Optimizer, Recipe};
 pub use run_dir::{RunConfig, RunDir};

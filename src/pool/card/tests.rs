@@ -316,6 +316,29 @@ fn on_a_card_large_tensors_are_walked_to_their_end() {
     }
 }
 
+/// Gates of which a time step is 2²⁸ numbers: eight of them are more than an int counts to.
+#[test]
+#[ignore = "wants a GPU"]
+fn on_a_card_eight_steps_may_be_more_numbers_than_an_int_counts() {
+    let (seq, batch, hidden) = (17, 1 << 14, 5462);
+    let device = Place::Card.device();
+    assert!(batch * 3 * hidden > 1 << 28);
+    let gates = Tensor::rand([seq, batch, 3 * hidden], (Kind::BFloat16, device));
+    let before = Tensor::zeros([batch, hidden], (Kind::Float, device));
+    let run = |first: i64, n: i64| {
+        let gates = gates.narrow(1, first, n).contiguous().set_requires_grad(true);
+        let pooled = pool::fo_pool(&gates, &before.narrow(0, first, n), Zoneout::Off).unwrap();
+        let score = pooled.output.sum(Kind::Float);
+        let grads = Tensor::run_backward(&[&score], &[&gates], false, false);
+        (pooled.output.detach(), grads[0].shallow_clone())
+    };
+    let whole = run(0, batch);
+    for first in [0, batch - 2] {
+        let part = run(first, 2);
+        assert!(whole.0.narrow(1, first, 2) == part.0 && whole.1.narrow(1, first, 2) == part.1);
+    }
+}
+
 #[test]
 fn saturated_gates_and_nan_behave_as_on_the_cpu() {
     let extremes = [0.0, 30.0, -30.0, 1e4, -1e4, f32::INFINITY, f32::NEG_INFINITY, f32::NAN];

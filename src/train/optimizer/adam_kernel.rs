@@ -1,10 +1,10 @@
 //! Adam on a GPU by `kernels/adam.cu`: the gradients' norm, the clip, the update and the copies that
 //! the next step's matrix products read, in two launches over all tensors.
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
-use crate::cuda::{Argument, Geometry, Kernel, Launch, Source};
-use crate::libtorch::AdamStep;
+use crate::cuda::{Argument, Geometry, Kernel, Launch, Source, agree, numbers};
+use crate::libtorch::{AdamStep, AdamTensors, fused_adam};
 use crate::pool::COLUMN;
 use crate::{Error, Result, profile};
 
@@ -245,6 +245,79 @@ fn rows(tensor: &Tensor) -> Option<(i64, i64)> {
 
 fn refused<T>(problem: String) -> Result<T> {
     Err(Error::usage("Adam on a GPU", problem, "report this with the model's configuration"))
+}
+
+/// A small step with a clip and copies, held against libtorch's on the CPU.
+///
+/// # Errors
+/// [`Error::Unavailable`] where they disagree.
+pub(crate) fn try_out(launcher: &dyn Launch, device: Device) -> Result<()> {
+    let _no_grad = tch::no_grad_guard();
+    let settings = AdamStep { lr: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 1e-2 };
+    let (clip, steps_taken) = (0.25, 3.0f32);
+    // A matrix with its bias beside it in the gradient and the copy, and one by itself.
+    let shapes: [&[i64]; 3] = [&[37, 12], &[37], &[5, 400]];
+    let given = |at: usize, n: usize| numbers(shapes[at], 0.5 + n as f64);
+    let [gradient, copy] =
+        [Kind::Float, Kind::BFloat16].map(|kind| Tensor::f_zeros([37, 16], (kind, device)));
+    let (gradient, copy) = (gradient?, copy?);
+    let views = |all: &Tensor| -> Result<[Tensor; 2]> {
+        Ok([all.f_narrow(1, 0, 12)?, all.f_select(1, 12)?])
+    };
+    let [weight, bias] = views(&gradient)?;
+    let gradients = [weight, bias, Tensor::f_zeros(shapes[2], (Kind::Float, device))?];
+    let [weight_copy, bias_copy] = views(&copy)?;
+    let copies = [Some(weight_copy), Some(bias_copy), None];
+    let (mut ours, mut theirs) = (vec![], vec![]);
+    for (at, gradient) in gradients.iter().enumerate() {
+        gradient.shallow_clone().f_copy_(&given(at, 0)?)?;
+        let all = [given(at, 1)?, given(at, 2)?, given(at, 3)?.f_square()?];
+        ours.push([
+            all[0].f_to_device(device)?,
+            all[1].f_to_device(device)?,
+            all[2].f_to_device(device)?,
+        ]);
+        let all = [all[0].f_detach_copy()?, all[1].f_detach_copy()?, all[2].f_detach_copy()?];
+        theirs.push((all, given(at, 0)?, Tensor::f_from_slice(&[steps_taken])?.f_squeeze()?));
+    }
+    let updates: Vec<_> = ours
+        .iter()
+        .zip(&gradients)
+        .zip(&copies)
+        .map(|(([parameter, first_moment, second_moment], gradient), copy)| Update {
+            parameter,
+            gradient,
+            first_moment,
+            second_moment,
+            copy: copy.as_ref(),
+        })
+        .collect();
+    let scalar = |x: f32| Tensor::f_from_slice(&[x])?.f_squeeze()?.f_to_device(device);
+    step(launcher, &updates, &scalar(steps_taken)?, &scalar(1.0)?, settings, clip)?;
+
+    let squares = theirs.iter().map(|(_, gradient, _)| gradient.f_square()?.f_sum(Kind::Double));
+    let square: f64 = squares.map(|sum| sum?.f_double_value(&[])).sum::<Result<f64, _>>()?;
+    let inverse = Tensor::f_from_slice(&[((square.sqrt() + 1e-6) / clip).max(1.0) as f32])?;
+    let tensors: Vec<_> = theirs
+        .iter()
+        .map(|([parameter, exp_avg, exp_avg_sq], grad, step)| AdamTensors {
+            parameter,
+            grad,
+            exp_avg,
+            exp_avg_sq,
+            step,
+        })
+        .collect();
+    fused_adam(&tensors, settings, Some(&inverse.f_squeeze()?), None)?;
+    for (at, (ours, (theirs, ..))) in ours.iter().zip(&theirs).enumerate() {
+        for (ours, theirs) in ours.iter().zip(theirs) {
+            agree("step of Adam", ours, theirs, 1e-5)?;
+        }
+        if let Some(copy) = &copies[at] {
+            agree("rounding of the weights", copy, &theirs[0], 1e-2)?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
