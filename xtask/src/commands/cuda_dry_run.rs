@@ -143,7 +143,11 @@ impl Outcome {
         let counts = Counts::of(steps);
         let rows = table::rows(&counts, self.without_context, optimizer_bytes);
         println!("bf16 steps {} to {} of the entry", COUNTED.start + 1, COUNTED.end);
-        print!("{}\n{}", table::shown(&rows), table::breakdown(&counts));
+        println!("{}", table::shown(&rows));
+        for event in count::notable(entry, COUNTED) {
+            println!("{event}");
+        }
+        print!("\n{}", table::breakdown(&counts));
         let exceeded = rows.iter().filter(|row| row.is_exceeded());
         self.complaints.extend(exceeded.map(|row| format!("above its limit: {}", row.what)));
         Ok(())
