@@ -296,7 +296,8 @@ impl Launch for Card {
     }
 }
 
-/// A context made this thread's, until it is dropped: a thread of autograd's may have another.
+/// A context made this thread's, until it is dropped: a thread of autograd's may have another. One
+/// that had none keeps it: libtorch warns where a thread's next call is a product and finds none.
 pub(super) struct Current {
     before: Option<sys::CUcontext>,
     changed: bool,
@@ -316,9 +317,9 @@ impl Current {
 
 impl Drop for Current {
     fn drop(&mut self) {
-        if self.changed {
-            // SAFETY: the context that was this thread's, or none.
-            let _ = unsafe { driver::ctx::set_current(self.before.unwrap_or(ptr::null_mut())) };
+        if let Some(before) = self.before.filter(|_| self.changed) {
+            // SAFETY: the context that was this thread's.
+            let _ = unsafe { driver::ctx::set_current(before) };
         }
     }
 }

@@ -51,7 +51,9 @@ impl CudaDryRun {
         eprintln!("building the stand-ins");
         let target = setup::root().join("target");
         let real = real_libraries(libtorch)?;
-        let stand_ins = stand_ins::build(&target.join("cuda-stand-ins"), &real)?;
+        let place = target.join("cuda-stand-ins");
+        let stand_ins = stand_ins::build(&place, &real)?;
+        let libraries = [vec![place], real].concat();
 
         let folder = self.keep.clone().unwrap_or_else(|| target.join("cuda-dry-run"));
         let folder = std::path::absolute(&folder).map_err(Error::io(&folder, "find"))?;
@@ -60,7 +62,7 @@ impl CudaDryRun {
         let program = Program {
             path,
             stand_ins: stand_ins::preload(&stand_ins),
-            libraries: program::search_path(&real, users.as_deref()),
+            libraries: program::search_path(&libraries, users.as_deref()),
             folder: folder.clone(),
         };
         let mut all = Outcome::default();
@@ -143,7 +145,11 @@ impl Outcome {
         let counts = Counts::of(steps);
         let rows = table::rows(&counts, self.without_context, optimizer_bytes);
         println!("bf16 steps {} to {} of the entry", COUNTED.start + 1, COUNTED.end);
-        print!("{}\n{}", table::shown(&rows), table::breakdown(&counts));
+        println!("{}", table::shown(&rows));
+        for event in count::notable(entry, COUNTED) {
+            println!("{event}");
+        }
+        print!("\n{}", table::breakdown(&counts));
         let exceeded = rows.iter().filter(|row| row.is_exceeded());
         self.complaints.extend(exceeded.map(|row| format!("above its limit: {}", row.what)));
         Ok(())

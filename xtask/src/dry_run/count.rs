@@ -70,10 +70,31 @@ impl Counts {
 
 /// The events of steps `range`, counted from 0; `None` where the log has not so many and one more,
 /// which tells where the last one ends.
-///
-/// A step begins with the first forward pooling after a backward one. What the host prepares for it
-/// before that counts in the step before: over a number of steps that is the same.
 pub fn steps(events: &[Event], range: Range<usize>) -> Option<&[Event]> {
+    let begins = begins(events);
+    Some(&events[*begins.get(range.start)?..*begins.get(range.end)?])
+}
+
+/// What should not be in a step: the events of these steps that make the host or the GPU wait or
+/// that cannot be counted, each with its step, counted from 1.
+pub fn notable(events: &[Event], range: Range<usize>) -> Vec<String> {
+    let begins = begins(events);
+    let steps = range.filter_map(|step| Some((step, *begins.get(step)?, *begins.get(step + 1)?)));
+    steps
+        .flat_map(|(step, begin, end)| events[begin..end].iter().map(move |event| (step, event)))
+        .filter(|(_, event)| {
+            let mut alone = Counts::default();
+            alone.add(event);
+            let Counts { synchronizations, allocations, pageable, unknown, .. } = alone;
+            synchronizations + allocations + pageable + unknown + alone.without_context > 0
+        })
+        .map(|(step, event)| format!("step {}: {event}", step + 1))
+        .collect()
+}
+
+/// Where each step begins: with the first forward pooling after a backward one. What the host prepares
+/// for it before that counts in the step before: over a number of steps that is the same.
+fn begins(events: &[Event]) -> Vec<usize> {
     let mut begins = vec![];
     let mut forward = false;
     for (place, event) in events.iter().enumerate() {
@@ -87,7 +108,7 @@ pub fn steps(events: &[Event], range: Range<usize>) -> Option<&[Event]> {
             begins.push(place);
         }
     }
-    Some(&events[*begins.get(range.start)?..*begins.get(range.end)?])
+    begins
 }
 
 #[cfg(test)]
@@ -169,5 +190,20 @@ mod tests {
             assert_eq!((counts.ours, counts.products, counts.copies), (8, 2, 2));
             assert_eq!(steps(&all, 1..4), None);
         }
+    }
+
+    #[test]
+    fn what_makes_the_host_wait_is_told_with_its_step() {
+        let reading =
+            ["SYNCHRONIZE\tcudaStreamSynchronize\t", "ALLOCATE\tpinned memory\tbytes=128"];
+        let step = [PINNED, FORWARD, BACKWARD];
+        let log = [&step[..], &step, &reading, &step, &reading, &step].concat();
+        let events = events(&log);
+        assert_eq!(
+            notable(&events, 1..2),
+            ["step 2: cudaStreamSynchronize", "step 2: allocation of pinned memory, bytes=128"]
+        );
+        assert_eq!(notable(&events, 0..1), Vec::<String>::new());
+        assert_eq!(notable(&events, 0..3).len(), 4);
     }
 }

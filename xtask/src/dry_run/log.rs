@@ -46,6 +46,23 @@ impl Event {
     }
 }
 
+impl std::fmt::Display for Event {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self.kind {
+            Kind::Allocate => "allocation of ",
+            Kind::Free => "freeing of ",
+            Kind::Copy => "copy ",
+            Kind::Unknown => "unknown function ",
+            _ => "",
+        })?;
+        f.write_str(&self.name)?;
+        match self.details.trim() {
+            "" => Ok(()),
+            details => write!(f, ", {details}"),
+        }
+    }
+}
+
 /// # Errors
 /// Where the file cannot be read, or a line of it is no event: the program was killed as it wrote.
 pub fn read(path: &Path) -> Result<Vec<Event>> {

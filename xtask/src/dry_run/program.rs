@@ -13,7 +13,7 @@ pub struct Program {
     pub path: PathBuf,
     /// For LD_PRELOAD.
     pub stand_ins: OsString,
-    /// For LD_LIBRARY_PATH: folders of the real libraries.
+    /// For LD_LIBRARY_PATH: folders of the stand-ins and of the real libraries.
     pub libraries: OsString,
     /// Where logs and outputs go.
     pub folder: PathBuf,

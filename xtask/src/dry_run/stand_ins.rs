@@ -68,6 +68,12 @@ pub fn build(folder: &Path, real: &[PathBuf]) -> Result<Vec<PathBuf>> {
         run(link.args(built.first()).arg("-ldl").arg("-o").arg(&path))?;
         built.push(path);
     }
+    // The driver is also asked for by this name, which a real one may have, too.
+    let unversioned = folder.join("libcuda.so");
+    if std::fs::symlink_metadata(&unversioned).is_err() {
+        std::os::unix::fs::symlink(LIBRARIES[0].name, &unversioned)
+            .map_err(Error::io(&unversioned, "link"))?;
+    }
     Ok(built)
 }
 
