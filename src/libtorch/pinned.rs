@@ -83,7 +83,7 @@ impl HostMemory {
     ///
     /// # Errors
     /// [`crate::Error::Torch`] where the copy failed on the GPU.
-    pub(crate) fn take_back(&mut self, copy: HostCopy) -> Result<()> {
+    pub(crate) fn take_back(&mut self, mut copy: HostCopy) -> Result<()> {
         copy.wait()?;
         self.free.extend(copy.blocks);
         Ok(())
@@ -109,7 +109,7 @@ pub(crate) struct HostCopy {
     blocks: Vec<Tensor>,
     /// One list a tensor.
     parts: Vec<Vec<Piece>>,
-    /// Behind the copies on a GPU's stream.
+    /// Behind the copies on a GPU's stream, until it was waited for.
     copied: Option<Event>,
 }
 
@@ -128,19 +128,24 @@ impl HostCopy {
     ///
     /// # Errors
     /// [`crate::Error::Torch`] where a copy failed on the GPU.
-    pub(crate) fn bytes(&self) -> Result<Vec<Vec<&[u8]>>> {
+    pub(crate) fn bytes(&mut self) -> Result<Vec<Vec<&[u8]>>> {
         self.wait()?;
+        let this = &*self;
         let bytes = |piece: &Piece| {
-            let block = self.blocks[piece.block].data_ptr().cast::<u8>();
+            let block = this.blocks[piece.block].data_ptr().cast::<u8>();
             // SAFETY: the piece lies within its block, which lives as long as `self`; its bytes were
             // written by the copy, which is done, and nobody else has the block.
             unsafe { std::slice::from_raw_parts(block.add(piece.start), piece.bytes) }
         };
-        Ok(self.parts.iter().map(|pieces| pieces.iter().map(bytes).collect()).collect())
+        Ok(this.parts.iter().map(|pieces| pieces.iter().map(bytes).collect()).collect())
     }
 
-    fn wait(&self) -> Result<()> {
-        self.copied.as_ref().map_or(Ok(()), Event::wait)
+    fn wait(&mut self) -> Result<()> {
+        if let Some(copied) = &self.copied {
+            copied.wait()?;
+            self.copied = None;
+        }
+        Ok(())
     }
 }
 
@@ -221,7 +226,7 @@ mod tests {
         let mut memory = HostMemory { block: 128, ..HostMemory::new(Device::Cpu) };
         let mut tensors = tensors();
         let before: Vec<_> = tensors.iter().map(bytes).collect();
-        let copy = memory.copy(&tensors).unwrap();
+        let mut copy = memory.copy(&tensors).unwrap();
         for tensor in &mut tensors {
             let _ = tensor.fill_(-1.0);
         }
@@ -255,7 +260,7 @@ mod tests {
         let mut memory = HostMemory { block: 1 << 20, ..HostMemory::new(device) };
         for round in 0..3 {
             let mut tensor = Tensor::full([5_000_000], round as f64, (Kind::Float, device));
-            let copy = memory.copy(&[tensor.shallow_clone()]).unwrap();
+            let mut copy = memory.copy(&[tensor.shallow_clone()]).unwrap();
             let _ = tensor.fill_(-1.0); // queued behind the copy
             let thread = std::thread::spawn(move || {
                 let bytes = copy.bytes().unwrap()[0].concat();

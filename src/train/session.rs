@@ -191,9 +191,11 @@ impl Session<'_> {
 
     /// Not while another is being written: it then comes when that is done.
     fn is_checkpoint_due(&mut self) -> Result<bool> {
+        if self.folder.is_none() || self.writer.is_writing()? {
+            return Ok(false);
+        }
         let losses_known = self.begun.steps() == 0;
-        Ok(!self.writer.is_writing()?
-            && self.schedule.is_due(self.step(), losses_known, Instant::now()))
+        Ok(self.schedule.is_due(self.step(), losses_known, Instant::now()))
     }
 
     /// Steps done or begun.

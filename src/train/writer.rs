@@ -69,7 +69,7 @@ impl Writer {
         };
         let (entries, tensors): (Vec<_>, Vec<_>) =
             tensor_file::entries(tensors)?.into_iter().unzip();
-        let copy = background.memory.copy(&tensors)?;
+        let mut copy = background.memory.copy(&tensors)?;
         let before = background.writing.take();
         let files = 1 + before.as_ref().map_or(0, |writing| writing.files);
         let target = path.to_owned();
