@@ -11,7 +11,7 @@
 #include "guarded.h"
 
 // Writes a new tensor of so many bytes in pinned memory, which the caller owns.
-extern "C" char* qrnn_pinned_empty(int64_t bytes, at::Tensor** out) {
+extern "C" char* qrnn_pinned_block(int64_t bytes, at::Tensor** out) {
   return guarded([&] {
     const auto options = at::TensorOptions().dtype(at::kByte).pinned_memory(true);
     *out = new at::Tensor(at::empty({bytes}, options));

@@ -10,7 +10,7 @@ use super::answer;
 use crate::Result;
 
 unsafe extern "C" {
-    fn qrnn_pinned_empty(bytes: i64, out: *mut *mut C_tensor) -> *mut c_char;
+    fn qrnn_pinned_block(bytes: i64, out: *mut *mut C_tensor) -> *mut c_char;
     fn qrnn_queue_copy(destination: *const C_tensor, source: *const C_tensor) -> *mut c_char;
     fn qrnn_record_event(card: i8, out: *mut *mut c_void) -> *mut c_char;
     fn qrnn_wait_for_event(event: *const c_void) -> *mut c_char;
@@ -153,7 +153,7 @@ fn pinned(bytes: usize) -> Result<Tensor> {
     let mut block = ptr::null_mut();
     // SAFETY: writes one pointer, to a tensor that is ours alone.
     unsafe {
-        answer(qrnn_pinned_empty(bytes as i64, &mut block))?;
+        answer(qrnn_pinned_block(bytes as i64, &mut block))?;
         Ok(Tensor::from_ptr(block))
     }
 }
