@@ -11,9 +11,11 @@
 constexpr int BLOCK = 64;
 constexpr int STEPS = 8;
 
-// A host build counts the stores, and the loads by __ldg; see host/cuda_on_host.h.
+// A host build counts the stores, and the loads by __ldg and those named here; see
+// host/cuda_on_host.h.
 #ifndef STORED
 #define STORED(at)
+#define LOADED(at)
 #endif
 
 // The upper half of a float's bits.
@@ -54,6 +56,25 @@ template <class T>
 INLINE void store(T* at, float x) {
   *at = narrow<T>(x);
   STORED(at);
+}
+
+// Numbers that one instruction moves: together at most 16 bytes, and aligned to as many.
+template <class T, int SIZE>
+struct alignas(SIZE * sizeof(T)) Pack {
+  T at[SIZE];
+};
+
+// For memory that the same launch writes, so that __ldg must not read it.
+template <class T, int SIZE>
+INLINE Pack<T, SIZE> load_pack(const T* from) {
+  for (int k = 0; k < SIZE; ++k) LOADED(from + k);
+  return *reinterpret_cast<const Pack<T, SIZE>*>(from);
+}
+
+template <class T, int SIZE>
+INLINE void store_pack(T* to, const Pack<T, SIZE>& pack) {
+  *reinterpret_cast<Pack<T, SIZE>*>(to) = pack;
+  for (int k = 0; k < SIZE; ++k) STORED(to + k);
 }
 
 // With --prec-div=false the division is one instruction and a half; beyond ±88 it ends at 0 and 1.

@@ -12,13 +12,6 @@
 
 #include "block.cuh"
 
-// As many numbers as one instruction moves.
-template <class T>
-struct alignas(16) Pack {
-  static constexpr int SIZE = 16 / sizeof(T);
-  T at[SIZE];
-};
-
 // Maximum and Σ exp(x - maximum) of some numbers. A NaN among them makes the sum one.
 struct Mass {
   float top, sum;
@@ -43,16 +36,16 @@ template <class T>
 INLINE void cross_entropy(T* __restrict__ logits, const int* __restrict__ targets,
                           float* __restrict__ losses, float scale, int gradient, int classes,
                           long long stride) {
-  constexpr int SIZE = Pack<T>::SIZE;
+  constexpr int SIZE = 16 / sizeof(T);
   const int row = blockIdx.x, target = targets[row];
   logits += row * stride;
-  Pack<T>* packs = reinterpret_cast<Pack<T>*>(logits);
+  Pack<T, SIZE>* packs = reinterpret_cast<Pack<T, SIZE>*>(logits);
   const int whole = classes / SIZE, rest = whole * SIZE + threadIdx.x;
 
   // A finite number below all others, so that the difference of two such is 0 and no NaN.
   Mass mass = {-3.4028234e38f, 0.0f};
   for (int i = threadIdx.x; i < whole; i += blockDim.x) {
-    const Pack<T> pack = packs[i];
+    const Pack<T, SIZE> pack = packs[i];
     // One rescaling for all of them.
     float x[SIZE], top = mass.top;
 #pragma unroll
@@ -71,7 +64,7 @@ INLINE void cross_entropy(T* __restrict__ logits, const int* __restrict__ target
 
   const float factor = scale / mass.sum;
   for (int i = threadIdx.x; i < whole; i += blockDim.x) {
-    Pack<T> pack = packs[i];
+    Pack<T, SIZE> pack = packs[i];
 #pragma unroll
     for (int k = 0; k < SIZE; ++k) {
       const float share = factor * expf(widen(pack.at[k]) - mass.top);

@@ -7,7 +7,10 @@
 // Bradbury et al. 2016 (arXiv 1611.01576), equation 4; zoneout as in pytorch-qrnn.
 // Shapes: gates (T, B, 3H), zoneout and out (T, B, H), before, last and dropout (B, H). T storage
 // (float, bf16); states and their gradients are float. A row of gates, and of their gradient, is
-// `row` numbers after the one before it, 3H or more: what lies between is not touched.
+// `row` numbers after the one before it, 3H or more: what lies between is not touched. A row of `out`
+// and of its gradient is `out_row` numbers after the one before it, H or more. The forward writes a 1
+// and then zeros into what lies between the rows of `out`: the next linear map's bias is a column of
+// its weight. The backward does not read them.
 //
 // A thread owns a column (b, h) and walks it through time; neighbours own neighbouring h, so a warp
 // reads whole lines. What hides the memory's latency is that each thread has STEPS time steps on
@@ -85,17 +88,30 @@ INLINE float next_state(const Gates& gates, float c) {
   return fmaf(1.0f - gates.f, c, gates.f * gates.z);
 }
 
+// Behind each row's numbers a 1 and zeros; the threads of all columns share the work.
+template <class T>
+INLINE void write_ones(T* out, long long rows, int hidden, int out_row, long long columns) {
+  const int between = out_row - hidden;
+  for (long long i = own_column(); i < rows * between; i += columns) {
+    const long long row = i / between;
+    const int at = static_cast<int>(i - row * between);
+    store(out + row * out_row + hidden + at, at == 0 ? 1.0f : 0.0f);
+  }
+}
+
 template <class T, bool ZONEOUT>
 INLINE void forward(const T* __restrict__ gates, const float* __restrict__ before,
                     const T* __restrict__ zoneout, float keep, const T* __restrict__ dropout,
                     T* __restrict__ out, float* __restrict__ last, float* __restrict__ kept, int seq,
-                    int batch, int hidden, int row) {
+                    int batch, int hidden, int row, int out_row) {
   const long long columns = static_cast<long long>(batch) * hidden, column = own_column();
   if (column >= columns) return;
+  if (out_row > hidden) write_ones(out, static_cast<long long>(seq) * batch, hidden, out_row, columns);
   Walk<T, ZONEOUT> walk(gates, zoneout, column, batch, hidden, row);
   const float scale = dropout ? widen(load(dropout + column)) : 1.0f;
   float c = load(before + column);
-  out += column;
+  const int out_stride = batch * out_row;
+  out += column / hidden * out_row + column % hidden;
   if (kept) kept += column;
 
   Read<T, ZONEOUT> ahead[STEPS];
@@ -116,7 +132,7 @@ INLINE void forward(const T* __restrict__ gates, const float* __restrict__ befor
       if (whole.value || t + k + STEPS < seq) ahead[k] = walk.next();
       c = next_state(now, c);
       store(out, now.o * c * scale);
-      out += columns;
+      out += out_stride;
     }
   };
   int t = 0;
@@ -130,7 +146,7 @@ INLINE void backward(const T* __restrict__ gates, const T* __restrict__ zoneout,
                      const T* __restrict__ dropout, const float* __restrict__ kept,
                      const T* __restrict__ grad_out, const float* __restrict__ grad_last,
                      T* __restrict__ grad_gates, float* __restrict__ grad_before, int seq, int batch,
-                     int hidden, int row) {
+                     int hidden, int row, int out_row) {
   const long long columns = static_cast<long long>(batch) * hidden, column = own_column();
   if (column >= columns) return;
   Walk<T, ZONEOUT> walk(gates, zoneout, column, batch, hidden, row);
@@ -141,7 +157,9 @@ INLINE void backward(const T* __restrict__ gates, const T* __restrict__ zoneout,
   int start = (seq - 1) / STEPS * STEPS;
   walk.skip(start);
   grad_gates += walk.gates - gates;
-  grad_out += column + start * columns;
+  const int out_stride = batch * out_row;
+  grad_out += column / hidden * out_row + column % hidden;
+  grad_out += static_cast<long long>(start) * out_stride;
   kept += column + start / STEPS * columns;
 
   Read<T, ZONEOUT> ahead[STEPS];
@@ -150,7 +168,7 @@ INLINE void backward(const T* __restrict__ gates, const T* __restrict__ zoneout,
   for (int k = 0; k < STEPS; ++k) {
     if (start + k < seq) {
       ahead[k] = walk.next();
-      grad_ahead[k] = load(grad_out + k * columns);
+      grad_ahead[k] = load(grad_out + static_cast<long long>(k) * out_stride);
     }
   }
   walk.skip(start - seq);
@@ -166,7 +184,7 @@ INLINE void backward(const T* __restrict__ gates, const T* __restrict__ zoneout,
       kept -= columns;
       c_ahead = load(kept);
       walk.skip(-STEPS);
-      grad_out -= STEPS * columns;
+      grad_out -= static_cast<long long>(STEPS) * out_stride;
     }
 #pragma unroll
     for (int k = 0; k < STEPS; ++k) {
@@ -183,7 +201,7 @@ INLINE void backward(const T* __restrict__ gates, const T* __restrict__ zoneout,
       }
       if (start > 0) {
         ahead[k] = walk.next();
-        grad_ahead[k] = load(grad_out + k * columns);
+        grad_ahead[k] = load(grad_out + static_cast<long long>(k) * out_stride);
       }
     }
     if (start > 0) walk.skip(-STEPS);
@@ -196,7 +214,7 @@ INLINE void backward(const T* __restrict__ gates, const T* __restrict__ zoneout,
       store(grad_gates + hidden, grad_c * by_f[k]);
       carry = grad_c * forget[k];
     }
-    grad_gates -= STEPS * walk.stride;
+    grad_gates -= static_cast<long long>(STEPS) * walk.stride;
     start -= STEPS;
   };
   stretch(Flag<false>());
@@ -211,18 +229,18 @@ INLINE void backward(const T* __restrict__ gates, const T* __restrict__ zoneout,
   extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS) fo_pool_forward_##name(               \
       const T* __restrict__ gates, const float* __restrict__ before, const T* __restrict__ zoneout, \
       float keep, const T* __restrict__ dropout, T* __restrict__ out, float* __restrict__ last,     \
-      float* __restrict__ kept, int seq, int batch, int hidden, int row) {                          \
+      float* __restrict__ kept, int seq, int batch, int hidden, int row, int out_row) {             \
     forward<T, ZONEOUT>(gates, before, zoneout, keep, dropout, out, last, kept, seq, batch, hidden, \
-                        row);                                                                       \
+                        row, out_row);                                                              \
   }                                                                                                 \
   extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS) fo_pool_backward_##name(              \
       const T* __restrict__ gates, const T* __restrict__ zoneout, float keep,                       \
       const T* __restrict__ dropout, const float* __restrict__ kept,                                \
       const T* __restrict__ grad_out, const float* __restrict__ grad_last,                          \
       T* __restrict__ grad_gates, float* __restrict__ grad_before, int seq, int batch,              \
-      int hidden, int row) {                                                                        \
+      int hidden, int row, int out_row) {                                                           \
     backward<T, ZONEOUT>(gates, zoneout, keep, dropout, kept, grad_out, grad_last, grad_gates,      \
-                         grad_before, seq, batch, hidden, row);                                     \
+                         grad_before, seq, batch, hidden, row, out_row);                            \
   }
 
 FO_POOL(f32, float, false, 9)

@@ -1,8 +1,5 @@
 //! A stream of words laid out in columns, and read in windows.
 
-use tch::{Device, Tensor};
-
-use crate::libtorch::upload;
 use crate::{Error, Result};
 
 /// A stream cut to a multiple of `batch` and laid out as (rows, batch): column b is the b-th
@@ -12,15 +9,6 @@ pub struct Columns<'a> {
     words: &'a [u32],
     rows: usize,
     batch: usize,
-}
-
-/// A window of columns: words, and the words that follow them.
-#[derive(Debug)]
-pub struct Window {
-    /// (seq, batch), kind Int64.
-    pub words: Tensor,
-    /// seq × batch, row by row.
-    pub targets: Vec<i64>,
 }
 
 impl<'a> Columns<'a> {
@@ -56,11 +44,9 @@ impl<'a> Columns<'a> {
         (self.rows - 1) * self.batch
     }
 
-    /// The window of at most `seq` rows from row `start`, which is below `rows() - 1`.
-    ///
-    /// # Errors
-    /// [`Error::Torch`] where memory runs out.
-    pub fn window(&self, start: usize, seq: usize, device: Device) -> Result<Window> {
+    /// The window of at most `seq` rows from row `start`, which is below `rows() - 1`: its words, and
+    /// the words that follow them; each (seq, batch), row by row.
+    pub fn window(&self, start: usize, seq: usize) -> [Vec<i64>; 2] {
         let seq = seq.min(self.rows - 1 - start);
         let row_by_row = |from: usize| -> Vec<i64> {
             (from..from + seq)
@@ -69,8 +55,7 @@ impl<'a> Columns<'a> {
                 })
                 .collect()
         };
-        let words = upload(&row_by_row(start), device)?.f_view([seq as i64, self.batch as i64])?;
-        Ok(Window { words, targets: row_by_row(start + 1) })
+        [start, start + 1].map(row_by_row)
     }
 }
 
@@ -92,13 +77,12 @@ mod tests {
             let mut seen = vec![vec![]; batch];
             let mut start = 0;
             while start < columns.rows() - 1 {
-                let window = columns.window(start, seq, Device::Cpu).unwrap();
-                let words: Vec<i64> = Vec::try_from(window.words.view(-1)).unwrap();
-                for (i, (&word, &next)) in words.iter().zip(&window.targets).enumerate() {
+                let [words, targets] = columns.window(start, seq);
+                for (i, (&word, &next)) in words.iter().zip(&targets).enumerate() {
                     prop_assert_eq!(word + 1, next);
                     seen[i % batch].push(word as u32);
                 }
-                start += window.words.size()[0] as usize;
+                start += words.len() / batch;
             }
             for (b, words) in seen.iter().enumerate() {
                 let first = b * columns.rows();

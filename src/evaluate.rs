@@ -100,11 +100,12 @@ pub(crate) fn evaluate_watched(
         if interrupt.requested() {
             return Err(Error::Interrupted { saved: "the evaluation was not finished".into() });
         }
-        let window = columns.window(row, seq, device)?;
-        let forwarded = model.forward(&window.words, &state, None)?;
-        sum += model.loss_sum(&forwarded.output, &window.targets)?;
+        let [words, targets] = columns.window(row, seq);
+        let (words, targets) = model.upload_batch(&words, targets, reading.batch)?;
+        let forwarded = model.forward(&words, &state, None)?;
+        sum += model.loss_sum_of(&forwarded.features, &targets)?;
         state = forwarded.state;
-        row += window.targets.len() / reading.batch;
+        row += targets.words() / reading.batch;
         watch(row * reading.batch);
     }
     let loss = sum / columns.predicted() as f64;

@@ -17,18 +17,44 @@ pub enum Purpose {
     Generation = 4,
 }
 
+/// Which random numbers: those of draw number `counter` for `purpose` in the run seeded with `seed`.
+///
+/// They are the words of ChaCha8 under [`Stream::key`], counter and nonce from 0: word i is word i % 16
+/// of block i / 16, so that a GPU makes any of them without those before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stream {
+    /// The run's seed.
+    pub seed: u64,
+    /// What they are for.
+    pub purpose: Purpose,
+    /// Which draw, as a training step's number.
+    pub counter: u64,
+}
+
+impl Stream {
+    /// The key of the generator.
+    pub fn key(self) -> [u8; 32] {
+        let mut key = [0; 32];
+        key[..8].copy_from_slice(&self.seed.to_le_bytes());
+        key[8..16].copy_from_slice(&(self.purpose as u64).to_le_bytes());
+        key[16..24].copy_from_slice(&self.counter.to_le_bytes());
+        key
+    }
+
+    /// The generator, at the first word.
+    pub fn generator(self) -> ChaCha8Rng {
+        ChaCha8Rng::from_seed(self.key())
+    }
+}
+
 /// The generator of draw number `counter` for `purpose` in the run seeded with `seed`.
 pub fn generator(seed: u64, purpose: Purpose, counter: u64) -> ChaCha8Rng {
-    let mut key = [0; 32];
-    key[..8].copy_from_slice(&seed.to_le_bytes());
-    key[8..16].copy_from_slice(&(purpose as u64).to_le_bytes());
-    key[16..24].copy_from_slice(&counter.to_le_bytes());
-    ChaCha8Rng::from_seed(key)
+    Stream { seed, purpose, counter }.generator()
 }
 
 #[cfg(test)]
 mod tests {
-    use rand::Rng;
+    use rand::{Rng, RngExt};
 
     use super::*;
 
@@ -40,5 +66,22 @@ mod tests {
         assert_ne!(reference, first(2, Purpose::Dropout, 2));
         assert_ne!(reference, first(1, Purpose::Length, 2));
         assert_ne!(reference, first(1, Purpose::Dropout, 3));
+    }
+
+    /// What `kernels/dropout_mask.cu` counts on: a draw is one word of the stream, its upper 24 bits as a
+    /// fraction, and its place is its number.
+    #[test]
+    fn a_draw_is_the_word_of_its_number() {
+        let stream = Stream { seed: 5, purpose: Purpose::Dropout, counter: 7 };
+        let (mut draws, mut words) = (stream.generator(), stream.generator());
+        for i in 0..1000u128 {
+            assert_eq!(draws.get_word_pos(), i);
+            let draw = draws.random::<f32>();
+            let word = words.next_u32();
+            assert_eq!(draw, (word >> 8) as f32 * 2f32.powi(-24), "{i}");
+            let mut there = stream.generator();
+            there.set_word_pos(i);
+            assert_eq!(there.next_u32(), word, "{i}");
+        }
     }
 }

@@ -8,16 +8,19 @@
 #include <unordered_map>
 
 #define __global__
+#define __grid_constant__
 #define __device__
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 #define __restrict__ __restrict
 
+using std::isfinite;
+
 struct Dim {
   unsigned x;
 };
 
-inline thread_local Dim threadIdx, blockIdx, blockDim;
+inline thread_local Dim threadIdx, blockIdx, blockDim, gridDim;
 
 inline float __uint_as_float(unsigned bits) {
   float x;
@@ -41,3 +44,4 @@ T __ldg(const T* at) {
 }
 
 #define STORED(at) (++stores[at])
+#define LOADED(at) (++loads[at])

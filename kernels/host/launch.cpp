@@ -17,6 +17,12 @@ namespace forget_mult {
 namespace cross_entropy_rows {
 #include "../cross_entropy.cu"
 }
+namespace adam_step {
+#include "../adam.cu"
+}
+namespace dropout_masks {
+#include "../dropout_mask.cu"
+}
 
 #include <string_view>
 #include <tuple>
@@ -37,6 +43,7 @@ std::index_sequence_for<Args...> arguments_of(void (*)(Args...)) {
 template <class... Args>
 void run(void (*kernel)(Args...), unsigned grid, unsigned block, void** args) {
   blockDim.x = block;
+  gridDim.x = grid;
   for (blockIdx.x = 0; blockIdx.x < grid; ++blockIdx.x) {
     for (threadIdx.x = 0; threadIdx.x < block; ++threadIdx.x) {
       call(kernel, args, arguments_of(kernel));
@@ -76,8 +83,12 @@ extern "C" bool qrnn_host_launch(const char* name, unsigned grid, unsigned block
   KERNEL(forget_mult, forget_mult_forward_bf16)
   KERNEL(forget_mult, forget_mult_backward_f32)
   KERNEL(forget_mult, forget_mult_backward_bf16)
+  KERNEL(dropout_masks, dropout_mask_f32)
+  KERNEL(dropout_masks, dropout_mask_bf16)
   KERNEL_TOGETHER(cross_entropy_rows, cross_entropy_f32)
   KERNEL_TOGETHER(cross_entropy_rows, cross_entropy_bf16)
+  KERNEL_TOGETHER(adam_step, gradient_square_sums)
+  KERNEL_TOGETHER(adam_step, adam)
   return false;
 }
 

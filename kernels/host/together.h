@@ -51,6 +51,7 @@ inline void run_together(unsigned grid, unsigned block, const std::function<void
   together = &all;
   std::vector<char> stacks(block * STACK);
   blockDim.x = block;
+  gridDim.x = grid;
   for (blockIdx.x = 0; blockIdx.x < grid; ++blockIdx.x) {
     for (unsigned thread = 0; thread < block; ++thread) {
       ucontext_t& own = all.threads[thread];

@@ -1,6 +1,7 @@
 //! The kernels' own source on the CPU: compiled by the C++ compiler through `kernels/host/`, loaded,
 //! and launched as a card would be.
 
+use std::cell::Cell;
 use std::ffi::{CString, c_char, c_void};
 use std::path::Path;
 use std::process::Command;
@@ -10,6 +11,23 @@ use libloading::Library;
 
 use super::{Argument, Geometry, Kernel, Launch};
 use crate::Result;
+
+thread_local! {
+    static STANDS_IN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread's work on the CPU takes the way of a GPU's.
+pub fn stands_in() -> bool {
+    STANDS_IN.get()
+}
+
+/// Does some work on the CPU as on a GPU: the same operations, launched on the host shim.
+pub fn as_on_a_gpu<T>(work: impl FnOnce() -> T) -> T {
+    STANDS_IN.set(true);
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+    STANDS_IN.set(false);
+    result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
 
 /// What a kernel does to a place in memory.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -62,6 +62,8 @@ pub enum Argument {
     Long(i64),
     /// `float`.
     Float(f32),
+    /// A struct that is passed by value: where it lies, until the launch returns.
+    Struct(*const c_void),
 }
 
 impl Argument {
@@ -72,6 +74,7 @@ impl Argument {
             Self::Int(value) => (&raw mut *value).cast(),
             Self::Long(value) => (&raw mut *value).cast(),
             Self::Float(value) => (&raw mut *value).cast(),
+            Self::Struct(place) => place.cast_mut(),
         }
     }
 

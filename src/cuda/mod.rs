@@ -16,6 +16,7 @@ mod kernel;
 pub mod libraries;
 mod trial;
 
+use std::ffi::OsStr;
 use std::sync::{Arc, OnceLock};
 
 use tch::Device;
@@ -28,9 +29,15 @@ pub(crate) use trial::{agree, numbers};
 
 use crate::{Error, Result};
 
+/// Set to `1`, [`device`] skips the self-test of the GPU.
+///
+/// This is for `cargo xtask cuda-dry-run` alone, whose stand-in for a GPU computes nothing and so
+/// fails every test of results. On a real GPU it would let wrong results through.
+pub const SKIP_SELF_TEST: &str = "QRNN_SKIP_SELF_TEST";
+
 /// The first card, once all that computing on it needs is there: a driver, NVRTC, a card that is
 /// not too old, libtorch's CUDA part. The first time in a process, the card is also given some work
-/// whose outcome the CPU knows.
+/// whose outcome the CPU knows, unless [`SKIP_SELF_TEST`] says otherwise.
 ///
 /// # Errors
 /// [`Error::Unavailable`]: the first of these that is missing, and how to get it; or what went wrong.
@@ -48,12 +55,35 @@ pub fn device() -> Result<Device> {
         ));
     }
     static PASSED: OnceLock<()> = OnceLock::new();
-    if PASSED.get().is_none() {
+    if PASSED.get().is_none() && !skips_self_test(std::env::var_os(SKIP_SELF_TEST).as_deref()) {
         let card: Arc<dyn Launch> = Card::of(0)?;
         trial::check(&card, Device::Cuda(0))?;
         let _ = PASSED.set(());
     }
     Ok(Device::Cuda(0))
+}
+
+/// What launches our kernels on tensors of this device: its card, or nothing for the CPU, whose
+/// kernels are Rust's.
+///
+/// # Errors
+/// [`Error::Unavailable`] where the card cannot be had.
+pub(crate) fn launcher(device: Device) -> Result<Option<Arc<dyn Launch>>> {
+    match device {
+        Device::Cuda(ordinal) => Ok(Some(Card::of(ordinal)?)),
+        #[cfg(test)]
+        _ if host::stands_in() => Ok(Some(host::Host::get())),
+        _ => Ok(None),
+    }
+}
+
+/// Whether tensors of this device are computed with as on a GPU.
+pub(crate) fn is_gpu(device: Device) -> bool {
+    #[cfg(test)]
+    let stands_in = host::stands_in();
+    #[cfg(not(test))]
+    let stands_in = false;
+    device.is_cuda() || stands_in
 }
 
 /// The first card, or else the CPU and, in one line, why no card.
@@ -62,5 +92,25 @@ pub fn device_or_cpu() -> (Device, Option<String>) {
         Ok(device) => (device, None),
         Err(Error::Unavailable { problem, .. }) => (Device::Cpu, Some(problem)),
         Err(error) => (Device::Cpu, Some(error.to_string())),
+    }
+}
+
+/// Whether this value of [`SKIP_SELF_TEST`] skips the test: `1` and nothing else, so that a variable
+/// that is merely set, or set to `0`, keeps the test.
+fn skips_self_test(value: Option<&OsStr>) -> bool {
+    value.is_some_and(|value| value == "1")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_one_skips_the_self_test() {
+        assert!(skips_self_test(Some(OsStr::new("1"))));
+        for value in ["", "0", "off", "true", "11", " 1"] {
+            assert!(!skips_self_test(Some(OsStr::new(value))), "{value:?}");
+        }
+        assert!(!skips_self_test(None));
     }
 }

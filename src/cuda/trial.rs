@@ -13,7 +13,7 @@ use crate::{Error, Result, matmul, model, pool};
 pub(super) fn check(launcher: &Arc<dyn Launch>, device: Device) -> Result<()> {
     let all = || {
         pool::try_card(launcher, device)?;
-        model::try_card(&**launcher, device)?;
+        model::try_card(launcher, device)?;
         matmul::try_card(device)
     };
     // Whoever asks for a device may have switched gradients off.
@@ -99,6 +99,8 @@ mod tests {
             ("fo_pool_backward_f32", "gradient of pooling in Float"),
             ("fo_pool_forward_bf16", "pooling in BFloat16"),
             ("fo_pool_backward_bf16", "gradient of pooling in BFloat16"),
+            ("dropout_mask_f32", "dropout mask in Float"),
+            ("dropout_mask_bf16", "dropout mask in BFloat16"),
             ("cross_entropy_f32", "gradient of the cross entropy in Float"),
             ("cross_entropy_bf16", "gradient of the cross entropy in BFloat16"),
         ] {

@@ -6,15 +6,17 @@
 
 pub(crate) mod pinned;
 mod threads;
+mod transfer;
 
 use std::ffi::{CStr, c_char, c_void};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tch::{Device, TchError, Tensor};
+use tch::{TchError, Tensor};
 pub use threads::set_threads;
 use torch_sys::C_tensor;
+pub use transfer::{download, host_tensor, upload, upload_with};
 
 use crate::Result;
 
@@ -127,20 +129,6 @@ unsafe fn on_threads(
 pub fn keep_freed_memory() {
     // SAFETY: mallopt may be called at any time, from any thread.
     unsafe { qrnn_keep_freed_memory() }
-}
-
-/// Numbers of the host as a tensor on a device. To a card they go in the background, from memory that
-/// the system does not move, in their place among its work.
-///
-/// # Errors
-/// [`crate::Error::Torch`] where memory runs out.
-pub fn upload<T: tch::kind::Element>(numbers: &[T], device: Device) -> Result<Tensor> {
-    let tensor = Tensor::f_from_slice(numbers)?;
-    if !device.is_cuda() {
-        return Ok(tensor.f_to_device(device)?);
-    }
-    let kind = tensor.kind();
-    Ok(tensor.f_pin_memory(device)?.f_to_device_(device, kind, true, false)?)
 }
 
 /// Says whether the matrix products of cards may round single-precision operands to TF32.

@@ -4,6 +4,8 @@
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/_fused_adam.h>
+#include <ATen/ops/empty.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <malloc.h>
 
@@ -64,4 +66,24 @@ extern "C" void qrnn_keep_freed_memory() {
 // Whether cuBLAS may round single-precision operands to TF32.
 extern "C" char* qrnn_allow_tf32(bool allowed) {
   return guarded([&] { at::globalContext().setAllowTF32CuBLAS(allowed); });
+}
+
+// Makes an uninitialized tensor of another's kind in page-locked host memory.
+extern "C" char* qrnn_pinned_empty(const int64_t* sizes, size_t dims, const at::Tensor* like,
+                                   at::Tensor** tensor) {
+  return guarded([&] {
+    const auto options = at::dtype(like->scalar_type()).pinned_memory(true);
+    *tensor = new at::Tensor(at::empty(at::IntArrayRef(sizes, dims), options));
+  });
+}
+
+// Copies `from` to a tensor on the host, and waits for the copy: for its stream, on a GPU.
+extern "C" char* qrnn_copy_and_wait(const at::Tensor* to, const at::Tensor* from) {
+  return guarded([&] {
+    to->copy_(*from, /*non_blocking=*/true);
+    if (from->is_cuda()) {
+      const c10::impl::VirtualGuardImpl cuda(c10::DeviceType::CUDA);
+      cuda.synchronizeStream(cuda.getStream(from->device()));
+    }
+  });
 }

@@ -4,7 +4,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::{Added, Products, by_torch};
 use crate::Result;
-use crate::cuda::{agree, numbers};
+use crate::cuda::{self, agree, numbers};
 use crate::libtorch::allow_tf32;
 
 /// Numbers of bf16 in 16 bytes: rows that begin at a multiple of these are read whole. The widths of
@@ -72,7 +72,7 @@ pub(super) fn is_aligned(matrix: &Tensor) -> bool {
 /// What the rows of a result should begin at multiples of, in numbers, so that it is an operand that
 /// cuBLAS reads fast: in bf16 on a card 16 bytes, else 1.
 pub(super) fn alignment((kind, device): (Kind, Device)) -> i64 {
-    if device.is_cuda() && kind == Kind::BFloat16 { ALIGNED } else { 1 }
+    if cuda::is_gpu(device) && kind == Kind::BFloat16 { ALIGNED } else { 1 }
 }
 
 /// Room for a tensor whose rows, along the last dimension, begin at multiples of `align` numbers. What

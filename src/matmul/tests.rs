@@ -12,6 +12,23 @@ fn matrix(rows: i64, columns: i64, by_rows: bool, margin: i64) -> Tensor {
     }
 }
 
+/// Operands of any kind, sums in single precision, the result rounded once to its kind.
+pub(super) fn multiply_as_on_a_gpu(
+    out: &Tensor,
+    a: &Tensor,
+    b: &Tensor,
+    added: Added<'_>,
+) -> Result<()> {
+    let float = |tensor: &Tensor| tensor.f_to_kind(Kind::Float);
+    let product = float(a)?.f_mm(&float(b)?)?;
+    let sum = match added {
+        Added::Nothing => product,
+        Added::Itself => product.f_add(&float(out)?)?,
+        Added::Bias(bias) => product.f_add(&float(bias)?)?,
+    };
+    Ok(out.shallow_clone().f_copy_(&sum)?)
+}
+
 fn rounded(tensor: &Tensor) -> Tensor {
     tensor.to_kind(Kind::BFloat16).to_kind(Kind::Double)
 }

@@ -4,9 +4,9 @@ use tch::Tensor;
 
 use super::config::LayerShape;
 use super::dropout::LayerDropouts;
-use crate::matmul::{Products, linear};
-use crate::pool::{Pooled, Zoneout, fo_pool_locked};
-use crate::{Result, profile};
+use crate::Result;
+use crate::matmul::{Features, Products, linear_of_features};
+use crate::pool::{Zoneout, fo_pool_features};
 
 /// A layer's parameters.
 #[derive(Debug)]
@@ -21,9 +21,7 @@ pub struct QrnnLayer {
 
 /// What a layer's pass over a window is given beside input and state.
 #[derive(Debug, Clone, Copy)]
-pub struct Pass<'a> {
-    /// (batch, input), the last input of the window before; used with window 2 only.
-    pub x_before: &'a Tensor,
+pub(super) struct Pass<'a> {
     /// The masks in training, `None` in evaluation.
     pub drops: Option<&'a LayerDropouts>,
     /// Whether the output is to be dropped; else its mask is left to the caller.
@@ -32,15 +30,22 @@ pub struct Pass<'a> {
     pub zoneout: f64,
     /// How the linear map is computed.
     pub products: Products,
+    /// Weight and bias as a factor of its products, where they were made so.
+    pub operand: Option<&'a Tensor>,
 }
 
 impl QrnnLayer {
-    /// Runs the layer over a window.
+    /// Runs the layer over a window: h (seq, batch, H), and the last state c (batch, H).
     ///
-    /// * `x`: (seq, batch, input);
+    /// * `x`: (seq, batch, window × input);
     /// * `before`: (batch, H), the state c before the window.
-    pub fn forward(&self, x: &Tensor, before: &Tensor, pass: &Pass<'_>) -> Result<Pooled> {
-        let gates = self.gates(x, pass.x_before, pass.drops, pass.products)?;
+    pub(super) fn forward(
+        &self,
+        x: &Features,
+        before: &Tensor,
+        pass: &Pass<'_>,
+    ) -> Result<(Features, Tensor)> {
+        let gates = self.gates(x, pass.drops, pass.products, pass.operand)?;
         let zoneout = match pass.drops {
             None if pass.zoneout > 0.0 => Zoneout::Scaled(1.0 - pass.zoneout),
             None => Zoneout::Off,
@@ -51,31 +56,23 @@ impl QrnnLayer {
         };
         let mask = pass.drops.filter(|_| pass.locked).and_then(|drops| drops.output.as_ref());
         let mask = mask.map(|mask| mask.f_to_kind(gates.kind())).transpose()?;
-        fo_pool_locked(&gates, before, zoneout, mask.as_ref())
+        fo_pool_features(&gates, before, zoneout, mask.as_ref())
     }
 
     /// The linear map: z, f and o before activation, side by side, (seq, batch, 3 H).
     pub(super) fn gates(
         &self,
-        x: &Tensor,
-        x_before: &Tensor,
+        x: &Features,
         drops: Option<&LayerDropouts>,
         products: Products,
+        operand: Option<&Tensor>,
     ) -> Result<Tensor> {
-        let source = match self.shape.window {
-            1 => x.shallow_clone(),
-            _ => {
-                let _stage = profile::stage("input shifted");
-                let seq = x.size()[0];
-                let first = x_before.f_to_kind(x.kind())?.f_unsqueeze(0)?;
-                let shifted = Tensor::f_cat(&[first, x.f_narrow(0, 0, seq - 1)?], 0)?;
-                Tensor::f_cat(&[x, &shifted], 2)?
+        match drops.and_then(|drops| drops.weight.as_ref()) {
+            Some(mask) => {
+                let weight = self.weight.f_mul(mask)?;
+                linear_of_features(x, &weight, &self.bias, products, None)
             }
-        };
-        let weight = match drops.and_then(|drops| drops.weight.as_ref()) {
-            Some(mask) => self.weight.f_mul(mask)?,
-            None => self.weight.shallow_clone(),
-        };
-        linear(&source, &weight, &self.bias, products)
+            None => linear_of_features(x, &self.weight, &self.bias, products, operand),
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The QRNN language model.
 
+mod operands;
 mod rounded;
 
 use std::path::Path;
@@ -8,15 +9,17 @@ use rand::{Rng, RngExt};
 use tch::{Device, Kind, Tensor};
 
 use super::config::{LmConfig, Splits};
-use super::dropout::{Dropouts, LayerDropouts};
+use super::dropout::{Dropouts, LayerDropouts, MaskOptions};
 use super::layer::{Pass, QrnnLayer};
-use super::split_softmax::{self, Asked, Clusters, SoftmaxWeights};
+use super::split_softmax::{
+    self, Asked, Clusters, Computation, DeviceTargets, SoftmaxWeights, Targets,
+};
 use super::weights;
 use crate::corpus::Corpus;
-use crate::matmul::Products;
-use crate::pool::Pooled;
+use crate::matmul::{Features, Products};
 use crate::random::{Purpose, generator};
-use crate::{Error, Result, profile};
+use crate::{Error, Result, cuda, libtorch, profile};
+use operands::Operands;
 
 /// The seed of a model that was given none, the original's.
 pub const DEFAULT_SEED: u64 = 1882;
@@ -30,6 +33,8 @@ pub struct QrnnLm {
     options: (Kind, Device),
     products: Products,
     clusters: Clusters,
+    /// On a GPU: the weights as its products read them.
+    operands: Option<Operands>,
     layers: Vec<QrnnLayer>,
     /// The embedding (V, E) is the softmax's weight.
     softmax: SoftmaxWeights,
@@ -53,6 +58,8 @@ pub struct Forwarded {
     pub output: Tensor,
     /// To be carried into the next window, detached.
     pub state: State,
+    /// The output as the softmax reads it.
+    pub(crate) features: Features,
 }
 
 impl QrnnLm {
@@ -100,7 +107,8 @@ impl QrnnLm {
         };
         let softmax = SoftmaxWeights { weight, bias: zeros(&[vocab])?, tail };
         let products = Products::default();
-        Ok(Self { config: config.clone(), options, products, clusters, layers, softmax })
+        let (config, operands) = (config.clone(), None);
+        Ok(Self { config, options, products, clusters, operands, layers, softmax })
     }
 
     /// A model with the weights of a file, its sizes read off the tensors; the rest of the
@@ -194,6 +202,12 @@ impl QrnnLm {
         self.options
     }
 
+    /// Kinds and place of the masks that its forward wants, so that it converts none.
+    pub fn mask_options(&self) -> MaskOptions {
+        let (weights, device) = self.options;
+        MaskOptions { weights, activations: self.products.activation_kind(self.options), device }
+    }
+
     /// All parameters under the original's names: `encoder.weight`, `rnns.{i}.linear.weight` and
     /// `.bias`, `decoder.bias`, `criterion.tail_vectors`, `criterion.tail_bias`.
     pub fn parameters(&self) -> Vec<(String, &Tensor)> {
@@ -241,7 +255,7 @@ impl QrnnLm {
         state: &State,
         drops: Option<&Dropouts>,
     ) -> Result<Forwarded> {
-        self.forward_embedded(&self.embed(words)?, words, state, drops)
+        self.forward_embedded(&self.embed(words)?, words, state, drops, true)
     }
 
     /// The embedding of words, (seq, batch, E), before any dropout.
@@ -256,12 +270,16 @@ impl QrnnLm {
     }
 
     /// As [`QrnnLm::forward`], on the embedding of the words.
+    ///
+    /// * `raw`: whether the last output is wanted before its dropout, too; if not, a GPU drops it
+    ///   while it is made, and `raw` is the dropped output.
     pub(crate) fn forward_embedded(
         &self,
         embedded: &Tensor,
         words: &Tensor,
         state: &State,
         drops: Option<&Dropouts>,
+        raw: bool,
     ) -> Result<Forwarded> {
         let mut x = embedded.shallow_clone();
         if let Some(mask) = drops.and_then(|drops| drops.words.as_ref()) {
@@ -272,22 +290,52 @@ impl QrnnLm {
             x = x.f_mul(mask)?;
         }
         let last_input = x.f_select(0, -1)?.f_detach()?;
-        x = x.f_to_kind(self.products.activation_kind(self.options))?;
-        let mut raw = x.shallow_clone();
+        let operands = self.operands()?;
+        let mut x = self.first_features(&x, &state.last_input, operands)?;
         let mut states = vec![];
+        let mut undropped = None;
+        let raw = raw || !cuda::is_gpu(self.options.1);
         for (i, (layer, before)) in self.layers.iter().zip(&state.layers).enumerate() {
             let drops = drops.and_then(|drops| drops.layers.get(i));
-            // The last output is wanted without its mask, too.
-            let is_last = i + 1 == self.layers.len();
-            let pooled = self.layer(layer, &x, before, state, drops, !is_last)?;
-            states.push(pooled.state.f_detach()?);
-            raw = pooled.output;
+            let dropped_apart = raw && i + 1 == self.layers.len();
+            let operand = operands.map(|operands| &operands.layers[i]);
+            let (output, state) = self.layer(layer, &x, before, drops, !dropped_apart, operand)?;
+            states.push(state.f_detach()?);
             x = match drops.and_then(|drops| drops.output.as_ref()) {
-                Some(mask) if is_last => raw.f_mul(&mask.f_to_kind(raw.kind())?)?,
-                _ => raw.shallow_clone(),
+                Some(mask) if dropped_apart => {
+                    let output = output.view()?;
+                    let dropped = output.f_mul(&mask.f_to_kind(output.kind())?)?;
+                    undropped = Some(output);
+                    Features::of(&[&dropped], operands.map(|operands| &operands.ones))?
+                }
+                _ => output,
             };
         }
-        Ok(Forwarded { raw, output: x, state: State { layers: states, last_input } })
+        let output = x.view()?;
+        let raw = undropped.unwrap_or_else(|| output.shallow_clone());
+        Ok(Forwarded { raw, output, features: x, state: State { layers: states, last_input } })
+    }
+
+    /// The first layer's input: x_t, and beside it x_{t-1} where the layer's window is 2.
+    ///
+    /// * `x`: (seq, batch, E), the embedding after its dropout;
+    /// * `previous`: (batch, E), the last input of the window before.
+    fn first_features(
+        &self,
+        x: &Tensor,
+        previous: &Tensor,
+        operands: Option<&Operands>,
+    ) -> Result<Features> {
+        let x = x.f_to_kind(self.products.activation_kind(self.options))?;
+        let ones = operands.map(|operands| &operands.ones);
+        if self.layers[0].shape.window == 1 {
+            return Features::of(&[&x], ones);
+        }
+        let _stage = profile::stage("input shifted");
+        let seq = x.size()[0];
+        let first = previous.f_to_kind(x.kind())?.f_unsqueeze(0)?;
+        let shifted = Tensor::f_cat(&[first, x.f_narrow(0, 0, seq - 1)?], 0)?;
+        Features::of(&[&x, &shifted], ones)
     }
 
     /// The gradient of `objective` in each parameter, in the order of [`QrnnLm::parameters`].
@@ -323,11 +371,12 @@ impl QrnnLm {
     /// nothing dropped.
     pub(super) fn gates_before_activation(&self, words: &Tensor, layer: usize) -> Result<Tensor> {
         let state = self.zero_state(words.size()[1])?;
-        let mut x = Tensor::f_embedding(&self.softmax.weight, words, -1, false, false)?;
+        let x = Tensor::f_embedding(&self.softmax.weight, words, -1, false, false)?;
+        let mut x = self.first_features(&x, &state.last_input, None)?;
         for (below, before) in self.layers[..layer].iter().zip(&state.layers) {
-            x = self.layer(below, &x, before, &state, None, true)?.output;
+            x = self.layer(below, &x, before, None, true, None)?.0;
         }
-        self.layers[layer].gates(&x, &state.last_input, None, self.products)
+        self.layers[layer].gates(&x, None, self.products, None)
     }
 
     /// The mean cross entropy of `targets` after `output`, in nats a word; differentiable.
@@ -335,24 +384,56 @@ impl QrnnLm {
     /// * `output`: (seq, batch, E) of [`QrnnLm::forward`];
     /// * `targets`: seq × batch words, row by row.
     pub fn loss(&self, output: &Tensor, targets: &[i64]) -> Result<Tensor> {
-        self.mean_loss(output, targets, Asked::WithAnyFactor)
+        let targets = Targets::of(&self.clusters, targets, self.options.1)?;
+        self.mean_loss(&Features::of(&[output], None)?, targets, Asked::WithAnyFactor)
     }
 
     /// As [`QrnnLm::loss`], for an objective in which it stands as it is.
-    pub(crate) fn loss_as_it_is(&self, output: &Tensor, targets: &[i64]) -> Result<Tensor> {
+    pub(crate) fn loss_as_it_is(&self, output: &Features, targets: Targets) -> Result<Tensor> {
         self.mean_loss(output, targets, Asked::AsItIs)
     }
 
-    fn mean_loss(&self, output: &Tensor, targets: &[i64], asked: Asked) -> Result<Tensor> {
-        let (clusters, hidden) = (&self.clusters, self.flat(output)?);
-        let products = self.products;
-        split_softmax::mean_loss(clusters, &self.softmax, &hidden, targets, products, asked)
+    fn mean_loss(&self, output: &Features, targets: Targets, asked: Asked) -> Result<Tensor> {
+        let operand = self.operands()?.map(|operands| &operands.softmax);
+        let computation = Computation { products: self.products, operand };
+        split_softmax::mean_loss(&self.clusters, &self.softmax, output, targets, computation, asked)
     }
 
     /// The summed cross entropy, in nats, without gradients; arguments as for [`QrnnLm::loss`].
     pub fn loss_sum(&self, output: &Tensor, targets: &[i64]) -> Result<f64> {
-        let hidden = self.flat(output)?;
-        split_softmax::loss_sum(&self.clusters, &self.softmax, &hidden, targets, self.products)
+        let targets = Targets::of(&self.clusters, targets, self.options.1)?;
+        self.loss_sum_of(&Features::of(&[output], None)?, &targets)
+    }
+
+    /// As [`QrnnLm::loss_sum`], of what [`QrnnLm::upload_batch`] uploaded.
+    pub(crate) fn loss_sum_of(&self, output: &Features, targets: &Targets) -> Result<f64> {
+        let operand = self.operands()?.map(|operands| &operands.softmax);
+        let computation = Computation { products: self.products, operand };
+        split_softmax::loss_sum(&self.clusters, &self.softmax, output, targets, computation)
+    }
+
+    /// Brings a batch to the model's device: the token ids, (seq, batch), and the targets as the
+    /// softmax takes them. To a GPU all goes in one copy, which nothing waits for.
+    ///
+    /// * `tokens`, `targets`: seq × batch, row by row.
+    ///
+    /// # Errors
+    /// [`Error::Torch`] where memory runs out.
+    pub(crate) fn upload_batch(
+        &self,
+        tokens: &[i64],
+        targets: Vec<i64>,
+        batch: usize,
+    ) -> Result<(Tensor, Targets)> {
+        let device = self.options.1;
+        let (tokens, targets) = if cuda::is_gpu(device) {
+            let (tokens, targets) =
+                DeviceTargets::upload(&self.clusters, tokens, &targets, device)?;
+            (tokens, Targets::Device(targets))
+        } else {
+            (libtorch::upload(tokens, device)?, Targets::Host(targets))
+        };
+        Ok((tokens.f_view([-1, batch as i64])?, targets))
     }
 
     /// The log probability of each word of the vocabulary after each place of `output`:
@@ -364,15 +445,14 @@ impl QrnnLm {
     fn layer(
         &self,
         layer: &QrnnLayer,
-        x: &Tensor,
+        x: &Features,
         before: &Tensor,
-        state: &State,
         drops: Option<&LayerDropouts>,
         locked: bool,
-    ) -> Result<Pooled> {
+        operand: Option<&Tensor>,
+    ) -> Result<(Features, Tensor)> {
         let (zoneout, products) = (self.config.zoneout, self.products);
-        let pass = Pass { x_before: &state.last_input, drops, locked, zoneout, products };
-        layer.forward(x, before, &pass)
+        layer.forward(x, before, &Pass { drops, locked, zoneout, products, operand })
     }
 
     fn flat(&self, output: &Tensor) -> Result<Tensor> {

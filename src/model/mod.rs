@@ -10,9 +10,27 @@ mod split_softmax;
 mod weights;
 
 pub use config::{LayerShape, LmConfig, Splits, WIKITEXT103_VOCAB};
-pub use dropout::{Dropouts, LayerDropouts};
+#[cfg(test)]
+pub(crate) use dropout::DROPOUT_MASK;
+pub use dropout::{Dropouts, LayerDropouts, MaskOptions};
 pub use gates::Gates;
 pub use layer::QrnnLayer;
 pub use lm::{DEFAULT_SEED, Forwarded, QrnnLm, State};
-pub(crate) use split_softmax::try_card;
+pub(crate) use split_softmax::Targets;
 pub use split_softmax::{Clusters, SoftmaxWeights};
+
+use std::sync::Arc;
+
+use tch::Device;
+
+use crate::Result;
+use crate::cuda::Launch;
+
+/// Small calls of a GPU's kernels for the model, held against the CPU's.
+///
+/// # Errors
+/// [`crate::Error::Unavailable`] where they disagree.
+pub(crate) fn try_card(launcher: &Arc<dyn Launch>, device: Device) -> Result<()> {
+    dropout::try_card(launcher, device)?;
+    split_softmax::try_card(&**launcher, device)
+}

@@ -5,16 +5,20 @@
 //! piece's gradient is taken before the next piece is made: all logits are never held.
 
 mod card;
+mod targets;
 
+use card::OnCard;
 pub(crate) use card::try_out as try_card;
+pub(crate) use targets::DeviceTargets;
+use targets::TailWords;
 
 use tch::{Device, Kind, Tensor};
 
 use super::cross_entropy::{Gradient, cross_entropy};
 use crate::Result;
 use crate::autograd::{self, Backward, Forward, Function};
-use crate::cuda::Card;
-use crate::matmul::{Added, Products};
+use crate::matmul::{Added, Features, Products, augmented_weight};
+use crate::{cuda, libtorch};
 
 /// Logits held at once: 64 MB in single precision, half of it in bf16.
 const PIECE: usize = 16 << 20;
@@ -28,15 +32,6 @@ pub struct Clusters {
     vocab: usize,
     /// First word of each tail, ascending.
     borders: Vec<usize>,
-}
-
-/// The words of a batch that fall into one tail.
-#[derive(Debug, Default)]
-struct TailWords {
-    /// Their places in the batch.
-    places: Vec<i64>,
-    /// Their numbers within the tail.
-    targets: Vec<i64>,
 }
 
 impl Clusters {
@@ -70,23 +65,6 @@ impl Clusters {
     /// The tail of a word, `None` for the head.
     fn tail_of(&self, word: usize) -> Option<usize> {
         self.borders.iter().rposition(|&border| word >= border)
-    }
-
-    /// The head's targets, and each tail's words.
-    fn sort(&self, words: &[i64]) -> (Vec<i64>, Vec<TailWords>) {
-        let mut tails: Vec<TailWords> = (0..self.tails()).map(|_| TailWords::default()).collect();
-        let mut head = Vec::with_capacity(words.len());
-        for (place, &word) in words.iter().enumerate() {
-            match self.tail_of(word as usize) {
-                None => head.push(word),
-                Some(k) => {
-                    head.push(self.tombstone(k) as i64);
-                    tails[k].places.push(place as i64);
-                    tails[k].targets.push(word - self.borders[k] as i64);
-                }
-            }
-        }
-        (head, tails)
     }
 }
 
@@ -123,6 +101,12 @@ impl SoftmaxWeights {
         ))
     }
 
+    /// Weights and biases of the tombstones, and below them those of the words.
+    pub(crate) fn stacked(&self) -> Vec<(&Tensor, &Tensor)> {
+        let tail = self.tail.as_ref().map(|(vectors, scalars)| (vectors, scalars));
+        tail.into_iter().chain([(&self.weight, &self.bias)]).collect()
+    }
+
     fn tensors(&self) -> Vec<&Tensor> {
         let mut all = vec![&self.weight, &self.bias];
         if let Some((vectors, scalars)) = &self.tail {
@@ -132,24 +116,75 @@ impl SoftmaxWeights {
     }
 }
 
+/// How a softmax computes its logits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Computation<'a> {
+    pub products: Products,
+    /// On a GPU, what [`operand`] made of the weights; made anew where it is not given.
+    pub operand: Option<&'a Tensor>,
+}
+
+/// The words to predict, as the softmax of their device takes them.
+#[derive(Debug)]
+pub(crate) enum Targets {
+    /// On the CPU: the words.
+    Host(Vec<i64>),
+    /// On a GPU: sorted by cluster.
+    Device(DeviceTargets),
+}
+
+impl Targets {
+    /// The targets of hidden states on a device.
+    ///
+    /// # Errors
+    /// [`crate::Error::Torch`] where memory runs out.
+    pub fn of(clusters: &Clusters, words: &[i64], device: Device) -> Result<Self> {
+        Ok(match cuda::is_gpu(device) {
+            true => Self::Device(DeviceTargets::upload(clusters, &[], words, device)?.1),
+            false => Self::Host(words.to_vec()),
+        })
+    }
+
+    /// Words to predict.
+    pub fn words(&self) -> usize {
+        match self {
+            Self::Host(words) => words.len(),
+            Self::Device(targets) => targets.words,
+        }
+    }
+}
+
+/// All classes with their biases as one factor of the softmax's products on a GPU: the tombstones,
+/// then the words.
+///
+/// # Errors
+/// [`crate::Error::Torch`] where memory runs out.
+pub(crate) fn operand(weights: &SoftmaxWeights, kind: Kind) -> Result<Tensor> {
+    augmented_weight(&weights.stacked(), kind)
+}
+
 /// The summed cross entropy of words, in nats, without gradients.
 ///
-/// * `hidden`: (words, E);
-/// * `words`: the words to predict;
-/// * `products`: how logits are computed.
-pub fn loss_sum(
+/// * `hidden`: (words, E), augmented on a GPU.
+pub(crate) fn loss_sum(
     clusters: &Clusters,
     weights: &SoftmaxWeights,
-    hidden: &Tensor,
-    words: &[i64],
-    products: Products,
+    hidden: &Features,
+    targets: &Targets,
+    computation: Computation<'_>,
 ) -> Result<f64> {
     let _no_grad = tch::no_grad_guard();
-    if let Device::Cuda(ordinal) = hidden.device() {
-        let launcher = &*Card::of(ordinal)?;
-        let card = card::OnCard { launcher, clusters, weights, products, piece: card::PIECE };
-        return Ok(card.loss_sum(hidden, words)?.f_double_value(&[])?);
-    }
+    let words = match targets {
+        Targets::Host(words) => words,
+        Targets::Device(targets) => {
+            let options = (hidden.all.kind(), hidden.all.device());
+            let card = OnCard::new(clusters, weights, options, computation)?;
+            let sum = card.loss_sum(&flat(hidden)?, targets)?;
+            return Ok(libtorch::download(&sum)?[0]);
+        }
+    };
+    let products = computation.products;
+    let hidden = &flat(hidden)?;
     let (head, tails) = clusters.sort(words);
     let (weight, bias) = weights.head(clusters)?;
     let mut sum = softmax_loss(hidden, &weight, &bias, &head, products, None)?;
@@ -164,25 +199,32 @@ pub fn loss_sum(
 /// The mean cross entropy of words, in nats a word, differentiable in `hidden` and all weights.
 ///
 /// Shapes as for [`loss_sum`]; `asked` is a promise.
-pub fn mean_loss(
+pub(crate) fn mean_loss(
     clusters: &Clusters,
     weights: &SoftmaxWeights,
-    hidden: &Tensor,
-    words: &[i64],
-    products: Products,
+    hidden: &Features,
+    targets: Targets,
+    computation: Computation<'_>,
     asked: Asked,
 ) -> Result<Tensor> {
     let function = SplitSoftmax {
         clusters: clusters.clone(),
-        words: words.to_vec(),
-        products,
+        targets,
+        products: computation.products,
+        operand: computation.operand.map(Tensor::shallow_clone),
         asked,
         gradients: vec![],
     };
-    let mut inputs = vec![hidden];
+    let hidden = flat(hidden)?;
+    let mut inputs = vec![&hidden];
     inputs.extend(weights.tensors());
     let mut outputs = autograd::apply(function, &inputs)?;
     Ok(outputs.swap_remove(0))
+}
+
+/// Hidden states one below the other: (words, E), with what is behind each.
+fn flat(hidden: &Features) -> Result<Tensor> {
+    Ok(hidden.all.f_reshape([-1, hidden.all.size().last().copied().unwrap_or(1)])?)
 }
 
 /// The log probability of every word after each hidden state: (words, V).
@@ -284,8 +326,9 @@ pub enum Asked {
 /// at hand, and the backward only hands them on.
 struct SplitSoftmax {
     clusters: Clusters,
-    words: Vec<i64>,
+    targets: Targets,
     products: Products,
+    operand: Option<Tensor>,
     asked: Asked,
     gradients: Vec<Tensor>,
 }
@@ -301,16 +344,19 @@ impl Function for SplitSoftmax {
                 .zip(inputs.get(4))
                 .map(|(v, b)| (v.shallow_clone(), b.shallow_clone())),
         };
-        let (scale, products) = (1.0 / self.words.len() as f64, self.products);
-        if let Device::Cuda(ordinal) = hidden.device() {
-            let (launcher, clusters) = (&*Card::of(ordinal)?, &self.clusters);
-            let (weights, piece) = (&weights, card::PIECE);
-            let card = card::OnCard { launcher, clusters, weights, products, piece };
-            let (mean, gradients) = card.loss_and_gradients(hidden, &self.words, scale)?;
-            self.gradients = gradients;
-            return Ok(Forward { outputs: vec![mean.f_to_kind(Kind::Float)?], saved: vec![] });
-        }
-        let (head, tails) = self.clusters.sort(&self.words);
+        let (scale, products) = (1.0 / self.targets.words() as f64, self.products);
+        let words = match &self.targets {
+            Targets::Host(words) => words,
+            Targets::Device(targets) => {
+                let computation = Computation { products, operand: self.operand.as_ref() };
+                let options = (hidden.kind(), hidden.device());
+                let card = OnCard::new(&self.clusters, &weights, options, computation)?;
+                let (mean, gradients) = card.loss_and_gradients(hidden, targets, scale)?;
+                self.gradients = gradients;
+                return Ok(Forward { outputs: vec![mean], saved: vec![] });
+            }
+        };
+        let (head, tails) = self.clusters.sort(words);
 
         let (weight, bias) = weights.head(&self.clusters)?;
         let kind = (weights.weight.kind(), hidden.device());

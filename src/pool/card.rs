@@ -165,7 +165,7 @@ impl Settings {
 
 /// Tensors that a forward writes; contiguous.
 struct Outputs<'a> {
-    /// (seq, batch, hidden), of the gates' kind.
+    /// (seq, batch, hidden or more), of the gates' kind.
     out: &'a Tensor,
     /// (batch, hidden), Float.
     last: &'a Tensor,
@@ -197,9 +197,10 @@ unsafe fn forward(
     let [seq, batch, hidden] = sizes.arguments();
     let (out, last, kept) = (at(outputs.out), at(outputs.last), at_or_null(outputs.kept));
     let (gates, before) = (Argument::Pointer(gates.data_ptr()), at(before));
-    let row = sizes.row(row)?;
-    let arguments =
-        &mut [gates, before, mask, keep, dropout, out, last, kept, seq, batch, hidden, row];
+    let (row, out_row) = (sizes.row(row)?, sizes.row(outputs.out.size3()?.2)?);
+    let arguments = &mut [
+        gates, before, mask, keep, dropout, out, last, kept, seq, batch, hidden, row, out_row,
+    ];
     // SAFETY: the parameters of fo_pool_forward_* in order, and tensors by this function's contract.
     unsafe { launcher.launch(kernel, sizes.geometry()?, arguments) }
 }
@@ -208,7 +209,7 @@ unsafe fn forward(
 struct Gradients<'a> {
     /// As the forward wrote it.
     kept: &'a Tensor,
-    /// (seq, batch, hidden), of the gates' kind.
+    /// (seq, batch, hidden or more), of the gates' kind.
     out: &'a Tensor,
     /// (batch, hidden), Float.
     last: Option<&'a Tensor>,
@@ -254,22 +255,25 @@ unsafe fn backward(
         batch,
         hidden,
         sizes.row(row)?,
+        sizes.row(grads.out.size3()?.2)?,
     ];
     // SAFETY: the parameters of fo_pool_backward_* in order, and tensors by the contract.
     unsafe { launcher.launch(kernel, sizes.geometry()?, arguments) }
 }
 
 /// [`super::fo_pool`] on a card: gates of kind Float or BFloat16, a state of kind Float, shapes and
-/// devices checked.
+/// devices checked. The output's rows are `out_row` numbers, of which those after the features are a
+/// one and zeros.
 pub(super) fn fo_pool(
     launcher: Arc<dyn Launch>,
     gates: &Tensor,
     before: &Tensor,
     settings: Settings,
+    out_row: i64,
 ) -> Result<Pooled> {
     // Where no gradient can be asked for, nothing is kept for one.
     let keep = gates.requires_grad() || before.requires_grad();
-    let operation = FoPool { launcher, settings: settings.contiguous()?, keep, row: 0 };
+    let operation = FoPool { launcher, settings: settings.contiguous()?, keep, row: 0, out_row };
     pooled(autograd::apply(operation, &[gates, before])?)
 }
 
@@ -299,7 +303,9 @@ pub(crate) fn try_out(launcher: &Arc<dyn Launch>, device: Device) -> Result<()> 
         };
         let (output, grad) = run(device, kind, &|gates, before| {
             let settings = Settings { zoneout: Zoneout::Off, dropout: None };
-            fo_pool(launcher.clone(), gates, before, settings)
+            let augmented = fo_pool(launcher.clone(), gates, before, settings, hidden + 6)?;
+            let output = augmented.output.f_narrow(2, 0, hidden)?;
+            Ok(Pooled { output, state: augmented.state })
         })?;
         let (exact, exact_grad) = run(Device::Cpu, Kind::Float, &|gates, before| {
             super::fo_pool(gates, before, Zoneout::Off)
@@ -317,6 +323,8 @@ struct FoPool {
     keep: bool,
     /// From one row of the gates to the next, once that is known.
     row: i64,
+    /// From one row of the output to the next.
+    out_row: i64,
 }
 
 impl Function for FoPool {
@@ -326,7 +334,7 @@ impl Function for FoPool {
         self.row = row;
         let (seq, batch, width) = gates.size3()?;
         let (hidden, float) = (width / 3, (Kind::Float, gates.device()));
-        let out = Tensor::f_empty([seq, batch, hidden], (gates.kind(), gates.device()))?;
+        let out = Tensor::f_empty([seq, batch, self.out_row], (gates.kind(), gates.device()))?;
         let last = Tensor::f_empty([batch, hidden], float)?;
         let strides = (seq + STEPS - 1) / STEPS;
         let kept =
@@ -347,7 +355,7 @@ impl Function for FoPool {
         let (seq, batch, width) = gates.size3()?;
         let out = match contiguous(call.grads[0].as_ref())? {
             Some(grad) => grad,
-            None => Tensor::f_zeros([seq, batch, width / 3], (gates.kind(), gates.device()))?,
+            None => Tensor::f_zeros([seq, batch, self.out_row], (gates.kind(), gates.device()))?,
         };
         let last = contiguous(call.grads[1].as_ref())?;
         let options = (gates.kind(), gates.device());

@@ -28,8 +28,8 @@ pub use stored::{Bf16, Stored};
 use tch::{Device, Kind, Tensor};
 
 use crate::autograd::{self, Backward, Forward, Function};
-use crate::cuda::Card;
-use crate::{Error, Result, profile};
+use crate::matmul::{Features, augmented_row};
+use crate::{Error, Result, cuda, profile};
 
 /// Zoneout of the forget gate (Krueger et al. 2016, as pytorch-qrnn applies it).
 #[derive(Debug, Default)]
@@ -81,6 +81,35 @@ pub fn fo_pool_locked(
     zoneout: Zoneout,
     dropout: Option<&Tensor>,
 ) -> Result<Pooled> {
+    let hidden = gates.size().last().copied().unwrap_or_default() / 3;
+    fo_pool_in_rows(gates, before, zoneout, dropout, hidden)
+}
+
+/// [`fo_pool_locked`] with the output as its device's linear maps read it.
+///
+/// # Errors
+/// As [`fo_pool`].
+pub(crate) fn fo_pool_features(
+    gates: &Tensor,
+    before: &Tensor,
+    zoneout: Zoneout,
+    dropout: Option<&Tensor>,
+) -> Result<(Features, Tensor)> {
+    let width = gates.size().last().copied().unwrap_or_default() / 3;
+    let row = if cuda::is_gpu(gates.device()) { augmented_row(width) } else { width };
+    let Pooled { output: all, state } = fo_pool_in_rows(gates, before, zoneout, dropout, row)?;
+    Ok((Features { all, width }, state))
+}
+
+/// [`fo_pool_locked`] with rows of the output that are `out_row` numbers long, on a GPU more than
+/// the features: then a one and zeros are behind them.
+fn fo_pool_in_rows(
+    gates: &Tensor,
+    before: &Tensor,
+    zoneout: Zoneout,
+    dropout: Option<&Tensor>,
+    out_row: i64,
+) -> Result<Pooled> {
     check(gates, before, &zoneout, dropout)?;
     if gates.kind() == Kind::Half {
         let float = |tensor: &Tensor| tensor.f_to_kind(Kind::Float);
@@ -89,21 +118,24 @@ pub fn fo_pool_locked(
             other => other,
         };
         let dropout = dropout.map(float).transpose()?;
-        let pooled = fo_pool_locked(&float(gates)?, &float(before)?, zoneout, dropout.as_ref())?;
+        let (gates, before) = (float(gates)?, float(before)?);
+        let pooled = fo_pool_in_rows(&gates, &before, zoneout, dropout.as_ref(), out_row)?;
         return Ok(Pooled { output: pooled.output.f_to_kind(Kind::Half)?, state: pooled.state });
     }
     let settings = card::Settings { zoneout, dropout: dropout.map(Tensor::shallow_clone) };
     let state = if gates.kind() == Kind::Double { Kind::Double } else { Kind::Float };
     let before = before.f_to_kind(state)?;
+    if matches!(gates.kind(), Kind::Float | Kind::BFloat16)
+        && let Some(launcher) = cuda::launcher(gates.device())?
+    {
+        return card::fo_pool(launcher, gates, &before, settings, out_row);
+    }
     match (gates.device(), gates.kind()) {
         (Device::Cpu, Kind::Float | Kind::Double | Kind::BFloat16) => {
             // Where no gradient can be asked for, nothing is kept for one.
             let keep = gates.requires_grad() || before.requires_grad();
             let operation = FoPool { settings: settings.contiguous()?, keep };
             pooled(autograd::apply(operation, &[gates, &before])?)
-        }
-        (Device::Cuda(ordinal), Kind::Float | Kind::BFloat16) => {
-            card::fo_pool(Card::of(ordinal)?, gates, &before, settings)
         }
         (device, kind) => refuse(format!("no kernel for {kind:?} on {device:?}")),
     }

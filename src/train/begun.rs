@@ -2,13 +2,14 @@
 
 use std::time::Instant;
 
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 
 use crate::Result;
+use crate::libtorch::download;
 
-/// Losses that are read at once from a GPU. What a user sees of a run comes in bursts of so many
-/// steps.
-const ON_GPU: usize = 16;
+/// Losses that are read at once from a GPU, as many as there are steps between two lines of the log:
+/// each reading waits for the GPU. What a user sees of a run comes in bursts of so many steps.
+const ON_GPU: usize = super::trainer::LOG_EVERY as usize;
 
 /// Steps that were begun, in their order.
 #[derive(Debug)]
@@ -66,8 +67,7 @@ impl Begun {
         let Some(since) = self.since.take() else { return Ok(vec![]) };
         let steps = std::mem::take(&mut self.steps);
         let losses: Vec<_> = steps.iter().map(|(loss, ..)| loss).collect();
-        let losses = Tensor::f_stack(&losses, 0)?.f_to_kind(Kind::Double)?;
-        let losses: Vec<f64> = Vec::try_from(losses)?;
+        let losses = download(&Tensor::f_stack(&losses, 0)?)?;
         let seconds = since.elapsed().as_secs_f64() / steps.len() as f64;
         let done = |((_, words, rate), loss)| Done { loss, words, rate, seconds };
         Ok(steps.into_iter().zip(losses).map(done).collect())

@@ -1,11 +1,15 @@
 //! Gradient clipping, and the optimisers with their state as tensors.
 
+mod adam_kernel;
+
 use tch::{Kind, Tensor};
 
 use super::recipe::{Optimizer, Recipe};
+use crate::cuda::Launch;
 use crate::libtorch::{AdamStep, AdamTensors, fused_adam};
 use crate::model::QrnnLm;
-use crate::{Result, profile};
+use crate::{Result, cuda, profile};
+use adam_kernel::Update;
 
 /// The state of an optimiser over the parameters of one model.
 #[derive(Debug)]
@@ -24,7 +28,8 @@ pub enum Optimiser {
 pub struct Moments {
     first: Tensor,
     second: Tensor,
-    /// Steps done, a scalar of kind Float as libtorch's kernel wants it.
+    /// Steps done, a scalar of kind Float as libtorch's kernel wants it; on a GPU all parameters
+    /// share one.
     step: Tensor,
 }
 
@@ -48,19 +53,19 @@ impl Optimiser {
         let _no_grad = tch::no_grad_guard();
         match recipe.optimizer {
             Optimizer::Adam => {
+                let options = (Kind::Float, model.options().1);
                 let moments = model
                     .parameters()
                     .into_iter()
                     .map(|(_, parameter)| {
-                        let options = (Kind::Float, parameter.device());
                         Ok(Moments {
                             first: parameter.f_zeros_like()?,
                             second: parameter.f_zeros_like()?,
-                            step: parameter.f_new_zeros(&[] as &[i64], options)?,
+                            step: Tensor::f_zeros(&[] as &[i64], options)?,
                         })
                     })
                     .collect::<Result<_>>()?;
-                Ok(Self::Adam(moments))
+                Ok(Self::Adam(with_one_counter(model, moments)))
             }
             Optimizer::Sgd => Ok(Self::Sgd),
             Optimizer::Asgd => Self::averaging(model),
@@ -126,7 +131,7 @@ impl Optimiser {
                         step: take(format!("{i}.step"), None)?,
                     })
                 });
-                Some(Self::Adam(moments.collect::<Result<_>>()?))
+                Some(Self::Adam(with_one_counter(model, moments.collect::<Result<_>>()?)))
             }
             "averaged" => {
                 let mean = parameters
@@ -166,6 +171,10 @@ impl Optimiser {
         lr: f64,
     ) -> Result<()> {
         let _no_grad = tch::no_grad_guard();
+        if let (Self::Adam(moments), Some(launcher)) = (&*self, cuda::launcher(model.options().1)?)
+        {
+            return adam_on_gpu(&*launcher, model, grads, loss, moments, recipe, lr);
+        }
         let inverse_scale = match recipe.clip {
             0.0 => None,
             clip => {
@@ -199,6 +208,49 @@ impl Optimiser {
     }
 }
 
+/// On a GPU, the parameters' moments with one counter of steps.
+fn with_one_counter(model: &QrnnLm, mut moments: Vec<Moments>) -> Vec<Moments> {
+    if cuda::is_gpu(model.options().1)
+        && let Some((first, others)) = moments.split_first_mut()
+    {
+        others.iter_mut().for_each(|other| other.step = first.step.shallow_clone());
+    }
+    moments
+}
+
+/// Clip, skip, update and the copies for the next step's products, all on the GPU.
+fn adam_on_gpu(
+    launcher: &dyn Launch,
+    model: &QrnnLm,
+    grads: &[Tensor],
+    loss: &Tensor,
+    moments: &[Moments],
+    recipe: &Recipe,
+    lr: f64,
+) -> Result<()> {
+    let parameters = model.parameters();
+    let copies = model.copies_of_parameters()?;
+    let updates: Vec<_> = parameters
+        .iter()
+        .zip(grads)
+        .zip(moments)
+        .zip(&copies)
+        .map(|((((_, parameter), gradient), moments), copy)| Update {
+            parameter,
+            gradient,
+            first_moment: &moments.first,
+            second_moment: &moments.second,
+            copy: copy.as_ref(),
+        })
+        .collect();
+    let Some(Moments { step: steps, .. }) = moments.first() else { return Ok(()) };
+    adam_kernel::step(launcher, &updates, steps, loss, adam_settings(recipe, lr), recipe.clip)
+}
+
+fn adam_settings(recipe: &Recipe, lr: f64) -> AdamStep {
+    AdamStep { lr, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: recipe.wdecay }
+}
+
 fn adam(
     model: &QrnnLm,
     grads: &[Tensor],
@@ -221,7 +273,7 @@ fn adam(
             step: &moments.step,
         })
         .collect();
-    let step = AdamStep { lr, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: recipe.wdecay };
+    let step = adam_settings(recipe, lr);
     let skip = loss.f_isfinite()?.f_logical_not()?.f_to_kind(Kind::Float)?;
     fused_adam(&tensors, step, inverse_scale, Some(&skip))
 }
@@ -253,6 +305,10 @@ fn descend(
 /// least 1 (clip_grad_norm of torch.nn.utils, its 1e-6 included), never copied to the host.
 fn inverse_clip(grads: &[Tensor], clip: f64) -> Result<Tensor> {
     let square = |grad: &Tensor| -> Result<Tensor> {
+        // On a GPU the gradients of biases lie apart, in those of their weights.
+        if !grad.is_contiguous() {
+            return Ok(grad.f_norm()?.f_square()?);
+        }
         let flat = grad.f_reshape(-1)?;
         Ok(flat.f_dot(&flat)?)
     };

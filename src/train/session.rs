@@ -19,9 +19,9 @@ use crate::columns::Columns;
 use crate::corpus::{Corpus, Split};
 use crate::evaluate::{Evaluation, Reading, evaluate_watched};
 use crate::interrupt::Interrupt;
-use crate::model::{Dropouts, QrnnLm, State};
-use crate::random::{Purpose, generator};
-use crate::{Error, Result};
+use crate::model::{Dropouts, QrnnLm, State, Targets};
+use crate::random::{Purpose, Stream};
+use crate::{Error, Result, cuda};
 
 /// What a run works with.
 pub(super) struct Session<'a> {
@@ -43,9 +43,21 @@ pub(super) struct Session<'a> {
     /// Where the run stands, as far as losses were read.
     pub progress: Progress,
     pub begun: Begun,
+    /// The inputs of the next step, where they were prepared before it.
+    pub next: Option<StepInputs>,
     pub losses: Vec<f64>,
     /// The weights of the best epoch.
     pub best: Option<Vec<Tensor>>,
+}
+
+/// What a step reads beside weights and state.
+pub(super) struct StepInputs {
+    /// Learning rate.
+    rate: f64,
+    /// Token ids, (seq, batch).
+    tokens: Tensor,
+    targets: Targets,
+    drops: Dropouts,
 }
 
 /// How an epoch's steps ended.
@@ -179,6 +191,7 @@ impl Session<'_> {
                 || self.step().is_multiple_of(self.log_every)
                 || self.is_enough()
             {
+                self.prepare_next(rows)?;
                 self.read_losses()?;
             }
             if self.is_checkpoint_due()? {
@@ -209,13 +222,40 @@ impl Session<'_> {
     }
 
     fn begin_step(&mut self) -> Result<()> {
-        let length = lengths::length(self.recipe, self.step());
-        let rate = lengths::rate(self.recipe, self.progress.epoch, length);
         let begin = self.begun.clock();
-        let (loss, words) = self.train_step(length, rate)?;
+        let inputs = match self.next.take() {
+            Some(inputs) => inputs,
+            None => self.prepare_step()?,
+        };
+        let (rate, words) = (inputs.rate, inputs.targets.words());
+        let loss = self.train_step(inputs)?;
         self.begun.add(begin, loss, words, rate);
         self.observer.given();
         Ok(())
+    }
+
+    /// Brings the next step's ids and masks to a GPU before the losses are read, while it still works
+    /// on the last step: after the reading it need not wait for them.
+    fn prepare_next(&mut self, rows: usize) -> Result<()> {
+        let device = self.model.options().1;
+        if cuda::is_gpu(device) && self.row() + 2 < rows && !self.is_enough() {
+            self.next = Some(self.prepare_step()?);
+        }
+        Ok(())
+    }
+
+    /// What the next step reads beside weights and state, on the model's device.
+    fn prepare_step(&self) -> Result<StepInputs> {
+        let recipe = self.recipe;
+        let length = lengths::length(recipe, self.step());
+        let rate = lengths::rate(recipe, self.progress.epoch, length);
+        let [tokens, targets] = self.columns.window(self.row(), length);
+        let (tokens, targets) = self.model.upload_batch(&tokens, targets, recipe.batch)?;
+        let (seq, batch) = tokens.size2()?;
+        let stream = Stream { seed: recipe.seed, purpose: Purpose::Dropout, counter: self.step() };
+        let masks = self.model.mask_options();
+        let drops = Dropouts::draw(self.model.config(), seq, batch, masks, stream)?;
+        Ok(StepInputs { rate, tokens, targets, drops })
     }
 
     /// Reads the losses of the steps that were begun, and says what is to be said of them.
@@ -320,27 +360,24 @@ impl Session<'_> {
         Ok(true)
     }
 
-    /// One step of so many rows: its loss without regularisers, a scalar tensor, and the words it
-    /// predicted.
-    fn train_step(&mut self, length: usize, rate: f64) -> Result<(Tensor, usize)> {
-        let (recipe, options) = (self.recipe, self.model.options());
-        let window = self.columns.window(self.row(), length, options.1)?;
-        let rng = &mut generator(recipe.seed, Purpose::Dropout, self.step());
-        let (seq, batch) = window.words.size2()?;
-        let drops = Dropouts::draw(self.model.config(), seq, batch, options, rng)?;
-        let embedded =
-            tch::no_grad(|| self.model.embed(&window.words))?.f_set_requires_grad(true)?;
+    /// One step: its loss without regularisers, a scalar tensor.
+    fn train_step(&mut self, inputs: StepInputs) -> Result<Tensor> {
+        let recipe = self.recipe;
+        let StepInputs { tokens, targets, drops, rate } = inputs;
+        self.model.refresh_operands()?;
+        let embedded = tch::no_grad(|| self.model.embed(&tokens))?.f_set_requires_grad(true)?;
+        let raw = recipe.beta > 0.0;
         let forwarded =
-            self.model.forward_embedded(&embedded, &window.words, &self.state, Some(&drops))?;
+            self.model.forward_embedded(&embedded, &tokens, &self.state, Some(&drops), raw)?;
         self.go_on()?;
-        let loss = self.model.loss_as_it_is(&forwarded.output, &window.targets)?;
+        let loss = self.model.loss_as_it_is(&forwarded.features, targets)?;
         self.go_on()?;
         let objective = regularised(&loss, &forwarded.raw, &forwarded.output, recipe)?;
-        let grads = self.model.gradients(&objective, &embedded, &window.words)?;
+        let grads = self.model.gradients(&objective, &embedded, &tokens)?;
         let loss = loss.f_detach()?;
         self.optimiser.step(self.model, &grads, &loss, recipe, rate)?;
         self.state = forwarded.state;
-        Ok((loss, window.targets.len()))
+        Ok(loss)
     }
 
     /// Within a step, which may take long: it is given up, and leaves nothing changed.

@@ -25,7 +25,7 @@ use crate::model::{LmConfig, QrnnLm};
 use crate::{Error, Result};
 
 /// Steps between two lines of the log, where the caller says nothing.
-const LOG_EVERY: u64 = 20;
+pub(super) const LOG_EVERY: u64 = 20;
 
 /// Trains models by a recipe.
 ///
@@ -137,7 +137,7 @@ impl Trainer {
     }
 
     /// Reads the losses of so many steps at once. On the CPU each is read after its step where
-    /// nothing is said; on a GPU, where to read one means to wait for it, 16 are.
+    /// nothing is said; on a GPU, where to read one means to wait for it, 20 are.
     pub fn losses_at_once(mut self, steps: usize) -> Self {
         self.losses_at_once = Some(steps.max(1));
         self
@@ -217,6 +217,7 @@ impl Trainer {
             log_every: self.log_every,
             progress: Progress::new(),
             begun: Begun::new(self.losses_at_once, device),
+            next: None,
             losses: vec![],
             best: None,
         };

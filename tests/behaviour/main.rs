@@ -6,6 +6,7 @@ mod cuda;
 mod fetch;
 mod memory;
 mod notebook;
+mod older_run;
 mod parity;
 mod program;
 mod recipes;

@@ -43,6 +43,21 @@ pub fn built(
     Ok(output.status.success().then(|| artifacts(&String::from_utf8_lossy(&output.stdout))))
 }
 
+/// Runs `cargo` with these arguments and returns what it and the programs that it runs print on
+/// standard output, whether they succeed or not.
+///
+/// # Errors
+/// Where cargo cannot be run.
+pub fn said(
+    libtorch: Libtorch,
+    args: impl IntoIterator<Item = impl AsRef<OsStr>>,
+) -> Result<String> {
+    let mut cargo = command(libtorch, args);
+    let output = cargo.stderr(Stdio::inherit()).output();
+    let output = output.map_err(Error::io(cargo.get_program(), "run"))?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 /// The files in cargo's messages, a JSON object a line.
 fn artifacts(messages: &str) -> Vec<PathBuf> {
     let messages = messages.lines().filter_map(|line| serde_json::from_str(line).ok());

@@ -3,6 +3,7 @@
 mod cargo;
 mod commands;
 mod download;
+mod dry_run;
 mod error;
 mod install;
 mod jupyter;

@@ -3,7 +3,7 @@
 use tch::Tensor;
 
 use super::{QrnnLayer, QrnnLm, SoftmaxWeights};
-use crate::Result;
+use crate::{Result, cuda};
 
 impl QrnnLm {
     /// The same model to be read many times without gradients: its matrices are rounded once to the
@@ -13,6 +13,9 @@ impl QrnnLm {
     /// [`crate::Error::Torch`] where memory runs out.
     pub(crate) fn rounded(&self) -> Result<Self> {
         let _no_grad = tch::no_grad_guard();
+        if cuda::is_gpu(self.options.1) {
+            return self.with_operands();
+        }
         let round = |matrix: &Tensor| self.products.operand(matrix);
         let softmax = &self.softmax;
         let layer = |layer: &QrnnLayer| -> Result<QrnnLayer> {
@@ -28,6 +31,7 @@ impl QrnnLm {
             options: self.options,
             products: self.products,
             clusters: self.clusters.clone(),
+            operands: None,
             layers: self.layers.iter().map(layer).collect::<Result<_>>()?,
             softmax: SoftmaxWeights {
                 weight: round(&softmax.weight)?,
@@ -35,5 +39,29 @@ impl QrnnLm {
                 tail,
             },
         })
+    }
+
+    /// The same model with the same parameters.
+    pub(super) fn shared(&self) -> Self {
+        let layer = |layer: &QrnnLayer| QrnnLayer {
+            shape: layer.shape,
+            weight: layer.weight.shallow_clone(),
+            bias: layer.bias.shallow_clone(),
+        };
+        let softmax = &self.softmax;
+        let tail = softmax.tail.as_ref();
+        Self {
+            config: self.config.clone(),
+            options: self.options,
+            products: self.products,
+            clusters: self.clusters.clone(),
+            operands: None,
+            layers: self.layers.iter().map(layer).collect(),
+            softmax: SoftmaxWeights {
+                weight: softmax.weight.shallow_clone(),
+                bias: softmax.bias.shallow_clone(),
+                tail: tail.map(|(v, s)| (v.shallow_clone(), s.shallow_clone())),
+            },
+        }
     }
 }

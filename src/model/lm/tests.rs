@@ -1,4 +1,5 @@
 use super::*;
+use crate::random::Stream;
 
 const DOUBLE: (Kind, Device) = (Kind::Double, Device::Cpu);
 
@@ -39,8 +40,8 @@ fn the_loss_has_the_gradient_of_finite_differences() {
     let config = config().embedding_dropout(0.2).weight_drop(0.2).zoneout(0.2);
     let model = QrnnLm::seeded(&config, DOUBLE, 3).unwrap();
     let (input, targets) = words(4, 2, 30);
-    let rng = &mut generator(1, Purpose::Dropout, 0);
-    let drops = Dropouts::draw(&config, 4, 2, DOUBLE, rng).unwrap();
+    let stream = Stream { seed: 1, purpose: Purpose::Dropout, counter: 0 };
+    let drops = Dropouts::draw(&config, 4, 2, model.mask_options(), stream).unwrap();
     let loss = || {
         let state = model.zero_state(2).unwrap();
         let out = model.forward(&input, &state, Some(&drops)).unwrap();

@@ -4,13 +4,15 @@
 //! Whoever launches is given as a [`Launch`]: a card, or the tests' host shim, which runs the same
 //! source on the CPU with tensors that lie there.
 
+use std::sync::Arc;
+
 use tch::{Device, Kind, Tensor};
 
-use super::{Clusters, Gradients, SoftmaxWeights};
-use crate::cuda::{Argument, Geometry, Kernel, Launch, Source, agree, numbers};
+use super::{Clusters, Computation, DeviceTargets, SoftmaxWeights};
+use crate::cuda::{self, Argument, Geometry, Kernel, Launch, Source, agree, numbers};
 use crate::matmul::{Added, Products};
 use crate::pool::COLUMN;
-use crate::{Error, Result, libtorch, profile};
+use crate::{Error, Result, profile};
 
 /// Softmax and cross entropy of rows of logits.
 pub(crate) static CROSS_ENTROPY: Source = Source {
@@ -26,13 +28,17 @@ const ROW_THREADS: u32 = 256;
 const PACK: i64 = 8;
 
 /// Logits held at once: 128 MB in bf16, those of the entry's largest cluster in one step.
-pub(super) const PIECE: i64 = 64 << 20;
+const PIECE: i64 = 64 << 20;
 
 /// One softmax a cluster, all of a step's.
 pub(super) struct OnCard<'a> {
-    pub launcher: &'a dyn Launch,
+    pub launcher: Arc<dyn Launch>,
     pub clusters: &'a Clusters,
-    pub weights: &'a SoftmaxWeights,
+    /// All classes with their biases, [`augmented_weight`]'s: first the tombstones, then the words. So
+    /// the head is its first rows, and each tail's are together.
+    pub operand: Tensor,
+    /// Numbers of a hidden state.
+    pub width: i64,
     pub products: Products,
     /// Logits held at once.
     pub piece: i64,
@@ -40,24 +46,52 @@ pub(super) struct OnCard<'a> {
 
 /// One cluster's part of a step.
 struct Part<'a> {
-    /// (rows, E), of the activations' kind.
+    /// (rows, augmented row), of the activations' kind.
     hidden: &'a Tensor,
-    /// (classes, E) and (classes).
-    weight: &'a Tensor,
-    bias: &'a Tensor,
+    /// (classes, augmented row).
+    operand: &'a Tensor,
     /// (rows), of kind Int.
     targets: &'a Tensor,
     /// (rows), of kind Float; written.
     losses: &'a Tensor,
 }
 
-impl OnCard<'_> {
-    /// The summed cross entropy, a scalar of kind Double, in nats.
+/// Where the gradients of a step, or of one cluster, go; overwritten, of kind Float.
+struct Gradients<'a> {
+    scale: f64,
+    /// (rows, augmented row), of which the features alone are written.
+    hidden: &'a Tensor,
+    /// As the operand.
+    operand: &'a Tensor,
+}
+
+impl<'a> OnCard<'a> {
+    /// For hidden states of these kind and device.
     ///
-    /// * `hidden`: (words, E);
-    /// * `words`: the words to predict.
-    pub fn loss_sum(&self, hidden: &Tensor, words: &[i64]) -> Result<Tensor> {
-        self.run(hidden, words, None)
+    /// # Errors
+    /// [`Error::Unavailable`] where the device is no GPU.
+    pub fn new(
+        clusters: &'a Clusters,
+        weights: &SoftmaxWeights,
+        (kind, device): (Kind, Device),
+        Computation { products, operand }: Computation<'_>,
+    ) -> Result<Self> {
+        let launcher = cuda::launcher(device)?.ok_or_else(|| {
+            Error::unavailable("the softmax's kernel", "it is for GPUs", "use Targets::Host")
+        })?;
+        let operand = match operand {
+            Some(operand) => operand.shallow_clone(),
+            None => super::operand(weights, kind)?,
+        };
+        let width = weights.weight.size2()?.1;
+        Ok(Self { launcher, clusters, operand, width, products, piece: PIECE })
+    }
+
+    /// The summed cross entropy, a scalar of kind Float, in nats.
+    ///
+    /// * `hidden`: (words, augmented row).
+    pub fn loss_sum(&self, hidden: &Tensor, targets: &DeviceTargets) -> Result<Tensor> {
+        self.run(hidden, targets, None)
     }
 
     /// As [`OnCard::loss_sum`], times `scale`, and its gradients in hidden, weight, bias and, where
@@ -65,30 +99,20 @@ impl OnCard<'_> {
     pub fn loss_and_gradients(
         &self,
         hidden: &Tensor,
-        words: &[i64],
+        targets: &DeviceTargets,
         scale: f64,
     ) -> Result<(Tensor, Vec<Tensor>)> {
         let float = |like: &Tensor| Tensor::f_empty(like.size(), (Kind::Float, hidden.device()));
-        let (weight, bias) = (float(&self.weights.weight)?, float(&self.weights.bias)?);
-        let of_hidden = float(hidden)?;
-        let (first, tails) = (self.clusters.head_words() as i64, self.clusters.tails() as i64);
-        let (classes, emsize) = (first + tails, hidden.size2()?.1);
-        let of_head = |size: &[i64]| Tensor::f_empty(size, (Kind::Float, hidden.device()));
-        let (head, head_scalars) = (of_head(&[classes, emsize])?, of_head(&[classes])?);
-        let into = StepGradients {
-            scale,
-            hidden: &of_hidden,
-            weight: &weight,
-            bias: &bias,
-            head: &head,
-            head_bias: &head_scalars,
-        };
-        let sum = self.run(hidden, words, Some(&into))?;
-        weight.f_narrow(0, 0, first)?.f_copy_(&head.f_narrow(0, 0, first)?)?;
-        bias.f_narrow(0, 0, first)?.f_copy_(&head_scalars.f_narrow(0, 0, first)?)?;
-        let mut all = vec![of_hidden, weight, bias];
-        if tails > 0 {
-            all.extend([head.f_narrow(0, first, tails)?, head_scalars.f_narrow(0, first, tails)?]);
+        let (of_hidden, of_operand) = (float(hidden)?, float(&self.operand)?);
+        let into = Gradients { scale, hidden: &of_hidden, operand: &of_operand };
+        let sum = self.run(hidden, targets, Some(&into))?;
+        let tails = self.clusters.tails() as i64;
+        let words = of_operand.f_narrow(0, tails, self.clusters.vocab as i64)?;
+        let mut all = vec![of_hidden];
+        for part in [Some(words), (tails > 0).then(|| of_operand.narrow(0, 0, tails))] {
+            if let Some(part) = part {
+                all.extend([part.f_narrow(1, 0, self.width)?, part.f_select(1, self.width)?]);
+            }
         }
         Ok((sum.f_mul_scalar(scale)?, all))
     }
@@ -96,83 +120,64 @@ impl OnCard<'_> {
     fn run(
         &self,
         hidden: &Tensor,
-        words: &[i64],
-        into: Option<&StepGradients<'_>>,
+        targets: &DeviceTargets,
+        into: Option<&Gradients<'_>>,
     ) -> Result<Tensor> {
         let device = hidden.device();
-        let (head, tails) = self.clusters.sort(words);
-        let in_tails: usize = tails.iter().map(|tail| tail.places.len()).sum();
-        let losses = Tensor::f_empty([(words.len() + in_tails) as i64], (Kind::Float, device))?;
-        let hidden = self.products.operand(hidden)?;
-        let (weight, bias) = self.weights.head(self.clusters)?;
-        self.part(
-            &Part {
-                hidden: &hidden,
-                weight: &weight,
-                bias: &bias,
-                targets: &targets(&head, device)?,
-                losses: &losses.f_narrow(0, 0, words.len() as i64)?,
-            },
-            into.map(|into| Gradients {
-                scale: into.scale,
-                hidden: into.hidden,
-                weight: into.head,
-                bias: into.head_bias,
-            }),
-        )?;
-        let mut done = words.len() as i64;
-        for (k, tail) in tails.iter().enumerate() {
+        let in_tails: i64 = targets.tails.iter().map(|[places, _]| places.size()[0]).sum();
+        let words = targets.words as i64;
+        let losses = Tensor::f_empty([words + in_tails], (Kind::Float, device))?;
+        let head = (self.clusters.head_words() + self.clusters.tails()) as i64;
+        let (operand, of_head) =
+            (self.operand.f_narrow(0, 0, head)?, losses.f_narrow(0, 0, words)?);
+        let part = Part { hidden, operand: &operand, targets: &targets.head, losses: &of_head };
+        match into {
+            Some(into) => {
+                let operand = into.operand.f_narrow(0, 0, head)?;
+                self.part(&part, Some(Gradients { operand: &operand, ..*into }))?;
+            }
+            None => self.part(&part, None)?,
+        }
+        let mut done = words;
+        for (k, [places, classes]) in targets.tails.iter().enumerate() {
             let (start, size) = self.clusters.tail(k);
-            let (start, size, rows) = (start as i64, size as i64, tail.places.len() as i64);
-            let own = into
-                .map(|into| -> Result<_> {
-                    let (weight, bias) = (
-                        into.weight.f_narrow(0, start, size)?,
-                        into.bias.f_narrow(0, start, size)?,
-                    );
-                    Ok((weight, bias))
-                })
-                .transpose()?;
+            let (start, size) = ((start + self.clusters.tails()) as i64, size as i64);
+            let own = into.map(|into| into.operand.f_narrow(0, start, size)).transpose()?;
+            let rows = places.size()[0];
             if rows == 0 {
-                if let Some((mut weight, mut bias)) = own {
-                    let _ = (weight.f_zero_()?, bias.f_zero_()?);
+                if let Some(mut own) = own {
+                    let _ = own.f_zero_()?;
                 }
                 continue;
             }
-            let places = libtorch::upload(&tail.places, device)?;
-            // What is gathered lies side by side: its rows are padded anew.
-            let gathered = self.products.operand(&hidden.f_index_select(0, &places)?)?;
-            let (weight, bias) = self.weights.tail(self.clusters, k)?;
+            let gathered = hidden.f_index_select(0, places)?;
             let part = Part {
                 hidden: &gathered,
-                weight: &weight,
-                bias: &bias,
-                targets: &targets(&tail.targets, device)?,
+                operand: &self.operand.f_narrow(0, start, size)?,
+                targets: classes,
                 losses: &losses.f_narrow(0, done, rows)?,
             };
             done += rows;
             match (into, own) {
-                (Some(into), Some((own_weight, own_bias))) => {
+                (Some(into), Some(own)) => {
                     let of_rows = Tensor::f_empty(gathered.size(), (Kind::Float, device))?;
-                    let gradients = Gradients {
-                        scale: into.scale,
-                        hidden: &of_rows,
-                        weight: &own_weight,
-                        bias: &own_bias,
-                    };
+                    let gradients =
+                        Gradients { scale: into.scale, hidden: &of_rows, operand: &own };
                     self.part(&part, Some(gradients))?;
-                    let _ = into.hidden.shallow_clone().f_index_add_(0, &places, &of_rows)?;
+                    let mut features = into.hidden.f_narrow(1, 0, self.width)?;
+                    let of_rows = of_rows.f_narrow(1, 0, self.width)?;
+                    let _ = features.f_index_add_(0, places, &of_rows)?;
                 }
                 _ => self.part(&part, None)?,
             }
         }
-        Ok(losses.f_sum(Kind::Double)?)
+        // In double precision, which costs the sum of some thousand numbers nothing.
+        Ok(losses.f_sum(Kind::Double)?.f_to_kind(Kind::Float)?)
     }
 
     /// The losses of one softmax's rows, and its gradients where asked for.
     fn part(&self, part: &Part<'_>, gradients: Option<Gradients<'_>>) -> Result<()> {
-        let (rows, classes) = (part.hidden.size()[0], part.weight.size()[0]);
-        let weight = self.products.operand(part.weight)?;
+        let (rows, classes) = (part.hidden.size()[0], part.operand.size()[0]);
         let stride = (classes as u64).next_multiple_of(PACK as u64) as i64;
         let at_once = (self.piece / stride).clamp(1, rows);
         let room = Tensor::f_empty([at_once, stride], (part.hidden.kind(), part.hidden.device()))?;
@@ -181,47 +186,23 @@ impl OnCard<'_> {
             let count = at_once.min(rows - start);
             let hidden = part.hidden.f_narrow(0, start, count)?;
             let logits = room.f_narrow(0, 0, count)?.f_narrow(1, 0, classes)?;
-            self.products.multiply(&logits, &hidden, &weight.f_tr()?, Added::Bias(part.bias))?;
+            self.products.multiply(&logits, &hidden, &part.operand.f_tr()?, Added::Nothing)?;
             let scale = gradients.as_ref().map(|gradients| gradients.scale);
             let (targets, losses) =
                 (part.targets.f_narrow(0, start, count)?, part.losses.f_narrow(0, start, count)?);
-            cross_entropy(self.launcher, &logits, &targets, &losses, scale)?;
+            cross_entropy(&*self.launcher, &logits, &targets, &losses, scale)?;
             if let Some(gradients) = &gradients {
+                let weight = part.operand.f_narrow(1, 0, self.width)?;
                 let of_rows = gradients.hidden.f_narrow(0, start, count)?;
+                let of_rows = of_rows.f_narrow(1, 0, self.width)?;
                 self.products.multiply(&of_rows, &logits, &weight, Added::Nothing)?;
                 let added = if start == 0 { Added::Nothing } else { Added::Itself };
-                self.products.multiply(gradients.weight, &logits.f_tr()?, &hidden, added)?;
-                let of_bias = logits.f_sum_dim_intlist(0, false, Kind::Float)?;
-                let mut bias = gradients.bias.shallow_clone();
-                let _ = if start == 0 {
-                    bias.f_copy_(&of_bias).map(|()| bias)?
-                } else {
-                    bias.f_add_(&of_bias)?
-                };
+                self.products.multiply(gradients.operand, &logits.f_tr()?, &hidden, added)?;
             }
             start += count;
         }
         Ok(())
     }
-}
-
-/// Where a step's gradients go; all of kind Float.
-struct StepGradients<'a> {
-    scale: f64,
-    /// (words, E).
-    hidden: &'a Tensor,
-    /// (V, E) and (V), the tails' parts of which are written.
-    weight: &'a Tensor,
-    bias: &'a Tensor,
-    /// (head's classes, E) and (head's classes).
-    head: &'a Tensor,
-    head_bias: &'a Tensor,
-}
-
-/// As the kernel counts classes.
-fn targets(classes: &[i64], device: Device) -> Result<Tensor> {
-    let classes: Vec<i32> = classes.iter().map(|class| *class as i32).collect();
-    libtorch::upload(&classes, device)
 }
 
 /// The cross entropy of each row, and in `logits` its gradient times `scale` where that is given.

@@ -3,6 +3,7 @@
 use super::FO_POOL;
 use super::forget_mult::FORGET_MULT;
 use crate::cuda::{Compiler, Target};
+use crate::model::DROPOUT_MASK;
 
 /// Every kernel compiles for every card that NVRTC 13 knows; those of the training step keep all of
 /// their numbers in registers on the cards that the floor is counted for. `--nocapture` shows the
@@ -14,13 +15,13 @@ fn every_kernel_compiles_for_every_card() {
         Err(error) => panic!("this test wants NVRTC, which `cargo xtask setup` brings: {error}"),
     };
     println!("{:33} {:>6} {:>9} {:>7}", "kernel", "target", "registers", "spilled");
-    for source in [&FO_POOL, &FORGET_MULT] {
+    for (source, count) in [(&FO_POOL, 8), (&FORGET_MULT, 4), (&DROPOUT_MASK, 2)] {
         for architecture in [75, 80, 86, 89, 90, 100, 120] {
             let target = Target::Machine(architecture);
             let (image, log) = compiler.compile(source, target, &["--ptxas-options=-v"]).unwrap();
             assert_eq!(image[..4], *b"\x7fELF");
             let kernels = usage(&log);
-            assert_eq!(kernels.len(), if source == &FO_POOL { 8 } else { 4 }, "{log}");
+            assert_eq!(kernels.len(), count, "{log}");
             for (name, registers, spilled) in kernels {
                 println!("{name:33} {:>6} {registers:>9} {spilled:>7}", target.name());
                 if architecture == 90 && !name.contains("zoneout") {

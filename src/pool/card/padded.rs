@@ -3,7 +3,7 @@
 use super::tests::{CPU, random};
 use super::*;
 use crate::cuda::host::Host;
-use crate::matmul::{Products, linear_in_rows};
+use crate::matmul::{Features, Products, linear_in_rows};
 
 #[test]
 fn rows_that_lie_evenly_are_taken_as_they_are() {
@@ -30,12 +30,14 @@ fn a_layer_in_padded_rows_is_the_same_layer() {
     let leaf = |size: &[i64]| random(size, Kind::Float).set_requires_grad(true);
     let (x, before) = (leaf(&[seq, batch, inputs]), random(&[batch, hidden], Kind::Float));
     let (weight, bias) = (leaf(&[3 * hidden, inputs]), leaf(&[3 * hidden]));
+    let features = Features::of(&[&x], None).unwrap();
     let run = |align: i64| {
-        let gates = linear_in_rows(&x, &weight, &bias, Products::Torch, align).unwrap();
+        let gates =
+            linear_in_rows(&features, &weight, &bias, Products::Torch, (None, align)).unwrap();
         let row = if align == 1 { 15 } else { 16 };
         assert_eq!(gates.stride(), [batch * row, row, 1]);
         let given = Settings { zoneout: Zoneout::Off, dropout: None };
-        let output = fo_pool(Host::get(), &gates, &before, given).unwrap().output;
+        let output = fo_pool(Host::get(), &gates, &before, given, hidden).unwrap().output;
         let score = output.square().sum(Kind::Float);
         let leaves = [&gates, &x, &weight, &bias];
         let grads = Tensor::run_backward(&[&score], &leaves, false, false);

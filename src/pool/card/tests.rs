@@ -31,14 +31,34 @@ impl Place {
         }
     }
 
-    fn fo_pool(self, gates: &Tensor, before: &Tensor, settings: Settings) -> Pooled {
-        let pooled = match self {
-            Place::Host => fo_pool(self.launcher(), gates, before, settings),
-            Place::Card => {
-                pool::fo_pool_locked(gates, before, settings.zoneout, settings.dropout.as_ref())
-            }
-        };
-        pooled.unwrap()
+    /// The output without what is behind its rows, of which the backward must read nothing.
+    fn fo_pool(self, gates: &Tensor, before: &Tensor, settings: Settings, gap: i64) -> Pooled {
+        let hidden = before.size()[1];
+        let pooled = fo_pool(self.launcher(), gates, before, settings, hidden + gap).unwrap();
+        let behind = pooled.output.narrow(2, hidden, gap).detach().to_kind(Kind::Float);
+        let expected = Tensor::arange(gap, (Kind::Float, behind.device())).eq(0.0);
+        assert!(behind.eq_tensor(&expected.to_kind(Kind::Float)).all().int64_value(&[]) == 1);
+        let output = autograd::apply(NoNumbersBehind { hidden }, &[&pooled.output]).unwrap();
+        Pooled { output: output[0].shallow_clone(), state: pooled.state }
+    }
+}
+
+/// The first features of each row; the gradient has NaN behind them.
+struct NoNumbersBehind {
+    hidden: i64,
+}
+
+impl Function for NoNumbersBehind {
+    fn forward(&mut self, inputs: &[&Tensor]) -> Result<Forward> {
+        let features = inputs[0].f_narrow(2, 0, self.hidden)?.f_detach_copy()?;
+        Ok(Forward { outputs: vec![features], saved: vec![inputs[0].shallow_clone()] })
+    }
+
+    fn backward(&self, call: Backward<'_>) -> Result<Vec<Option<Tensor>>> {
+        let Some(grad) = &call.grads[0] else { return Ok(vec![None]) };
+        let all = call.saved[0].f_full_like(f64::NAN)?;
+        all.f_narrow(2, 0, self.hidden)?.f_copy_(grad)?;
+        Ok(vec![Some(all)])
     }
 }
 
@@ -57,6 +77,8 @@ pub(super) struct Case {
     dropout: bool,
     /// Numbers between one row of the gates and the next.
     gap: i64,
+    /// Numbers between one row of the output and the next.
+    out_gap: i64,
     /// Whether a gradient reaches the output, and the last state.
     scored: (bool, bool),
 }
@@ -64,13 +86,14 @@ pub(super) struct Case {
 pub(super) fn cases() -> impl Strategy<Value = Case> {
     let kind = prop_oneof![Just(Kind::Float), Just(Kind::BFloat16)];
     let scored = prop_oneof![Just((true, true)), Just((true, false)), Just((false, true))];
-    let gap = prop_oneof![Just(0), 1..9i64];
-    let case = (kind, 0..3usize, any::<bool>(), gap, scored);
-    case.prop_map(|(kind, zoneout, dropout, gap, scored)| Case {
+    let gap = || prop_oneof![Just(0), 1..9i64];
+    let case = (kind, 0..3usize, any::<bool>(), gap(), gap(), scored);
+    case.prop_map(|(kind, zoneout, dropout, gap, out_gap, scored)| Case {
         kind,
         zoneout,
         dropout,
         gap,
+        out_gap,
         scored,
     })
 }
@@ -156,7 +179,7 @@ fn check_fo_pool(place: Place, shape: Shape, case: Case) -> Checked {
     let device = place.device();
     let g = Guarded::in_rows(&gates, 3 * hidden + case.gap, device).inside().detach();
     let (g, b) = (g.set_requires_grad(true), leaf(&before, device, Kind::Float));
-    let ours = place.fo_pool(&g, &b, moved(&given, device, case.kind));
+    let ours = place.fo_pool(&g, &b, moved(&given, device, case.kind), case.out_gap);
     prop_assert_eq!((ours.output.kind(), ours.state.kind()), (case.kind, Kind::Float));
     let ours = results(&ours, &weights, case.scored, &[&g, &b]);
     for kind in [Kind::Double, Kind::Float] {
@@ -193,7 +216,8 @@ fn check_places(place: Place, (seq, batch, hidden): Shape, case: Case) -> Checke
         given.zoneout = Zoneout::Masked(read[1].shallow_clone());
     }
     read.extend(given.dropout.as_ref().map(Tensor::shallow_clone));
-    let out = poisoned(&[seq, batch, hidden], case.kind);
+    let out_row = hidden + case.out_gap;
+    let out = poisoned(&[seq, batch, out_row], case.kind);
     let last = poisoned(&[batch, hidden], float);
     let kept = poisoned(&[(seq + STEPS - 1) / STEPS, batch, hidden], float);
     let tensors = (out.inside(), last.inside(), kept.inside());
@@ -206,7 +230,10 @@ fn check_places(place: Place, (seq, batch, hidden): Shape, case: Case) -> Checke
         check_written(place, &[&out, &last, &kept][..2 + usize::from(keep)])?;
         check_once(place, Access::Read, read.iter().chain([&before.inside()]))?;
     }
-    let grad_out = given_to(&random(&[seq, batch, hidden], case.kind));
+    // The kernel reads nothing behind the features, and counts on nothing there.
+    let grad_out = Guarded::poisoned(&[seq, batch, out_row], case.kind, device);
+    let grad_features = grad_out.inside().narrow(2, 0, hidden);
+    grad_features.shallow_clone().copy_(&random(&[seq, batch, hidden], case.kind));
     let grad_last = given_to(&random(&[batch, hidden], float)).inside();
     let size = [seq, batch, 3 * hidden];
     let grad_gates = Guarded::poisoned_in_rows(&size, row, (case.kind, device));
@@ -222,7 +249,11 @@ fn check_places(place: Place, (seq, batch, hidden): Shape, case: Case) -> Checke
     // SAFETY: as above.
     unsafe { backward(&*launcher, (&gates.inside(), row), &given, &grads) }.unwrap();
     check_written(place, &[&grad_gates, &grad_before])?;
-    check_once(place, Access::Read, read.iter().chain([grads.kept, grads.out]).chain(grads.last))
+    check_once(
+        place,
+        Access::Read,
+        read.iter().chain([grads.kept, &grad_features]).chain(grads.last),
+    )
 }
 
 proptest! {
@@ -256,7 +287,8 @@ proptest! {
 fn on_a_card_the_entrys_shapes_equal_the_cpu() {
     for shape in [(300, 40, 1800), (300, 40, 300), (1, 1, 1)] {
         for kind in [Kind::Float, Kind::BFloat16] {
-            let case = Case { kind, zoneout: 0, dropout: true, gap: 4, scored: (true, true) };
+            let case =
+                Case { kind, zoneout: 0, dropout: true, gap: 4, out_gap: 8, scored: (true, true) };
             check_fo_pool(Place::Card, shape, case).unwrap();
         }
     }
@@ -291,7 +323,7 @@ fn saturated_gates_and_nan_behave_as_on_the_cpu() {
     let gates = Tensor::from_slice(&rows).view([1, 1, 24]).repeat([3, 1, 1]);
     let before = Tensor::ones([1, 8], (Kind::Float, CPU));
     let given = || Settings { zoneout: Zoneout::Off, dropout: None };
-    let ours = fo_pool(Host::get(), &gates, &before, given()).unwrap().output.view(-1);
+    let ours = fo_pool(Host::get(), &gates, &before, given(), 8).unwrap().output.view(-1);
     let theirs = pool::fo_pool(&gates, &before, Zoneout::Off).unwrap().output.view(-1);
     for i in 0..24 {
         let (a, b) = (ours.double_value(&[i]), theirs.double_value(&[i]));
@@ -303,7 +335,7 @@ fn saturated_gates_and_nan_behave_as_on_the_cpu() {
 fn nothing_is_kept_for_a_backward_that_cannot_come() {
     let (gates, before) = (random(&[20, 2, 9], Kind::Float), random(&[2, 3], Kind::Float));
     let given = Settings { zoneout: Zoneout::Off, dropout: None };
-    let pooled = fo_pool(Host::get(), &gates, &before, given).unwrap();
+    let pooled = fo_pool(Host::get(), &gates, &before, given, 3).unwrap();
     assert!(!pooled.output.requires_grad());
     // The output and the last state, and no state in between.
     assert_eq!(Host::get().places(Access::Written), 20 * 2 * 3 + 2 * 3);
@@ -321,7 +353,7 @@ fn strided_tensors_and_masks_give_the_same_as_contiguous_ones() {
             zoneout: Zoneout::Masked(as_asked(&zoneout)),
             dropout: Some(as_asked(&dropout)),
         };
-        fo_pool(Host::get(), &as_asked(&gates), &as_asked(&before), given).unwrap().output
+        fo_pool(Host::get(), &as_asked(&gates), &as_asked(&before), given, 2).unwrap().output
     };
     assert!(!gates.is_contiguous() && !zoneout.is_contiguous() && !dropout.is_contiguous());
     assert_eq!(run(false), run(true));

@@ -1,11 +1,12 @@
 //! Training in several formats, on the CPU and on a card: how far apart its losses may come.
 
-use tch::{Device, Kind};
+use tch::{Device, Kind, Tensor};
 
 use super::*;
+use crate::cuda::host::as_on_a_gpu;
 use crate::matmul::Products;
 use crate::model::{LmConfig, Splits};
-use crate::train::Quiet;
+use crate::train::{Optimizer, Quiet};
 
 /// A run of the paper's recipe on the embedded language: the same seed draws the same weights, masks
 /// and lengths on every device.
@@ -85,4 +86,63 @@ fn on_a_card_tf32_stays_within_the_noise_of_a_seed() {
 #[ignore = "wants a GPU"]
 fn on_a_card_bf16_stays_within_the_noise_of_a_seed() {
     check_noise(crate::cuda::device().unwrap(), Products::Bf16);
+}
+
+/// A small run with every dropout and several clusters, by the operations of a GPU on the host shim
+/// or by the CPU's: its losses with the test's, and its weights.
+fn small_run(on_gpu: bool, products: Products, recipe: &Recipe) -> (Vec<f64>, Vec<Tensor>) {
+    tch::set_num_threads(1);
+    let ids = |n: u32, step: u32| (0..n).map(|i| (i * step + i * i / 7) % 60).collect::<Vec<_>>();
+    let corpus = Corpus::from_ids("made", 60, [ids(400, 1), ids(60, 3), ids(40, 5)]).unwrap();
+    let config = LmConfig::paper(12, 20)
+        .vocab(60)
+        .init_range(0.5)
+        .embedding_dropout(0.1)
+        .weight_drop(0.2)
+        .zoneout(0.1)
+        .splits(Splits::At(vec![20, 35, 50]));
+    let work = || {
+        let mut model = QrnnLm::seeded(&config, (Kind::Float, Device::Cpu), 3).unwrap();
+        model.set_products(products);
+        let run = Trainer::new(recipe.clone()).observer(Quiet).fit(&mut model, &corpus).unwrap();
+        let mut losses = run.losses;
+        losses.extend(run.test_loss);
+        (losses, model.weight_copies().unwrap())
+    };
+    if on_gpu { as_on_a_gpu(work) } else { work() }
+}
+
+/// All that is fused or done in another order on a GPU: biases as columns of weights, the softmax of
+/// tombstones first, masks and ids made there, and Adam with its copies.
+#[test]
+fn the_operations_of_a_gpu_take_the_same_steps() {
+    let paper = Recipe::paper().bptt(6).batch(3).epochs(1).lr(1e-2).seed(4);
+    let recipes = [
+        Recipe { wdecay: 1e-3, clip: 0.25, ..paper.clone() },
+        Recipe { alpha: 0.5, beta: 0.5, clip: 0.0, ..paper.clone() },
+        Recipe { optimizer: Optimizer::Asgd, ..paper },
+    ];
+    for recipe in recipes {
+        let (ours, weights) = small_run(true, Products::Single, &recipe);
+        let (theirs, their_weights) = small_run(false, Products::Single, &recipe);
+        assert!(ours.len() > 15 && ours.len() == theirs.len());
+        for (step, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
+            assert!((ours - theirs).abs() < 2e-4, "step {step}: {ours} and {theirs}");
+        }
+        for (ours, theirs) in weights.iter().zip(&their_weights) {
+            let off = ((ours - theirs).norm() / theirs.norm().clamp_min(1e-3)).double_value(&[]);
+            assert!(off < 1e-3, "{off:e} {recipe:?}");
+        }
+    }
+}
+
+#[test]
+fn the_operations_of_a_gpu_in_bf16_are_within_its_rounding() {
+    let recipe = Recipe::paper().bptt(6).batch(3).epochs(1).lr(1e-3).seed(4);
+    let (ours, _) = small_run(true, Products::Bf16, &recipe);
+    let (theirs, _) = small_run(false, Products::Single, &recipe);
+    for (step, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
+        assert!((ours - theirs).abs() < 2e-2, "step {step}: {ours} and {theirs}");
+    }
+    assert!(ours.iter().zip(&theirs).any(|(ours, theirs)| ours != theirs), "nothing was rounded");
 }

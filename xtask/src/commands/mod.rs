@@ -1,6 +1,7 @@
 //! The commands, a file each. A new one is a file here, a line in `Command` and one in `run`.
 
 mod check;
+mod cuda_dry_run;
 mod kernel;
 mod kernel_test;
 mod notebooks;
@@ -21,6 +22,7 @@ pub enum Command {
     Notebooks(notebooks::Notebooks),
     Kernel(kernel::Kernel),
     KernelTest(kernel_test::KernelTest),
+    CudaDryRun(cuda_dry_run::CudaDryRun),
 }
 
 impl Command {
@@ -35,6 +37,7 @@ impl Command {
             Self::Notebooks(command) => command.run(),
             Self::Kernel(command) => command.run(),
             Self::KernelTest(command) => command.run(),
+            Self::CudaDryRun(command) => command.run(),
         }
     }
 }

@@ -1,0 +1,88 @@
+// Dropout masks of a training step, from the random stream that the CPU draws from: the same numbers.
+//
+//   mask_i = 0 where 2^-24 ⌊w / 2^8⌋ < p, else `kept`;  w is word first + i of the stream
+//
+// The stream is ChaCha with 8 rounds (Bernstein 2008, "ChaCha, a variant of Salsa20") of a 256-bit key:
+// words 16 b to 16 b + 15 are the block function of RFC 8439, section 2.3, with 4 double rounds in place
+// of 10, where the state's last row is a 64-bit counter b and a nonce of 64 zero bits. No word depends
+// on another, so that a mask can begin at any place and every thread makes one block of 16 words.
+// Shapes: mask (n), which begins at 16 bytes. T storage (float, bf16). `dropped` is ⌈2^24 p⌉, so that the
+// comparison is one of integers; the key comes as four numbers of 64 bits, low word first.
+
+#include "column.cuh"
+
+// Threads of a block. src/model/dropout/card.rs knows it, and WORDS.
+constexpr int MASK_THREADS = 128;
+
+// Words of a ChaCha block.
+constexpr int WORDS = 16;
+
+// As many numbers as are stored at once: 16 bytes of floats.
+constexpr int SIDE_BY_SIDE = 4;
+
+INLINE unsigned rotated(unsigned x, int bits) { return x << bits | x >> (32 - bits); }
+
+INLINE void quarter_round(unsigned& a, unsigned& b, unsigned& c, unsigned& d) {
+  a += b, d = rotated(d ^ a, 16);
+  c += d, b = rotated(b ^ c, 12);
+  a += b, d = rotated(d ^ a, 8);
+  c += d, b = rotated(b ^ c, 7);
+}
+
+INLINE unsigned low(long long x) { return static_cast<unsigned>(x); }
+INLINE unsigned high(long long x) { return static_cast<unsigned>(x >> 32); }
+
+template <class T>
+INLINE void dropout_mask(T* __restrict__ mask, long long n, long long first, unsigned dropped,
+                         float kept, long long key_0, long long key_1, long long key_2,
+                         long long key_3) {
+  const long long counter =
+      first / WORDS + static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
+  // Where the block's first word falls in the mask; before it where the mask begins within a block.
+  const long long start = counter * WORDS - first;
+  if (start >= n) return;
+
+  const unsigned state[WORDS] = {0x61707865u, 0x3320646eu, 0x79622d32u, 0x6b206574u,  // the constants
+                                 low(key_0),  high(key_0), low(key_1),  high(key_1),
+                                 low(key_2),  high(key_2), low(key_3),  high(key_3),
+                                 low(counter), high(counter), 0, 0};
+  unsigned x[WORDS];
+#pragma unroll
+  for (int k = 0; k < WORDS; ++k) x[k] = state[k];
+#pragma unroll
+  for (int twice = 0; twice < 4; ++twice) {
+#pragma unroll
+    for (int k = 0; k < 4; ++k) quarter_round(x[k], x[4 + k], x[8 + k], x[12 + k]);
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      quarter_round(x[k], x[4 + (k + 1) % 4], x[8 + (k + 2) % 4], x[12 + (k + 3) % 4]);
+    }
+  }
+
+  const T none = narrow<T>(0.0f), one = narrow<T>(kept);
+  const auto number = [&](int k) { return (x[k] + state[k]) >> 8 < dropped ? none : one; };
+  if (start >= 0 && start + WORDS <= n && start % SIDE_BY_SIDE == 0) {
+#pragma unroll
+    for (int k = 0; k < WORDS; k += SIDE_BY_SIDE) {
+      const Pack<T, SIDE_BY_SIDE> pack = {{number(k), number(k + 1), number(k + 2), number(k + 3)}};
+      store_pack(mask + start + k, pack);
+    }
+  } else {
+#pragma unroll
+    for (int k = 0; k < WORDS; ++k) {
+      if (start + k < 0 || start + k >= n) continue;
+      mask[start + k] = number(k);
+      STORED(mask + start + k);
+    }
+  }
+}
+
+#define DROPOUT_MASK(name, T)                                                                       \
+  extern "C" __global__ void __launch_bounds__(MASK_THREADS) dropout_mask_##name(                   \
+      T* __restrict__ mask, long long n, long long first, int dropped, float kept, long long key_0, \
+      long long key_1, long long key_2, long long key_3) {                                          \
+    dropout_mask<T>(mask, n, first, dropped, kept, key_0, key_1, key_2, key_3);                     \
+  }
+
+DROPOUT_MASK(f32, float)
+DROPOUT_MASK(bf16, bf16)

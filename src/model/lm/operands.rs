@@ -1,0 +1,152 @@
+//! The model's weights as the matrix products of a GPU read them: rounded to the products' precision,
+//! with each bias as a column of its weight.
+
+use tch::Tensor;
+
+use super::QrnnLm;
+use crate::matmul::{Products, augmented_weight, one_and_zeros, write_augmented};
+use crate::model::split_softmax;
+use crate::{Result, cuda, profile};
+
+/// Copies of all weights. The optimizer writes them together with the parameters; whoever changes
+/// parameters in another way is found out by libtorch's count of changes to a tensor.
+#[derive(Debug)]
+pub(crate) struct Operands {
+    products: Products,
+    /// Of each layer: (3 H, augmented row).
+    pub layers: Vec<Tensor>,
+    /// (tombstones and words, augmented row).
+    pub softmax: Tensor,
+    /// What is behind the first layer's input.
+    pub ones: Tensor,
+    /// How often each parameter had been changed through libtorch when it was copied.
+    versions: Vec<i64>,
+}
+
+impl QrnnLm {
+    /// Makes the copies anew, or again where a parameter or the precision has changed since. On the
+    /// CPU there are none.
+    ///
+    /// # Errors
+    /// [`crate::Error::Torch`] where memory runs out.
+    pub(crate) fn refresh_operands(&mut self) -> Result<()> {
+        if !cuda::is_gpu(self.options.1) {
+            return Ok(());
+        }
+        let versions = self.versions()?;
+        let stage = profile::stage("rounding to bf16");
+        match &mut self.operands {
+            Some(operands) if operands.products == self.products => {
+                if operands.versions == versions {
+                    return Ok(());
+                }
+                for (operand, layer) in operands.layers.iter().zip(&self.layers) {
+                    write_augmented(operand, &[(&layer.weight, &layer.bias)])?;
+                }
+                write_augmented(&operands.softmax, &self.softmax.stacked())?;
+                operands.versions = versions;
+            }
+            _ => self.operands = Some(self.new_operands(versions)?),
+        }
+        drop(stage);
+        Ok(())
+    }
+
+    fn new_operands(&self, versions: Vec<i64>) -> Result<Operands> {
+        let kind = self.products.activation_kind(self.options);
+        let layer =
+            |layer: &super::QrnnLayer| augmented_weight(&[(&layer.weight, &layer.bias)], kind);
+        Ok(Operands {
+            products: self.products,
+            layers: self.layers.iter().map(layer).collect::<Result<_>>()?,
+            softmax: split_softmax::operand(&self.softmax, kind)?,
+            ones: one_and_zeros((kind, self.options.1))?,
+            versions,
+        })
+    }
+
+    fn versions(&self) -> Result<Vec<i64>> {
+        let parameters = self.parameters();
+        parameters.iter().map(|(_, tensor)| Ok(tensor.f_internal_version()?)).collect()
+    }
+
+    /// The copies, where they are there and those of the parameters as they are.
+    ///
+    /// # Errors
+    /// [`crate::Error::Torch`] where libtorch does not tell.
+    pub(super) fn operands(&self) -> Result<Option<&Operands>> {
+        let Some(operands) = &self.operands else { return Ok(None) };
+        let current = operands.products == self.products && operands.versions == self.versions()?;
+        Ok(current.then_some(operands))
+    }
+
+    /// Of each parameter, in the order of [`QrnnLm::parameters`], where its copy lies; none on the
+    /// CPU, or where parameters have changed since they were copied.
+    ///
+    /// # Errors
+    /// [`crate::Error::Torch`] where libtorch does not tell.
+    pub(crate) fn copies_of_parameters(&self) -> Result<Vec<Option<Tensor>>> {
+        let Some(operands) = self.operands()? else {
+            return Ok(self.parameters().iter().map(|_| None).collect());
+        };
+        let split = |operand: &Tensor, weight: &Tensor| -> Result<[Option<Tensor>; 2]> {
+            let (rows, width) = weight.size2()?;
+            let start = operand.size2()?.0 - rows;
+            let own = operand.f_narrow(0, start, rows)?;
+            Ok([Some(own.f_narrow(1, 0, width)?), Some(own.f_select(1, width)?)])
+        };
+        let [encoder, decoder_bias] = split(&operands.softmax, &self.softmax.weight)?;
+        let mut all = vec![encoder];
+        for (operand, layer) in operands.layers.iter().zip(&self.layers) {
+            all.extend(split(operand, &layer.weight)?);
+        }
+        all.push(decoder_bias);
+        if let Some((vectors, _)) = &self.softmax.tail {
+            let tombstones = operands.softmax.f_narrow(0, 0, vectors.size()[0])?;
+            all.extend(split(&tombstones, vectors)?);
+        }
+        Ok(all)
+    }
+
+    /// A model that shares this one's parameters, with its copies made.
+    pub(super) fn with_operands(&self) -> Result<Self> {
+        let mut model = self.shared();
+        model.refresh_operands()?;
+        Ok(model)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cuda::host::as_on_a_gpu;
+    use crate::model::{LmConfig, Splits};
+    use tch::{Device, Kind};
+
+    /// Each copy holds its parameter's numbers after any way of changing it, and no others.
+    #[test]
+    fn copies_follow_their_parameters() {
+        as_on_a_gpu(|| {
+            let config = LmConfig::paper(6, 10).vocab(30).layers(2).splits(Splits::At(vec![8, 16]));
+            let mut model = QrnnLm::seeded(&config, (Kind::Float, Device::Cpu), 1).unwrap();
+            for products in [Products::Single, Products::Bf16] {
+                model.set_products(products);
+                assert!(model.copies_of_parameters().unwrap().iter().all(Option::is_none));
+                for round in 0..3 {
+                    model.refresh_operands().unwrap();
+                    let copies = model.copies_of_parameters().unwrap();
+                    for ((name, parameter), copy) in model.parameters().iter().zip(&copies) {
+                        let copy = copy.as_ref().unwrap();
+                        let kind = products.activation_kind((Kind::Float, Device::Cpu));
+                        assert_eq!(copy.kind(), kind, "{name}");
+                        assert_eq!(*copy, parameter.to_kind(kind), "{name}, round {round}");
+                    }
+                    let _no_grad = tch::no_grad_guard();
+                    let _ = model.parameters()[round].1.shallow_clone().g_add_scalar_(0.5);
+                    // Now they are out of date, and nobody reads them.
+                    assert!(model.operands().unwrap().is_none());
+                }
+            }
+        });
+    }
+}

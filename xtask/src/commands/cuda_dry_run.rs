@@ -1,0 +1,207 @@
+//! `cargo xtask cuda-dry-run`
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use crate::dry_run::count::{self, Counts};
+use crate::dry_run::log::{self, Event};
+use crate::dry_run::program::{self, Ends, Program};
+use crate::dry_run::{optimizer, runs, stand_ins, table, text};
+use crate::error::{Error, Result};
+use crate::setup::{self, Libtorch};
+use crate::{cargo, pins};
+
+/// A text to train on, where --text names none.
+const TEXT: &str = "../shared/data/wikitext-103/valid.txt";
+
+/// The steps that are counted: of the first 8, some take memory that later ones find.
+const COUNTED: std::ops::Range<usize> = 8..8 + table::STEPS;
+
+/// Run the program on a GPU that computes nothing, and count what a real one would be asked to do;
+/// brings libtorch's CUDA part (2.5 GB to download)
+#[derive(Debug, clap::Args)]
+pub struct CudaDryRun {
+    /// Leave logs, text and outputs of the runs in this folder
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+    /// The text whose copies are trained on [default: WikiText-103's validation text where
+    /// ../shared has it, else one that is made by its law]
+    #[arg(long, value_name = "FILE")]
+    text: Option<PathBuf>,
+    /// Run nothing; count the log of an earlier run again, DIR/entry.log of its --keep
+    #[arg(long, value_name = "LOG", conflicts_with_all = ["keep", "text"])]
+    count: Option<PathBuf>,
+}
+
+impl CudaDryRun {
+    pub fn run(self) -> Result<ExitCode> {
+        if let Some(log) = &self.count {
+            let mut all = Outcome::default();
+            let events = log::read(log)?;
+            all.without_context = Counts::of(&events).without_context;
+            all.count(&events, None)?;
+            return Ok(all.end());
+        }
+        let begun = Instant::now();
+        let libtorch = setup::run_with_cuda()?;
+        eprintln!("building the program");
+        let Some(path) = build_program(libtorch)? else { return Ok(ExitCode::FAILURE) };
+        eprintln!("building the stand-ins");
+        let target = setup::root().join("target");
+        let real = real_libraries(libtorch)?;
+        let stand_ins = stand_ins::build(&target.join("cuda-stand-ins"), &real)?;
+
+        let folder = self.keep.clone().unwrap_or_else(|| target.join("cuda-dry-run"));
+        let folder = std::path::absolute(&folder).map_err(Error::io(&folder, "find"))?;
+        create_empty(&folder)?;
+        let users = std::env::var_os("LD_LIBRARY_PATH");
+        let program = Program {
+            path,
+            stand_ins: stand_ins::preload(&stand_ins),
+            libraries: program::search_path(&real, users.as_deref()),
+            folder: folder.clone(),
+        };
+        let mut all = Outcome::default();
+        for (name, ends, arguments) in runs::small(&folder) {
+            all.note(name, &program, &arguments, ends)?;
+        }
+        self.write_text(&folder.join("text"))?;
+        let steps = (COUNTED.end + 1) as u64; // the one more tells where the last one ends
+        let entry = all.note("entry", &program, &runs::entry(&folder, steps), Ends::Well)?;
+        eprintln!("counting the bytes of the optimizer");
+        let optimizer_bytes = optimizer::bytes(&cargo::said(libtorch, optimizer::TEST)?);
+        all.count(&entry, optimizer_bytes)?;
+        if self.keep.is_none() {
+            std::fs::remove_dir_all(&folder).map_err(Error::io(&folder, "delete"))?;
+        }
+        eprintln!("{:.0} s", begun.elapsed().as_secs_f64());
+        Ok(all.end())
+    }
+
+    fn write_text(&self, folder: &Path) -> Result<()> {
+        let default = setup::root().join(TEXT);
+        let base = match &self.text {
+            Some(path) => Some(path.as_path()),
+            None => Some(default.as_path()).filter(|path| path.exists()),
+        };
+        let shares = match base {
+            Some(path) => {
+                eprintln!("making a text of {} copies of {}", text::COPIES, path.display());
+                let read = std::fs::read_to_string(path).map_err(Error::io(path, "read"))?;
+                text::write(folder, &read, text::COPIES, text::TYPES)?
+            }
+            None => {
+                eprintln!("making a text by the law of WikiText-103's word frequencies");
+                text::write(folder, &text::by_law(text::WORDS, text::TYPES), 1, text::TYPES)?
+            }
+        };
+        let shares = shares.map(|share| format!("{:.2} %", 100.0 * share));
+        println!("words of the text by cluster of the softmax: {}", shares.join(", "));
+        Ok(())
+    }
+}
+
+/// What all runs came to.
+#[derive(Default)]
+struct Outcome {
+    complaints: Vec<String>,
+    without_context: usize,
+}
+
+impl Outcome {
+    fn note(
+        &mut self,
+        name: &str,
+        program: &Program,
+        arguments: &[OsString],
+        ends: Ends,
+    ) -> Result<Vec<Event>> {
+        let begun = Instant::now();
+        let run = program.run(name, arguments, ends)?;
+        let without_context = Counts::of(&run.events).without_context;
+        self.without_context += without_context;
+        println!(
+            "{name:<10} {:6.1} s, {} events, {}",
+            begun.elapsed().as_secs_f64(),
+            run.events.len(),
+            if run.complaints.is_empty() { "to its end" } else { "NOT as it should be" }
+        );
+        self.complaints.extend(run.complaints.iter().map(|what| format!("{name}: {what}")));
+        Ok(run.events)
+    }
+
+    /// Counts the entry's steps and prints the tables.
+    fn count(&mut self, entry: &[Event], optimizer_bytes: Option<f64>) -> Result<()> {
+        let steps = count::steps(entry, COUNTED).ok_or_else(|| {
+            Error::machine(
+                format!("the log of the entry's run has not {} steps", COUNTED.end + 1),
+                "run it again with --keep DIR, and see what DIR/entry.err says",
+            )
+        })?;
+        let counts = Counts::of(steps);
+        let rows = table::rows(&counts, self.without_context, optimizer_bytes);
+        println!("bf16 steps {} to {} of the entry", COUNTED.start + 1, COUNTED.end);
+        print!("{}\n{}", table::shown(&rows), table::breakdown(&counts));
+        let exceeded = rows.iter().filter(|row| row.is_exceeded());
+        self.complaints.extend(exceeded.map(|row| format!("above its limit: {}", row.what)));
+        Ok(())
+    }
+
+    fn end(self) -> ExitCode {
+        for complaint in &self.complaints {
+            eprintln!("error: {complaint}");
+        }
+        if self.complaints.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
+
+/// The program's path; `None` where cargo failed, and has said why.
+fn build_program(libtorch: Libtorch) -> Result<Option<PathBuf>> {
+    let build = ["build", "--release", "--bin", "reproduce"];
+    let messages = ["--message-format", "json-render-diagnostics"];
+    let Some(built) = cargo::built(libtorch, build.into_iter().chain(messages))? else {
+        return Ok(None);
+    };
+    let named = |path: &PathBuf| path.file_name().is_some_and(|name| name == "reproduce");
+    let program = built.into_iter().find(named);
+    program.map(Some).ok_or_else(|| Error::machine("cargo built no reproduce", "report this"))
+}
+
+/// The folders that hold the CUDA libraries: our set-up's, or those beside a libtorch of the user's.
+fn real_libraries(libtorch: Libtorch) -> Result<Vec<PathBuf>> {
+    let home = setup::root().join(".libtorch");
+    let roots = match libtorch {
+        Libtorch::Ours => vec![home.join("current"), home.join(pins::CUDA.folder)],
+        Libtorch::Theirs => {
+            let theirs: PathBuf = std::env::var_os("LIBTORCH").unwrap_or_default().into();
+            // As `.libtorch` has it, and as Python has it: site-packages/torch.
+            let above = theirs.parent().map(PathBuf::from).unwrap_or_default();
+            vec![theirs, above.join("cuda"), above]
+        }
+    };
+    let places = ["lib", "torch/lib", "nvidia/cu13/lib"];
+    let folders = roots.iter().flat_map(|root| places.map(|place| root.join(place)));
+    let folders: Vec<PathBuf> = folders.filter(|folder| folder.is_dir()).collect();
+    for library in ["libcudart.so.13", "libcublas.so.13", "libtorch_cuda.so"] {
+        if !folders.iter().any(|folder| folder.join(library).exists()) {
+            return Err(Error::machine(
+                format!("no {library} beside libtorch"),
+                "unset LIBTORCH to have libtorch's CUDA part installed here",
+            ));
+        }
+    }
+    Ok(folders)
+}
+
+fn create_empty(folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
+    for name in ["text", "small", "entry"] {
+        let inner = folder.join(name);
+        if inner.exists() {
+            std::fs::remove_dir_all(&inner).map_err(Error::io(&inner, "delete"))?;
+        }
+    }
+    Ok(())
+}

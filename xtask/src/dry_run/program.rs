@@ -1,0 +1,158 @@
+//! Runs of the program on the stand-ins, and what is wrong with each.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::log::{self, Event};
+use crate::error::{Error, Result};
+
+/// The program on the stand-ins.
+pub struct Program {
+    pub path: PathBuf,
+    /// For LD_PRELOAD.
+    pub stand_ins: OsString,
+    /// For LD_LIBRARY_PATH: folders of the real libraries.
+    pub libraries: OsString,
+    /// Where logs and outputs go.
+    pub folder: PathBuf,
+}
+
+/// How a run may end.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Ends {
+    /// With status 0.
+    Well,
+    /// Also with status 1 and a whole report: it holds results against those of the CPU, and here
+    /// nothing was computed.
+    Far,
+}
+
+/// A run that came to an end.
+pub struct Run {
+    pub events: Vec<Event>,
+    /// What is wrong with it, for people.
+    pub complaints: Vec<String>,
+}
+
+impl Program {
+    /// Runs it with these arguments. `name` tells its files from those of other runs.
+    ///
+    /// # Errors
+    /// Where it cannot be run, or the stand-ins wrote no log.
+    pub fn run(&self, name: &str, arguments: &[OsString], ends: Ends) -> Result<Run> {
+        let [log, stdout, stderr] =
+            ["log", "out", "err"].map(|extension| self.folder.join(format!("{name}.{extension}")));
+        let create = |path: &Path| File::create(path).map_err(Error::io(path, "create"));
+        let status = Command::new(&self.path)
+            .args(arguments)
+            .env("LD_PRELOAD", &self.stand_ins)
+            .env("LD_LIBRARY_PATH", &self.libraries)
+            .env("QRNN_CUDA_LOG", &log)
+            // The self-test holds a GPU's results against the CPU's, and here are none. It is skipped
+            // for this alone (src/cuda/mod.rs).
+            .env("QRNN_SKIP_SELF_TEST", "1")
+            .env_remove("QRNN_CUDA")
+            .stdout(create(&stdout)?)
+            .stderr(create(&stderr)?)
+            .status()
+            .map_err(Error::io(&self.path, "run"))?;
+        let read = |path: &Path| {
+            let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
+        };
+        let mut complaints = foreign_lines(&read(&stderr)?);
+        if ends == Ends::Far && status.code() == Some(1) && is_report(&read(&stdout)?) {
+            complaints.retain(|line| !line.starts_with(OWN_ERROR));
+        } else if !status.success() {
+            complaints.insert(0, format!("it ends with {status}; see {}", stderr.display()));
+        }
+        if !log.exists() {
+            return Err(Error::machine(
+                format!("{name}: the program did not load the stand-ins; see {}", stderr.display()),
+                "run it again with --keep, and report this",
+            ));
+        }
+        Ok(Run { events: log::read(&log)?, complaints })
+    }
+}
+
+/// Whether what a bench printed ends with its whole report, a line of JSON.
+fn is_report(said: &str) -> bool {
+    let last = said.lines().last().unwrap_or_default();
+    let report: Option<serde_json::Value> = serde_json::from_str(last).ok();
+    report.is_some_and(|report| report["measurements"].is_array())
+}
+
+/// How a complaint about the program's own error begins.
+const OWN_ERROR: &str = "on standard error: error:";
+
+/// Folders joined for a search path, the user's own behind them.
+pub fn search_path(folders: &[PathBuf], users: Option<&OsStr>) -> OsString {
+    let mut all: Vec<&OsStr> = folders.iter().map(|folder| folder.as_os_str()).collect();
+    all.extend(users.filter(|users| !users.is_empty()));
+    all.join(OsStr::new(":"))
+}
+
+/// Lines on standard error that are not the program's: libtorch's warnings and errors, which begin
+/// with a letter and the date or name a source file, and errors of the program itself.
+fn foreign_lines(said: &str) -> Vec<String> {
+    let is_foreign = |line: &&str| {
+        let logged = line.strip_prefix("[W").or(line.strip_prefix("[E"));
+        logged.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+            || line.contains("Warning:")
+            || line.contains(".cpp:")
+            || line.starts_with("error:")
+            || line.contains("panicked at")
+    };
+    let mut lines: Vec<String> = vec![];
+    let mut repeated = 0;
+    for line in said.lines().filter(is_foreign) {
+        // Without what is in brackets, the date, so that one that is repeated is known again.
+        let words = line.split_once("] ").map_or(line, |(_, words)| words);
+        if lines.iter().any(|other| other.contains(words)) {
+            repeated += 1;
+        } else {
+            lines.push(format!("on standard error: {line}"));
+        }
+    }
+    if repeated > 0 {
+        lines.push(format!("and {repeated} more such lines"));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_are_told_once_and_progress_is_not() {
+        let said = "the device's ceilings ...\nours, Float ...\nepoch 1 of 20: loss 5.2\n\
+            [W1126 09:55:59.123 Memory.cpp:12] Warning: pin_memory (function operator())\n\
+            [W1126 09:56:00.456 Memory.cpp:12] Warning: pin_memory (function operator())\n";
+        let lines = foreign_lines(said);
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines[0].contains("pin_memory") && lines[1].contains("1 more"), "{lines:?}");
+        assert_eq!(foreign_lines("error: CUDA: no\n").len(), 1);
+        assert_eq!(foreign_lines("turn 0 of 1 ...\n[Weights] are saved\n"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_report_is_whole_or_none() {
+        assert!(is_report("text\n{\"bench\":\"pool\",\"measurements\":[]}\n"));
+        for cut in ["", "text", "{\"bench\":\"pool\",\"measurements\":[", "{\"bench\":\"pool\"}"] {
+            assert!(!is_report(cut), "{cut}");
+        }
+        assert!(foreign_lines("error: far\n")[0].starts_with(OWN_ERROR));
+    }
+
+    #[test]
+    fn the_users_search_path_comes_last() {
+        let folders = [PathBuf::from("/a"), PathBuf::from("/b")];
+        assert_eq!(search_path(&folders, Some(OsStr::new("/c:/d"))), "/a:/b:/c:/d");
+        assert_eq!(search_path(&folders, Some(OsStr::new(""))), "/a:/b");
+        assert_eq!(search_path(&folders, None), "/a:/b");
+    }
+}
