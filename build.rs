@@ -3,7 +3,12 @@
 use std::{env, path::PathBuf};
 
 fn main() {
-    let shims = ["src/autograd/shim.cpp", "src/cuda/shim.cpp", "src/libtorch/shim.cpp"];
+    let shims = [
+        "src/autograd/shim.cpp",
+        "src/cuda/shim.cpp",
+        "src/libtorch/pinned.cpp",
+        "src/libtorch/shim.cpp",
+    ];
     for shim in shims.iter().chain(&["src/libtorch/guarded.h"]) {
         println!("cargo:rerun-if-changed={shim}");
     }

@@ -31,21 +31,67 @@ pub(crate) fn write(
     tensors: &[(String, &Tensor)],
     metadata: HashMap<String, String>,
 ) -> Result<()> {
-    let _no_grad = tch::no_grad_guard();
     let failed = RefCell::new(None);
     let mut parts = vec![];
-    for (name, tensor) in tensors {
+    for (entry, tensor) in entries(tensors)? {
+        let bytes = Bytes::Of { tensor: tensor.f_to_device(Device::Cpu)?, failed: &failed };
+        parts.push((entry.name.clone(), Part { entry, bytes }));
+    }
+    write_parts(path, parts, metadata, &failed)
+}
+
+/// What a file says of a tensor beside its bytes.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    name: String,
+    dtype: Dtype,
+    shape: Vec<usize>,
+}
+
+/// Tensors as [`write`] writes them, of kind Float or Double and contiguous, still on their device.
+///
+/// # Errors
+/// [`Error::Torch`] where memory runs out.
+pub(crate) fn entries(tensors: &[(String, &Tensor)]) -> Result<Vec<(Entry, Tensor)>> {
+    let _no_grad = tch::no_grad_guard();
+    let entry = |(name, tensor): &(String, &Tensor)| {
         let (kind, dtype) = match tensor.kind() {
             Kind::Double => (Kind::Double, Dtype::F64),
             _ => (Kind::Float, Dtype::F32),
         };
-        let tensor = tensor.f_to_device(Device::Cpu)?.f_to_kind(kind)?.f_contiguous()?;
         let shape = tensor.size().iter().map(|&n| n as usize).collect();
-        parts.push((name, Part { tensor, dtype, shape, failed: &failed }));
-    }
+        let entry = Entry { name: name.clone(), dtype, shape };
+        Ok((entry, tensor.f_to_kind(kind)?.f_contiguous()?))
+    };
+    tensors.iter().map(entry).collect()
+}
+
+/// [`write`] for tensors whose bytes were copied: those of each entry, in pieces that follow each
+/// other. Calls nothing of libtorch's.
+///
+/// # Errors
+/// As [`write`].
+pub(crate) fn write_bytes(
+    path: &Path,
+    entries: Vec<Entry>,
+    bytes: Vec<Vec<&[u8]>>,
+    metadata: HashMap<String, String>,
+) -> Result<()> {
+    let parts = entries
+        .into_iter()
+        .zip(bytes)
+        .map(|(entry, pieces)| (entry.name.clone(), Part { entry, bytes: Bytes::Pieces(pieces) }));
+    write_parts(path, parts.collect(), metadata, &RefCell::new(None))
+}
+
+fn write_parts(
+    path: &Path,
+    parts: Vec<(String, Part)>,
+    mut metadata: HashMap<String, String>,
+    failed: &RefCell<Option<tch::TchError>>,
+) -> Result<()> {
     let sums = parts.iter().map(|(name, part)| (name.as_str(), XxHash3_64::oneshot(&part.data())));
     let seal = seal(sums, &metadata);
-    let mut metadata = metadata;
     metadata.insert(SEAL.into(), seal);
     if let Some(error) = failed.take() {
         return Err(error.into());
@@ -77,35 +123,55 @@ fn seal<'a>(
     format!("{:016x}", XxHash3_64::oneshot(format!("{sums:?}{notes:?}").as_bytes()))
 }
 
-/// A tensor on the CPU whose bytes are copied only when their turn has come: a checkpoint is three
-/// times its model.
+/// A tensor as safetensors takes it.
 struct Part<'a> {
-    tensor: Tensor,
-    dtype: Dtype,
-    shape: Vec<usize>,
-    /// The first copy that failed, which the trait has no way to tell.
-    failed: &'a RefCell<Option<tch::TchError>>,
+    entry: Entry,
+    bytes: Bytes<'a>,
+}
+
+/// Where a tensor's bytes come from.
+enum Bytes<'a> {
+    /// A tensor on the CPU whose bytes are copied only when their turn has come: a checkpoint is three
+    /// times its model.
+    Of {
+        tensor: Tensor,
+        /// The first copy that failed, which the trait has no way to tell.
+        failed: &'a RefCell<Option<tch::TchError>>,
+    },
+    /// Copies that were made before.
+    Pieces(Vec<&'a [u8]>),
 }
 
 impl View for Part<'_> {
     fn dtype(&self) -> Dtype {
-        self.dtype
+        self.entry.dtype
     }
 
     fn shape(&self) -> &[usize] {
-        &self.shape
+        &self.entry.shape
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        let mut bytes = vec![0; self.data_len()];
-        if let Err(error) = self.tensor.f_copy_data_u8(&mut bytes, self.tensor.numel()) {
-            self.failed.borrow_mut().get_or_insert(error);
+        match &self.bytes {
+            Bytes::Of { tensor, failed } => {
+                let mut bytes = vec![0; self.data_len()];
+                if let Err(error) = tensor.f_copy_data_u8(&mut bytes, tensor.numel()) {
+                    failed.borrow_mut().get_or_insert(error);
+                }
+                Cow::Owned(bytes)
+            }
+            Bytes::Pieces(pieces) => match pieces[..] {
+                [whole] => Cow::Borrowed(whole),
+                _ => Cow::Owned(pieces.concat()),
+            },
         }
-        Cow::Owned(bytes)
     }
 
     fn data_len(&self) -> usize {
-        self.tensor.kind().elt_size_in_bytes() * self.tensor.numel()
+        match &self.bytes {
+            Bytes::Of { tensor, .. } => tensor.kind().elt_size_in_bytes() * tensor.numel(),
+            Bytes::Pieces(pieces) => pieces.iter().map(|piece| piece.len()).sum(),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use tch::{Kind, Tensor};
 use super::metrics::EpochReport;
 use super::optimizer::Optimiser;
 use super::recipe::Recipe;
+use super::writer::Writer;
 use crate::model::{LmConfig, QrnnLm, State};
 use crate::{Error, Result, tensor_file};
 
@@ -102,19 +103,23 @@ pub(super) fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(found.into_iter().map(|(_, path)| path).collect())
 }
 
-/// Writes a checkpoint, and then deletes all but the newest two.
+/// All that a checkpoint holds.
+pub(super) struct Contents<'a> {
+    pub model: &'a QrnnLm,
+    pub recipe: &'a Recipe,
+    pub progress: &'a Progress,
+    pub optimiser: &'a Optimiser,
+    pub state: &'a State,
+    pub losses: &'a [f64],
+}
+
+/// Writes a checkpoint, and then deletes all but the newest two. Where the writer works in the
+/// background, the checkpoint is of this moment all the same.
 ///
 /// # Errors
 /// [`Error::Io`] where the disk is full; the checkpoints before stay.
-pub(super) fn save(
-    folder: &Path,
-    model: &QrnnLm,
-    recipe: &Recipe,
-    progress: &Progress,
-    optimiser: &Optimiser,
-    state: &State,
-    losses: &[f64],
-) -> Result<()> {
+pub(super) fn save(writer: &mut Writer, folder: &Path, contents: &Contents<'_>) -> Result<()> {
+    let &Contents { model, recipe, progress, optimiser, state, losses } = contents;
     let note = Note {
         progress: progress.clone(),
         model: model.config().clone(),
@@ -135,7 +140,12 @@ pub(super) fn save(
     for (i, layer) in state.layers.iter().enumerate() {
         tensors.push((format!("state.{i}"), layer));
     }
-    tensor_file::write(&path, &tensors, HashMap::from([(NOTE.to_owned(), note)]))?;
+    let folder = folder.to_owned();
+    writer.write(&path, &tensors, HashMap::from([(NOTE.to_owned(), note)]), move || prune(&folder))
+}
+
+/// Deletes all checkpoints but the newest.
+fn prune(folder: &Path) -> Result<()> {
     let all = list(folder)?;
     for old in all.iter().take(all.len().saturating_sub(KEPT)) {
         std::fs::remove_file(old).map_err(Error::io(old, "delete"))?;

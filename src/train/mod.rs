@@ -1,6 +1,7 @@
 //! Training: recipe, schedule, optimiser, the loop, its log and what a user sees of it.
 
 mod begun;
+mod cadence;
 mod checkpoint;
 mod events;
 mod lengths;
@@ -11,8 +12,10 @@ mod progress;
 mod recipe;
 mod run_dir;
 mod run_log;
+mod saving;
 mod session;
 mod trainer;
+mod writer;
 
 pub use memory::Memory;
 pub use metrics::{EpochReport, MetricsLog, Record};

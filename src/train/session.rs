@@ -1,11 +1,11 @@
 //! A run in progress: epochs of steps, validation, checkpoints.
 
-use std::path::PathBuf;
 use std::time::Instant;
 
 use tch::Tensor;
 
 use super::begun::{Begun, Done};
+use super::cadence::Schedule;
 use super::checkpoint::{self, Progress, Restored};
 use super::lengths;
 use super::metrics::{EpochReport, MetricsLog, Record};
@@ -14,6 +14,7 @@ use super::progress::{Observer, StepReport};
 use super::recipe::{Optimizer, Recipe};
 use super::run_dir::RunDir;
 use super::trainer::TrainingRun;
+use super::writer::Writer;
 use crate::columns::Columns;
 use crate::corpus::{Corpus, Split};
 use crate::evaluate::{Evaluation, Reading, evaluate_watched};
@@ -30,11 +31,14 @@ pub(super) struct Session<'a> {
     pub recipe: &'a Recipe,
     pub optimiser: Optimiser,
     pub state: State,
+    /// Before the folder, which it writes into: fields are dropped in their order, and the folder
+    /// is another process's to take from then on.
+    pub writer: Writer,
     pub folder: Option<RunDir>,
     pub log: Option<MetricsLog>,
     pub observer: &'a mut dyn Observer,
     pub interrupt: &'a Interrupt,
-    pub checkpoint_every: u64,
+    pub schedule: Schedule,
     pub log_every: u64,
     /// Where the run stands, as far as losses were read.
     pub progress: Progress,
@@ -72,6 +76,7 @@ impl Session<'_> {
         self.optimiser = restored.optimiser;
         self.state = restored.state;
         self.losses = restored.losses;
+        self.schedule.written(self.progress.step, Instant::now());
         if let (Some(_), Some(folder)) = (self.progress.best, &self.folder) {
             let trained = self.model.weight_copies()?;
             self.model.load_weights(folder.weights())?;
@@ -127,6 +132,7 @@ impl Session<'_> {
             test = self.evaluate(Split::Test)?;
             interrupted = test.is_none();
         }
+        self.writer.finish()?;
         if let Some(test) = &test {
             self.record(&Record::Test { loss: test.loss, ppl: test.ppl })?;
         }
@@ -188,12 +194,21 @@ impl Session<'_> {
                 self.prepare_next(rows)?;
                 self.read_losses()?;
             }
-            if self.step().is_multiple_of(self.checkpoint_every) {
+            if self.is_checkpoint_due()? {
                 self.read_losses()?;
                 self.checkpoint()?;
             }
         }
         Ok(if self.is_enough() { Steps::Enough } else { Steps::Whole })
+    }
+
+    /// Not while another is being written: it then comes when that is done.
+    fn is_checkpoint_due(&mut self) -> Result<bool> {
+        if self.folder.is_none() || self.writer.is_writing()? {
+            return Ok(false);
+        }
+        let losses_known = self.begun.steps() == 0;
+        Ok(self.schedule.is_due(self.step(), losses_known, Instant::now()))
     }
 
     /// Steps done or begun.
@@ -394,30 +409,6 @@ impl Session<'_> {
 
     fn record(&mut self, record: &Record) -> Result<()> {
         self.log.as_mut().map_or(Ok(()), |log| log.add(record))
-    }
-
-    fn save_weights(&self) -> Result<()> {
-        match &self.folder {
-            Some(folder) => self.model.save_weights(folder.weights()),
-            None => Ok(()),
-        }
-    }
-
-    fn checkpoint(&mut self) -> Result<()> {
-        let Some(folder) = &self.folder else { return Ok(()) };
-        let folder: PathBuf = folder.path().into();
-        if let Some(log) = &mut self.log {
-            self.progress.log_bytes = log.sync()?;
-        }
-        checkpoint::save(
-            &folder,
-            self.model,
-            self.recipe,
-            &self.progress,
-            &self.optimiser,
-            &self.state,
-            &self.losses,
-        )
     }
 
     fn diverged(&self, loss: f64, rate: f64) -> Error {

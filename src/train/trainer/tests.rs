@@ -4,13 +4,13 @@ use super::*;
 use crate::model::{LmConfig, Splits};
 use crate::train::{Optimizer, Quiet, Record, StepReport};
 
-fn corpus() -> Corpus {
+pub(super) fn corpus() -> Corpus {
     // Tests run side by side: threads that wait for each other would starve.
     tch::set_num_threads(1);
     Corpus::synthetic().take_train(6_000)
 }
 
-fn model(corpus: &Corpus, dropout: f64) -> QrnnLm {
+pub(super) fn model(corpus: &Corpus, dropout: f64) -> QrnnLm {
     let config = LmConfig::paper(12, 24)
         .vocab(corpus.vocab().len())
         .layers(2)
@@ -19,7 +19,7 @@ fn model(corpus: &Corpus, dropout: f64) -> QrnnLm {
     QrnnLm::seeded(&config, (Kind::Float, Device::Cpu), 1).unwrap()
 }
 
-fn recipe() -> Recipe {
+pub(super) fn recipe() -> Recipe {
     Recipe::paper().bptt(20).batch(6).epochs(1).lr(3e-3)
 }
 
