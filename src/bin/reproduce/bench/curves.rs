@@ -11,7 +11,7 @@ use tch::{Device, Kind};
 use super::device::DeviceFlags;
 use super::format::{self, Format};
 use super::report::{RecordFlags, Report};
-use super::step::Shape;
+use super::shape::Shape;
 use super::{device as devices, ids};
 use crate::output::Output;
 

@@ -13,6 +13,7 @@ mod pool;
 mod products;
 mod python;
 mod report;
+mod shape;
 mod stages;
 mod step;
 mod torch_model;

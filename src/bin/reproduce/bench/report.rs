@@ -131,3 +131,48 @@ impl Report {
         Output { text, json, status: 1 }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_of_ours_that_failed_ends_a_bench_with_status_1_and_is_measured_nonetheless() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("record");
+        let flags = RecordFlags { record: Some(path.clone()) };
+        let mut report = Report::new("step", Device::Cpu, &flags, true).unwrap();
+        let error = Error::usage("a kernel", "it was not launched", "report this");
+        report
+            .failed("the step in bf16", json!({"what": "a step", "format": "bf16"}), &error)
+            .unwrap();
+        let at = report.note(json!({"what": "a step", "format": "tf32", "peers": []})).unwrap();
+        report.amend(at, "later", json!(1));
+        report.append(at, "peers", json!({"peer": "a"}));
+        let output = report.done("all is said");
+        assert_eq!(output.status, 1);
+        assert!(output.text.ends_with(
+            "error: the step in bf16 failed: a kernel: it was not launched\n  \
+                                       what to do: report this"
+        ));
+        let [failed, done] = &output.json["measurements"].as_array().unwrap()[..] else { panic!() };
+        assert!(failed["failed"].as_str().unwrap().contains("it was not launched"));
+        assert_eq!((&done["later"], &done["peers"][0]["peer"]), (&json!(1), &json!("a")));
+        let lines = std::fs::read_to_string(&path).unwrap();
+        let formats = lines.lines().map(|line| {
+            let line: Value = serde_json::from_str(line).unwrap();
+            assert_eq!(line["bench"], "step");
+            line["format"].clone()
+        });
+        assert_eq!(formats.collect::<Vec<_>>(), ["bf16", "tf32"]);
+    }
+
+    #[test]
+    fn nothing_wrong_is_status_0() {
+        let flags = RecordFlags { record: None };
+        let report = Report::new("step", Device::Cpu, &flags, false).unwrap();
+        let output = report.done("");
+        assert_eq!(output.status, 0);
+        assert!(output.json["errors"].is_null());
+    }
+}

@@ -1,5 +1,6 @@
 //! `reproduce bench step`
 
+mod beside;
 mod card;
 mod floor;
 mod shown;
@@ -25,6 +26,7 @@ use super::peers::step::Mode;
 use super::peers::{Chosen, PeerFlags};
 use super::products::{self, Alone};
 use super::report::{RecordFlags, Report};
+use super::shape::Shape;
 use super::stages;
 use super::torch_model::{Reading, TorchModel, write_inputs};
 use super::{child, median};
@@ -87,37 +89,6 @@ pub struct Args {
     types: usize,
     #[command(flatten)]
     device: DeviceFlags,
-}
-
-#[derive(Debug, Clone, Copy)]
-pub struct Shape {
-    pub emsize: usize,
-    pub nhid: usize,
-    pub split: bool,
-}
-
-impl std::str::FromStr for Shape {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wanted = || "write for example 128-256-plain or 300-1800-split".to_owned();
-        let parts: Vec<&str> = text.split('-').collect();
-        let &[emsize, nhid, softmax] = parts.as_slice() else { return Err(wanted()) };
-        let split = match softmax {
-            "split" => true,
-            "plain" => false,
-            _ => return Err(wanted()),
-        };
-        let size = |text: &str| text.parse().map_err(|_| wanted());
-        Ok(Self { emsize: size(emsize)?, nhid: size(nhid)?, split })
-    }
-}
-
-impl std::fmt::Display for Shape {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let softmax = if self.split { "split" } else { "plain" };
-        write!(f, "{}-{}-{softmax}", self.emsize, self.nhid)
-    }
 }
 
 /// One model in one format.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use qrnn::Result;
+use qrnn::{Error, Result};
 use serde_json::{Value, json};
 use tch::{Device, Kind};
 
@@ -161,17 +161,20 @@ fn in_turns(
     let per_turn = runs(args, case.size).div_ceil(TURNS);
     let mut again: [Vec<f64>; 2] = Default::default();
     let mut theirs: BTreeMap<(&str, String), [Vec<f64>; 2]> = BTreeMap::new();
-    let inputs = Ours::new(size, device, kind);
+    let failed = |report: &mut Report, error: Error| {
+        let fields = json!({"what": "interleaved", "of": "pooling", "size": size,
+            "kind": numbers_name(kind)});
+        report.failed("fo-pooling beside the peers", fields, &error)
+    };
+    let ours = match Ours::new(size, device, kind) {
+        Ok(ours) => ours,
+        Err(error) => return failed(report, error),
+    };
     for turn in 0..TURNS {
         let warm_up = if turn == 0 { WARM_UP as usize } else { 1 };
-        let calls = inputs.as_ref().ok().map(|ours| ours.calls((warm_up, per_turn))).transpose();
-        let [forward, both] = match calls {
-            Ok(calls) => calls.unwrap_or_default(),
-            Err(error) => {
-                let fields = json!({"what": "interleaved", "of": "pooling", "size": size,
-                    "kind": numbers_name(kind)});
-                return report.failed("fo-pooling beside the peers", fields, &error);
-            }
+        let [forward, both] = match ours.calls((warm_up, per_turn)) {
+            Ok(calls) => calls,
+            Err(error) => return failed(report, error),
         };
         again[0].extend(forward);
         again[1].extend(both);

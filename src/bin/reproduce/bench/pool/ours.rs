@@ -61,7 +61,10 @@ impl Ours {
     /// # Errors
     /// Those of the pooling.
     pub fn calls(&self, runs: (usize, usize)) -> Result<[Vec<f64>; 2]> {
-        Ok([self.forward(runs)?, self.both(runs)?])
+        run_ahead(self.device)?;
+        let forward = self.forward(runs)?;
+        run_ahead(self.device)?;
+        Ok([forward, self.both(runs)?])
     }
 
     /// Kernels and calls; double precision is asked first.
