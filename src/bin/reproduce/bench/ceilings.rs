@@ -11,6 +11,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::format::Format;
 use super::median;
+use super::report::Report;
 
 /// Runs that are not counted: libraries are loaded, clocks rise.
 const WARM_UP: usize = 5;
@@ -29,7 +30,8 @@ pub struct Ceilings {
     side: i64,
     /// Bytes a second, read and written.
     pub bandwidth: f64,
-    rates: Vec<(Format, f64)>,
+    /// Multiplications and additions a second, by format.
+    rates: Vec<(Format, Result<f64>)>,
 }
 
 /// Seconds of each of `runs` runs by the device's clock, after `warm_up` others. `work` is told the
@@ -87,7 +89,7 @@ impl Ceilings {
         drop(pairs);
         let bytes = 2.0 * 4.0 * numbers as f64;
         let bandwidth = bytes / median(seconds);
-        let rates = formats.iter().map(|&format| {
+        let rate = |format: Format| -> Result<f64> {
             let products = format.products();
             let kind = products.activation_kind((Kind::Float, device));
             let sets = (0..SETS)
@@ -98,22 +100,46 @@ impl Ceilings {
                 let [a, b] = &sets[run % SETS];
                 products.multiply(&out, a, b, Added::Nothing)
             })?;
-            Ok((format, 2.0 * (side as f64).powi(3) / median(seconds)))
-        });
-        let rates = rates.collect::<Result<_>>()?;
+            Ok(2.0 * (side as f64).powi(3) / median(seconds))
+        };
+        let rates = formats.iter().map(|&format| (format, rate(format))).collect();
         Ok(Self { device, bytes, side, bandwidth, rates })
     }
 
-    /// Multiplications and additions a second in this format, which was asked for; else 0.
+    /// Multiplications and additions a second in this format; NaN where it was not asked for, or failed.
     pub fn rate(&self, format: Format) -> f64 {
-        self.rates.iter().find(|(other, _)| *other == format).map_or(0.0, |(_, rate)| *rate)
+        let rate = self.rates.iter().find(|(other, _)| *other == format);
+        rate.and_then(|(_, rate)| rate.as_ref().ok()).copied().unwrap_or(f64::NAN)
+    }
+
+    /// Says and records them.
+    ///
+    /// # Errors
+    /// Those of the report.
+    pub fn report(&self, report: &mut Report) -> Result<()> {
+        report.say(self.text()?);
+        for measurement in self.measurements() {
+            report.note(measurement)?;
+        }
+        for (format, rate) in &self.rates {
+            if let Err(error) = rate {
+                let fields = json!({"what": "matrix product", "size": self.side,
+                    "format": format.name()});
+                report.failed(
+                    &format!("the matrix product in {}", format.name()),
+                    fields,
+                    error,
+                )?;
+            }
+        }
+        Ok(())
     }
 
     /// For people.
     ///
     /// # Errors
     /// [`qrnn::Error::Unavailable`] where the card has gone.
-    pub fn text(&self) -> Result<String> {
+    fn text(&self) -> Result<String> {
         let mut text = format!(
             "{}\na copy of {:.2} GB, read and written: {:.0} GB/s",
             super::device::name(self.device)?,
@@ -121,6 +147,7 @@ impl Ceilings {
             1e-9 * self.bandwidth,
         );
         for (format, rate) in &self.rates {
+            let Ok(rate) = rate else { continue };
             let (name, side, rate) = (format.name(), self.side, 1e-12 * rate);
             let _ = write!(text, "\na product of {side} × {side} in {name}: {rate:.1} TFLOP/s");
         }
@@ -128,14 +155,15 @@ impl Ceilings {
     }
 
     /// One object a ceiling.
-    pub fn measurements(&self) -> Vec<Value> {
+    fn measurements(&self) -> Vec<Value> {
         let mut all = vec![json!({"what": "copy", "bytes": self.bytes, "seconds":
             self.bytes / self.bandwidth, "bytes_per_second": self.bandwidth, "runs": RUNS})];
         let operations = 2.0 * (self.side as f64).powi(3);
-        all.extend(self.rates.iter().map(|(format, rate)| {
-            json!({"what": "matrix product", "size": self.side, "format": format.name(),
+        all.extend(self.rates.iter().filter_map(|(format, rate)| {
+            let rate = rate.as_ref().ok()?;
+            Some(json!({"what": "matrix product", "size": self.side, "format": format.name(),
                 "operations": operations, "seconds": operations / rate,
-                "operations_per_second": rate, "runs": RUNS})
+                "operations_per_second": rate, "runs": RUNS}))
         }));
         all
     }

@@ -5,12 +5,13 @@ use qrnn::corpus::Corpus;
 use qrnn::model::{LmConfig, QrnnLm, Splits, WIKITEXT103_VOCAB};
 use qrnn::train::{Quiet, Recipe, Trainer};
 use qrnn::{Error, Result};
-use serde_json::{Value, json};
+use serde_json::json;
 use tch::{Device, Kind};
 
 use super::device::DeviceFlags;
 use super::format::{self, Format};
-use super::step::Shape;
+use super::report::{RecordFlags, Report};
+use super::shape::Shape;
 use super::{device as devices, ids};
 use crate::output::Output;
 
@@ -46,6 +47,8 @@ pub struct Args {
     parts: u64,
     #[command(flatten)]
     device: DeviceFlags,
+    #[command(flatten)]
+    record: RecordFlags,
 }
 
 /// The mean losses of a run's parts.
@@ -58,24 +61,17 @@ struct Curve {
 
 /// Trains by the entry's recipe in each format with the same seed, and in the first with another seed:
 /// what a format changes is held against what a seed changes.
-pub fn run(args: Args) -> Result<Output> {
+pub fn run(args: Args, json: bool) -> Result<Output> {
     let device = args.device.card()?.unwrap_or(Device::Cpu);
     format::check(&args.formats, device)?;
     let Some(&first) = args.formats.first() else {
         return Err(Error::usage("--formats", "names none", "give at least one"));
     };
+    let mut report = Report::new("curves", device, &args.record, json)?;
     // Windows are no longer than bptt and a few words on the mean.
     let words = args.batch_size * (args.bptt + 1) * (args.steps as usize + 2);
     let corpus = ids::corpus(args.types, words, 20)?;
-    let mut runs: Vec<(Format, u64)> = args.formats.iter().map(|format| (*format, 1)).collect();
-    runs.push((first, 2));
-    let mut curves = vec![];
-    for (format, seed) in runs {
-        eprintln!("{} with seed {seed} ...", format.name());
-        curves.push(curve(&args, &corpus, device, format, seed)?);
-    }
-
-    let mut text = format!(
+    report.say(format!(
         "mean losses of {} parts of {} steps, {} with {} columns of {} words, on {} of {} types, {}",
         args.parts,
         args.steps,
@@ -85,42 +81,53 @@ pub fn run(args: Args) -> Result<Output> {
         corpus.name(),
         args.types,
         devices::name(device)?,
-    );
-    let name = |curve: &Curve| format!("{}, seed {}", curve.format.name(), curve.seed);
-    text += "\n  ";
-    for curve in &curves {
-        text += &format!("{:>14}", name(curve));
-    }
-    for part in 0..curves[0].losses.len() {
-        text += "\n  ";
-        for curve in &curves {
-            text += &format!("{:>14.4}", curve.losses[part]);
+    ));
+    let mut runs: Vec<(Format, u64)> = args.formats.iter().map(|format| (*format, 1)).collect();
+    runs.push((first, 2));
+    let mut curves: Vec<Curve> = vec![];
+    for (format, seed) in runs {
+        let name = format!("{}, seed {seed}", format.name());
+        eprintln!("{} with seed {seed} ...", format.name());
+        match curve(&args, &corpus, device, format, seed) {
+            Ok(curve) => {
+                let losses: Vec<_> =
+                    curve.losses.iter().map(|loss| format!("{loss:9.4}")).collect();
+                let speed = curve.tokens_per_second;
+                report.say(format!("  {name:<14}{}   {speed:.0} words/s", losses.join("")));
+                report.note(json!({"what": "losses of a run", "format": format.name(),
+                    "seed": seed, "steps": args.steps, "losses": curve.losses,
+                    "tokens_per_second": speed}))?;
+                curves.push(curve);
+            }
+            Err(error) => {
+                let fields = json!({"what": "losses of a run", "format": format.name(),
+                    "seed": seed, "steps": args.steps});
+                report.failed(&format!("the run in {name}"), fields, &error)?;
+            }
         }
     }
+
     let furthest = |a: &Curve, b: &Curve| {
         let differences = a.losses.iter().zip(&b.losses).map(|(a, b)| (a - b).abs());
         differences.fold(0.0, f64::max)
     };
-    let by_seed = furthest(&curves[0], &curves[curves.len() - 1]);
-    let mut measurements: Vec<Value> = curves
-        .iter()
-        .map(|curve| {
-            json!({"what": "losses of a run", "format": curve.format.name(), "seed": curve.seed,
-                "steps": args.steps, "losses": curve.losses,
-                "tokens_per_second": curve.tokens_per_second})
-        })
-        .collect();
-    for curve in &curves[1..curves.len() - 1] {
-        let by_format = furthest(&curves[0], curve);
-        text += &format!(
-            "\n{} is at most {by_format:.1e} from {}, the other seed {by_seed:.1e}",
-            name(curve),
-            name(&curves[0]),
-        );
-        measurements.push(json!({"what": "furthest losses", "format": curve.format.name(),
-            "against": first.name(), "difference": by_format, "difference_of_a_seed": by_seed}));
+    let of = |format, seed| curves.iter().find(|one| (one.format, one.seed) == (format, seed));
+    let mut closing = vec![];
+    if let (Some(base), Some(other)) = (of(first, 1), of(first, 2)) {
+        let by_seed = furthest(base, other);
+        for curve in curves.iter().filter(|curve| curve.format != first) {
+            let by_format = furthest(base, curve);
+            closing.push(format!(
+                "{} is at most {by_format:.1e} from {}, the other seed {by_seed:.1e}",
+                curve.format.name(),
+                first.name(),
+            ));
+            report.note(json!({"what": "furthest losses", "format": curve.format.name(),
+                "against": first.name(), "difference": by_format,
+                "difference_of_a_seed": by_seed}))?;
+        }
     }
-    Ok(Output::done(text, json!({"bench": "curves", "measurements": measurements})))
+    Ok(report.done(closing.join("\n")))
 }
 
 fn curve(args: &Args, corpus: &Corpus, device: Device, format: Format, seed: u64) -> Result<Curve> {

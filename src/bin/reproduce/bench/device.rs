@@ -23,6 +23,11 @@ pub struct DeviceFlags {
 }
 
 impl DeviceFlags {
+    /// Whether a card was asked for.
+    pub fn is_cuda(&self) -> bool {
+        self.device == Place::Cuda
+    }
+
     /// The device to be measured as a card is; `None` for the CPU in its own way.
     ///
     /// # Errors

@@ -16,6 +16,9 @@ use tch::{Device, Kind};
 
 use super::device::DeviceFlags;
 use super::format::{self, Format};
+use super::peers::step::Mode;
+use super::peers::{Chosen, PeerFlags};
+use super::report::{RecordFlags, Report};
 use super::torch_model::{self, TorchModel, write_inputs};
 use super::{ids, median, products};
 use crate::output::Output;
@@ -38,9 +41,13 @@ pub struct Args {
     /// Times that each is measured, in turns
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
-    /// A Python with torch 2.11 to measure against
-    #[arg(long, default_value = "python3")]
-    python: String,
+    /// Peers of a card's, all beside a format of ours: none, or some of published,tf32,tuned
+    #[arg(long, default_value = "published,tf32,tuned")]
+    peers: Chosen<Mode>,
+    #[command(flatten)]
+    peer_flags: PeerFlags,
+    #[command(flatten)]
+    record: RecordFlags,
     /// Words of PyTorch's windows on a card
     #[arg(long, default_value_t = 300)]
     bptt: usize,
@@ -63,9 +70,9 @@ fn widths(text: &str) -> Result<(usize, usize), String> {
     Ok((size(emsize)?, size(nhid)?))
 }
 
-pub fn run(args: Args) -> Result<Output> {
+pub fn run(args: Args, json: bool) -> Result<Output> {
     if let Some(device) = args.device.card()? {
-        return card::run(&args, device);
+        return card::run(&args, device, json);
     }
     format::check(&args.formats, Device::Cpu)?;
     qrnn::libtorch::keep_freed_memory();
@@ -85,7 +92,7 @@ pub fn run(args: Args) -> Result<Output> {
         bptt: WINDOW,
         bf16: false,
     };
-    let mut opponent = TorchModel::start(&args.python, &reading)?;
+    let mut opponent = TorchModel::start(&args.peer_flags.python, &reading)?;
 
     let mut ours: Vec<(Vec<f64>, f64)> = vec![(vec![], f64::NAN); args.formats.len()];
     let mut profiles = vec![profile::Profile::default(); args.formats.len()];
@@ -116,7 +123,7 @@ pub fn run(args: Args) -> Result<Output> {
 
     let mut text =
         format!("{}, windows of {WINDOW}", shown_text(&model, tokens, &borders, args.runs));
-    let mut measurements = vec![];
+    let mut report = Report::new("evaluate", Device::Cpu, &args.record, json)?;
     let whole = 245_569.0 / tokens.len() as f64;
     let against = (!theirs.is_empty()).then(|| median(theirs));
     for ((format, (seconds, loss)), profile) in args.formats.iter().zip(ours).zip(&profiles) {
@@ -143,7 +150,7 @@ pub fn run(args: Args) -> Result<Output> {
             value["ratio"] = json!(theirs / seconds);
             value["loss_difference"] = json!((loss - their_loss).abs());
         }
-        measurements.push(value);
+        report.note(value)?;
     }
     match (against, &opponent) {
         (Some(theirs), Some(opponent)) => {
@@ -153,11 +160,11 @@ pub fn run(args: Args) -> Result<Output> {
             let _ = write!(
                 text,
                 "\nno PyTorch to measure against: {} has no torch (--python)",
-                args.python
+                args.peer_flags.python
             );
         }
     }
-    Ok(Output::done(text, json!({"bench": "evaluate", "measurements": measurements})))
+    Ok(report.done(text))
 }
 
 /// What is evaluated, for people.

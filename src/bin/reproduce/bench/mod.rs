@@ -12,6 +12,8 @@ mod peers;
 mod pool;
 mod products;
 mod python;
+mod report;
+mod shape;
 mod stages;
 mod step;
 mod torch_model;
@@ -46,12 +48,13 @@ enum Command {
 }
 
 pub fn run(args: Args) -> Result<Output> {
+    let json = args.json;
     match args.command {
         Command::Corpus(args) => corpus::run(args),
-        Command::Curves(args) => curves::run(args),
-        Command::Evaluate(args) => evaluate::run(args),
-        Command::Pool(args) => pool::run(args),
-        Command::Step(args) => step::run(args),
+        Command::Curves(args) => curves::run(args, json),
+        Command::Evaluate(args) => evaluate::run(args, json),
+        Command::Pool(args) => pool::run(args, json),
+        Command::Step(args) => step::run(args, json),
     }
 }
 

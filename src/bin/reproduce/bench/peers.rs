@@ -1,242 +1,237 @@
-//! Training steps in PyTorch to measure a card's against, each in a process of its own: `peers.py`,
-//! which this project wrote.
+//! PyTorch to measure a card's work against, each peer in a process of its own: `peers/peers.py`, which
+//! this project wrote. A peer that fails is left out, with its reason.
 
-use std::path::Path;
+mod home;
+pub mod pooling;
+pub mod step;
 
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::ValueEnum;
 use qrnn::{Error, Result};
 use serde_json::{Value, json};
 use tch::Device;
+use tempfile::TempDir;
 
 use super::python::Python;
 
 /// Who wrote the peers, as every measurement against them says.
 pub const WRITTEN_BY: &str = "written for this project, from the published list of operations";
 
-/// How a peer takes its steps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// Eager, single precision, the published pooling kernel.
-    Published,
-    /// The same with TF32 allowed.
-    Tf32,
-    /// torch.compile, bf16, fused Adam.
-    Tuned,
+/// Its files. The first is run.
+const FILES: [(&str, &str); 6] = [
+    ("peers.py", include_str!("peers/peers.py")),
+    ("clock.py", include_str!("peers/clock.py")),
+    ("pooling.py", include_str!("peers/pooling.py")),
+    ("reason.py", include_str!("peers/reason.py")),
+    ("recurrence.py", include_str!("peers/recurrence.py")),
+    ("step.py", include_str!("peers/step.py")),
+];
+
+/// The peers that `--peers` names.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Chosen<T>(pub Vec<T>);
+
+impl<T: ValueEnum> FromStr for Chosen<T> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "none" {
+            return Ok(Self(vec![]));
+        }
+        let one = |name: &str| {
+            T::from_str(name, false).map_err(|_| {
+                let values = T::value_variants().iter().filter_map(ValueEnum::to_possible_value);
+                let names: Vec<_> = values.map(|value| value.get_name().to_owned()).collect();
+                format!("{name} is no peer: write none, or some of {}", names.join(","))
+            })
+        };
+        text.split(',').map(one).collect::<Result<_, _>>().map(Self)
+    }
 }
 
-impl Mode {
-    pub const ALL: [Self; 3] = [Self::Published, Self::Tf32, Self::Tuned];
+#[derive(Debug, Clone, clap::Args)]
+pub struct PeerFlags {
+    /// A Python with torch 2.11 to measure against
+    #[arg(long, default_value = "python3")]
+    pub python: String,
+    /// Longest wait for an answer of a peer, in seconds; one that takes longer is left out
+    #[arg(long, default_value_t = 300.0, value_name = "SECONDS", value_parser = seconds)]
+    peer_limit: f64,
+}
 
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Published => "published",
-            Self::Tf32 => "tf32",
-            Self::Tuned => "tuned",
-        }
-    }
-
-    /// For people.
-    pub fn words(self) -> &'static str {
-        match self {
-            Self::Published => "published step, eager, fp32",
-            Self::Tf32 => "the same, TF32 allowed",
-            Self::Tuned => "tuned: torch.compile, bf16, fused Adam",
-        }
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if (0.0..1e6).contains(&seconds) => Ok(seconds),
+        _ => Err(format!("{text} is no number of seconds")),
     }
 }
 
-/// What a peer is to do.
-pub struct Setting<'a> {
-    /// Holds what [`super::torch_model::write_inputs`] wrote.
-    pub folder: &'a Path,
-    pub device: Device,
-    /// First words of the softmax's tails.
-    pub splits: &'a [usize],
-    pub batch: usize,
-    /// Of every locked dropout.
-    pub dropout: f64,
-    pub clip: f64,
+/// What a peer is: a name for programs, one for people, and what peers.py is told.
+pub struct Kind {
+    pub name: &'static str,
+    pub words: &'static str,
+    pub config: Value,
 }
 
 /// The process.
 pub struct Peer {
-    pub mode: Mode,
+    pub name: &'static str,
+    pub words: &'static str,
+    /// Known once it has said hello.
     pub version: String,
     python: Python,
+    /// Holds its program.
+    _folder: TempDir,
 }
 
-/// What some steps came to.
-pub struct Steps {
-    pub losses: Vec<f64>,
-    /// Of all, by the wall clock.
-    pub seconds: f64,
-    /// Of each, by the device's clock.
-    pub each: Vec<f64>,
-    /// On a card.
-    pub peak_bytes: Option<f64>,
+/// Why a peer is left out.
+pub struct LeftOut {
+    pub name: &'static str,
+    pub words: &'static str,
+    pub reason: String,
 }
 
-impl Peer {
-    /// Starts a peer; `None` where there is no such Python, or no torch in it.
+/// The peers of a bench.
+#[derive(Default)]
+pub struct Peers {
+    python: String,
+    pub live: Vec<Peer>,
+    pub left_out: Vec<LeftOut>,
+    /// Whether there was a Python, and torch in it.
+    torch: bool,
+}
+
+impl Peers {
+    /// Starts all of them and waits for none. They load what they need, and do not touch the device before
+    /// [`Self::hello`].
     ///
     /// # Errors
-    /// [`Error::Usage`] where the process fails.
-    pub fn start(python: &str, mode: Mode, setting: &Setting<'_>) -> Result<Option<Self>> {
-        let config = json!({"mode": mode.name(), "device": device(setting.device),
-            "splits": setting.splits, "batch": setting.batch, "dropout": setting.dropout,
-            "clip": setting.clip});
-        let started = start(python, setting.folder, &config)?;
-        Ok(started.map(|(python, version)| Self { mode, version, python }))
+    /// [`Error::Io`] where files cannot be written.
+    pub fn spawn(flags: &PeerFlags, kinds: Vec<Kind>) -> Result<Self> {
+        let mut peers = Self { python: flags.python.clone(), torch: true, ..Self::default() };
+        for Kind { name, words, config } in kinds {
+            let folder =
+                tempfile::tempdir().map_err(Error::io(std::env::temp_dir(), "write to"))?;
+            let write = |name: &str, text: &str| {
+                let path = folder.path().join(name);
+                std::fs::write(&path, text).map_err(Error::io(&path, "write"))
+            };
+            // In files, so that torch.compile can read what it compiles.
+            for (name, text) in FILES {
+                write(name, text)?;
+            }
+            write("peer.json", &config.to_string())?;
+            let limit = Duration::from_secs_f64(flags.peer_limit);
+            let python = Python::spawn(&flags.python, limit, |command| {
+                command.arg(folder.path().join(FILES[0].0)).arg(folder.path());
+                command.env("CUDA_HOME", home::cuda_home(folder.path()));
+            });
+            let version = String::new();
+            match python {
+                Ok(Some(python)) => {
+                    peers.live.push(Peer { name, words, version, python, _folder: folder });
+                }
+                Ok(None) => peers.torch = false,
+                Err(error) => {
+                    let reason = error.to_string();
+                    peers.left_out.push(LeftOut { name, words, reason });
+                }
+            }
+        }
+        Ok(peers)
     }
 
-    /// Trains a step of each length and rate, on the words after those of the last.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] where the process fails.
-    pub fn steps(&mut self, lengths: &[usize], rates: &[f64]) -> Result<Steps> {
-        let answer = ask(&mut self.python, &json!({"lengths": lengths, "rates": rates}))?;
-        let steps = Steps {
-            losses: numbers(&answer["losses"]),
-            seconds: answer["seconds"].as_f64().unwrap_or(f64::NAN),
-            each: numbers(&answer["step_seconds"]),
-            peak_bytes: answer["peak_bytes"].as_f64(),
-        };
-        match steps.losses.len() == lengths.len() && steps.each.len() == lengths.len() {
-            true => Ok(steps),
-            false => Err(self.python.failed()),
+    /// Wakes all of them up, side by side: they make ready on the device.
+    pub fn hello(&mut self) {
+        self.live.iter_mut().for_each(|peer| peer.tell(&json!({"hello": true})));
+        self.each(|peer| {
+            let hello = peer.python.answer()?;
+            let word = |name: &str| hello[name].as_str().unwrap_or_default();
+            peer.version = match hello["torch"].is_string() {
+                true => format!("PyTorch {} on {}", word("torch"), word("device")),
+                false => String::new(),
+            };
+            Ok(())
+        });
+        if self.live.iter().any(|peer| peer.version.is_empty()) {
+            self.live.clear();
+            self.torch = false;
         }
     }
 
-    /// Reads all ids in windows, nothing dropped or learned: the summed loss in nats, and seconds.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] where the process fails.
-    pub fn evaluate(&mut self, window: usize) -> Result<(f64, f64)> {
-        let answer = ask(&mut self.python, &json!({"evaluate": window}))?;
-        let number = |name: &str| answer[name].as_f64();
-        number("loss_sum").zip(number("seconds")).ok_or_else(|| self.python.failed())
-    }
-}
-
-/// Seconds of fo-pooling the published way: each run's forward, and forward and backward; and by
-/// what. `None` where there is no torch.
-///
-/// # Errors
-/// [`Error::Usage`] where the process fails.
-pub fn pool(
-    python: &str,
-    place: Device,
-    size: [i64; 3],
-    runs: usize,
-) -> Result<Option<([Vec<f64>; 2], String)>> {
-    let folder = tempfile::tempdir().map_err(Error::io(std::env::temp_dir(), "write to"))?;
-    let config = json!({"mode": "pool", "device": device(place)});
-    let Some((mut python, version)) = start(python, folder.path(), &config)? else {
-        return Ok(None);
-    };
-    let answer = ask(&mut python, &json!({"pool": size, "runs": runs}))?;
-    let seconds = ["forward", "both"].map(|name| numbers(&answer[name]));
-    match seconds.iter().all(|each| each.len() == runs) {
-        true => Ok(Some((seconds, version))),
-        false => Err(python.failed()),
-    }
-}
-
-/// As PyTorch names it.
-fn device(device: Device) -> &'static str {
-    if device.is_cuda() { "cuda" } else { "cpu" }
-}
-
-fn start(python: &str, folder: &Path, config: &Value) -> Result<Option<(Python, String)>> {
-    let write = |name: &str, text: &str| {
-        let path = folder.join(name);
-        std::fs::write(&path, text).map_err(Error::io(&path, "write"))
-    };
-    // In a file, so that torch.compile can read what it compiles.
-    write("peers.py", include_str!("peers.py"))?;
-    write("peer.json", &config.to_string())?;
-    let started = Python::start(python, |command| {
-        command.arg(folder.join("peers.py")).arg(folder);
-    })?;
-    Ok(started.map(|(python, hello)| {
-        let word = |name: &str| hello[name].as_str().unwrap_or_default().to_owned();
-        (python, format!("PyTorch {} on {}", word("torch"), word("device")))
-    }))
-}
-
-fn ask(python: &mut Python, command: &Value) -> Result<Value> {
-    python.tell(&command.to_string())?;
-    python.answer()
-}
-
-fn numbers(value: &Value) -> Vec<f64> {
-    value.as_array().into_iter().flatten().filter_map(Value::as_f64).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::PathBuf;
-
-    use super::*;
-
-    fn fixture(name: &str) -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parity").join(name)
-    }
-
-    /// A Python with torch: the one that QRNN_PYTHON names, else python3.
-    pub(in crate::bench) fn python() -> String {
-        std::env::var("QRNN_PYTHON").unwrap_or_else(|_| "python3".into())
-    }
-
-    /// 20 steps from the fixtures' weights, each way, against those of tests/parity/reference.py. On
-    /// the CPU nothing is rounded to TF32, and what torch.compile made is run as it is.
-    #[test]
-    fn the_peers_take_the_steps_of_the_reference() {
-        let expected = std::fs::read(fixture("expected.json")).unwrap();
-        let expected: Value = serde_json::from_slice(&expected).unwrap();
-        let expected = numbers(&expected["train"]["adam"]);
-        let corpus = qrnn::corpus::Corpus::from_text(fixture("text")).unwrap();
-        let ids = corpus.tokens(qrnn::corpus::Split::Train);
-        for (mode, tolerance) in [(Mode::Published, 1e-4), (Mode::Tf32, 1e-4), (Mode::Tuned, 2e-2)]
-        {
-            let folder = tempfile::tempdir().unwrap();
-            std::fs::copy(fixture("init.safetensors"), folder.path().join("model.safetensors"))
-                .unwrap();
-            super::super::torch_model::write_ids(folder.path(), ids).unwrap();
-            let setting = Setting {
-                folder: folder.path(),
-                device: Device::Cpu,
-                splits: &[20, 35, 50],
-                batch: 3,
-                dropout: 0.0,
-                clip: 0.0,
-            };
-            let Some(mut peer) = Peer::start(&python(), mode, &setting).unwrap() else {
-                eprintln!("not tested: {} has no torch (QRNN_PYTHON names another)", python());
-                return;
-            };
-            let n = expected.len();
-            assert!(n >= 20);
-            let steps = peer.steps(&vec![7; n], &vec![1e-2; n]).unwrap();
-            assert!(steps.seconds >= steps.each.iter().sum::<f64>() * 0.99);
-            for (ours, theirs) in steps.losses.iter().zip(&expected) {
-                assert!((ours - theirs).abs() <= tolerance, "{mode:?}: {ours} and {theirs}");
+    /// Does something with each; one that fails is left out.
+    pub fn each(&mut self, mut work: impl FnMut(&mut Peer) -> Result<(), String>) {
+        let mut at = 0;
+        while let Some(peer) = self.live.get_mut(at) {
+            match work(peer) {
+                Ok(()) => at += 1,
+                Err(reason) => {
+                    let Peer { name, words, .. } = self.live.remove(at);
+                    eprintln!("the peer \"{name}\" is left out: {reason}");
+                    self.left_out.push(LeftOut { name, words, reason });
+                }
             }
         }
     }
 
-    #[test]
-    fn a_python_that_is_not_there_is_no_peer_and_one_that_fails_is_an_error() {
-        let folder = tempfile::tempdir().unwrap();
-        let setting = Setting {
-            folder: folder.path(),
-            device: Device::Cpu,
-            splits: &[],
-            batch: 1,
-            dropout: 0.0,
-            clip: 0.0,
-        };
-        assert!(Peer::start("/no/such/python", Mode::Tuned, &setting).unwrap().is_none());
-        let error = Peer::start("/bin/true", Mode::Tuned, &setting).err().unwrap();
-        assert_eq!(error.exit_status(), 2);
+    /// Who the peers are, or why there are none.
+    pub fn closing(&self) -> String {
+        match (self.live.first(), self.left_out.first()) {
+            (Some(peer), _) => format!("the peers are {WRITTEN_BY}; {}", peer.version),
+            _ if !self.torch => {
+                format!("no PyTorch to measure against: {} has no torch (--python)", self.python)
+            }
+            (None, Some(_)) => "every peer failed".into(),
+            (None, None) => "no peers were asked for (--peers)".into(),
+        }
     }
+}
+
+impl Peer {
+    /// Gives a command, to be answered later: a process that is gone is found then.
+    pub fn tell(&mut self, command: &Value) {
+        let _ = self.python.tell(&command.to_string());
+    }
+
+    /// The next answer.
+    ///
+    /// # Errors
+    /// The reason where the peer failed.
+    pub fn answer(&mut self) -> Result<Value, String> {
+        self.python.answer()
+    }
+
+    /// A command and its answer.
+    ///
+    /// # Errors
+    /// The reason where the peer failed.
+    pub fn ask(&mut self, command: &Value) -> Result<Value, String> {
+        self.python.ask(command)
+    }
+}
+
+impl LeftOut {
+    /// As a measurement of `of` names it.
+    pub fn value(&self) -> Value {
+        json!({"peer": self.name, "against": self.words, "failed": self.reason})
+    }
+}
+
+/// As PyTorch names it.
+pub fn device(device: Device) -> &'static str {
+    if device.is_cuda() { "cuda" } else { "cpu" }
+}
+
+/// The numbers of a list.
+pub fn numbers(value: &Value) -> Vec<f64> {
+    value.as_array().into_iter().flatten().filter_map(Value::as_f64).collect()
+}
+
+/// A Python with torch: the one that QRNN_PYTHON names, else python3.
+#[cfg(test)]
+pub fn python() -> PeerFlags {
+    let python = std::env::var("QRNN_PYTHON").unwrap_or_else(|_| "python3".into());
+    PeerFlags { python, peer_limit: 300.0 }
 }

@@ -1,6 +1,7 @@
 //! `reproduce bench pool`
 
 mod card;
+mod ours;
 mod streams;
 
 use std::time::Instant;
@@ -15,6 +16,9 @@ use tch::{Device, Kind, Tensor};
 
 use super::device::DeviceFlags;
 use super::median;
+use super::peers::pooling::Method;
+use super::peers::{Chosen, PeerFlags};
+use super::report::{RecordFlags, Report};
 use crate::output::Output;
 use streams::Streams;
 
@@ -23,27 +27,64 @@ const WARM_UP: u32 = 3;
 
 #[derive(Debug, ClapArgs)]
 pub struct Args {
-    /// Time steps; 300 on a card
-    #[arg(long, default_value_t = 140, value_parser = clap::value_parser!(i64).range(1..))]
-    #[arg(default_value_if("device", "cuda", "300"))]
-    seq: i64,
-    /// Columns; 40 on a card
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(i64).range(1..))]
-    #[arg(default_value_if("device", "cuda", "40"))]
-    batch: i64,
-    /// Features; 1800 on a card
-    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(i64).range(1..))]
-    #[arg(default_value_if("device", "cuda", "1800"))]
-    hidden: i64,
-    /// Times that each is measured, in turns; 200 on a card
+    /// Time steps; 140, 300 on a card
+    #[arg(long, value_parser = clap::value_parser!(i64).range(1..))]
+    seq: Option<i64>,
+    /// Columns; 20, 40 on a card
+    #[arg(long, value_parser = clap::value_parser!(i64).range(1..))]
+    batch: Option<i64>,
+    /// Features; 1024, 1800 on a card
+    #[arg(long, value_parser = clap::value_parser!(i64).range(1..))]
+    hidden: Option<i64>,
+    /// Sizes on a card, SEQxBATCHxHIDDEN: where no size is given, the entry's windows, shorter ones, and
+    /// one long column
+    #[arg(long, value_delimiter = ',', conflicts_with_all = ["seq", "batch", "hidden"])]
+    #[arg(default_value_if("device", "cuda", "300x40x1800,140x60x1800,16384x1x1800"))]
+    cases: Vec<Size>,
+    /// Times that each is measured, in turns; 200 on a card, at most 40 of a long column
     #[arg(long, default_value_t = 21, value_parser = clap::value_parser!(u32).range(1..))]
     #[arg(default_value_if("device", "cuda", "200"))]
     runs: u32,
-    /// A Python with torch 2.11 to measure a card's against
-    #[arg(long, default_value = "python3")]
-    python: String,
+    /// Peers of a card's: none, or some of published,hgrn,scan
+    #[arg(long, default_value = "published,hgrn,scan")]
+    peers: Chosen<Method>,
+    #[command(flatten)]
+    peer_flags: PeerFlags,
+    #[command(flatten)]
+    record: RecordFlags,
     #[command(flatten)]
     device: DeviceFlags,
+}
+
+/// Time steps, columns and features.
+#[derive(Debug, Clone, Copy)]
+pub struct Size([i64; 3]);
+
+impl std::str::FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let numbers: Option<Vec<i64>> = text.split('x').map(|part| part.parse().ok()).collect();
+        match numbers.as_deref() {
+            Some(&[seq, batch, hidden]) if [seq, batch, hidden].iter().all(|n| *n > 0) => {
+                Ok(Self([seq, batch, hidden]))
+            }
+            _ => Err("write for example 300x40x1800".into()),
+        }
+    }
+}
+
+impl Args {
+    /// The sizes to measure: those of `--cases`, unless a part of one is given.
+    fn sizes(&self) -> Vec<Size> {
+        let parts = [self.seq, self.batch, self.hidden];
+        if parts.iter().all(Option::is_none) && !self.cases.is_empty() {
+            return self.cases.clone();
+        }
+        let others = if self.device.is_cuda() { [300, 40, 1800] } else { [140, 20, 1024] };
+        let part = |i: usize| parts[i].unwrap_or(others[i]);
+        vec![Size([part(0), part(1), part(2)])]
+    }
 }
 
 /// What is measured, in the order of a turn.
@@ -56,17 +97,20 @@ const NAMES: [&str; 6] = [
     "a loop of tensor operations, forward and backward",
 ];
 
-pub fn run(args: Args) -> Result<Output> {
+pub fn run(args: Args, json: bool) -> Result<Output> {
     if let Some(device) = args.device.card()? {
-        return card::run(&args, device);
+        return card::run(&args, device, json);
     }
+    let mut report = Report::new("pool", Device::Cpu, &args.record, json)?;
     keep_freed_memory();
+    let Size(size) = args.sizes()[0];
+    let [seq, batch, hidden] = size;
     let options = (Kind::Float, Device::Cpu);
-    let gates = Tensor::f_randn([args.seq, args.batch, 3 * args.hidden], options)?;
-    let before = Tensor::f_randn([args.batch, args.hidden], options)?;
-    let grad = Tensor::f_randn([args.seq, args.batch, args.hidden], options)?;
+    let gates = Tensor::f_randn([seq, batch, 3 * hidden], options)?;
+    let before = Tensor::f_randn([batch, hidden], options)?;
+    let grad = Tensor::f_randn([seq, batch, hidden], options)?;
     let leaf = gates.f_detach_copy()?.f_set_requires_grad(true)?;
-    let numbers = (args.seq * args.batch * args.hidden) as usize;
+    let numbers = (seq * batch * hidden) as usize;
     let mut streams = Streams::new(numbers);
 
     let mut seconds: [Vec<f64>; 6] = Default::default();
@@ -100,13 +144,11 @@ pub fn run(args: Args) -> Result<Output> {
     }
 
     let medians = seconds.map(median);
-    let size = [args.seq, args.batch, args.hidden];
     let mut text = format!(
         "fo-pooling of (seq, batch, hidden) {size:?} in f32, {} threads; medians of {} runs in turns",
         tch::get_num_threads(),
         args.runs
     );
-    let mut measurements = vec![];
     for (ours, arrays) in [(0, 4.0), (3, 13.0)] {
         let [own, floor, plain] = [0, 1, 2].map(|i| medians[ours + i]);
         let bytes = arrays * 4.0 * numbers as f64;
@@ -125,9 +167,9 @@ pub fn run(args: Args) -> Result<Output> {
             1e3 * plain,
             plain / own,
         );
-        measurements.push(measurement(ours, size, bytes, [own, floor, plain], args.runs));
+        report.note(measurement(ours, size, bytes, [own, floor, plain], args.runs))?;
     }
-    Ok(Output::done(text, json!({"bench": "pool", "measurements": measurements})))
+    Ok(report.done(text))
 }
 
 fn measurement(ours: usize, size: [i64; 3], bytes: f64, seconds: [f64; 3], runs: u32) -> Value {
@@ -143,7 +185,7 @@ struct GradientGiven(Tensor);
 impl Function for GradientGiven {
     fn forward(&mut self, _: &[&Tensor]) -> Result<Forward> {
         Ok(Forward {
-            outputs: vec![Tensor::f_zeros([1], (Kind::Float, Device::Cpu))?],
+            outputs: vec![Tensor::f_zeros([1], (Kind::Float, self.0.device()))?],
             saved: vec![],
         })
     }

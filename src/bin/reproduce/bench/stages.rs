@@ -50,7 +50,7 @@ fn names(bars: &[Bar]) -> Vec<&'static str> {
 
 /// One row a stage, one column a bar, in milliseconds.
 pub fn table(bars: &[Bar]) -> String {
-    let mut text = format!("\n\n{:<18}", "ms in a step");
+    let mut text = format!("\n{:<18}", "ms in a step");
     text += &bars.iter().map(|bar| format!("{:>22}", bar.name)).collect::<String>();
     for name in names(bars) {
         text += &format!("\n{name:<18}");

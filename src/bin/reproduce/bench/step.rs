@@ -1,7 +1,9 @@
 //! `reproduce bench step`
 
+mod beside;
 mod card;
 mod floor;
+mod shown;
 mod turns;
 
 use std::path::{Path, PathBuf};
@@ -20,7 +22,11 @@ use tch::{Device, Kind};
 
 use super::device::DeviceFlags;
 use super::format::{self, Format};
+use super::peers::step::Mode;
+use super::peers::{Chosen, PeerFlags};
 use super::products::{self, Alone};
+use super::report::{RecordFlags, Report};
+use super::shape::Shape;
 use super::stages;
 use super::torch_model::{Reading, TorchModel, write_inputs};
 use super::{child, median};
@@ -65,9 +71,13 @@ pub struct Args {
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
     #[arg(default_value_if("device", "cuda", "208"))]
     steps: u32,
-    /// A Python with torch 2.11 to measure against
-    #[arg(long, default_value = "python3")]
-    python: String,
+    /// Peers of a card's, all beside a format of ours: none, or some of published,tf32,tuned
+    #[arg(long, default_value = "published,tf32,tuned")]
+    peers: Chosen<Mode>,
+    #[command(flatten)]
+    peer_flags: PeerFlags,
+    #[command(flatten)]
+    record: RecordFlags,
     /// Draw where the time of a step goes into this SVG
     #[arg(long, value_name = "FILE")]
     profile: Option<PathBuf>,
@@ -79,37 +89,6 @@ pub struct Args {
     types: usize,
     #[command(flatten)]
     device: DeviceFlags,
-}
-
-#[derive(Debug, Clone, Copy)]
-pub struct Shape {
-    pub emsize: usize,
-    pub nhid: usize,
-    pub split: bool,
-}
-
-impl std::str::FromStr for Shape {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wanted = || "write for example 128-256-plain or 300-1800-split".to_owned();
-        let parts: Vec<&str> = text.split('-').collect();
-        let &[emsize, nhid, softmax] = parts.as_slice() else { return Err(wanted()) };
-        let split = match softmax {
-            "split" => true,
-            "plain" => false,
-            _ => return Err(wanted()),
-        };
-        let size = |text: &str| text.parse().map_err(|_| wanted());
-        Ok(Self { emsize: size(emsize)?, nhid: size(nhid)?, split })
-    }
-}
-
-impl std::fmt::Display for Shape {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let softmax = if self.split { "split" } else { "plain" };
-        write!(f, "{}-{}-{softmax}", self.emsize, self.nhid)
-    }
 }
 
 /// One model in one format.
@@ -134,9 +113,9 @@ struct Measured {
     profile: Profile,
 }
 
-pub fn run(args: Args) -> Result<Output> {
+pub fn run(args: Args, json: bool) -> Result<Output> {
     if let Some(device) = args.device.card()? {
-        return card::run(&args, device);
+        return card::run(&args, device, json);
     }
     format::check(&args.formats, Device::Cpu)?;
     let corpus = data::load(args.data.clone())?;
@@ -163,7 +142,8 @@ pub fn run(args: Args) -> Result<Output> {
         let peak = data::peak_bytes();
         return Ok(Output::done(format!("{peak:?} bytes"), json!({"peak_bytes": peak})));
     }
-    let mut text = format!(
+    let mut report = Report::new("step", Device::Cpu, &args.record, json)?;
+    report.say(format!(
         "training steps of {} words ({} columns of {}) on {}, {} word types; medians of {} steps in turns",
         args.batch_size * args.bptt,
         args.batch_size,
@@ -171,24 +151,24 @@ pub fn run(args: Args) -> Result<Output> {
         corpus.name(),
         corpus.vocab().len(),
         args.steps,
-    );
-    let (mut measurements, mut drawn) = (vec![], vec![]);
+    ));
+    let mut drawn = vec![];
     for case in cases {
         eprintln!("{} {} ...", case.shape, case.format.name());
         let measured = case.measure(true)?;
         let alone = products::alone(&measured.profile.products, 3)?;
         let (said, value) = case.report(&measured, &alone)?;
-        text += &said;
-        measurements.push(value);
+        report.say(said);
+        report.note(value)?;
         let name = format!("{} {}", case.shape, case.format.name());
         drawn.push(stages::Bar::new(name, &measured.profile, median(measured.ours), args.steps));
     }
-    text += &stages::table(&drawn);
+    let mut closing = stages::table(&drawn);
     if let Some(path) = &args.profile {
         stages::draw(&drawn, path)?;
-        text += &format!("\nwrote {}", path.display());
+        closing += &format!("\nwrote {}", path.display());
     }
-    Ok(Output::done(text, json!({"bench": "step", "measurements": measurements})))
+    Ok(report.done(closing))
 }
 
 impl Case<'_> {
@@ -260,7 +240,7 @@ impl Case<'_> {
                 bf16,
             };
             if !bf16 || self.format == Format::Bf16 {
-                opponents.extend(TorchModel::start(&args.python, &reading)?);
+                opponents.extend(TorchModel::start(&args.peer_flags.python, &reading)?);
             }
         }
         Ok(opponents)
@@ -273,7 +253,7 @@ impl Case<'_> {
         let seconds = median(measured.ours.clone());
         let peak = child::peak_bytes(&self.alone())?;
         let mut text = format!(
-            "\n\n{} {}: {:.0} words/s, {:.1} ms a step\n\
+            "\n{} {}: {:.0} words/s, {:.1} ms a step\n\
              matrix products alone {:.1} ms ({:.0} GFLOP/s), {:.0} % of the step; peak memory {:.2} GB",
             self.shape,
             self.format.name(),
@@ -292,7 +272,7 @@ impl Case<'_> {
         let Some(opponent) = &measured.opponent else {
             text += &format!(
                 "\nno PyTorch to measure against: {} has no torch (--python)",
-                self.args.python
+                self.args.peer_flags.python
             );
             return Ok((text, value));
         };

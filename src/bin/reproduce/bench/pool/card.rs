@@ -1,188 +1,307 @@
-//! `reproduce bench pool` on a card: the kernels against the copy bandwidth, the whole call against
-//! the published design's.
+//! `reproduce bench pool` on a card. First ours: the kernels against the copy bandwidth. Then the peers and
+//! ours in turns, the whole calls.
 
-use qrnn::cuda::Clock;
-use qrnn::pool::{Zoneout, fo_pool};
-use qrnn::{Error, Result, profile};
-use serde_json::json;
-use tch::{Device, Kind, Tensor};
+use std::collections::BTreeMap;
 
-use super::super::ceilings::{Ceilings, run_ahead, time};
-use super::super::{median, peers};
-use super::{Args, WARM_UP};
+use qrnn::{Error, Result};
+use serde_json::{Value, json};
+use tch::{Device, Kind};
+
+use super::super::ceilings::Ceilings;
+use super::super::peers::pooling::{self, Variant, numbers_name};
+use super::super::peers::{Peers, WRITTEN_BY};
+use super::super::report::Report;
+use super::super::{median, middle_half};
+use super::ours::{self, Measured, Ours};
+use super::{Args, Size, WARM_UP};
 use crate::output::Output;
 
-/// Sets of inputs in turns, so that none is in the cache when it is read.
-const SETS: usize = 2;
+/// What is measured.
+const WHAT: [&str; 2] = ["forward", "forward and backward"];
 
-/// How far results may be from those in double precision, as ‖ours - exact‖ / ‖exact‖.
-fn bound(kind: Kind) -> f64 {
-    if kind == Kind::BFloat16 { 1e-2 } else { 1e-5 }
-}
+/// Turns of ours and the peers.
+const TURNS: usize = 4;
 
-/// What one kind of numbers came to.
-struct Measured {
+/// Time steps from which on a case is long, and the runs of such a one: it takes tens of milliseconds.
+const LONG: (i64, usize) = (4096, 40);
+
+/// Ours in one kind of numbers.
+struct Case {
+    size: Size,
     kind: Kind,
-    /// Seconds of the kernels: a forward without gradients, and a forward with a backward.
-    kernels: [f64; 2],
-    /// Seconds of the calls around them.
-    calls: [f64; 2],
-    /// The furthest result or gradient from double precision.
-    off: f64,
+    measured: Measured,
+    /// The places of [`WHAT`] in the report.
+    at: [usize; 2],
 }
 
-pub fn run(args: &Args, device: Device) -> Result<Output> {
-    let size = [args.seq, args.batch, args.hidden];
+pub fn run(args: &Args, device: Device, json: bool) -> Result<Output> {
+    let mut report = Report::new("pool", device, &args.record, json)?;
+    // Their programs load while ours is measured.
+    let kinds = pooling::kinds(&args.peers.0, device);
+    let mut peers = Peers::spawn(&args.peer_flags, kinds)?;
     eprintln!("the device's ceilings ...");
     let ceilings = Ceilings::measure(device, &[])?;
-    let mut text = format!(
-        "fo-pooling of (seq, batch, hidden) {size:?} on {}\nmedians of {} runs, two sets of inputs in \
-         turns, by the device's clock",
-        ceilings.text()?,
-        args.runs
-    );
-    let mut measurements = ceilings.measurements();
-    eprintln!("the published design in PyTorch ...");
-    let peer = peers::pool(&args.python, device, size, (WARM_UP + args.runs) as usize)?;
-    let peer = peer.map(|(seconds, version)| {
-        let counted = |all: Vec<f64>| median(all[WARM_UP as usize..].to_vec());
-        (seconds.map(counted), version)
-    });
-    for kind in [Kind::Float, Kind::BFloat16] {
-        eprintln!("ours, {kind:?} ...");
-        let measured = measure(args, device, kind)?;
-        let bytes = bytes(size, kind);
-        for (i, what) in ["forward", "forward and backward"].into_iter().enumerate() {
-            let (seconds, call) = (measured.kernels[i], measured.calls[i]);
-            let share = bytes[i] / seconds / ceilings.bandwidth;
-            text += &format!(
-                "\n{what:<21} {:<5} {:8.3} ms   {:7.1} MB   {:6.0} GB/s, {:.0} % of the copy's   the call \
-                 {:.3} ms",
-                name(measured.kind),
-                1e3 * seconds,
-                1e-6 * bytes[i],
-                1e-9 * bytes[i] / seconds,
-                100.0 * share,
-                1e3 * call,
-            );
-            let mut value = json!({"what": what, "kind": name(kind), "size": size,
-                "bytes": bytes[i], "seconds": seconds, "call_seconds": call, "floor":
-                "its bytes at the copy's bandwidth", "floor_seconds": bytes[i] / ceilings.bandwidth,
-                "share_of_bandwidth": share, "off_from_float64": measured.off, "runs": args.runs});
-            if let Some((theirs, version)) = &peer {
-                text += &format!("   the published design {:.2} times as long", theirs[i] / call);
-                value["against"] = json!(format!("the published design, fp32, {version}"));
-                value["written_by"] = json!(peers::WRITTEN_BY);
-                value["against_seconds"] = json!(theirs[i]);
-                value["ratio"] = json!(theirs[i] / call);
+    ceilings.report(&mut report)?;
+    let mut cases = vec![];
+    for size in args.sizes() {
+        report.say(format!(
+            "\nfo-pooling of (seq, batch, hidden) {:?}; medians of {} runs, two sets of inputs in turns, by \
+             the device's clock",
+            size.0,
+            runs(args, size),
+        ));
+        for kind in [Kind::Float, Kind::BFloat16] {
+            eprintln!("ours, {kind:?} ...");
+            let measure = Ours::new(size.0, device, kind)
+                .and_then(|ours| ours.measure(size.0, kind, runs(args, size)));
+            match measure {
+                Ok(measured) => {
+                    cases.push(note(args, size, kind, measured, &ceilings, &mut report)?)
+                }
+                Err(error) => {
+                    let what = format!("fo-pooling of {:?} in {}", size.0, numbers_name(kind));
+                    let fields = json!({"what": WHAT[0], "kind": numbers_name(kind),
+                        "size": size.0});
+                    report.failed(&what, fields, &error)?;
+                }
             }
-            measurements.push(value);
         }
-        text += &format!(
-            "\nfrom double precision, outputs and gradients on fresh inputs: at most {:.1e}",
-            measured.off
-        );
     }
-    text += &match &peer {
-        Some(([forward, both], version)) => format!(
-            "\nthe published design ({}), {version}: forward {:.3} ms, forward and backward {:.3} ms",
-            peers::WRITTEN_BY,
-            1e3 * forward,
-            1e3 * both
-        ),
-        None => format!("\nno PyTorch to measure against: {} has no torch (--python)", args.python),
-    };
-    Ok(Output::done(text, json!({"bench": "pool", "measurements": measurements})))
-}
-
-fn name(kind: Kind) -> &'static str {
-    if kind == Kind::BFloat16 { "bf16" } else { "f32" }
-}
-
-/// Bytes of a forward without gradients, and of a forward with a backward: the table in
-/// kernels/README.md.
-fn bytes([seq, batch, hidden]: [i64; 3], kind: Kind) -> [f64; 2] {
-    let columns = (batch * hidden) as f64;
-    let pass = seq as f64 * columns * kind.elt_size_in_bytes() as f64;
-    let kept = (seq as u64).div_ceil(8) as f64 * columns * 4.0;
-    [4.0 * pass, (4.0 + 7.0) * pass + 2.0 * kept]
-}
-
-fn measure(args: &Args, device: Device, kind: Kind) -> Result<Measured> {
-    let off = off(args, device, kind)?;
-    if off.is_nan() || off > bound(kind) {
-        return Err(Error::Cuda {
-            what: format!("fo-pooling in {}", name(kind)),
-            problem: format!(
-                "it is {off:.1e} from double precision, and may be {:.1e}",
-                bound(kind)
-            ),
-            remedy: "report this with the card's name".into(),
-        });
+    peers.hello();
+    let mut published = BTreeMap::new();
+    for case in &cases {
+        if peers.live.is_empty() {
+            break;
+        }
+        eprintln!("{:?} {:?} and the peers in turns ...", case.size.0, case.kind);
+        in_turns(args, device, case, &mut peers, &mut published, &mut report)?;
     }
-    let clock = Clock::of(device)?;
-    let (seq, batch, hidden) = (args.seq, args.batch, args.hidden);
-    let sets = (0..SETS).map(|_| inputs([seq, batch, hidden], (kind, device)));
-    let sets = sets.collect::<Result<Vec<_>>>()?;
-    let runs = (WARM_UP as usize, args.runs as usize);
-    run_ahead(device)?;
-    profile::start_on(device)?;
-    let forward = time(&clock, runs, |run| {
-        let (gates, before) = &sets[run % SETS];
-        fo_pool(&gates.f_detach()?, before, Zoneout::Off).map(drop)
-    });
-    let alone = profile::stop()?;
-    run_ahead(device)?;
-    profile::start_on(device)?;
-    let both = time(&clock, runs, |run| {
-        let (gates, before) = &sets[run % SETS];
-        let sum = fo_pool(gates, before, Zoneout::Off)?.output.f_sum(Kind::Float)?;
-        Tensor::f_run_backward(&[&sum], &[gates], false, false)?;
+    for peer in &peers.left_out {
+        report.say(format!("{}: left out: {}", peer.words, peer.reason));
+        let mut value = peer.value();
+        let places = cases.iter().flat_map(|case| case.at);
+        places.for_each(|at| report.append(at, "peers", value.clone()));
+        value["what"] = json!("peer");
+        value["of"] = json!("pooling");
+        report.note(value)?;
+    }
+    Ok(report.done(format!("\n{}", peers.closing())))
+}
+
+fn runs(args: &Args, size: Size) -> usize {
+    let runs = args.runs as usize;
+    if size.0[0] < LONG.0 { runs } else { runs.min(LONG.1) }
+}
+
+/// Says and records what ours came to.
+fn note(
+    args: &Args,
+    size: Size,
+    kind: Kind,
+    measured: Measured,
+    ceilings: &Ceilings,
+    report: &mut Report,
+) -> Result<Case> {
+    let (bytes, bound) = (ours::bytes(size.0, kind), ours::bound(kind));
+    // NaN is further than anything.
+    let far = measured.off.is_nan() || measured.off > bound;
+    let mut at = [0; 2];
+    for (i, what) in WHAT.into_iter().enumerate() {
+        let (seconds, call) = (measured.kernels[i], measured.calls[i]);
+        let share = bytes[i] / seconds / ceilings.bandwidth;
+        report.say(format!(
+            "{what:<21} {:<5} {:8.3} ms   {:7.1} MB   {:6.0} GB/s, {:.0} % of the copy's   the call {:.3} ms",
+            numbers_name(kind),
+            1e3 * seconds,
+            1e-6 * bytes[i],
+            1e-9 * bytes[i] / seconds,
+            100.0 * share,
+            1e3 * call,
+        ));
+        at[i] = report.note(json!({"what": what, "kind": numbers_name(kind), "size": size.0,
+            "bytes": bytes[i], "seconds": seconds, "call_seconds": call, "floor":
+            "its bytes at the copy's bandwidth", "floor_seconds": bytes[i] / ceilings.bandwidth,
+            "share_of_bandwidth": share, "off_from_float64": measured.off, "off_bound": bound,
+            "far": far, "runs": runs(args, size), "peers": []}))?;
+    }
+    report.say(format!(
+        "from double precision, outputs and gradients on fresh inputs: at most {:.1e}{}",
+        measured.off,
+        if far { format!(", and may be {bound:.1e}") } else { String::new() },
+    ));
+    if far {
+        report.wrong(format!(
+            "fo-pooling of {:?} in {}: it is {:.1e} from double precision, and may be {bound:.1e}",
+            size.0,
+            numbers_name(kind),
+            measured.off,
+        ));
+    }
+    Ok(Case { size, kind, measured, at })
+}
+
+/// The peers and ours on one case, a few runs each after the other. `published` keeps the published
+/// design's seconds by size: it is in single precision alone, and ours in bf16 is held against it, too.
+fn in_turns(
+    args: &Args,
+    device: Device,
+    case: &Case,
+    peers: &mut Peers,
+    published: &mut BTreeMap<[i64; 3], [f64; 2]>,
+    report: &mut Report,
+) -> Result<()> {
+    let (size, kind) = (case.size.0, case.kind);
+    // Side by side: most of it is compiling.
+    peers.live.iter_mut().for_each(|peer| peer.prepare(size, kind));
+    let mut variants: BTreeMap<&str, Vec<Variant>> = BTreeMap::new();
+    peers.each(|peer| {
+        variants.insert(peer.name, peer.prepared()?);
         Ok(())
     });
-    let trained = profile::stop()?;
-    let kernel = |profile: &profile::Profile, name| {
-        let spans = profile.spans.iter().filter(|(other, _)| *other == name);
-        median(spans.skip(runs.0).map(|(_, seconds)| *seconds).collect())
+    let per_turn = runs(args, case.size).div_ceil(TURNS);
+    let mut again: [Vec<f64>; 2] = Default::default();
+    let mut theirs: BTreeMap<(&str, String), [Vec<f64>; 2]> = BTreeMap::new();
+    let failed = |report: &mut Report, error: Error| {
+        let fields = json!({"what": "interleaved", "of": "pooling", "size": size,
+            "kind": numbers_name(kind)});
+        report.failed("fo-pooling beside the peers", fields, &error)
     };
-    let forward_kernel = kernel(&alone, "pooling forward");
-    let both_kernels = kernel(&trained, "pooling forward") + kernel(&trained, "pooling backward");
-    let calls = [median(forward?), median(both?)];
-    Ok(Measured { kind, kernels: [forward_kernel, both_kernels], calls, off })
-}
-
-/// Gates, a leaf, and a state.
-fn inputs([seq, batch, hidden]: [i64; 3], options: (Kind, Device)) -> Result<(Tensor, Tensor)> {
-    let gates = Tensor::f_randn([seq, batch, 3 * hidden], options)?;
-    let before = Tensor::f_randn([batch, hidden], (Kind::Float, options.1))?;
-    Ok((gates.f_set_requires_grad(true)?, before))
-}
-
-/// The furthest of output and gradients from the CPU's in double precision, on fresh inputs.
-fn off(args: &Args, device: Device, kind: Kind) -> Result<f64> {
-    let size = [args.seq, args.batch, args.hidden];
-    let (gates, before) = inputs(size, (kind, device))?;
-    let weights = Tensor::f_randn(size, (kind, device))?;
-    let results = |gates: &Tensor, before: &Tensor, weights: &Tensor| -> Result<[Tensor; 3]> {
-        let leaf = |tensor: &Tensor| tensor.f_detach_copy()?.f_set_requires_grad(true);
-        let (gates, before) = (leaf(gates)?, leaf(before)?);
-        let output = fo_pool(&gates, &before, Zoneout::Off)?.output;
-        let score = output.f_mul(weights)?.f_sum(before.kind())?;
-        let mut grads = Tensor::f_run_backward(&[&score], &[&gates, &before], false, false)?;
-        let of_before = grads.pop().unwrap_or_else(Tensor::new);
-        let of_gates = grads.pop().unwrap_or_else(Tensor::new);
-        Ok([output.f_detach()?, of_gates, of_before])
+    let ours = match Ours::new(size, device, kind) {
+        Ok(ours) => ours,
+        Err(error) => return failed(report, error),
     };
-    let exact = |tensor: &Tensor| tensor.f_to_device(Device::Cpu)?.f_to_kind(Kind::Double);
-    let ours = results(&gates, &before, &weights)?;
-    let theirs = results(&exact(&gates)?, &exact(&before)?, &exact(&weights)?)?;
-    let mut furthest = 0.0f64;
-    for (a, b) in ours.iter().zip(&theirs) {
-        let off = exact(a)?.f_sub(b)?.f_norm()?.f_div(&b.f_norm()?)?.f_double_value(&[])?;
-        // NaN is further than anything.
-        furthest = if off.is_nan() { f64::NAN } else { furthest.max(off) };
+    for turn in 0..TURNS {
+        let warm_up = if turn == 0 { WARM_UP as usize } else { 1 };
+        let [forward, both] = match ours.calls((warm_up, per_turn)) {
+            Ok(calls) => calls,
+            Err(error) => return failed(report, error),
+        };
+        again[0].extend(forward);
+        again[1].extend(both);
+        peers.each(|peer| {
+            for times in peer.pool(per_turn)? {
+                let [forward, both] = times.seconds;
+                let all = theirs.entry((peer.name, times.variant)).or_default();
+                all[0].extend(forward);
+                all[1].extend(both);
+            }
+            Ok(())
+        });
     }
-    Ok(furthest)
+    let again = again.map(median);
+    for (i, what) in WHAT.into_iter().enumerate() {
+        let first = case.measured.calls[i];
+        report.note(json!({"what": "interleaved", "of": what, "kind": numbers_name(kind),
+            "size": size, "seconds": again[i], "first_pass_seconds": first,
+            "times_the_first_pass": again[i] / first}))?;
+        report.amend(case.at[i], "interleaved_call_seconds", json!(again[i]));
+    }
+    report.say(format!(
+        "\n{size:?} in {}, in turns: ours forward {:.3} ms ({:.3} by itself before), forward and backward \
+         {:.3} ({:.3})",
+        numbers_name(kind),
+        1e3 * again[0],
+        1e3 * case.measured.calls[0],
+        1e3 * again[1],
+        1e3 * case.measured.calls[1],
+    ));
+    for peer in &peers.live {
+        for variant in variants.get(peer.name).into_iter().flatten() {
+            let of = Of { case, again, version: &peer.version, peer: peer.name };
+            match (&variant.off, theirs.get(&(peer.name, variant.name.clone()))) {
+                (Ok(off), Some(seconds)) => {
+                    of.note(variant, *off, seconds, report)?;
+                    if peer.name == "published" {
+                        published.insert(size, seconds.clone().map(median));
+                    }
+                }
+                (Err(reason), _) => of.left_out(variant, reason, report)?,
+                _ => (),
+            }
+        }
+    }
+    let Some(seconds) = published.get(&size) else { return Ok(()) };
+    for i in 0..WHAT.len() {
+        let fields = [
+            ("against", json!("the published design, fp32")),
+            ("written_by", json!(WRITTEN_BY)),
+            ("against_seconds", json!(seconds[i])),
+            ("ratio", json!(seconds[i] / again[i])),
+        ];
+        fields.into_iter().for_each(|(name, value)| report.amend(case.at[i], name, value));
+    }
+    if kind == Kind::BFloat16 {
+        report.say(format!(
+            "{:<44} forward {:.2} times ours, forward and backward {:.2} times",
+            "the published design in fp32",
+            seconds[0] / again[0],
+            seconds[1] / again[1],
+        ));
+    }
+    Ok(())
+}
+
+/// A peer's variant beside ours.
+struct Of<'a> {
+    case: &'a Case,
+    /// Ours in the same turns.
+    again: [f64; 2],
+    peer: &'a str,
+    version: &'a str,
+}
+
+impl Of<'_> {
+    fn fields(&self, variant: &Variant) -> Value {
+        json!({"peer": self.peer, "variant": variant.name, "against": variant.words, "by":
+            self.version})
+    }
+
+    fn note(
+        &self,
+        variant: &Variant,
+        off: f64,
+        seconds: &[Vec<f64>; 2],
+        report: &mut Report,
+    ) -> Result<()> {
+        let medians = [0, 1].map(|i| median(seconds[i].clone()));
+        let ratios = [0, 1].map(|i| medians[i] / self.again[i]);
+        report.say(format!(
+            "{:<44} forward {:.3} ms, {:.2} times ours; forward and backward {:.3} ms, {:.2} times; from \
+             double precision {off:.1e}",
+            variant.words,
+            1e3 * medians[0],
+            ratios[0],
+            1e3 * medians[1],
+            ratios[1],
+        ));
+        for (i, what) in WHAT.into_iter().enumerate() {
+            let mut value = self.fields(variant);
+            value["seconds"] = json!(medians[i]);
+            value["middle_half"] = json!(middle_half(seconds[i].clone()));
+            value["ratio"] = json!(ratios[i]);
+            value["off_from_float64"] = json!(off);
+            value["runs"] = json!(seconds[i].len());
+            report.append(self.case.at[i], "peers", value.clone());
+            self.line(value, what, report)?;
+        }
+        Ok(())
+    }
+
+    fn left_out(&self, variant: &Variant, reason: &str, report: &mut Report) -> Result<()> {
+        report.say(format!("{:<44} left out: {reason}", variant.words));
+        let mut value = self.fields(variant);
+        value["failed"] = json!(reason);
+        self.case.at.iter().for_each(|at| report.append(*at, "peers", value.clone()));
+        self.line(value, "pooling", report)
+    }
+
+    fn line(&self, mut value: Value, of: &str, report: &mut Report) -> Result<()> {
+        value["what"] = json!("peer");
+        value["of"] = json!(of);
+        value["kind"] = json!(numbers_name(self.case.kind));
+        value["size"] = json!(self.case.size.0);
+        report.note(value).map(drop)
+    }
 }
 
 #[cfg(test)]
@@ -192,24 +311,14 @@ mod tests {
 
     #[test]
     fn what_is_left_out_is_the_entrys_on_a_card() {
-        let size = |words: &[&str]| {
+        let sizes = |words: &[&str]| {
             let args: Args = parsed(words);
-            [args.seq, args.batch, args.hidden]
+            args.sizes().iter().map(|size| size.0).collect::<Vec<_>>()
         };
-        assert_eq!(size(&["--device", "cuda"]), [300, 40, 1800]);
-        assert_eq!(size(&["--device", "cuda", "--hidden", "7"]), [300, 40, 7]);
-        assert_eq!(size(&[]), [140, 20, 1024]);
-    }
-
-    /// The figures of kernels/README.md at 3.0 TB/s.
-    #[test]
-    fn the_entrys_bytes_are_those_of_the_kernels_table() {
-        let size = [300, 40, 1800];
-        let milliseconds = |bytes: f64| (1e3 * bytes / 3.0e12 * 1e3).round() / 1e3;
-        let [forward, both] = bytes(size, Kind::Float);
-        assert_eq!(milliseconds(forward), 0.115);
-        let kept = 2.0 * 38.0 * 72_000.0 * 4.0;
-        assert_eq!(both, 11.0 * 86.4e6 + kept);
-        assert_eq!(bytes(size, Kind::BFloat16), [forward / 2.0, 11.0 * 43.2e6 + kept]);
+        let entry = vec![[300, 40, 1800], [140, 60, 1800], [16_384, 1, 1800]];
+        assert_eq!(sizes(&["--device", "cuda"]), entry);
+        assert_eq!(sizes(&["--device", "cuda", "--hidden", "7"]), [[300, 40, 7]]);
+        assert_eq!(sizes(&["--device", "cuda", "--cases", "2x3x4,5x6x7"]), [[2, 3, 4], [5, 6, 7]]);
+        assert_eq!(sizes(&[]), [[140, 20, 1024]]);
     }
 }

@@ -1,12 +1,10 @@
-//! `reproduce bench step` on a card: each format against the card's ceilings and the counted floor, and
-//! against the PyTorch peers, in turns.
+//! `reproduce bench step` on a card. First ours, each format against the card's ceilings and the counted
+//! floor; then the PyTorch peers and ours in the first format, in turns.
 
 use std::collections::HashSet;
-use std::path::Path;
 
 use qrnn::corpus::{Corpus, Split};
 use qrnn::model::{LmConfig, QrnnLm, Splits};
-use qrnn::profile::Profile;
 use qrnn::train::Recipe;
 use qrnn::{Error, Result};
 use serde_json::{Value, json};
@@ -14,67 +12,50 @@ use tch::{Device, Kind};
 
 use super::super::ceilings::Ceilings;
 use super::super::format::{self, Format};
-use super::super::peers::{self, Mode, Peer, Setting};
+use super::super::peers::Peers;
+use super::super::peers::step::{Mode, Setting};
+use super::super::report::Report;
+use super::super::shape::Shape;
 use super::super::torch_model::write_inputs;
-use super::super::{device as devices, ids, median, middle_half};
+use super::super::{device as devices, ids};
+use super::Args;
 use super::floor::{self, Piece};
-use super::turns::{Blocks, Taken, take};
-use super::{Args, Shape};
+use super::shown::{self, Measured};
+use super::turns::{BLOCK, Blocks, Taken, Theirs, take};
 use crate::data;
 use crate::output::Output;
 
-/// Steps of a block: as many as the trainer gives to a card before it reads their losses.
-const BLOCK: usize = 16;
-
 /// The entry's locked dropouts.
-const DROPOUT: f64 = 0.1;
+pub const DROPOUT: f64 = 0.1;
 
 /// Steps without dropout whose losses are held against the published step's.
-const COMPARED: usize = 4;
+pub const COMPARED: usize = 4;
 
-/// Words of the training text of WikiText-103: an epoch.
-const EPOCH: f64 = 103_227_021.0;
-
-/// Epochs of the entry.
-const EPOCHS: f64 = 20.0;
-
-pub fn run(args: &Args, device: Device) -> Result<Output> {
+pub fn run(args: &Args, device: Device, json: bool) -> Result<Output> {
     format::check(&args.formats, device)?;
     qrnn::libtorch::keep_freed_memory();
+    let mut report = Report::new("step", device, &args.record, json)?;
     eprintln!("the device's ceilings ...");
     let ceilings = Ceilings::measure(device, &args.formats)?;
-    let mut text = ceilings.text()?;
-    let mut measurements = ceilings.measurements();
+    ceilings.report(&mut report)?;
+    let mut closing = String::new();
     for &shape in &args.models {
         let bench = Bench::new(args, shape, device)?;
-        text += &bench.head();
-        let (said, values) = bench.run(&ceilings)?;
-        text += &said;
-        measurements.extend(values);
+        report.say(bench.head());
+        closing = bench.run(&ceilings, &mut report)?;
     }
-    Ok(Output::done(text, json!({"bench": "step", "measurements": measurements})))
+    Ok(report.done(closing))
 }
 
 /// One model.
-struct Bench<'a> {
-    args: &'a Args,
-    shape: Shape,
+pub struct Bench<'a> {
+    pub args: &'a Args,
+    pub shape: Shape,
     device: Device,
     corpus: Corpus,
     /// The tails' first words.
     borders: Vec<usize>,
     blocks: Blocks,
-}
-
-/// One format's outcome.
-struct Measured {
-    format: Format,
-    ours: Taken,
-    theirs: Vec<Taken>,
-    profile: Profile,
-    peak_bytes: Option<f64>,
-    /// Largest difference of a loss from the published step's, nothing dropped.
-    difference: Option<f64>,
 }
 
 impl<'a> Bench<'a> {
@@ -111,7 +92,7 @@ impl<'a> Bench<'a> {
         Ok(model)
     }
 
-    fn recipe(&self) -> Recipe {
+    pub fn recipe(&self) -> Recipe {
         let recipe = Recipe::paper().bptt(self.args.bptt).batch(self.args.batch_size);
         Recipe { fixed_bptt: true, ..recipe }
     }
@@ -122,7 +103,7 @@ impl<'a> Bench<'a> {
 
     fn head(&self) -> String {
         format!(
-            "\n\n{}: training steps of {:.0} words ({} columns of {}), dropout {DROPOUT}, on {} of {} \
+            "\n{}: training steps of {:.0} words ({} columns of {}), dropout {DROPOUT}, on {} of {} \
              types\nwords by cluster: {}; {:.0} different words a step; medians of {} steps in blocks of \
              {BLOCK} in turns, after {}",
             self.shape,
@@ -147,92 +128,88 @@ impl<'a> Bench<'a> {
         words.collect::<HashSet<_>>().len() as f64
     }
 
-    fn run(&self, ceilings: &Ceilings) -> Result<(String, Vec<Value>)> {
+    /// Ours, then the peers; what is to be said last.
+    fn run(&self, ceilings: &Ceilings, report: &mut Report) -> Result<String> {
         let folder = tempfile::tempdir().map_err(Error::io(std::env::temp_dir(), "write to"))?;
         let model = self.model(Format::Fp32, 0.0)?;
         write_inputs(folder.path(), &model, self.corpus.tokens(Split::Train))?;
         drop(model);
-        let reference = self.reference(folder.path())?;
-        let mut peers = vec![];
-        for mode in Mode::ALL {
-            peers.extend(self.peer(mode, folder.path(), DROPOUT)?);
-        }
-        let (mut text, mut values) = (String::new(), vec![]);
-        for &format in &self.args.formats {
-            eprintln!("{} {} ...", self.shape, format.name());
-            let difference = self.difference(format, reference.as_deref())?;
-            devices::peak_bytes(self.device)?;
-            let mut model = self.model(format, DROPOUT)?;
-            let mut take = |peers: &mut Vec<Peer>, blocks, watched| {
-                take(&mut model, &self.corpus, self.recipe(), blocks, peers, watched)
-            };
-            let (ours, theirs) = take(&mut peers, self.blocks, false)?;
-            let peak_bytes = devices::peak_bytes(self.device)?;
-            let watched = Blocks { steps: BLOCK, warm_up: 1, counted: 1 };
-            take(&mut vec![], watched, true)?;
-            let profile = qrnn::profile::stop()?;
-            let measured = Measured { format, ours, theirs, profile, peak_bytes, difference };
-            let (said, value) = self.report(&measured, &peers, ceilings);
-            text += &said;
-            values.push(value);
-        }
-        text += &match peers.first() {
-            Some(peer) => format!("\nthe peers are {}; {}", peers::WRITTEN_BY, peer.version),
-            None => {
-                format!(
-                    "\nno PyTorch to measure against: {} has no torch (--python)",
-                    self.args.python
-                )
-            }
-        };
-        Ok((text, values))
-    }
-
-    fn peer(&self, mode: Mode, folder: &Path, dropout: f64) -> Result<Option<Peer>> {
         let setting = Setting {
-            folder,
+            folder: folder.path(),
             device: self.device,
             splits: &self.borders,
             batch: self.args.batch_size,
-            dropout,
+            dropout: DROPOUT,
             clip: self.recipe().clip,
         };
-        Peer::start(&self.args.python, mode, &setting)
-    }
-
-    /// The losses of the published step, nothing dropped.
-    fn reference(&self, folder: &Path) -> Result<Option<Vec<f64>>> {
-        let Some(mut peer) = self.peer(Mode::Published, folder, 0.0)? else { return Ok(None) };
-        let rates = [self.recipe().lr; COMPARED];
-        Ok(Some(peer.steps(&[self.args.bptt; COMPARED], &rates)?.losses))
-    }
-
-    /// How far the losses of a format are from the published step's.
-    ///
-    /// # Errors
-    /// [`Error::Cuda`] where that is further than its rounding explains.
-    fn difference(&self, format: Format, reference: Option<&[f64]>) -> Result<Option<f64>> {
-        let Some(reference) = reference else { return Ok(None) };
-        let mut model = self.model(format, 0.0)?;
-        let blocks = Blocks { steps: COMPARED, warm_up: 0, counted: 1 };
-        let (ours, _) = take(&mut model, &self.corpus, self.recipe(), blocks, &mut vec![], false)?;
-        let differences = ours.losses.iter().zip(reference).map(|(a, b)| (a - b).abs());
-        let furthest = differences.fold(0.0, f64::max);
-        let bound = if matches!(format, Format::Fp32 | Format::Torch) { 1e-3 } else { 5e-2 };
-        // A NaN of either side passes through `max`.
-        let finite = ours.losses.iter().chain(reference).all(|loss| loss.is_finite());
-        if finite && furthest <= bound {
-            return Ok(Some(furthest));
+        // Their programs load while ours is measured.
+        let mut peers = Peers::spawn(&self.args.peer_flags, setting.kinds(&self.args.peers.0))?;
+        let mut ours = vec![];
+        for &format in &self.args.formats {
+            eprintln!("{} {} ...", self.shape, format.name());
+            match self.ours(format) {
+                Ok(measured) => {
+                    let (said, value) = self.shown(&measured, ceilings);
+                    report.say(said);
+                    let at = report.note(value)?;
+                    ours.push((measured, at));
+                }
+                Err(error) => {
+                    let fields = json!({"what": "training step", "model": self.shape.to_string(),
+                        "format": format.name()});
+                    report.failed(
+                        &format!("the training step in {}", format.name()),
+                        fields,
+                        &error,
+                    )?;
+                }
+            }
         }
-        Err(Error::Cuda {
-            what: format!("the training step in {}", format.name()),
-            problem: format!(
-                "its losses are {:?}, those of the published step {reference:?}: further apart than \
-                 {bound:e}",
-                ours.losses
-            ),
-            remedy: "report this with the device's name".into(),
-        })
+        peers.hello();
+        self.compare(&ours, &mut peers, report)?;
+        if let (Some((anchor, _)), false) = (ours.first(), peers.live.is_empty()) {
+            eprintln!("{} {} and the peers in turns ...", self.shape, anchor.format.name());
+            match self.in_turns(anchor.format, &mut peers) {
+                Ok((again, theirs)) => self.against(&ours, &again, &peers, &theirs, report)?,
+                Err(error) => {
+                    let fields = json!({"what": "interleaved", "of": "training step",
+                        "model": self.shape.to_string(), "format": anchor.format.name()});
+                    report.failed("the training step beside the peers", fields, &error)?;
+                }
+            }
+        }
+        self.left_out(&ours, &peers, report)?;
+        Ok(format!("\n{}", peers.closing()))
+    }
+
+    /// One format by itself.
+    fn ours(&self, format: Format) -> Result<Measured> {
+        let mut alone = Peers::default();
+        let undropped = match self.args.peers.0.contains(&Mode::Published) {
+            true => {
+                let mut model = self.model(format, 0.0)?;
+                let blocks = Blocks { steps: COMPARED, warm_up: 0, counted: 1 };
+                take(&mut model, &self.corpus, self.recipe(), blocks, &mut alone, false)?.0.losses
+            }
+            false => vec![],
+        };
+        devices::peak_bytes(self.device)?;
+        let mut model = self.model(format, DROPOUT)?;
+        let mut take = |blocks, watched| {
+            take(&mut model, &self.corpus, self.recipe(), blocks, &mut alone, watched)
+        };
+        let (ours, _) = take(self.blocks, false)?;
+        let peak_bytes = devices::peak_bytes(self.device)?;
+        let watched = Blocks { steps: BLOCK, warm_up: 1, counted: 1 };
+        take(watched, true)?;
+        let profile = qrnn::profile::stop()?;
+        Ok(Measured { format, ours, profile, peak_bytes, undropped })
+    }
+
+    /// Ours in one format and the peers, a block each after the other.
+    fn in_turns(&self, format: Format, peers: &mut Peers) -> Result<(Taken, Theirs)> {
+        let mut model = self.model(format, DROPOUT)?;
+        take(&mut model, &self.corpus, self.recipe(), self.blocks, peers, false)
     }
 
     /// What a step must do at least.
@@ -249,116 +226,23 @@ impl<'a> Bench<'a> {
         floor::pieces(&self.config(DROPOUT), &self.borders, &reading)
     }
 
-    fn report(&self, measured: &Measured, peers: &[Peer], ceilings: &Ceilings) -> (String, Value) {
-        let format = measured.format;
-        let (seconds, wall) =
-            (median(measured.ours.each.clone()), median(measured.ours.wall.clone()));
-        let speed = self.words() / wall;
-        let epoch = EPOCH / speed;
-        let floor = floor::seconds(&self.pieces(format), ceilings.rate(format), ceilings.bandwidth);
-        let mut text = format!(
-            "\n\n{}: {:.2} ms a step (the middle half {}; {:.2} by the wall clock), {speed:.0} words/s: \
-             {epoch:.1} s an epoch of WikiText-103, {:.1} minutes for {EPOCHS:.0}\ncounted floor {:.2} ms: \
-             {:.2} times as long",
-            format.name(),
-            1e3 * seconds,
-            shown_half(&measured.ours.each),
-            1e3 * wall,
-            epoch * EPOCHS / 60.0,
-            1e3 * floor,
-            seconds / floor,
-        );
-        let mut value = json!({"what": "training step", "model": self.shape.to_string(),
-            "format": format.name(), "splits": self.borders, "seconds": seconds,
-            "middle_half": middle_half(measured.ours.each.clone()),
-            "wall_seconds": wall, "words": self.words(), "words_per_second": speed,
-            "epoch_seconds": epoch, "minutes_for_20_epochs": epoch * EPOCHS / 60.0,
-            "floor": "each product and each byte once, at the measured ceilings",
-            "floor_seconds": floor, "times_the_floor": seconds / floor,
-            "runs": measured.ours.each.len()});
-        if let Some(bytes) = measured.peak_bytes {
-            text += &format!("; peak memory {:.2} GB", bytes / 1e9);
-            value["peak_bytes"] = json!(bytes);
-        }
-        let (said, stages) = stages(&measured.profile, seconds, format, ceilings);
-        text += &said;
-        value["stages"] = json!(stages);
-        let counted = self.pieces(format).into_iter().map(|piece| {
+    fn shown(&self, measured: &Measured, ceilings: &Ceilings) -> (String, Value) {
+        let (format, rate) = (measured.format, ceilings.rate(measured.format));
+        let pieces = self.pieces(format);
+        // `max` would take the bytes alone for the floor.
+        let floor = match rate.is_nan() {
+            true => f64::NAN,
+            false => floor::seconds(&pieces, rate, ceilings.bandwidth),
+        };
+        let (text, mut value) = shown::step(measured, self.words(), floor, ceilings);
+        value["model"] = json!(self.shape.to_string());
+        value["splits"] = json!(self.borders);
+        let counted = pieces.into_iter().map(|piece| {
             json!({"kernel": piece.name, "operations": piece.operations, "bytes": piece.bytes})
         });
         value["counted"] = counted.collect();
-        if let Some(difference) = measured.difference {
-            text += &format!(
-                "\nlosses of {COMPARED} steps without dropout differ from the published step's by at \
-                 most {difference:.1e}"
-            );
-            value["largest_loss_difference"] = json!(difference);
-        }
-        let mut against = vec![];
-        for (peer, theirs) in peers.iter().zip(&measured.theirs) {
-            let their_seconds = median(theirs.each.clone());
-            let ratio = their_seconds / seconds;
-            text += &format!(
-                "\n{:<42} {:8.2} ms ({})   {ratio:.2} times as long",
-                peer.mode.words(),
-                1e3 * their_seconds,
-                shown_half(&theirs.each),
-            );
-            if let Some(bytes) = theirs.peak_bytes {
-                text += &format!("   peak memory {:.2} GB", bytes / 1e9);
-            }
-            against.push(json!({"against": peer.mode.words(), "by": peer.version, "written_by":
-                peers::WRITTEN_BY, "seconds": their_seconds, "middle_half":
-                middle_half(theirs.each.clone()), "wall_seconds":
-                median(theirs.wall.clone()), "ratio": ratio, "peak_bytes": theirs.peak_bytes}));
-        }
-        value["peers"] = json!(against);
         (text, value)
     }
-}
-
-/// Between which times the middle half of the steps lies, for people.
-fn shown_half(seconds: &[f64]) -> String {
-    let [low, high] = middle_half(seconds.to_vec());
-    format!("{:.2} to {:.2}", 1e3 * low, 1e3 * high)
-}
-
-/// Each stage's time in a step that was watched, what it did, and how near that is to the ceiling.
-fn stages(
-    profile: &Profile,
-    seconds: f64,
-    format: Format,
-    ceilings: &Ceilings,
-) -> (String, Vec<Value>) {
-    let steps = BLOCK as f64;
-    let mut all: Vec<_> = profile.stages.iter().collect();
-    all.sort_by(|a, b| b.1.cmp(a.1));
-    let mut text = String::from("\nstages of a step that was watched:");
-    let (mut values, mut known) = (vec![], 0.0);
-    for (&name, time) in all {
-        let time = time.as_secs_f64() / steps;
-        known += time;
-        text += &format!("\n  {name:<18} {:8.3} ms", 1e3 * time);
-        let mut value = json!({"stage": name, "seconds": time});
-        if name == "matrix products" {
-            let operations = profile.products.iter().map(|product| product.operations());
-            let operations = operations.sum::<f64>() / steps;
-            let share = operations / time / ceilings.rate(format);
-            text +=
-                &format!("   {:8.1} GFLOP   {:3.0} % of the rate", 1e-9 * operations, 1e2 * share);
-            (value["operations"], value["share_of_rate"]) = (json!(operations), json!(share));
-        } else if let Some(bytes) = profile.bytes.get(name) {
-            let bytes = bytes / steps;
-            let share = bytes / time / ceilings.bandwidth;
-            text += &format!("   {:8.1} MB      {:3.0} % of the copy", 1e-6 * bytes, 1e2 * share);
-            (value["bytes"], value["share_of_bandwidth"]) = (json!(bytes), json!(share));
-        }
-        values.push(value);
-    }
-    let rest = (seconds - known).max(0.0);
-    text += &format!("\n  {:<18} {:8.3} ms", "all else", 1e3 * rest);
-    values.push(json!({"stage": "all else", "seconds": rest}));
-    (text, values)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Training steps in blocks, ours and each peer's in turns: the trainer's own, watched by its observer.
 //! Within a block nothing waits for the device.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -12,7 +13,11 @@ use qrnn::train::{Observer, Recipe, StepReport, Trainer};
 use qrnn::{Error, Result, profile};
 use tch::Device;
 
-use super::super::peers::{Peer, Steps};
+use super::super::peers::Peers;
+use super::super::peers::step::Steps;
+
+/// Steps of a block: as many as the trainer gives to a card before it reads their losses.
+pub const BLOCK: usize = 16;
 
 /// How many steps to take.
 #[derive(Clone, Copy)]
@@ -43,19 +48,23 @@ pub struct Taken {
     pub peak_bytes: Option<f64>,
 }
 
-/// Takes steps of `model`, and in turns with them those of the peers, on the same lengths and rates.
+/// What the peers came to, by name.
+pub type Theirs = HashMap<&'static str, Taken>;
+
+/// Takes steps of `model`, and in turns with them those of the peers, on the same lengths and rates. A
+/// peer that fails is left out; when the last one has, the turns end.
 /// Watches where the time of the counted steps goes if asked to, which must then be of ours alone.
 ///
 /// # Errors
-/// Those of training, and of a peer.
+/// Those of training.
 pub fn take(
     model: &mut QrnnLm,
     corpus: &Corpus,
     recipe: Recipe,
     blocks: Blocks,
-    peers: &mut Vec<Peer>,
+    peers: &mut Peers,
     watched: bool,
-) -> Result<(Taken, Vec<Taken>)> {
+) -> Result<(Taken, Theirs)> {
     let interrupt = Interrupt::default();
     let device = model.options().1;
     let turns = Arc::new(Mutex::new(Turns {
@@ -64,7 +73,8 @@ pub fn take(
         blocks,
         watched,
         interrupt: interrupt.clone(),
-        theirs: peers.iter().map(|_| Taken::default()).collect(),
+        accompanied: !peers.live.is_empty(),
+        theirs: HashMap::new(),
         peers: std::mem::take(peers),
         ours: Taken::default(),
         block: Block::default(),
@@ -85,7 +95,8 @@ pub fn take(
         return Err(error);
     }
     fitted?;
-    if turns.done < blocks.warm_up + blocks.counted {
+    let alone = turns.accompanied && peers.live.is_empty();
+    if turns.done < blocks.warm_up + blocks.counted && !alone {
         return Err(Error::usage(
             "the training text",
             format!("ends before {} steps are done", blocks.steps()),
@@ -111,9 +122,11 @@ struct Turns {
     blocks: Blocks,
     watched: bool,
     interrupt: Interrupt,
-    peers: Vec<Peer>,
+    peers: Peers,
+    /// Whether there were peers at the beginning.
+    accompanied: bool,
     ours: Taken,
-    theirs: Vec<Taken>,
+    theirs: Theirs,
     block: Block,
     /// Rows walked down.
     row: usize,
@@ -160,18 +173,21 @@ impl Turns {
             }
             self.ours.wall.push(wall / self.blocks.steps as f64);
         }
-        for (peer, theirs) in self.peers.iter_mut().zip(&mut self.theirs) {
-            let Steps { losses, seconds, each, peak_bytes } =
-                peer.steps(&block.lengths, &block.rates)?;
+        self.peers.each(|peer| {
+            let taken = peer.steps(&block.lengths, &block.rates)?;
+            let Steps { losses, seconds, each, peak_bytes } = taken;
+            let theirs = self.theirs.entry(peer.name).or_default();
             theirs.losses.extend(losses);
             theirs.peak_bytes = peak_bytes;
             if counted {
                 theirs.each.extend(each);
                 theirs.wall.push(seconds / self.blocks.steps as f64);
             }
-        }
+            Ok(())
+        });
         self.done += 1;
-        if self.done == self.blocks.warm_up + self.blocks.counted {
+        let alone = self.accompanied && self.peers.live.is_empty();
+        if alone || self.done == self.blocks.warm_up + self.blocks.counted {
             self.interrupt.request();
         }
         Ok(())
