@@ -37,21 +37,52 @@ pub fn built(
     libtorch: Libtorch,
     args: impl IntoIterator<Item = impl AsRef<OsStr>>,
 ) -> Result<Option<Vec<PathBuf>>> {
+    Ok(messages(libtorch, args)?.map(|messages| artifacts(&messages)))
+}
+
+/// As [`built`], of the programs alone: executables of binaries and of tests.
+///
+/// # Errors
+/// As [`built`].
+pub fn programs(
+    libtorch: Libtorch,
+    args: impl IntoIterator<Item = impl AsRef<OsStr>>,
+) -> Result<Option<Vec<PathBuf>>> {
+    Ok(messages(libtorch, args)?.map(|messages| executables(&messages)))
+}
+
+/// What cargo writes to standard output; `None` where it failed.
+fn messages(
+    libtorch: Libtorch,
+    args: impl IntoIterator<Item = impl AsRef<OsStr>>,
+) -> Result<Option<String>> {
     let mut cargo = command(libtorch, args);
     let output = cargo.stderr(Stdio::inherit()).output();
     let output = output.map_err(Error::io(cargo.get_program(), "run"))?;
-    Ok(output.status.success().then(|| artifacts(&String::from_utf8_lossy(&output.stdout))))
+    let said = || String::from_utf8_lossy(&output.stdout).into_owned();
+    Ok(output.status.success().then(said))
 }
 
-/// The files in cargo's messages, a JSON object a line.
-fn artifacts(messages: &str) -> Vec<PathBuf> {
+/// What cargo says of each thing that it built, a JSON object a line.
+fn of_artifacts(messages: &str) -> impl Iterator<Item = serde_json::Value> {
     let messages = messages.lines().filter_map(|line| serde_json::from_str(line).ok());
-    messages
-        .filter(|message: &serde_json::Value| message["reason"] == "compiler-artifact")
+    messages.filter(|message: &serde_json::Value| message["reason"] == "compiler-artifact")
+}
+
+/// The files in cargo's messages.
+fn artifacts(messages: &str) -> Vec<PathBuf> {
+    of_artifacts(messages)
         .flat_map(|message| {
             let files = message["filenames"].as_array().cloned().unwrap_or_default();
             files.into_iter().filter_map(|file| file.as_str().map(PathBuf::from))
         })
+        .collect()
+}
+
+/// The programs in cargo's messages.
+fn executables(messages: &str) -> Vec<PathBuf> {
+    of_artifacts(messages)
+        .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
         .collect()
 }
 
@@ -96,6 +127,14 @@ mod tests {
         let messages = "{\"reason\":\"compiler-artifact\",\"filenames\":[\"/a/b.rlib\",\"/a/b.rmeta\"]}\n\
             not JSON\n{\"reason\":\"build-finished\",\"filenames\":[\"/c\"]}\n";
         assert_eq!(artifacts(messages), [PathBuf::from("/a/b.rlib"), PathBuf::from("/a/b.rmeta")]);
+    }
+
+    #[test]
+    fn programs_are_told_from_libraries_and_build_scripts() {
+        let messages = r#"{"reason":"compiler-artifact","filenames":["/a/b.rlib"],"executable":null}
+            {"reason":"compiler-artifact","filenames":["/a/c","/a/c.d"],"executable":"/a/c"}
+            {"reason":"build-script-executed","executable":"/d"}"#;
+        assert_eq!(executables(messages), [PathBuf::from("/a/c")]);
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod check;
 mod kernel;
 mod kernel_test;
 mod notebooks;
+mod on_a_card;
 mod reproduce;
 mod setup;
 mod test;
@@ -21,6 +22,7 @@ pub enum Command {
     Notebooks(notebooks::Notebooks),
     Kernel(kernel::Kernel),
     KernelTest(kernel_test::KernelTest),
+    OnACard(on_a_card::OnACard),
 }
 
 impl Command {
@@ -35,6 +37,7 @@ impl Command {
             Self::Notebooks(command) => command.run(),
             Self::Kernel(command) => command.run(),
             Self::KernelTest(command) => command.run(),
+            Self::OnACard(command) => command.run(),
         }
     }
 }
