@@ -183,7 +183,8 @@ part() { # name, its seconds, those that it is given, steps
         later=0
         for step in "${steps[@]:i+1}"; do later=$((later + ${step##* })); done
         read -r step most least <<<"${steps[i]}"
-        # A part that is given less than its time, to be tried, keeps less for its steps as well.
+        # A part that is given less than its time, to be tried, gives less to its steps as well.
+        most=$((most * $3 / $2)) most=$((most > 3 ? most : 3))
         run_step "$name" "$step" "$most" $((deadline - SECONDS - later * $3 / $2))
     done
 }
