@@ -74,7 +74,10 @@ command_of() { # part, step
             ;;
         step | pool | evaluate | curves)
             local peers=(--python /none)
-            [ "$1" = second ] && peers=(--python "$python" --peer-limit 100)
+            # Of one answer: a peer that hangs must leave the others their time.
+            local longest=40
+            [ "$2" = step ] && longest=100 # torch.compile
+            [ "$1" = second ] && peers=(--python "$python" --peer-limit "$longest")
             [ "$2" = curves ] && peers=()
             # shellcheck disable=SC2046 # the arguments are words without blanks
             call=("$here/reproduce" bench "$2" --device cuda --record "$out/$1.jsonl"
