@@ -27,7 +27,7 @@ failed=0
 # The steps of a part in their order: the most seconds that each may take, and the least that the steps
 # before it leave to it. The least of a part together are well below the part's time.
 first_steps=(
-    "tests 160 80" "pool 45 30" "step 90 60" "evaluate 60 40"
+    "tests 160 80" "pool 45 30" "step 90 60" "evaluate 60 40" "probe 40 15"
     "memcheck-pool 60 25" "memcheck-entropy 60 25" "racecheck-entropy 60 25" "memcheck-adam 40 15"
 )
 second_steps=(
@@ -83,6 +83,7 @@ command_of() { # part, step
             call=("$here/reproduce" bench "$2" --device cuda --record "$out/$1.jsonl"
                 $(arguments "$1" "$2") "${peers[@]}")
             ;;
+        probe) call=("$python" "$here/probe.py" "$out/$1.jsonl" ${small:+small}) ;;
         memcheck-* | racecheck-*)
             local kernel=fo_pool tests=on_a_card_every_place
             case $2 in

@@ -241,6 +241,7 @@ def look_first(results):
         if "share_of_bandwidth" in stage:
             text += f"   {1e-6 * stage['bytes']:8.1f} MB, {100 * stage['share_of_bandwidth']:.0f} % of the copy"
         lines.append(text)
+    lines += probed(results)
     if not any(stage["stage"] == "bias gradients" for stage in record.get("stages", [])):
         lines.append("  bias gradients have no stage of their own: they are summed within other kernels")
     for kind in ("bf16", "f32"):
@@ -255,6 +256,16 @@ def look_first(results):
             + " (0.08 and 0.22 were predicted)" * (kind == "bf16")
         )
     return lines
+
+
+def probed(results):
+    """Single operations of libtorch, and the kernels that they became."""
+    lines = []
+    for record in results.first.records:
+        if record["bench"] == "probe" and results.first.has_gpu:
+            lines.append(f"  {record['what']:<46} {1e3 * record['seconds']:8.3f} ms")
+            lines += [f"      {1e3 * seconds:8.3f} ms {name[:90]}" for name, seconds in record["kernels"]]
+    return lines or ["  probe.py has told nothing: the log of measure.sh first says why"]
 
 
 def pooling_beside_peers(results):

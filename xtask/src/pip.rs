@@ -139,7 +139,8 @@ fn explain(name: &str, said: &str) -> Result<Fetched> {
         )
     } else if mentions(&["No matching distribution"]) {
         (
-            "the package index does not have the pinned wheel, or this pip is too old for it".to_owned(),
+            "the package index does not have the pinned wheel, or this pip is too old for it"
+                .to_owned(),
             format!(
                 "upgrade pip or check pip's index (pip config list), then run this again; {own}"
             ),

@@ -16,9 +16,10 @@ use crate::setup;
 
 /// The script, and the Python programs that it calls.
 const SCRIPT: &str = "measure.sh";
-const SHIPPED: [(&str, &str); 5] = [
+const SHIPPED: [(&str, &str); 6] = [
     (SCRIPT, include_str!("../../on-a-card/measure.sh")),
     ("machine.py", include_str!("../../on-a-card/machine.py")),
+    ("probe.py", include_str!("../../on-a-card/probe.py")),
     ("resumed.py", include_str!("../../on-a-card/resumed.py")),
     ("results.py", include_str!("../../on-a-card/results.py")),
     ("table.py", include_str!("../../on-a-card/table.py")),
@@ -43,11 +44,12 @@ impl OnACard {
         let pack = &self.pack;
         check_free(pack)?;
         let libtorch = setup::run()?;
+        // Before the build, which takes minutes in which the tree may change.
+        let facts = facts::text(&setup::root());
         let Some(programs) = programs::build(libtorch)? else { return Ok(ExitCode::FAILURE) };
         let wheels = peers::wheels(&setup::root().join("target/on-a-card"))?;
         fs::create_dir_all(pack).map_err(Error::io(pack, "create"))?;
         // First, so that a pack that was not finished is taken for one and made anew.
-        let facts = facts::text(&setup::root());
         write(&pack.join(FACTS), &facts)?;
         for (name, program) in programs {
             programs::strip(&program, &pack.join(name))?;

@@ -45,7 +45,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         said(folder.path(), "git", &["init", "--quiet"]).unwrap();
         let changed = || -> serde_json::Value {
-            serde_json::from_str::<serde_json::Value>(&text(folder.path())).unwrap()["changed"].take()
+            serde_json::from_str::<serde_json::Value>(&text(folder.path())).unwrap()["changed"]
+                .take()
         };
         assert_eq!(changed(), false);
         std::fs::write(folder.path().join("new"), "").unwrap();

@@ -8,7 +8,8 @@ use crate::error::{Error, Result};
 use crate::pins::{Set, Wheel};
 
 /// Plain Python, all of them; the kernels are in Triton, which comes with torch.
-const PEERS: Set = Set { folder: "wheels", what: "the peers", wheels: &WHEELS, parts: &[], disk: 0 };
+const PEERS: Set =
+    Set { folder: "wheels", what: "the peers", wheels: &WHEELS, parts: &[], disk: 0 };
 
 const WHEELS: [Wheel; 4] = [
     // HGRN of flash-linear-attention.
@@ -31,7 +32,12 @@ const WHEELS: [Wheel; 4] = [
         "einops-0.8.2-py3-none-any.whl",
         "54058201ac7087911181bfec4af6091bb59380360f069276601256a76af08193",
     ),
-    peer("packaging", "26.4", "packaging-26.4-py3-none-any.whl", "81383611a09c1bc0b08b76e0fd5829d7c6824c65b27a6aee339da133f4233ea2"),
+    peer(
+        "packaging",
+        "26.4",
+        "packaging-26.4-py3-none-any.whl",
+        "81383611a09c1bc0b08b76e0fd5829d7c6824c65b27a6aee339da133f4233ea2",
+    ),
 ];
 
 /// A wheel of plain Python.
