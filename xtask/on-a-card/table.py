@@ -243,7 +243,7 @@ def look_first(results):
         lines.append(text)
     lines += probed(results)
     if not any(stage["stage"] == "bias gradients" for stage in record.get("stages", [])):
-        lines.append("  bias gradients have no stage of their own: they are summed within other kernels")
+        lines.append("  bias gradients have no stage of their own: other operations give them")
     for kind in ("bf16", "f32"):
         try:
             forward = results.find("pool", "forward", kind=kind, size=ENTRY)[0]["seconds"]
