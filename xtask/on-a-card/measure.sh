@@ -23,6 +23,8 @@ python=$(type -P "${PYTHON:-python3}" || echo "${PYTHON:-python3}")
 work=
 child=
 failed=0
+# When a part begins, in seconds of this script; the first one begins with what is made ready for it.
+begin=0
 
 # The steps of a part in their order: the most seconds that each may take, and the least that the steps
 # before it leave to it. The least of a part together are well below the part's time.
@@ -35,7 +37,7 @@ second_steps=(
     "train 20 20" "resume 40 20" "resumed 10 5"
 )
 # Seconds kept at a part's end: for a program that must be killed, and for the table.
-end_seconds=10
+end_seconds=15
 # A step is not begun with less.
 least_seconds=5
 
@@ -79,7 +81,7 @@ command_of() { # part, step
             [ "$2" = step ] && longest=100 # torch.compile
             [ "$1" = second ] && peers=(--python "$python" --peer-limit "$longest")
             [ "$2" = curves ] && peers=()
-            # shellcheck disable=SC2046 # the arguments are words without blanks
+            # shellcheck disable=SC2046,SC2207 # the arguments are words without blanks
             call=("$here/reproduce" bench "$2" --device cuda --record "$out/$1.jsonl"
                 $(arguments "$1" "$2") "${peers[@]}")
             ;;
@@ -133,21 +135,21 @@ cap() { # log, where the step's part begins
 
 # Runs `call`, at most for so long, with its output in the part's log; sets `status`.
 watch() { # log, limit
-    local begin rounds=0
-    begin=$(stat -c %s "$1")
+    local written rounds=0
+    written=$(stat -c %s "$1")
     # A process group of its own, which is ended whole.
     timeout --kill-after 5 "${ended[@]}" "$2" "${call[@]}" </dev/null >>"$1" 2>&1 &
     child=$!
     while kill -0 "$child" 2>/dev/null; do
         sleep 0.2
-        ((++rounds % 10)) || cap "$1" "$begin"
+        ((++rounds % 10)) || cap "$1" "$written"
     done
     wait "$child" 2>/dev/null
     status=$?
     # What a program leaves behind must not run beside the next one.
     kill -KILL -- "-$child" 2>/dev/null
     child=
-    cap "$1" "$begin"
+    cap "$1" "$written"
 }
 
 run_step() { # part, step, most, seconds left to it
@@ -173,8 +175,8 @@ run_step() { # part, step, most, seconds left to it
 }
 
 part() { # name, its seconds, those that it is given, steps
-    local name=$1 deadline=$((SECONDS + $3 - end_seconds * $3 / $2)) steps=("${@:4}")
-    local i later most least step least_seconds=$((1 + (least_seconds - 1) * $3 / $2))
+    local name=$1 deadline=$((begin + $3 - end_seconds * $3 / $2)) steps=("${@:4}")
+    local i later most step least_seconds=$((1 + (least_seconds - 1) * $3 / $2))
     : >"$out/$name.log" && : >"$out/$name.jsonl" || exit 2
     echo "$name: at most $3 s"
     {
@@ -186,11 +188,12 @@ part() { # name, its seconds, those that it is given, steps
     for ((i = 0; i < ${#steps[@]}; i++)); do
         later=0
         for step in "${steps[@]:i+1}"; do later=$((later + ${step##* })); done
-        read -r step most least <<<"${steps[i]}"
+        read -r step most _ <<<"${steps[i]}"
         # A part that is given less than its time, to be tried, gives less to its steps as well.
         most=$((most * $3 / $2)) most=$((most > 3 ? most : 3))
         run_step "$name" "$step" "$most" $((deadline - SECONDS - later * $3 / $2))
     done
+    begin=$SECONDS
 }
 
 table() {
@@ -199,6 +202,7 @@ table() {
 }
 
 # The caller's own limit, or a person: what is known is still shown.
+# shellcheck disable=SC2329 # called by a trap
 stop() { # status
     trap '' INT TERM
     [ "$child" ] && { kill -KILL -- "-$child" || kill -KILL "$child"; } 2>/dev/null

@@ -37,7 +37,22 @@ pub fn built(
     libtorch: Libtorch,
     args: impl IntoIterator<Item = impl AsRef<OsStr>>,
 ) -> Result<Option<Vec<PathBuf>>> {
-    Ok(messages(libtorch, args)?.map(|messages| artifacts(&messages)))
+    let mut cargo = command(libtorch, args);
+    let output = cargo.stderr(Stdio::inherit()).output();
+    let output = output.map_err(Error::io(cargo.get_program(), "run"))?;
+    Ok(output.status.success().then(|| artifacts(&String::from_utf8_lossy(&output.stdout))))
+}
+
+/// The files in cargo's messages, a JSON object a line.
+fn artifacts(messages: &str) -> Vec<PathBuf> {
+    let messages = messages.lines().filter_map(|line| serde_json::from_str(line).ok());
+    messages
+        .filter(|message: &serde_json::Value| message["reason"] == "compiler-artifact")
+        .flat_map(|message| {
+            let files = message["filenames"].as_array().cloned().unwrap_or_default();
+            files.into_iter().filter_map(|file| file.as_str().map(PathBuf::from))
+        })
+        .collect()
 }
 
 /// As [`built`], of the programs alone: executables of binaries and of tests.
@@ -48,40 +63,17 @@ pub fn programs(
     libtorch: Libtorch,
     args: impl IntoIterator<Item = impl AsRef<OsStr>>,
 ) -> Result<Option<Vec<PathBuf>>> {
-    Ok(messages(libtorch, args)?.map(|messages| executables(&messages)))
-}
-
-/// What cargo writes to standard output; `None` where it failed.
-fn messages(
-    libtorch: Libtorch,
-    args: impl IntoIterator<Item = impl AsRef<OsStr>>,
-) -> Result<Option<String>> {
     let mut cargo = command(libtorch, args);
     let output = cargo.stderr(Stdio::inherit()).output();
     let output = output.map_err(Error::io(cargo.get_program(), "run"))?;
-    let said = || String::from_utf8_lossy(&output.stdout).into_owned();
-    Ok(output.status.success().then(said))
+    Ok(output.status.success().then(|| executables(&String::from_utf8_lossy(&output.stdout))))
 }
 
-/// What cargo says of each thing that it built, a JSON object a line.
-fn of_artifacts(messages: &str) -> impl Iterator<Item = serde_json::Value> {
-    let messages = messages.lines().filter_map(|line| serde_json::from_str(line).ok());
-    messages.filter(|message: &serde_json::Value| message["reason"] == "compiler-artifact")
-}
-
-/// The files in cargo's messages.
-fn artifacts(messages: &str) -> Vec<PathBuf> {
-    of_artifacts(messages)
-        .flat_map(|message| {
-            let files = message["filenames"].as_array().cloned().unwrap_or_default();
-            files.into_iter().filter_map(|file| file.as_str().map(PathBuf::from))
-        })
-        .collect()
-}
-
-/// The programs in cargo's messages.
+/// The programs in cargo's messages, a JSON object a line.
 fn executables(messages: &str) -> Vec<PathBuf> {
-    of_artifacts(messages)
+    let messages = messages.lines().filter_map(|line| serde_json::from_str(line).ok());
+    messages
+        .filter(|message: &serde_json::Value| message["reason"] == "compiler-artifact")
         .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
         .collect()
 }
