@@ -7,6 +7,7 @@ A figure that was not measured says why; one that stand-ins of a GPU gave counts
 """
 
 import json
+import math
 import pathlib
 import re
 import sys
@@ -45,6 +46,17 @@ def step_ratio(peer, format="bf16"):
 def pooling(kind, what):
     def figure(results):
         return results.find("pool", what, kind=kind, size=ENTRY)[0]["share_of_bandwidth"]
+
+    return figure
+
+
+def pooling_off(kind):
+    """The furthest of outputs and gradients from float64, where it is no number as well."""
+
+    def figure(results):
+        record = results.find("pool", "forward and backward", kind=kind, size=ENTRY)[0]
+        off = record["off_from_float64"]
+        return math.nan if off is None else off
 
     return figure
 
@@ -128,8 +140,8 @@ def format_beside_seed(results):
 def resumed(results):
     part = results.second
     statuses = [part.status(step) for step in ("train", "resume", "resumed")]
-    said = part.logs.get("resumed", "").strip()
-    return abs(statuses[0] - 130) + sum(statuses[1:]), f"{statuses}: {said}"
+    wrong = sum(status != right for status, right in zip(statuses, (130, 0, 0)))
+    return wrong, ", ".join(map(str, statuses))
 
 
 # figure, unit, goal, what was predicted before anything had run on a GPU, source. Predictions are counted
@@ -143,6 +155,8 @@ ROWS = [
     ("pooling both ways, bf16", "%", ">= 0.85", "75 %: 0.08 and 0.14 ms", pooling("bf16", "forward and backward")),
     ("pooling forward, fp32", "%", ">= 0.85", "85 %", pooling("f32", "forward")),
     ("pooling both ways, fp32", "%", ">= 0.85", "85 %", pooling("f32", "forward and backward")),
+    ("pooling off float64, bf16", "1", "<= 1e-2", None, pooling_off("bf16")),
+    ("pooling off float64, fp32", "1", "<= 1e-5", None, pooling_off("f32")),
     ("published step / ours in bf16", "x", ">= 8", "9.2: 59 ms / 6.4", step_ratio("published")),
     ("published with TF32 / ours in bf16", "x", ">= 3", "3.4: 22 ms / 6.4", step_ratio("tf32")),
     ("tuned step / ours in bf16", "x", ">= 1.3", "1.4 to 1.7: 9 to 11 ms / 6.4", step_ratio("tuned")),
@@ -164,7 +178,7 @@ ROWS = [
     ("memcheck of cross_entropy, errors", "", "<= 0", None, sanitizer("memcheck-entropy")),
     ("racecheck of cross_entropy, hazards", "", "<= 0", None, sanitizer("racecheck-entropy")),
     ("memcheck of the optimizer, errors", "", "<= 0", None, sanitizer("memcheck-adam")),
-    ("interrupted, resumed, log read", "", "<= 0", None, resumed),
+    ("interrupted, resumed, log: statuses", "", "<= 0", None, resumed),
 ]
 
 SHOWN = {
@@ -196,12 +210,15 @@ def row(results, figure, unit, goal, predicted, source):
         # NaN meets nothing.
         met = value <= float(bound) if sign == "<=" else value >= float(bound)
         verdict = "met" if met else "missed"
-    return said | {"measured": value, "shown": shown, "verdict": verdict}
+    # JSON has no NaN.
+    return said | {"measured": value if math.isfinite(value) else None, "shown": shown, "verdict": verdict}
 
 
-def goal_text(goal, unit):
+def goal_text(figure, goal, unit):
     if not goal:
         return ""
+    if figure.endswith("statuses"):
+        return "130, 0, 0"
     sign, bound = goal.split()
     return f"{sign} {SHOWN[unit](float(bound))}"
 
@@ -211,7 +228,7 @@ def table(rows):
     for entry in rows:
         measured = entry.get("shown") or entry["verdict"]
         verdict = {"met": "met", "missed": "MISSED"}.get(entry["verdict"], "")
-        goal = goal_text(entry["goal"], entry["unit"])
+        goal = goal_text(entry["figure"], entry["goal"], entry["unit"])
         lines.append((entry["figure"], measured, goal, verdict, entry["predicted"] or ""))
     widths = [max(len(line[i]) for line in lines) for i in range(4)]
     text = ["  ".join([*(cell.ljust(width) for cell, width in zip(line, widths)), line[4]]).rstrip() for line in lines]

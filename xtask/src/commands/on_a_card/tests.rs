@@ -165,6 +165,8 @@ fn results(gpu: &str, change: impl Fn(&mut Vec<Value>)) -> TempDir {
         json!({"bench": "step", "what": "training step", "format": "tf32", "seconds": 10.9e-3}),
         json!({"bench": "pool", "what": "forward", "kind": "bf16", "size": size, "seconds": 7e-5,
             "share_of_bandwidth": 0.86}),
+        json!({"bench": "pool", "what": "forward and backward", "kind": "bf16", "size": size,
+            "seconds": 2e-4, "share_of_bandwidth": 0.87, "off_from_float64": 2e-3}),
         json!({"bench": "evaluate", "what": "evaluation of the entry", "format": "fp32", "seconds": 1.9}),
     ];
     for step in ["tests", "pool", "step", "evaluate", "memcheck-pool"] {
@@ -233,7 +235,8 @@ fn figures_that_meet_their_goals_say_so() {
         ("bf16 off TF32 / a seed off another", json!(0.05)),
         ("tests on a card that fail", json!(0)),
         ("memcheck of fo_pool, errors", json!(0)),
-        ("interrupted, resumed, log read", json!(0)),
+        ("pooling off float64, bf16", json!(2e-3)),
+        ("interrupted, resumed, log: statuses", json!(0)),
     ];
     for (figure, value) in met {
         assert_eq!(rows[figure]["verdict"], "met", "{figure}: {}", rows[figure]);
@@ -266,12 +269,15 @@ fn figures_that_miss_their_goals_say_so() {
         records[1]["seconds"] = 6.6e-3.into();
         records[1]["peak_bytes"] = Value::Null;
         records[3]["share_of_bandwidth"] = 0.84.into();
-        records[4] = json!({"bench": "evaluate", "what": "evaluation of the entry",
+        records[4]["off_from_float64"] = Value::Null;
+        records[5] = json!({"bench": "evaluate", "what": "evaluation of the entry",
             "format": "fp32", "failed": "out of memory"});
     });
     let (rows, printed) = table(spoiled.path());
     assert_eq!(rows["step in bf16"]["verdict"], "missed");
     assert_eq!(rows["pooling forward, bf16, of the copy"]["verdict"], "missed");
+    // No number is no result that is near.
+    assert_eq!(rows["pooling off float64, bf16"]["verdict"], "missed");
     assert_eq!(rows["memory in bf16"]["why"], "bench step tells no peak_bytes");
     assert_eq!(rows["test text, fp32"]["why"], "failed: out of memory");
     assert!(printed.contains("MISSED"));
