@@ -33,8 +33,8 @@ first_steps=(
     "memcheck-pool 60 25" "memcheck-entropy 60 25" "racecheck-entropy 60 25" "memcheck-adam 40 15"
 )
 second_steps=(
-    "step 150 70" "pool 60 25" "evaluate 60 20" "curves 70 50"
-    "train 20 20" "resume 40 20" "resumed 10 5"
+    "step 150 70" "pool 90 40" "evaluate 60 20" "curves 70 50"
+    "train 20 20" "resume 40 15" "resumed 10 5"
 )
 # Seconds kept at a part's end: for a program that must be killed, and for the table.
 end_seconds=15
