@@ -70,6 +70,29 @@ fn artifacts(messages: &str) -> Vec<PathBuf> {
         .collect()
 }
 
+/// As [`built`], of the programs alone: executables of binaries and of tests.
+///
+/// # Errors
+/// As [`built`].
+pub fn programs(
+    libtorch: Libtorch,
+    args: impl IntoIterator<Item = impl AsRef<OsStr>>,
+) -> Result<Option<Vec<PathBuf>>> {
+    let mut cargo = command(libtorch, args);
+    let output = cargo.stderr(Stdio::inherit()).output();
+    let output = output.map_err(Error::io(cargo.get_program(), "run"))?;
+    Ok(output.status.success().then(|| executables(&String::from_utf8_lossy(&output.stdout))))
+}
+
+/// The programs in cargo's messages, a JSON object a line.
+fn executables(messages: &str) -> Vec<PathBuf> {
+    let messages = messages.lines().filter_map(|line| serde_json::from_str(line).ok());
+    messages
+        .filter(|message: &serde_json::Value| message["reason"] == "compiler-artifact")
+        .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .collect()
+}
+
 fn command(libtorch: Libtorch, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut cargo = Command::new(&program);
@@ -111,6 +134,14 @@ mod tests {
         let messages = "{\"reason\":\"compiler-artifact\",\"filenames\":[\"/a/b.rlib\",\"/a/b.rmeta\"]}\n\
             not JSON\n{\"reason\":\"build-finished\",\"filenames\":[\"/c\"]}\n";
         assert_eq!(artifacts(messages), [PathBuf::from("/a/b.rlib"), PathBuf::from("/a/b.rmeta")]);
+    }
+
+    #[test]
+    fn programs_are_told_from_libraries_and_build_scripts() {
+        let messages = r#"{"reason":"compiler-artifact","filenames":["/a/b.rlib"],"executable":null}
+            {"reason":"compiler-artifact","filenames":["/a/c","/a/c.d"],"executable":"/a/c"}
+            {"reason":"build-script-executed","executable":"/d"}"#;
+        assert_eq!(executables(messages), [PathBuf::from("/a/c")]);
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub fn download(wheel: &Wheel, folder: &Path, fresh: bool, lock: &File) -> Resul
         None => String::new(),
     };
     let status = child.wait().map_err(Error::io("pip", "wait for"))?;
-    if status.success() { Ok(Fetched::Done) } else { explain(&said) }
+    if status.success() { Ok(Fetched::Done) } else { explain(wheel.name, &said) }
 }
 
 /// Removes what a killed pip left half-finished.
@@ -117,36 +117,37 @@ fn show(from: &mut impl Read, to: &mut impl Write) -> std::io::Result<String> {
 }
 
 /// What pip's complaint means for someone who never asked for pip.
-fn explain(said: &str) -> Result<Fetched> {
+fn explain(name: &str, said: &str) -> Result<Fetched> {
     let mentions = |words: &[&str]| words.iter().any(|word| said.contains(word));
     if mentions(&["DO NOT MATCH THE HASHES"]) {
         let got = said.lines().find_map(|line| line.trim().strip_prefix("Got"));
         return Ok(Fetched::OtherSum(got.unwrap_or("unknown").trim().into()));
     }
-    let own = "or set LIBTORCH to a libtorch 2.11.0 of your own";
+    let own = "in place of libtorch's wheels, LIBTORCH may name a libtorch 2.11.0 of yours";
     let (what, remedy) = if mentions(&["No space left on device", "Errno 28"]) {
         (
-            "the disk is full (pip's cache takes space too)",
+            "the disk is full (pip's cache takes space too)".to_owned(),
             "free some space, then run this again; PIP_NO_CACHE_DIR=1 does without the cache"
                 .into(),
         )
     } else if mentions(&["Retrying (", "ConnectionError", "Max retries", "Timeout", "SSLError"]) {
         (
-            "cannot reach the package index",
+            "cannot reach the package index".to_owned(),
             format!(
                 "check the network and pip's index (pip config list), then run this again; {own}"
             ),
         )
     } else if mentions(&["No matching distribution"]) {
         (
-            "the package index does not have the pinned wheel, or this pip is too old for it",
+            "the package index does not have the pinned wheel, or this pip is too old for it"
+                .to_owned(),
             format!(
                 "upgrade pip or check pip's index (pip config list), then run this again; {own}"
             ),
         )
     } else {
         (
-            "pip could not download libtorch",
+            format!("pip could not download {name}"),
             format!("see what pip says, then run this again; {own}"),
         )
     };
@@ -187,14 +188,14 @@ mod tests {
             ("ERROR: No matching distribution found for torch", "does not have the pinned wheel"),
             ("OSError: [Errno 28] No space left on device", "disk is full"),
             ("ERROR: something new", "something new"),
-            ("", "pip could not"),
+            ("", "pip could not download torch"),
         ] {
-            let message = explain(said).unwrap_err().to_string();
+            let message = explain("torch", said).unwrap_err().to_string();
             assert!(message.contains(means) && message.contains("what to do"), "{message}");
         }
         let hashes = "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.\n    \
                       torch:\n        Expected sha256 0f68\n             Got        abcd\n";
-        assert_eq!(explain(hashes).unwrap(), Fetched::OtherSum("abcd".into()));
+        assert_eq!(explain("torch", hashes).unwrap(), Fetched::OtherSum("abcd".into()));
     }
 
     #[test]

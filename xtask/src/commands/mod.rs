@@ -5,6 +5,7 @@ mod cuda_dry_run;
 mod kernel;
 mod kernel_test;
 mod notebooks;
+mod on_a_card;
 mod reproduce;
 mod setup;
 mod test;
@@ -23,6 +24,7 @@ pub enum Command {
     Kernel(kernel::Kernel),
     KernelTest(kernel_test::KernelTest),
     CudaDryRun(cuda_dry_run::CudaDryRun),
+    OnACard(on_a_card::OnACard),
 }
 
 impl Command {
@@ -38,6 +40,7 @@ impl Command {
             Self::Kernel(command) => command.run(),
             Self::KernelTest(command) => command.run(),
             Self::CudaDryRun(command) => command.run(),
+            Self::OnACard(command) => command.run(),
         }
     }
 }

@@ -1,0 +1,138 @@
+//! `cargo xtask on-a-card`
+
+mod facts;
+mod peers;
+mod programs;
+#[cfg(test)]
+mod tests;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use crate::error::{Error, Result};
+use crate::setup;
+
+/// The script, and the Python programs that it calls.
+const SCRIPT: &str = "measure.sh";
+const SHIPPED: [(&str, &str); 6] = [
+    (SCRIPT, include_str!("../../on-a-card/measure.sh")),
+    ("machine.py", include_str!("../../on-a-card/machine.py")),
+    ("probe.py", include_str!("../../on-a-card/probe.py")),
+    ("resumed.py", include_str!("../../on-a-card/resumed.py")),
+    ("results.py", include_str!("../../on-a-card/results.py")),
+    ("table.py", include_str!("../../on-a-card/table.py")),
+];
+
+/// What says that a folder is a pack.
+const FACTS: &str = "facts.json";
+
+/// A pack must travel with a working tree that it lies in.
+const MOST_BYTES: u64 = 60_000_000;
+
+/// Pack what a machine with a GPU and no cargo needs to test and measure this program
+#[derive(Debug, clap::Args)]
+pub struct OnACard {
+    /// Make the pack in this folder, which is new, empty or an earlier pack
+    #[arg(long, value_name = "DIR")]
+    pack: PathBuf,
+}
+
+impl OnACard {
+    pub fn run(self) -> Result<ExitCode> {
+        let pack = &self.pack;
+        check_free(pack)?;
+        let libtorch = setup::run()?;
+        // Before the build, which takes minutes in which the tree may change.
+        let facts = facts::text(&setup::root());
+        let Some(programs) = programs::build(libtorch)? else { return Ok(ExitCode::FAILURE) };
+        let wheels = peers::wheels(&setup::root().join("target/on-a-card"))?;
+        fs::create_dir_all(pack).map_err(Error::io(pack, "create"))?;
+        // First, so that a pack that was not finished is taken for one and made anew.
+        write(&pack.join(FACTS), &facts)?;
+        for (name, program) in programs {
+            programs::strip(&program, &pack.join(name))?;
+        }
+        let folder = pack.join("wheels");
+        if folder.exists() {
+            fs::remove_dir_all(&folder).map_err(Error::io(&folder, "delete"))?;
+        }
+        fs::create_dir(&folder).map_err(Error::io(&folder, "create"))?;
+        for (wheel, path) in wheels {
+            let place = folder.join(wheel.file);
+            fs::copy(&path, &place).map_err(Error::io(&place, "write"))?;
+        }
+        ship(pack)?;
+        let files = sizes(pack)?;
+        let bytes = files.iter().map(|(_, bytes)| bytes).sum::<u64>();
+        for (path, bytes) in &files {
+            eprintln!("{bytes:>10} {}", path.display());
+        }
+        eprintln!("{bytes:>10} bytes in all: {}", pack.display());
+        if bytes >= MOST_BYTES {
+            return Err(Error::machine(
+                format!("the pack has {bytes} bytes, and may have {MOST_BYTES}"),
+                "look at the files above: a program that is so large was not stripped",
+            ));
+        }
+        println!("{}", how_to_use(pack));
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// # Errors
+/// Where the folder holds something that is no pack.
+fn check_free(pack: &Path) -> Result<()> {
+    let free = match fs::read_dir(pack) {
+        Ok(mut entries) => entries.next().is_none() || pack.join(FACTS).is_file(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
+        Err(error) => return Err(Error::io(pack, "read")(error)),
+    };
+    if free {
+        return Ok(());
+    }
+    let what = format!("{} holds something else than a pack", pack.display());
+    Err(Error::machine(what, "name another folder, or empty this one"))
+}
+
+/// Writes the script and its programs into a pack.
+fn ship(pack: &Path) -> Result<()> {
+    for (name, text) in SHIPPED {
+        write(&pack.join(name), text)?;
+    }
+    let script = pack.join(SCRIPT);
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755))
+        .map_err(Error::io(&script, "make executable"))
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).map_err(Error::io(path, "write"))
+}
+
+/// The files below a folder and their bytes, by name.
+fn sizes(folder: &Path) -> Result<Vec<(PathBuf, u64)>> {
+    let mut files = vec![];
+    for entry in fs::read_dir(folder).map_err(Error::io(folder, "read"))? {
+        let path = entry.map_err(Error::io(folder, "read"))?.path();
+        if path.is_dir() {
+            files.extend(sizes(&path)?);
+        } else {
+            let bytes = fs::metadata(&path).map_err(Error::io(&path, "read"))?.len();
+            files.push((path, bytes));
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn how_to_use(pack: &Path) -> String {
+    let script = pack.join(SCRIPT);
+    let script = script.display();
+    format!(
+        "carry this folder to a machine with a GPU, a driver of 580 or later and a python3 with torch \
+         {}; there, at most 7 and 5 minutes:\n\n    OUT=out bash {script} first\n    OUT=out bash {script} second\n\n\
+         each prints the table of figures and goals, and writes it and all that it rests on to $OUT",
+        crate::pins::VERSION
+    )
+}
