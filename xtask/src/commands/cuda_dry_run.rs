@@ -23,7 +23,8 @@ const COUNTED: std::ops::Range<usize> = 8..8 + table::STEPS;
 /// brings libtorch's CUDA part (2.5 GB to download)
 #[derive(Debug, clap::Args)]
 pub struct CudaDryRun {
-    /// Leave logs, text and outputs of the runs in this folder
+    /// Leave logs, text and outputs of the runs in this folder [default: the logs alone, in
+    /// target/cuda-dry-run]
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
     /// The text whose copies are trained on [default: WikiText-103's validation text where
@@ -57,7 +58,8 @@ impl CudaDryRun {
 
         let folder = self.keep.clone().unwrap_or_else(|| target.join("cuda-dry-run"));
         let folder = std::path::absolute(&folder).map_err(Error::io(&folder, "find"))?;
-        create_empty(&folder)?;
+        std::fs::create_dir_all(&folder).map_err(Error::io(&folder, "create"))?;
+        clear(&folder)?;
         let users = std::env::var_os("LD_LIBRARY_PATH");
         let program = Program {
             path,
@@ -76,7 +78,8 @@ impl CudaDryRun {
         let optimizer_bytes = optimizer::bytes(&cargo::said(libtorch, optimizer::TEST)?);
         all.count(&entry, optimizer_bytes)?;
         if self.keep.is_none() {
-            std::fs::remove_dir_all(&folder).map_err(Error::io(&folder, "delete"))?;
+            // The logs stay: what is complained about can be looked up.
+            clear(&folder)?;
         }
         eprintln!("{:.0} s", begun.elapsed().as_secs_f64());
         Ok(all.end())
@@ -96,7 +99,8 @@ impl CudaDryRun {
             }
             None => {
                 eprintln!("making a text by the law of WikiText-103's word frequencies");
-                text::write(folder, &text::by_law(text::WORDS, text::TYPES), 1, text::TYPES)?
+                let made = text::by_law(text::WORDS, text::TYPES_BY_LAW);
+                text::write(folder, &made, 1, text::TYPES)?
             }
         };
         let shares = shares.map(|share| format!("{:.2} %", 100.0 * share));
@@ -201,8 +205,8 @@ fn real_libraries(libtorch: Libtorch) -> Result<Vec<PathBuf>> {
     Ok(folders)
 }
 
-fn create_empty(folder: &Path) -> Result<()> {
-    std::fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
+/// Removes the text and the run folders, which take more than a gigabyte.
+fn clear(folder: &Path) -> Result<()> {
     for name in ["text", "small", "entry"] {
         let inner = folder.join(name);
         if inner.exists() {

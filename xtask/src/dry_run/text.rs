@@ -21,6 +21,10 @@ pub const COPIES: usize = 33;
 /// Words of a text that is made by a law, as many as those copies have.
 pub const WORDS: usize = 7_000_000;
 
+/// Word types that such a text draws from. The rarer ones are strewn in with those that were not drawn:
+/// with more types by law, the last cluster would have more than its share.
+pub const TYPES_BY_LAW: usize = 60_000;
+
 /// Lines of the text that validation and test read.
 const HELD_OUT: usize = 100;
 
