@@ -44,6 +44,10 @@ impl Program {
     pub fn run(&self, name: &str, arguments: &[OsString], ends: Ends) -> Result<Run> {
         let [log, stdout, stderr] =
             ["log", "out", "err"].map(|extension| self.folder.join(format!("{name}.{extension}")));
+        // One of an earlier run would hide that this one wrote none.
+        if log.exists() {
+            std::fs::remove_file(&log).map_err(Error::io(&log, "delete"))?;
+        }
         let create = |path: &Path| File::create(path).map_err(Error::io(path, "create"));
         let status = Command::new(&self.path)
             .args(arguments)
