@@ -200,8 +200,9 @@ class Bench:
         self.kinds, self.device, self.calls = method.kinds, device, method.variants(device)
 
     def prepare(self, size, kind):
+        self.ready, variants = {}, {}
         if kind not in self.kinds:
-            return {"variants": {}}
+            return {"variants": variants}
         seq, batch, hidden = size
         dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[kind]
         random = lambda *size, dtype=dtype: torch.randn(*size, device=self.device, dtype=dtype)
@@ -209,7 +210,6 @@ class Bench:
         # Two sets in turns: what a run reads is not what the last one left in the cache.
         self.sets = [(random(seq, batch, 3 * hidden), state()) for _ in range(2)]
         self.weights = random(seq, batch, hidden)
-        self.ready, variants = {}, {}
         expected = exact(*self.sets[0], self.weights)
         for name, (words, call) in self.calls.items():
             variants[name] = {"words": words}

@@ -28,7 +28,9 @@ def load(path):
 
 class Model:
     def __init__(self, weights, config, device):
-        self.p = {name: tensor.to(device).requires_grad_(True) for name, tensor in weights.items()}
+        # Copies, on the CPU too: the weights are wanted again.
+        there = lambda tensor: tensor.to(device, copy=True).requires_grad_(True)
+        self.p = {name: there(tensor) for name, tensor in weights.items()}
         self.layers = sum(name.endswith("linear.weight") for name in weights)
         self.splits, self.dropout = config["splits"], config["dropout"]
         self.tuned = config["mode"] == "tuned"
