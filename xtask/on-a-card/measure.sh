@@ -78,7 +78,7 @@ command_of() { # part, step
             local peers=(--python /none)
             # Of one answer: a peer that hangs must leave the others their time.
             local longest=40
-            [ "$2" = step ] && longest=100 # torch.compile
+            [ "$2" = step ] && longest=80 # torch.compile
             [ "$1" = second ] && peers=(--python "$python" --peer-limit "$longest")
             [ "$2" = curves ] && peers=()
             # shellcheck disable=SC2046,SC2207 # the arguments are words without blanks
