@@ -55,7 +55,7 @@ pub fn device() -> Result<Device> {
         ));
     }
     static PASSED: OnceLock<()> = OnceLock::new();
-    if PASSED.get().is_none() && !skips_self_test(std::env::var_os(SKIP_SELF_TEST).as_deref()) {
+    if PASSED.get().is_none() && !self_test_is_skipped() {
         let card: Arc<dyn Launch> = Card::of(0)?;
         trial::check(&card, Device::Cuda(0))?;
         let _ = PASSED.set(());
@@ -93,6 +93,11 @@ pub fn device_or_cpu() -> (Device, Option<String>) {
         Err(Error::Unavailable { problem, .. }) => (Device::Cpu, Some(problem)),
         Err(error) => (Device::Cpu, Some(error.to_string())),
     }
+}
+
+/// Whether [`SKIP_SELF_TEST`] says that the device computes nothing.
+pub fn self_test_is_skipped() -> bool {
+    skips_self_test(std::env::var_os(SKIP_SELF_TEST).as_deref())
 }
 
 /// Whether this value of [`SKIP_SELF_TEST`] skips the test: `1` and nothing else, so that a variable

@@ -2,21 +2,12 @@
 // asked for in a way that needs nothing of CUDA when this is linked.
 
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/empty.h>
 #include <c10/core/Event.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <memory>
 
 #include "guarded.h"
-
-// Writes a new tensor of so many bytes in pinned memory, which the caller owns.
-extern "C" char* qrnn_pinned_block(int64_t bytes, at::Tensor** out) {
-  return guarded([&] {
-    const auto options = at::TensorOptions().dtype(at::kByte).pinned_memory(true);
-    *out = new at::Tensor(at::empty({bytes}, options));
-  });
-}
 
 // Copies between tensors of one shape and kind; to or from a GPU, the copy is only queued.
 extern "C" char* qrnn_queue_copy(const at::Tensor* destination, const at::Tensor* source) {

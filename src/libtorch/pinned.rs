@@ -6,11 +6,10 @@ use std::ptr::{self, NonNull};
 use tch::{Device, Kind, Tensor};
 use torch_sys::C_tensor;
 
-use super::answer;
+use super::{answer, host_tensor};
 use crate::Result;
 
 unsafe extern "C" {
-    fn qrnn_pinned_block(bytes: i64, out: *mut *mut C_tensor) -> *mut c_char;
     fn qrnn_queue_copy(destination: *const C_tensor, source: *const C_tensor) -> *mut c_char;
     fn qrnn_record_event(card: i8, out: *mut *mut c_void) -> *mut c_char;
     fn qrnn_wait_for_event(event: *const c_void) -> *mut c_char;
@@ -95,7 +94,7 @@ impl HostMemory {
         }
         // Where the system refuses to pin more, plain memory does: copies are then waited for.
         if self.device.is_cuda()
-            && let Ok(block) = pinned(self.block)
+            && let Ok(block) = host_tensor(&[self.block as i64], Kind::Uint8, self.device)
         {
             return Ok(block);
         }
@@ -146,15 +145,6 @@ impl HostCopy {
             self.copied = None;
         }
         Ok(())
-    }
-}
-
-fn pinned(bytes: usize) -> Result<Tensor> {
-    let mut block = ptr::null_mut();
-    // SAFETY: writes one pointer, to a tensor that is ours alone.
-    unsafe {
-        answer(qrnn_pinned_block(bytes as i64, &mut block))?;
-        Ok(Tensor::from_ptr(block))
     }
 }
 

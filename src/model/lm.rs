@@ -1,5 +1,6 @@
 //! The QRNN language model.
 
+mod loss;
 mod operands;
 mod rounded;
 
@@ -11,14 +12,12 @@ use tch::{Device, Kind, Tensor};
 use super::config::{LmConfig, Splits};
 use super::dropout::{Dropouts, LayerDropouts, MaskOptions};
 use super::layer::{Pass, QrnnLayer};
-use super::split_softmax::{
-    self, Asked, Clusters, Computation, DeviceTargets, SoftmaxWeights, Targets,
-};
+use super::split_softmax::{Clusters, SoftmaxWeights};
 use super::weights;
 use crate::corpus::Corpus;
 use crate::matmul::{Features, Products};
 use crate::random::{Purpose, generator};
-use crate::{Error, Result, cuda, libtorch, profile};
+use crate::{Error, Result, cuda, profile};
 use operands::Operands;
 
 /// The seed of a model that was given none, the original's.
@@ -379,69 +378,6 @@ impl QrnnLm {
         self.layers[layer].gates(&x, None, self.products, None)
     }
 
-    /// The mean cross entropy of `targets` after `output`, in nats a word; differentiable.
-    ///
-    /// * `output`: (seq, batch, E) of [`QrnnLm::forward`];
-    /// * `targets`: seq × batch words, row by row.
-    pub fn loss(&self, output: &Tensor, targets: &[i64]) -> Result<Tensor> {
-        let targets = Targets::of(&self.clusters, targets, self.options.1)?;
-        self.mean_loss(&Features::of(&[output], None)?, targets, Asked::WithAnyFactor)
-    }
-
-    /// As [`QrnnLm::loss`], for an objective in which it stands as it is.
-    pub(crate) fn loss_as_it_is(&self, output: &Features, targets: Targets) -> Result<Tensor> {
-        self.mean_loss(output, targets, Asked::AsItIs)
-    }
-
-    fn mean_loss(&self, output: &Features, targets: Targets, asked: Asked) -> Result<Tensor> {
-        let operand = self.operands()?.map(|operands| &operands.softmax);
-        let computation = Computation { products: self.products, operand };
-        split_softmax::mean_loss(&self.clusters, &self.softmax, output, targets, computation, asked)
-    }
-
-    /// The summed cross entropy, in nats, without gradients; arguments as for [`QrnnLm::loss`].
-    pub fn loss_sum(&self, output: &Tensor, targets: &[i64]) -> Result<f64> {
-        let targets = Targets::of(&self.clusters, targets, self.options.1)?;
-        self.loss_sum_of(&Features::of(&[output], None)?, &targets)
-    }
-
-    /// As [`QrnnLm::loss_sum`], of what [`QrnnLm::upload_batch`] uploaded.
-    pub(crate) fn loss_sum_of(&self, output: &Features, targets: &Targets) -> Result<f64> {
-        let operand = self.operands()?.map(|operands| &operands.softmax);
-        let computation = Computation { products: self.products, operand };
-        split_softmax::loss_sum(&self.clusters, &self.softmax, output, targets, computation)
-    }
-
-    /// Brings a batch to the model's device: the token ids, (seq, batch), and the targets as the
-    /// softmax takes them. To a GPU all goes in one copy, which nothing waits for.
-    ///
-    /// * `tokens`, `targets`: seq × batch, row by row.
-    ///
-    /// # Errors
-    /// [`Error::Torch`] where memory runs out.
-    pub(crate) fn upload_batch(
-        &self,
-        tokens: &[i64],
-        targets: Vec<i64>,
-        batch: usize,
-    ) -> Result<(Tensor, Targets)> {
-        let device = self.options.1;
-        let (tokens, targets) = if cuda::is_gpu(device) {
-            let (tokens, targets) =
-                DeviceTargets::upload(&self.clusters, tokens, &targets, device)?;
-            (tokens, Targets::Device(targets))
-        } else {
-            (libtorch::upload(tokens, device)?, Targets::Host(targets))
-        };
-        Ok((tokens.f_view([-1, batch as i64])?, targets))
-    }
-
-    /// The log probability of each word of the vocabulary after each place of `output`:
-    /// (seq × batch, V).
-    pub fn log_probabilities(&self, output: &Tensor) -> Result<Tensor> {
-        split_softmax::log_probabilities(&self.clusters, &self.softmax, &self.flat(output)?)
-    }
-
     fn layer(
         &self,
         layer: &QrnnLayer,
@@ -453,10 +389,6 @@ impl QrnnLm {
     ) -> Result<(Features, Tensor)> {
         let (zoneout, products) = (self.config.zoneout, self.products);
         layer.forward(x, before, &Pass { drops, locked, zoneout, products, operand })
-    }
-
-    fn flat(&self, output: &Tensor) -> Result<Tensor> {
-        Ok(output.f_reshape([-1, self.config.emsize as i64])?)
     }
 }
 

@@ -9,16 +9,16 @@ mod targets;
 
 use card::OnCard;
 pub(crate) use card::try_out as try_card;
-pub(crate) use targets::DeviceTargets;
 use targets::TailWords;
+pub(crate) use targets::{DeviceTargets, Targets};
 
 use tch::{Device, Kind, Tensor};
 
 use super::cross_entropy::{Gradient, cross_entropy};
 use crate::Result;
 use crate::autograd::{self, Backward, Forward, Function};
+use crate::libtorch;
 use crate::matmul::{Added, Features, Products, augmented_weight};
-use crate::{cuda, libtorch};
 
 /// Logits held at once: 64 MB in single precision, half of it in bf16.
 const PIECE: usize = 16 << 20;
@@ -122,36 +122,6 @@ pub(crate) struct Computation<'a> {
     pub products: Products,
     /// On a GPU, what [`operand`] made of the weights; made anew where it is not given.
     pub operand: Option<&'a Tensor>,
-}
-
-/// The words to predict, as the softmax of their device takes them.
-#[derive(Debug)]
-pub(crate) enum Targets {
-    /// On the CPU: the words.
-    Host(Vec<i64>),
-    /// On a GPU: sorted by cluster.
-    Device(DeviceTargets),
-}
-
-impl Targets {
-    /// The targets of hidden states on a device.
-    ///
-    /// # Errors
-    /// [`crate::Error::Torch`] where memory runs out.
-    pub fn of(clusters: &Clusters, words: &[i64], device: Device) -> Result<Self> {
-        Ok(match cuda::is_gpu(device) {
-            true => Self::Device(DeviceTargets::upload(clusters, &[], words, device)?.1),
-            false => Self::Host(words.to_vec()),
-        })
-    }
-
-    /// Words to predict.
-    pub fn words(&self) -> usize {
-        match self {
-            Self::Host(words) => words.len(),
-            Self::Device(targets) => targets.words,
-        }
-    }
 }
 
 /// All classes with their biases as one factor of the softmax's products on a GPU: the tombstones,

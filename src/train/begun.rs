@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::Result;
-use crate::libtorch::download;
+use crate::libtorch::{download, host_tensor};
 
 /// Losses that are read at once from a GPU, as many as there are steps between two lines of the log:
 /// each reading waits for the GPU. What a user sees of a run comes in bursts of so many steps.
@@ -33,9 +33,15 @@ pub(super) struct Done {
 
 impl Begun {
     /// None yet; `most` are to be read at once, or as many as are best on the device.
-    pub fn new(most: Option<usize>, device: Device) -> Self {
+    ///
+    /// # Errors
+    /// [`crate::Error::Torch`] where memory runs out.
+    pub fn new(most: Option<usize>, device: Device) -> Result<Self> {
         let most = most.unwrap_or(if device == Device::Cpu { 1 } else { ON_GPU });
-        Self { most, steps: vec![], since: None }
+        // So that the first reading finds its page-locked memory in libtorch's pool: the system takes
+        // long to lock pages.
+        drop(host_tensor(&[most as i64], Kind::Float, device)?);
+        Ok(Self { most, steps: vec![], since: None })
     }
 
     /// When the time of a step that is to be begun now starts to count.
@@ -80,7 +86,7 @@ mod tests {
 
     #[test]
     fn steps_are_read_in_their_order_and_once() {
-        let mut begun = Begun::new(Some(3), Device::Cpu);
+        let mut begun = Begun::new(Some(3), Device::Cpu).unwrap();
         assert!(begun.read().unwrap().is_empty());
         for i in 0..3 {
             assert!(!begun.are_many());

@@ -14,6 +14,7 @@ mod run_dir;
 mod run_log;
 mod saving;
 mod session;
+mod step;
 mod trainer;
 mod writer;
 

@@ -7,21 +7,20 @@ use tch::Tensor;
 use super::begun::{Begun, Done};
 use super::cadence::Schedule;
 use super::checkpoint::{self, Progress, Restored};
-use super::lengths;
 use super::metrics::{EpochReport, MetricsLog, Record};
 use super::optimizer::Optimiser;
 use super::progress::{Observer, StepReport};
 use super::recipe::{Optimizer, Recipe};
 use super::run_dir::RunDir;
+use super::step::StepInputs;
 use super::trainer::TrainingRun;
 use super::writer::Writer;
 use crate::columns::Columns;
 use crate::corpus::{Corpus, Split};
 use crate::evaluate::{Evaluation, Reading, evaluate_watched};
 use crate::interrupt::Interrupt;
-use crate::model::{Dropouts, QrnnLm, State, Targets};
-use crate::random::{Purpose, Stream};
-use crate::{Error, Result, cuda};
+use crate::model::{QrnnLm, State};
+use crate::{Error, Result};
 
 /// What a run works with.
 pub(super) struct Session<'a> {
@@ -48,16 +47,6 @@ pub(super) struct Session<'a> {
     pub losses: Vec<f64>,
     /// The weights of the best epoch.
     pub best: Option<Vec<Tensor>>,
-}
-
-/// What a step reads beside weights and state.
-pub(super) struct StepInputs {
-    /// Learning rate.
-    rate: f64,
-    /// Token ids, (seq, batch).
-    tokens: Tensor,
-    targets: Targets,
-    drops: Dropouts,
 }
 
 /// How an epoch's steps ended.
@@ -159,7 +148,7 @@ impl Session<'_> {
     }
 
     /// Whether the recipe's number of steps is done, or more.
-    fn is_enough(&self) -> bool {
+    pub(super) fn is_enough(&self) -> bool {
         self.recipe.steps.is_some_and(|steps| self.step() >= steps)
     }
 
@@ -212,12 +201,12 @@ impl Session<'_> {
     }
 
     /// Steps done or begun.
-    fn step(&self) -> u64 {
+    pub(super) fn step(&self) -> u64 {
         self.progress.step + self.begun.steps() as u64
     }
 
     /// Rows of this epoch walked down.
-    fn row(&self) -> usize {
+    pub(super) fn row(&self) -> usize {
         self.progress.row + self.begun.words() / self.recipe.batch
     }
 
@@ -232,30 +221,6 @@ impl Session<'_> {
         self.begun.add(begin, loss, words, rate);
         self.observer.given();
         Ok(())
-    }
-
-    /// Brings the next step's ids and masks to a GPU before the losses are read, while it still works
-    /// on the last step: after the reading it need not wait for them.
-    fn prepare_next(&mut self, rows: usize) -> Result<()> {
-        let device = self.model.options().1;
-        if cuda::is_gpu(device) && self.row() + 2 < rows && !self.is_enough() {
-            self.next = Some(self.prepare_step()?);
-        }
-        Ok(())
-    }
-
-    /// What the next step reads beside weights and state, on the model's device.
-    fn prepare_step(&self) -> Result<StepInputs> {
-        let recipe = self.recipe;
-        let length = lengths::length(recipe, self.step());
-        let rate = lengths::rate(recipe, self.progress.epoch, length);
-        let [tokens, targets] = self.columns.window(self.row(), length);
-        let (tokens, targets) = self.model.upload_batch(&tokens, targets, recipe.batch)?;
-        let (seq, batch) = tokens.size2()?;
-        let stream = Stream { seed: recipe.seed, purpose: Purpose::Dropout, counter: self.step() };
-        let masks = self.model.mask_options();
-        let drops = Dropouts::draw(self.model.config(), seq, batch, masks, stream)?;
-        Ok(StepInputs { rate, tokens, targets, drops })
     }
 
     /// Reads the losses of the steps that were begun, and says what is to be said of them.
@@ -360,34 +325,6 @@ impl Session<'_> {
         Ok(true)
     }
 
-    /// One step: its loss without regularisers, a scalar tensor.
-    fn train_step(&mut self, inputs: StepInputs) -> Result<Tensor> {
-        let recipe = self.recipe;
-        let StepInputs { tokens, targets, drops, rate } = inputs;
-        self.model.refresh_operands()?;
-        let embedded = tch::no_grad(|| self.model.embed(&tokens))?.f_set_requires_grad(true)?;
-        let raw = recipe.beta > 0.0;
-        let forwarded =
-            self.model.forward_embedded(&embedded, &tokens, &self.state, Some(&drops), raw)?;
-        self.go_on()?;
-        let loss = self.model.loss_as_it_is(&forwarded.features, targets)?;
-        self.go_on()?;
-        let objective = regularised(&loss, &forwarded.raw, &forwarded.output, recipe)?;
-        let grads = self.model.gradients(&objective, &embedded, &tokens)?;
-        let loss = loss.f_detach()?;
-        self.optimiser.step(self.model, &grads, &loss, recipe, rate)?;
-        self.state = forwarded.state;
-        Ok(loss)
-    }
-
-    /// Within a step, which may take long: it is given up, and leaves nothing changed.
-    fn go_on(&self) -> Result<()> {
-        match self.interrupt.requested() {
-            true => Err(Error::Interrupted { saved: "the step was given up".into() }),
-            false => Ok(()),
-        }
-    }
-
     /// `None` where interrupted.
     fn evaluate(&mut self, split: Split) -> Result<Option<Evaluation>> {
         let reading = Reading {
@@ -420,22 +357,6 @@ impl Session<'_> {
         };
         Error::Diverged { step: self.progress.step, loss, rate, checkpoint }
     }
-}
-
-/// The loss with the original's two regularisers: alpha times the mean square of the dropped
-/// output, beta times the mean square of the raw output's differences in time.
-fn regularised(loss: &Tensor, raw: &Tensor, output: &Tensor, recipe: &Recipe) -> Result<Tensor> {
-    let mean_square = |x: &Tensor| x.f_square()?.f_mean(None::<tch::Kind>);
-    let mut objective = loss.shallow_clone();
-    if recipe.alpha > 0.0 {
-        objective = objective.f_add(&mean_square(output)?.f_mul_scalar(recipe.alpha)?)?;
-    }
-    let seq = raw.size()[0];
-    if recipe.beta > 0.0 && seq > 1 {
-        let difference = raw.f_narrow(0, 1, seq - 1)?.f_sub(&raw.f_narrow(0, 0, seq - 1)?)?;
-        objective = objective.f_add(&mean_square(&difference)?.f_mul_scalar(recipe.beta)?)?;
-    }
-    Ok(objective)
 }
 
 /// Whether the last validation loss is above the best of more than `nonmono` epochs before it.

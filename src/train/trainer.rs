@@ -216,7 +216,7 @@ impl Trainer {
             schedule: Schedule::new(cadence, 0, Instant::now()),
             log_every: self.log_every,
             progress: Progress::new(),
-            begun: Begun::new(self.losses_at_once, device),
+            begun: Begun::new(self.losses_at_once, device)?,
             next: None,
             losses: vec![],
             best: None,

@@ -107,12 +107,13 @@ impl<'a> OnCard<'a> {
         let into = Gradients { scale, hidden: &of_hidden, operand: &of_operand };
         let sum = self.run(hidden, targets, Some(&into))?;
         let tails = self.clusters.tails() as i64;
-        let words = of_operand.f_narrow(0, tails, self.clusters.vocab as i64)?;
+        let mut parts = vec![of_operand.f_narrow(0, tails, self.clusters.vocab as i64)?];
+        if tails > 0 {
+            parts.push(of_operand.f_narrow(0, 0, tails)?);
+        }
         let mut all = vec![of_hidden];
-        for part in [Some(words), (tails > 0).then(|| of_operand.narrow(0, 0, tails))] {
-            if let Some(part) = part {
-                all.extend([part.f_narrow(1, 0, self.width)?, part.f_select(1, self.width)?]);
-            }
+        for part in &parts {
+            all.extend([part.f_narrow(1, 0, self.width)?, part.f_select(1, self.width)?]);
         }
         Ok((sum.f_mul_scalar(scale)?, all))
     }

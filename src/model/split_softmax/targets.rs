@@ -3,7 +3,7 @@
 use tch::{Device, Tensor};
 
 use super::Clusters;
-use crate::{Result, libtorch};
+use crate::{Result, cuda, libtorch};
 
 /// The words of a batch that fall into one tail.
 #[derive(Debug, Default)]
@@ -94,5 +94,35 @@ impl DeviceTargets {
             .map(|tail| Ok([take(tail.places.len())?, take(tail.targets.len())?]))
             .collect::<Result<_>>()?;
         Ok((tokens, Self { words: words.len(), head, tails }))
+    }
+}
+
+/// The words to predict, as the softmax of their device takes them.
+#[derive(Debug)]
+pub(crate) enum Targets {
+    /// On the CPU: the words.
+    Host(Vec<i64>),
+    /// On a GPU: sorted by cluster.
+    Device(DeviceTargets),
+}
+
+impl Targets {
+    /// The targets of hidden states on a device.
+    ///
+    /// # Errors
+    /// [`crate::Error::Torch`] where memory runs out.
+    pub fn of(clusters: &Clusters, words: &[i64], device: Device) -> Result<Self> {
+        Ok(match cuda::is_gpu(device) {
+            true => Self::Device(DeviceTargets::upload(clusters, &[], words, device)?.1),
+            false => Self::Host(words.to_vec()),
+        })
+    }
+
+    /// Words to predict.
+    pub fn words(&self) -> usize {
+        match self {
+            Self::Host(words) => words.len(),
+            Self::Device(targets) => targets.words,
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crate::dry_run::count::{self, Counts};
 use crate::dry_run::log::{self, Event};
-use crate::dry_run::program::{self, Ends, Program};
+use crate::dry_run::program::{self, Program};
 use crate::dry_run::{optimizer, runs, stand_ins, table, text};
 use crate::error::{Error, Result};
 use crate::setup::{self, Libtorch};
@@ -68,12 +68,12 @@ impl CudaDryRun {
             folder: folder.clone(),
         };
         let mut all = Outcome::default();
-        for (name, ends, arguments) in runs::small(&folder) {
-            all.note(name, &program, &arguments, ends)?;
+        for (name, arguments) in runs::small(&folder) {
+            all.note(name, &program, &arguments)?;
         }
         self.write_text(&folder.join("text"))?;
         let steps = (COUNTED.end + 1) as u64; // the one more tells where the last one ends
-        let entry = all.note("entry", &program, &runs::entry(&folder, steps), Ends::Well)?;
+        let entry = all.note("entry", &program, &runs::entry(&folder, steps))?;
         eprintln!("counting the bytes of the optimizer");
         let optimizer_bytes = optimizer::bytes(&cargo::said(libtorch, optimizer::TEST)?);
         all.count(&entry, optimizer_bytes)?;
@@ -122,10 +122,9 @@ impl Outcome {
         name: &str,
         program: &Program,
         arguments: &[OsString],
-        ends: Ends,
     ) -> Result<Vec<Event>> {
         let begun = Instant::now();
-        let run = program.run(name, arguments, ends)?;
+        let run = program.run(name, arguments)?;
         let without_context = Counts::of(&run.events).without_context;
         self.without_context += without_context;
         println!(

@@ -19,16 +19,6 @@ pub struct Program {
     pub folder: PathBuf,
 }
 
-/// How a run may end.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Ends {
-    /// With status 0.
-    Well,
-    /// Also with status 1 and a whole report: it holds results against those of the CPU, and here
-    /// nothing was computed.
-    Far,
-}
-
 /// A run that came to an end.
 pub struct Run {
     pub events: Vec<Event>,
@@ -41,7 +31,7 @@ impl Program {
     ///
     /// # Errors
     /// Where it cannot be run, or the stand-ins wrote no log.
-    pub fn run(&self, name: &str, arguments: &[OsString], ends: Ends) -> Result<Run> {
+    pub fn run(&self, name: &str, arguments: &[OsString]) -> Result<Run> {
         let [log, stdout, stderr] =
             ["log", "out", "err"].map(|extension| self.folder.join(format!("{name}.{extension}")));
         // One of an earlier run would hide that this one wrote none.
@@ -67,9 +57,7 @@ impl Program {
             Ok(String::from_utf8_lossy(&bytes).into_owned())
         };
         let mut complaints = foreign_lines(&read(&stderr)?);
-        if ends == Ends::Far && status.code() == Some(1) && is_report(&read(&stdout)?) {
-            complaints.retain(|line| !line.starts_with(OWN_ERROR));
-        } else if !status.success() {
+        if !status.success() {
             complaints.insert(0, format!("it ends with {status}; see {}", stderr.display()));
         }
         if !log.exists() {
@@ -81,16 +69,6 @@ impl Program {
         Ok(Run { events: log::read(&log)?, complaints })
     }
 }
-
-/// Whether what a bench printed ends with its whole report, a line of JSON.
-fn is_report(said: &str) -> bool {
-    let last = said.lines().last().unwrap_or_default();
-    let report: Option<serde_json::Value> = serde_json::from_str(last).ok();
-    report.is_some_and(|report| report["measurements"].is_array())
-}
-
-/// How a complaint about the program's own error begins.
-const OWN_ERROR: &str = "on standard error: error:";
 
 /// Folders joined for a search path, the user's own behind them.
 pub fn search_path(folders: &[PathBuf], users: Option<&OsStr>) -> OsString {
@@ -141,15 +119,6 @@ mod tests {
         assert!(lines[0].contains("pin_memory") && lines[1].contains("1 more"), "{lines:?}");
         assert_eq!(foreign_lines("error: CUDA: no\n").len(), 1);
         assert_eq!(foreign_lines("turn 0 of 1 ...\n[Weights] are saved\n"), Vec::<String>::new());
-    }
-
-    #[test]
-    fn a_report_is_whole_or_none() {
-        assert!(is_report("text\n{\"bench\":\"pool\",\"measurements\":[]}\n"));
-        for cut in ["", "text", "{\"bench\":\"pool\",\"measurements\":[", "{\"bench\":\"pool\"}"] {
-            assert!(!is_report(cut), "{cut}");
-        }
-        assert!(foreign_lines("error: far\n")[0].starts_with(OWN_ERROR));
     }
 
     #[test]

@@ -3,10 +3,8 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use super::program::Ends;
-
 /// The runs that only have to come to their ends, small enough for seconds each.
-pub fn small(folder: &Path) -> Vec<(&'static str, Ends, Vec<OsString>)> {
+pub fn small(folder: &Path) -> Vec<(&'static str, Vec<OsString>)> {
     const BENCH: &str = "--device cuda --python /none --json";
     const TRAIN: &str = "train --device cuda --emsize 24 --nhid 40 --nlayers 2 --bptt 20 \
                          --batch-size 8 --splits 200,1000";
@@ -23,11 +21,11 @@ pub fn small(folder: &Path) -> Vec<(&'static str, Ends, Vec<OsString>)> {
     );
     let evaluate = bench("evaluate --types 3000 --tokens 2000 --runs 1 --model 24-40");
     vec![
-        ("pool", Ends::Far, pool),
-        ("step", Ends::Well, step),
-        ("evaluate", Ends::Well, evaluate),
-        ("train", Ends::Well, train("--steps 40")),
-        ("resume", Ends::Well, train("--steps 80 --resume")),
+        ("pool", pool),
+        ("step", step),
+        ("evaluate", evaluate),
+        ("train", train("--steps 40")),
+        ("resume", train("--steps 80 --resume")),
     ]
 }
 

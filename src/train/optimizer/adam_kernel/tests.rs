@@ -80,9 +80,12 @@ fn exact([p, g, m, v]: &[Tensor; 4], norm: f64, clip: f64, t: i32) -> [Tensor; 3
     [p, m, v]
 }
 
+/// A parameter's shape, the gaps of gradient and copy, and the copy's kind.
+type Layout = (Vec<i64>, (i64, i64), Option<Kind>);
+
 /// Shapes, gaps and copies: more tensors than a launch takes, rows that can and cannot be read four
 /// numbers at once.
-fn parameters() -> impl Strategy<Value = Vec<(Vec<i64>, (i64, i64), Option<Kind>)>> {
+fn parameters() -> impl Strategy<Value = Vec<Layout>> {
     let size = prop_oneof![
         (1..40i64).prop_map(|n| vec![n]),
         (1..9i64, 1..50i64).prop_map(|(rows, columns)| vec![rows, columns]),
@@ -98,7 +101,7 @@ type Checked = std::result::Result<(), TestCaseError>;
 
 fn check(
     (launcher, device): (&dyn Launch, Device),
-    sizes: &[(Vec<i64>, (i64, i64), Option<Kind>)],
+    sizes: &[Layout],
     clip: f64,
     steps_before: i32,
 ) -> Checked {

@@ -1,0 +1,77 @@
+//! What a model makes of the words that follow: its loss, and each word's probability.
+
+use tch::Tensor;
+
+use super::QrnnLm;
+use crate::matmul::Features;
+use crate::model::split_softmax::{self, Asked, Computation, DeviceTargets, Targets};
+use crate::{Result, cuda, libtorch};
+
+impl QrnnLm {
+    /// The mean cross entropy of `targets` after `output`, in nats a word; differentiable.
+    ///
+    /// * `output`: (seq, batch, E) of [`QrnnLm::forward`];
+    /// * `targets`: seq × batch words, row by row.
+    pub fn loss(&self, output: &Tensor, targets: &[i64]) -> Result<Tensor> {
+        let targets = Targets::of(&self.clusters, targets, self.options.1)?;
+        self.mean_loss(&Features::of(&[output], None)?, targets, Asked::WithAnyFactor)
+    }
+
+    /// As [`QrnnLm::loss`], for an objective in which it stands as it is.
+    pub(crate) fn loss_as_it_is(&self, output: &Features, targets: Targets) -> Result<Tensor> {
+        self.mean_loss(output, targets, Asked::AsItIs)
+    }
+
+    fn mean_loss(&self, output: &Features, targets: Targets, asked: Asked) -> Result<Tensor> {
+        let operand = self.operands()?.map(|operands| &operands.softmax);
+        let computation = Computation { products: self.products, operand };
+        split_softmax::mean_loss(&self.clusters, &self.softmax, output, targets, computation, asked)
+    }
+
+    /// The summed cross entropy, in nats, without gradients; arguments as for [`QrnnLm::loss`].
+    pub fn loss_sum(&self, output: &Tensor, targets: &[i64]) -> Result<f64> {
+        let targets = Targets::of(&self.clusters, targets, self.options.1)?;
+        self.loss_sum_of(&Features::of(&[output], None)?, &targets)
+    }
+
+    /// As [`QrnnLm::loss_sum`], of what [`QrnnLm::upload_batch`] uploaded.
+    pub(crate) fn loss_sum_of(&self, output: &Features, targets: &Targets) -> Result<f64> {
+        let operand = self.operands()?.map(|operands| &operands.softmax);
+        let computation = Computation { products: self.products, operand };
+        split_softmax::loss_sum(&self.clusters, &self.softmax, output, targets, computation)
+    }
+
+    /// Brings a batch to the model's device: the token ids, (seq, batch), and the targets as the
+    /// softmax takes them. To a GPU all goes in one copy, which nothing waits for.
+    ///
+    /// * `tokens`, `targets`: seq × batch, row by row.
+    ///
+    /// # Errors
+    /// [`crate::Error::Torch`] where memory runs out.
+    pub(crate) fn upload_batch(
+        &self,
+        tokens: &[i64],
+        targets: Vec<i64>,
+        batch: usize,
+    ) -> Result<(Tensor, Targets)> {
+        let device = self.options.1;
+        let (tokens, targets) = if cuda::is_gpu(device) {
+            let (tokens, targets) =
+                DeviceTargets::upload(&self.clusters, tokens, &targets, device)?;
+            (tokens, Targets::Device(targets))
+        } else {
+            (libtorch::upload(tokens, device)?, Targets::Host(targets))
+        };
+        Ok((tokens.f_view([-1, batch as i64])?, targets))
+    }
+
+    /// The log probability of each word of the vocabulary after each place of `output`:
+    /// (seq × batch, V).
+    pub fn log_probabilities(&self, output: &Tensor) -> Result<Tensor> {
+        split_softmax::log_probabilities(&self.clusters, &self.softmax, &self.flat(output)?)
+    }
+
+    pub(super) fn flat(&self, output: &Tensor) -> Result<Tensor> {
+        Ok(output.f_reshape([-1, self.config.emsize as i64])?)
+    }
+}

@@ -1,0 +1,90 @@
+//! One training step: what it reads, and what it does.
+
+use tch::Tensor;
+
+use super::lengths;
+use super::recipe::Recipe;
+use super::session::Session;
+use crate::model::{Dropouts, Targets};
+use crate::random::{Purpose, Stream};
+use crate::{Error, Result, cuda};
+
+/// What a step reads beside weights and state.
+pub(super) struct StepInputs {
+    /// Learning rate.
+    pub rate: f64,
+    /// Token ids, (seq, batch).
+    tokens: Tensor,
+    pub targets: Targets,
+    drops: Dropouts,
+}
+
+impl Session<'_> {
+    /// Brings the next step's ids and masks to a GPU before the losses are read, while it still works
+    /// on the last step: after the reading it need not wait for them.
+    pub(super) fn prepare_next(&mut self, rows: usize) -> Result<()> {
+        let device = self.model.options().1;
+        if cuda::is_gpu(device) && self.row() + 2 < rows && !self.is_enough() {
+            self.next = Some(self.prepare_step()?);
+        }
+        Ok(())
+    }
+
+    /// What the next step reads beside weights and state, on the model's device.
+    pub(super) fn prepare_step(&self) -> Result<StepInputs> {
+        let recipe = self.recipe;
+        let length = lengths::length(recipe, self.step());
+        let rate = lengths::rate(recipe, self.progress.epoch, length);
+        let [tokens, targets] = self.columns.window(self.row(), length);
+        let (tokens, targets) = self.model.upload_batch(&tokens, targets, recipe.batch)?;
+        let (seq, batch) = tokens.size2()?;
+        let stream = Stream { seed: recipe.seed, purpose: Purpose::Dropout, counter: self.step() };
+        let masks = self.model.mask_options();
+        let drops = Dropouts::draw(self.model.config(), seq, batch, masks, stream)?;
+        Ok(StepInputs { rate, tokens, targets, drops })
+    }
+
+    /// One step: its loss without regularisers, a scalar tensor.
+    pub(super) fn train_step(&mut self, inputs: StepInputs) -> Result<Tensor> {
+        let recipe = self.recipe;
+        let StepInputs { tokens, targets, drops, rate } = inputs;
+        self.model.refresh_operands()?;
+        let embedded = tch::no_grad(|| self.model.embed(&tokens))?.f_set_requires_grad(true)?;
+        let raw = recipe.beta > 0.0;
+        let forwarded =
+            self.model.forward_embedded(&embedded, &tokens, &self.state, Some(&drops), raw)?;
+        self.go_on()?;
+        let loss = self.model.loss_as_it_is(&forwarded.features, targets)?;
+        self.go_on()?;
+        let objective = regularised(&loss, &forwarded.raw, &forwarded.output, recipe)?;
+        let grads = self.model.gradients(&objective, &embedded, &tokens)?;
+        let loss = loss.f_detach()?;
+        self.optimiser.step(self.model, &grads, &loss, recipe, rate)?;
+        self.state = forwarded.state;
+        Ok(loss)
+    }
+
+    /// Within a step, which may take long: it is given up, and leaves nothing changed.
+    fn go_on(&self) -> Result<()> {
+        match self.interrupt.requested() {
+            true => Err(Error::Interrupted { saved: "the step was given up".into() }),
+            false => Ok(()),
+        }
+    }
+}
+
+/// The loss with the original's two regularisers: alpha times the mean square of the dropped
+/// output, beta times the mean square of the raw output's differences in time.
+fn regularised(loss: &Tensor, raw: &Tensor, output: &Tensor, recipe: &Recipe) -> Result<Tensor> {
+    let mean_square = |x: &Tensor| x.f_square()?.f_mean(None::<tch::Kind>);
+    let mut objective = loss.shallow_clone();
+    if recipe.alpha > 0.0 {
+        objective = objective.f_add(&mean_square(output)?.f_mul_scalar(recipe.alpha)?)?;
+    }
+    let seq = raw.size()[0];
+    if recipe.beta > 0.0 && seq > 1 {
+        let difference = raw.f_narrow(0, 1, seq - 1)?.f_sub(&raw.f_narrow(0, 0, seq - 1)?)?;
+        objective = objective.f_add(&mean_square(&difference)?.f_mul_scalar(recipe.beta)?)?;
+    }
+    Ok(objective)
+}
