@@ -188,6 +188,10 @@ impl QrnnLm {
     /// Sets how the matrix products are computed, in training and evaluation. Weights and all that
     /// is carried stay as they are.
     pub fn set_products(&mut self, products: Products) {
+        if products != self.products {
+            // An optimizer that steps meanwhile would not write them.
+            self.operands = None;
+        }
         self.products = products;
     }
 

@@ -348,7 +348,10 @@ impl Session<'_> {
         self.log.as_mut().map_or(Ok(()), |log| log.add(record))
     }
 
-    fn diverged(&self, loss: f64, rate: f64) -> Error {
+    fn diverged(&mut self, loss: f64, rate: f64) -> Error {
+        // The newest checkpoint may be on its way to the disk; that the loss is no number matters more
+        // than how that ends.
+        let _ = self.writer.finish();
         let checkpoints = self.folder.as_ref().map(|folder| checkpoint::list(folder.path()));
         let checkpoint = match checkpoints {
             Some(Ok(paths)) if !paths.is_empty() => paths[paths.len() - 1].display().to_string(),

@@ -91,7 +91,7 @@ def losses_of_200_steps(products):
 
     def figure(results):
         results.first.check("tests")
-        line = rf"^{products} on Cuda\(\d+\): \S+ over 20 steps, (\S+) over 200"
+        line = rf"\b{products} on Cuda\(\d+\): \S+ over 20 steps, (\S+) over 200"
         found = re.search(line, results.first.logs.get("tests", ""), flags=re.MULTILINE)
         if not found:
             raise Missing("no test has printed it")

@@ -103,7 +103,9 @@ fn on_a_card_200_steps_in_bf16_are_near_those_of_the_cpu_in_bf16() {
     let card = crate::cuda::device().unwrap();
     let (_, all) = differences_of_200_steps(card, Products::Bf16, Products::Bf16);
     let (_, bound) = differences_of_200_steps(Device::Cpu, Products::Bf16, Products::Single);
-    assert!(all < 3.0 * bound.max(1e-3), "{all:e}, {bound:e}");
+    // Without bf16 products, both runs of the CPU are in fp32: what rounding changes is unknown.
+    let bound = if Products::has_bf16() { bound.max(1e-3) } else { 2e-2 };
+    assert!(all < 3.0 * bound, "{all:e}, {bound:e}");
 }
 
 #[test]
@@ -150,12 +152,14 @@ fn the_operations_of_a_gpu_take_the_same_steps() {
     let recipes = [
         Recipe { wdecay: 1e-3, clip: 0.25, ..paper.clone() },
         Recipe { alpha: 0.5, beta: 0.5, clip: 0.0, ..paper.clone() },
+        Recipe { alpha: 0.5, ..paper.clone() },
         Recipe { optimizer: Optimizer::Asgd, ..paper },
     ];
     for recipe in recipes {
         let (ours, weights) = small_run(true, Products::Single, &recipe);
         let (theirs, their_weights) = small_run(false, Products::Single, &recipe);
         assert!(ours.len() > 15 && ours.len() == theirs.len());
+        assert_ne!(ours, theirs, "sums in another order round otherwise");
         for (step, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
             assert!((ours - theirs).abs() < 2e-4, "step {step}: {ours} and {theirs}");
         }

@@ -14,7 +14,7 @@ enum Place {
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct DeviceFlags {
-    /// Where to measure; on a card what is left out is as the entry has it
+    /// Where to measure; on a GPU, options that are left out default to the entry's values
     #[arg(long, value_enum, default_value_t = Place::Cpu)]
     device: Place,
     /// Measure on the CPU as on a card: to try that where there is none

@@ -41,7 +41,7 @@ pub struct Args {
     /// Times that each is measured, in turns
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
-    /// Peers of a card's, all beside a format of ours: none, or some of published,tf32,tuned
+    /// PyTorch implementations to compare with on a GPU: none, or some of published,tf32,tuned
     #[arg(long, default_value = "published,tf32,tuned")]
     peers: Chosen<Mode>,
     #[command(flatten)]

@@ -41,11 +41,11 @@ pub struct Args {
     #[arg(long, value_delimiter = ',', conflicts_with_all = ["seq", "batch", "hidden"])]
     #[arg(default_value_if("device", "cuda", "300x40x1800,140x60x1800,16384x1x1800"))]
     cases: Vec<Size>,
-    /// Times that each is measured, in turns; 200 on a card, at most 40 of a long column
+    /// Times that each is measured, in turns; 200 on a card, at most 40 of a long sequence
     #[arg(long, default_value_t = 21, value_parser = clap::value_parser!(u32).range(1..))]
     #[arg(default_value_if("device", "cuda", "200"))]
     runs: u32,
-    /// Peers of a card's: none, or some of published,hgrn,scan
+    /// Implementations to compare with on a GPU: none, or some of published,hgrn,scan
     #[arg(long, default_value = "published,hgrn,scan")]
     peers: Chosen<Method>,
     #[command(flatten)]

@@ -139,7 +139,10 @@ fn off(size: [i64; 3], device: Device, kind: Kind) -> Result<f64> {
     for (a, b) in ours.iter().zip(&theirs) {
         let off = exact(a)?.f_sub(b)?.f_norm()?.f_div(&b.f_norm()?)?.f_double_value(&[])?;
         // NaN is further than anything.
-        furthest = if off.is_nan() { f64::NAN } else { furthest.max(off) };
+        if off.is_nan() {
+            return Ok(f64::NAN);
+        }
+        furthest = furthest.max(off);
     }
     Ok(furthest)
 }

@@ -16,7 +16,7 @@ use tch::Device;
 use super::super::peers::Peers;
 use super::super::peers::step::Steps;
 
-/// Steps of a block: as many as the trainer gives to a card before it reads their losses.
+/// Steps of a block, whose losses are read together.
 pub const BLOCK: usize = 16;
 
 /// How many steps to take.
