@@ -37,10 +37,18 @@ pub fn built(
     libtorch: Libtorch,
     args: impl IntoIterator<Item = impl AsRef<OsStr>>,
 ) -> Result<Option<Vec<PathBuf>>> {
+    Ok(messages(libtorch, args)?.map(|messages| artifacts(&messages)))
+}
+
+/// What a `cargo` that succeeds prints on standard output.
+fn messages(
+    libtorch: Libtorch,
+    args: impl IntoIterator<Item = impl AsRef<OsStr>>,
+) -> Result<Option<String>> {
     let mut cargo = command(libtorch, args);
     let output = cargo.stderr(Stdio::inherit()).output();
     let output = output.map_err(Error::io(cargo.get_program(), "run"))?;
-    Ok(output.status.success().then(|| artifacts(&String::from_utf8_lossy(&output.stdout))))
+    Ok(output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned()))
 }
 
 /// Runs `cargo` with these arguments and returns what it and the programs that it runs print on
@@ -78,10 +86,7 @@ pub fn programs(
     libtorch: Libtorch,
     args: impl IntoIterator<Item = impl AsRef<OsStr>>,
 ) -> Result<Option<Vec<PathBuf>>> {
-    let mut cargo = command(libtorch, args);
-    let output = cargo.stderr(Stdio::inherit()).output();
-    let output = output.map_err(Error::io(cargo.get_program(), "run"))?;
-    Ok(output.status.success().then(|| executables(&String::from_utf8_lossy(&output.stdout))))
+    Ok(messages(libtorch, args)?.map(|messages| executables(&messages)))
 }
 
 /// The programs in cargo's messages, a JSON object a line.

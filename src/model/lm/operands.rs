@@ -107,13 +107,6 @@ impl QrnnLm {
         }
         Ok(all)
     }
-
-    /// A model that shares this one's parameters, with its copies made.
-    pub(super) fn with_operands(&self) -> Result<Self> {
-        let mut model = self.shared();
-        model.refresh_operands()?;
-        Ok(model)
-    }
 }
 
 #[cfg(test)]

@@ -13,17 +13,24 @@ impl QrnnLm {
     /// [`crate::Error::Torch`] where memory runs out.
     pub(crate) fn rounded(&self) -> Result<Self> {
         let _no_grad = tch::no_grad_guard();
-        if cuda::is_gpu(self.options.1) {
-            return self.with_operands();
+        if !cuda::is_gpu(self.options.1) {
+            return self.with_matrices(|matrix| self.products.operand(matrix));
         }
-        let round = |matrix: &Tensor| self.products.operand(matrix);
+        // A GPU's products read copies beside the parameters, which stay as they are.
+        let mut model = self.with_matrices(|matrix| Ok(matrix.shallow_clone()))?;
+        model.refresh_operands()?;
+        Ok(model)
+    }
+
+    /// A model with what `change` makes of each matrix; biases are shared.
+    fn with_matrices(&self, change: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
         let softmax = &self.softmax;
         let layer = |layer: &QrnnLayer| -> Result<QrnnLayer> {
-            let (weight, bias) = (round(&layer.weight)?, layer.bias.shallow_clone());
+            let (weight, bias) = (change(&layer.weight)?, layer.bias.shallow_clone());
             Ok(QrnnLayer { shape: layer.shape, weight, bias })
         };
         let tail = match &softmax.tail {
-            Some((vectors, scalars)) => Some((round(vectors)?, scalars.shallow_clone())),
+            Some((vectors, scalars)) => Some((change(vectors)?, scalars.shallow_clone())),
             None => None,
         };
         Ok(Self {
@@ -34,34 +41,10 @@ impl QrnnLm {
             operands: None,
             layers: self.layers.iter().map(layer).collect::<Result<_>>()?,
             softmax: SoftmaxWeights {
-                weight: round(&softmax.weight)?,
+                weight: change(&softmax.weight)?,
                 bias: softmax.bias.shallow_clone(),
                 tail,
             },
         })
-    }
-
-    /// The same model with the same parameters.
-    pub(super) fn shared(&self) -> Self {
-        let layer = |layer: &QrnnLayer| QrnnLayer {
-            shape: layer.shape,
-            weight: layer.weight.shallow_clone(),
-            bias: layer.bias.shallow_clone(),
-        };
-        let softmax = &self.softmax;
-        let tail = softmax.tail.as_ref();
-        Self {
-            config: self.config.clone(),
-            options: self.options,
-            products: self.products,
-            clusters: self.clusters.clone(),
-            operands: None,
-            layers: self.layers.iter().map(layer).collect(),
-            softmax: SoftmaxWeights {
-                weight: softmax.weight.shallow_clone(),
-                bias: softmax.bias.shallow_clone(),
-                tail: tail.map(|(v, s)| (v.shallow_clone(), s.shallow_clone())),
-            },
-        }
     }
 }
