@@ -6,7 +6,9 @@
 //
 // Kingma and Ba 2015 (arXiv 1412.6980), algorithm 1, with L2 weight decay; the clip as in
 // torch.nn.utils.clip_grad_norm_. The copy of p that the matrix products read is written in the same
-// pass, rounded to its storage. Where the loss is not finite, nothing changes and no step is counted.
+// pass, rounded to its storage. Where the loss or the norm is not finite, nothing changes, and neither
+// does it in any later step: `healthy`, 1 at first, is then 0. A loss whose gradient was at fault is
+// replaced by -infinity, which no cross entropy is, so that the host learns of it when it reads losses.
 //
 // Two launches: gradient_square_sums, then adam. Each block walks over chunks of all tensors, in an
 // order that depends on nothing but the shapes, so that a step repeats to the bit.
@@ -80,7 +82,8 @@ INLINE void for_each_pack(const Tensors& tensors, Body body) {
 // Adds up the squares of each block's gradients, and counts the step.
 extern "C" __global__ void __launch_bounds__(ROW_THREADS)
     gradient_square_sums(const __grid_constant__ Tensors tensors, const float* __restrict__ loss,
-                         float* __restrict__ sums, float* __restrict__ step, int counts) {
+                         const float* __restrict__ healthy, float* __restrict__ sums,
+                         float* __restrict__ step, int counts) {
   Sum sum = {0.0f};
   for_each_pack(tensors, [&](const Tensor& tensor, long long, long long at, long long) {
     const auto add = [&](float g) { sum.value = fmaf(g, g, sum.value); };
@@ -95,7 +98,7 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS)
   sum = over_block(sum);
   if (threadIdx.x != 0) return;
   store(sums + blockIdx.x, sum.value);
-  if (counts && blockIdx.x == 0 && isfinite(load(loss))) *step += 1.0f;
+  if (counts && blockIdx.x == 0 && isfinite(load(loss)) && load(healthy) > 0.0f) *step += 1.0f;
 }
 
 // What is the same for all numbers of a step.
@@ -117,7 +120,6 @@ struct Step {
     by_root = static_cast<float>(1.0 / sqrt(correction2));
     if (settings.clip > 0.0) {
       const float over = (sqrtf(square_sum) + 1e-6f) / static_cast<float>(settings.clip);
-      // A norm that is no number makes every weight one, as torch's clip does.
       by_clip = over <= 1.0f ? 1.0f : 1.0f / over;
     }
   }
@@ -154,12 +156,23 @@ INLINE void update(const Step& step, const Tensor& tensor, long long i, long lon
 // Updates all tensors by the sums of `blocks` blocks of gradient_square_sums.
 extern "C" __global__ void __launch_bounds__(ROW_THREADS)
     adam(const __grid_constant__ Tensors tensors, const __grid_constant__ Settings settings,
-         const float* __restrict__ loss, const float* __restrict__ sums, int blocks,
+         float* loss, float* healthy, const float* __restrict__ sums, int blocks,
          const float* __restrict__ steps) {
   Sum square_sum = {0.0f};
   for (int i = threadIdx.x; i < blocks; i += ROW_THREADS) square_sum.value += load(sums + i);
   square_sum = over_block(square_sum);
-  if (!isfinite(load(loss))) return;
+  const bool first = blockIdx.x == 0 && threadIdx.x == 0;
+  // Each block sees this for itself, so that none reads what the first one writes.
+  if (!isfinite(square_sum.value)) {
+    if (first && isfinite(load(loss)) && load(healthy) > 0.0f) store(loss, -INFINITY);
+    if (first) store(healthy, 0.0f);
+    return;
+  }
+  if (!isfinite(load(loss))) {
+    if (first) store(healthy, 0.0f);
+    return;
+  }
+  if (load(healthy) <= 0.0f) return;
   const Step step(settings, square_sum.value, load(steps));
   for_each_pack(tensors, [&](const Tensor& tensor, long long i, long long gradient_at,
                              long long copy_at) {

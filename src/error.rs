@@ -58,20 +58,31 @@ pub enum Error {
         /// What to do instead.
         remedy: String,
     },
-    /// The loss is no longer a number.
+    /// The loss, or its gradient, is no longer a number.
     #[error(
-        "training diverged at step {step}: the loss is {loss} at learning rate {rate:e}\n  \
-         what to do: lower --lr, set --clip 0.25, or begin anew from {checkpoint}"
+        "training diverged at step {step}: {problem} at learning rate {rate:e}; the model is as it \
+         was before that step\n  what to do: {}",
+        after_divergence(checkpoint.as_deref())
     )]
     Diverged {
         /// Optimiser steps taken before.
         step: u64,
-        /// The loss, in nats a token.
-        loss: f64,
+        /// What is not finite.
+        problem: String,
         /// The learning rate of that step.
         rate: f64,
-        /// The last good checkpoint, or where there would be one.
-        checkpoint: String,
+        /// The last good checkpoint, where there is one.
+        checkpoint: Option<PathBuf>,
+    },
+    /// A number that has to be finite is not.
+    #[error("{what} {problem}\n  what to do: {remedy}")]
+    NotFinite {
+        /// The tensor, or the result.
+        what: String,
+        /// What it is or holds.
+        problem: String,
+        /// What to do about it.
+        remedy: String,
     },
     /// Ctrl-C or an interrupt of the notebook.
     #[error("interrupted: {saved}")]
@@ -184,10 +195,24 @@ impl Error {
             Self::Unavailable { .. } => 2,
             Self::Interrupted { .. } => 130,
             Self::Memory { .. } => 1,
-            Self::Fetch { .. } | Self::Diverged { .. } | Self::Torch(_) => 1,
+            Self::Fetch { .. }
+            | Self::Diverged { .. }
+            | Self::NotFinite { .. }
+            | Self::Torch(_) => 1,
             Self::Cuda { .. } | Self::Plot { .. } => 1,
         }
     }
+}
+
+fn after_divergence(checkpoint: Option<&Path>) -> String {
+    let begin = match checkpoint {
+        Some(path) => format!(
+            "begin with the weights of its last checkpoint in another --out: `--init {}`",
+            path.display()
+        ),
+        None => "begin anew: `--overwrite`".to_owned(),
+    };
+    format!("set a lower --lr, or `--clip 0.25`, and {begin}")
 }
 
 fn at_line(line: Option<u64>) -> String {

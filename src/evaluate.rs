@@ -1,14 +1,15 @@
 //! Perplexity of a model on a split.
 
+use std::path::Path;
 use std::time::Instant;
 
 use serde::Serialize;
 
 use crate::columns::Columns;
-use crate::corpus::{Corpus, Split};
+use crate::corpus::{Corpus, Mapped, Split};
 use crate::display::Task;
 use crate::interrupt::Interrupt;
-use crate::model::QrnnLm;
+use crate::model::{QrnnLm, check_vocabulary};
 use crate::{Error, Result};
 
 /// Words read at once where windows are shorter: the state is carried, so that windows after one
@@ -66,31 +67,73 @@ pub fn evaluate(model: &QrnnLm, corpus: &Corpus, split: Split) -> Result<Evaluat
 /// Evaluates with windows and columns of one's own.
 ///
 /// # Errors
-/// As [`evaluate`]; [`Error::Interrupted`] where asked to stop.
+/// As [`evaluate`]; [`Error::Interrupted`] where asked to stop, [`Error::NotFinite`] where the loss is
+/// no number.
 pub fn evaluate_as(
     model: &QrnnLm,
     corpus: &Corpus,
     split: Split,
     reading: &Reading,
 ) -> Result<Evaluation> {
-    let mut task = Task::words(format!("evaluating {split}"), corpus.tokens(split).len());
-    evaluate_watched(model, corpus, split, reading, &mut |words| task.at(words as u64))
+    check_vocabulary(model, corpus)?;
+    evaluate_ids(model, corpus.tokens(split), &split.to_string(), reading)
 }
 
-/// As [`evaluate_as`], and tells the words read so far to `watch`.
+/// What an evaluation of any text finds.
+#[derive(Debug, Clone, Serialize)]
+pub struct TextEvaluation {
+    /// As of a split.
+    #[serde(flatten)]
+    pub evaluation: Evaluation,
+    /// Words that the model does not know; each was read as `<unk>`.
+    pub unknown: usize,
+}
+
+/// Evaluates a text file by the words that the model carries.
+///
+/// # Errors
+/// As [`evaluate_as`]; [`Error::Usage`] where the model's words are not known, [`Error::BadFile`]
+/// where the text has words that the model does not know, and that has no `<unk>` for them.
+pub fn evaluate_text(
+    model: &QrnnLm,
+    path: impl AsRef<Path>,
+    reading: &Reading,
+) -> Result<TextEvaluation> {
+    let path = path.as_ref();
+    let Mapped { ids, unknown } = Mapped::read(path, model.own_words()?)?;
+    let evaluation = evaluate_ids(model, &ids, &path.display().to_string(), reading)?;
+    Ok(TextEvaluation { evaluation, unknown })
+}
+
+/// Evaluates ids, which are of the model's words; `what` names them in messages.
+pub(crate) fn evaluate_ids(
+    model: &QrnnLm,
+    ids: &[u32],
+    what: &str,
+    reading: &Reading,
+) -> Result<Evaluation> {
+    let mut task = Task::words(format!("evaluating {what}"), ids.len());
+    let found = evaluate_watched(model, ids, what, reading, &mut |words| task.at(words as u64))?;
+    match found.loss.is_nan() {
+        true => Err(model.explain_not_finite("the loss")),
+        false => Ok(found),
+    }
+}
+
+/// As [`evaluate_ids`], tells the words read so far to `watch`, and gives a loss that is no number as
+/// it is.
 pub(crate) fn evaluate_watched(
     model: &QrnnLm,
-    corpus: &Corpus,
-    split: Split,
+    ids: &[u32],
+    what: &str,
     reading: &Reading,
     watch: &mut dyn FnMut(usize),
 ) -> Result<Evaluation> {
-    check_vocabulary(model, corpus)?;
     let interrupt = reading.interrupt.during_call();
     let _no_grad = tch::no_grad_guard();
     let started = Instant::now();
     let model = &model.rounded()?;
-    let columns = Columns::new(corpus.tokens(split), reading.batch, &split.to_string())?;
+    let columns = Columns::new(ids, reading.batch, what)?;
     let mut state = model.zero_state(reading.batch as i64)?;
     let (mut sum, mut row) = (0.0, 0);
     let device = model.options().1;
@@ -118,20 +161,6 @@ pub(crate) fn evaluate_watched(
     })
 }
 
-/// # Errors
-/// [`Error::Usage`] where the model was made for another vocabulary.
-pub(crate) fn check_vocabulary(model: &QrnnLm, corpus: &Corpus) -> Result<()> {
-    let (ours, theirs) = (model.config().vocab, corpus.vocab().len());
-    if ours == theirs {
-        return Ok(());
-    }
-    Err(Error::usage(
-        format!("the model of {ours} words"),
-        format!("{} has {theirs} words", corpus.name()),
-        "give the data that the model was trained on",
-    ))
-}
-
 impl std::fmt::Display for Evaluation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
@@ -140,5 +169,15 @@ impl std::fmt::Display for Evaluation {
              (loss as the original divides it: {:.4})",
             self.loss, self.ppl, self.tokens, self.seconds, self.reference_loss
         )
+    }
+}
+
+impl std::fmt::Display for TextEvaluation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.evaluation)?;
+        match self.unknown {
+            0 => write!(f, "; the model knows all of its words"),
+            n => write!(f, "; {n} of them are unknown to the model and were read as <unk>"),
+        }
     }
 }

@@ -3,11 +3,10 @@
 use rand::{Rng, RngExt};
 use tch::{Kind, Tensor};
 
-use crate::corpus::Corpus;
+use crate::corpus::{Corpus, Vocab};
 use crate::display::Task;
-use crate::evaluate::check_vocabulary;
 use crate::interrupt::Interrupt;
-use crate::model::QrnnLm;
+use crate::model::{QrnnLm, check_vocabulary};
 use crate::random::{Purpose, generator};
 use crate::{Error, Result};
 
@@ -46,11 +45,13 @@ impl std::fmt::Display for Generated {
     }
 }
 
-/// Continues `prompt` (words between spaces; the beginning of a text where it is empty).
+/// Continues `prompt` (words between spaces; the beginning of a text where it is empty) by the words
+/// of the corpus that the model was trained on.
 ///
 /// # Errors
-/// [`Error::Usage`] where a word of the prompt is not in the vocabulary, or the temperature is
-/// negative.
+/// [`Error::Usage`] where the words of the corpus are not the model's, a word of the prompt is not
+/// among them, or the temperature is negative; [`Error::NotFinite`] where the model gives no
+/// probabilities.
 pub fn generate(
     model: &QrnnLm,
     corpus: &Corpus,
@@ -58,6 +59,27 @@ pub fn generate(
     sampling: &Sampling,
 ) -> Result<Generated> {
     check_vocabulary(model, corpus)?;
+    generate_by(corpus.vocab(), model, prompt, sampling)
+}
+
+/// [`generate`] by the words that the model carries.
+///
+/// # Errors
+/// As [`generate`], and where it carries none.
+pub fn generate_by_own_words(
+    model: &QrnnLm,
+    prompt: &str,
+    sampling: &Sampling,
+) -> Result<Generated> {
+    generate_by(model.own_words()?, model, prompt, sampling)
+}
+
+fn generate_by(
+    vocab: &Vocab,
+    model: &QrnnLm,
+    prompt: &str,
+    sampling: &Sampling,
+) -> Result<Generated> {
     let interrupt = sampling.interrupt.during_call();
     let temperature = sampling.temperature;
     if !(temperature >= 0.0 && temperature.is_finite()) {
@@ -67,9 +89,9 @@ pub fn generate(
             "give 1 for the model's own probabilities, 0 for the likeliest word",
         ));
     }
-    let end = corpus.vocab().id("<eos>").unwrap_or(0);
+    let end = vocab.id("<eos>").unwrap_or(0);
     let mut words = vec![i64::from(end)];
-    words.extend(corpus.ids(prompt)?);
+    words.extend(vocab.ids(prompt)?);
 
     let _no_grad = tch::no_grad_guard();
     let rng = &mut generator(sampling.seed, Purpose::Generation, 0);
@@ -89,9 +111,13 @@ pub fn generate(
         state = forwarded.state;
         let last = forwarded.output.f_select(0, -1)?.f_unsqueeze(0)?;
         let log_p = model.log_probabilities(&last)?.f_view(-1)?.f_to_kind(Kind::Double)?;
-        let word = draw(&Vec::try_from(log_p)?, temperature, rng);
+        let log_p: Vec<f64> = Vec::try_from(log_p)?;
+        if log_p.iter().any(|l| l.is_nan()) {
+            return Err(model.explain_not_finite("the probability of the next word"));
+        }
+        let word = draw(&log_p, temperature, rng);
         words = vec![word as i64];
-        let word = corpus.vocab().word(word as u32);
+        let word = vocab.word(word as u32);
         if word == "<eos>" {
             text.push('\n');
         } else {

@@ -2,11 +2,12 @@
 //!
 //! The file is a safetensors file: `train`, `valid` and `test` (U32), and the vocabulary as
 //! `words` (U8, one behind the other) and `ends` (U32, where each ends). Its header names the
-//! version of the format, the size, time and XXH3 sum of each text, and a sum of everything.
+//! version of the format, the size, inode, times and XXH3 sum of each text, and a sum of everything.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -22,7 +23,7 @@ use super::{Vocab, sum};
 const FILE: &str = "tokens.qrnn";
 
 /// Counts the changes of the format; a file of another version is made anew.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// A text that changed less than this before its ids were kept might have changed again within
 /// the same tick of the file system's clock.
@@ -31,10 +32,34 @@ const TICK: Duration = Duration::from_secs(2);
 /// A text file as it was when it was read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Source {
-    bytes: u64,
-    /// Since 1970, in nanoseconds.
-    modified: u64,
+    file: FileState,
     sum: u64,
+}
+
+/// What the system says of a file. Its time of modification can be set by anybody (`touch -d`,
+/// `rsync -t`, tar), so its inode and the time of its last change of any kind, which nobody can set,
+/// are looked at as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct FileState {
+    bytes: u64,
+    inode: u64,
+    /// Since 1970, in nanoseconds.
+    modified: i64,
+    /// Since 1970, in nanoseconds.
+    changed: i64,
+}
+
+impl FileState {
+    fn of(path: &Path) -> std::io::Result<Self> {
+        let entry = fs::metadata(path)?;
+        let nanoseconds = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000) + rest;
+        Ok(Self {
+            bytes: entry.len(),
+            inode: entry.ino(),
+            modified: nanoseconds(entry.mtime(), entry.mtime_nsec()),
+            changed: nanoseconds(entry.ctime(), entry.ctime_nsec()),
+        })
+    }
 }
 
 /// The metadata of the file.
@@ -42,7 +67,7 @@ struct Source {
 struct Header {
     version: u32,
     /// Since 1970, in nanoseconds.
-    written: u64,
+    written: i64,
     sources: [Source; 3],
     /// XXH3 of each tensor, in the order of [`NAMES`].
     sums: [u64; 5],
@@ -54,29 +79,29 @@ const NAMES: [&str; 5] = ["train", "valid", "test", "words", "ends"];
 pub(super) struct Kept {
     pub vocab: Vocab,
     pub tokens: [Ids; 3],
+    /// The checksum of each split's ids.
+    pub sums: [u64; 3],
 }
 
 /// The texts of a folder as they are at a moment.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Seen([(PathBuf, u64, u64); 3]);
+pub(super) struct Seen([(PathBuf, FileState); 3]);
 
 impl Seen {
     /// `None` where the system does not tell.
     pub(super) fn now(files: &[PathBuf; 3]) -> Option<Self> {
-        let look = |path: &PathBuf| {
-            let entry = fs::metadata(path).ok()?;
-            Some((path.clone(), entry.len(), nanoseconds(entry.modified().ok()?)?))
-        };
+        let look = |path: &PathBuf| Some((path.clone(), FileState::of(path).ok()?));
         let [train, valid, test] = files;
         Some(Self([look(train)?, look(valid)?, look(test)?]))
     }
 
     /// Whether these are the texts that were read for a file.
     fn unchanged(&self, header: &Header) -> bool {
-        self.0.iter().zip(&header.sources).all(|((path, bytes, modified), source)| {
-            let settled = *modified == source.modified
-                && modified.saturating_add(TICK.as_nanos() as u64) < header.written;
-            *bytes == source.bytes
+        self.0.iter().zip(&header.sources).all(|((path, file), source)| {
+            let newest = file.modified.max(file.changed);
+            let settled = *file == source.file
+                && newest.saturating_add(TICK.as_nanos() as i64) < header.written;
+            file.bytes == source.file.bytes
                 && (settled || sum::file(path).is_ok_and(|sum| sum == source.sum))
         })
     }
@@ -127,7 +152,8 @@ fn open_one(path: &Path, seen: &Seen) -> Option<Kept> {
     let (sums, highest) = sums(&tokens.each_ref().map(|ids| &**ids), words, ends);
     let vocab = Vocab::from_parts(str::from_utf8(words).ok()?.to_owned(), ends.to_vec())?;
     let known = highest.is_none_or(|highest| (highest as usize) < vocab.len());
-    (sums == header.sums && known).then_some(Kept { vocab, tokens })
+    let [train, valid, test, ..] = sums;
+    (sums == header.sums && known).then_some(Kept { vocab, tokens, sums: [train, valid, test] })
 }
 
 /// Keeps the ids of texts that were seen before they were read; gives the file.
@@ -142,9 +168,9 @@ pub(super) fn keep(
 ) -> Result<PathBuf, String> {
     let (words, ends) = vocab.parts();
     let mut sources = vec![];
-    for (path, bytes, modified) in &seen.0 {
+    for (path, file) in &seen.0 {
         let sum = sum::file(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        sources.push(Source { bytes: *bytes, modified: *modified, sum });
+        sources.push(Source { file: *file, sum });
     }
     let unchanged = Seen::now(&seen.0.each_ref().map(|(path, ..)| path.clone()));
     let sources = sources.try_into().ok().filter(|_| unchanged.as_ref() == Some(seen));
@@ -196,8 +222,8 @@ fn sums(tokens: &[&[u32]; 3], words: &[u8], ends: &[u32]) -> ([u64; 5], Option<u
     (sums, train.1.max(valid.1).max(test.1))
 }
 
-fn nanoseconds(time: SystemTime) -> Option<u64> {
-    u64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_nanos()).ok()
+fn nanoseconds(time: SystemTime) -> Option<i64> {
+    i64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_nanos()).ok()
 }
 
 /// A row of numbers as safetensors wants it.

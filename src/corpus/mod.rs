@@ -2,6 +2,8 @@
 //!
 //! - [`Vocab`]: words and ids (`vocab`)
 //! - text to ids (`read`, of whole words in `chunks`, numbered by `words`), data folders (`folder`)
+//! - a text in the ids of another's words (`mapped`)
+//! - files that are no plain text (`format`)
 //! - ids kept in a file (`cache`), checked (`sum`) and mapped (`ids`)
 //! - the embedded language (`synthetic`)
 //! - what a unigram model scores (`unigram`)
@@ -9,7 +11,9 @@
 mod cache;
 mod chunks;
 mod folder;
+mod format;
 mod ids;
+mod mapped;
 mod read;
 mod sum;
 mod synthetic;
@@ -20,8 +24,9 @@ mod words;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+pub(crate) use mapped::Mapped;
 pub use synthetic::SyntheticConfig;
 pub use vocab::Vocab;
 
@@ -81,8 +86,10 @@ pub struct Corpus {
 
 struct Text {
     name: String,
-    vocab: Vocab,
+    vocab: Arc<Vocab>,
     tokens: [Ids; 3],
+    /// The checksum of each split's ids, where it is known.
+    checksums: [OnceLock<u64>; 3],
     origin: Origin,
     /// -ln p of each token, where the text comes from a generator that knows it.
     surprisals: Option<[Vec<f32>; 3]>,
@@ -121,8 +128,12 @@ impl Corpus {
             return Self::from_text(path);
         };
         let places = cache::places(path);
-        if let Some((kept_in, cache::Kept { vocab, tokens })) = cache::open(&places, &seen) {
-            return Ok(Self::of_folder(path, vocab, tokens, Origin::Cache(kept_in)));
+        if let Some((kept_in, cache::Kept { vocab, tokens, sums })) = cache::open(&places, &seen) {
+            let corpus = Self::of_folder(path, vocab, tokens, Origin::Cache(kept_in));
+            for (known, sum) in corpus.text.checksums.iter().zip(sums) {
+                let _ = known.set(sum);
+            }
+            return Ok(corpus);
         }
         let (vocab, tokens) = read_all(&files)?;
         let ids = tokens.each_ref().map(Vec::as_slice);
@@ -148,7 +159,7 @@ impl Corpus {
     fn of_folder(path: &Path, vocab: Vocab, tokens: [Ids; 3], origin: Origin) -> Self {
         let name = path.file_name().unwrap_or(path.as_os_str());
         let name = name.to_string_lossy().into_owned();
-        Self::new(Text { name, vocab, tokens, origin, surprisals: None })
+        Self::new(name, vocab, tokens, origin, None)
     }
 
     /// Reads WikiText-103 from `path`, or from the folder `wikitext-103` in it.
@@ -179,13 +190,8 @@ impl Corpus {
     /// The embedded language at a seed and size of one's own.
     pub fn synthetic_with(config: &SyntheticConfig) -> Self {
         let made = synthetic::generate(config);
-        Self::new(Text {
-            name: "synthetic".into(),
-            vocab: made.vocab,
-            tokens: made.tokens.map(Ids::Read),
-            origin: Origin::Made,
-            surprisals: Some(made.surprisals),
-        })
+        let tokens = made.tokens.map(Ids::Read);
+        Self::new("synthetic".into(), made.vocab, tokens, Origin::Made, Some(made.surprisals))
     }
 
     /// Ids of one's own, for measurements: the word of an id is its number.
@@ -205,12 +211,20 @@ impl Corpus {
         for id in 0..types {
             vocab.intern(&id.to_string());
         }
-        let (name, tokens) = (name.into(), tokens.map(Ids::Read));
-        Ok(Self::new(Text { name, vocab, tokens, origin: Origin::Made, surprisals: None }))
+        Ok(Self::new(name.into(), vocab, tokens.map(Ids::Read), Origin::Made, None))
     }
 
-    fn new(text: Text) -> Self {
-        Self { train: text.tokens[0].len(), text: Arc::new(text) }
+    fn new(
+        name: String,
+        vocab: Vocab,
+        tokens: [Ids; 3],
+        origin: Origin,
+        surprisals: Option<[Vec<f32>; 3]>,
+    ) -> Self {
+        let train = tokens[0].len();
+        let (vocab, checksums) = (Arc::new(vocab), Default::default());
+        let text = Text { name, vocab, tokens, checksums, origin, surprisals };
+        Self { train, text: Arc::new(text) }
     }
 
     /// The name of the data folder, or "synthetic".
@@ -228,6 +242,21 @@ impl Corpus {
         &self.text.vocab
     }
 
+    /// The words, to be kept by a model that learns their ids.
+    pub(crate) fn shared_vocab(&self) -> Arc<Vocab> {
+        self.text.vocab.clone()
+    }
+
+    /// A checksum of the ids of a split that are in use: XXH3. Where the ids were kept in a file it
+    /// is read there.
+    pub fn checksum(&self, split: Split) -> u64 {
+        let ids = self.tokens(split);
+        match ids.len() == self.text.tokens[split as usize].len() {
+            true => *self.text.checksums[split as usize].get_or_init(|| sum::ids(ids).0),
+            false => sum::ids(ids).0,
+        }
+    }
+
     /// The ids of a split, line after line, `<eos>` at the end of each.
     pub fn tokens(&self, split: Split) -> &[u32] {
         &self.text.tokens[split as usize][..self.length(split)]
@@ -239,16 +268,7 @@ impl Corpus {
     ///
     /// [`Error::Usage`] naming the first word that is not in the vocabulary.
     pub fn ids(&self, text: &str) -> Result<Vec<i64>> {
-        let id = |word: &str| {
-            self.vocab().id(word).map(i64::from).ok_or_else(|| {
-                Error::usage(
-                    format!("the word '{word}'"),
-                    format!("is not among the {} words of {}", self.vocab().len(), self.name()),
-                    "use words of the text, written as there (lower case, <unk> for rare ones)",
-                )
-            })
-        };
-        text.split_whitespace().map(id).collect()
+        self.vocab().ids(text)
     }
 
     /// The same corpus with only the first `tokens` training tokens (all, where there are fewer).

@@ -24,13 +24,12 @@ const END: Key = [u64::from_le_bytes(*b"<eos>\0\0\0"), (EOS.len() as u64) << 56]
 ///
 /// If the file cannot be read, is not UTF-8, or has no words or fewer than two lines.
 pub(super) fn split(path: &Path, vocab: &mut Vocab) -> Result<Vec<u32>> {
-    if path.is_dir() {
-        return Err(Error::bad_file(
-            path,
-            "is a folder, where a text file should be",
-            "move it away and put the text of this split in its place, one paragraph a line",
-        ));
-    }
+    text(path, vocab, 2)
+}
+
+/// Reads a text of at least so many lines, as [`split`].
+pub(super) fn text(path: &Path, vocab: &mut Vocab, least_lines: u64) -> Result<Vec<u32>> {
+    super::format::check(path)?;
     let file = File::open(path).map_err(Error::io(path, "open"))?;
     let bytes = file.metadata().map_err(Error::io(path, "read"))?.len();
     let count = (threads() as u64).min(bytes / PART).max(1);
@@ -43,14 +42,15 @@ pub(super) fn split(path: &Path, vocab: &mut Vocab) -> Result<Vec<u32>> {
         })?;
 
     let lines: u64 = parts.iter().map(|part| part.lines).sum();
-    let remedy =
-        "put the text of this split there, one paragraph a line, words separated by spaces";
+    let remedy = "put the text there, one paragraph a line, words separated by spaces";
     match lines {
         0 => Err(Error::bad_file(path, "is empty", remedy)),
         _ if !parts.iter().any(Part::has_words) => {
             Err(Error::bad_file(path, "has blank lines only, no words", remedy))
         }
-        1 => Err(Error::bad_line(path, 1, "is the only line of the file", remedy)),
+        1 if least_lines > 1 => {
+            Err(Error::bad_line(path, 1, "is the only line of the file", remedy))
+        }
         _ => merge(parts, vocab).ok_or_else(|| {
             Error::bad_file(path, "more than 4 billion different words", "use a smaller text")
         }),
@@ -263,7 +263,7 @@ fn invalid(path: &Path) -> Error {
         path,
         ended + 1,
         format!("byte {} of the line (0x{byte:02x}) is not UTF-8", good.len() - start + 1),
-        "convert the file, for instance with: iconv -f LATIN1 -t UTF-8",
+        "find out its encoding (the command file guesses), and convert it: iconv -f ENCODING -t UTF-8",
     )
 }
 

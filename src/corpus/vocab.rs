@@ -5,6 +5,8 @@ use std::sync::OnceLock;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
+use crate::{Error, Result};
+
 /// The words of a corpus; a word's id is its place in the order of first appearance over train,
 /// then valid, then test.
 #[derive(Clone, Default)]
@@ -25,6 +27,46 @@ impl Vocab {
         let ordered = ends.is_sorted() && ends.last().is_none_or(|end| *end as usize == text.len());
         let whole = ends.iter().all(|end| text.is_char_boundary(*end as usize));
         (ordered && whole).then(|| Self { text, ends, ..Self::default() })
+    }
+
+    /// Words that are separated by single spaces, in the order of their ids; `None` where there are
+    /// more than ids can be given to, or two are the same.
+    pub(crate) fn from_joined(joined: &str) -> Option<Self> {
+        let mut vocab = Self::default();
+        for (id, word) in (0..).zip(joined.split(' ').filter(|word| !word.is_empty())) {
+            if vocab.intern(word)? != id {
+                return None;
+            }
+        }
+        Some(vocab)
+    }
+
+    /// The words in the order of their ids, separated by spaces; no word has one in it.
+    pub(crate) fn joined(&self) -> String {
+        let mut joined = String::with_capacity(self.text.len() + self.len());
+        for word in self.iter() {
+            if !joined.is_empty() {
+                joined.push(' ');
+            }
+            joined.push_str(word);
+        }
+        joined
+    }
+
+    /// A checksum of all words and their order: XXH3 of their text and of where each ends.
+    pub fn checksum(&self) -> u64 {
+        let ends = super::sum::ids(&self.ends).0;
+        super::sum::bytes(self.text.as_bytes()) ^ ends.rotate_left(32)
+    }
+
+    /// The first id at which two vocabularies have different words, or one has none; `None` where
+    /// they are the same.
+    pub(crate) fn first_difference(&self, other: &Self) -> Option<u32> {
+        if self.text == other.text && self.ends == other.ends {
+            return None;
+        }
+        let common = self.iter().zip(other.iter()).take_while(|(ours, theirs)| ours == theirs);
+        Some(common.count() as u32)
     }
 
     /// All words as one text, and where each ends.
@@ -55,6 +97,24 @@ impl Vocab {
     pub fn id(&self, word: &str) -> Option<u32> {
         let index = self.index.get_or_init(|| self.make_index());
         index.find(self.hasher.hash_one(word), |id| self.word(*id) == word).copied()
+    }
+
+    /// The ids of words that stand between spaces.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`] naming the first one that is not in the vocabulary.
+    pub fn ids(&self, text: &str) -> Result<Vec<i64>> {
+        let id = |word: &str| {
+            self.id(word).map(i64::from).ok_or_else(|| {
+                Error::usage(
+                    format!("the word '{word}'"),
+                    format!("is not among the {} words that the model knows", self.len()),
+                    "use words of its text, written as there (lower case, <unk> for rare ones)",
+                )
+            })
+        };
+        text.split_whitespace().map(id).collect()
     }
 
     /// All words in the order of their ids.
@@ -119,6 +179,20 @@ mod tests {
         assert_eq!(vocab.id("a"), Some(1));
         assert_eq!(vocab.id("d"), None);
         assert_eq!(format!("{vocab:?}"), "Vocab { len: 3, .. }");
+    }
+
+    #[test]
+    fn words_and_their_order_make_the_checksum() {
+        let [one, same, other, cut] = ["b a <eos> c", "b a <eos> c", "a b <eos> c", "ba <eos> c"]
+            .map(|joined| Vocab::from_joined(joined).unwrap());
+        assert_eq!(one.joined(), "b a <eos> c");
+        assert_eq!((one.checksum(), one.first_difference(&same)), (same.checksum(), None));
+        assert_ne!(one.checksum(), other.checksum());
+        assert_ne!(one.checksum(), cut.checksum());
+        assert_eq!(one.first_difference(&other), Some(0));
+        let longer = Vocab::from_joined("b a <eos> c d").unwrap();
+        assert_eq!(one.first_difference(&longer), Some(4));
+        assert!(Vocab::from_joined("a b a").is_none());
     }
 
     #[test]

@@ -111,6 +111,10 @@ impl Observer for Training {
         }
     }
 
+    fn notice(&mut self, text: &str) {
+        eprintln!("{text}");
+    }
+
     fn end(&mut self) {
         if let Some(last) = self.last {
             self.show(&last, true);

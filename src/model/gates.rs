@@ -2,10 +2,9 @@
 
 use tch::{Kind, Tensor};
 
-use super::QrnnLm;
+use super::{QrnnLm, check_vocabulary};
 use crate::Result;
 use crate::corpus::Corpus;
-use crate::evaluate::check_vocabulary;
 
 /// The gates of one layer over a text, after their activations.
 ///
@@ -53,6 +52,9 @@ impl QrnnLm {
         let words = Tensor::f_from_slice(&ids)?.f_unsqueeze(1)?.f_to_device(self.options().1)?;
         let gates = self.gates_before_activation(&words, layer)?.f_squeeze_dim(1)?;
         let parts = gates.f_chunk(3, 1)?;
+        if gates.f_isnan()?.f_any()?.f_int64_value(&[])? != 0 {
+            return Err(self.explain_not_finite("the gates"));
+        }
         Ok(Gates {
             layer,
             words: text.split_whitespace().map(str::to_owned).collect(),

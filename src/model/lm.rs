@@ -1,20 +1,20 @@
 //! The QRNN language model.
 
+mod finite;
 mod loss;
 mod operands;
 mod rounded;
 
-use std::path::Path;
+use std::sync::Arc;
 
 use rand::{Rng, RngExt};
 use tch::{Device, Kind, Tensor};
 
-use super::config::{LmConfig, Splits};
+use super::config::LmConfig;
 use super::dropout::{Dropouts, LayerDropouts, MaskOptions};
 use super::layer::{Pass, QrnnLayer};
 use super::split_softmax::{Clusters, SoftmaxWeights};
-use super::weights;
-use crate::corpus::Corpus;
+use crate::corpus::{Corpus, Vocab};
 use crate::matmul::{Features, Products};
 use crate::random::{Purpose, generator};
 use crate::{Error, Result, cuda, profile};
@@ -29,6 +29,8 @@ pub const DEFAULT_SEED: u64 = 1882;
 #[derive(Debug)]
 pub struct QrnnLm {
     config: LmConfig,
+    /// The words that ids stand for, where that is known.
+    pub(super) vocab: Option<Arc<Vocab>>,
     options: (Kind, Device),
     products: Products,
     clusters: Clusters,
@@ -69,7 +71,9 @@ impl QrnnLm {
     /// device is.
     pub fn new(config: &LmConfig, corpus: &Corpus, device: Device) -> Result<Self> {
         let config = config.clone().vocab(corpus.vocab().len());
-        Self::seeded(&config, (Kind::Float, device), DEFAULT_SEED)
+        let mut model = Self::seeded(&config, (Kind::Float, device), DEFAULT_SEED)?;
+        model.adopt_vocab(corpus);
+        Ok(model)
     }
 
     /// A model of exactly this configuration with weights drawn from `seed`: embedding uniform
@@ -106,56 +110,8 @@ impl QrnnLm {
         };
         let softmax = SoftmaxWeights { weight, bias: zeros(&[vocab])?, tail };
         let products = Products::default();
-        let (config, operands) = (config.clone(), None);
-        Ok(Self { config, options, products, clusters, operands, layers, softmax })
-    }
-
-    /// A model with the weights of a file, its sizes read off the tensors; the rest of the
-    /// configuration (splits, dropouts, window) is `settings`'.
-    ///
-    /// # Errors
-    /// [`Error::Io`] and [`Error::BadFile`]: see [`QrnnLm::load_weights`].
-    pub fn from_file(path: impl AsRef<Path>, settings: &LmConfig, device: Device) -> Result<Self> {
-        let path = path.as_ref();
-        let named = weights::read(path)?;
-        let sizes = weights::sizes(path, &named)?;
-        let config = LmConfig {
-            vocab: sizes.vocab,
-            emsize: sizes.emsize,
-            nhid: sizes.nhid,
-            nlayers: sizes.nlayers,
-            ..settings.clone()
-        };
-        let model = Self::seeded(&config, (Kind::Float, device), DEFAULT_SEED)?;
-        model.assign(path, named)?;
-        Ok(model)
-    }
-
-    /// Replaces all weights by a file's.
-    ///
-    /// # Errors
-    /// [`Error::Io`], or [`Error::BadFile`] where the file is truncated, no safetensors file, or a
-    /// tensor is missing, surplus or of another shape. The weights may then be partly replaced.
-    pub fn load_weights(&mut self, path: impl AsRef<Path>) -> Result<()> {
-        let path = path.as_ref();
-        self.assign(path, weights::read(path)?)
-    }
-
-    fn assign(&self, path: &Path, mut named: weights::Named) -> Result<()> {
-        if self.config.splits == Splits::None {
-            // Who asks for the plain softmax of a split model has no use for its tombstones; where
-            // nothing was said of splits they are left in, and refused.
-            named.retain(|name, _| !name.starts_with("criterion."));
-        }
-        weights::assign(path, named, &self.parameters())
-    }
-
-    /// Writes all weights as safetensors, whole or not at all.
-    ///
-    /// # Errors
-    /// [`Error::Io`]; an older file of that name then stays as it was.
-    pub fn save_weights(&self, path: impl AsRef<Path>) -> Result<()> {
-        weights::write(path.as_ref(), &self.parameters())
+        let (config, vocab, operands) = (config.clone(), None, None);
+        Ok(Self { config, vocab, options, products, clusters, operands, layers, softmax })
     }
 
     /// Copies of all weights, in the order of [`QrnnLm::parameters`].

@@ -6,7 +6,9 @@ mod dropout;
 mod gates;
 mod layer;
 mod lm;
+mod saved;
 mod split_softmax;
+mod vocabulary;
 mod weights;
 
 pub use config::{LayerShape, LmConfig, Splits, WIKITEXT103_VOCAB};
@@ -16,8 +18,11 @@ pub use dropout::{Dropouts, LayerDropouts, MaskOptions};
 pub use gates::Gates;
 pub use layer::QrnnLayer;
 pub use lm::{DEFAULT_SEED, Forwarded, QrnnLm, State};
+pub use saved::SavedModel;
+pub(crate) use saved::{check_words, metadata};
 pub(crate) use split_softmax::Targets;
 pub use split_softmax::{Clusters, SoftmaxWeights};
+pub(crate) use vocabulary::check_vocabulary;
 
 use std::sync::Arc;
 

@@ -1,12 +1,12 @@
-//! Weight files: safetensors under the original's names.
+//! The tensors of weight files, under the original's names.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use tch::{Kind, Tensor};
 
 use super::config::LmConfig;
-use crate::{Error, Result, tensor_file};
+use crate::{Error, Result};
 
 const REMEDY: &str =
     "give a model.safetensors that `reproduce train` or Python's safetensors wrote";
@@ -14,26 +14,45 @@ const REMEDY: &str =
 /// Named tensors as they lie in a weight file, in single precision on the CPU.
 pub(super) type Named = BTreeMap<String, Tensor>;
 
-/// Writes weights whole or not at all.
+/// A file's tensors under the names that a model has for them: the original's weight-drop names
+/// become plain ones, and a decoder's weight that is the embedding's, as the two are tied, is left out.
 ///
 /// # Errors
-/// [`Error::Io`] where the disk is full or the folder unwritable; an older file then stays.
-pub(super) fn write(path: &Path, tensors: &[(String, &Tensor)]) -> Result<()> {
-    tensor_file::write(path, tensors, HashMap::new())
+/// [`Error::BadFile`] where a tensor would be dropped that says something of its own.
+pub(super) fn of_this_model(path: &Path, tensors: BTreeMap<String, Tensor>) -> Result<Named> {
+    let mut named = Named::new();
+    let mut from = BTreeMap::new();
+    for (name, tensor) in tensors {
+        let (plain, tensor) = (plain_name(&name), tensor.f_to_kind(Kind::Float)?);
+        if let Some(other) = from.insert(plain.clone(), name.clone())
+            && named.get(&plain).is_none_or(|before| !same(before, &tensor))
+        {
+            return Err(Error::bad_file(
+                path,
+                format!("holds both {other} and {name}, which differ and are the same parameter"),
+                "take the one out that the model was not evaluated with",
+            ));
+        }
+        named.insert(plain, tensor);
+    }
+    let tied = named.remove("decoder.weight");
+    if let (Some(decoder), Some(encoder)) = (tied, named.get("encoder.weight"))
+        && !same(&decoder, encoder)
+    {
+        return Err(Error::bad_file(
+            path,
+            "holds a decoder.weight that differs from encoder.weight: the two are one here",
+            "give a model that was trained with tied weights (the original's --tied, its default)",
+        ));
+    }
+    Ok(named)
 }
 
-/// Reads a weight file; the original's weight-drop names become plain ones, and the decoder's
-/// weight, tied to the embedding, is left out.
-///
-/// # Errors
-/// As [`tensor_file::read`].
-pub(super) fn read(path: &Path) -> Result<Named> {
-    let file = tensor_file::read(path, REMEDY)?;
-    file.tensors
-        .into_iter()
-        .filter(|(name, _)| name != "decoder.weight")
-        .map(|(name, tensor)| Ok((plain_name(&name), tensor.f_to_kind(Kind::Float)?)))
-        .collect()
+/// Whether two tensors hold the same numbers. What is no number equals itself here.
+fn same(a: &Tensor, b: &Tensor) -> bool {
+    let bits = |tensor: &Tensor| tensor.f_contiguous()?.f_view_dtype(Kind::Int);
+    a.size() == b.size()
+        && matches!((bits(a), bits(b)), (Ok(a), Ok(b)) if a.f_equal(&b).unwrap_or(false))
 }
 
 /// `rnns.0.linear.module.weight_raw`, as weight drop wraps it, is `rnns.0.linear.weight`.
@@ -64,25 +83,22 @@ pub(super) fn sizes(path: &Path, named: &Named) -> Result<LmConfig> {
         .locked_dropouts(0.0, 0.0, 0.0))
 }
 
-/// Copies a file's tensors into a model's.
+/// Whether a file's tensors are those of a model.
 ///
 /// # Errors
 /// [`Error::BadFile`] naming the first tensor that is missing, surplus or of another shape.
-pub(super) fn assign(path: &Path, mut named: Named, model: &[(String, &Tensor)]) -> Result<()> {
-    let _no_grad = tch::no_grad_guard();
+pub(super) fn check(path: &Path, named: &Named, model: &[(String, &Tensor)]) -> Result<()> {
     for (name, tensor) in model {
-        let Some(found) = named.remove(name) else {
-            let problem = format!("has no tensor {name} of shape {:?}", tensor.size());
-            return Err(Error::bad_file(path, problem, shape_remedy(name)));
+        let problem = match named.get(name) {
+            None => format!("has no tensor {name} of shape {:?}", tensor.size()),
+            Some(found) if found.size() != tensor.size() => {
+                format!("{name} has shape {:?}, the model wants {:?}", found.size(), tensor.size())
+            }
+            Some(_) => continue,
         };
-        if found.size() != tensor.size() {
-            let problem =
-                format!("{name} has shape {:?}, the model wants {:?}", found.size(), tensor.size());
-            return Err(Error::bad_file(path, problem, shape_remedy(name)));
-        }
-        tensor.shallow_clone().f_copy_(&found)?;
+        return Err(Error::bad_file(path, problem, shape_remedy(name)));
     }
-    match named.keys().next() {
+    match named.keys().find(|name| model.iter().all(|(own, _)| own != *name)) {
         None => Ok(()),
         Some(name) => Err(Error::bad_file(
             path,
@@ -90,6 +106,20 @@ pub(super) fn assign(path: &Path, mut named: Named, model: &[(String, &Tensor)])
             shape_remedy(name),
         )),
     }
+}
+
+/// Copies a file's tensors, which [`check`] has seen, into a model's.
+///
+/// # Errors
+/// [`Error::Torch`] where memory runs out.
+pub(super) fn assign(mut named: Named, model: &[(String, &Tensor)]) -> Result<()> {
+    let _no_grad = tch::no_grad_guard();
+    for (name, tensor) in model {
+        if let Some(found) = named.remove(name) {
+            tensor.shallow_clone().f_copy_(&found)?;
+        }
+    }
+    Ok(())
 }
 
 fn shape_remedy(name: &str) -> &'static str {

@@ -1,22 +1,24 @@
 //! Everything that a run needs to go on as if it had never stopped, in one file.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
+use super::identity::Identity;
 use super::metrics::EpochReport;
 use super::optimizer::Optimiser;
 use super::recipe::Recipe;
 use super::writer::Writer;
+use crate::corpus::Corpus;
 use crate::model::{LmConfig, QrnnLm, State};
 use crate::{Error, Result, tensor_file};
 
 /// Checkpoints kept of a run.
 const KEPT: usize = 2;
 
-const NOTE: &str = "qrnn-checkpoint";
+/// The key of its note in a checkpoint's metadata.
+pub(crate) const NOTE: &str = "qrnn-checkpoint";
 const REMEDY: &str =
     "delete this file to resume from the one before, or train anew in another --out";
 
@@ -75,6 +77,9 @@ struct Note {
     model: LmConfig,
     recipe: Recipe,
     optimiser: String,
+    /// Which run this is of, and which texts it reads; not in files of version 0.1 at first.
+    #[serde(default)]
+    identity: Option<Identity>,
 }
 
 /// What a checkpoint restores beside the model's weights.
@@ -83,10 +88,12 @@ pub(super) struct Restored {
     pub optimiser: Optimiser,
     pub state: State,
     pub losses: Vec<f64>,
+    /// `None` in a file that does not say it.
+    pub identity: Option<Identity>,
 }
 
 /// The checkpoints of a run's folder, the newest last.
-pub(super) fn list(folder: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found: Vec<(u64, PathBuf)> = vec![];
     for entry in std::fs::read_dir(folder).map_err(Error::io(folder, "read"))? {
         let path = entry.map_err(Error::io(folder, "read"))?.path();
@@ -111,6 +118,7 @@ pub(super) struct Contents<'a> {
     pub optimiser: &'a Optimiser,
     pub state: &'a State,
     pub losses: &'a [f64],
+    pub identity: Option<&'a Identity>,
 }
 
 /// Writes a checkpoint, and then deletes all but the newest two. Where the writer works in the
@@ -119,12 +127,13 @@ pub(super) struct Contents<'a> {
 /// # Errors
 /// [`Error::Io`] where the disk is full; the checkpoints before stay.
 pub(super) fn save(writer: &mut Writer, folder: &Path, contents: &Contents<'_>) -> Result<()> {
-    let &Contents { model, recipe, progress, optimiser, state, losses } = contents;
+    let &Contents { model, recipe, progress, optimiser, state, losses, identity } = contents;
     let note = Note {
         progress: progress.clone(),
         model: model.config().clone(),
         recipe: recipe.clone(),
         optimiser: optimiser.name().into(),
+        identity: identity.cloned(),
     };
     let path = folder.join(format!("checkpoint-{}.safetensors", progress.step));
     let note =
@@ -141,7 +150,9 @@ pub(super) fn save(writer: &mut Writer, folder: &Path, contents: &Contents<'_>) 
         tensors.push((format!("state.{i}"), layer));
     }
     let folder = folder.to_owned();
-    writer.write(&path, &tensors, HashMap::from([(NOTE.to_owned(), note)]), move || prune(&folder))
+    let mut metadata = crate::model::metadata(model)?;
+    metadata.insert(NOTE.to_owned(), note);
+    writer.write(&path, &tensors, metadata, move || prune(&folder))
 }
 
 /// Deletes all checkpoints but the newest.
@@ -158,7 +169,12 @@ fn prune(folder: &Path) -> Result<()> {
 /// # Errors
 /// [`Error::BadFile`] where the file is damaged; [`Error::Usage`] where it is of a run with other
 /// settings (the number of epochs and of steps may differ).
-pub(super) fn load(path: &Path, model: &mut QrnnLm, recipe: &Recipe) -> Result<Restored> {
+pub(super) fn load(
+    path: &Path,
+    model: &mut QrnnLm,
+    recipe: &Recipe,
+    corpus: &Corpus,
+) -> Result<Restored> {
     let file = tensor_file::read(path, REMEDY)?;
     let damaged = |problem: String| Error::bad_file(path, problem, REMEDY);
     if !tensor_file::is_sealed(&file) {
@@ -167,7 +183,11 @@ pub(super) fn load(path: &Path, model: &mut QrnnLm, recipe: &Recipe) -> Result<R
     let note = file.metadata.get(NOTE).ok_or_else(|| damaged("is no checkpoint".into()))?;
     let note: Note = serde_json::from_str(note)
         .map_err(|error| damaged(format!("is a checkpoint of another version ({error})")))?;
+    crate::model::check_words(path, &file.metadata, corpus)?;
     check_same(&note, model.config(), recipe)?;
+    if let Some(identity) = &note.identity {
+        identity.check(path, corpus)?;
+    }
 
     let (kind, device) = model.options();
     let take = |name: String, like: Option<&Tensor>| -> Result<Tensor> {
@@ -205,18 +225,13 @@ pub(super) fn load(path: &Path, model: &mut QrnnLm, recipe: &Recipe) -> Result<R
             .collect::<Result<_>>()?,
     };
     let losses = take("losses".into(), None)?.f_to_kind(Kind::Double)?.f_view(-1)?;
-    Ok(Restored { progress: note.progress, optimiser, state, losses: Vec::try_from(losses)? })
+    let (progress, identity) = (note.progress, note.identity);
+    Ok(Restored { progress, optimiser, state, losses: Vec::try_from(losses)?, identity })
 }
 
 /// Going on with other settings would be neither run.
 fn check_same(note: &Note, model: &LmConfig, recipe: &Recipe) -> Result<()> {
-    let comparable = |recipe: &Recipe| Recipe { epochs: 1, steps: None, ..recipe.clone() };
-    let differing = if note.model != *model {
-        first_difference(&note.model, model)
-    } else {
-        first_difference(&comparable(&note.recipe), &comparable(recipe))
-    };
-    match differing {
+    match difference((&note.model, &note.recipe), (model, recipe)) {
         None => Ok(()),
         Some((field, theirs, ours)) => Err(Error::usage(
             "--resume",
@@ -227,7 +242,17 @@ fn check_same(note: &Note, model: &LmConfig, recipe: &Recipe) -> Result<()> {
     }
 }
 
-/// The first field in which two settings differ, as JSON shows it.
+/// The first setting in which two runs differ, as JSON shows it: its name and both values. The number
+/// of epochs and of steps may.
+pub(super) fn difference(
+    (model, recipe): (&LmConfig, &Recipe),
+    (other_model, other_recipe): (&LmConfig, &Recipe),
+) -> Option<(String, String, String)> {
+    let comparable = |recipe: &Recipe| Recipe { epochs: 1, steps: None, ..recipe.clone() };
+    first_difference(model, other_model)
+        .or_else(|| first_difference(&comparable(recipe), &comparable(other_recipe)))
+}
+
 fn first_difference(a: &impl Serialize, b: &impl Serialize) -> Option<(String, String, String)> {
     let (a, b) = (serde_json::to_value(a).ok()?, serde_json::to_value(b).ok()?);
     let (a, b) = (a.as_object()?, b.as_object()?);

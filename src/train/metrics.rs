@@ -1,7 +1,7 @@
 //! metrics.jsonl: the log of a run, one JSON object a line, and TensorBoard's beside it.
 
 use std::fs::File;
-use std::io::{Seek, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -66,26 +66,51 @@ impl MetricsLog {
     /// # Errors
     /// [`Error::Io`].
     pub fn open(path: &Path) -> Result<Self> {
-        let file = File::options().create(true).truncate(false).write(true).open(path);
+        let file = File::options().create(true).truncate(false).read(true).write(true).open(path);
         Ok(Self { path: path.into(), file: file.map_err(Error::io(path, "write"))?, events: None })
     }
 
     /// Forgets all beyond so many bytes, which is beyond step `step`: lines of steps that will be
-    /// done again.
+    /// done again. Where there are fewer bytes, or they do not end with a line, the log is not that
+    /// of the run: its whole lines are kept, and the numbers of the epochs among them returned.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn cut(&mut self, bytes: u64, step: u64) -> Result<()> {
+    pub(super) fn cut(&mut self, bytes: u64, step: u64) -> Result<Option<Vec<usize>>> {
+        let read = |file: &mut File| {
+            let mut kept = vec![];
+            file.rewind()?;
+            file.take(bytes).read_to_end(&mut kept)?;
+            Ok(kept)
+        };
+        let mut kept = read(&mut self.file).map_err(Error::io(&self.path, "read"))?;
+        let whole = kept.len() as u64 == bytes && kept.last().is_none_or(|last| *last == b'\n');
+        let mut epochs = None;
+        if !whole {
+            let lines = kept.split_inclusive(|byte| *byte == b'\n');
+            let records = lines.map_while(|line| {
+                let ended = line.strip_suffix(b"\n")?;
+                Some((line.len(), serde_json::from_slice::<Record>(ended).ok()?))
+            });
+            let (lengths, records): (Vec<_>, Vec<_>) = records.unzip();
+            kept.truncate(lengths.iter().sum());
+            let epoch = |record: &Record| match record {
+                Record::Epoch(report) => Some(report.epoch),
+                Record::Steps { .. } | Record::Test { .. } => None,
+            };
+            epochs = Some(records.iter().filter_map(epoch).collect());
+        }
+        let length = kept.len() as u64;
         self.file
-            .set_len(bytes)
-            .and_then(|()| self.file.seek(std::io::SeekFrom::Start(bytes)))
+            .set_len(length)
+            .and_then(|()| self.file.seek(SeekFrom::Start(length)))
             .map_err(Error::io(&self.path, "write"))?;
         let folder = self.path.parent().unwrap_or(Path::new("."));
         if step == 0 {
             Events::clear(folder)?;
         }
         self.events = Some(Events::begin(folder, step)?);
-        Ok(())
+        Ok(epochs)
     }
 
     /// Adds a line, in one call to the system.

@@ -1,9 +1,11 @@
 //! Training: recipe, schedule, optimiser, the loop, its log and what a user sees of it.
 
+mod beginning;
 mod begun;
 mod cadence;
 mod checkpoint;
 mod events;
+mod identity;
 mod lengths;
 mod memory;
 mod metrics;
@@ -18,6 +20,7 @@ mod step;
 mod trainer;
 mod writer;
 
+pub(crate) use checkpoint::{NOTE as CHECKPOINT, list as checkpoints};
 pub use memory::Memory;
 pub use metrics::{EpochReport, MetricsLog, Record};
 pub use optimizer::Optimiser;

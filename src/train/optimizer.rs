@@ -12,6 +12,9 @@ use crate::model::QrnnLm;
 use crate::{Result, cuda, profile};
 use adam_kernel::Update;
 
+/// What stands in the place of the loss of a step whose gradient was not finite: no cross entropy is it.
+pub(super) const BAD_GRADIENT: f64 = f64::NEG_INFINITY;
+
 /// The state of an optimiser over the parameters of one model.
 #[derive(Debug)]
 pub enum Optimiser {
@@ -155,11 +158,13 @@ impl Optimiser {
         }
     }
 
-    /// One step, after clipping the gradients' common norm to `recipe.clip`. Where the loss is no
-    /// finite number, the weights stay as they are; what that means is for the caller to say.
+    /// One step, after clipping the gradients' common norm to `recipe.clip`. Where the loss or that
+    /// norm is no finite number, the weights stay as they are, and so they do in all later steps.
     ///
     /// * `grads`: one for each of the model's parameters, in their order;
-    /// * `loss`: a scalar, which is not copied to the host.
+    /// * `loss`: a scalar, which is not copied to the host; becomes [`BAD_GRADIENT`] where the norm
+    ///   is not finite;
+    /// * `healthy`: a scalar of kind Float, 1 until a step goes wrong, then 0.
     ///
     /// # Errors
     /// [`crate::Error::Torch`] where shapes do not agree.
@@ -167,22 +172,25 @@ impl Optimiser {
         &mut self,
         model: &QrnnLm,
         grads: &[Tensor],
-        loss: &Tensor,
+        (loss, healthy): (&Tensor, &Tensor),
         recipe: &Recipe,
         lr: f64,
     ) -> Result<()> {
         let _no_grad = tch::no_grad_guard();
         if let (Self::Adam(moments), Some(launcher)) = (&*self, cuda::launcher(model.options().1)?)
         {
-            return adam_on_gpu(&*launcher, model, grads, loss, moments, recipe, lr);
+            let judged = (loss, healthy);
+            return adam_on_gpu(&*launcher, model, grads, judged, moments, recipe, lr);
         }
+        let norm = {
+            let _stage = profile::stage("gradient norm").over(grads);
+            norm(grads)?
+        };
         let inverse_scale = match recipe.clip {
             0.0 => None,
-            clip => {
-                let _stage = profile::stage("gradient norm").over(grads);
-                Some(inverse_clip(grads, clip)?)
-            }
+            clip => Some(inverse_clip(&norm, clip)?),
         };
+        judge(&norm, loss, healthy)?;
         let stage = profile::stage("optimiser");
         match self {
             Self::Adam(moments) => {
@@ -191,12 +199,12 @@ impl Optimiser {
                 let changed = parameters.iter().map(|(_, tensor)| *tensor).chain(kept);
                 // Read and written, but for the gradients.
                 let _stage = stage.over(changed.clone().chain(changed).chain(grads));
-                adam(model, grads, loss, moments, recipe, lr, inverse_scale.as_ref())
+                adam(model, grads, healthy, moments, recipe, lr, inverse_scale.as_ref())
             }
-            Self::Sgd => descend(model, grads, loss, recipe, lr, inverse_scale.as_ref()),
+            Self::Sgd => descend(model, grads, healthy, recipe, lr, inverse_scale.as_ref()),
             Self::Averaged(average) => {
                 let rate = average.rate.replace(lr).unwrap_or(lr);
-                descend(model, grads, loss, recipe, rate, inverse_scale.as_ref())?;
+                descend(model, grads, healthy, recipe, rate, inverse_scale.as_ref())?;
                 average.steps += 1;
                 // torch's mean begins with the weights of the second step.
                 let share = 1.0 / average.steps.saturating_sub(1).max(1) as f64;
@@ -224,7 +232,7 @@ fn adam_on_gpu(
     launcher: &dyn Launch,
     model: &QrnnLm,
     grads: &[Tensor],
-    loss: &Tensor,
+    judged: (&Tensor, &Tensor),
     moments: &[Moments],
     recipe: &Recipe,
     lr: f64,
@@ -245,7 +253,7 @@ fn adam_on_gpu(
         })
         .collect();
     let Some(Moments { step: steps, .. }) = moments.first() else { return Ok(()) };
-    adam_kernel::step(launcher, &updates, steps, loss, adam_settings(recipe, lr), recipe.clip)
+    adam_kernel::step(launcher, &updates, steps, judged, adam_settings(recipe, lr), recipe.clip)
 }
 
 fn adam_settings(recipe: &Recipe, lr: f64) -> AdamStep {
@@ -255,7 +263,7 @@ fn adam_settings(recipe: &Recipe, lr: f64) -> AdamStep {
 fn adam(
     model: &QrnnLm,
     grads: &[Tensor],
-    loss: &Tensor,
+    healthy: &Tensor,
     moments: &[Moments],
     recipe: &Recipe,
     lr: f64,
@@ -275,19 +283,19 @@ fn adam(
         })
         .collect();
     let step = adam_settings(recipe, lr);
-    let skip = loss.f_isfinite()?.f_logical_not()?.f_to_kind(Kind::Float)?;
+    let skip = healthy.f_logical_not()?.f_to_kind(Kind::Float)?;
     fused_adam(&tensors, step, inverse_scale, Some(&skip))
 }
 
 fn descend(
     model: &QrnnLm,
     grads: &[Tensor],
-    loss: &Tensor,
+    healthy: &Tensor,
     recipe: &Recipe,
     lr: f64,
     inverse_scale: Option<&Tensor>,
 ) -> Result<()> {
-    let (finite, nothing) = (loss.f_isfinite()?, loss.f_zeros_like()?);
+    let (healthy, nothing) = (healthy.f_to_kind(Kind::Bool)?, healthy.f_zeros_like()?);
     for ((_, parameter), grad) in model.parameters().into_iter().zip(grads) {
         let mut step = match inverse_scale {
             Some(scale) => grad.f_div(scale)?,
@@ -296,15 +304,14 @@ fn descend(
         if recipe.wdecay > 0.0 {
             step = step.f_add(&parameter.f_mul_scalar(recipe.wdecay)?)?;
         }
-        let step = step.f_mul_scalar(lr)?.f_where_self(&finite, &nothing)?;
+        let step = step.f_mul_scalar(lr)?.f_where_self(&healthy, &nothing)?;
         let _ = parameter.shallow_clone().f_sub_(&step)?;
     }
     Ok(())
 }
 
-/// What to divide gradients by so that their common norm is at most `clip`: a scalar tensor of at
-/// least 1 (clip_grad_norm of torch.nn.utils, its 1e-6 included), never copied to the host.
-fn inverse_clip(grads: &[Tensor], clip: f64) -> Result<Tensor> {
+/// The common norm of all gradients: a scalar tensor of kind Float, never copied to the host.
+fn norm(grads: &[Tensor]) -> Result<Tensor> {
     let square = |grad: &Tensor| -> Result<Tensor> {
         // On a GPU the gradients of biases lie apart, in those of their weights.
         if !grad.is_contiguous() {
@@ -314,9 +321,26 @@ fn inverse_clip(grads: &[Tensor], clip: f64) -> Result<Tensor> {
         Ok(flat.f_dot(&flat)?)
     };
     let squares = grads.iter().map(square).collect::<Result<Vec<_>>>()?;
-    let norm =
-        Tensor::f_stack(&squares, 0)?.f_sum(Kind::Double)?.f_sqrt()?.f_to_kind(Kind::Float)?;
+    Ok(Tensor::f_stack(&squares, 0)?.f_sum(Kind::Double)?.f_sqrt()?.f_to_kind(Kind::Float)?)
+}
+
+/// What to divide gradients of this norm by so that it is at most `clip`: a scalar tensor of at least
+/// 1 (clip_grad_norm of torch.nn.utils, its 1e-6 included).
+fn inverse_clip(norm: &Tensor, clip: f64) -> Result<Tensor> {
     Ok(norm.f_add_scalar(1e-6)?.f_div_scalar(clip)?.f_clamp_min(1.0)?)
+}
+
+/// Whether a step may be taken: neither its loss nor its norm is at fault, and no step before was.
+/// Says so in `healthy`, and in the loss where it was the norm.
+fn judge(norm: &Tensor, loss: &Tensor, healthy: &Tensor) -> Result<()> {
+    let (of_norm, of_loss) = (norm.f_isfinite()?, loss.f_isfinite()?);
+    let was_healthy = healthy.f_to_kind(Kind::Bool)?;
+    let only_norm =
+        of_norm.f_logical_not()?.f_logical_and(&of_loss)?.f_logical_and(&was_healthy)?;
+    let _ = loss.shallow_clone().f_masked_fill_(&only_norm, BAD_GRADIENT)?;
+    let all_well = of_norm.f_logical_and(&of_loss)?.f_logical_and(&was_healthy)?;
+    healthy.shallow_clone().f_copy_(&all_well)?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -326,8 +350,23 @@ mod tests {
     #[test]
     fn the_clip_is_one_below_the_bound_and_the_ratio_above_it() {
         let grads = [Tensor::from_slice(&[3.0f32]), Tensor::from_slice(&[4.0f32])];
-        let inverse = |clip| inverse_clip(&grads, clip).unwrap().double_value(&[]);
+        let norm = norm(&grads).unwrap();
+        let inverse = |clip| inverse_clip(&norm, clip).unwrap().double_value(&[]);
         assert_eq!(inverse(6.0), 1.0);
         assert!((inverse(0.25) - 20.0).abs() < 1e-4);
+    }
+
+    #[test]
+    fn once_a_step_went_wrong_no_later_one_is_taken() {
+        let healthy = Tensor::from(1f32);
+        let step = |norm: f32, loss: f32| {
+            let loss = Tensor::from(loss);
+            judge(&Tensor::from(norm), &loss, &healthy).unwrap();
+            (loss.double_value(&[]), healthy.double_value(&[]))
+        };
+        assert_eq!(step(3.0, 2.0), (2.0, 1.0));
+        assert_eq!(step(f32::NAN, 2.0), (BAD_GRADIENT, 0.0));
+        assert_eq!(step(3.0, 2.0), (2.0, 0.0));
+        assert_eq!(step(f32::INFINITY, 2.0), (2.0, 0.0));
     }
 }

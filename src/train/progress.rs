@@ -16,6 +16,8 @@ pub trait Observer: Send {
     fn step(&mut self, _step: &StepReport) {}
     /// An epoch was done; `best` where its validation loss is the lowest so far.
     fn epoch(&mut self, _report: &EpochReport, _best: bool) {}
+    /// Something that the user should know and that does not stop the run, in a sentence.
+    fn notice(&mut self, _text: &str) {}
     /// The run is over.
     fn end(&mut self) {}
 }
@@ -35,6 +37,10 @@ impl Observer for Box<dyn Observer> {
 
     fn epoch(&mut self, report: &EpochReport, best: bool) {
         (**self).epoch(report, best);
+    }
+
+    fn notice(&mut self, text: &str) {
+        (**self).notice(text);
     }
 
     fn end(&mut self) {
@@ -129,6 +135,10 @@ impl Observer for Terminal {
             report.seconds,
             if best { "  best so far" } else { "" }
         ));
+    }
+
+    fn notice(&mut self, text: &str) {
+        self.print(text);
     }
 
     fn end(&mut self) {

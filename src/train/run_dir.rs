@@ -58,6 +58,20 @@ impl RunDir {
         &self.path
     }
 
+    /// The files of a run, or of somebody else under the same names, that lie in the folder.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(super) fn held(&self) -> Result<Vec<&'static str>> {
+        let named = ["model.safetensors", "results.json", "config.json", "metrics.jsonl"];
+        let mut held: Vec<_> =
+            named.into_iter().filter(|name| self.path.join(name).exists()).collect();
+        if !checkpoint::list(&self.path)?.is_empty() {
+            held.insert(0, "checkpoints");
+        }
+        Ok(held)
+    }
+
     /// Deletes what a former run left, so that none of it is taken for this one's.
     ///
     /// # Errors

@@ -6,9 +6,10 @@ use tch::Tensor;
 
 use super::begun::{Begun, Done};
 use super::cadence::Schedule;
-use super::checkpoint::{self, Progress, Restored};
+use super::checkpoint::{self, Progress};
+use super::identity::Identity;
 use super::metrics::{EpochReport, MetricsLog, Record};
-use super::optimizer::Optimiser;
+use super::optimizer::{BAD_GRADIENT, Optimiser};
 use super::progress::{Observer, StepReport};
 use super::recipe::{Optimizer, Recipe};
 use super::run_dir::RunDir;
@@ -45,6 +46,10 @@ pub(super) struct Session<'a> {
     /// The inputs of the next step, where they were prepared before it.
     pub next: Option<StepInputs>,
     pub losses: Vec<f64>,
+    /// Of a run with a folder; `None` where version 0.1 began it.
+    pub identity: Option<Identity>,
+    /// 1 until a step goes wrong, then 0: no later step changes the weights. A scalar on the device.
+    pub healthy: Tensor,
     /// The weights of the best epoch.
     pub best: Option<Vec<Tensor>>,
 }
@@ -59,30 +64,6 @@ enum Steps {
 }
 
 impl Session<'_> {
-    /// Takes over what a checkpoint restored; the model has its weights already.
-    pub(super) fn restore(&mut self, restored: Restored) -> Result<()> {
-        self.progress = restored.progress;
-        self.optimiser = restored.optimiser;
-        self.state = restored.state;
-        self.losses = restored.losses;
-        self.schedule.written(self.progress.step, Instant::now());
-        if let (Some(_), Some(folder)) = (self.progress.best, &self.folder) {
-            let trained = self.model.weight_copies()?;
-            self.model.load_weights(folder.weights())?;
-            self.best = Some(self.model.weight_copies()?);
-            self.model.set_weights(&trained)?;
-        }
-        match &mut self.log {
-            Some(log) => log.cut(self.progress.log_bytes, self.progress.step),
-            None => Ok(()),
-        }
-    }
-
-    /// Begins the log anew.
-    pub(super) fn forget_log(&mut self) -> Result<()> {
-        self.log.as_mut().map_or(Ok(()), |log| log.cut(0, 0))
-    }
-
     pub(super) fn run(&mut self) -> Result<TrainingRun> {
         let started = Instant::now();
         let mut interrupted = false;
@@ -297,7 +278,9 @@ impl Session<'_> {
                 valid_ppl: valid.ppl,
                 seconds: self.progress.seconds + started.elapsed().as_secs_f64(),
             };
-            let is_best = self.progress.best.is_none_or(|best| valid.loss < best);
+            // A loss that is no number is none to compare others with.
+            let is_best =
+                !valid.loss.is_nan() && self.progress.best.is_none_or(|best| valid.loss < best);
             self.observer.epoch(&report, is_best);
             self.record(&Record::Epoch(report.clone()))?;
             self.progress.epochs.push(report);
@@ -335,7 +318,8 @@ impl Session<'_> {
         // A figure that is compared with others, whatever the format of training.
         let products = self.model.products();
         self.model.set_products(products.exact());
-        let evaluation = evaluate_watched(self.model, self.corpus, split, &reading, &mut |_| {});
+        let (ids, what) = (self.corpus.tokens(split), split.to_string());
+        let evaluation = evaluate_watched(self.model, ids, &what, &reading, &mut |_| {});
         self.model.set_products(products);
         match evaluation {
             Ok(evaluation) => Ok(Some(evaluation)),
@@ -352,13 +336,16 @@ impl Session<'_> {
         // The newest checkpoint may be on its way to the disk; that the loss is no number matters more
         // than how that ends.
         let _ = self.writer.finish();
-        let checkpoints = self.folder.as_ref().map(|folder| checkpoint::list(folder.path()));
-        let checkpoint = match checkpoints {
-            Some(Ok(paths)) if !paths.is_empty() => paths[paths.len() - 1].display().to_string(),
-            Some(_) => "the start: there is no checkpoint yet".into(),
-            None => "the start: the run has no folder".into(),
+        if let Err(error) = self.model.check_finite() {
+            return error; // it was so before the step, as no step makes it so
+        }
+        let folder = self.folder.as_ref().map(RunDir::path);
+        let newest = folder.and_then(|folder| checkpoint::list(folder).ok()?.pop());
+        let problem = match loss == BAD_GRADIENT {
+            true => "the gradient is not finite".to_owned(),
+            false => format!("the loss is {loss}"),
         };
-        Error::Diverged { step: self.progress.step, loss, rate, checkpoint }
+        Error::Diverged { step: self.progress.step, problem, rate, checkpoint: newest }
     }
 }
 

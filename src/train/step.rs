@@ -59,7 +59,7 @@ impl Session<'_> {
         let objective = regularised(&loss, &forwarded.raw, &forwarded.output, recipe)?;
         let grads = self.model.gradients(&objective, &embedded, &tokens)?;
         let loss = loss.f_detach()?;
-        self.optimiser.step(self.model, &grads, &loss, recipe, rate)?;
+        self.optimiser.step(self.model, &grads, (&loss, &self.healthy), recipe, rate)?;
         self.state = forwarded.state;
         Ok(loss)
     }

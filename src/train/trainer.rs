@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use serde::Serialize;
+use tch::{Kind, Tensor};
 
+use super::beginning;
 use super::begun::Begun;
 use super::cadence::{Cadence, Schedule};
 use super::checkpoint::{self, Progress};
@@ -16,13 +18,12 @@ use super::recipe::Recipe;
 use super::run_dir::RunDir;
 use super::session::Session;
 use super::writer::Writer;
+use crate::Result;
 use crate::columns::Columns;
 use crate::corpus::{Corpus, Split};
 use crate::display::Training;
-use crate::evaluate::check_vocabulary;
 use crate::interrupt::Interrupt;
-use crate::model::{LmConfig, QrnnLm};
-use crate::{Error, Result};
+use crate::model::{LmConfig, QrnnLm, check_vocabulary};
 
 /// Steps between two lines of the log, where the caller says nothing.
 pub(super) const LOG_EVERY: u64 = 20;
@@ -158,7 +159,7 @@ impl Trainer {
 
     /// Trains `model` on the corpus's training text. Afterwards the model has the weights of the
     /// epoch with the lowest validation loss, which is also the one tested; if interrupted, those
-    /// of the last step.
+    /// of the last step; if a step went wrong, those before it.
     ///
     /// # Errors
     /// [`Error::Usage`] for an impossible recipe, too little text or a folder in use, [`Error::Diverged`] where the
@@ -173,27 +174,18 @@ impl Trainer {
         Columns::new(corpus.tokens(Split::Valid), recipe.valid_batch, "validation")?;
         Columns::new(corpus.tokens(Split::Test), 1, "test")?;
         let folder = self.folder.as_deref().map(RunDir::open).transpose()?;
-        let newest = match &folder {
-            Some(folder) => checkpoint::list(folder.path())?.pop(),
-            None => None,
-        };
-        let restored = match &newest {
-            Some(path) if self.resume => Some(checkpoint::load(path, model, recipe)?),
-            Some(path) if !self.overwrite => {
-                return Err(Error::usage(
-                    format!("--out {}", path.parent().unwrap_or(path).display()),
-                    "the folder holds a run already, and nothing of it is to be lost",
-                    "go on with it by --resume, replace it by --overwrite, or name another folder",
-                ));
-            }
-            Some(_) => {
-                if let Some(folder) = &folder {
-                    folder.clear()?;
-                }
-                None
+        let checkpoint = match &folder {
+            Some(folder) => {
+                let run = (&*model, recipe, corpus);
+                beginning::checkpoint_of(folder, self.resume, self.overwrite, run)?
             }
             None => None,
         };
+        let restored = match &checkpoint {
+            Some(path) => Some(checkpoint::load(path, model, recipe, corpus)?),
+            None => None,
+        };
+        model.adopt_vocab(corpus);
         if let Some(folder) = &folder {
             folder.write_config(model.config(), recipe, corpus.name())?;
         }
@@ -219,11 +211,13 @@ impl Trainer {
             begun: Begun::new(self.losses_at_once, device)?,
             next: None,
             losses: vec![],
+            identity: None,
+            healthy: Tensor::f_ones(&[] as &[i64], (Kind::Float, device))?,
             best: None,
         };
         match restored {
             Some(restored) => session.restore(restored)?,
-            None => session.forget_log()?,
+            None => session.begin_anew()?,
         }
         session.observer.begin(recipe.epochs, columns.rows());
         let memory =

@@ -11,3 +11,5 @@ mod parity;
 mod program;
 mod recipes;
 mod resume;
+mod run_folder;
+mod trust;

@@ -4,12 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 use qrnn::Result;
-use qrnn::corpus::Split;
-use qrnn::evaluate::{Reading, evaluate_as};
+use qrnn::corpus::{Corpus, Split};
+use qrnn::evaluate::{Reading, evaluate_as, evaluate_text};
 use qrnn::interrupt::Interrupt;
 use serde_json::json;
 
-use crate::data;
 use crate::model_flags::{CheckpointFlags, ComputeFlags};
 use crate::output::Output;
 
@@ -21,6 +20,10 @@ pub struct Args {
     /// out
     #[arg(long)]
     data: Option<PathBuf>,
+    /// Any text file in place of a split, read by the words that the model carries; those that it does
+    /// not know become <unk>
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "split"])]
+    text: Option<PathBuf>,
     /// test, valid or train
     #[arg(long, default_value = "test")]
     split: Split,
@@ -40,16 +43,26 @@ pub struct Args {
 pub fn run(args: Args) -> Result<Output> {
     let device = args.compute.device()?;
     let products = args.compute.products(device)?;
-    args.checkpoint.check_data(args.data.as_deref())?;
-    let mut model = args.checkpoint.load(device)?;
+    let saved = args.checkpoint.open()?;
+    let corpus = match &args.text {
+        Some(_) => None,
+        None => Some(args.checkpoint.corpus(&saved, args.data)?),
+    };
+    let mut model = args.checkpoint.model(saved, device)?;
     model.set_products(products);
-    let corpus = data::load(args.data)?;
-    let mut reading = Reading::original(args.split, args.bptt.unwrap_or(model.config().bptt));
+    // Any text is read as the test text is, in one piece.
+    let split = if args.text.is_some() { Split::Test } else { args.split };
+    let mut reading = Reading::original(split, args.bptt.unwrap_or(model.config().bptt));
     if let Some(batch) = args.batch_size {
         reading.batch = batch;
     }
     reading.interrupt = Interrupt::on_ctrl_c()?;
     qrnn::libtorch::keep_freed_memory();
+    if let Some(file) = &args.text {
+        let evaluation = evaluate_text(&model, file, &reading)?;
+        return Ok(Output::done(format!("{}: {evaluation}", file.display()), json!(evaluation)));
+    }
+    let corpus = corpus.unwrap_or_else(Corpus::synthetic);
     let evaluation = evaluate_as(&model, &corpus, args.split, &reading)?;
     let text = format!("{} text of {}: {evaluation}", args.split, corpus.name());
     Ok(Output::done(text, json!(evaluation)))

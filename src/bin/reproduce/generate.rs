@@ -4,11 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 use qrnn::Result;
-use qrnn::generate::{Sampling, generate};
+use qrnn::generate::{Sampling, generate, generate_by_own_words};
 use qrnn::interrupt::Interrupt;
 use serde_json::json;
 
-use crate::data;
 use crate::model_flags::{CheckpointFlags, ComputeFlags};
 use crate::output::Output;
 
@@ -16,8 +15,7 @@ use crate::output::Output;
 pub struct Args {
     #[command(flatten)]
     checkpoint: CheckpointFlags,
-    /// Folder with the text that the model was trained on; the embedded language where it is left
-    /// out
+    /// Folder with the text that the model was trained on, for a model that does not carry its words
     #[arg(long)]
     data: Option<PathBuf>,
     /// Words to continue
@@ -42,17 +40,23 @@ pub struct Args {
 pub fn run(args: Args) -> Result<Output> {
     let device = args.compute.device()?;
     let products = args.compute.products(device)?;
-    args.checkpoint.check_data(args.data.as_deref())?;
-    let mut model = args.checkpoint.load(device)?;
+    let saved = args.checkpoint.open()?;
+    let corpus = match (&args.data, saved.vocab()) {
+        (None, Some(_)) => None,
+        _ => Some(args.checkpoint.corpus(&saved, args.data)?),
+    };
+    let mut model = args.checkpoint.model(saved, device)?;
     model.set_products(products);
-    let corpus = data::load(args.data)?;
     let sampling = Sampling {
         words: args.words,
         temperature: args.temperature,
         seed: args.seed,
         interrupt: Interrupt::on_ctrl_c()?,
     };
-    let generated = generate(&model, &corpus, &args.prompt, &sampling)?;
+    let generated = match &corpus {
+        Some(corpus) => generate(&model, corpus, &args.prompt, &sampling)?,
+        None => generate_by_own_words(&model, &args.prompt, &sampling)?,
+    };
     let json = json!({ "text": generated.text });
     Ok(Output::done(generated.text, json))
 }

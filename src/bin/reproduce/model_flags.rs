@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args as ClapArgs, ValueEnum};
+use qrnn::corpus::Corpus;
 use qrnn::matmul::Products;
-use qrnn::model::{LmConfig, QrnnLm, Splits};
-use qrnn::train::RunDir;
+use qrnn::model::{QrnnLm, SavedModel, Splits};
 use qrnn::{Error, Result, cuda};
 use tch::Device;
 
@@ -129,53 +129,68 @@ fn unavailable(format: &str, problem: &str) -> Error {
     }
 }
 
-/// A trained model, and what its folder says of it.
+/// A trained model, and what its file says of it.
 #[derive(Debug, ClapArgs)]
 pub struct CheckpointFlags {
-    /// A model.safetensors, or the folder of a run
+    /// A model.safetensors, a checkpoint, or the folder of a run
     #[arg(long)]
     checkpoint: PathBuf,
-    /// Softmax clusters, where no config.json beside the weights tells them
+    /// Softmax clusters, where neither the file nor a config.json beside it tells them
     #[arg(long)]
     splits: Option<Splits>,
 }
 
 impl CheckpointFlags {
-    /// Loads the model; its dropouts, splits and windows come from the config.json beside it, if
-    /// there is one, its sizes from the weights.
+    /// Reads the file; says which, where a folder holds no finished epoch's weights.
     ///
     /// # Errors
     /// [`Error::Io`] and [`Error::BadFile`] naming the file.
-    pub fn load(&self, device: Device) -> Result<QrnnLm> {
-        let file = if self.checkpoint.is_dir() {
-            self.checkpoint.join("model.safetensors")
-        } else {
-            self.checkpoint.clone()
-        };
-        let mut settings = match RunDir::config_beside(&file)? {
-            Some(config) => config.model.bptt(config.recipe.bptt),
-            None => LmConfig::paper(1, 1).locked_dropouts(0.0, 0.0, 0.0),
-        };
-        if let Some(splits) = &self.splits {
-            settings.splits = splits.clone();
+    pub fn open(&self) -> Result<SavedModel> {
+        let saved = SavedModel::open(&self.checkpoint)?;
+        if let (Some(step), true) = (saved.step(), self.checkpoint.is_dir()) {
+            eprintln!("no epoch has ended yet: these are the weights after step {step}");
         }
-        QrnnLm::from_file(&file, &settings, device)
+        Ok(saved)
     }
 
     /// # Errors
-    /// [`Error::Usage`] where the model was trained on a folder that is now to be named.
-    pub fn check_data(&self, data: Option<&Path>) -> Result<()> {
-        let file = self.checkpoint.join("model.safetensors");
-        let file = if self.checkpoint.is_dir() { &file } else { &self.checkpoint };
-        match (data, RunDir::config_beside(file)?) {
-            (None, Some(config)) if config.corpus != qrnn::corpus::Corpus::synthetic().name() => {
-                Err(Error::usage(
-                    "--data",
-                    format!("is missing; the model was trained on {}", config.corpus),
-                    "name the folder of that text",
-                ))
-            }
-            _ => Ok(()),
-        }
+    /// As [`SavedModel::model`].
+    pub fn model(&self, saved: SavedModel, device: Device) -> Result<QrnnLm> {
+        saved.model(self.splits.as_ref(), device)
     }
+
+    /// The text that the model is to meet: the folder, or the embedded language.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where the model was trained on a folder that is now to be named; those of
+    /// reading it.
+    pub fn corpus(&self, saved: &SavedModel, data: Option<PathBuf>) -> Result<Corpus> {
+        let synthetic = Corpus::synthetic();
+        let other = |name: &&str| *name != synthetic.name();
+        if let (None, Some(name)) = (&data, saved.corpus_name().filter(other)) {
+            return Err(Error::usage(
+                "--data",
+                format!("is missing; the model was trained on {name}"),
+                "name the folder of that text",
+            ));
+        }
+        let corpus = match data {
+            Some(folder) => Corpus::from_dir(folder)?,
+            None => synthetic,
+        };
+        if saved.vocab().is_none() {
+            say_unchecked(saved.path(), &corpus);
+        }
+        Ok(corpus)
+    }
+}
+
+/// Says that the words of a file are not known.
+pub fn say_unchecked(file: &Path, corpus: &Corpus) {
+    eprintln!(
+        "{} does not hold the words of its model (version 0.1 or another program wrote it): that they \
+         are those of {} could not be checked",
+        file.display(),
+        corpus.name()
+    );
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tch::Kind;
 
 use crate::data;
-use crate::model_flags::ComputeFlags;
+use crate::model_flags::{ComputeFlags, say_unchecked};
 use crate::output::Output;
 use crate::preset;
 
@@ -30,10 +30,10 @@ pub struct Args {
     /// Folder for weights, log and results
     #[arg(long, default_value = "runs/train")]
     out: PathBuf,
-    /// Begin with the weights of this file
+    /// Begin with the weights of this file, checkpoint or run
     #[arg(long)]
     init: Option<PathBuf>,
-    /// Finetune the weights of this file: averaged SGD until the validation loss has not beaten
+    /// Finetune the weights of this file, checkpoint or run: averaged SGD until the validation loss has not beaten
     /// its best of more than --nonmono epochs ago
     #[arg(long, value_name = "FILE", conflicts_with = "init")]
     finetune: Option<PathBuf>,
@@ -205,8 +205,12 @@ pub fn run(args: Args) -> Result<Output> {
     Memory::estimate(&config, &recipe, words).check()?;
     let mut model = QrnnLm::seeded(&config, (Kind::Float, device), args.seed)?;
     model.set_products(products);
+    model.adopt_vocab(&corpus);
     if let Some(file) = args.init.as_ref().or(args.finetune.as_ref()) {
         model.load_weights(file)?;
+        if model.vocab().is_none() {
+            say_unchecked(file, &corpus);
+        }
     }
     let mut trainer = Trainer::new(recipe)
         .folder(&args.out)

@@ -63,6 +63,33 @@ fn a_changed_text_is_read_anew_even_at_the_same_size_and_time() {
     }
 }
 
+/// BUGS A4: however old the kept ids are, another text of the same length and time of modification
+/// is told apart, whether it was written into the file or renamed to it.
+#[test]
+fn another_text_of_an_old_time_is_noticed() {
+    let hour_ago = SystemTime::now() - Duration::from_secs(3600);
+    let set_time = |path: &Path| {
+        let file = OpenOptions::new().write(true).open(path).unwrap();
+        file.set_times(FileTimes::new().set_modified(hour_ago)).unwrap();
+    };
+    for renamed in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), "b a\nc a\n");
+        let train = folder.path().join("train.txt");
+        ["train", "valid", "test"]
+            .map(|split| set_time(&folder.path().join(format!("{split}.txt"))));
+        std::thread::sleep(TICK + Duration::from_millis(50)); // the file system's clock has moved on
+        let first = Corpus::from_dir(folder.path()).unwrap();
+        assert!(cached(&Corpus::from_dir(folder.path()).unwrap()));
+        let written = if renamed { folder.path().join("new") } else { train.clone() };
+        fs::write(&written, "b a\nc b\n").unwrap();
+        set_time(&written);
+        fs::rename(&written, &train).unwrap();
+        let again = Corpus::from_dir(folder.path()).unwrap();
+        assert!(!cached(&again) && !same(&first, &again), "renamed: {renamed}");
+    }
+}
+
 #[test]
 fn a_text_that_was_copied_or_touched_is_known_by_its_sum() {
     let (folder, _) = kept("b a\nc a\n");

@@ -35,6 +35,7 @@ impl QrnnLm {
         };
         Ok(Self {
             config: self.config.clone(),
+            vocab: self.vocab.clone(),
             options: self.options,
             products: self.products,
             clusters: self.clusters.clone(),

@@ -78,10 +78,12 @@ struct Settings {
     clip: f64,
 }
 
-/// Takes a step, unless the loss is not finite.
+/// Takes a step, unless the loss or the gradients' norm is not finite, or was not in a step before.
 ///
 /// * `steps`: steps taken, a scalar of kind Float, counted up;
-/// * `loss`: a scalar of kind Float, which is not copied to the host;
+/// * `loss`: a scalar of kind Float, which is not copied to the host; becomes
+///   [`super::BAD_GRADIENT`] where the norm is not finite;
+/// * `healthy`: a scalar of kind Float, 1 at first, and 0 once a step went wrong;
 /// * `clip`: bound of the gradients' common norm, 0 for none.
 ///
 /// # Errors
@@ -90,7 +92,7 @@ pub(super) fn step(
     launcher: &dyn Launch,
     updates: &[Update<'_>],
     steps: &Tensor,
-    loss: &Tensor,
+    (loss, healthy): (&Tensor, &Tensor),
     settings: AdamStep,
     clip: f64,
 ) -> Result<()> {
@@ -104,20 +106,18 @@ pub(super) fn step(
     let stage = profile::stage("gradient norm").over(gradients.clone());
     let mut first_block = 0;
     for (i, group) in groups.iter().enumerate() {
-        // Without a clip, the step alone is counted.
-        let grid = if clip > 0.0 { blocks(group) } else { 1 };
         let group_sums = sums.f_narrow(0, first_block, blocks(group))?;
         first_block += blocks(group);
-        let nothing = Entries { chunks: 0, ..*group };
         let arguments = &mut [
-            Argument::Struct((if clip > 0.0 { group } else { &raw const nothing }).cast()),
+            Argument::Struct((&raw const *group).cast()),
             pointer(loss),
+            pointer(healthy),
             pointer(&group_sums),
             pointer(steps),
             Argument::Int(i32::from(i == 0)),
         ];
         let kernel = Kernel { source: &ADAM, name: "gradient_square_sums" };
-        let geometry = Geometry { grid: grid as u32, block: THREADS };
+        let geometry = Geometry { grid: blocks(group) as u32, block: THREADS };
         // SAFETY: the parameters of the kernel in order; `entries` checked kinds, sizes and strides,
         // and the structs live until the launch has copied them.
         unsafe { launcher.launch(kernel, geometry, arguments)? };
@@ -135,8 +135,9 @@ pub(super) fn step(
             Argument::Struct((&raw const *group).cast()),
             Argument::Struct((&raw const settings).cast()),
             pointer(loss),
+            pointer(healthy),
             pointer(&sums),
-            Argument::Int(if clip > 0.0 { all_blocks as i32 } else { 0 }),
+            Argument::Int(all_blocks as i32),
             pointer(steps),
         ];
         let kernel = Kernel { source: &ADAM, name: "adam" };
@@ -293,7 +294,8 @@ pub(crate) fn try_out(launcher: &dyn Launch, device: Device) -> Result<()> {
         })
         .collect();
     let scalar = |x: f32| Tensor::f_from_slice(&[x])?.f_squeeze()?.f_to_device(device);
-    step(launcher, &updates, &scalar(steps_taken)?, &scalar(1.0)?, settings, clip)?;
+    let (loss, healthy) = (scalar(1.0)?, scalar(1.0)?);
+    step(launcher, &updates, &scalar(steps_taken)?, (&loss, &healthy), settings, clip)?;
 
     let squares = theirs.iter().map(|(_, gradient, _)| gradient.f_square()?.f_sum(Kind::Double));
     let square: f64 = squares.map(|sum| sum?.f_double_value(&[])).sum::<Result<f64, _>>()?;

@@ -88,8 +88,38 @@ fn a_diverging_run_says_at_which_step_and_rate() {
         let _ = model.parameters()[0].1.shallow_clone().fill_(f64::NAN);
     }
     let error = Trainer::new(recipe()).observer(Quiet).fit(&mut model, &corpus).unwrap_err();
-    assert!(matches!(error, Error::Diverged { step: 0, .. }), "{error}");
+    assert!(matches!(error, Error::NotFinite { .. }), "{error}");
+    assert!(error.to_string().contains("encoder.weight"), "{error}");
     assert_eq!(error.exit_status(), 1);
+}
+
+/// BUGS A5: a model that was trained before is not lost to a run that diverges.
+#[test]
+fn a_run_that_diverges_leaves_the_model_as_it_was_before_that_step() {
+    let corpus = corpus();
+    for optimizer in [Optimizer::Adam, Optimizer::Sgd, Optimizer::Asgd] {
+        let run = |steps| {
+            let mut model = model(&corpus, 0.0);
+            let recipe = Recipe { optimizer, steps, clip: 0.0, ..recipe().lr(1e30) };
+            let result = Trainer::new(recipe).observer(Quiet).fit(&mut model, &corpus);
+            (result, model)
+        };
+        let (result, model) = run(None);
+        let Err(Error::Diverged { step, .. }) = result else { panic!("{optimizer:?}: {result:?}") };
+        model.check_finite().unwrap();
+        // The same run, ended before that step.
+        let mut before = self::model(&corpus, 0.0);
+        if step > 0 {
+            let recipe = Recipe { optimizer, clip: 0.0, ..recipe().lr(1e30) };
+            let interrupt = Interrupt::default();
+            let mut trainer =
+                Trainer::new(recipe).observer(StopAt(interrupt.clone(), step)).interrupt(interrupt);
+            trainer.fit(&mut before, &corpus).unwrap();
+        }
+        for ((name, a), (_, b)) in model.parameters().into_iter().zip(before.parameters()) {
+            assert_eq!(a, b, "{optimizer:?}: {name}");
+        }
+    }
 }
 
 /// As on a GPU, where the host runs ahead: nothing of a run depends on when its losses are read.

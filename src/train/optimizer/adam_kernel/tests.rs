@@ -114,20 +114,40 @@ fn check(
     let norm = squares.sum::<f64>().sqrt();
     let steps = Tensor::from(steps_before as f32).to_device(device);
     let updates: Vec<_> = all.iter().map(Parameter::update).collect();
-    let take = |loss: f32| {
-        let loss = Tensor::from(loss).to_device(device);
-        step(launcher, &updates, &steps, &loss, STEP, clip).unwrap();
+    // The loss and whether all is well, after a step.
+    let take = |loss: f32, healthy: f32| {
+        let [loss, healthy] = [loss, healthy].map(|x| Tensor::from(x).to_device(device));
+        step(launcher, &updates, &steps, (&loss, &healthy), STEP, clip).unwrap();
+        (loss.double_value(&[]), healthy.double_value(&[]))
+    };
+    let unchanged = || {
+        let same = |parameter: &Parameter, before: &[Tensor; 4]| {
+            let [p, _, m, v] = parameter.double();
+            p == before[0] && m == before[2] && v == before[3]
+        };
+        all.iter().zip(&before).all(|(parameter, before)| same(parameter, before))
     };
 
-    // A step whose loss is no number changes nothing.
+    // A step whose loss is no number changes nothing, and none after it does.
     for loss in [f32::NAN, f32::INFINITY] {
-        take(loss);
+        let (left, healthy) = take(loss, 1.0);
+        prop_assert!(left.to_bits() == f64::from(loss).to_bits() || left.is_nan());
+        prop_assert_eq!((healthy, take(1.5, 0.0)), (0.0, (1.5, 0.0)));
         prop_assert_eq!(steps.double_value(&[]), f64::from(steps_before));
-        for (parameter, before) in all.iter().zip(&before) {
-            prop_assert!(parameter.double().iter().zip(before).all(|(a, b)| a == b));
-        }
+        prop_assert!(unchanged());
     }
-    take(1.5);
+    // Nor does one whose gradient is none, which its loss then tells.
+    for wrong in [f64::NAN, f64::INFINITY] {
+        let gradient = &all[all.len() / 2].gradient;
+        let mut place = (0..gradient.dim()).fold(gradient.shallow_clone(), |at, _| at.get(0));
+        let right = place.copy();
+        let _ = place.fill_(wrong);
+        prop_assert_eq!(take(1.5, 1.0), (super::super::BAD_GRADIENT, 0.0));
+        place.copy_(&right);
+        let _ = steps.shallow_clone().fill_(f64::from(steps_before));
+        prop_assert!(unchanged());
+    }
+    prop_assert_eq!(take(1.5, 1.0), (1.5, 1.0));
     prop_assert_eq!(steps.double_value(&[]), f64::from(steps_before + 1));
     for (i, (parameter, before)) in all.iter().zip(&before).enumerate() {
         let [p, g, m, v] = parameter.double();
@@ -208,12 +228,12 @@ fn optimizer_bytes_of_the_entry() {
         .map(|(size, gap)| Parameter::random(size, (*gap, *gap), Some(Kind::BFloat16), CPU))
         .collect();
     let updates: Vec<_> = small.iter().map(Parameter::update).collect();
-    let (steps, loss) = (Tensor::from(0f32), Tensor::from(1f32));
-    step(&*Host::get(), &updates, &steps, &loss, STEP, 0.25).unwrap();
+    let [steps, loss, healthy] = [0f32, 1.0, 1.0].map(Tensor::from);
+    step(&*Host::get(), &updates, &steps, (&loss, &healthy), STEP, 0.25).unwrap();
     let numel: usize = small.iter().map(|parameter| parameter.parameter.numel()).sum();
-    // Beside the tensors: loss, steps, and a sum of each of at most 1,024 blocks.
+    // Beside the tensors: loss, steps, whether all is well, and a sum of each of at most 1,024 blocks.
     let beside = bytes(&updates) - 30 * numel;
-    assert!(beside <= 4 * (MOST_BLOCKS as usize + 2), "{beside} bytes more than 30 a parameter");
+    assert!(beside <= 4 * (MOST_BLOCKS as usize + 3), "{beside} bytes more than 30 a parameter");
     for parameter in &small {
         for (tensor, access) in [
             (&parameter.gradient, Access::Read),

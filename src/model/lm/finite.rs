@@ -1,0 +1,48 @@
+//! Whether a model's numbers are numbers.
+
+use super::QrnnLm;
+use crate::{Error, Result};
+
+impl QrnnLm {
+    /// # Errors
+    /// [`Error::NotFinite`] naming the first parameter that holds a NaN or an infinity.
+    pub(crate) fn check_finite(&self) -> Result<()> {
+        let _no_grad = tch::no_grad_guard();
+        for (name, tensor) in self.parameters() {
+            let wrong = tensor.f_isfinite()?.f_logical_not()?.f_sum(tch::Kind::Int64)?;
+            match wrong.f_int64_value(&[])? {
+                0 => {}
+                count => return Err(not_finite(name, count)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Why a result of the model is no number: its weights, or a computation that overflowed.
+    pub(crate) fn explain_not_finite(&self, what: &str) -> Error {
+        match self.check_finite() {
+            Err(error) => error,
+            Ok(()) => Error::NotFinite {
+                what: what.into(),
+                problem: "is no number, though all weights are finite: something overflowed".into(),
+                remedy:
+                    "compute in fp32 (`--precision fp32`); where it is so there too, train with \
+                         a lower learning rate"
+                        .into(),
+            },
+        }
+    }
+}
+
+fn not_finite(tensor: String, count: i64) -> Error {
+    let numbers = if count == 1 { "number" } else { "numbers" };
+    Error::NotFinite {
+        what: format!("the model's {tensor}"),
+        problem: format!(
+            "holds {count} {numbers} that are NaN or infinite, so nothing follows from it"
+        ),
+        remedy: "use the weights of an earlier checkpoint of the run, or train anew with a lower \
+                 learning rate"
+            .into(),
+    }
+}
