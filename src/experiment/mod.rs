@@ -294,11 +294,27 @@ fn facts(corpus: &Corpus) -> report::Corpus {
     }
 }
 
-/// Makes sure that results can be written before hours are spent on them.
+/// Makes sure that results can be written before hours are spent on them, and that those of a training
+/// run, or somebody else's, are not lost to them.
 ///
 /// # Errors
-/// [`Error::Io`] where the folder cannot be made or written.
+/// [`Error::Io`] where the folder cannot be made or written, [`Error::Usage`] where a results.json in it
+/// is not that of a table.
 pub fn check_writable(folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
+    let results = folder.join("results.json");
+    match std::fs::read(&results) {
+        Ok(bytes) if serde_json::from_slice::<ReproduceResults>(&bytes).is_err() => {
+            return Err(Error::usage(
+                format!("--out {}", folder.display()),
+                "its results.json is not that of a table, and is not to be lost",
+                "name another folder, or move that file away",
+            ));
+        }
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(Error::io(&results, "read")(error));
+        }
+        Ok(_) | Err(_) => {}
+    }
     tempfile::tempfile_in(folder).map(drop).map_err(Error::io(folder, "write"))
 }

@@ -50,6 +50,18 @@ fn a_run_replaces_nothing_that_it_was_not_told_to() {
     assert!(fs::read(format!("{out}/model.safetensors")).unwrap() == weights);
 }
 
+/// BUGS B3: a table's results.json takes its own place again, and no other's.
+#[test]
+fn a_table_replaces_no_training_run() {
+    let (data, folder) = (text_folder(&small_text()), tempfile::tempdir().unwrap());
+    let out = inside(&folder, "run");
+    train(data.path(), &out, "--steps 2").succeeds();
+    let results = fs::read_to_string(format!("{out}/results.json")).unwrap();
+    let ran = reproduce(&["--rows", "300-1500-140", "--no-lengths", "--scale", "60", "--out", &out]);
+    ran.is_refused("a training run's folder");
+    assert_eq!(fs::read_to_string(format!("{out}/results.json")).unwrap(), results);
+}
+
 /// BUGS B3: as a run leaves it that was killed before its first checkpoint.
 #[test]
 fn a_run_that_was_only_begun_begins_anew() {
