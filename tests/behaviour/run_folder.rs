@@ -57,7 +57,8 @@ fn a_table_replaces_no_training_run() {
     let out = inside(&folder, "run");
     train(data.path(), &out, "--steps 2").succeeds();
     let results = fs::read_to_string(format!("{out}/results.json")).unwrap();
-    let ran = reproduce(&["--rows", "300-1500-140", "--no-lengths", "--scale", "60", "--out", &out]);
+    let ran =
+        reproduce(&["--rows", "300-1500-140", "--no-lengths", "--scale", "60", "--out", &out]);
     ran.is_refused("a training run's folder");
     assert_eq!(fs::read_to_string(format!("{out}/results.json")).unwrap(), results);
 }

@@ -1,6 +1,7 @@
 use tch::{Device, Kind};
 
 use super::*;
+use crate::Error;
 use crate::model::{LmConfig, Splits};
 use crate::train::{Optimizer, Quiet, Record, StepReport};
 
