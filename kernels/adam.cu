@@ -164,7 +164,7 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS)
   const bool first = blockIdx.x == 0 && threadIdx.x == 0;
   // Each block sees this for itself, so that none reads what the first one writes.
   if (!isfinite(square_sum.value)) {
-    if (first && isfinite(load(loss)) && load(healthy) > 0.0f) store(loss, -INFINITY);
+    if (first && isfinite(load(loss)) && load(healthy) > 0.0f) store(loss, __uint_as_float(0xff800000u));
     if (first) store(healthy, 0.0f);
     return;
   }

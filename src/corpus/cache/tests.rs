@@ -76,8 +76,9 @@ fn another_text_of_an_old_time_is_noticed() {
         let folder = tempfile::tempdir().unwrap();
         write(folder.path(), "b a\nc a\n");
         let train = folder.path().join("train.txt");
-        ["train", "valid", "test"]
-            .map(|split| set_time(&folder.path().join(format!("{split}.txt"))));
+        for split in ["train", "valid", "test"] {
+            set_time(&folder.path().join(format!("{split}.txt")));
+        }
         std::thread::sleep(TICK + Duration::from_millis(50)); // the file system's clock has moved on
         let first = Corpus::from_dir(folder.path()).unwrap();
         assert!(cached(&Corpus::from_dir(folder.path()).unwrap()));
