@@ -207,7 +207,7 @@ fn io_remedy(error: &std::io::Error) -> &'static str {
             "choose a folder that you may write to, or change its permissions"
         }
         StorageFull | QuotaExceeded | FileTooLarge => {
-            "free some space, or name another --out folder"
+            "free some space there, or write to another disk"
         }
         NotADirectory => "a part of this path is a file; choose another folder",
         _ => "check the path and the disk, then run the command again",

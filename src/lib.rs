@@ -27,6 +27,7 @@ pub mod profile;
 pub mod random;
 pub mod report;
 mod tensor_file;
+pub mod terminal;
 pub mod train;
 mod user_cache;
 

@@ -7,6 +7,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::notebook_board::NotebookBoard;
 use crate::report::Measured;
+use crate::terminal;
 use crate::train::{EpochReport, Observer, StepReport, Terminal};
 
 /// Bars in a terminal; a line a finished run elsewhere.
@@ -61,7 +62,7 @@ impl Board {
         }
         let line = format!("{label:>14}  {outcome}  in {:.1} s", measured.seconds);
         if self.all.is_hidden() {
-            eprintln!("{line}");
+            terminal::note(line);
         } else {
             self.all.println(line);
         }

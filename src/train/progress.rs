@@ -6,6 +6,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::metrics::EpochReport;
 
+use crate::terminal;
+
 /// Told of a run's steps and epochs. All methods may be left as they are.
 pub trait Observer: Send {
     /// A run begins: its number of epochs, and of rows an epoch walks down.
@@ -93,7 +95,7 @@ impl Terminal {
 
     fn print(&self, line: &str) {
         if self.bar.is_hidden() {
-            eprintln!("{line}");
+            terminal::note(line);
         } else {
             self.bar.println(line);
         }

@@ -18,8 +18,7 @@ mod train;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use output::Output;
-use qrnn::Result;
+use output::{explain, finish};
 
 /// Rebuilds the JAIST team's MicroNet-Challenge entry: a QRNN language model on WikiText-103,
 /// squeezed from 153 M parameters to 105 M while its test perplexity stays under 35.
@@ -59,7 +58,10 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(error) => return ExitCode::from(finish(false, Err(error))),
     };
-    let cli = Cli::parse_from(args);
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(said) => return ExitCode::from(explain(&said)),
+    };
     if !matches!(cli.command, Some(Command::Count(_))) {
         qrnn::libtorch::set_threads();
     }
@@ -74,15 +76,4 @@ fn main() -> ExitCode {
         Some(Command::Bench(args)) => (args.json, bench::run(args)),
     };
     ExitCode::from(finish(json, result))
-}
-
-/// Prints what a command came to, and gives the exit status.
-fn finish(json: bool, result: Result<Output>) -> u8 {
-    match result.and_then(|done| done.print(json).map(|()| done.status)) {
-        Ok(status) => status,
-        Err(error) => {
-            eprintln!("error: {error}");
-            error.exit_status()
-        }
-    }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args as ClapArgs, ValueEnum};
 use qrnn::matmul::Products;
 use qrnn::model::{LmConfig, QrnnLm, Splits};
+use qrnn::terminal;
 use qrnn::train::RunDir;
 use qrnn::{Error, Result, cuda};
 use tch::Device;
@@ -49,7 +50,7 @@ impl ComputeFlags {
         self.choose(|| {
             let (device, why) = cuda::device_or_cpu();
             if let Some(why) = why {
-                eprintln!("computing on the CPU: {}", why.replace('\n', " "));
+                terminal::note(format_args!("computing on the CPU: {}", why.replace('\n', " ")));
             }
             device
         })

@@ -8,6 +8,7 @@ use qrnn::count::beside_published;
 use qrnn::experiment::{Board, DEFAULT_DIVISOR, Experiment, Scale, check_writable};
 use qrnn::interrupt::Interrupt;
 use qrnn::report::{OpTables, ParameterCount};
+use qrnn::terminal;
 use qrnn::{Error, Result, paper};
 use serde_json::json;
 
@@ -86,7 +87,7 @@ pub fn run(args: Args) -> Result<Output> {
         None => Corpus::synthetic(),
     };
     check_writable(&args.out)?;
-    eprintln!("{}\n\n{}\n{}\n", counts(), corpus, experiment.products);
+    terminal::note(format_args!("{}\n\n{}\n{}\n", counts(), corpus, experiment.products));
 
     let results = experiment.run(&corpus, &Board::default())?;
     let paths = results.save(&args.out)?;

@@ -6,6 +6,7 @@ use clap::Args as ClapArgs;
 use qrnn::corpus::Split;
 use qrnn::interrupt::Interrupt;
 use qrnn::model::{LmConfig, QrnnLm, Splits};
+use qrnn::terminal;
 use qrnn::train::{Memory, Optimizer, Recipe, RunDir, Trainer};
 use qrnn::{Error, Result};
 use serde_json::{Value, json};
@@ -199,7 +200,7 @@ pub fn run(args: Args) -> Result<Output> {
         }
     };
     let corpus = data::load(args.data.clone())?;
-    eprintln!("{corpus}\n{products}");
+    terminal::note(format_args!("{corpus}\n{products}"));
     let config = args.config(corpus.vocab().len());
     let words = corpus.tokens(Split::Train).len();
     Memory::estimate(&config, &recipe, words).check()?;

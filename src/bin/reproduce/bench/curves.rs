@@ -3,6 +3,7 @@
 use clap::Args as ClapArgs;
 use qrnn::corpus::Corpus;
 use qrnn::model::{LmConfig, QrnnLm, Splits, WIKITEXT103_VOCAB};
+use qrnn::terminal;
 use qrnn::train::{Quiet, Recipe, Trainer};
 use qrnn::{Error, Result};
 use serde_json::json;
@@ -87,7 +88,7 @@ pub fn run(args: Args, json: bool) -> Result<Output> {
     let mut curves: Vec<Curve> = vec![];
     for (format, seed) in runs {
         let name = format!("{}, seed {seed}", format.name());
-        eprintln!("{} with seed {seed} ...", format.name());
+        terminal::note(format_args!("{} with seed {seed} ...", format.name()));
         match curve(&args, &corpus, device, format, seed) {
             Ok(curve) => {
                 let losses: Vec<_> =

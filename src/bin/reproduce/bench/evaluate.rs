@@ -10,6 +10,7 @@ use clap::Args as ClapArgs;
 use qrnn::corpus::{Corpus, Split};
 use qrnn::evaluate::{Reading, evaluate_as};
 use qrnn::model::{LmConfig, QrnnLm, Splits, WIKITEXT103_VOCAB};
+use qrnn::terminal;
 use qrnn::{Error, Result, paper, profile};
 use serde_json::json;
 use tch::{Device, Kind};
@@ -98,7 +99,7 @@ pub fn run(args: Args, json: bool) -> Result<Output> {
     let mut profiles = vec![profile::Profile::default(); args.formats.len()];
     let (mut theirs, mut their_loss) = (vec![], f64::NAN);
     for turn in 0..args.runs {
-        eprintln!("turn {} of {} ...", turn + 1, args.runs);
+        terminal::note(format_args!("turn {} of {} ...", turn + 1, args.runs));
         for (i, format) in args.formats.iter().enumerate() {
             model.set_products(format.products());
             profile::start();

@@ -15,6 +15,7 @@ use qrnn::corpus::{Corpus, Split};
 use qrnn::interrupt::Interrupt;
 use qrnn::model::{LmConfig, QrnnLm, Splits, WIKITEXT103_VOCAB};
 use qrnn::profile::{self, Profile};
+use qrnn::terminal;
 use qrnn::train::{Observer, Recipe, StepReport, Trainer};
 use qrnn::{Error, Result};
 use serde_json::{Value, json};
@@ -154,7 +155,7 @@ pub fn run(args: Args, json: bool) -> Result<Output> {
     ));
     let mut drawn = vec![];
     for case in cases {
-        eprintln!("{} {} ...", case.shape, case.format.name());
+        terminal::note(format_args!("{} {} ...", case.shape, case.format.name()));
         let measured = case.measure(true)?;
         let alone = products::alone(&measured.profile.products, 3)?;
         let (said, value) = case.report(&measured, &alone)?;
