@@ -17,6 +17,7 @@ pub mod experiment;
 pub mod fetch;
 pub mod generate;
 pub mod interrupt;
+pub mod json;
 pub mod libtorch;
 pub mod matmul;
 pub mod model;

@@ -297,7 +297,7 @@ impl Session<'_> {
                 valid_ppl: valid.ppl,
                 seconds: self.progress.seconds + started.elapsed().as_secs_f64(),
             };
-            let is_best = self.progress.best.is_none_or(|best| valid.loss < best);
+            let is_best = self.progress.best.is_none_or(|best| valid.loss < best || best.is_nan());
             self.observer.epoch(&report, is_best);
             self.record(&Record::Epoch(report.clone()))?;
             self.progress.epochs.push(report);

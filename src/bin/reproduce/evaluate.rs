@@ -11,9 +11,11 @@ use serde_json::json;
 
 use crate::data;
 use crate::model_flags::{CheckpointFlags, ComputeFlags};
+use crate::numbers;
 use crate::output::Output;
 
 #[derive(Debug, ClapArgs)]
+#[command(allow_negative_numbers = true)]
 pub struct Args {
     #[command(flatten)]
     checkpoint: CheckpointFlags,
@@ -25,10 +27,10 @@ pub struct Args {
     #[arg(long, default_value = "test")]
     split: Split,
     /// Words a column in one window, as in training where it is left out; changes the speed only
-    #[arg(long)]
+    #[arg(long, value_parser = numbers::size)]
     bptt: Option<usize>,
     /// Columns: 1 for the test text and 10 for the others where it is left out
-    #[arg(long)]
+    #[arg(long, value_parser = numbers::size)]
     batch_size: Option<usize>,
     #[command(flatten)]
     compute: ComputeFlags,

@@ -9,6 +9,7 @@ mod early;
 mod evaluate;
 mod generate;
 mod model_flags;
+mod numbers;
 mod output;
 mod plot;
 mod preset;
@@ -27,7 +28,7 @@ use output::{explain, finish};
 /// row of the experiment table and every length of the figure at a reduced scale on a language made
 /// in the program, and writes tables, plots and a report.
 #[derive(Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = true)]
+#[command(version, args_conflicts_with_subcommands = true, allow_negative_numbers = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,

@@ -9,15 +9,17 @@ use qrnn::{Error, Result};
 use serde_json::{Value, json};
 
 use super::{median, zipf};
+use crate::numbers;
 use crate::output::Output;
 
 #[derive(Debug, ClapArgs)]
+#[command(allow_negative_numbers = true)]
 pub struct Args {
     /// Bytes of the training text
-    #[arg(long, default_value_t = zipf::BYTES)]
+    #[arg(long, value_parser = numbers::times::<u64>, default_value_t = zipf::BYTES)]
     bytes: u64,
     /// Times that each is measured
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_parser = numbers::times::<u32>, default_value_t = 5)]
     runs: u32,
     /// Folder for the text, twice its size; a temporary one where it is left out
     #[arg(long)]

@@ -14,9 +14,11 @@ use super::format::{self, Format};
 use super::report::{RecordFlags, Report};
 use super::shape::Shape;
 use super::{device as devices, ids};
+use crate::numbers;
 use crate::output::Output;
 
 #[derive(Debug, ClapArgs)]
+#[command(allow_negative_numbers = true)]
 pub struct Args {
     /// Model: emsize-nhid-plain or emsize-nhid-split
     #[arg(long, default_value = "300-1800-split")]
@@ -29,22 +31,22 @@ pub struct Args {
     #[arg(long, value_delimiter = ',', default_value = "2800,20000,76000")]
     splits: Vec<usize>,
     /// Columns
-    #[arg(long, default_value_t = 40)]
+    #[arg(long, value_parser = numbers::size, default_value_t = 40)]
     batch_size: usize,
     /// Mean length of a training window, in words
-    #[arg(long, default_value_t = 300)]
+    #[arg(long, value_parser = numbers::size, default_value_t = 300)]
     bptt: usize,
     /// Steps of each run
-    #[arg(long, default_value_t = 4000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_parser = numbers::steps, default_value_t = 4000)]
     steps: u64,
     /// Learning rate
     #[arg(long, default_value_t = 1e-3)]
     lr: f64,
     /// Word types of the ids that are made
-    #[arg(long, default_value_t = WIKITEXT103_VOCAB)]
+    #[arg(long, value_parser = numbers::size, default_value_t = WIKITEXT103_VOCAB)]
     types: usize,
     /// Parts of a run whose mean losses are compared
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_parser = numbers::times::<u64>, default_value_t = 10)]
     parts: u64,
     #[command(flatten)]
     device: DeviceFlags,
