@@ -155,3 +155,44 @@ fn a_text_that_is_too_short_for_its_columns_is_named() {
     assert!(ran.stderr.contains("validation text"), "{}", ran.stderr);
     assert!(!ran.stderr.contains("--batch-size"), "{}", ran.stderr);
 }
+
+/// What a message offers, the command has: an evaluation has no --dropout, and no --nhid.
+#[test]
+fn evaluate_offers_only_what_it_has() {
+    let (data, out) = (text_folder(&small_text()), tempfile::tempdir().unwrap());
+    trained(data.path(), out.path());
+    let (text, run) = (data.path().to_str().unwrap(), out.path().to_str().unwrap());
+    let help = reproduce(&["evaluate", "--help"]).stdout;
+    let refused = |case: &str| {
+        let ran = reproduce(&["evaluate", "--checkpoint", run, "--data", text]);
+        ran.is_refused(case);
+        assert!(ran.stderr.contains(run), "{case}: {}", ran.stderr);
+        let remedy = ran.stderr.split("what to do:").nth(1).unwrap();
+        let words = remedy.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
+        // Flags of training may be named as such.
+        let of_evaluate =
+            words.filter(|word| word.starts_with("--") && !remedy.contains("training"));
+        of_evaluate.for_each(|flag| assert!(help.contains(flag), "{case}: {flag}"));
+    };
+    let config = out.path().join("config.json");
+    let written = std::fs::read_to_string(&config).unwrap();
+    for (old, new) in [("\"dropouth\": 0.1", "\"dropouth\": 2.0"), ("\"bptt\": 12", "\"bptt\": 0")]
+    {
+        assert!(written.contains(old), "{written}");
+        std::fs::write(&config, written.replace(old, new)).unwrap();
+        refused(new);
+    }
+    std::fs::remove_file(config).unwrap();
+    let weights = out.path().join("model.safetensors");
+    let whole = tch::Tensor::read_safetensors(&weights).unwrap();
+    let write = |change: &dyn Fn(&mut Vec<(String, tch::Tensor)>)| {
+        let mut tensors: Vec<_> =
+            whole.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect();
+        change(&mut tensors);
+        tch::Tensor::write_safetensors(&tensors, &weights).unwrap();
+    };
+    write(&|tensors| tensors.push(("extra".into(), tch::Tensor::from(1f32))));
+    refused("a tensor too many");
+    write(&|tensors| tensors.retain(|(name, _)| name != "rnns.1.linear.bias"));
+    refused("a tensor too few");
+}
