@@ -193,7 +193,9 @@ mod tests {
         // One run twice is one run, and two logs may lie in one folder.
         assert_eq!(names(&[paths[3].clone(), paths[3].join(LOG)]), ["alone", "alone"]);
         let copies = ["a.jsonl", "b.jsonl"].map(|name| paths[3].join(name));
-        copies.iter().for_each(|copy| drop(std::fs::copy(paths[3].join(LOG), copy).unwrap()));
+        for copy in &copies {
+            std::fs::copy(paths[3].join(LOG), copy).unwrap();
+        }
         assert_eq!(names(&copies), ["a.jsonl", "b.jsonl"]);
     }
 
