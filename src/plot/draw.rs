@@ -42,7 +42,8 @@ const CURVE_COLUMNS: usize = 800;
 pub(super) fn figure<B: DrawingBackend>(canvas: &Canvas<'_, B>, figure: &Figure) -> Drawn {
     canvas.blank()?;
     let (page_width, page_height) = (f64::from(figure.page.0), f64::from(figure.page.1));
-    let title_at = (MARGIN + Y_AXIS, MARGIN + 8.0);
+    let left = figure.panels.iter().map(y_axis_width).fold(Y_AXIS, f64::max);
+    let title_at = (MARGIN + left, MARGIN + 8.0);
     // What stands above a bar changes all the time and is no title to be remembered.
     let title = match figure.done {
         Some(_) => Type::new(BODY),
@@ -58,7 +59,6 @@ pub(super) fn figure<B: DrawingBackend>(canvas: &Canvas<'_, B>, figure: &Figure)
 
     let n = figure.panels.len().max(1) as f64;
     let panel_width = (page_width - 2.0 * MARGIN - (n - 1.0) * BETWEEN_PANELS) / n;
-    let left = figure.panels.iter().map(y_axis_width).fold(Y_AXIS, f64::max);
     let header = figure.panels.iter().map(|panel| header::height(panel, panel_width - left));
     let header = header.fold(0.0, f64::max);
     for (i, panel) in figure.panels.iter().enumerate() {
