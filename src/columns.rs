@@ -29,6 +29,20 @@ impl<'a> Columns<'a> {
         Ok(Self { words, rows, batch })
     }
 
+    /// [`Columns::new`] where the number of columns is not for the caller to choose.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where the text is too short.
+    pub fn fixed(words: &'a [u32], batch: usize, what: &str) -> Result<Self> {
+        Self::new(words, batch, what).map_err(|_| {
+            Error::usage(
+                format!("the {what} text"),
+                format!("has {} words, and is read in {batch} columns of at least 2", words.len()),
+                format!("give a {what} text of at least {} words", batch.saturating_mul(2)),
+            )
+        })
+    }
+
     /// Words a column.
     pub fn rows(&self) -> usize {
         self.rows

@@ -101,7 +101,7 @@ pub enum Error {
         remedy: String,
     },
     /// libtorch refused an operation.
-    #[error("libtorch: {}\n  what to do: if memory ran out, lower --batch-size or --bptt; else report this", first_lines(&.0.to_string()))]
+    #[error("libtorch: {}\n  what to do: {}", first_lines(&.0.to_string()), torch_remedy(&.0.to_string()))]
     Torch(#[from] tch::TchError),
     /// The CUDA driver or compiler refused.
     #[error("CUDA: {what}: {problem}\n  what to do: {remedy}")]
@@ -224,6 +224,23 @@ fn first_lines(message: &str) -> &str {
     message.split("\nException raised from").next().unwrap_or(message).trim_end()
 }
 
+/// Whether libtorch's message says that an allocation failed.
+pub(crate) fn is_out_of_memory(message: &str) -> bool {
+    ["can't allocate memory", "not enough memory", "out of memory"]
+        .iter()
+        .any(|words| message.contains(words))
+}
+
+/// What helps any command: training says more (`train::Memory`).
+fn torch_remedy(message: &str) -> &'static str {
+    match is_out_of_memory(message) {
+        true => {
+            "memory ran out: end other programs on this machine, or use a smaller model or batch"
+        }
+        false => "report this",
+    }
+}
+
 fn io_remedy(error: &std::io::Error) -> &'static str {
     use std::io::ErrorKind::*;
     match error.kind() {
@@ -232,7 +249,7 @@ fn io_remedy(error: &std::io::Error) -> &'static str {
             "choose a folder that you may write to, or change its permissions"
         }
         StorageFull | QuotaExceeded | FileTooLarge => {
-            "free some space, or name another --out folder"
+            "free some space there, or write to another disk"
         }
         NotADirectory => "a part of this path is a file; choose another folder",
         _ => "check the path and the disk, then run the command again",

@@ -10,6 +10,7 @@ use crate::corpus::{Corpus, Mapped, Split};
 use crate::display::Task;
 use crate::interrupt::Interrupt;
 use crate::model::{QrnnLm, check_vocabulary};
+use crate::report::cells::perplexity_in_text;
 use crate::{Error, Result};
 
 /// Words read at once where windows are shorter: the state is carried, so that windows after one
@@ -18,6 +19,10 @@ const WORDS_AT_ONCE: usize = 1120;
 
 /// The same on a card, where each window also means to wait for its loss.
 const WORDS_AT_ONCE_ON_CARD: usize = 16_384;
+
+/// No more words are read at once, whatever the windows and columns: memory would run out. State is
+/// carried, so that a window may be read in pieces.
+const MOST_WORDS: usize = 32_768;
 
 /// What an evaluation finds.
 #[derive(Debug, Clone, Serialize)]
@@ -40,8 +45,8 @@ pub struct Evaluation {
 pub struct Reading {
     /// Columns: the original reads the validation text in 10 and the test text in 1.
     pub batch: usize,
-    /// Words a column in one window; the state is carried, so that it changes the speed only, and
-    /// short windows are read several at once.
+    /// Words a column in one window; the state is carried, so that it changes the speed only: short
+    /// windows are read several at once, and long ones in pieces.
     pub bptt: usize,
     /// Ends the evaluation early, as an error.
     pub interrupt: Interrupt,
@@ -52,6 +57,19 @@ impl Reading {
     pub fn original(split: Split, bptt: usize) -> Self {
         let batch = if split == Split::Test { 1 } else { 10 };
         Self { batch, bptt, interrupt: Interrupt::default() }
+    }
+
+    /// # Errors
+    /// [`Error::Usage`] for windows of no words; the columns are checked where the text is known.
+    fn check(&self) -> Result<()> {
+        if self.bptt > 0 {
+            return Ok(());
+        }
+        Err(Error::usage(
+            "--bptt 0",
+            "must be at least 1",
+            "leave it out for the windows of training",
+        ))
     }
 }
 
@@ -129,6 +147,7 @@ pub(crate) fn evaluate_watched(
     reading: &Reading,
     watch: &mut dyn FnMut(usize),
 ) -> Result<Evaluation> {
+    reading.check()?;
     let interrupt = reading.interrupt.during_call();
     let _no_grad = tch::no_grad_guard();
     let started = Instant::now();
@@ -138,7 +157,8 @@ pub(crate) fn evaluate_watched(
     let (mut sum, mut row) = (0.0, 0);
     let device = model.options().1;
     let at_once = if device.is_cuda() { WORDS_AT_ONCE_ON_CARD } else { WORDS_AT_ONCE };
-    let seq = reading.bptt.max(at_once / reading.batch);
+    let most = (MOST_WORDS / reading.batch).max(1);
+    let seq = reading.bptt.max(at_once / reading.batch).min(most);
     while row < columns.rows() - 1 {
         if interrupt.requested() {
             return Err(Error::Interrupted { saved: "the evaluation was not finished".into() });
@@ -165,9 +185,13 @@ impl std::fmt::Display for Evaluation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "loss {:.4} nats a word, perplexity {:.2} over {} words in {:.1} s \
+            "loss {:.4} nats a word, perplexity {} over {} words in {:.1} s \
              (loss as the original divides it: {:.4})",
-            self.loss, self.ppl, self.tokens, self.seconds, self.reference_loss
+            self.loss,
+            perplexity_in_text(self.loss),
+            self.tokens,
+            self.seconds,
+            self.reference_loss
         )
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::display::kernel;
+use crate::terminal;
 
 /// Shared by whoever asks and whoever works; clones are the same request.
 #[derive(Debug, Clone, Default)]
@@ -51,7 +52,7 @@ impl Interrupt {
             if handle.swap(true, Ordering::Relaxed) {
                 std::process::exit(130);
             }
-            eprintln!("\nfinishing this step; Ctrl-C again ends at once");
+            terminal::note("\nfinishing this step; Ctrl-C again ends at once");
         })
         .map_err(|error| {
             crate::Error::usage("Ctrl-C", error.to_string(), "ask for the handler only once")

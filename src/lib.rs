@@ -17,6 +17,7 @@ pub mod experiment;
 pub mod fetch;
 pub mod generate;
 pub mod interrupt;
+pub mod json;
 pub mod libtorch;
 pub mod matmul;
 pub mod model;
@@ -27,6 +28,7 @@ pub mod profile;
 pub mod random;
 pub mod report;
 mod tensor_file;
+pub mod terminal;
 pub mod train;
 mod user_cache;
 

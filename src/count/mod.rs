@@ -25,7 +25,7 @@ mod tests;
 pub use grouped::grouped;
 pub use table::{OpRow, OpTable, beside_published, beside_published_html};
 
-use crate::model::{LayerShape, LmConfig};
+use crate::model::{LayerShape, LmConfig, MAX_SIZE};
 use crate::{Error, Result};
 
 /// Storage of the challenge's baseline, in 32-bit parameters.
@@ -39,9 +39,6 @@ const ACTIVATION_BITS: u32 = 16;
 
 /// Width at which an operation or a parameter counts as one.
 const WHOLE_BITS: u32 = 32;
-
-/// Largest size that is counted; products of three such sizes stay far inside `u128`.
-const MAX_SIZE: usize = i32::MAX as usize;
 
 /// Sparsity is held in parts of this, so that counting stays in integers.
 const SPARSITY_PARTS: u128 = 1_000_000_000;
@@ -119,21 +116,6 @@ impl OpCounter {
     pub fn count(&self, config: &LmConfig) -> Result<OpTable> {
         self.check()?;
         config.check()?;
-        let sizes = [
-            ("--vocab", config.vocab),
-            ("--emsize", config.emsize),
-            ("--nhid", config.nhid),
-            ("--nlayers", config.nlayers),
-        ];
-        for (flag, size) in sizes {
-            if size > MAX_SIZE {
-                return Err(Error::usage(
-                    format!("{flag} {size}"),
-                    format!("more than {MAX_SIZE}, the largest size that is counted"),
-                    "give the size of a model that could be built",
-                ));
-            }
-        }
         let table = self.tally(config);
         if table.parameters == u64::MAX {
             return Err(Error::usage(

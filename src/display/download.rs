@@ -3,6 +3,7 @@
 use super::Task;
 use super::kernel;
 use crate::fetch::{Terminal, Watch};
+use crate::terminal;
 
 /// A line that changes while bytes arrive, and one for whatever else is worth it.
 #[derive(Debug, Default)]
@@ -23,7 +24,7 @@ impl Download {
 
 impl Watch for Download {
     fn note(&mut self, line: &str) {
-        eprintln!("{line}");
+        terminal::note(line);
     }
 
     fn begin(&mut self, what: &str, done: u64, total: Option<u64>) {

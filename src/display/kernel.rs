@@ -7,13 +7,13 @@
 //! What is to be shown while a cell runs goes to standard output as lines of their own: U+001E,
 //! `qrnn-jupyter `, and a JSON object with the type and the content of a Jupyter message.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
 use super::Bundle;
+use crate::terminal;
 
 /// Names the file with the count of interrupts.
 const INTERRUPTS: &str = "QRNN_JUPYTER_INTERRUPTS";
@@ -60,8 +60,6 @@ impl Live {
             bundle.parts().iter().map(|(mime, body)| (mime.to_string(), json!(body))).collect();
         let content = json!({"data": data, "metadata": {}, "transient": {"display_id": self.id}});
         let message = json!({"msg_type": kind, "content": content});
-        let mut out = std::io::stdout().lock();
-        // Nobody may be left to see it; the work goes on.
-        let _ = writeln!(out, "{MESSAGE}{message}").and_then(|()| out.flush());
+        terminal::show(format_args!("{MESSAGE}{message}"));
     }
 }

@@ -19,12 +19,12 @@ mod task;
 mod tests;
 mod training;
 
-use std::io::Write;
-
 pub use download::Download;
 pub use kernel::Live;
 pub(crate) use task::Task;
 pub use training::Training;
+
+use crate::terminal;
 
 /// Width of a picture, in pixels: JupyterLab does not shrink what is wider than a notebook beside its
 /// file list on a small screen.
@@ -72,9 +72,7 @@ impl Bundle {
             let body = body.replace("EVCXR_", "EVCXR\u{200b}_");
             all += &format!("EVCXR_BEGIN_CONTENT {mime}\n{body}\nEVCXR_END_CONTENT\n");
         }
-        let mut out = std::io::stdout().lock();
-        // A kernel that has gone away is no reason to panic.
-        let _ = out.write_all(all.as_bytes()).and_then(|()| out.flush());
+        terminal::show(all.trim_end());
     }
 }
 

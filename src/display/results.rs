@@ -9,7 +9,7 @@ use crate::generate::Generated;
 use crate::model::{Gates, LmConfig, QrnnLm};
 use crate::paper;
 use crate::plot::{self, Plot};
-use crate::report::cells::{NOTHING, duration, escaped, perplexity};
+use crate::report::cells::{NOTHING, duration, escaped, perplexity, perplexity_of};
 use crate::report::{Measured, OpTables, ReproduceResults};
 use crate::train::{Recipe, TrainingRun};
 
@@ -135,7 +135,7 @@ impl Show for TrainingRun {
                 epoch.epoch.to_string(),
                 format!("{:.4}", epoch.train_loss),
                 format!("{:.4}", epoch.valid_loss),
-                perplexity(epoch.valid_ppl),
+                perplexity_of(epoch.valid_loss),
                 duration(epoch.seconds),
             ];
             match epoch.valid_loss == best {
@@ -143,12 +143,12 @@ impl Show for TrainingRun {
                 false => table.row(&cells),
             }
         }
-        let outcome = match self.test_ppl {
+        let outcome = match self.test_loss {
             _ if self.interrupted => format!(
                 "Interrupted after {} steps; the model keeps what it has learned.",
                 grouped(self.losses.len() as u64)
             ),
-            Some(ppl) => format!("Test perplexity {}.", perplexity(ppl)),
+            Some(loss) => format!("Test perplexity {}.", perplexity_of(loss)),
             None => "Not tested.".into(),
         };
         let note = format!(
@@ -165,7 +165,7 @@ impl Show for TrainingRun {
 impl Show for Evaluation {
     fn bundle(&self) -> Bundle {
         let facts = [
-            ("perplexity", perplexity(self.ppl)),
+            ("perplexity", perplexity_of(self.loss)),
             ("loss (nats a word)", format!("{:.4}", self.loss)),
             ("loss as the original divides it", format!("{:.4}", self.reference_loss)),
             ("words predicted", grouped(self.tokens as u64)),
@@ -261,8 +261,8 @@ fn measured(measured: Option<&Measured>) -> [String; 6] {
         format!("{}/{}", run.emsize, run.nhid),
         run.bptt.to_string(),
         grouped(run.parameters),
-        perplexity(run.valid_ppl),
-        perplexity(run.test_ppl) + cut,
+        perplexity_of(run.valid_loss),
+        perplexity_of(run.test_loss) + cut,
         duration(run.seconds),
     ]
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{Bundle, Live, WIDTH};
 use crate::count::grouped;
 use crate::plot;
-use crate::report::cells::{duration, perplexity};
+use crate::report::cells::{duration, perplexity_of};
 use crate::train::{EpochReport, Observer, StepReport, Terminal};
 
 /// Two pictures a second at most.
@@ -56,7 +56,7 @@ impl Training {
     }
 
     fn share(&self, step: &StepReport) -> f64 {
-        let all = (self.epochs * self.rows).max(1) as f64;
+        let all = self.epochs.saturating_mul(self.rows).max(1) as f64;
         (((step.epoch - 1) * self.rows + step.row) as f64 / all).min(1.0)
     }
 
@@ -71,7 +71,7 @@ impl Training {
             false => "begun".into(),
         };
         let valid = self.valid.last().map_or_else(String::new, |(_, loss)| {
-            format!(" · validation perplexity {}", perplexity(loss.exp()))
+            format!(" · validation perplexity {}", perplexity_of(*loss))
         });
         let status = format!(
             "epoch {} of {} · {:.0} % · {} words/s · {time}{valid}",
@@ -112,7 +112,7 @@ impl Observer for Training {
     }
 
     fn notice(&mut self, text: &str) {
-        eprintln!("{text}");
+        crate::terminal::note(text);
     }
 
     fn end(&mut self) {

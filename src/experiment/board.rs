@@ -7,6 +7,8 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::notebook_board::NotebookBoard;
 use crate::report::Measured;
+use crate::report::cells::perplexity_in_text;
+use crate::terminal;
 use crate::train::{EpochReport, Observer, StepReport, Terminal};
 
 /// Bars in a terminal; a line a finished run elsewhere.
@@ -54,14 +56,14 @@ impl Board {
         self.all.inc(1);
         let outcome = match measured.interrupted {
             true => "interrupted".to_owned(),
-            false => format!("test perplexity {:.2}", measured.test_ppl),
+            false => format!("test perplexity {}", perplexity_in_text(measured.test_loss)),
         };
         if let Some(notebook) = &self.notebook {
             return notebook.done(label, &format!("{outcome} in {:.1} s", measured.seconds));
         }
         let line = format!("{label:>14}  {outcome}  in {:.1} s", measured.seconds);
         if self.all.is_hidden() {
-            eprintln!("{line}");
+            terminal::note(line);
         } else {
             self.all.println(line);
         }

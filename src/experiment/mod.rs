@@ -274,6 +274,8 @@ fn measured(job: &Job, run: &TrainingRun) -> Measured {
         tokens: run.tokens,
         steps: run.losses.len() as u64,
         parameters: run.parameters - tombstones,
+        valid_loss: run.epochs.iter().map(|epoch| epoch.valid_loss).fold(f64::NAN, f64::min),
+        test_loss: run.test_loss.unwrap_or(f64::NAN),
         valid_ppl: run.epochs.iter().map(|epoch| epoch.valid_ppl).fold(f64::NAN, f64::min),
         test_ppl: run.test_ppl.unwrap_or(f64::NAN),
         seconds: run.seconds,

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::display::{Bundle, Live};
-use crate::report::cells::{duration, escaped, perplexity};
+use crate::report::cells::{duration, escaped, perplexity_of};
 use crate::train::{EpochReport, Observer, StepReport};
 
 /// Two updates a second at most.
@@ -113,12 +113,12 @@ impl Observer for Watcher {
         let (epochs, rows) = self.size;
         let walked = (step.epoch - 1) * rows + step.row;
         // A run is done when its test is, not with its last step.
-        let share = (walked as f64 / (epochs * rows).max(1) as f64).min(0.99);
+        let share = (walked as f64 / epochs.saturating_mul(rows).max(1) as f64).min(0.99);
         self.board.change(false, |table| {
             let line = &mut table.lines[self.line];
             line.share = share;
             line.says =
-                format!("epoch {}, training perplexity {}", step.epoch, perplexity(smooth.exp()));
+                format!("epoch {}, training perplexity {}", step.epoch, perplexity_of(smooth));
         });
     }
 

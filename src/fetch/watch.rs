@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::terminal;
+
 /// Told of a fetch. All methods may be left as they are.
 pub trait Watch: Send {
     /// Something worth a line: a mirror that is tried, a retry, a refusal.
@@ -46,14 +48,14 @@ impl Default for Terminal {
 impl Terminal {
     fn say(&self) {
         let total = self.total.map(|total| format!(" of {}", megabytes(total))).unwrap_or_default();
-        eprintln!("{}: {}{total}", self.what, megabytes(self.done));
+        terminal::note(format_args!("{}: {}{total}", self.what, megabytes(self.done)));
     }
 }
 
 impl Watch for Terminal {
     fn note(&mut self, line: &str) {
         if self.bar.is_hidden() {
-            eprintln!("{line}");
+            terminal::note(line);
         } else {
             self.bar.println(line);
         }

@@ -7,6 +7,12 @@ use crate::{Error, Result};
 /// Word types of WikiText-103, `<eos>` counted.
 pub const WIKITEXT103_VOCAB: usize = 267_735;
 
+/// The largest size that a model can have; products of three such sizes stay far inside `u128`.
+pub(crate) const MAX_SIZE: usize = i32::MAX as usize;
+
+/// The most layers that a model can be made of.
+pub const MOST_LAYERS: usize = 10_000;
+
 /// How the vocabulary is divided for the softmax.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -217,7 +223,22 @@ impl LmConfig {
     /// Multiplications in the linear map of the largest layer, for so many words.
     pub fn layer_multiplications(&self, words: usize) -> usize {
         let weights = self.layer_shapes().into_iter().map(|shape| shape.rows() * shape.columns());
-        weights.max().unwrap_or(0) * words
+        weights.max().unwrap_or(0).saturating_mul(words)
+    }
+
+    /// The refusal of more layers than can be made one by one; counting takes any number.
+    ///
+    /// # Errors
+    /// [`Error::Usage`].
+    pub(crate) fn check_layers(&self) -> Result<()> {
+        if self.nlayers <= MOST_LAYERS {
+            return Ok(());
+        }
+        Err(Error::usage(
+            format!("--nlayers {}", self.nlayers),
+            format!("a model has 1 to {MOST_LAYERS} layers"),
+            "give for example 4",
+        ))
     }
 
     /// # Errors
@@ -231,11 +252,11 @@ impl LmConfig {
             ("--vocab", self.vocab),
         ];
         for (flag, size) in sizes {
-            if size == 0 {
+            if !(1..=MAX_SIZE).contains(&size) {
                 return Err(Error::usage(
-                    format!("{flag} 0"),
-                    "must be at least 1",
-                    "give a positive number",
+                    format!("{flag} {size}"),
+                    format!("must be at least 1, and at most {MAX_SIZE}"),
+                    "give the size of a model that could be built",
                 ));
             }
         }

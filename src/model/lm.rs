@@ -84,6 +84,7 @@ impl QrnnLm {
     /// As [`QrnnLm::new`].
     pub fn seeded(config: &LmConfig, options: (Kind, Device), seed: u64) -> Result<Self> {
         config.check()?;
+        config.check_layers()?;
         check_device(options.1)?;
         let rng = &mut generator(seed, Purpose::Weights, 0);
         let (vocab, emsize) = (config.vocab as i64, config.emsize as i64);

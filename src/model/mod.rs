@@ -11,7 +11,8 @@ mod split_softmax;
 mod vocabulary;
 mod weights;
 
-pub use config::{LayerShape, LmConfig, Splits, WIKITEXT103_VOCAB};
+pub(crate) use config::MAX_SIZE;
+pub use config::{LayerShape, LmConfig, MOST_LAYERS, Splits, WIKITEXT103_VOCAB};
 #[cfg(test)]
 pub(crate) use dropout::DROPOUT_MASK;
 pub use dropout::{Dropouts, LayerDropouts, MaskOptions};

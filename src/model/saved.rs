@@ -14,7 +14,7 @@ use super::config::{LmConfig, Splits};
 use super::{QrnnLm, vocabulary, weights};
 use crate::corpus::{Corpus, Vocab};
 use crate::train::{CHECKPOINT, RunDir, checkpoints};
-use crate::{Error, Result, tensor_file};
+use crate::{Error, Result, tensor_file, terminal};
 
 /// The keys of the metadata.
 const CONFIG: &str = "qrnn-model";
@@ -256,11 +256,11 @@ impl SavedModel {
         let before = self.named.len();
         self.named.retain(|name, _| !name.starts_with("criterion."));
         if self.named.len() < before {
-            eprintln!(
+            terminal::note(format_args!(
                 "{}: criterion.tail_vectors and criterion.tail_bias are not used, as --splits none \
                  asks for a plain softmax",
                 self.path.display()
-            );
+            ));
         }
     }
 

@@ -128,6 +128,7 @@ fn shape_remedy(name: &str) -> &'static str {
     } else if name.starts_with("encoder.") || name.starts_with("decoder.") {
         "give the --data that the model was trained on: its vocabulary must be the same"
     } else {
-        "give the sizes (--emsize, --nhid, --nlayers) that the file was written with"
+        "in training, give the sizes (--emsize, --nhid, --nlayers) that the file was written with; \
+         elsewhere they are read off the file, which must be a whole model of this kind"
     }
 }

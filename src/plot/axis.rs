@@ -1,4 +1,4 @@
-//! A linear axis: its range, its ticks and where a value lies on the page.
+//! An axis, linear or logarithmic: its range, its ticks and where a value lies on the page.
 
 use crate::count::grouped;
 
@@ -8,6 +8,9 @@ const MARGIN: f64 = 0.08;
 /// Roughly as many ticks as this.
 const TICKS: f64 = 5.0;
 
+/// Values whose largest is more than so many times the smallest are read on a logarithmic axis only.
+const LINEAR_REACH: f64 = 25.0;
+
 /// A range of values over a range of page coordinates.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Axis {
@@ -16,6 +19,8 @@ pub(super) struct Axis {
     start: f64,
     end: f64,
     step: f64,
+    /// Whether `low` and `high` are powers of ten.
+    logarithmic: bool,
 }
 
 impl Axis {
@@ -38,7 +43,23 @@ impl Axis {
         // Sizes and losses are never negative, so a margin never takes the axis below zero.
         let floor = if low >= 0.0 { 0.0 } else { f64::NEG_INFINITY };
         let (low, high) = ((low - margin).max(floor), high + margin);
-        Self { low, high, start, end, step: round_step((high - low) / TICKS) }
+        let step = round_step((high - low) / TICKS);
+        Self { low, high, start, end, step, logarithmic: false }
+    }
+
+    /// [`Axis::over`], logarithmic where the values are positive and lie far apart.
+    pub fn over_powers(values: impl Iterator<Item = f64>, start: f64, end: f64) -> Self {
+        let values: Vec<f64> = values.collect();
+        let low = values.iter().copied().fold(f64::INFINITY, f64::min);
+        let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        if !(low > 0.0 && high / low > LINEAR_REACH) {
+            return Self::over(values.into_iter(), start, end);
+        }
+        let (low, high) = (low.log10(), high.log10());
+        let margin = (high - low) * MARGIN;
+        let (low, high) = (low - margin, high + margin);
+        let step = ((high - low) / TICKS).round().max(1.0);
+        Self { low, high, start, end, step, logarithmic: true }
     }
 
     /// With ticks at whole numbers only, for what is counted.
@@ -49,17 +70,36 @@ impl Axis {
 
     /// Where a value lies on the page.
     pub fn place(&self, value: f64) -> f64 {
+        let value = if self.logarithmic { value.log10() } else { value };
         self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
     }
 
     /// The ticks, each with its text.
     pub fn ticks(&self) -> Vec<(f64, String)> {
+        if self.logarithmic {
+            return self.powers();
+        }
         let first = (self.low / self.step).ceil();
         let count = ((self.high / self.step).floor() - first).clamp(0.0, 20.0) as usize;
         (0..=count)
             .map(|i| (first + i as f64) * self.step)
             .map(|value| (value, self.text(value)))
             .collect()
+    }
+
+    /// Powers of ten, and where there are few of them their double and fivefold.
+    fn powers(&self) -> Vec<(f64, String)> {
+        let multiples: &[f64] = match self.high - self.low {
+            span if span < 1.5 => &[1.0, 2.0, 5.0],
+            span if span < 3.0 => &[1.0, 3.0],
+            _ => &[1.0],
+        };
+        let first = (self.low / self.step).floor();
+        let count = ((self.high / self.step).floor() - first).clamp(0.0, 20.0) as usize;
+        let powers = (0..=count).map(|i| (first + i as f64) * self.step);
+        let values = powers.flat_map(|power| multiples.iter().map(move |m| m * 10f64.powf(power)));
+        let inside = values.filter(|value| (self.low..=self.high).contains(&value.log10()));
+        inside.map(|value| (value, power_text(value))).collect()
     }
 
     fn text(&self, value: f64) -> String {
@@ -76,6 +116,16 @@ impl Axis {
         } else {
             format!("{value:.*}", decimals.max(0.0) as usize)
         }
+    }
+}
+
+/// A value of a logarithmic axis.
+fn power_text(value: f64) -> String {
+    match value {
+        v if v >= 999_999.5 => format!("{v:.0e}"),
+        v if v >= 0.999 => grouped(v.round() as u64),
+        v if v >= 0.0009 => format!("{v:.3}"),
+        v => format!("{v:.0e}"),
     }
 }
 
@@ -112,6 +162,23 @@ mod tests {
             let ticks = axis.ticks();
             assert!(!ticks.is_empty() && ticks.iter().all(|(value, _)| value.fract() == 0.0));
         }
+    }
+
+    #[test]
+    fn values_far_apart_are_read_by_their_powers() {
+        let texts = |values: &[f64]| -> Vec<String> {
+            let axis = Axis::over_powers(values.iter().copied(), 0.0, 100.0);
+            let inside = |value| (0.0..=100.0).contains(&axis.place(value));
+            assert!(values.iter().all(|&value| inside(value)), "{values:?}");
+            assert!(axis.ticks().iter().all(|(value, _)| inside(*value)), "{values:?}");
+            axis.ticks().into_iter().map(|(_, text)| text).collect()
+        };
+        assert_eq!(texts(&[10.0, 600.0]), ["10", "30", "100", "300"]);
+        assert_eq!(texts(&[1.5, 2e5]), ["1", "10", "100", "1,000", "10,000", "100,000"]);
+        assert_eq!(texts(&[50.0, 1e99]), ["1", "1e23", "1e46", "1e69", "1e92"]);
+        // Near enough, or not positive: linear.
+        assert_eq!(texts(&[32.58, 36.46]), ["33", "34", "35", "36"]);
+        assert_eq!(texts(&[0.0, 12_000.0]), ["0", "5,000", "10,000"]);
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub(super) struct Panel {
     pub y_label: String,
     /// Whether x counts something, so that only whole numbers make sense.
     pub counts: bool,
+    /// Whether y may be drawn on a logarithmic axis.
+    pub powers: bool,
     /// What the series' labels are values of.
     pub legend_title: String,
     pub series: Vec<Series>,
@@ -33,6 +35,9 @@ pub(super) struct Panel {
 pub(super) struct Series {
     pub label: String,
     pub points: Vec<Mark>,
+    /// Places in `points` before which the line is broken, ascending: a point that has no place on an
+    /// axis lay there.
+    pub breaks: Vec<usize>,
     pub line: bool,
     pub markers: bool,
     /// Half the height of each point's error bar; 0 for none.
@@ -69,17 +74,61 @@ pub(super) fn drawable(value: f64) -> bool {
     value.abs() < 1e100
 }
 
+impl Series {
+    /// Leaves out every point that has no place on an axis, and breaks the line there.
+    fn without_gaps(&mut self) {
+        let (old, mut breaks) = (std::mem::take(&mut self.breaks), vec![]);
+        let (mut kept, mut broken) = (vec![], false);
+        for (i, point) in std::mem::take(&mut self.points).into_iter().enumerate() {
+            broken |= old.contains(&i);
+            if !point.is_drawable() {
+                broken = true;
+                continue;
+            }
+            if std::mem::take(&mut broken) && !kept.is_empty() {
+                breaks.push(kept.len());
+            }
+            kept.push(point);
+        }
+        (self.points, self.breaks) = (kept, breaks);
+    }
+
+    /// The pieces of the line.
+    pub fn pieces(&self) -> impl Iterator<Item = &[Mark]> {
+        let ends = self.breaks.iter().copied().chain([self.points.len()]);
+        let mut from = 0;
+        ends.map(move |end| {
+            let piece = &self.points[from..end];
+            from = end;
+            piece
+        })
+    }
+}
+
 impl Figure {
     /// Of the ordinary size.
     pub fn new(title: impl Into<String>, panels: Vec<Panel>) -> Self {
         Self { title: title.into(), panels, page: PAGE, done: None }
     }
 
+    /// All that is written in it, but for numbers.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        let of_panels = self.panels.iter().flat_map(|panel| {
+            let own = [&panel.title, &panel.subtitle, &panel.x_label, &panel.y_label];
+            let series = panel.series.iter().flat_map(|series| {
+                let marks = series.points.iter().filter_map(|mark| mark.label.as_ref());
+                marks.chain([&series.label])
+            });
+            own.into_iter().chain([&panel.legend_title]).chain(series)
+        });
+        of_panels.chain([&self.title]).map(String::as_str)
+    }
+
     /// Leaves out every point and reference that has no place on an axis.
     pub fn without_gaps(mut self) -> Self {
         for panel in &mut self.panels {
             for series in &mut panel.series {
-                series.points.retain(Mark::is_drawable);
+                series.without_gaps();
             }
             panel.series.retain(|series| !series.points.is_empty());
             panel.reference = panel.reference.take().filter(|line| drawable(line.value));

@@ -14,7 +14,10 @@ use super::labels::{Area, Wanted, arrange};
 pub(super) const PAGE: (u32, u32) = (900, 520);
 
 const MARGIN: f64 = 16.0;
+/// Left of a panel's plot, at least: its label and its ticks.
 const Y_AXIS: f64 = 56.0;
+/// What the ticks leave of it to the label, and to the space on either side of them.
+const Y_LABEL: f64 = 28.0;
 const X_AXIS: f64 = 44.0;
 const BETWEEN_PANELS: f64 = 22.0;
 
@@ -39,7 +42,8 @@ const CURVE_COLUMNS: usize = 800;
 pub(super) fn figure<B: DrawingBackend>(canvas: &Canvas<'_, B>, figure: &Figure) -> Drawn {
     canvas.blank()?;
     let (page_width, page_height) = (f64::from(figure.page.0), f64::from(figure.page.1));
-    let title_at = (MARGIN + Y_AXIS, MARGIN + 8.0);
+    let left = figure.panels.iter().map(y_axis_width).fold(Y_AXIS, f64::max);
+    let title_at = (MARGIN + left, MARGIN + 8.0);
     // What stands above a bar changes all the time and is no title to be remembered.
     let title = match figure.done {
         Some(_) => Type::new(BODY),
@@ -55,13 +59,13 @@ pub(super) fn figure<B: DrawingBackend>(canvas: &Canvas<'_, B>, figure: &Figure)
 
     let n = figure.panels.len().max(1) as f64;
     let panel_width = (page_width - 2.0 * MARGIN - (n - 1.0) * BETWEEN_PANELS) / n;
-    let header = figure.panels.iter().map(|panel| header::height(panel, panel_width - Y_AXIS));
+    let header = figure.panels.iter().map(|panel| header::height(panel, panel_width - left));
     let header = header.fold(0.0, f64::max);
     for (i, panel) in figure.panels.iter().enumerate() {
-        let left = MARGIN + i as f64 * (panel_width + BETWEEN_PANELS);
-        let top = MARGIN + 30.0;
-        let frame = Area { left, top, right: left + panel_width, bottom: page_height - 8.0 };
-        draw_panel(canvas, panel, frame, header)?;
+        let start = MARGIN + i as f64 * (panel_width + BETWEEN_PANELS);
+        let (top, bottom) = (MARGIN + 30.0, page_height - 8.0);
+        let frame = Area { left: start, top, right: start + panel_width, bottom };
+        draw_panel(canvas, panel, frame, (left, header))?;
     }
     Ok(())
 }
@@ -70,10 +74,10 @@ fn draw_panel<B: DrawingBackend>(
     canvas: &Canvas<'_, B>,
     panel: &Panel,
     frame: Area,
-    header: f64,
+    (left, header): (f64, f64),
 ) -> Drawn {
     let plot = Area {
-        left: frame.left + Y_AXIS,
+        left: frame.left + left,
         top: frame.top + header,
         right: frame.right,
         bottom: frame.bottom - X_AXIS,
@@ -86,14 +90,9 @@ fn draw_panel<B: DrawingBackend>(
         return canvas.text("nothing measured yet", middle, look);
     }
 
-    let heights = panel.series.iter().flat_map(|series| {
-        let t = series.tolerance;
-        series.points.iter().flat_map(move |point| [point.y - t, point.y + t])
-    });
-    let heights: Vec<f64> = heights.chain(near_reference(panel)).collect();
     let x = Axis::over(points().map(|point| point.x), plot.left, plot.right);
     let x = if panel.counts { x.whole() } else { x };
-    let y = Axis::over(heights.into_iter(), plot.bottom, plot.top);
+    let y = y_axis(panel, plot.bottom, plot.top);
     draw_axes(canvas, panel, &plot, frame.left, (&x, &y))?;
 
     let spots: Vec<Area> = points()
@@ -106,6 +105,26 @@ fn draw_panel<B: DrawingBackend>(
         draw_series(canvas, series, i, (&x, &y))?;
     }
     draw_point_labels(canvas, panel, &plot, (&x, &y), &obstacles)
+}
+
+fn y_axis(panel: &Panel, bottom: f64, top: f64) -> Axis {
+    let heights = panel.series.iter().flat_map(|series| {
+        let t = series.tolerance;
+        series.points.iter().flat_map(move |point| [point.y - t, point.y + t])
+    });
+    let heights: Vec<f64> = heights.chain(near_reference(panel)).collect();
+    match panel.powers {
+        true => Axis::over_powers(heights.into_iter(), bottom, top),
+        false => Axis::over(heights.into_iter(), bottom, top),
+    }
+}
+
+/// What stands left of a panel's plot takes so much room.
+fn y_axis_width(panel: &Panel) -> f64 {
+    let ticks = y_axis(panel, 1.0, 0.0).ticks();
+    let widths = ticks.iter().map(|(_, text)| width(text, Weight::Regular, SMALL));
+    // A reader's own sans-serif may run wider than the built-in face.
+    widths.fold(0.0, f64::max) * 1.1 + Y_LABEL
 }
 
 fn draw_axes<B: DrawingBackend>(
@@ -206,8 +225,14 @@ fn draw_series<B: DrawingBackend>(
     (x, y): (&Axis, &Axis),
 ) -> Drawn {
     if series.line {
-        let page: Vec<_> = series.points.iter().map(|p| (x.place(p.x), y.place(p.y))).collect();
-        canvas.line(thinned(&page), CURVE, color(i))?;
+        for piece in series.pieces() {
+            let page: Vec<_> = piece.iter().map(|p| (x.place(p.x), y.place(p.y))).collect();
+            match page[..] {
+                // A line of one point would not be seen.
+                [at] => canvas.marker(i, at, CURVE)?,
+                _ => canvas.line(thinned(&page), CURVE, color(i))?,
+            }
+        }
     }
     for point in &series.points {
         let (at, t) = (x.place(point.x), series.tolerance);

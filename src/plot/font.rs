@@ -50,6 +50,11 @@ impl Face {
         f64::from(self.layout(text).1)
     }
 
+    /// Whether there is a glyph of it.
+    fn has(&self, character: char) -> bool {
+        character.is_control() || self.font.glyph_id(character) != GlyphId(0)
+    }
+
     /// Height of a lower-case x over its em.
     pub const X_HEIGHT: f64 = 0.536;
 
@@ -72,6 +77,18 @@ pub(super) fn width(text: &str, weight: Weight, em: f64) -> f64 {
     Face::new(weight, em).map_or(0.55 * em * text.chars().count() as f64, |face| face.width(text))
 }
 
+/// The characters of some texts that the face has no glyph for, each once, in their order.
+pub(super) fn missing<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<char> {
+    let Ok(face) = Face::new(Weight::Regular, 12.0) else { return vec![] };
+    let mut missing = vec![];
+    for character in texts.flat_map(str::chars) {
+        if !face.has(character) && !missing.contains(&character) {
+            missing.push(character);
+        }
+    }
+    missing
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,5 +102,11 @@ mod tests {
         let face = Face::new(Weight::Regular, 12.0).unwrap();
         face.draw("x", |_, _, alpha| covered += usize::from(alpha > 0.5));
         assert!(covered > 5);
+    }
+
+    #[test]
+    fn what_the_face_lacks_is_told() {
+        let texts = ["perplexité, ppl ≤ 35 ± 0.1 ÷ 10 …", "Ελλάδα Москва", "跑 1", "跑🙂"];
+        assert_eq!(missing(texts.into_iter()), ['跑', '🙂']);
     }
 }

@@ -33,6 +33,13 @@ pub(super) struct HeatMap {
     pub ends: [&'static str; 2],
 }
 
+impl HeatMap {
+    /// All that is written in it, but for numbers.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.x_labels.iter().chain([&self.title, &self.subtitle]).map(String::as_str)
+    }
+}
+
 /// Draws the whole picture.
 pub(super) fn map<B: DrawingBackend>(canvas: &Canvas<'_, B>, map: &HeatMap) -> Drawn {
     canvas.blank()?;

@@ -25,7 +25,7 @@ use chart::{Figure, Mark, Panel, Reference, Series};
 
 use heat::HeatMap;
 pub use picture::Plot;
-pub(crate) use training::training_progress;
+pub(crate) use training::{perplexities, training_progress};
 
 /// Units that a picture of gates shows.
 const UNITS: usize = 40;
@@ -119,17 +119,17 @@ where
         label: run.label,
         points: run.points.into_iter().map(|(step, value)| Mark::new(step, value)).collect(),
         line: true,
-        // A run of one point has no line to show.
-        markers: false,
-        tolerance: 0.0,
+        ..Series::default()
     });
     let mut series: Vec<Series> = series.collect();
     for series in &mut series {
+        // A run of one point has no line to show.
         series.markers = series.points.len() < 2;
     }
     let panel = Panel {
         x_label: "step".into(),
         counts: true,
+        powers: true,
         y_label: "perplexity".into(),
         series,
         ..Panel::default()
@@ -175,9 +175,8 @@ fn by_length(points: &[Point]) -> Panel {
     let series = lengths.into_iter().map(|bptt| Series {
         label: bptt.to_string(),
         points: points.iter().filter(|point| point.bptt == bptt).map(mark).collect(),
-        line: false,
         markers: true,
-        tolerance: 0.0,
+        ..Series::default()
     });
     Panel {
         x_label: "parameters (millions)".into(),

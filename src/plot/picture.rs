@@ -7,6 +7,7 @@ use plotters::prelude::{DrawingBackend, IntoDrawingArea, SVGBackend};
 use super::canvas::{Canvas, Drawn, FINENESS};
 use super::chart::{Figure, Panel, Reference};
 use super::draw::{self, PAGE};
+use super::font;
 use super::heat::{self, HeatMap};
 use super::raster::{self, Raster};
 use crate::{Error, Result, atomic_file};
@@ -54,7 +55,10 @@ impl Plot {
     /// Draws the lowest perplexity that any model of the measured text can reach.
     pub fn best_possible(mut self, perplexity: f64) -> Self {
         if let Some(panel) = self.last_panel().filter(|panel| panel.title != "Published") {
-            let label = format!("best possible, {perplexity:.1}");
+            let label = match perplexity < 1e6 {
+                true => format!("best possible, {perplexity:.1}"),
+                false => format!("best possible, {perplexity:.1e}"),
+            };
             panel.reference = Some(Reference { value: perplexity, label });
         }
         if let Content::Figure(figure) = self.content {
@@ -136,6 +140,20 @@ impl Plot {
         drawn
             .and_then(|()| raster::encode(&pixels, size).map_err(|e| e.to_string()))
             .map_err(|problem| self.failed("png", problem))
+    }
+
+    /// What to say of a PNG that shows boxes in place of characters, since its font has none for them.
+    pub fn missing_in_png(&self) -> Option<String> {
+        let missing = match &self.content {
+            Content::Figure(figure) => font::missing(figure.texts()),
+            Content::Map(map) => font::missing(map.texts()),
+        };
+        let some: String = missing.iter().take(20).collect();
+        (!missing.is_empty()).then(|| {
+            format!(
+                "the PNG shows boxes for what its font does not have ({some}); the SVG is complete"
+            )
+        })
     }
 
     /// Writes `stem`.svg and `stem`.png into a folder that exists, and gives their paths.

@@ -63,6 +63,59 @@ fn degenerate_input_is_drawn_all_the_same() {
     assert!(svg.contains("&lt;run &amp; co&gt;"));
 }
 
+/// x of a text of the SVG, in page pixels: that of its right end for a tick, of its middle for a label.
+fn x_of(svg: &str, wanted: &str) -> f64 {
+    let document = roxmltree::Document::parse(svg).unwrap();
+    let mut texts = document.descendants().filter(|node| node.has_tag_name("text"));
+    let text = texts.find(|node| node.text().is_some_and(|text| text.trim() == wanted));
+    let x: f64 = text.unwrap().attribute("x").unwrap().parse().unwrap();
+    x / canvas::FINENESS
+}
+
+#[test]
+fn wide_ticks_leave_room_to_the_axis_title() {
+    let runs = [point(25, 150, 70, 400_000, 100_000.0), point(25, 170, 70, 450_000, 140_000.0)];
+    let svg = perplexity_vs_parameters(&runs).svg().unwrap();
+    let shown = texts(&svg);
+    let tick = shown.iter().find(|text| text.ends_with(",000")).unwrap();
+    let left = x_of(&svg, tick) - font::width(tick, font::Weight::Regular, draw::SMALL);
+    // The measured panel's title is the second of that name.
+    let middle = svg.rfind("test perplexity").unwrap();
+    let title = x_of(&format!("<svg>{}</svg>", element_around(&svg, middle)), "test perplexity");
+    assert!(left > title + 8.0, "{left} {title}");
+}
+
+/// The text element that an offset lies in.
+fn element_around(svg: &str, at: usize) -> &str {
+    let start = svg[..at].rfind("<text").unwrap();
+    let end = at + svg[at..].find("</text>").unwrap() + "</text>".len();
+    &svg[start..end]
+}
+
+#[test]
+fn a_line_stops_at_what_has_no_place() {
+    let values = [1.0, f64::INFINITY, 2.0, 3.0, f64::NAN, 1e300, 4.0, f64::INFINITY];
+    let points = values.into_iter().zip(1..).map(|(y, x)| Mark::new(f64::from(x), y)).collect();
+    let panel = Panel {
+        series: vec![Series { points, line: true, ..Series::default() }],
+        ..Panel::default()
+    };
+    // Twice, as a plot with a reference does.
+    let figure = Figure::new("", vec![panel]).without_gaps().without_gaps();
+    let pieces = figure.panels[0].series[0].pieces();
+    let pieces: Vec<Vec<f64>> =
+        pieces.map(|piece| piece.iter().map(|mark| mark.y).collect()).collect();
+    assert_eq!(pieces, [vec![1.0], vec![2.0, 3.0], vec![4.0]]);
+}
+
+#[test]
+fn a_plot_tells_what_its_png_cannot_show() {
+    let plot = perplexity_vs_bptt(&[point(25, 150, 70, 1, 80.0)]);
+    assert_eq!(plot.missing_in_png(), None);
+    let note = plot.measured_on("数据 🙂").missing_in_png().unwrap();
+    assert!(note.contains("数据🙂"), "{note}");
+}
+
 #[test]
 fn hostile_labels_stay_inside_the_text() {
     let plot = perplexity_vs_bptt(&[point(1, 1, 5, 1, 9.0)]).measured_on("</text><script>");

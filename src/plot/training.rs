@@ -45,7 +45,7 @@ impl From<&TrainingRun> for Curve {
 }
 
 /// Losses as perplexities, from where they have come near enough to the lowest.
-fn perplexities(losses: impl Iterator<Item = (f64, f64)>) -> Vec<(f64, f64)> {
+pub(crate) fn perplexities(losses: impl Iterator<Item = (f64, f64)>) -> Vec<(f64, f64)> {
     let points: Vec<_> = losses.map(|(step, loss)| (step, loss.exp())).collect();
     let low = points.iter().map(|(_, ppl)| *ppl).fold(f64::INFINITY, f64::min);
     points.into_iter().skip_while(|(_, ppl)| *ppl > REACH * low).collect()
@@ -74,11 +74,12 @@ pub(crate) fn training_progress(
         points: points.into_iter().map(|(x, y)| Mark::new(x, y)).collect(),
         line: true,
         markers,
-        tolerance: 0.0,
+        ..Series::default()
     };
     let panel = |y_label: &str, training: Vec<_>, validation: Vec<_>| Panel {
         x_label: "step".into(),
         counts: true,
+        powers: true,
         y_label: y_label.into(),
         series: vec![
             series("training (mean of some steps)", training, false),

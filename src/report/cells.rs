@@ -21,10 +21,12 @@ pub(crate) fn escaped(text: &str) -> String {
     out
 }
 
-/// A perplexity with two decimals.
+/// A perplexity with two decimals; a power of ten where it is large.
 pub(crate) fn perplexity(value: f64) -> String {
-    if !value.is_finite() {
+    if value.is_nan() {
         NOTHING.into()
+    } else if value.is_infinite() {
+        "inf".into()
     } else if value >= 1e6 {
         format!("{value:.1e}")
     } else if value >= 1000.0 {
@@ -32,6 +34,25 @@ pub(crate) fn perplexity(value: f64) -> String {
     } else {
         format!("{value:.2}")
     }
+}
+
+/// The perplexity of a loss, as a cell of a table: of a loss beyond 709 too, whose perplexity no number of
+/// the computer holds.
+pub(crate) fn perplexity_of(loss: f64) -> String {
+    let value = loss.exp();
+    if value.is_finite() || !loss.is_finite() {
+        return perplexity(value);
+    }
+    let digits = loss / std::f64::consts::LN_10;
+    // From 9.95 on, the mantissa is rounded to 10.
+    let exponent = (digits + 1.0 - 9.95f64.log10()).floor();
+    format!("{:.1}e{exponent}", 10f64.powf(digits - exponent))
+}
+
+/// [`perplexity_of`] in a line of text, without marks between the thousands.
+pub(crate) fn perplexity_in_text(loss: f64) -> String {
+    let value = loss.exp();
+    if value < 1e6 { format!("{value:.2}") } else { perplexity_of(loss) }
 }
 
 /// Seconds, with a decimal where there are few.
@@ -60,8 +81,14 @@ mod tests {
 
     #[test]
     fn figures_read_well_at_any_size() {
-        let shown = [32.579, 1234.4, 2e9, f64::NAN].map(perplexity);
-        assert_eq!(shown, ["32.58", "1,234", "2.0e9", "–"]);
+        let shown = [32.579, 1234.4, 2e9, f64::NAN, f64::INFINITY].map(perplexity);
+        assert_eq!(shown, ["32.58", "1,234", "2.0e9", "–", "inf"]);
+        let shown = [f64::ln(1234.4), 550.0, 5000.0, f64::INFINITY, f64::NAN].map(perplexity_of);
+        assert_eq!(shown, ["1,234", "7.3e238", "3.0e2171", "inf", "–"]);
+        let shown = [f64::ln(1234.4), 5000.0, f64::NAN].map(perplexity_in_text);
+        assert_eq!(shown, ["1234.40", "3.0e2171", "–"]);
+        // Just below a power of ten.
+        assert_eq!(perplexity_of(1000.0 * std::f64::consts::LN_10 - 1e-4), "1.0e1000");
         let shown = [3.12, 119.6, 125.0, 12_000.0].map(duration);
         assert_eq!(shown, ["3.1 s", "2 min 0 s", "2 min 5 s", "3 h 20 min"]);
         assert_eq!(seconds(1234.0), "1,234");

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::json;
+
 /// How the measured models differ in size from the published ones.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Scale {
@@ -31,6 +33,7 @@ pub struct Corpus {
     /// Lowest perplexity that any model can reach on the test split, where the text's law is known.
     pub best_test_ppl: Option<f64>,
     /// Perplexity on the test split of word frequencies alone.
+    #[serde(with = "json::number")]
     pub unigram_test_ppl: f64,
 }
 

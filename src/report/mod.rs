@@ -11,12 +11,12 @@ mod text;
 
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 use crate::count::{OpTable, count_ops};
 use crate::paper;
 use crate::plot::{self, Plot, Point};
-use crate::{Error, Result, atomic_file};
+use crate::{Error, Result, atomic_file, json};
 
 pub use clock::utc;
 pub use facts::{Corpus, Machine, Scale};
@@ -128,6 +128,7 @@ pub struct PublishedLength {
 
 /// One trained model: the sizes used and the perplexities reached.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Measured {
     /// Width of the embedding.
     pub emsize: usize,
@@ -145,11 +146,17 @@ pub struct Measured {
     pub steps: u64,
     /// Parameters, the tombstones not counted.
     pub parameters: u64,
+    /// Lowest loss on the validation split, in nats a word; no number where none was measured.
+    #[serde(with = "json::number", default = "json::unknown")]
+    pub valid_loss: f64,
+    /// Loss on the test split, in nats a word; no number where it was not measured.
+    #[serde(with = "json::number", default = "json::unknown")]
+    pub test_loss: f64,
     /// Perplexity on the validation split.
-    #[serde(deserialize_with = "null_is_nan")]
+    #[serde(with = "json::number")]
     pub valid_ppl: f64,
     /// Perplexity on the test split.
-    #[serde(deserialize_with = "null_is_nan")]
+    #[serde(with = "json::number")]
     pub test_ppl: f64,
     /// Time to train and evaluate.
     pub seconds: f64,
@@ -158,9 +165,22 @@ pub struct Measured {
     pub interrupted: bool,
 }
 
-/// JSON has no NaN: a perplexity that is no number is written as null.
-fn null_is_nan<'de, D: Deserializer<'de>>(json: D) -> Result<f64, D::Error> {
-    Ok(Option::deserialize(json)?.unwrap_or(f64::NAN))
+json::completed!(Measured);
+
+impl Measured {
+    /// Loss and perplexity tell each other: older files have no losses, and null stands for what is
+    /// infinite. It also stands for what an interrupted run did not measure.
+    fn complete(&mut self) {
+        let interrupted = self.interrupted;
+        let complete = |loss: &mut f64, ppl: &mut f64| match (loss.is_finite(), ppl.is_finite()) {
+            (true, _) => *ppl = json::perplexity(*ppl, *loss),
+            (false, true) => *loss = ppl.ln(),
+            (false, false) if interrupted => (*loss, *ppl) = (f64::NAN, f64::NAN),
+            (false, false) => {}
+        };
+        complete(&mut self.valid_loss, &mut self.valid_ppl);
+        complete(&mut self.test_loss, &mut self.test_ppl);
+    }
 }
 
 impl From<&Measured> for Point {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::cells::{NOTHING, duration, escaped, perplexity, seconds};
+use super::cells::{NOTHING, duration, escaped, perplexity, perplexity_of, seconds};
 use super::{Measured, ReproduceResults};
 use crate::count::{beside_published_html, grouped};
 use crate::{Result, paper};
@@ -156,8 +156,8 @@ fn measured_cells(page: &mut String, measured: Option<&Measured>) {
         grouped(run.tokens),
         grouped(run.steps),
         grouped(run.parameters),
-        perplexity(run.valid_ppl),
-        perplexity(run.test_ppl) + if run.interrupted { "*" } else { "" },
+        perplexity_of(run.valid_loss),
+        perplexity_of(run.test_loss) + if run.interrupted { "*" } else { "" },
         seconds(run.seconds),
     ];
     for (cell, heading) in cells.iter().zip(MEASURED_HEADINGS) {
@@ -250,14 +250,14 @@ fn notes(page: &mut String, results: &ReproduceResults) {
     page.push_str("<h2>How good can it get?</h2>\n");
     let corpus = &results.corpus;
     let tested = results.rows.iter().filter_map(|row| Some(row.measured.as_ref()?.test_ppl));
-    let reached = tested.filter(|ppl| ppl.is_finite()).fold(f64::INFINITY, f64::min);
+    let reached = tested.filter(|ppl| ppl.is_finite()).reduce(f64::min);
     let best = match corpus.best_test_ppl {
         Some(best) => perplexity(best),
         None => format!("{NOTHING} (unknown for this text)"),
     };
     let bounds = [
         ("Word frequencies alone (unigram)", perplexity(corpus.unigram_test_ppl)),
-        ("Best model of this run", perplexity(reached)),
+        ("Best model of this run", reached.map_or_else(|| NOTHING.into(), perplexity)),
         ("Best possible", best),
     ];
     page.push_str("<div class=\"wide\"><table><thead><tr><th>test perplexity of</th>");

@@ -10,6 +10,8 @@ fn run(emsize: usize, nhid: usize, bptt: usize, test_ppl: f64) -> Measured {
         tokens: 400_000,
         steps: 571,
         parameters: 1_612_000,
+        valid_loss: (test_ppl * 1.02).ln(),
+        test_loss: test_ppl.ln(),
         valid_ppl: test_ppl * 1.02,
         test_ppl,
         seconds: 4.25,
@@ -67,9 +69,35 @@ fn the_json_reads_back_and_keeps_its_keys() {
     assert_eq!(value["op_table"]["counted"]["parameters"], 104_905_335);
     assert!(value["rows"][1]["measured"].is_null());
 
-    results.rows[0].measured.as_mut().unwrap().test_ppl = f64::NAN;
-    let back: ReproduceResults = serde_json::from_str(&results.to_json().unwrap()).unwrap();
-    assert!(back.rows[0].measured.as_ref().unwrap().test_ppl.is_nan());
+    let mut reread = |measured: Measured| {
+        results.rows[0].measured = Some(measured);
+        let back: ReproduceResults = serde_json::from_str(&results.to_json().unwrap()).unwrap();
+        back.rows[0].measured.clone().unwrap()
+    };
+    // A loss that no number has a perplexity for, an infinite one, and what was not measured.
+    let measured = run(30, 180, 20, 74.5);
+    for loss in [5000.0, f64::INFINITY] {
+        let diverged = Measured { test_loss: loss, test_ppl: f64::INFINITY, ..measured.clone() };
+        assert_eq!(reread(diverged.clone()), diverged);
+    }
+    let (test_loss, test_ppl) = (f64::NAN, f64::NAN);
+    let stopped = reread(Measured { test_loss, test_ppl, interrupted: true, ..measured.clone() });
+    assert!(stopped.test_ppl.is_nan() && stopped.test_loss.is_nan());
+    assert_eq!(stopped.valid_ppl, measured.valid_ppl);
+}
+
+#[test]
+fn results_of_an_older_version_have_their_losses_computed() {
+    let mut value = serde_json::to_value(results()).unwrap();
+    let measured = value["rows"][0]["measured"].as_object_mut().unwrap();
+    measured.remove("test_loss");
+    measured.remove("valid_loss");
+    measured["valid_ppl"] = serde_json::Value::Null;
+    let back: ReproduceResults = serde_json::from_value(value).unwrap();
+    let measured = back.rows[0].measured.as_ref().unwrap();
+    assert_eq!((measured.test_ppl, measured.test_loss), (74.5, 74.5f64.ln()));
+    assert_eq!(measured.valid_ppl, f64::INFINITY);
+    assert!(back.to_text().contains(" inf "), "{}", back.to_text());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::cells::{perplexity, seconds};
+use super::cells::{perplexity, perplexity_of, seconds};
 use super::{Measured, ReproduceResults};
 use crate::count::grouped;
 use crate::paper;
@@ -95,8 +95,8 @@ fn measured_line(measured: Option<&Measured>) -> String {
         run.epochs,
         grouped(run.tokens),
         grouped(run.parameters),
-        perplexity(run.valid_ppl),
-        perplexity(run.test_ppl),
+        perplexity_of(run.valid_loss),
+        perplexity_of(run.test_loss),
         seconds(run.seconds),
         if run.interrupted { "  interrupted" } else { "" }
     )

@@ -68,6 +68,15 @@ impl Progress {
             since_log: (0.0, 0, 0.0),
         }
     }
+
+    /// Restores a best loss that was not finite: JSON holds it as null, as it does one that is not
+    /// there. Once an epoch is done, or finetuning has judged what it began with, there is one.
+    fn complete(&mut self, recipe: &Recipe) {
+        let judged = !self.epochs.is_empty() || (recipe.finetune && self.step > 0);
+        if self.best.is_none() && judged {
+            self.best = Some(f64::INFINITY);
+        }
+    }
 }
 
 /// What the file's note says.
@@ -181,9 +190,10 @@ pub(super) fn load(
         return Err(damaged("has no sum of its bytes: is no checkpoint, or a spoiled one".into()));
     }
     let note = file.metadata.get(NOTE).ok_or_else(|| damaged("is no checkpoint".into()))?;
-    let note: Note = serde_json::from_str(note)
+    let mut note: Note = serde_json::from_str(note)
         .map_err(|error| damaged(format!("is a checkpoint of another version ({error})")))?;
     crate::model::check_words(path, &file.metadata, corpus)?;
+    note.progress.complete(&note.recipe);
     check_same(&note, model.config(), recipe)?;
     if let Some(identity) = &note.identity {
         identity.check(path, corpus)?;
@@ -260,4 +270,37 @@ fn first_difference(a: &impl Serialize, b: &impl Serialize) -> Option<(String, S
         let other = b.get(field)?;
         (value != other).then(|| (field.clone(), value.to_string(), other.to_string()))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reread(progress: &Progress, recipe: &Recipe) -> Progress {
+        let note = serde_json::to_string(progress).unwrap();
+        let mut read: Progress = serde_json::from_str(&note).unwrap();
+        read.complete(recipe);
+        read
+    }
+
+    #[test]
+    fn a_best_loss_that_is_infinite_comes_back_and_one_that_is_not_there_does_not() {
+        let (recipe, finetuning) = (Recipe::paper(), Recipe { finetune: true, ..Recipe::paper() });
+        let report = EpochReport {
+            epoch: 1,
+            train_loss: 2.0,
+            valid_loss: f64::INFINITY,
+            valid_ppl: f64::INFINITY,
+            seconds: 1.0,
+        };
+        let begun = Progress { step: 7, ..Progress::new() };
+        assert_eq!(reread(&begun, &recipe), begun);
+        let best = Some(f64::INFINITY);
+        let done = Progress { epochs: vec![report], best, ..begun.clone() };
+        assert_eq!(reread(&done, &recipe), done);
+        let judged = Progress { best, ..begun };
+        assert_eq!(reread(&judged, &finetuning), judged);
+        let stopped = Progress::new();
+        assert_eq!(reread(&stopped, &finetuning), stopped);
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::recipe::{Optimizer, Recipe};
 use crate::count::count_ops;
+use crate::error::is_out_of_memory;
 use crate::model::LmConfig;
 use crate::{Error, Result};
 
@@ -68,7 +69,7 @@ impl Memory {
     /// any other error as it is.
     pub(super) fn explain(&self, error: Error) -> Error {
         match &error {
-            Error::Torch(torch) if ran_out(&torch.to_string()) => {
+            Error::Torch(torch) if is_out_of_memory(&torch.to_string()) => {
                 self.error("the system gave no more".into())
             }
             _ => error,
@@ -93,13 +94,6 @@ impl Memory {
             remedy: flags.into(),
         }
     }
-}
-
-/// Whether libtorch's message says that an allocation failed.
-fn ran_out(message: &str) -> bool {
-    ["can't allocate memory", "not enough memory", "out of memory"]
-        .iter()
-        .any(|words| message.contains(words))
 }
 
 fn size(bytes: u64) -> String {

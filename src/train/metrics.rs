@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::events::Events;
-use crate::{Error, Result};
+use crate::{Error, Result, json};
 
 /// One line of the log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(tag = "kind", rename_all = "snake_case", remote = "Self")]
 pub enum Record {
     /// Some steps of training.
     Steps {
@@ -20,10 +20,13 @@ pub enum Record {
         /// Epoch, counted from 1.
         epoch: usize,
         /// Mean cross entropy since the last such line, in nats a word.
+        #[serde(with = "json::number")]
         loss: f64,
         /// Learning rate of the last step.
+        #[serde(with = "json::number")]
         rate: f64,
         /// Words trained on, a second, since the last such line.
+        #[serde(with = "json::number")]
         tokens_per_second: f64,
     },
     /// The end of an epoch.
@@ -31,25 +34,49 @@ pub enum Record {
     /// The end of the run.
     Test {
         /// Mean cross entropy of the best model on the test text, in nats a word.
+        #[serde(with = "json::number")]
         loss: f64,
         /// Its perplexity.
+        #[serde(with = "json::number", default = "json::unknown")]
         ppl: f64,
     },
 }
 
+json::completed!(Record);
+
+impl Record {
+    fn complete(&mut self) {
+        if let Self::Test { loss, ppl } = self {
+            *ppl = json::perplexity(*ppl, *loss);
+        }
+    }
+}
+
 /// What an epoch came to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct EpochReport {
     /// Counted from 1.
     pub epoch: usize,
     /// Mean cross entropy in training, dropouts on, in nats a word.
+    #[serde(with = "json::number")]
     pub train_loss: f64,
     /// Mean cross entropy on the validation text, in nats a word.
+    #[serde(with = "json::number")]
     pub valid_loss: f64,
     /// exp(valid_loss).
+    #[serde(with = "json::number", default = "json::unknown")]
     pub valid_ppl: f64,
     /// Time of the epoch, its validation included.
     pub seconds: f64,
+}
+
+json::completed!(EpochReport);
+
+impl EpochReport {
+    fn complete(&mut self) {
+        self.valid_ppl = json::perplexity(self.valid_ppl, self.valid_loss);
+    }
 }
 
 /// Appends to a run's log; each line is on its way to the disk when a call returns.
@@ -134,5 +161,50 @@ impl MetricsLog {
             .sync_data()
             .and_then(|()| self.file.stream_position())
             .map_err(Error::io(&self.path, "write"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reread(record: &Record) -> Record {
+        serde_json::from_str(&serde_json::to_string(record).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn what_is_infinite_comes_back() {
+        for valid_loss in [f64::INFINITY, 5000.0, 2.5] {
+            let report = EpochReport {
+                epoch: 3,
+                train_loss: valid_loss,
+                valid_loss,
+                valid_ppl: valid_loss.exp(),
+                seconds: 1.0,
+            };
+            let record = Record::Epoch(report);
+            assert_eq!(reread(&record), record);
+            let record = Record::Test { loss: valid_loss, ppl: valid_loss.exp() };
+            assert_eq!(reread(&record), record);
+        }
+        let rate = f64::INFINITY;
+        let steps = Record::Steps { step: 1, epoch: 1, loss: 2.0, rate, tokens_per_second: 1.0 };
+        assert_eq!(reread(&steps), steps);
+    }
+
+    #[test]
+    fn a_perplexity_that_is_null_or_missing_is_that_of_the_loss() {
+        for line in [
+            r#"{"kind":"epoch","epoch":1,"train_loss":1.0,"valid_loss":2.0,"valid_ppl":null,"seconds":1.0}"#,
+            r#"{"kind":"epoch","epoch":1,"train_loss":1.0,"valid_loss":2.0,"seconds":1.0}"#,
+        ] {
+            let Record::Epoch(report) = serde_json::from_str(line).unwrap() else { panic!() };
+            assert_eq!(report.valid_ppl, 2f64.exp());
+        }
+        let line = r#"{"kind":"test","loss":3.0,"ppl":null}"#;
+        let expected = Record::Test { loss: 3.0, ppl: 3f64.exp() };
+        assert_eq!(serde_json::from_str::<Record>(line).unwrap(), expected);
+        // A field of losses may not be left out.
+        assert!(serde_json::from_str::<Record>(r#"{"kind":"test","ppl":2.0}"#).is_err());
     }
 }

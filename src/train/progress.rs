@@ -6,6 +6,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::metrics::EpochReport;
 
+use crate::report::cells::perplexity_in_text;
+use crate::terminal;
+
 /// Told of a run's steps and epochs. All methods may be left as they are.
 pub trait Observer: Send {
     /// A run begins: its number of epochs, and of rows an epoch walks down.
@@ -99,7 +102,7 @@ impl Terminal {
 
     fn print(&self, line: &str) {
         if self.bar.is_hidden() {
-            eprintln!("{line}");
+            terminal::note(line);
         } else {
             self.bar.println(line);
         }
@@ -109,7 +112,7 @@ impl Terminal {
 impl Observer for Terminal {
     fn begin(&mut self, epochs: usize, rows: usize) {
         self.rows = rows;
-        self.bar.set_length((epochs * rows) as u64);
+        self.bar.set_length(epochs.saturating_mul(rows) as u64);
         self.bar.enable_steady_tick(Duration::from_millis(250));
     }
 
@@ -118,20 +121,20 @@ impl Observer for Terminal {
         self.smooth_loss = Some(smooth);
         self.bar.set_position(((step.epoch - 1) * self.rows + step.row) as u64);
         self.bar.set_message(format!(
-            "epoch {}  loss {smooth:.3}  ppl {:>6.1}  {:>6.0} words/s",
+            "epoch {}  loss {smooth:.3}  ppl {:>6}  {:>6.0} words/s",
             step.epoch,
-            smooth.exp(),
+            perplexity_in_text(smooth),
             step.tokens_per_second
         ));
     }
 
     fn epoch(&mut self, report: &EpochReport, best: bool) {
         self.print(&format!(
-            "epoch {:>3}  train loss {:.4}  valid loss {:.4}  valid ppl {:>8.2}  {:>7.1} s{}",
+            "epoch {:>3}  train loss {:.4}  valid loss {:.4}  valid ppl {:>8}  {:>7.1} s{}",
             report.epoch,
             report.train_loss,
             report.valid_loss,
-            report.valid_ppl,
+            perplexity_in_text(report.valid_loss),
             report.seconds,
             if best { "  best so far" } else { "" }
         ));

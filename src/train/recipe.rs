@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::MAX_SIZE;
 use crate::{Error, Result};
 
 /// What turns gradients into steps.
@@ -164,11 +165,11 @@ impl Recipe {
             ("--epochs", self.epochs),
         ];
         for (flag, size) in sizes {
-            if size == 0 {
+            if !(1..=MAX_SIZE).contains(&size) {
                 return Err(Error::usage(
-                    format!("{flag} 0"),
-                    "must be at least 1",
-                    "give a positive number",
+                    format!("{flag} {size}"),
+                    format!("must be at least 1, and at most {MAX_SIZE}"),
+                    "give a number within that range",
                 ));
             }
         }
@@ -205,7 +206,7 @@ impl Recipe {
         if self.lr == 0.0 {
             return Err(Error::usage(
                 "--lr 0",
-                "nothing would be learned",
+                "must be a number above 0: nothing would be learned",
                 "give for example 0.001",
             ));
         }
@@ -241,6 +242,8 @@ mod tests {
         };
         refused(Recipe::paper().bptt(0), "--bptt");
         refused(Recipe::paper().batch(0), "--batch-size");
+        refused(Recipe::paper().batch(usize::MAX), "--batch-size");
+        refused(Recipe::paper().bptt(1 << 40), "--bptt");
         refused(Recipe::paper().lr(f64::NAN), "--lr");
         refused(Recipe::paper().lr(-1.0), "--lr");
         refused(Recipe::paper().when([0]), "--when");

@@ -24,6 +24,24 @@ pub struct RunConfig {
     pub recipe: Recipe,
 }
 
+const MEND: &str =
+    "mend that field, or move the file away: the sizes are then read off the weights";
+
+impl RunConfig {
+    /// # Errors
+    /// [`Error::BadFile`] for settings that no run can have: the commands that read the file need not
+    /// have the flags that a message about the settings would name.
+    fn check(&self, path: &Path) -> Result<()> {
+        self.model.check().and_then(|()| self.recipe.check()).map_err(|error| match error {
+            Error::Usage { what, problem, .. } => {
+                let setting = what.trim_start_matches("--");
+                Error::bad_file(path, format!("holds {setting}: {problem}"), MEND)
+            }
+            other => other,
+        })
+    }
+}
+
 /// A run's folder: config.json, metrics.jsonl, model.safetensors, checkpoints, results.json. It is
 /// this process's alone while this value lives.
 #[derive(Debug)]
@@ -133,14 +151,16 @@ impl RunDir {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::io(&path, "read")(error)),
         };
-        serde_json::from_str(&text).map(Some).map_err(|error| {
+        let config: RunConfig = serde_json::from_str(&text).map_err(|error| {
             Error::bad_line(
                 &path,
                 error.line() as u64,
                 format!("not the configuration of a run ({error})"),
-                "mend that field, or move the file away: the sizes are then read off the weights",
+                MEND,
             )
-        })
+        })?;
+        config.check(&path)?;
+        Ok(Some(config))
     }
 }
 

@@ -1,10 +1,14 @@
 //! A run's log, read back.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::metrics::Record;
-use crate::plot::Curve;
+use crate::plot::{Curve, perplexities};
 use crate::{Error, Result};
+
+/// The log in a run's folder.
+const LOG: &str = "metrics.jsonl";
 
 /// What metrics.jsonl says of a run, finished or not.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,7 +28,7 @@ impl RunLog {
     /// no lines yet.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let file: PathBuf = if path.is_dir() { path.join("metrics.jsonl") } else { path.into() };
+        let file = file_of(path);
         let text = std::fs::read_to_string(&file).map_err(Error::io(&file, "read"))?;
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         let records = whole.lines().zip(1..).map(|(line, number)| {
@@ -46,17 +50,42 @@ impl RunLog {
         Ok(Self { name: name.to_string_lossy().into_owned(), records })
     }
 
-    /// Perplexity in training by step: of the words since the last line of the log.
-    pub fn training(&self) -> Curve {
-        let points = self.records.iter().filter_map(|record| match record {
-            Record::Steps { step, loss, .. } => Some((*step as f64, loss.exp())),
-            _ => None,
-        });
-        Curve { label: self.name.clone(), points: points.collect() }
+    /// Reads several logs. Runs whose folders have one name are told apart by as much of their paths as
+    /// that takes.
+    ///
+    /// # Errors
+    /// As [`RunLog::read`].
+    pub fn read_all(paths: &[impl AsRef<Path>]) -> Result<Vec<Self>> {
+        let mut logs = paths.iter().map(Self::read).collect::<Result<Vec<_>>>()?;
+        let places: Vec<PathBuf> = paths.iter().map(|path| place_of(path.as_ref())).collect();
+        let names: Vec<String> = logs.iter().map(|log| log.name.clone()).collect();
+        for (i, log) in logs.iter_mut().enumerate() {
+            let named_alike = places.iter().zip(&names).filter(|(_, name)| **name == names[i]);
+            let others: Vec<&Path> = named_alike
+                .map(|(place, _)| place.as_path())
+                .filter(|place| *place != places[i])
+                .collect();
+            if !others.is_empty() {
+                log.name = differing_tail(&places[i], &others);
+            }
+        }
+        Ok(logs)
     }
 
-    /// Perplexity on the validation text by step, one point an epoch.
+    /// Perplexity in training by step: of the words since the last line of the log. Without the
+    /// beginning, as a notebook shows it: an untrained model's would flatten the rest.
+    pub fn training(&self) -> Curve {
+        let losses = self.records.iter().filter_map(|record| match record {
+            Record::Steps { step, loss, .. } => Some((*step as f64, *loss)),
+            _ => None,
+        });
+        Curve { label: self.name.clone(), points: perplexities(losses) }
+    }
+
+    /// Perplexity on the validation text by step, one point an epoch; what [`RunLog::training`] leaves
+    /// out is left out here, too.
     pub fn validation(&self) -> Curve {
+        let from = self.training().points.first().map_or(0.0, |first| first.0);
         let mut last = 0;
         let points = self.records.iter().filter_map(|record| match record {
             Record::Steps { step, .. } => {
@@ -66,8 +95,32 @@ impl RunLog {
             Record::Epoch(epoch) => Some((last as f64, epoch.valid_ppl)),
             Record::Test { .. } => None,
         });
-        Curve { label: format!("{}, valid", self.name), points: points.collect() }
+        let points = points.filter(|point| point.0 >= from).collect();
+        Curve { label: format!("{}, valid", self.name), points }
     }
+}
+
+/// The log that a path names: that of a run's folder, or the path itself.
+fn file_of(path: &Path) -> PathBuf {
+    if path.is_dir() { path.join(LOG) } else { path.into() }
+}
+
+/// What tells a log from others: its folder, or the file where it has another name.
+fn place_of(path: &Path) -> PathBuf {
+    let file = file_of(path);
+    let file = file.canonicalize().unwrap_or(file);
+    match (file.file_name(), file.parent()) {
+        (Some(name), Some(folder)) if name == OsStr::new(LOG) => folder.into(),
+        _ => file,
+    }
+}
+
+/// As many of the last parts of a path as no other path ends in.
+fn differing_tail(path: &Path, others: &[&Path]) -> String {
+    let all: Vec<_> = path.components().collect();
+    let tails = (0..all.len()).rev().map(|from| all[from..].iter().collect::<PathBuf>());
+    let mut differing = tails.filter(|tail| others.iter().all(|other| !other.ends_with(tail)));
+    differing.next().unwrap_or_else(|| path.into()).to_string_lossy().into_owned()
 }
 
 #[cfg(test)]
@@ -105,5 +158,53 @@ mod tests {
         assert!(error.contains("metrics.jsonl, line 3"), "{error}");
         std::fs::write(&file, "{").unwrap();
         assert!(RunLog::read(&run).unwrap_err().to_string().contains("no lines yet"));
+    }
+    fn run(folder: &Path, losses: &[f64], valid: f64) {
+        std::fs::create_dir_all(folder).unwrap();
+        let steps = losses.iter().zip(1..).map(|(&loss, i)| Record::Steps {
+            step: 20 * i,
+            epoch: 1,
+            loss,
+            rate: 1e-3,
+            tokens_per_second: 5.0,
+        });
+        let epoch = EpochReport {
+            epoch: 1,
+            train_loss: 2.0,
+            valid_loss: valid,
+            valid_ppl: valid.exp(),
+            seconds: 1.0,
+        };
+        let lines = steps.chain([Record::Epoch(epoch)]);
+        let lines: String = lines.map(|r| serde_json::to_string(&r).unwrap() + "\n").collect();
+        std::fs::write(folder.join(LOG), lines).unwrap();
+    }
+
+    #[test]
+    fn runs_of_one_name_are_told_apart_by_their_paths() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = ["x/1/run", "y/1/run", "y/2/run", "alone"].map(|run| folder.path().join(run));
+        paths.iter().for_each(|path| run(path, &[2.0], 2.0));
+        let names = |paths: &[PathBuf]| -> Vec<String> {
+            RunLog::read_all(paths).unwrap().into_iter().map(|log| log.name).collect()
+        };
+        assert_eq!(names(&paths), ["x/1/run", "y/1/run", "2/run", "alone"]);
+        assert_eq!(names(&paths[1..]), ["1/run", "2/run", "alone"]);
+        // One run twice is one run, and two logs may lie in one folder.
+        assert_eq!(names(&[paths[3].clone(), paths[3].join(LOG)]), ["alone", "alone"]);
+        let copies = ["a.jsonl", "b.jsonl"].map(|name| paths[3].join(name));
+        for copy in &copies {
+            std::fs::copy(paths[3].join(LOG), copy).unwrap();
+        }
+        assert_eq!(names(&copies), ["a.jsonl", "b.jsonl"]);
+    }
+
+    #[test]
+    fn curves_begin_where_they_have_come_near_the_lowest() {
+        let folder = tempfile::tempdir().unwrap();
+        run(folder.path(), &[8.3, 6.0, 3.5, 2.0], 2.5);
+        let log = RunLog::read(folder.path()).unwrap();
+        assert_eq!(log.training().points, [(60.0, 3.5f64.exp()), (80.0, 2f64.exp())]);
+        assert_eq!(log.validation().points, [(80.0, 2.5f64.exp())]);
     }
 }

@@ -279,8 +279,8 @@ impl Session<'_> {
                 seconds: self.progress.seconds + started.elapsed().as_secs_f64(),
             };
             // A loss that is no number is none to compare others with.
-            let is_best =
-                !valid.loss.is_nan() && self.progress.best.is_none_or(|best| valid.loss < best);
+            let is_best = !valid.loss.is_nan()
+                && self.progress.best.is_none_or(|best| valid.loss < best || best.is_nan());
             self.observer.epoch(&report, is_best);
             self.record(&Record::Epoch(report.clone()))?;
             self.progress.epochs.push(report);

@@ -18,12 +18,13 @@ use super::recipe::Recipe;
 use super::run_dir::RunDir;
 use super::session::Session;
 use super::writer::Writer;
-use crate::Result;
 use crate::columns::Columns;
 use crate::corpus::{Corpus, Split};
 use crate::display::Training;
 use crate::interrupt::Interrupt;
 use crate::model::{LmConfig, QrnnLm, check_vocabulary};
+use crate::report::cells::perplexity_in_text;
+use crate::{Error, Result, json};
 
 /// Steps between two lines of the log, where the caller says nothing.
 pub(super) const LOG_EVERY: u64 = 20;
@@ -79,6 +80,7 @@ pub struct TrainingRun {
     /// Words trained on.
     pub tokens: u64,
     /// Where the weights were written, if anywhere.
+    #[serde(serialize_with = "json::optional_path")]
     pub checkpoint: Option<PathBuf>,
     /// Time of the whole run.
     pub seconds: f64,
@@ -127,20 +129,20 @@ impl Trainer {
     /// is said, every 1,000 steps on the CPU and every 5 minutes on a GPU. For a GPU, whose steps go on
     /// while a checkpoint is written, one that is due meanwhile comes as soon as that is done.
     pub fn checkpoint_every(mut self, steps: u64) -> Self {
-        self.cadence = Some(Cadence::Steps(steps.max(1)));
+        self.cadence = Some(Cadence::Steps(steps));
         self
     }
 
     /// Writes a line to the log every so many steps.
     pub fn log_every(mut self, steps: u64) -> Self {
-        self.log_every = steps.max(1);
+        self.log_every = steps;
         self
     }
 
     /// Reads the losses of so many steps at once. On the CPU each is read after its step where
     /// nothing is said; on a GPU, where to read one means to wait for it, 20 are.
     pub fn losses_at_once(mut self, steps: usize) -> Self {
-        self.losses_at_once = Some(steps.max(1));
+        self.losses_at_once = Some(steps);
         self
     }
 
@@ -167,12 +169,13 @@ impl Trainer {
     pub fn fit(&mut self, model: &mut QrnnLm, corpus: &Corpus) -> Result<TrainingRun> {
         let interrupt = self.interrupt.during_call();
         self.recipe.check()?;
+        self.check_intervals()?;
         check_vocabulary(model, corpus)?;
         let recipe = &self.recipe;
         let columns = Columns::new(corpus.tokens(Split::Train), recipe.batch, "training")?;
         // Too short a text is better found before the epoch than after it.
-        Columns::new(corpus.tokens(Split::Valid), recipe.valid_batch, "validation")?;
-        Columns::new(corpus.tokens(Split::Test), 1, "test")?;
+        Columns::fixed(corpus.tokens(Split::Valid), recipe.valid_batch, "validation")?;
+        Columns::fixed(corpus.tokens(Split::Test), 1, "test")?;
         let folder = self.folder.as_deref().map(RunDir::open).transpose()?;
         let checkpoint = match &folder {
             Some(folder) => {
@@ -226,6 +229,24 @@ impl Trainer {
         session.observer.end();
         run
     }
+
+    /// # Errors
+    /// [`Error::Usage`] for an interval of no steps.
+    fn check_intervals(&self) -> Result<()> {
+        let intervals = [
+            ("--checkpoint-every", self.cadence == Some(Cadence::Steps(0))),
+            ("--log-interval", self.log_every == 0),
+            ("losses_at_once", self.losses_at_once == Some(0)),
+        ];
+        match intervals.into_iter().find(|(_, none)| *none) {
+            None => Ok(()),
+            Some((flag, _)) => Err(Error::usage(
+                format!("{flag} 0"),
+                "must be at least 1",
+                "leave it out, or give a number of steps",
+            )),
+        }
+    }
 }
 
 impl std::fmt::Display for TrainingRun {
@@ -238,13 +259,18 @@ impl std::fmt::Display for TrainingRun {
         for epoch in &self.epochs {
             writeln!(
                 f,
-                "epoch {:>3}  train loss {:.4}  valid loss {:.4}  valid ppl {:.2}",
-                epoch.epoch, epoch.train_loss, epoch.valid_loss, epoch.valid_ppl
+                "epoch {:>3}  train loss {:.4}  valid loss {:.4}  valid ppl {}",
+                epoch.epoch,
+                epoch.train_loss,
+                epoch.valid_loss,
+                perplexity_in_text(epoch.valid_loss)
             )?;
         }
-        match (self.test_loss, self.test_ppl) {
-            (Some(loss), Some(ppl)) => write!(f, "test loss {loss:.4}  test ppl {ppl:.2}"),
-            _ => write!(f, "interrupted, not tested"),
+        match self.test_loss {
+            Some(loss) => {
+                write!(f, "test loss {loss:.4}  test ppl {}", perplexity_in_text(loss))
+            }
+            None => write!(f, "interrupted, not tested"),
         }
     }
 }

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::error::{Error, Result};
 use crate::pins::{Set, Wheel};
 use crate::pip::{self, Fetched};
+use crate::terminal;
 
 /// Brings all wheels of a set into `folder`; those that lie there whole are kept.
 ///
@@ -21,7 +22,10 @@ pub fn wheels(set: &Set, folder: &Path, lock: &File) -> Result<Vec<(Wheel, PathB
         .iter()
         .map(|&wheel| {
             let fetch = |fresh| {
-                eprintln!("downloading {} {} with pip", wheel.name, wheel.version);
+                terminal::note(format_args!(
+                    "downloading {} {} with pip",
+                    wheel.name, wheel.version
+                ));
                 pip::download(&wheel, folder, fresh, lock)
             };
             Ok((wheel, whole(&wheel, &folder.join(wheel.file), fetch)?))
@@ -49,7 +53,10 @@ fn whole(
             },
         };
         if !fresh {
-            eprintln!("{} came with sha256 {actual}; downloading it again", wheel.file);
+            terminal::note(format_args!(
+                "{} came with sha256 {actual}; downloading it again",
+                wheel.file
+            ));
         }
     }
     Err(Error::Checksum { file: wheel.file.into(), expected: wheel.sha256.into(), actual })
@@ -64,7 +71,7 @@ fn lies_there(wheel: &Wheel, path: &Path) -> Result<Option<String>> {
     if actual == wheel.sha256 {
         return Ok(None);
     }
-    eprintln!("{} is damaged or half-finished; deleted", path.display());
+    terminal::note(format_args!("{} is damaged or half-finished; deleted", path.display()));
     fs::remove_file(path).map_err(Error::io(path, "delete"))?;
     Ok(Some(actual))
 }

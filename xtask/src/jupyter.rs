@@ -7,6 +7,7 @@ use std::time::Instant;
 use crate::cargo;
 use crate::error::{Error, Result};
 use crate::setup::{self, Libtorch};
+use crate::terminal;
 
 const PROGRAM: &str = "qrnn-jupyter";
 
@@ -19,7 +20,7 @@ pub const CLIENTS: &str = include_str!("../../crates/qrnn-jupyter/tests/requirem
 /// Where the machine lacks something; where a build fails, the status says so.
 pub fn install(libtorch: Libtorch, prefix: Option<&Path>) -> Result<ExitCode> {
     let start = Instant::now();
-    eprintln!("building the kernel (the first time takes minutes: it holds rust-analyzer)");
+    terminal::note("building the kernel (the first time takes minutes: it holds rust-analyzer)");
     let build = ["build", "--profile", "kernel", "--package", PROGRAM];
     let Some(built) = cargo::built(libtorch, build.into_iter().chain(MESSAGES))? else {
         return Ok(ExitCode::FAILURE);
@@ -31,10 +32,10 @@ pub fn install(libtorch: Libtorch, prefix: Option<&Path>) -> Result<ExitCode> {
             "the kernel is for Linux: run this there",
         )
     })?;
-    eprintln!("  {:.0} s: {}", start.elapsed().as_secs_f64(), program.display());
+    terminal::note(format_args!("  {:.0} s: {}", start.elapsed().as_secs_f64(), program.display()));
 
     let start = Instant::now();
-    eprintln!("building what notebooks find loaded: qrnn, tch and all that they use");
+    terminal::note("building what notebooks find loaded: qrnn, tch and all that they use");
     let torch = match libtorch {
         Libtorch::Ours => setup::root().join(".libtorch/current"),
         Libtorch::Theirs => std::env::var_os("LIBTORCH").map(PathBuf::from).unwrap_or_default(),
@@ -50,7 +51,11 @@ pub fn install(libtorch: Libtorch, prefix: Option<&Path>) -> Result<ExitCode> {
         .filter(|path| path.extension().is_some_and(|kind| kind == "rlib" || kind == "so"))
         .map(|path| path.display().to_string())
         .collect();
-    eprintln!("  {:.0} s: {} libraries", start.elapsed().as_secs_f64(), list.len());
+    terminal::note(format_args!(
+        "  {:.0} s: {} libraries",
+        start.elapsed().as_secs_f64(),
+        list.len()
+    ));
 
     let folder = folder();
     std::fs::create_dir_all(&folder).map_err(Error::io(&folder, "create"))?;
@@ -64,7 +69,7 @@ pub fn install(libtorch: Libtorch, prefix: Option<&Path>) -> Result<ExitCode> {
     }
     let status = command.status().map_err(Error::io(program, "run"))?;
     if status.success() {
-        eprintln!("installed; Jupyter lists it as \"Rust (qrnn)\"");
+        terminal::note("installed; Jupyter lists it as \"Rust (qrnn)\"");
         Ok(ExitCode::SUCCESS)
     } else {
         Ok(ExitCode::FAILURE)

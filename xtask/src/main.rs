@@ -12,6 +12,7 @@ mod pip;
 mod preflight;
 mod setup;
 mod stamp;
+mod terminal;
 mod unpack;
 mod user_libtorch;
 mod venv;
@@ -36,13 +37,13 @@ fn main() -> ExitCode {
         Err(error) => {
             if error.kind() == ErrorKind::InvalidSubcommand {
                 // Who mistypes a command wants the list of them.
-                eprintln!("{}", Cli::command().render_help());
+                terminal::note(Cli::command().render_help());
             }
             error.exit()
         }
     };
     cli.command.run().unwrap_or_else(|error| {
-        eprintln!("error: {error}");
+        terminal::note(format_args!("error: {error}"));
         error.status()
     })
 }

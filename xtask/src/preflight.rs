@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use crate::error::{Error, Result};
 use crate::pins::{BUILD_DISK, RELEASE};
+use crate::terminal;
 
 /// `disk`: bytes that set-up will take.
 ///
@@ -20,12 +21,12 @@ pub fn check(root: &Path, disk: u64) -> Result<()> {
     enough(root, free, disk)?;
     if free < disk + BUILD_DISK {
         // No error: CARGO_TARGET_DIR may lead to another disk.
-        eprintln!(
+        terminal::note(format_args!(
             "warning: {} MB free in {}; the build takes {} MB more after set-up",
             free / 1_000_000,
             root.display(),
             BUILD_DISK / 1_000_000
-        );
+        ));
     }
     Ok(())
 }

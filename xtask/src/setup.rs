@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::pins::{CUDA, LINKED, NVRTC, RELEASE, Set};
+use crate::terminal;
 use crate::{install, preflight, stamp, user_libtorch};
 
 /// Where libtorch comes from.
@@ -54,7 +55,10 @@ fn run_sets(sets: &[&Set]) -> Result<Libtorch> {
     {
         user_libtorch::check(&theirs)?;
         preflight::compiler_of_environment()?;
-        eprintln!("using libtorch of LIBTORCH, with or without CUDA: {}", theirs.display());
+        terminal::note(format_args!(
+            "using libtorch of LIBTORCH, with or without CUDA: {}",
+            theirs.display()
+        ));
         return Ok(Libtorch::Theirs);
     }
     // Looked at before anything is written: a whole one may lie where one can only read.
@@ -78,7 +82,7 @@ fn run_sets(sets: &[&Set]) -> Result<Libtorch> {
         install::clear(&home)?;
     }
     let ours = home.join(LINKED.folder);
-    eprintln!("libtorch {RELEASE} is in place: {}", ours.display());
+    terminal::note(format_args!("libtorch {RELEASE} is in place: {}", ours.display()));
     Ok(Libtorch::Ours)
 }
 
@@ -88,12 +92,12 @@ fn install(set: &Set, home: &Path, lock: &File) -> Result<()> {
         // Another set-up did it while this one waited.
         None => return Ok(()),
         Some(problem) if fs::symlink_metadata(&place).is_ok() => {
-            eprintln!("installing {} anew: {problem}", set.what);
+            terminal::note(format_args!("installing {} anew: {problem}", set.what));
         }
         Some(_) => {}
     }
     install::run(set, home, lock)?;
-    eprintln!("{} is installed: {}", set.what, place.display());
+    terminal::note(format_args!("{} is installed: {}", set.what, place.display()));
     Ok(())
 }
 
@@ -104,7 +108,7 @@ fn lock(path: &Path) -> Result<File> {
     match lock.try_lock() {
         Ok(()) => return Ok(lock),
         Err(TryLockError::WouldBlock) => {
-            eprintln!("another set-up is at work here; waiting for it")
+            terminal::note("another set-up is at work here; waiting for it")
         }
         Err(TryLockError::Error(error)) => return Err(Error::io(path, "lock")(error)),
     }

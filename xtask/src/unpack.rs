@@ -9,6 +9,7 @@ use zip::ZipArchive;
 
 use crate::error::{Error, Result};
 use crate::pins::Wheel;
+use crate::terminal;
 
 /// An archive, and which of its entries go where.
 struct Wanted<'a> {
@@ -105,7 +106,7 @@ fn copy(
 fn bar(bytes: u64) -> ProgressBar {
     let bar = ProgressBar::new(bytes);
     if bar.is_hidden() {
-        eprintln!("unpacking {} MB", bytes / 1_000_000);
+        terminal::note(format_args!("unpacking {} MB", bytes / 1_000_000));
     }
     // The template is fixed, so it cannot be refused; a plain bar would do as well.
     if let Ok(style) = ProgressStyle::with_template("unpacking {bar:40} {bytes}/{total_bytes}") {

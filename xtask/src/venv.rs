@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::error::{Error, Result};
+use crate::terminal;
 
 /// A virtual environment.
 pub struct Venv {
@@ -50,7 +51,7 @@ impl Venv {
         if std::fs::read_to_string(&done).is_ok_and(|had| had == requirements) && python.exists() {
             return Ok(Self { folder: folder.into() });
         }
-        eprintln!("making a virtual environment: {}", folder.display());
+        terminal::note(format_args!("making a virtual environment: {}", folder.display()));
         let venv = Self::fresh(folder, requirements)?;
         std::fs::write(&done, requirements).map_err(Error::io(&done, "write"))?;
         Ok(venv)

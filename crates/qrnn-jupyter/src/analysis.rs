@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::preload::Preload;
+use crate::terminal;
 
 /// The user's own CARGO_HOME; empty where there is none.
 pub const CARGO_HOME: &str = "QRNN_JUPYTER_CARGO_HOME";
@@ -72,11 +73,11 @@ fn cargo() -> ExitCode {
         && args.first().is_some_and(|arg| arg == "metadata")
         && let Some(metadata) = metadata(&folder, &args)
     {
-        print!("{metadata}");
+        terminal::show(metadata);
         return ExitCode::SUCCESS;
     }
     let mut command = real_cargo();
-    eprintln!("cannot run cargo: {}", command.args(args).exec());
+    terminal::note(format_args!("cannot run cargo: {}", command.args(args).exec()));
     ExitCode::FAILURE
 }
 

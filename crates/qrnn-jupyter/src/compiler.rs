@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use crate::preload;
+use crate::terminal;
 
 /// Tells this program that cargo runs it.
 pub const ROLE: &str = "QRNN_JUPYTER_COMPILER";
@@ -23,7 +24,7 @@ const FULL_NAMES: [&str; 3] =
 pub fn run() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
     let Some(rustc) = args.next() else {
-        eprintln!("cargo runs this with rustc and its arguments");
+        terminal::note("cargo runs this with rustc and its arguments");
         return ExitCode::FAILURE;
     };
     let args: Vec<OsString> = args.collect();
@@ -32,7 +33,7 @@ pub fn run() -> ExitCode {
     if is_cell(&args, std::env::var_os("CARGO_MANIFEST_DIR"), std::env::var_os("EVCXR_TMPDIR")) {
         prepare(&mut command, &args);
     }
-    eprintln!("cannot run {}: {}", rustc.display(), command.exec());
+    terminal::note(format_args!("cannot run {}: {}", rustc.display(), command.exec()));
     ExitCode::FAILURE
 }
 

@@ -8,6 +8,7 @@ use libloading::os::unix::{Library, RTLD_LAZY, RTLD_LOCAL};
 use crate::environment;
 use crate::kernelspec::Places;
 use crate::preload::{self, Preload};
+use crate::terminal;
 
 /// A finding.
 #[derive(Debug, PartialEq)]
@@ -33,11 +34,13 @@ pub fn run(places: &Places) -> ExitCode {
     let mut healthy = true;
     for (name, found) in findings {
         match found {
-            Found::Good(what) => println!("good  {name}: {what}"),
-            Found::Note(what, remedy) => println!("note  {name}: {what}\n      {remedy}"),
+            Found::Good(what) => terminal::show(format_args!("good  {name}: {what}")),
+            Found::Note(what, remedy) => {
+                terminal::show(format_args!("note  {name}: {what}\n      {remedy}"))
+            }
             Found::Bad(what, remedy) => {
                 healthy = false;
-                println!("BAD   {name}: {what}\n      to mend it: {remedy}");
+                terminal::show(format_args!("BAD   {name}: {what}\n      to mend it: {remedy}"));
             }
         }
     }

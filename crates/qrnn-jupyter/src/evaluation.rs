@@ -15,6 +15,7 @@ use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use rustix::io::{FdFlags, fcntl_setfd};
 
 use crate::demultiplexer::MARK;
+use crate::terminal;
 
 /// evcxr's commands come in here,
 pub const COMMANDS: RawFd = 100;
@@ -74,7 +75,7 @@ pub fn run() -> ExitCode {
         let result =
             line.map_err(|error| error.to_string()).and_then(|line| evaluation.obey(&line));
         if let Err(problem) = result {
-            eprintln!("the evaluation process cannot go on: {problem}");
+            terminal::note(format_args!("the evaluation process cannot go on: {problem}"));
             return ExitCode::FAILURE;
         }
     }
@@ -103,7 +104,9 @@ fn preload(path: &Path) -> Option<Preloaded> {
         }
         Err(error) => {
             let (path, reason) = (path.display(), reason(&error));
-            eprintln!("cannot load {path}: {reason}; `qrnn-jupyter doctor` says more");
+            terminal::note(format_args!(
+                "cannot load {path}: {reason}; `qrnn-jupyter doctor` says more"
+            ));
             None
         }
     }

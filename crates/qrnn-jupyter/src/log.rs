@@ -1,6 +1,8 @@
 //! Lines in the log of the program that started the kernel.
 
+use crate::terminal;
+
 /// Writes one line to standard error, which Jupyter keeps or shows.
 pub fn line(text: &str) {
-    eprintln!("[qrnn-jupyter] {text}");
+    terminal::note(format_args!("[qrnn-jupyter] {text}"));
 }

@@ -27,6 +27,7 @@ mod preload;
 mod reader;
 mod session;
 mod shell;
+mod terminal;
 mod types;
 mod wrong;
 
@@ -109,17 +110,20 @@ fn run(command: Command) -> Result<ExitCode> {
             let list: Vec<PathBuf> = list.lines().map(PathBuf::from).collect();
             let places = Places::of(prefix.as_deref())?;
             kernelspec::install(&places, &list, &libtorch, &sources)?;
-            println!("kernelspec {}", places.spec.display());
-            println!("program and preloaded libraries {}", places.home.display());
+            terminal::show(format_args!("kernelspec {}", places.spec.display()));
+            terminal::show(format_args!(
+                "program and preloaded libraries {}",
+                places.home.display()
+            ));
             Ok(ExitCode::SUCCESS)
         }
         Command::Uninstall { prefix } => {
             let removed = kernelspec::uninstall(&Places::of(prefix.as_deref())?)?;
             for folder in &removed {
-                println!("removed {}", folder.display());
+                terminal::show(format_args!("removed {}", folder.display()));
             }
             if removed.is_empty() {
-                println!("nothing was installed there");
+                terminal::show("nothing was installed there");
             }
             Ok(ExitCode::SUCCESS)
         }

@@ -6,27 +6,29 @@ use qrnn::count::OpCounter;
 use qrnn::model::{LmConfig, Splits, WIKITEXT103_VOCAB};
 use serde_json::json;
 
+use crate::numbers;
 use crate::output::Output;
 
 #[derive(Debug, ClapArgs)]
+#[command(allow_negative_numbers = true)]
 pub struct Args {
     /// Width of the embedding
-    #[arg(long, default_value_t = 300)]
+    #[arg(long, value_parser = numbers::size, default_value_t = 300)]
     emsize: usize,
     /// Hidden width
-    #[arg(long, default_value_t = 1800)]
+    #[arg(long, value_parser = numbers::size, default_value_t = 1800)]
     nhid: usize,
     /// QRNN layers
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, value_parser = numbers::size, default_value_t = 4)]
     nlayers: usize,
     /// Words
-    #[arg(long, default_value_t = WIKITEXT103_VOCAB)]
+    #[arg(long, value_parser = numbers::size, default_value_t = WIKITEXT103_VOCAB)]
     vocab: usize,
     /// Softmax clusters: first words of the tails, none, or auto as the original chooses
     #[arg(long, default_value = "auto")]
     splits: Splits,
     /// Bits of a stored parameter
-    #[arg(long, default_value_t = 16)]
+    #[arg(long, value_parser = numbers::whole::<u32>(1..=32), default_value_t = 16)]
     param_bits: u32,
     /// Also count what the published table leaves out: o·c, bias additions, the softmax
     #[arg(long)]

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::{Args as ClapArgs, Subcommand};
-use qrnn::Result;
 use qrnn::corpus::{Corpus, Origin, Split};
 use qrnn::fetch::{Dataset, Fetch, Terminal};
 use qrnn::interrupt::Interrupt;
+use qrnn::{Result, json};
 use serde_json::json;
 
 use crate::output::Output;
@@ -111,7 +111,7 @@ fn fetch(args: FetchArgs) -> Result<Output> {
         ),
     };
     let json = json!({
-        "path": fetched.path,
+        "path": json::path(&fetched.path),
         "md5": fetched.md5,
         "sha256": fetched.sha256,
         "bytes": fetched.bytes,

@@ -5,13 +5,13 @@
 //! library. Where there is no such thing, `main` does the same work later.
 
 use std::ffi::{CStr, OsString, c_char, c_int};
-use std::io::Write as _;
 use std::os::unix::ffi::OsStringExt as _;
 use std::panic::catch_unwind;
 
 use clap::Parser as _;
 
-use crate::{Cli, Command, count, finish, preset};
+use crate::output::{explain, finish};
+use crate::{Cli, Command, count, preset};
 
 type Early = unsafe extern "C" fn(c_int, *const *const c_char);
 
@@ -23,16 +23,23 @@ static BEFORE_LIBTORCH: Early = before_libtorch;
 
 unsafe extern "C" {
     fn _exit(status: c_int) -> !;
+    fn signal(number: c_int, handler: usize) -> usize;
 }
 
+/// signal(7): the number is the same on every architecture of Linux that Rust supports.
+const SIGPIPE: c_int = 13;
+const SIG_IGN: usize = 1;
+
 unsafe extern "C" fn before_libtorch(count: c_int, arguments: *const *const c_char) {
+    // SAFETY: sets no handler. Rust's runtime ignores this signal too, but begins later: until then a
+    // closed standard error would end the process before its result is printed.
+    unsafe { signal(SIGPIPE, SIG_IGN) };
     let arguments = (0..count as usize)
         // SAFETY: the loader passes `count` C strings.
         .map(|i| unsafe { CStr::from_ptr(*arguments.add(i)) })
         .map(|argument| OsString::from_vec(argument.to_bytes().to_vec()))
         .collect();
     if let Ok(Some(status)) = catch_unwind(|| without_tensors(arguments)) {
-        let _ = std::io::stdout().flush();
         // SAFETY: ends the process. `exit` would run the finalisers of libraries that never began.
         unsafe { _exit(c_int::from(status)) }
     }
@@ -48,9 +55,6 @@ fn without_tensors(arguments: Vec<OsString>) -> Option<u8> {
         }
         Ok(_) => None,
         // --help and --version are among them.
-        Err(said) => {
-            let _ = said.print();
-            u8::try_from(said.exit_code()).ok()
-        }
+        Err(said) => Some(explain(&said)),
     }
 }

@@ -10,9 +10,11 @@ use qrnn::interrupt::Interrupt;
 use serde_json::json;
 
 use crate::model_flags::{CheckpointFlags, ComputeFlags};
+use crate::numbers;
 use crate::output::Output;
 
 #[derive(Debug, ClapArgs)]
+#[command(allow_negative_numbers = true)]
 pub struct Args {
     #[command(flatten)]
     checkpoint: CheckpointFlags,
@@ -28,10 +30,10 @@ pub struct Args {
     #[arg(long, default_value = "test")]
     split: Split,
     /// Words a column in one window, as in training where it is left out; changes the speed only
-    #[arg(long)]
+    #[arg(long, value_parser = numbers::size)]
     bptt: Option<usize>,
     /// Columns: 1 for the test text and 10 for the others where it is left out
-    #[arg(long)]
+    #[arg(long, value_parser = numbers::size)]
     batch_size: Option<usize>,
     #[command(flatten)]
     compute: ComputeFlags,

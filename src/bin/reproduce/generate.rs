@@ -9,9 +9,11 @@ use qrnn::interrupt::Interrupt;
 use serde_json::json;
 
 use crate::model_flags::{CheckpointFlags, ComputeFlags};
+use crate::numbers;
 use crate::output::Output;
 
 #[derive(Debug, ClapArgs)]
+#[command(allow_negative_numbers = true)]
 pub struct Args {
     #[command(flatten)]
     checkpoint: CheckpointFlags,
@@ -22,13 +24,13 @@ pub struct Args {
     #[arg(long, default_value = "")]
     prompt: String,
     /// Words to write
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, value_parser = numbers::any::<usize>, default_value_t = 100)]
     words: usize,
     /// Below 1 the likely words become likelier; 0 always takes the likeliest
     #[arg(long, default_value_t = 1.0)]
     temperature: f64,
     /// Fixes the draws
-    #[arg(long, default_value_t = 1882)]
+    #[arg(long, value_parser = numbers::any::<u64>, default_value_t = 1882)]
     seed: u64,
     #[command(flatten)]
     compute: ComputeFlags,

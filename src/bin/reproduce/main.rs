@@ -9,6 +9,7 @@ mod early;
 mod evaluate;
 mod generate;
 mod model_flags;
+mod numbers;
 mod output;
 mod plot;
 mod preset;
@@ -18,8 +19,7 @@ mod train;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use output::Output;
-use qrnn::Result;
+use output::{explain, finish};
 
 /// Rebuilds the JAIST team's MicroNet-Challenge entry: a QRNN language model on WikiText-103,
 /// squeezed from 153 M parameters to 105 M while its test perplexity stays under 35.
@@ -28,7 +28,7 @@ use qrnn::Result;
 /// row of the experiment table and every length of the figure at a reduced scale on a language made
 /// in the program, and writes tables, plots and a report.
 #[derive(Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = true)]
+#[command(version, args_conflicts_with_subcommands = true, allow_negative_numbers = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -59,7 +59,10 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(error) => return ExitCode::from(finish(false, Err(error))),
     };
-    let cli = Cli::parse_from(args);
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(said) => return ExitCode::from(explain(&said)),
+    };
     if !matches!(cli.command, Some(Command::Count(_))) {
         qrnn::libtorch::set_threads();
     }
@@ -74,15 +77,4 @@ fn main() -> ExitCode {
         Some(Command::Bench(args)) => (args.json, bench::run(args)),
     };
     ExitCode::from(finish(json, result))
-}
-
-/// Prints what a command came to, and gives the exit status.
-fn finish(json: bool, result: Result<Output>) -> u8 {
-    match result.and_then(|done| done.print(json).map(|()| done.status)) {
-        Ok(status) => status,
-        Err(error) => {
-            eprintln!("error: {error}");
-            error.exit_status()
-        }
-    }
 }

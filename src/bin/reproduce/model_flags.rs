@@ -6,6 +6,7 @@ use clap::{Args as ClapArgs, ValueEnum};
 use qrnn::corpus::Corpus;
 use qrnn::matmul::Products;
 use qrnn::model::{QrnnLm, SavedModel, Splits};
+use qrnn::terminal;
 use qrnn::{Error, Result, cuda};
 use tch::Device;
 
@@ -49,7 +50,7 @@ impl ComputeFlags {
         self.choose(|| {
             let (device, why) = cuda::device_or_cpu();
             if let Some(why) = why {
-                eprintln!("computing on the CPU: {}", why.replace('\n', " "));
+                terminal::note(format_args!("computing on the CPU: {}", why.replace('\n', " ")));
             }
             device
         })
@@ -148,7 +149,9 @@ impl CheckpointFlags {
     pub fn open(&self) -> Result<SavedModel> {
         let saved = SavedModel::open(&self.checkpoint)?;
         if let (Some(step), true) = (saved.step(), self.checkpoint.is_dir()) {
-            eprintln!("no epoch has ended yet: these are the weights after step {step}");
+            terminal::note(format_args!(
+                "no epoch has ended yet: these are the weights after step {step}"
+            ));
         }
         Ok(saved)
     }
@@ -187,10 +190,10 @@ impl CheckpointFlags {
 
 /// Says that the words of a file are not known.
 pub fn say_unchecked(file: &Path, corpus: &Corpus) {
-    eprintln!(
+    terminal::note(format_args!(
         "{} does not hold the words of its model (version 0.1 or another program wrote it): that they \
          are those of {} could not be checked",
         file.display(),
         corpus.name()
-    );
+    ));
 }

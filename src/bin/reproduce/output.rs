@@ -1,7 +1,8 @@
 //! What a command prints: text for people, or one JSON object for programs.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 
+use qrnn::terminal;
 use qrnn::{Error, Result};
 use serde_json::Value;
 
@@ -28,14 +29,43 @@ impl Output {
     /// [`Error::Io`], but for a reader that has gone away.
     pub fn print(&self, json: bool) -> Result<()> {
         let result = if json {
-            eprintln!("{}", self.text);
-            writeln!(std::io::stdout(), "{}", self.json)
+            terminal::note(&self.text);
+            terminal::print(&self.json)
         } else {
-            writeln!(std::io::stdout(), "{}", self.text)
+            terminal::print(&self.text)
         };
-        match result {
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-            result => result.map_err(Error::io("standard output", "write")),
+        result.map_err(Error::io("standard output", "write"))
+    }
+}
+
+/// Prints a command's outcome, and gives the exit status: that of the work, or 1 where its result did
+/// not reach the user.
+pub fn finish(json: bool, result: Result<Output>) -> u8 {
+    let done = match result {
+        Ok(done) => done,
+        Err(error) => {
+            terminal::note(format_args!("error: {error}"));
+            return error.exit_status();
         }
+    };
+    match done.print(json) {
+        Ok(()) => done.status,
+        Err(error) => {
+            terminal::note(format_args!("error: {error}"));
+            done.status.max(1)
+        }
+    }
+}
+
+/// Prints what the parser says, which is help as well as complaints, and gives the exit status.
+pub fn explain(said: &clap::Error) -> u8 {
+    let printed = said.print().and_then(|()| std::io::stdout().flush());
+    match printed {
+        Err(error) if !said.use_stderr() && error.kind() != ErrorKind::BrokenPipe => {
+            let error = Error::io("standard output", "write")(error);
+            terminal::note(format_args!("error: {error}"));
+            1
+        }
+        _ => u8::try_from(said.exit_code()).unwrap_or(2),
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, ValueEnum};
 use qrnn::plot::training_curve;
 use qrnn::train::RunLog;
-use qrnn::{Error, Result};
+use qrnn::{Error, Result, json};
 use serde_json::json;
 
 use crate::output::Output;
@@ -34,7 +34,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<Output> {
-    let logs = args.runs.iter().map(RunLog::read).collect::<Result<Vec<_>>>()?;
+    let logs = RunLog::read_all(&args.runs)?;
     let mut curves = vec![];
     for log in &logs {
         if args.curves != Curves::Valid {
@@ -46,8 +46,13 @@ pub fn run(args: Args) -> Result<Output> {
     }
     curves.retain(|curve| !curve.points.is_empty());
     std::fs::create_dir_all(&args.out).map_err(Error::io(&args.out, "create"))?;
-    let files = training_curve(&curves).save(&args.out, "training_curve")?;
+    let plot = training_curve(&curves);
+    let files = plot.save(&args.out, "training_curve")?;
     let [svg, png] = files.each_ref().map(|file| file.display());
-    let text = format!("{} curves of {} runs in {svg} and {png}", curves.len(), logs.len());
+    let mut text = format!("{} curves of {} runs in {svg} and {png}", curves.len(), logs.len());
+    if let Some(note) = plot.missing_in_png() {
+        text += &format!("\n{note}");
+    }
+    let files = files.each_ref().map(json::path);
     Ok(Output::done(text, json!({"files": files, "curves": curves.len()})))
 }

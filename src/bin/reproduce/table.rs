@@ -8,13 +8,16 @@ use qrnn::count::beside_published;
 use qrnn::experiment::{Board, DEFAULT_DIVISOR, Experiment, Scale, check_writable};
 use qrnn::interrupt::Interrupt;
 use qrnn::report::{OpTables, ParameterCount};
+use qrnn::terminal;
 use qrnn::{Error, Result, paper};
 use serde_json::json;
 
 use crate::model_flags::ComputeFlags;
+use crate::numbers;
 use crate::output::Output;
 
 #[derive(Debug, ClapArgs)]
+#[command(allow_negative_numbers = true)]
 pub struct Args {
     /// Folder for the report, the plots and results.json
     #[arg(long, default_value = "runs/reproduce")]
@@ -35,7 +38,7 @@ pub struct Args {
     #[arg(long)]
     no_lengths: bool,
     /// Fixes weights, dropouts and lengths
-    #[arg(long, default_value_t = 1882)]
+    #[arg(long, value_parser = numbers::any::<u64>, default_value_t = 1882)]
     seed: u64,
     #[command(flatten)]
     compute: ComputeFlags,
@@ -86,7 +89,7 @@ pub fn run(args: Args) -> Result<Output> {
         None => Corpus::synthetic(),
     };
     check_writable(&args.out)?;
-    eprintln!("{}\n\n{}\n{}\n", counts(), corpus, experiment.products);
+    terminal::note(format_args!("{}\n\n{}\n{}\n", counts(), corpus, experiment.products));
 
     let results = experiment.run(&corpus, &Board::default())?;
     let paths = results.save(&args.out)?;
@@ -94,6 +97,9 @@ pub fn run(args: Args) -> Result<Output> {
     let mut text = format!("\n{}\n", results.to_text());
     for path in &paths {
         text += &format!("\nwrote {}", path.display());
+    }
+    if let Some(note) = results.parameters_plot().missing_in_png() {
+        text += &format!("\n{note}");
     }
     text += &format!("\n{:.0} s; open {}", results.seconds, args.out.join("report.html").display());
     let status = if results.interrupted { 130 } else { 0 };
@@ -112,7 +118,8 @@ fn counts() -> String {
 }
 
 fn command_line() -> String {
-    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args = std::env::args_os().skip(1);
+    let args: Vec<String> = args.map(|arg| arg.to_string_lossy().into_owned()).collect();
     let mut command = "cargo run --release --bin reproduce".to_owned();
     if !args.is_empty() {
         command += &format!(" -- {}", args.join(" "));

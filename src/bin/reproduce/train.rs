@@ -6,6 +6,7 @@ use clap::Args as ClapArgs;
 use qrnn::corpus::Split;
 use qrnn::interrupt::Interrupt;
 use qrnn::model::{LmConfig, QrnnLm, Splits};
+use qrnn::terminal;
 use qrnn::train::{Memory, Optimizer, Recipe, RunDir, Trainer};
 use qrnn::{Error, Result};
 use serde_json::{Value, json};
@@ -13,12 +14,13 @@ use tch::Kind;
 
 use crate::data;
 use crate::model_flags::{ComputeFlags, say_unchecked};
+use crate::numbers;
 use crate::output::Output;
 use crate::preset;
 
 /// The defaults are the entry's: 300/1800, windows of 300, batch 40.
 #[derive(Debug, ClapArgs)]
-#[command(args_override_self = true, after_help = preset::list())]
+#[command(args_override_self = true, allow_negative_numbers = true, after_help = preset::list())]
 pub struct Args {
     /// Published settings, listed below; flags beside it have the last word
     #[arg(long, value_name = "NAME")]
@@ -39,13 +41,13 @@ pub struct Args {
     finetune: Option<PathBuf>,
 
     /// Width of the embedding
-    #[arg(long, default_value_t = 300, help_heading = "Model")]
+    #[arg(long, value_parser = numbers::size, default_value_t = 300, help_heading = "Model")]
     emsize: usize,
     /// Hidden width
-    #[arg(long, default_value_t = 1800, help_heading = "Model")]
+    #[arg(long, value_parser = numbers::size, default_value_t = 1800, help_heading = "Model")]
     nhid: usize,
     /// QRNN layers
-    #[arg(long, default_value_t = 4, help_heading = "Model")]
+    #[arg(long, value_parser = numbers::layers, default_value_t = 4, help_heading = "Model")]
     nlayers: usize,
     /// Softmax clusters: first words of the tails, none, or auto as the original chooses
     #[arg(long, default_value = "auto", help_heading = "Model")]
@@ -73,19 +75,19 @@ pub struct Args {
     init_range: f64,
 
     /// Mean length of a training window, in words
-    #[arg(long, default_value_t = 300, help_heading = "Recipe")]
+    #[arg(long, value_parser = numbers::size, default_value_t = 300, help_heading = "Recipe")]
     bptt: usize,
     /// Every window of exactly --bptt words; --precision auto is then fp32
     #[arg(long, help_heading = "Recipe")]
     fixed_bptt: bool,
     /// Columns of the training text
-    #[arg(long, alias = "batch_size", default_value_t = 40, help_heading = "Recipe")]
+    #[arg(long, value_parser = numbers::size, alias = "batch_size", default_value_t = 40, help_heading = "Recipe")]
     batch_size: usize,
     /// Passes over the training text
-    #[arg(long, default_value_t = 20, help_heading = "Recipe")]
+    #[arg(long, value_parser = numbers::size, default_value_t = 20, help_heading = "Recipe")]
     epochs: usize,
     /// Stop after so many steps
-    #[arg(long, help_heading = "Recipe")]
+    #[arg(long, value_parser = numbers::steps, help_heading = "Recipe")]
     steps: Option<u64>,
     /// adam, sgd (which turns to averaging by itself) or asgd
     #[arg(long, default_value = "adam", help_heading = "Recipe")]
@@ -110,10 +112,10 @@ pub struct Args {
     #[arg(long, default_value_t = 0.0, help_heading = "Recipe")]
     wdecay: f64,
     /// Epochs without a better validation loss before SGD turns to averaging
-    #[arg(long, default_value_t = 5, help_heading = "Recipe")]
+    #[arg(long, value_parser = numbers::any::<usize>, default_value_t = 5, help_heading = "Recipe")]
     nonmono: usize,
     /// Fixes weights, dropouts and lengths
-    #[arg(long, default_value_t = 1882, help_heading = "Recipe")]
+    #[arg(long, value_parser = numbers::any::<u64>, default_value_t = 1882, help_heading = "Recipe")]
     seed: u64,
 
     /// Go on from the newest checkpoint in --out, as if the run had never stopped
@@ -124,10 +126,10 @@ pub struct Args {
     overwrite: bool,
     /// Steps between two checkpoints, beside the one at each epoch's end [default: 1000 on the CPU,
     /// 5 minutes on a GPU]
-    #[arg(long, value_name = "STEPS")]
+    #[arg(long, value_parser = numbers::steps, value_name = "STEPS")]
     checkpoint_every: Option<u64>,
     /// Steps between two lines of the log
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, value_parser = numbers::steps, default_value_t = 20)]
     log_interval: u64,
 
     #[command(flatten)]
@@ -199,7 +201,7 @@ pub fn run(args: Args) -> Result<Output> {
         }
     };
     let corpus = data::load(args.data.clone())?;
-    eprintln!("{corpus}\n{products}");
+    terminal::note(format_args!("{corpus}\n{products}"));
     let config = args.config(corpus.vocab().len());
     let words = corpus.tokens(Split::Train).len();
     Memory::estimate(&config, &recipe, words).check()?;

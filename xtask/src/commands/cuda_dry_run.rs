@@ -11,6 +11,7 @@ use crate::dry_run::program::{self, Program};
 use crate::dry_run::{optimizer, runs, stand_ins, table, text};
 use crate::error::{Error, Result};
 use crate::setup::{self, Libtorch};
+use crate::terminal;
 use crate::{cargo, pins};
 
 /// A text to train on, where --text names none.
@@ -47,9 +48,9 @@ impl CudaDryRun {
         }
         let begun = Instant::now();
         let libtorch = setup::run_with_cuda()?;
-        eprintln!("building the program");
+        terminal::note("building the program");
         let Some(path) = build_program(libtorch)? else { return Ok(ExitCode::FAILURE) };
-        eprintln!("building the stand-ins");
+        terminal::note("building the stand-ins");
         let target = setup::root().join("target");
         let real = real_libraries(libtorch)?;
         let place = target.join("cuda-stand-ins");
@@ -74,14 +75,14 @@ impl CudaDryRun {
         self.write_text(&folder.join("text"))?;
         let steps = (COUNTED.end + 1) as u64; // the one more tells where the last one ends
         let entry = all.note("entry", &program, &runs::entry(&folder, steps))?;
-        eprintln!("counting the bytes of the optimizer");
+        terminal::note("counting the bytes of the optimizer");
         let optimizer_bytes = optimizer::bytes(&cargo::said(libtorch, optimizer::TEST)?);
         all.count(&entry, optimizer_bytes)?;
         if self.keep.is_none() {
             // The logs stay: what is complained about can be looked up.
             clear(&folder)?;
         }
-        eprintln!("{:.0} s", begun.elapsed().as_secs_f64());
+        terminal::note(format_args!("{:.0} s", begun.elapsed().as_secs_f64()));
         Ok(all.end())
     }
 
@@ -93,18 +94,25 @@ impl CudaDryRun {
         };
         let shares = match base {
             Some(path) => {
-                eprintln!("making a text of {} copies of {}", text::COPIES, path.display());
+                terminal::note(format_args!(
+                    "making a text of {} copies of {}",
+                    text::COPIES,
+                    path.display()
+                ));
                 let read = std::fs::read_to_string(path).map_err(Error::io(path, "read"))?;
                 text::write(folder, &read, text::COPIES, text::TYPES)?
             }
             None => {
-                eprintln!("making a text by the law of WikiText-103's word frequencies");
+                terminal::note("making a text by the law of WikiText-103's word frequencies");
                 let made = text::by_law(text::WORDS, text::TYPES_BY_LAW);
                 text::write(folder, &made, 1, text::TYPES)?
             }
         };
         let shares = shares.map(|share| format!("{:.2} %", 100.0 * share));
-        println!("words of the text by cluster of the softmax: {}", shares.join(", "));
+        terminal::show(format_args!(
+            "words of the text by cluster of the softmax: {}",
+            shares.join(", ")
+        ));
         Ok(())
     }
 }
@@ -127,12 +135,12 @@ impl Outcome {
         let run = program.run(name, arguments)?;
         let without_context = Counts::of(&run.events).without_context;
         self.without_context += without_context;
-        println!(
+        terminal::show(format_args!(
             "{name:<10} {:6.1} s, {} events, {}",
             begun.elapsed().as_secs_f64(),
             run.events.len(),
             if run.complaints.is_empty() { "to its end" } else { "NOT as it should be" }
-        );
+        ));
         self.complaints.extend(run.complaints.iter().map(|what| format!("{name}: {what}")));
         Ok(run.events)
     }
@@ -147,12 +155,16 @@ impl Outcome {
         })?;
         let counts = Counts::of(steps);
         let rows = table::rows(&counts, self.without_context, optimizer_bytes);
-        println!("bf16 steps {} to {} of the entry", COUNTED.start + 1, COUNTED.end);
-        println!("{}", table::shown(&rows));
+        terminal::print(format_args!(
+            "bf16 steps {} to {} of the entry",
+            COUNTED.start + 1,
+            COUNTED.end
+        ))?;
+        terminal::print(table::shown(&rows))?;
         for event in count::notable(entry, COUNTED) {
-            println!("{event}");
+            terminal::print(event)?;
         }
-        print!("\n{}", table::breakdown(&counts));
+        terminal::print(format_args!("\n{}", table::breakdown(&counts).trim_end()))?;
         let exceeded = rows.iter().filter(|row| row.is_exceeded());
         self.complaints.extend(exceeded.map(|row| format!("above its limit: {}", row.what)));
         Ok(())
@@ -160,7 +172,7 @@ impl Outcome {
 
     fn end(self) -> ExitCode {
         for complaint in &self.complaints {
-            eprintln!("error: {complaint}");
+            terminal::note(format_args!("error: {complaint}"));
         }
         if self.complaints.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }

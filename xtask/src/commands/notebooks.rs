@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use crate::error::{Error, Result};
+use crate::terminal;
 use crate::venv::Venv;
 use crate::{jupyter, setup};
 
@@ -55,7 +56,7 @@ impl Notebooks {
                 "install it there with `cargo xtask kernel --prefix`, or leave --prefix out",
             ));
         }
-        eprintln!("preparing Python in {}", work.display());
+        terminal::note(format_args!("preparing Python in {}", work.display()));
         let (name, requirements, program) = match self.lab {
             true => ("lab", LAB_REQUIREMENTS, LAB),
             false => ("run", jupyter::CLIENTS, RUNNER),
@@ -66,7 +67,7 @@ impl Notebooks {
 
         let mut failed = vec![];
         for file in &files {
-            eprintln!("{}", file.display());
+            terminal::note(file.display());
             let mut run = venv.python();
             run.arg(&script).arg(file).args(self.save.then_some("--save"));
             if self.lab {
@@ -82,11 +83,11 @@ impl Notebooks {
             }
         }
         if failed.is_empty() {
-            eprintln!("{} notebooks ran to their end", files.len());
+            terminal::note(format_args!("{} notebooks ran to their end", files.len()));
             return Ok(ExitCode::SUCCESS);
         }
         for file in failed {
-            eprintln!("failed: {}", file.display());
+            terminal::note(format_args!("failed: {}", file.display()));
         }
         Ok(ExitCode::FAILURE)
     }

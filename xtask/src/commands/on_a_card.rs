@@ -13,6 +13,7 @@ use std::process::ExitCode;
 
 use crate::error::{Error, Result};
 use crate::setup;
+use crate::terminal;
 
 /// The script, and the Python programs that it calls.
 const SCRIPT: &str = "measure.sh";
@@ -67,16 +68,16 @@ impl OnACard {
         let files = sizes(pack)?;
         let bytes = files.iter().map(|(_, bytes)| bytes).sum::<u64>();
         for (path, bytes) in &files {
-            eprintln!("{bytes:>10} {}", path.display());
+            terminal::note(format_args!("{bytes:>10} {}", path.display()));
         }
-        eprintln!("{bytes:>10} bytes in all: {}", pack.display());
+        terminal::note(format_args!("{bytes:>10} bytes in all: {}", pack.display()));
         if bytes >= MOST_BYTES {
             return Err(Error::machine(
                 format!("the pack has {bytes} bytes, and may have {MOST_BYTES}"),
                 "look at the files above: a program that is so large was not stripped",
             ));
         }
-        println!("{}", how_to_use(pack));
+        terminal::print(how_to_use(pack))?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -15,11 +15,20 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 
+def say(text, stream):
+    """Prints a line; where nobody reads any more, or the disk is full, the notebook runs on."""
+    try:
+        print(text, file=stream, flush=True)
+    except OSError:
+        # Python would try once more at its end, and fail.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def failed(path, number, cell, reason):
-    print(f"\n{path}, code cell {number} failed:\n", file=sys.stderr)
+    say(f"\n{path}, code cell {number} failed:\n", sys.stderr)
     for line in cell.source.splitlines():
-        print(f"    {line}", file=sys.stderr)
-    print(f"\n{reason}", file=sys.stderr)
+        say(f"    {line}", sys.stderr)
+    say(f"\n{reason}", sys.stderr)
 
 
 def said(cell):
@@ -60,7 +69,7 @@ def execute(path, notebook, kernel, timeout):
             except DeadKernelError:
                 failed(path, number, cell, "the kernel died")
                 return False
-            print(f"  cell {number:>2}  {time.monotonic() - started:6.1f} s", flush=True)
+            say(f"  cell {number:>2}  {time.monotonic() - started:6.1f} s", sys.stdout)
     return True
 
 
@@ -86,20 +95,20 @@ def main():
         notebook = nbformat.read(args.notebook, as_version=4)
         nbformat.validate(notebook)
     except (OSError, ValueError, nbformat.ValidationError) as error:
-        print(f"{args.notebook}: no valid notebook: {error}", file=sys.stderr)
+        say(f"{args.notebook}: no valid notebook: {error}", sys.stderr)
         return 2
     started = time.monotonic()
     try:
         ran = execute(args.notebook, notebook, args.kernel, args.timeout)
     except NoSuchKernel:
-        print(f"there is no Jupyter kernel named '{args.kernel}' here", file=sys.stderr)
+        say(f"there is no Jupyter kernel named '{args.kernel}' here", sys.stderr)
         return 2
     except RuntimeError as error:
-        print(f"the kernel '{args.kernel}' does not start: {error}", file=sys.stderr)
+        say(f"the kernel '{args.kernel}' does not start: {error}", sys.stderr)
         return 2
     if not ran:
         return 1
-    print(f"  all in {time.monotonic() - started:.1f} s", flush=True)
+    say(f"  all in {time.monotonic() - started:.1f} s", sys.stdout)
     if args.save:
         save(args.notebook, notebook)
     return 0

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::collections::HashMap;
+use std::io::Write as _;
 use std::sync::Arc;
 
 /// What a cell prints where `?` ended it; evcxr listens for it.
@@ -70,8 +71,10 @@ impl VariableStore {
 
 #[inline(never)]
 fn changed(name: &str) -> bool {
-    eprintln!("The type of the variable {name} was redefined, so it was lost.");
-    println!("{VARIABLE_CHANGED_TYPE}{name}");
+    // Not by println!, which panics where nobody reads any more.
+    let lost = format!("The type of the variable {name} was redefined, so it was lost.\n");
+    let _ = std::io::stderr().write_all(lost.as_bytes());
+    let _ = writeln!(std::io::stdout(), "{VARIABLE_CHANGED_TYPE}{name}");
     false
 }
 

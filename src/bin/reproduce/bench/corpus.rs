@@ -4,19 +4,22 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use clap::Args as ClapArgs;
+use qrnn::terminal;
 use qrnn::{Error, Result};
 use serde_json::{Value, json};
 
 use super::{median, zipf};
+use crate::numbers;
 use crate::output::Output;
 
 #[derive(Debug, ClapArgs)]
+#[command(allow_negative_numbers = true)]
 pub struct Args {
     /// Bytes of the training text
-    #[arg(long, default_value_t = zipf::BYTES)]
+    #[arg(long, value_parser = numbers::times::<u64>, default_value_t = zipf::BYTES)]
     bytes: u64,
     /// Times that each is measured
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_parser = numbers::times::<u32>, default_value_t = 5)]
     runs: u32,
     /// Folder for the text, twice its size; a temporary one where it is left out
     #[arg(long)]
@@ -36,19 +39,19 @@ pub fn run(args: Args) -> Result<Output> {
     let parent = args.scratch.unwrap_or_else(std::env::temp_dir);
     let folder = tempfile::tempdir_in(&parent).map_err(Error::io(&parent, "write to"))?;
     let folder = folder.path();
-    eprintln!("writing a text of {:.0} MB ...", args.bytes as f64 / 1e6);
+    terminal::note(format_args!("writing a text of {:.0} MB ...", args.bytes as f64 / 1e6));
     zipf::write(folder, args.bytes)?;
     let text = folder.join("train.txt");
     let bytes = std::fs::metadata(&text).map_err(Error::io(&text, "read"))?.len() as f64;
 
-    eprintln!("reading it, {} times ...", args.runs);
+    terminal::note(format_args!("reading it, {} times ...", args.runs));
     let read = readings(folder, args.runs, &["--no-cache"])?;
     let first = reading(folder, &[])?;
     let reopened = readings(folder, args.runs, &[])?;
     if first.cached || reopened.iter().any(|reading| !reading.cached) {
         return Err(Error::bad_file(folder, "the ids were not kept", "free some space there"));
     }
-    eprintln!("reading it in Python ...");
+    terminal::note("reading it in Python ...");
     let python = python(&text)?;
 
     let seconds = median(read.iter().map(|reading| reading.seconds).collect());

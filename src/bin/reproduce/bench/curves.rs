@@ -3,6 +3,7 @@
 use clap::Args as ClapArgs;
 use qrnn::corpus::Corpus;
 use qrnn::model::{LmConfig, QrnnLm, Splits, WIKITEXT103_VOCAB};
+use qrnn::terminal;
 use qrnn::train::{Quiet, Recipe, Trainer};
 use qrnn::{Error, Result};
 use serde_json::json;
@@ -13,9 +14,11 @@ use super::format::{self, Format};
 use super::report::{RecordFlags, Report};
 use super::shape::Shape;
 use super::{device as devices, ids};
+use crate::numbers;
 use crate::output::Output;
 
 #[derive(Debug, ClapArgs)]
+#[command(allow_negative_numbers = true)]
 pub struct Args {
     /// Model: emsize-nhid-plain or emsize-nhid-split
     #[arg(long, default_value = "300-1800-split")]
@@ -28,22 +31,22 @@ pub struct Args {
     #[arg(long, value_delimiter = ',', default_value = "2800,20000,76000")]
     splits: Vec<usize>,
     /// Columns
-    #[arg(long, default_value_t = 40)]
+    #[arg(long, value_parser = numbers::size, default_value_t = 40)]
     batch_size: usize,
     /// Mean length of a training window, in words
-    #[arg(long, default_value_t = 300)]
+    #[arg(long, value_parser = numbers::size, default_value_t = 300)]
     bptt: usize,
     /// Steps of each run
-    #[arg(long, default_value_t = 4000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_parser = numbers::steps, default_value_t = 4000)]
     steps: u64,
     /// Learning rate
     #[arg(long, default_value_t = 1e-3)]
     lr: f64,
     /// Word types of the ids that are made
-    #[arg(long, default_value_t = WIKITEXT103_VOCAB)]
+    #[arg(long, value_parser = numbers::size, default_value_t = WIKITEXT103_VOCAB)]
     types: usize,
     /// Parts of a run whose mean losses are compared
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_parser = numbers::times::<u64>, default_value_t = 10)]
     parts: u64,
     #[command(flatten)]
     device: DeviceFlags,
@@ -87,7 +90,7 @@ pub fn run(args: Args, json: bool) -> Result<Output> {
     let mut curves: Vec<Curve> = vec![];
     for (format, seed) in runs {
         let name = format!("{}, seed {seed}", format.name());
-        eprintln!("{} with seed {seed} ...", format.name());
+        terminal::note(format_args!("{} with seed {seed} ...", format.name()));
         match curve(&args, &corpus, device, format, seed) {
             Ok(curve) => {
                 let losses: Vec<_> =

@@ -10,6 +10,7 @@ use clap::Args as ClapArgs;
 use qrnn::corpus::{Corpus, Split};
 use qrnn::evaluate::{Reading, evaluate_as};
 use qrnn::model::{LmConfig, QrnnLm, Splits, WIKITEXT103_VOCAB};
+use qrnn::terminal;
 use qrnn::{Error, Result, paper, profile};
 use serde_json::json;
 use tch::{Device, Kind};
@@ -21,25 +22,27 @@ use super::peers::{Chosen, PeerFlags};
 use super::report::{RecordFlags, Report};
 use super::torch_model::{self, TorchModel, write_inputs};
 use super::{ids, median, products};
+use crate::numbers;
 use crate::output::Output;
 
 /// The window in words.
 const WINDOW: usize = 140;
 
 #[derive(Debug, ClapArgs)]
+#[command(allow_negative_numbers = true)]
 pub struct Args {
     /// Folder with valid.txt and test.txt of WikiText-103 (or wiki.*.tokens)
     #[arg(long, default_value = "../shared/data/wikitext-103")]
     data: PathBuf,
     /// Only the first words of the test text; on a card all
-    #[arg(long, default_value_t = 14_000, default_value_if("device", "cuda", "245569"))]
+    #[arg(long, value_parser = numbers::size, default_value_t = 14_000, default_value_if("device", "cuda", "245569"))]
     tokens: usize,
     /// Formats of the matrix products: fp32, bf16, on a card tf32, or torch for torch's own in fp32
     #[arg(long, value_delimiter = ',', default_value = "fp32,bf16")]
     #[arg(default_value_if("device", "cuda", "fp32,tf32,bf16"))]
     formats: Vec<Format>,
     /// Times that each is measured, in turns
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_parser = numbers::times::<u32>, default_value_t = 3)]
     runs: u32,
     /// PyTorch implementations to compare with on a GPU: none, or some of published,tf32,tuned
     #[arg(long, default_value = "published,tf32,tuned")]
@@ -49,10 +52,10 @@ pub struct Args {
     #[command(flatten)]
     record: RecordFlags,
     /// Words of PyTorch's windows on a card
-    #[arg(long, default_value_t = 300)]
+    #[arg(long, value_parser = numbers::size, default_value_t = 300)]
     bptt: usize,
     /// Word types of ids that are made for a card, in place of a text
-    #[arg(long)]
+    #[arg(long, value_parser = numbers::size)]
     types: Option<usize>,
     /// First words of the softmax's tails, on a card
     #[arg(long, value_delimiter = ',')]
@@ -66,7 +69,8 @@ pub struct Args {
 
 fn widths(text: &str) -> Result<(usize, usize), String> {
     let (emsize, nhid) = text.split_once('-').ok_or("write for example 300-1800")?;
-    let size = |text: &str| text.parse().map_err(|_| format!("{text} is no width"));
+    let size =
+        |text: &str| numbers::size(text).map_err(|range| format!("{text} is no width: {range}"));
     Ok((size(emsize)?, size(nhid)?))
 }
 
@@ -98,7 +102,7 @@ pub fn run(args: Args, json: bool) -> Result<Output> {
     let mut profiles = vec![profile::Profile::default(); args.formats.len()];
     let (mut theirs, mut their_loss) = (vec![], f64::NAN);
     for turn in 0..args.runs {
-        eprintln!("turn {} of {} ...", turn + 1, args.runs);
+        terminal::note(format_args!("turn {} of {} ...", turn + 1, args.runs));
         for (i, format) in args.formats.iter().enumerate() {
             model.set_products(format.products());
             profile::start();

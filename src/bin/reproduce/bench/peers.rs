@@ -9,6 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use qrnn::terminal;
 use qrnn::{Error, Result};
 use serde_json::{Value, json};
 use tch::Device;
@@ -169,7 +170,7 @@ impl Peers {
                 Ok(()) => at += 1,
                 Err(reason) => {
                     let Peer { name, words, .. } = self.live.remove(at);
-                    eprintln!("the peer \"{name}\" is left out: {reason}");
+                    terminal::note(format_args!("the peer \"{name}\" is left out: {reason}"));
                     self.left_out.push(LeftOut { name, words, reason });
                 }
             }

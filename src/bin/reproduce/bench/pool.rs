@@ -19,6 +19,7 @@ use super::median;
 use super::peers::pooling::Method;
 use super::peers::{Chosen, PeerFlags};
 use super::report::{RecordFlags, Report};
+use crate::numbers;
 use crate::output::Output;
 use streams::Streams;
 
@@ -26,15 +27,16 @@ use streams::Streams;
 const WARM_UP: u32 = 3;
 
 #[derive(Debug, ClapArgs)]
+#[command(allow_negative_numbers = true)]
 pub struct Args {
     /// Time steps; 140, 300 on a card
-    #[arg(long, value_parser = clap::value_parser!(i64).range(1..))]
+    #[arg(long, value_parser = numbers::times::<i64>)]
     seq: Option<i64>,
     /// Columns; 20, 40 on a card
-    #[arg(long, value_parser = clap::value_parser!(i64).range(1..))]
+    #[arg(long, value_parser = numbers::times::<i64>)]
     batch: Option<i64>,
     /// Features; 1024, 1800 on a card
-    #[arg(long, value_parser = clap::value_parser!(i64).range(1..))]
+    #[arg(long, value_parser = numbers::times::<i64>)]
     hidden: Option<i64>,
     /// Sizes on a card, SEQxBATCHxHIDDEN: where no size is given, the entry's windows, shorter ones, and
     /// one long column
@@ -42,7 +44,7 @@ pub struct Args {
     #[arg(default_value_if("device", "cuda", "300x40x1800,140x60x1800,16384x1x1800"))]
     cases: Vec<Size>,
     /// Times that each is measured, in turns; 200 on a card, at most 40 of a long sequence
-    #[arg(long, default_value_t = 21, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_parser = numbers::times::<u32>, default_value_t = 21)]
     #[arg(default_value_if("device", "cuda", "200"))]
     runs: u32,
     /// Implementations to compare with on a GPU: none, or some of published,hgrn,scan

@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use qrnn::terminal;
 use qrnn::{Error, Result};
 use serde_json::Value;
 
@@ -61,7 +62,7 @@ impl Python {
         let kept = said.clone();
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(|line| line.ok()) {
-                eprintln!("{line}");
+                terminal::note(&line);
                 let (lines, _) = &mut *kept.lock().unwrap_or_else(PoisonError::into_inner);
                 lines.truncate(KEPT - 1);
                 lines.push_front(line);

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
 
+use qrnn::terminal;
 use qrnn::{Error, Result, cuda};
 use serde_json::{Value, json};
 use tch::Device;
@@ -54,10 +55,9 @@ impl Report {
     pub fn say(&self, text: impl Display) {
         // A reader that has gone away ends no measurement.
         if self.json {
-            let _ = writeln!(std::io::stderr(), "{text}");
+            terminal::note(text);
         } else {
-            let mut out = std::io::stdout().lock();
-            let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+            terminal::show(text);
         }
     }
 
@@ -130,7 +130,7 @@ impl Report {
             // All text goes to standard error then, and this is the end of it.
             text = format!("{text}\n{errors}");
         } else {
-            eprintln!("{errors}");
+            terminal::note(errors);
         }
         json["errors"] = json!(self.problems);
         Output { text, json, status: 1 }

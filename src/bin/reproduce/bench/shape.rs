@@ -19,7 +19,7 @@ impl std::str::FromStr for Shape {
             "plain" => false,
             _ => return Err(wanted()),
         };
-        let size = |text: &str| text.parse().map_err(|_| wanted());
+        let size = |text: &str| crate::numbers::size(text).map_err(|_| wanted());
         Ok(Self { emsize: size(emsize)?, nhid: size(nhid)?, split })
     }
 }

@@ -15,6 +15,7 @@ use qrnn::corpus::{Corpus, Split};
 use qrnn::interrupt::Interrupt;
 use qrnn::model::{LmConfig, QrnnLm, Splits, WIKITEXT103_VOCAB};
 use qrnn::profile::{self, Profile};
+use qrnn::terminal;
 use qrnn::train::{Observer, Recipe, StepReport, Trainer};
 use qrnn::{Error, Result};
 use serde_json::{Value, json};
@@ -31,6 +32,7 @@ use super::stages;
 use super::torch_model::{Reading, TorchModel, write_inputs};
 use super::{child, median};
 use crate::data;
+use crate::numbers;
 use crate::output::Output;
 
 /// Steps that are not counted: memory is taken, threads start.
@@ -41,6 +43,7 @@ const WARM_UP: usize = 2;
 const PAUSE: Duration = Duration::from_millis(30);
 
 #[derive(Debug, ClapArgs)]
+#[command(allow_negative_numbers = true)]
 pub struct Args {
     /// Folder with train.txt, valid.txt and test.txt; the embedded language where it is left out
     #[arg(long)]
@@ -62,13 +65,13 @@ pub struct Args {
     #[arg(default_value_if("device", "cuda", "2800,20000,76000"))]
     splits: Vec<usize>,
     /// Columns; 40 on a card
-    #[arg(long, default_value_t = 20, default_value_if("device", "cuda", "40"))]
+    #[arg(long, value_parser = numbers::size, default_value_t = 20, default_value_if("device", "cuda", "40"))]
     batch_size: usize,
     /// Words a column in one step; 300 on a card
-    #[arg(long, default_value_t = 70, default_value_if("device", "cuda", "300"))]
+    #[arg(long, value_parser = numbers::size, default_value_t = 70, default_value_if("device", "cuda", "300"))]
     bptt: usize,
     /// Steps of each side that are counted, in turns; 208 on a card
-    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_parser = numbers::times::<u32>, default_value_t = 7)]
     #[arg(default_value_if("device", "cuda", "208"))]
     steps: u32,
     /// PyTorch implementations to compare with on a GPU: none, or some of published,tf32,tuned
@@ -85,7 +88,7 @@ pub struct Args {
     #[arg(long, hide = true)]
     alone: bool,
     /// Word types of the ids that are made for a card where --data is left out
-    #[arg(long, default_value_t = WIKITEXT103_VOCAB)]
+    #[arg(long, value_parser = numbers::size, default_value_t = WIKITEXT103_VOCAB)]
     types: usize,
     #[command(flatten)]
     device: DeviceFlags,
@@ -154,7 +157,7 @@ pub fn run(args: Args, json: bool) -> Result<Output> {
     ));
     let mut drawn = vec![];
     for case in cases {
-        eprintln!("{} {} ...", case.shape, case.format.name());
+        terminal::note(format_args!("{} {} ...", case.shape, case.format.name()));
         let measured = case.measure(true)?;
         let alone = products::alone(&measured.profile.products, 3)?;
         let (said, value) = case.report(&measured, &alone)?;

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use qrnn::corpus::{Corpus, Split};
 use qrnn::evaluate::{Reading, evaluate_as};
 use qrnn::model::{LmConfig, QrnnLm, Splits};
+use qrnn::terminal;
 use qrnn::{Error, Result, paper};
 use serde_json::json;
 use tch::{Device, Kind};
@@ -53,7 +54,7 @@ pub fn run(args: &Args, device: Device, json: bool) -> Result<Output> {
     let mut report = Report::new("evaluate", device, &args.record, json)?;
     let folder = tempfile::tempdir().map_err(Error::io(std::env::temp_dir(), "write to"))?;
     let corpus = corpus(args, folder.path())?;
-    eprintln!("the device's ceilings ...");
+    terminal::note("the device's ceilings ...");
     let ceilings = Ceilings::measure(device, &args.formats)?;
     ceilings.report(&mut report)?;
     devices::peak_bytes(device)?;
@@ -80,7 +81,7 @@ pub fn run(args: &Args, device: Device, json: bool) -> Result<Output> {
     let mut bench = Bench { args, corpus, model };
     let mut ours = vec![];
     for &format in &args.formats {
-        eprintln!("{} ...", format.name());
+        terminal::note(format_args!("{} ...", format.name()));
         match bench.alone(format) {
             Ok(measured) => {
                 let at = bench.report(format, &measured, &mut report)?;
@@ -97,7 +98,7 @@ pub fn run(args: &Args, device: Device, json: bool) -> Result<Output> {
     }
     peers.hello();
     if let (Some(anchor), false) = (ours.first(), peers.live.is_empty()) {
-        eprintln!("{} and the peers in turns ...", anchor.format.name());
+        terminal::note(format_args!("{} and the peers in turns ...", anchor.format.name()));
         match bench.in_turns(anchor.format, &mut peers) {
             Ok((again, theirs)) => bench.against(&ours, again, &peers, theirs, &mut report)?,
             Err(error) => {
@@ -158,7 +159,7 @@ impl Bench<'_> {
         let (mut again, mut theirs) = (Measured::default(), Theirs::new());
         let (window, words) = (self.args.bptt, self.words());
         for turn in 0..=self.args.runs {
-            eprintln!("turn {turn} of {} ...", self.args.runs);
+            terminal::note(format_args!("turn {turn} of {} ...", self.args.runs));
             let (seconds, loss) = self.once(format)?;
             again.note(turn, seconds, loss);
             peers.each(|peer| {

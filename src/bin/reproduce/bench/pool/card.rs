@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use qrnn::terminal;
 use qrnn::{Error, Result};
 use serde_json::{Value, json};
 use tch::{Device, Kind};
@@ -39,7 +40,7 @@ pub fn run(args: &Args, device: Device, json: bool) -> Result<Output> {
     // Their programs load while ours is measured.
     let kinds = pooling::kinds(&args.peers.0, device);
     let mut peers = Peers::spawn(&args.peer_flags, kinds)?;
-    eprintln!("the device's ceilings ...");
+    terminal::note("the device's ceilings ...");
     let ceilings = Ceilings::measure(device, &[])?;
     ceilings.report(&mut report)?;
     let mut cases = vec![];
@@ -51,7 +52,7 @@ pub fn run(args: &Args, device: Device, json: bool) -> Result<Output> {
             runs(args, size),
         ));
         for kind in [Kind::Float, Kind::BFloat16] {
-            eprintln!("ours, {kind:?} ...");
+            terminal::note(format_args!("ours, {kind:?} ..."));
             let measure = Ours::new(size.0, device, kind)
                 .and_then(|ours| ours.measure(size.0, kind, runs(args, size)));
             match measure {
@@ -73,7 +74,10 @@ pub fn run(args: &Args, device: Device, json: bool) -> Result<Output> {
         if peers.live.is_empty() {
             break;
         }
-        eprintln!("{:?} {:?} and the peers in turns ...", case.size.0, case.kind);
+        terminal::note(format_args!(
+            "{:?} {:?} and the peers in turns ...",
+            case.size.0, case.kind
+        ));
         in_turns(args, device, case, &mut peers, &mut published, &mut report)?;
     }
     for peer in &peers.left_out {

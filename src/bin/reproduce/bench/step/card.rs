@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use qrnn::corpus::{Corpus, Split};
 use qrnn::model::{LmConfig, QrnnLm, Splits};
+use qrnn::terminal;
 use qrnn::train::Recipe;
 use qrnn::{Error, Result};
 use serde_json::{Value, json};
@@ -35,7 +36,7 @@ pub fn run(args: &Args, device: Device, json: bool) -> Result<Output> {
     format::check(&args.formats, device)?;
     qrnn::libtorch::keep_freed_memory();
     let mut report = Report::new("step", device, &args.record, json)?;
-    eprintln!("the device's ceilings ...");
+    terminal::note("the device's ceilings ...");
     let ceilings = Ceilings::measure(device, &args.formats)?;
     ceilings.report(&mut report)?;
     let mut closing = String::new();
@@ -146,7 +147,7 @@ impl<'a> Bench<'a> {
         let mut peers = Peers::spawn(&self.args.peer_flags, setting.kinds(&self.args.peers.0))?;
         let mut ours = vec![];
         for &format in &self.args.formats {
-            eprintln!("{} {} ...", self.shape, format.name());
+            terminal::note(format_args!("{} {} ...", self.shape, format.name()));
             match self.ours(format) {
                 Ok(measured) => {
                     let (said, value) = self.shown(&measured, ceilings);
@@ -168,7 +169,11 @@ impl<'a> Bench<'a> {
         peers.hello();
         self.compare(&ours, &mut peers, report)?;
         if let (Some((anchor, _)), false) = (ours.first(), peers.live.is_empty()) {
-            eprintln!("{} {} and the peers in turns ...", self.shape, anchor.format.name());
+            terminal::note(format_args!(
+                "{} {} and the peers in turns ...",
+                self.shape,
+                anchor.format.name()
+            ));
             match self.in_turns(anchor.format, &mut peers) {
                 Ok((again, theirs)) => self.against(&ours, &again, &peers, &theirs, report)?,
                 Err(error) => {

@@ -1,0 +1,199 @@
+//! Numeric flags: what cannot be meant is refused by name, before any work.
+
+use std::path::Path;
+
+use crate::command_line::{small_text, text_folder};
+use crate::program::{command, reproduce};
+
+/// Commands, and their flags that take a whole number of at least 1.
+const WHOLE: [(&str, &[&str]); 9] = [
+    ("count", &["--emsize", "--nhid", "--nlayers", "--vocab", "--param-bits"]),
+    (
+        "train",
+        &["--emsize", "--nhid", "--nlayers", "--bptt", "--batch-size", "--epochs", "--steps"],
+    ),
+    ("train", &["--checkpoint-every", "--log-interval"]),
+    ("evaluate --checkpoint x", &["--bptt", "--batch-size"]),
+    ("bench corpus", &["--bytes", "--runs"]),
+    ("bench curves", &["--batch-size", "--bptt", "--steps", "--types", "--parts"]),
+    ("bench evaluate", &["--tokens", "--runs", "--bptt", "--types"]),
+    ("bench pool", &["--seq", "--batch", "--hidden", "--runs"]),
+    ("bench step", &["--batch-size", "--bptt", "--steps", "--types"]),
+];
+
+/// Flags that take 0 as well.
+const ANY: [(&str, &[&str]); 3] = [
+    ("train", &["--seed", "--nonmono"]),
+    ("generate --checkpoint x", &["--words", "--seed"]),
+    ("", &["--seed"]),
+];
+
+/// Commands, flags that take a number with a fraction, and what they refuse.
+const REAL: [(&str, &[&str], &[&str]); 8] = [
+    ("train", &["--lr"], &["0", "-1", "nan", "inf", "1e400"]),
+    ("train", &["--clip", "--alpha", "--beta", "--wdecay"], &["-0.1", "nan", "inf"]),
+    (
+        "train --data DATA",
+        &["--dropout", "--dropouth", "--dropouti", "--dropoute", "--wdrop", "--zoneout"],
+        &["-0.1", "1", "nan", "1e9"],
+    ),
+    ("train --data DATA", &["--init-range"], &["0", "-1", "nan", "inf"]),
+    ("train", &["--when"], &["0", "-2", "99999999999999999999", "1.5"]),
+    ("count", &["--sparsity"], &["-0.1", "1", "nan"]),
+    ("", &["--scale"], &["0", "-3", "0.5", "51", "nan", "inf"]),
+    ("bench pool", &["--peer-limit"], &["-1", "nan", "1e9"]),
+];
+
+/// Checks that a value is refused by its flag, and returns what was said.
+fn check(words: &str, flag: &str, value: &str, data: &Path) -> String {
+    let words = words.replace("DATA", data.to_str().unwrap());
+    let out = tempfile::tempdir().unwrap();
+    let run = out.path().join("run");
+    let mut args: Vec<&str> = words.split_whitespace().collect();
+    args.extend([flag, value]);
+    if words.is_empty() || words.starts_with("train") {
+        args.extend(["--out", run.to_str().unwrap()]);
+    }
+    let case = args.join(" ");
+    let ran = reproduce(&args);
+    ran.is_refused(&case);
+    assert!(ran.stderr.contains(flag), "{case}: {}", ran.stderr);
+    assert!(!run.exists(), "{case}");
+    ran.stderr
+}
+
+#[test]
+fn numbers_out_of_range_are_refused_by_flag_and_range() {
+    let data = text_folder(&small_text());
+    for (words, flags) in WHOLE {
+        for flag in flags {
+            for value in ["0", "-1", "-99999999999", "1.5", "99999999999999999999999"] {
+                let said = check(words, flag, value, data.path());
+                assert!(said.contains("from 1 to") || said.contains("at least 1"), "{said}");
+            }
+        }
+    }
+    for (words, flags) in ANY {
+        for flag in flags {
+            for value in ["-1", "1.5", "99999999999999999999999"] {
+                check(words, flag, value, data.path());
+            }
+        }
+    }
+    for (words, flags, values) in REAL {
+        for flag in flags {
+            values.iter().for_each(|value| drop(check(words, flag, value, data.path())));
+        }
+    }
+}
+
+fn trained(data: &Path, out: &Path) {
+    let args = "train --emsize 12 --nhid 24 --nlayers 2 --bptt 12 --batch-size 4 --steps 3";
+    let mut args: Vec<&str> = args.split_whitespace().collect();
+    args.extend(["--data", data.to_str().unwrap(), "--out", out.to_str().unwrap()]);
+    reproduce(&args).succeeds();
+}
+
+/// Windows and columns change the speed of an evaluation only, however large.
+#[test]
+fn any_windows_and_columns_are_read_or_refused_with_what_can_be() {
+    let (data, out) = (text_folder(&small_text()), tempfile::tempdir().unwrap());
+    trained(data.path(), out.path());
+    let evaluate = |more: &[&str]| {
+        let (data, out) = (data.path().to_str().unwrap(), out.path().to_str().unwrap());
+        let args = ["evaluate", "--checkpoint", out, "--data", data, "--json"];
+        reproduce(&[&args[..], more].concat())
+    };
+    let loss = evaluate(&[]).json()["loss"].as_f64().unwrap();
+    for bptt in ["1", "7", "2147483647"] {
+        let other = evaluate(&["--bptt", bptt]).json()["loss"].as_f64().unwrap();
+        assert!((other - loss).abs() < 1e-6, "{bptt}: {other} {loss}");
+    }
+    let ran = evaluate(&["--batch-size", "100000", "--split", "train"]);
+    ran.is_refused("more columns than words");
+    assert!(ran.stderr.contains("--batch-size of 1 to"), "{}", ran.stderr);
+    // The remedy, typed: the largest number that it names.
+    let remedy = ran.stderr.split("--batch-size of 1 to ").nth(1).unwrap();
+    let most: String = remedy.chars().take_while(char::is_ascii_digit).collect();
+    evaluate(&["--batch-size", &most, "--split", "train"]).succeeds();
+
+    let temperature = |value: &str| {
+        let (data, out) = (data.path().to_str().unwrap(), out.path().to_str().unwrap());
+        let args = ["generate", "--checkpoint", out, "--data", data, "--temperature", value];
+        reproduce(&[&args[..], &["--words", "3"]].concat())
+    };
+    for value in ["-1", "nan", "inf"] {
+        let ran = temperature(value);
+        ran.is_refused(value);
+        assert!(ran.stderr.contains("--temperature"), "{}", ran.stderr);
+    }
+    for value in ["0", "1e-300", "1e300"] {
+        temperature(value).succeeds();
+    }
+}
+
+/// Torch would take a minute to start so many.
+#[test]
+fn more_threads_than_processors_are_not_started() {
+    let data = text_folder(&small_text());
+    let mut command = command(&["data", "stats", "--no-cache", "--data"]);
+    command.arg(data.path()).env("OMP_NUM_THREADS", "5000");
+    let ran: crate::program::Ran = command.output().unwrap().into();
+    ran.succeeds();
+    assert!(ran.stderr.contains("threads, not 5000"), "{}", ran.stderr);
+}
+
+/// The columns of validation and test are no flags of `train`.
+#[test]
+fn a_text_that_is_too_short_for_its_columns_is_named() {
+    let (data, out) = (text_folder(&small_text()), tempfile::tempdir().unwrap());
+    std::fs::write(data.path().join("valid.txt"), "the cat sat\nthe mat\n").unwrap();
+    let out = out.path().join("run");
+    let args = ["train", "--data", data.path().to_str().unwrap(), "--emsize", "8", "--nhid", "8"];
+    let ran =
+        reproduce(&[&args[..], &["--batch-size", "2", "--out", out.to_str().unwrap()]].concat());
+    ran.is_refused("a short validation text");
+    assert!(ran.stderr.contains("validation text"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("--batch-size"), "{}", ran.stderr);
+}
+
+/// What a message offers, the command has: an evaluation has no --dropout, and no --nhid.
+#[test]
+fn evaluate_offers_only_what_it_has() {
+    let (data, out) = (text_folder(&small_text()), tempfile::tempdir().unwrap());
+    trained(data.path(), out.path());
+    let (text, run) = (data.path().to_str().unwrap(), out.path().to_str().unwrap());
+    let help = reproduce(&["evaluate", "--help"]).stdout;
+    let refused = |case: &str| {
+        let ran = reproduce(&["evaluate", "--checkpoint", run, "--data", text]);
+        ran.is_refused(case);
+        assert!(ran.stderr.contains(run), "{case}: {}", ran.stderr);
+        let remedy = ran.stderr.split("what to do:").nth(1).unwrap();
+        let words = remedy.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
+        // Flags of training may be named as such.
+        let of_evaluate =
+            words.filter(|word| word.starts_with("--") && !remedy.contains("training"));
+        of_evaluate.for_each(|flag| assert!(help.contains(flag), "{case}: {flag}"));
+    };
+    let config = out.path().join("config.json");
+    let written = std::fs::read_to_string(&config).unwrap();
+    for (old, new) in [("\"dropouth\": 0.1", "\"dropouth\": 2.0"), ("\"bptt\": 12", "\"bptt\": 0")]
+    {
+        assert!(written.contains(old), "{written}");
+        std::fs::write(&config, written.replace(old, new)).unwrap();
+        refused(new);
+    }
+    std::fs::remove_file(config).unwrap();
+    let weights = out.path().join("model.safetensors");
+    let whole = tch::Tensor::read_safetensors(&weights).unwrap();
+    let write = |change: &dyn Fn(&mut Vec<(String, tch::Tensor)>)| {
+        let mut tensors: Vec<_> =
+            whole.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect();
+        change(&mut tensors);
+        tch::Tensor::write_safetensors(&tensors, &weights).unwrap();
+    };
+    write(&|tensors| tensors.push(("extra".into(), tch::Tensor::from(1f32))));
+    refused("a tensor too many");
+    write(&|tensors| tensors.retain(|(name, _)| name != "rnns.1.linear.bias"));
+    refused("a tensor too few");
+}

@@ -1,0 +1,114 @@
+//! A standard output or standard error that nobody reads, or that is full, ends no work.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::command_line::{small_text, text_folder};
+use crate::program::{Ran, command};
+
+/// A pipe whose reader has gone away, as that of `| head -3` soon has.
+fn unread() -> Stdio {
+    std::io::pipe().unwrap().1.into()
+}
+
+/// A disk without space.
+fn full() -> Stdio {
+    File::options().write(true).open("/dev/full").unwrap().into()
+}
+
+fn run(command: &mut Command) -> Ran {
+    command.output().unwrap().into()
+}
+
+fn train<'a>(data: &'a Path, out: &'a Path) -> Vec<&'a str> {
+    let sizes = "train --emsize 12 --nhid 24 --nlayers 2 --bptt 12 --batch-size 4 --epochs 1 \
+                 --log-interval 1 --checkpoint-every 5";
+    let mut args: Vec<&str> = sizes.split_whitespace().collect();
+    args.extend(["--data", data.to_str().unwrap(), "--out", out.to_str().unwrap()]);
+    args
+}
+
+/// The results that a finished run leaves.
+fn results(out: &Path) -> Value {
+    serde_json::from_slice(&fs::read(out.join("results.json")).unwrap()).unwrap()
+}
+
+type Sink = fn() -> Stdio;
+
+#[test]
+fn training_goes_on_where_nobody_reads_what_it_says() {
+    let data = text_folder(&small_text());
+    for (name, errors, output, status) in [
+        ("standard error unread", Some(unread as Sink), None, 0),
+        ("standard error full", Some(full as Sink), None, 0),
+        ("both unread", Some(unread as Sink), Some(unread as Sink), 0),
+        ("standard output unread", None, Some(unread as Sink), 0),
+        // The work is done and saved, and the user must learn that the result is not where it should be.
+        ("standard output full", None, Some(full as Sink), 1),
+        ("both full", Some(full as Sink), Some(full as Sink), 1),
+    ] {
+        for json in [&[][..], &["--json"]] {
+            let out = tempfile::tempdir().unwrap();
+            let args = [&train(data.path(), out.path()), json].concat();
+            let mut command = command(&args);
+            if let Some(errors) = errors {
+                command.stderr(errors());
+            }
+            if let Some(output) = output {
+                command.stdout(output());
+            }
+            let ran = run(&mut command);
+            assert_eq!(ran.status, Some(status), "{name}: {}", ran.stderr);
+            assert!(!ran.stderr.contains("panicked"), "{name}: {}", ran.stderr);
+            assert!(results(out.path())["test_loss"].as_f64().is_some(), "{name}");
+            let said = ran.stderr.contains("error: standard output: cannot write");
+            assert_eq!(said, status == 1 && errors.is_none(), "{name}: {}", ran.stderr);
+        }
+    }
+}
+
+#[test]
+fn results_are_printed_where_nobody_reads_standard_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().to_str().unwrap();
+    let data = text_folder(&small_text());
+    let data = data.path().to_str().unwrap();
+    let commands: [&[&str]; 4] = [
+        &["count", "--json"],
+        &["data", "stats", "--no-cache", "--data", data, "--json"],
+        &["bench", "corpus", "--bytes", "3000000", "--runs", "1", "--json"],
+        &["--rows", "300-1500-140", "--scale", "50", "--no-lengths", "--out", out, "--json"],
+    ];
+    for args in commands {
+        // The table takes seconds.
+        let sinks: &[Sink] = if args[0] == "--rows" { &[unread] } else { &[unread, full] };
+        for errors in sinks {
+            let ran = run(command(args).stderr(errors()));
+            assert_eq!(ran.status, Some(0), "{args:?}");
+            let last = ran.stdout.lines().last().unwrap_or_default();
+            assert!(serde_json::from_str::<Value>(last).is_ok(), "{args:?}: {}", ran.stdout);
+        }
+    }
+}
+
+#[test]
+fn a_result_that_cannot_be_printed_is_an_error_unless_nobody_wants_it() {
+    for args in [&["count", "--json"][..], &["count"], &["--help"], &["--version"]] {
+        let ran = run(command(args).stdout(unread()));
+        assert_eq!(ran.status, Some(0), "{args:?}");
+        assert!(!ran.stderr.contains("error"), "{args:?}: {}", ran.stderr);
+        let ran = run(command(args).stdout(full()));
+        assert_eq!(ran.status, Some(1), "{args:?}");
+        let message = "error: standard output: cannot write: No space left on device";
+        assert!(ran.stderr.contains(message), "{args:?}: {}", ran.stderr);
+    }
+    // A complaint that cannot be printed is told by the status at least.
+    for args in [&["count", "--emsize", "0"][..], &["plot", "no-such-run"]] {
+        for errors in [unread as Sink, full] {
+            assert_eq!(run(command(args).stderr(errors())).status, Some(2), "{args:?}");
+        }
+    }
+}
