@@ -27,14 +27,8 @@ pub const ACKNOWLEDGEMENTS: RawFd = 102;
 pub const PRELOAD: &str = "QRNN_JUPYTER_PRELOAD";
 
 /// Of the kernel's own, not for cells and the programs that they start.
-const PRIVATE: [&str; 6] = [
-    "EVCXR_IS_RUNTIME",
-    "EVCXR_TMPDIR",
-    "EVCXR_CONFIG_DIR",
-    "RUSTC_WRAPPER",
-    "CARGO",
-    crate::compiler::ROLE,
-];
+const PRIVATE: [&str; 4] =
+    ["EVCXR_IS_RUNTIME", "EVCXR_TMPDIR", "EVCXR_CONFIG_DIR", crate::compiler::ROLE];
 
 type Cell = unsafe extern "C" fn(*mut c_void) -> *mut c_void;
 
@@ -45,6 +39,9 @@ pub fn run() -> ExitCode {
     for descriptor in [&commands, &answers, &acknowledgements] {
         // Programs that a cell starts must not hold the evaluator's streams open.
         let _ = fcntl_setfd(descriptor, FdFlags::CLOEXEC);
+    }
+    if let Some(session) = std::env::var_os("EVCXR_TMPDIR") {
+        crate::environment::restore(Path::new(&session));
     }
     for name in PRIVATE {
         // SAFETY: no other thread has started yet.

@@ -24,6 +24,7 @@ mod log;
 mod message;
 mod output;
 mod preload;
+mod processes;
 mod reader;
 mod session;
 mod shell;
@@ -67,13 +68,13 @@ enum Command {
     },
     /// Remove the kernel
     Uninstall {
-        /// The prefix that it was installed under
+        /// The prefix that it was installed under [default: this program's own]
         #[arg(long, value_name = "DIR")]
         prefix: Option<PathBuf>,
     },
     /// Find what is wrong, and say how to mend it
     Doctor {
-        /// The prefix that it was installed under
+        /// The prefix that it was installed under [default: this program's own]
         #[arg(long, value_name = "DIR")]
         prefix: Option<PathBuf>,
     },
@@ -114,7 +115,7 @@ fn run(command: Command) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Uninstall { prefix } => {
-            let removed = kernelspec::uninstall(&Places::of(prefix.as_deref())?)?;
+            let removed = kernelspec::uninstall(&Places::of_this_program(prefix.as_deref())?)?;
             for folder in &removed {
                 println!("removed {}", folder.display());
             }
@@ -123,7 +124,7 @@ fn run(command: Command) -> Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
-        Command::Doctor { prefix } => Ok(doctor::run(&Places::of(prefix.as_deref())?)),
+        Command::Doctor { prefix } => Ok(doctor::run(&Places::of_this_program(prefix.as_deref())?)),
         Command::Guard { folder } => Ok(session::guard(&folder)),
     }
 }
