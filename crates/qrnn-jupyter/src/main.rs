@@ -2,6 +2,8 @@
 
 mod analysis;
 mod bound;
+#[path = "../../../src/libtorch/brought.rs"]
+mod brought;
 mod cell;
 mod compiler;
 mod completeness;
@@ -20,6 +22,7 @@ mod interrupts;
 mod kernel;
 mod kernelspec;
 mod launch;
+mod library_path;
 mod log;
 mod message;
 mod output;

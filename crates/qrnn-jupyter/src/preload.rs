@@ -57,6 +57,11 @@ impl Preload {
         }
     }
 
+    /// The one whose library this is.
+    pub fn of_library(library: &Path) -> Self {
+        Self { folder: library.parent().unwrap_or(Path::new("")).into() }
+    }
+
     pub fn library(&self) -> PathBuf {
         self.folder.join(LIBRARY)
     }
