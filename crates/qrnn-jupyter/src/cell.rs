@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::dependency;
+
 /// Crates that every cell has already; a line that asks for one of them is for the stock kernel.
 const PRELOADED: [&str; 2] = ["qrnn", "tch"];
 
@@ -40,12 +42,9 @@ pub fn without_quit(code: &str) -> (Cow<'_, str>, bool) {
 
 fn asks_for_preloaded(line: &str) -> bool {
     let line = line.trim();
-    let name = if let Some(dependency) = line.strip_prefix(":dep ") {
-        dependency.split(['=', ' ']).find(|word| !word.is_empty())
-    } else {
-        line.strip_prefix("extern crate ").and_then(|rest| rest.strip_suffix(';')).map(str::trim)
-    };
-    name.is_some_and(|name| PRELOADED.contains(&name))
+    let name =
+        line.strip_prefix("extern crate ").and_then(|rest| rest.strip_suffix(';')).map(str::trim);
+    name.is_some_and(|name| PRELOADED.contains(&name)) || dependency::is_preloaded(line)
 }
 
 /// A cell that is one command which explains something: its answer is for a pager.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use evcxr::{CommandContext, CompilationError, Error as Trouble, EvalCallbacks, EvalContext};
 
 use crate::cell;
+use crate::dependency;
 use crate::diagnostic::Diagnostic;
 use crate::error::{Error, Result};
 use crate::input::Asker;
@@ -139,6 +140,10 @@ impl Evaluator {
 
     /// Compiles and runs; what belongs into a pager.
     fn evaluate(&mut self, code: &str, count: u64) -> Result<Vec<(String, String)>, Wrong> {
+        let library = std::env::var_os(crate::evaluation::PRELOAD).unwrap_or_default();
+        for note in dependency::notes(code, Path::new(&library)) {
+            self.output.note(&note);
+        }
         let cell = cell::without_preloaded(code);
         let (compiled, insertions) = self.with_types(&cell, count)?;
         self.compiled = (compiled.clone(), insertions.clone());

@@ -9,6 +9,7 @@ mod compiler;
 mod completeness;
 mod connection;
 mod demultiplexer;
+mod dependency;
 mod diagnostic;
 mod doctor;
 mod environment;

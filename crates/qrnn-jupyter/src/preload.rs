@@ -72,6 +72,11 @@ impl Preload {
         serde_json::from_str(&text).map_err(|error| Error::file(&path, error.to_string()))
     }
 
+    /// The clone of qrnn that it was built from.
+    pub fn sources(&self) -> Result<PathBuf> {
+        Ok(self.note()?.sources)
+    }
+
     pub fn libtorch(&self) -> Result<PathBuf> {
         Ok(self.note()?.libtorch)
     }

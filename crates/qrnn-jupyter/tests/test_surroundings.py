@@ -89,16 +89,16 @@ class Early(unittest.TestCase):
         by_signal = lambda kernel: lambda: os.killpg(kernel.pid, signal.SIGINT)
         # Ends with an error where the interrupt comes when it runs already.
         code = "{" + POLLING + '}\nErr::<(), String>("noticed".into())?;'
-        for delay in (0, 0.2, 0.6, 1.2):
-            for how in (None, by_signal):
-                with self.subTest(delay=delay, signal=bool(how)), Kernel() as kernel:
-                    sent = kernel.send(code)
-                    queued = [kernel.send("2 + 2"), kernel.send("3 + 3")]
-                    time.sleep(delay)
-                    self.interrupted(kernel, sent, how and how(kernel))
-                    for cell in queued:
-                        self.assertEqual(kernel.collect(cell).status, "aborted")
-                    self.assertEqual(kernel.run("1 + 1").result, "2")
+        moments = [(0, None), (0, by_signal), (0.3, by_signal), (0.6, None), (1.5, None), (3, by_signal)]
+        for delay, how in moments:
+            with self.subTest(delay=delay, signal=bool(how)), Kernel() as kernel:
+                sent = kernel.send(code)
+                queued = [kernel.send("2 + 2"), kernel.send("3 + 3")]
+                time.sleep(delay)
+                self.interrupted(kernel, sent, how and how(kernel))
+                for cell in queued:
+                    self.assertEqual(kernel.collect(cell).status, "aborted")
+                self.assertEqual(kernel.run("1 + 1").result, "2")
 
     def test_a_signal_while_the_kernel_starts(self):
         for delay in (0.3, 0.6, 1):
@@ -171,21 +171,21 @@ class Toolchains(unittest.TestCase):
     def test_files_beside_the_notebook(self):
         wrong = {
             "rust-toolchain.toml": '[toolchain]\nchannel = "1.50.0"\n',
-            "rust-toolchain": "no such toolchain\n",
             ".cargo/config.toml": '[build]\nrustc-wrapper = "/bin/false"\ntarget = "wasm32-none"\n'
             'target-dir = "/proc"\nrustc = "/bin/false"\nrustc-workspace-wrapper = "/bin/false"\n'
             'rustflags = ["--no-such-flag"]\n',
             "evcxr.toml": '[evcxr]\ntmpdir = "/proc/nowhere"\nsccache = "/bin/false"\n',
         }
-        for name, text in wrong.items():
-            with self.subTest(name), tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder:
+            for name, text in wrong.items():
                 write(os.path.join(folder, name), text)
-                self.works(folder)
+            self.works(folder)
 
-    def test_a_broken_file_beside_the_notebook(self):
-        for name in ("rust-toolchain.toml", ".cargo/config.toml", "evcxr.toml"):
-            with self.subTest(name), tempfile.TemporaryDirectory() as folder:
-                write(os.path.join(folder, name), "[[ this is no TOML\n")
+    def test_broken_files_beside_the_notebook(self):
+        for toolchain in ("rust-toolchain", "rust-toolchain.toml"):
+            with self.subTest(toolchain), tempfile.TemporaryDirectory() as folder:
+                for name in (toolchain, ".cargo/config.toml", "evcxr.toml"):
+                    write(os.path.join(folder, name), "[[ this is no TOML\n")
                 self.works(folder)
 
     def test_variables_of_the_users(self):
@@ -326,7 +326,7 @@ class Left(unittest.TestCase):
 
 class Quit(unittest.TestCase):
     def test_a_reply_comes_and_then_the_end(self):
-        for code in (":quit", "// bye\n:quit", ":quit\nlet a = 1;\na"):
+        for code in (":quit", "// bye\n  :quit\nlet a = 1;\na"):
             with self.subTest(code), Kernel() as kernel:
                 kernel.run("1 + 1")
                 cell = kernel.run(code, timeout=20)
@@ -343,6 +343,60 @@ class Quit(unittest.TestCase):
         with Kernel() as kernel:
             self.assertEqual(kernel.run(":quit\nno_such_name").reply["ename"], "CompileError")
             self.assertEqual(kernel.run("2 + 2").result, "4")
+
+
+class LibraryPath(unittest.TestCase):
+    """Another torch on LD_LIBRARY_PATH is passed over."""
+
+    def works(self, path):
+        with environment(LD_LIBRARY_PATH=path), Kernel() as kernel:
+            cell = kernel.run("use qrnn::prelude::*; Tensor::from_slice(&[1i64, 2]).sum(Kind::Int64).int64_value(&[])")
+            self.assertEqual(cell.result, "3", cell.traceback)
+            self.assertEqual(cell.stderr, "")
+            cell = kernel.run('std::env::var("LD_LIBRARY_PATH").unwrap()')
+            self.assertEqual(cell.result, f'"{path}"')
+
+    def torch(self, folder, content, version=None):
+        lib = os.path.join(folder, "torch/lib")
+        os.makedirs(lib)
+        for name in ("libtorch_cpu.so", "libc10.so"):
+            with open(os.path.join(lib, name), "wb") as file:
+                file.write(content)
+        if version:
+            write(os.path.join(folder, "torch/version.py"), f"__version__ = '{version}'\n")
+        return lib
+
+    def test_files_that_cannot_be_loaded(self):
+        with tempfile.TemporaryDirectory() as folder:
+            self.works(self.torch(folder, b"\x7fELF\x02\x01\x01 and no more"))
+
+    def test_another_version(self):
+        with tempfile.TemporaryDirectory() as folder:
+            empty = os.path.join(folder, "empty.so")
+            subprocess.run(["cc", "-shared", "-fPIC", "-o", empty, "-x", "c", "/dev/null"], check=True)
+            with open(empty, "rb") as file:
+                self.works(self.torch(folder, file.read(), "2.10.0+cpu"))
+
+    def test_our_own(self):
+        self.works(os.path.join(spec().env["LIBTORCH"], "lib"))
+
+
+class StockLine(unittest.TestCase):
+    """`:dep qrnn` is for the stock kernel: here nothing is built for it."""
+
+    def test_nothing_is_built_and_differences_are_said(self):
+        clone = os.path.realpath(os.path.join(os.path.dirname(__file__), "../../.."))
+        with Kernel(cwd=os.path.join(clone, "notebooks")) as kernel:
+            kernel.run("1 + 1")
+            for line in ('qrnn = { path = ".." }', "qrnn = {path='..', features=[]}", f"{clone}", ".."):
+                cell = kernel.run(f":dep {line}\nuse qrnn::prelude::*;\nLmConfig::paper(300, 1800).nhid")
+                self.assertEqual(cell.status, "ok", cell.traceback)
+                self.assertEqual(cell.stderr, "")
+                self.assertLess(cell.seconds, 5)
+            cell = kernel.run(':dep qrnn = { path = "/nonexistent", features = ["gpu"] }\n7')
+            self.assertEqual(cell.result, "7", cell.traceback)
+            self.assertIn(f"preloaded from {clone}; /nonexistent is not used", cell.stderr)
+            self.assertIn("without its feature `gpu`", cell.stderr)
 
 
 class Doctor(unittest.TestCase):
