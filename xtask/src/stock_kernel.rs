@@ -81,10 +81,7 @@ fn data_folder(prefix: Option<&Path>) -> Result<Data> {
         None => variable("XDG_DATA_HOME")
             .or_else(|| std::env::home_dir().map(|home| home.join(".local/share")))
             .ok_or_else(|| {
-                Error::machine(
-                    "there is no home folder".into(),
-                    "say where to install: --prefix DIR",
-                )
+                Error::machine("there is no home folder", "say where to install: --prefix DIR")
             })?,
     };
     let jupyter = prefix.is_none().then(|| variable("JUPYTER_DATA_DIR")).flatten();

@@ -253,7 +253,7 @@ def named(mark):
     """The processes of `sleep MARK`."""
     found = []
     for process in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError), open(f"/proc/{process}/cmdline") as line:
+        with contextlib.suppress(OSError), open(f"/proc/{process}/cmdline", errors="replace") as line:
             if line.read().split("\0")[:2] == ["sleep", mark] and alive(int(process)):
                 found.append(int(process))
     return found
