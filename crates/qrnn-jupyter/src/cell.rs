@@ -115,7 +115,7 @@ mod tests {
             (left.trim().to_owned(), quits)
         };
         assert_eq!(quits(":quit"), (String::new(), true));
-        assert_eq!(quits("// bye\n  :quit \r\nf()"), ("// bye\n         \r\nf()".into(), true));
+        assert_eq!(quits("// bye\n  :quit \r\nf()"), ("// bye\n        \r\nf()".into(), true));
         assert_eq!(quits(":dep rand\n:quit\n1"), (":dep rand\n     \n1".into(), true));
         for code in ["f();\n:quit", ":quitter", "\":quit\"", ""] {
             assert_eq!(quits(code), (code.to_owned(), false));
