@@ -75,7 +75,8 @@ impl Notebooks {
             let mut run = venv.python();
             run.arg(&script).arg(file).args(self.save.then_some("--save"));
             if self.stock {
-                run.args(["--kernel", kernel]);
+                // The first cell waits for the build.
+                run.args(["--kernel", kernel, "--timeout", "3600"]);
             }
             if self.lab {
                 run.arg("--out").arg(work.join("screenshots"));
