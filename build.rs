@@ -38,4 +38,7 @@ fn main() {
     println!("cargo:rustc-link-search=native={}", lib.display());
     println!("cargo:rustc-link-lib=gomp");
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());
+    // DT_RPATH, which comes before LD_LIBRARY_PATH: another torch there would keep a program from
+    // starting, `--help` and all. One that fits is taken by src/bin/reproduce/early.rs.
+    println!("cargo:rustc-link-arg=-Wl,--disable-new-dtags");
 }

@@ -4,6 +4,8 @@
 //! Our CPU kernels run on torch's own threads, so that one setting (`OMP_NUM_THREADS`,
 //! [`tch::set_num_threads`]) rules both and they never compete for the cores.
 
+#[doc(hidden)] // for `reproduce`
+pub mod brought;
 pub(crate) mod pinned;
 mod threads;
 mod transfer;

@@ -4,6 +4,7 @@ mod bench;
 mod command_line;
 mod cuda;
 mod fetch;
+mod library_path;
 mod memory;
 mod non_finite;
 mod notebook;

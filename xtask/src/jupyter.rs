@@ -36,10 +36,7 @@ pub fn install(libtorch: Libtorch, prefix: Option<&Path>) -> Result<ExitCode> {
 
     let start = Instant::now();
     terminal::note("building what notebooks find loaded: qrnn, tch and all that they use");
-    let torch = match libtorch {
-        Libtorch::Ours => setup::root().join(".libtorch/current"),
-        Libtorch::Theirs => std::env::var_os("LIBTORCH").map(PathBuf::from).unwrap_or_default(),
-    };
+    let torch = folder_of(libtorch);
     let preload = ["rustc", "--release", "--package", "qrnn-preload", "--lib"];
     let preload = preload.into_iter().chain(MESSAGES).map(str::to_owned);
     let arguments = preload.chain(["--".into()]).chain(link_arguments(&torch)?);
@@ -73,6 +70,14 @@ pub fn install(libtorch: Libtorch, prefix: Option<&Path>) -> Result<ExitCode> {
         Ok(ExitCode::SUCCESS)
     } else {
         Ok(ExitCode::FAILURE)
+    }
+}
+
+/// Where that libtorch lies.
+pub fn folder_of(libtorch: Libtorch) -> PathBuf {
+    match libtorch {
+        Libtorch::Ours => setup::root().join(".libtorch/current"),
+        Libtorch::Theirs => std::env::var_os("LIBTORCH").map(PathBuf::from).unwrap_or_default(),
     }
 }
 

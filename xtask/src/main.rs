@@ -12,6 +12,7 @@ mod pip;
 mod preflight;
 mod setup;
 mod stamp;
+mod stock_kernel;
 mod terminal;
 mod unpack;
 mod user_libtorch;

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::dependency;
+
 /// Crates that every cell has already; a line that asks for one of them is for the stock kernel.
 const PRELOADED: [&str; 2] = ["qrnn", "tch"];
 
@@ -19,14 +21,30 @@ pub fn without_preloaded(code: &str) -> String {
     lines.collect()
 }
 
+/// The code without a command `:quit`, which is the kernel's own affair, and whether there was one.
+/// Commands come before Rust code; what stands behind that is none.
+pub fn without_quit(code: &str) -> (Cow<'_, str>, bool) {
+    let commands = code.split_inclusive('\n').take_while(|line| {
+        let text = line.trim_start();
+        text.is_empty() || text.starts_with(':') || ["//", "!"].iter().any(|s| line.starts_with(s))
+    });
+    let mut at = 0;
+    for line in commands {
+        if line.split_whitespace().next() == Some(":quit") {
+            let end = line.trim_end_matches(['\r', '\n']).len();
+            let blank = " ".repeat(end);
+            return (format!("{}{blank}{}", &code[..at], &code[at + end..]).into(), true);
+        }
+        at += line.len();
+    }
+    (code.into(), false)
+}
+
 fn asks_for_preloaded(line: &str) -> bool {
     let line = line.trim();
-    let name = if let Some(dependency) = line.strip_prefix(":dep ") {
-        dependency.split(['=', ' ']).find(|word| !word.is_empty())
-    } else {
-        line.strip_prefix("extern crate ").and_then(|rest| rest.strip_suffix(';')).map(str::trim)
-    };
-    name.is_some_and(|name| PRELOADED.contains(&name))
+    let name =
+        line.strip_prefix("extern crate ").and_then(|rest| rest.strip_suffix(';')).map(str::trim);
+    name.is_some_and(|name| PRELOADED.contains(&name)) || dependency::is_preloaded(line)
 }
 
 /// A cell that is one command which explains something: its answer is for a pager.
@@ -87,6 +105,21 @@ mod tests {
             ["", ":dep rand = \"0.9\"", "", "let a = 1;"]
         );
         assert_eq!(without_preloaded(":dep qrnn-tools"), ":dep qrnn-tools");
+    }
+
+    #[test]
+    fn quit_is_a_command_before_code() {
+        let quits = |code| {
+            let (left, quits) = without_quit(code);
+            assert_eq!(left.len(), code.len());
+            (left.trim().to_owned(), quits)
+        };
+        assert_eq!(quits(":quit"), (String::new(), true));
+        assert_eq!(quits("// bye\n  :quit \r\nf()"), ("// bye\n        \r\nf()".into(), true));
+        assert_eq!(quits(":dep rand\n:quit\n1"), (":dep rand\n     \n1".into(), true));
+        for code in ["f();\n:quit", ":quitter", "\":quit\"", ""] {
+            assert_eq!(quits(code), (code.to_owned(), false));
+        }
     }
 
     #[test]

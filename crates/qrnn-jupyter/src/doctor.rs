@@ -21,6 +21,10 @@ enum Found {
 
 /// Prints each finding; fails where something is missing that cells need.
 pub fn run(places: &Places) -> ExitCode {
+    // As the kernel does: cells are compiled by the toolchain that it was built with.
+    if let Ok(preload) = Preload::find(&places.program()) {
+        environment::use_toolchain(&preload);
+    }
     let findings = [
         ("rustc", rust()),
         ("cargo", program("cargo", "install Rust: https://rustup.rs")),

@@ -15,6 +15,7 @@ use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use rustix::io::{FdFlags, fcntl_setfd};
 
 use crate::demultiplexer::MARK;
+use crate::library_path::LibraryPath;
 use crate::terminal;
 
 /// evcxr's commands come in here,
@@ -28,24 +29,22 @@ pub const ACKNOWLEDGEMENTS: RawFd = 102;
 pub const PRELOAD: &str = "QRNN_JUPYTER_PRELOAD";
 
 /// Of the kernel's own, not for cells and the programs that they start.
-const PRIVATE: [&str; 6] = [
-    "EVCXR_IS_RUNTIME",
-    "EVCXR_TMPDIR",
-    "EVCXR_CONFIG_DIR",
-    "RUSTC_WRAPPER",
-    "CARGO",
-    crate::compiler::ROLE,
-];
+const PRIVATE: [&str; 4] =
+    ["EVCXR_IS_RUNTIME", "EVCXR_TMPDIR", "EVCXR_CONFIG_DIR", crate::compiler::ROLE];
 
 type Cell = unsafe extern "C" fn(*mut c_void) -> *mut c_void;
 
 pub fn run() -> ExitCode {
+    let library_path = LibraryPath::settle();
     // SAFETY: the launch put these descriptors there for this process alone.
     let [commands, answers, acknowledgements] = [COMMANDS, ANSWERS, ACKNOWLEDGEMENTS]
         .map(|descriptor| unsafe { OwnedFd::from_raw_fd(descriptor) });
     for descriptor in [&commands, &answers, &acknowledgements] {
         // Programs that a cell starts must not hold the evaluator's streams open.
         let _ = fcntl_setfd(descriptor, FdFlags::CLOEXEC);
+    }
+    if let Some(session) = std::env::var_os("EVCXR_TMPDIR") {
+        crate::environment::restore(Path::new(&session));
     }
     for name in PRIVATE {
         // SAFETY: no other thread has started yet.
@@ -62,7 +61,21 @@ pub fn run() -> ExitCode {
     }
     // Where memory runs out, this process goes first, and the kernel lives on to say so.
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
-    let preloaded = std::env::var_os(PRELOAD).map(PathBuf::from).and_then(|path| preload(&path));
+    let preloaded = std::env::var_os(PRELOAD).map(PathBuf::from).and_then(|path| {
+        preload(&path)
+            .inspect_err(|error| {
+                // Another torch on LD_LIBRARY_PATH may be why.
+                for descriptor in [&commands, &answers, &acknowledgements] {
+                    let _ = fcntl_setfd(descriptor, FdFlags::empty());
+                }
+                library_path.without_the_users(&path);
+                let (path, reason) = (path.display(), reason(error));
+                terminal::note(format_args!(
+                    "cannot load {path}: {reason}; `qrnn-jupyter doctor` says more"
+                ));
+            })
+            .ok()
+    });
     let mut evaluation = Evaluation {
         answers: File::from(answers),
         acknowledgements: BufReader::new(File::from(acknowledgements)),
@@ -94,22 +107,12 @@ struct Preloaded {
     library: Library,
 }
 
-fn preload(path: &Path) -> Option<Preloaded> {
+fn preload(path: &Path) -> Result<Preloaded, libloading::Error> {
     // SAFETY: our own library; its initialisers are libtorch's.
-    match unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) } {
-        Ok(library) => {
-            let preloaded = Preloaded { library };
-            preloaded.call(b"qrnn_preload_start\0");
-            Some(preloaded)
-        }
-        Err(error) => {
-            let (path, reason) = (path.display(), reason(&error));
-            terminal::note(format_args!(
-                "cannot load {path}: {reason}; `qrnn-jupyter doctor` says more"
-            ));
-            None
-        }
-    }
+    let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) }?;
+    let preloaded = Preloaded { library };
+    preloaded.call(b"qrnn_preload_start\0");
+    Ok(preloaded)
 }
 
 impl Preloaded {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use evcxr::{CommandContext, CompilationError, Error as Trouble, EvalCallbacks, EvalContext};
 
 use crate::cell;
+use crate::dependency;
 use crate::diagnostic::Diagnostic;
 use crate::error::{Error, Result};
 use crate::input::Asker;
@@ -56,7 +57,7 @@ impl Evaluator {
         interrupter: Arc<Interrupter>,
         session: Arc<Session>,
     ) -> Result<Self> {
-        let (command, pipes) = launch::command(program)?;
+        let (mut command, pipes) = launch::command(program)?;
         asker.attach(pipes.stdin);
         let output = Output::start(
             pipes.stdout,
@@ -67,7 +68,17 @@ impl Evaluator {
             interrupter.clone(),
         )
         .map_err(Error::system("read the evaluation process"))?;
+        // In the session's folder, as evcxr would take settings from an evcxr.toml beside the notebook;
+        // cells run beside it.
+        let beside = std::env::current_dir().ok();
+        if let Some(beside) = &beside {
+            command.current_dir(beside);
+            let _ = std::env::set_current_dir(session.folder());
+        }
         let started = EvalContext::with_subprocess_command(command);
+        if let Some(beside) = &beside {
+            let _ = std::env::set_current_dir(beside);
+        }
         let (context, _outputs) =
             started.map_err(|trouble| Error::Evaluator(trouble.to_string()))?;
         let mut context = CommandContext::with_eval_context(context);
@@ -82,7 +93,7 @@ impl Evaluator {
         }
         let compiled = Default::default();
         let evaluator = Self { context, output, interrupter, asker, session, compiled };
-        evaluator.session.note_group(evaluator.process());
+        evaluator.session.note(evaluator.process());
         Ok(evaluator)
     }
 
@@ -93,9 +104,19 @@ impl Evaluator {
     }
 
     /// Runs a cell; its output is all sent when this returns.
-    pub fn execute(&mut self, request: &Request, code: &str, count: u64, silent: bool) -> Outcome {
+    /// None where the shell has gone on without it. `cell` is the interrupter's number for it.
+    pub fn execute(
+        &mut self,
+        request: &Request,
+        code: &str,
+        count: u64,
+        silent: bool,
+        cell: u64,
+    ) -> Option<Outcome> {
         let process = self.process();
-        self.interrupter.begin(process);
+        if !self.interrupter.begin(cell, process) {
+            return None;
+        }
         self.asker.begin(request, process);
         self.output.begin(&request.header, count, silent);
         // Evcxr's own code may meet what it did not expect; the kernel lives on.
@@ -103,10 +124,7 @@ impl Evaluator {
         let asked = self.interrupter.end();
         let report = self.output.end();
         let outcome = match result {
-            Ok(Ok(_)) if asked.before_it_ran => Outcome::Wrong(Wrong::plain(
-                "KeyboardInterrupt",
-                "interrupted before it ran; all variables are kept".into(),
-            )),
+            Ok(Ok(_)) if asked.before_it_ran => Outcome::Wrong(Wrong::interrupted()),
             Ok(Ok(paged)) => self.ended(report, paged, code, count, asked),
             Ok(Err(wrong)) => self.interrupted(wrong, asked),
             Err(panic) => {
@@ -116,17 +134,21 @@ impl Evaluator {
                 Outcome::Wrong(Wrong::plain("KernelError", value))
             }
         };
-        self.session.note_group(self.process());
-        outcome
+        self.session.note(self.process());
+        Some(outcome)
     }
 
     /// Compiles and runs; what belongs into a pager.
     fn evaluate(&mut self, code: &str, count: u64) -> Result<Vec<(String, String)>, Wrong> {
+        let library = std::env::var_os(crate::evaluation::PRELOAD).unwrap_or_default();
+        for note in dependency::notes(code, Path::new(&library)) {
+            self.output.note(&note);
+        }
         let cell = cell::without_preloaded(code);
         let (compiled, insertions) = self.with_types(&cell, count)?;
         self.compiled = (compiled.clone(), insertions.clone());
         if self.interrupter.is_asked() {
-            return Err(Wrong::plain("KeyboardInterrupt", "interrupted before it ran".into()));
+            return Err(Wrong::interrupted());
         }
         match self.context.execute_with_callbacks(&compiled, &mut EvalCallbacks::default()) {
             Ok(outputs) => {
@@ -244,9 +266,11 @@ impl Evaluator {
 
     /// An interrupt that was asked for explains whatever ended the cell.
     fn interrupted(&self, wrong: Wrong, asked: Asked) -> Outcome {
-        let Asked { interrupted, ended, .. } = asked;
+        let Asked { interrupted, ended, started, .. } = asked;
         Outcome::Wrong(match (interrupted, ended) {
             (false, _) => wrong,
+            // Compilers that were stopped complain of it at length.
+            (true, _) if !started => Wrong::interrupted(),
             (true, true) => Wrong::plain(
                 "KeyboardInterrupt",
                 "the cell did not notice the first interrupt, and the second ended its process: \

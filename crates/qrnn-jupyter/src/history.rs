@@ -119,7 +119,12 @@ mod tests {
         let header = serde_json::from_value(json!({
             "msg_id": "1", "username": "", "session": "", "msg_type": "history_request", "version": "5.3",
         }));
-        let request = Request { identities: vec![], header: header.unwrap(), content };
+        let request = Request {
+            identities: vec![],
+            header: header.unwrap(),
+            content,
+            arrived: std::time::Instant::now(),
+        };
         let found = history().find(&request).unwrap();
         found.as_array().unwrap().iter().map(|entry| entry[1].as_u64().unwrap()).collect()
     }

@@ -1,33 +1,82 @@
 //! Interrupts: a request that long work notices, and an end to code that does not.
+//!
+//! A cell is interrupted from the moment that its request has come. Until its code starts, nobody
+//! waits longer than [`PATIENCE`] for what is under way: the compilers are stopped, and where that
+//! does not end the cell, or where its turn has not come yet, the shell goes on without it.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::interrupts::Interrupts;
+use crate::message::Request;
+use crate::processes;
 
 /// How long code has to notice a first interrupt before a second one ends its process.
 const GRACE: Duration = Duration::from_secs(1);
+/// How long a cell whose code has not started has to end by itself.
+const PATIENCE: Duration = Duration::from_millis(400);
+/// Requests for cells and interrupts come by different ways. An interrupt that finds no cell counts
+/// for one that was sent before it and that comes no later than this.
+const LATE: Duration = Duration::from_secs(1);
+/// What evcxr starts to prepare a cell.
+const PREPARING: [&str; 3] = ["cargo", "mold", "sh"];
 
 #[derive(Debug)]
 pub struct Interrupter {
-    interrupts: Interrupts,
-    run: Mutex<Run>,
+    /// None where the kernel could not prepare itself, and no code will ever run.
+    interrupts: Option<Interrupts>,
+    state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
+struct State {
+    run: Run,
+    awaited: Option<Awaited>,
+    /// Cells so far.
+    cells: u64,
+    /// Interrupts so far.
+    seen: u64,
+    /// The last interrupt that found no cell.
+    early: Option<Early>,
+}
+
+/// What the evaluator works on.
+#[derive(Debug, Default)]
 struct Run {
-    /// Cells so far; the number of the one that runs.
     cell: u64,
     running: bool,
-    /// When the running cell was first interrupted.
+    /// When it was first interrupted.
     asked: Option<Instant>,
-    /// The cell's code was not started, as the interrupt came before.
+    /// Compiled code of the cell was started.
+    started: bool,
+    /// Compiled code of the cell was not started, as the interrupt came before.
     before_it_ran: bool,
     /// A second interrupt ended the process.
     ended: bool,
     process: u32,
+}
+
+/// The cell that the shell waits for.
+struct Awaited {
+    cell: u64,
+    /// Tells the shell to go on without it.
+    give_up: Box<dyn Fn() + Send>,
+    given_up: bool,
+}
+
+impl std::fmt::Debug for Awaited {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "cell {}, given up: {}", self.cell, self.given_up)
+    }
+}
+
+#[derive(Debug)]
+struct Early {
+    came: Instant,
+    /// By the sender's clock, in milliseconds.
+    sent: i64,
 }
 
 /// What became of a cell's interrupts.
@@ -36,173 +85,176 @@ pub struct Asked {
     pub interrupted: bool,
     /// It was compiled, and its code never started.
     pub before_it_ran: bool,
+    /// Some of its code was started.
+    pub started: bool,
     /// The process was ended for it.
     pub ended: bool,
 }
 
 impl Interrupter {
-    pub fn new(interrupts: Interrupts) -> Arc<Self> {
-        Arc::new(Self { interrupts, run: Mutex::default() })
+    pub fn new(interrupts: Option<Interrupts>) -> Arc<Self> {
+        Arc::new(Self { interrupts, state: Mutex::default() })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Run> {
-        self.run.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    pub fn begin(&self, process: u32) {
-        let mut run = self.lock();
-        *run = Run { cell: run.cell + 1, running: true, process, ..Run::default() };
+    /// From now on the shell waits for this cell; its number. `give_up` is called where the shell is
+    /// to go on without it.
+    pub fn accept(&self, request: &Request, give_up: impl Fn() + Send + 'static) -> u64 {
+        let mut state = self.lock();
+        state.cells += 1;
+        let cell = state.cells;
+        let hit = state.early.take().is_some_and(|early| early.hits(request));
+        if hit {
+            give_up();
+        }
+        state.awaited = Some(Awaited { cell, give_up: Box::new(give_up), given_up: hit });
+        cell
+    }
+
+    /// The shell has the cell's outcome, or has gone on without it.
+    pub fn answered(&self) {
+        self.lock().awaited = None;
+    }
+
+    /// Whether the evaluator may begin with a cell, as the shell still waits for it.
+    pub fn begin(&self, cell: u64, process: u32) -> bool {
+        let mut state = self.lock();
+        let waits = state.awaited.as_ref().is_some_and(|a| a.cell == cell && !a.given_up);
+        if waits {
+            state.run = Run { cell, running: true, process, ..Run::default() };
+        }
+        waits
     }
 
     pub fn end(&self) -> Asked {
-        let mut run = self.lock();
+        let mut state = self.lock();
+        let run = &mut state.run;
         run.running = false;
         Asked {
             interrupted: run.asked.is_some(),
             before_it_ran: run.before_it_ran,
+            started: run.started,
             ended: run.ended,
         }
     }
 
     pub fn is_asked(&self) -> bool {
-        self.lock().asked.is_some()
+        self.lock().run.asked.is_some()
+    }
+
+    /// How many interrupts there were.
+    pub fn seen(&self) -> u64 {
+        self.lock().seen
     }
 
     /// Asked when compiled code is about to start: it would not notice what came before.
     pub fn may_run(&self) -> bool {
-        let mut run = self.lock();
-        run.before_it_ran = run.running && run.asked.is_some();
+        let run = &mut self.lock().run;
+        if !run.running {
+            return true;
+        }
+        run.before_it_ran = run.asked.is_some();
+        run.started |= !run.before_it_ran;
         !run.before_it_ran
     }
 
-    /// The first asks the cell to end; a later one ends its process once the time is up.
-    pub fn interrupt(self: &Arc<Self>) {
-        let mut run = self.lock();
-        if !run.running {
-            return;
-        }
-        self.interrupts.count();
-        let Some(asked) = run.asked else {
-            run.asked = Some(Instant::now());
-            stop_cargo(run.process);
+    /// The first asks the cell to end; a later one ends its process once the time is up. `sent` is
+    /// the sender's clock, in milliseconds.
+    pub fn interrupt(self: &Arc<Self>, sent: i64) {
+        let mut state = self.lock();
+        state.seen += 1;
+        let State { run, awaited, early, .. } = &mut *state;
+        let Some(awaited) = awaited else {
+            *early = Some(Early { came: Instant::now(), sent });
             return;
         };
-        let cell = run.cell;
-        let left = GRACE.saturating_sub(asked.elapsed());
-        drop(run);
+        if awaited.given_up {
+            return;
+        }
+        if !(run.running && run.cell == awaited.cell) {
+            // Its turn has not come: the evaluator starts, or is not done with one before.
+            awaited.given_up = true;
+            (awaited.give_up)();
+            return;
+        }
+        if let Some(interrupts) = &self.interrupts {
+            interrupts.count();
+        }
+        let (cell, asked) = (run.cell, run.asked);
         let interrupter = self.clone();
-        std::thread::spawn(move || {
-            std::thread::sleep(left);
-            interrupter.end_process(cell);
-        });
+        match asked {
+            None => {
+                run.asked = Some(Instant::now());
+                std::thread::spawn(move || interrupter.stop_preparing(cell));
+            }
+            Some(asked) if run.started => {
+                let left = GRACE.saturating_sub(asked.elapsed());
+                std::thread::spawn(move || {
+                    std::thread::sleep(left);
+                    interrupter.end_process(cell);
+                });
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// Until the cell has ended, stops each compiler as it comes: evcxr starts several.
+    fn stop_preparing(&self, cell: u64) {
+        let asked = Instant::now();
+        loop {
+            {
+                let mut state = self.lock();
+                let State { run, awaited, .. } = &mut *state;
+                if !run.running || run.cell != cell {
+                    return;
+                }
+                let late = !run.started && asked.elapsed() > PATIENCE;
+                if let Some(awaited) = awaited
+                    && late
+                    && awaited.cell == cell
+                    && !awaited.given_up
+                {
+                    awaited.given_up = true;
+                    (awaited.give_up)();
+                }
+            }
+            for helper in processes::helpers() {
+                let name =
+                    std::fs::read_to_string(format!("/proc/{helper}/comm")).unwrap_or_default();
+                if PREPARING.contains(&name.trim()) {
+                    processes::end_tree(helper);
+                }
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     fn end_process(&self, cell: u64) {
-        let mut run = self.lock();
+        let run = &mut self.lock().run;
         if run.running && run.cell == cell && !run.ended {
             run.ended = true;
-            end(run.process);
-        }
-    }
-
-    /// The evaluation process's end, whatever it is doing.
-    pub fn kill(&self) {
-        end(self.lock().process);
-    }
-}
-
-fn end(process: u32) {
-    if let Some(process) = i32::try_from(process).ok().and_then(Pid::from_raw) {
-        // Itself by its own number too, in case that it has left its group.
-        let _ = kill_process_group(process, Signal::KILL);
-        let _ = kill_process(process, Signal::KILL);
-    }
-}
-
-/// Ends a compilation: each cargo that this process has started, and what that started.
-fn stop_cargo(evaluation: u32) {
-    for child in children(std::process::id()) {
-        let name = std::fs::read_to_string(format!("/proc/{child}/comm")).unwrap_or_default();
-        if child != evaluation && name.trim() == "cargo" {
-            stop_tree(child);
+            if let Some(group) = i32::try_from(run.process).ok().and_then(Pid::from_raw) {
+                let _ = kill_process_group(group, Signal::KILL);
+            }
+            // By its own number too, in case that it has left its group.
+            processes::end(run.process);
         }
     }
 }
 
-fn stop_tree(process: u32) {
-    let below = children(process);
-    if let Some(process) = i32::try_from(process).ok().and_then(Pid::from_raw) {
-        let _ = kill_process(process, Signal::KILL);
+impl Early {
+    fn hits(&self, request: &Request) -> bool {
+        let sent = request.header.date.timestamp_millis();
+        // A message without a date has that of the epoch.
+        let sent_before = sent > 0 && sent <= self.sent;
+        let late = request.arrived.saturating_duration_since(self.came);
+        late.is_zero() || (late < LATE && sent_before)
     }
-    below.into_iter().for_each(stop_tree);
-}
-
-/// The processes that any thread of this one has started.
-fn children(process: u32) -> Vec<u32> {
-    let Ok(threads) = std::fs::read_dir(format!("/proc/{process}/task")) else { return vec![] };
-    let lists = threads
-        .flatten()
-        .filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
-    lists
-        .flat_map(|list| {
-            list.split_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<u32>>()
-        })
-        .collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::process::Command;
-
-    fn interrupter() -> (tempfile::TempDir, Arc<Interrupter>) {
-        let folder = tempfile::tempdir().unwrap();
-        let interrupts = Interrupts::create(&folder.path().join("interrupts")).unwrap();
-        (folder, Interrupter::new(interrupts))
-    }
-
-    fn sleeper() -> std::process::Child {
-        Command::new("sleep").arg("60").spawn().unwrap()
-    }
-
-    #[test]
-    fn a_second_interrupt_ends_the_process_after_its_grace() {
-        let (_folder, interrupter) = interrupter();
-        let mut child = sleeper();
-        interrupter.begin(child.id());
-        interrupter.interrupt();
-        interrupter.interrupt();
-        let start = Instant::now();
-        child.wait().unwrap();
-        assert!(start.elapsed() > GRACE / 2, "no time to notice");
-        let asked = Asked { interrupted: true, ended: true, ..Asked::default() };
-        assert_eq!(interrupter.end(), asked);
-    }
-
-    #[test]
-    fn a_cell_that_has_ended_is_left_alone() {
-        let (_folder, interrupter) = interrupter();
-        let mut child = sleeper();
-        interrupter.interrupt();
-        interrupter.begin(child.id());
-        assert!(!interrupter.is_asked() && interrupter.may_run());
-        interrupter.interrupt();
-        interrupter.interrupt();
-        assert!(!interrupter.may_run());
-        assert!(interrupter.end().before_it_ran);
-        interrupter.begin(child.id());
-        std::thread::sleep(GRACE + Duration::from_millis(300));
-        assert_eq!(child.try_wait().unwrap(), None);
-        assert_eq!(interrupter.end(), Asked::default());
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
-
-    #[test]
-    fn a_process_knows_its_children() {
-        let mut child = sleeper();
-        assert!(children(std::process::id()).contains(&child.id()));
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
-}
+#[path = "interrupter_tests.rs"]
+mod tests;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use jupyter_protocol::JupyterMessage;
 use jupyter_zmq_client::{
@@ -11,6 +11,7 @@ use jupyter_zmq_client::{
     RouterRecvConnection, RouterSendConnection,
 };
 use serde_json::json;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use zeromq::{SocketRecv, SocketSend};
 
@@ -21,7 +22,7 @@ use crate::interrupter::Interrupter;
 use crate::interrupts::{self, Interrupts};
 use crate::message::{self, Publisher, Request};
 use crate::session::Session;
-use crate::shell::Shell;
+use crate::shell::{Prepared, Shell};
 use crate::{environment, log};
 
 /// A listener that takes nothing for so long misses a message.
@@ -29,33 +30,51 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What is left to send has this long when the kernel ends.
 const FAREWELL: Duration = Duration::from_millis(200);
 
-/// Runs until a shutdown request.
+/// Runs until a shutdown request. What keeps cells from running is told in the reply to each of them:
+/// a kernel that ended instead would leave a line in the server's log, where nobody looks.
 ///
 /// # Errors
-/// Where the connection file, the sockets or the preloaded library cannot be used.
+/// Where the connection file or the sockets cannot be used.
 pub fn run(connection_file: &Path) -> Result<ExitCode> {
+    let signals = Signals::listen()?;
     let info = connection::read(connection_file)?;
-    let program = std::env::current_exe().map_err(Error::system("find this program"))?;
-    let session = Arc::new(Session::create(&program)?);
-    let interrupts = Interrupts::create(&session.folder().join("interrupts"))?;
-    environment::prepare(&program, session.folder(), interrupts.path())?;
-    debug_assert!(std::env::var_os(interrupts::VARIABLE).is_some());
+    let (prepared, interrupts) = match prepare() {
+        Ok((prepared, interrupts)) => (Ok(prepared), Some(interrupts)),
+        Err(error) => {
+            log::line(&error.to_string());
+            (Err(error.to_string()), None)
+        }
+    };
     let interrupter = Interrupter::new(interrupts);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .map_err(Error::system("start"))?;
-    runtime.block_on(serve(info, program, session, interrupter))
+    runtime.block_on(serve(info, prepared, interrupter, signals))
+}
+
+/// Before any thread has started.
+fn prepare() -> Result<(Prepared, Interrupts)> {
+    let program = std::env::current_exe().map_err(Error::system("find this program"))?;
+    let session = Arc::new(Session::create(&program)?);
+    let interrupts = Interrupts::create(&session.counter())?;
+    environment::prepare(&program, session.folder(), interrupts.path())?;
+    debug_assert!(std::env::var_os(interrupts::VARIABLE).is_some());
+    // Programs that a cell leaves behind become this process's children.
+    let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+    Ok((Prepared { program, session }, interrupts))
 }
 
 async fn serve(
     info: jupyter_protocol::ConnectionInfo,
-    program: std::path::PathBuf,
-    session: Arc<Session>,
+    prepared: std::result::Result<Prepared, String>,
     interrupter: Arc<Interrupter>,
+    signals: Signals,
 ) -> Result<ExitCode> {
-    let id = session.folder().file_name().map_or_else(String::new, |n| n.to_string_lossy().into());
+    let session = prepared.as_ref().ok().map(|prepared| prepared.session.clone());
+    let name = session.as_ref().and_then(|session| session.folder().file_name());
+    let id = name.map_or_else(|| std::process::id().to_string(), |n| n.to_string_lossy().into());
     let sockets = connection::open(&info, &id).await?;
     let (iopub, published) = unbounded_channel();
     let publisher = Publisher(iopub);
@@ -77,24 +96,25 @@ async fn serve(
     publisher.status("starting", None);
     let waiting = asker.clone();
     let shell = Shell {
-        program,
+        prepared,
         publisher: publisher.clone(),
         replies: shell_out,
         asker,
         interrupter: interrupter.clone(),
-        session,
     };
     let (requests, ended) = shell.start().map_err(Error::system("start a thread"))?;
     tokio::spawn(hear_shell(shell_reader, requests));
-    let interrupt = Interrupt { interrupter: interrupter.clone(), asker: waiting };
+    let interrupt = Interrupt { interrupter, asker: waiting };
     let control = hear_control(control_reader, control_out, publisher, &interrupt);
     tokio::select! {
         () = control => {}
         _ = ended => {}
         () = parent_gone() => log::line("the program that started this kernel has ended"),
-        () = asked_to_end(&interrupt) => {}
+        () = signals.until_the_end(&interrupt) => {}
     }
-    interrupter.kill();
+    if let Some(session) = session {
+        session.end_processes();
+    }
     tokio::time::sleep(FAREWELL).await;
     // Not by returning: threads are at work. The guard removes the session's folder.
     std::process::exit(0)
@@ -201,8 +221,9 @@ struct Interrupt {
 }
 
 impl Interrupt {
-    fn ask(&self) {
-        self.interrupter.interrupt();
+    /// `sent` is the sender's clock, in milliseconds.
+    fn ask(&self, sent: i64) {
+        self.interrupter.interrupt(sent);
         // Code that waits for a line gets an empty one.
         self.asker.answer("");
     }
@@ -220,7 +241,7 @@ async fn hear_control(
         publisher.status("busy", Some(&request.header));
         let reply = match request.kind() {
             "interrupt_request" => {
-                interrupt.ask();
+                interrupt.ask(request.header.date.timestamp_millis());
                 request.reply(json!({ "status": "ok" }))
             }
             "kernel_info_request" => request.reply(crate::shell::kernel_info()),
@@ -258,17 +279,37 @@ async fn parent_gone() {
 }
 
 /// SIGTERM ends the kernel; SIGINT, from a front end that knows no messages, interrupts the cell.
-async fn asked_to_end(interrupt: &Interrupt) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut signalled)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return std::future::pending().await;
-    };
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return,
-            _ = signalled.recv() => interrupt.ask(),
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// From now on signals do not end the process. What comes before somebody waits is kept.
+    fn listen() -> Result<Self> {
+        // Without threads, which must not be there while the environment is prepared. The system's
+        // handlers outlive this runtime.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+        let runtime = runtime.map_err(Error::system("start"))?;
+        let listen = async {
+            Ok(Self {
+                terminate: signal(SignalKind::terminate())?,
+                interrupt: signal(SignalKind::interrupt())?,
+            })
+        };
+        runtime.block_on(listen).map_err(Error::system::<std::io::Error>("listen to signals"))
+    }
+
+    async fn until_the_end(mut self, interrupt: &Interrupt) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => {
+                    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+                    let now = now.unwrap_or_default().as_millis();
+                    interrupt.ask(i64::try_from(now).unwrap_or_default());
+                }
+            }
         }
     }
 }

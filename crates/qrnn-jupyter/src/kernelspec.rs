@@ -43,8 +43,39 @@ impl Places {
         Ok(Self { spec: jupyter.join("kernels").join(NAME), home: data.join("qrnn-jupyter") })
     }
 
+    /// As [`Places::of`]; without a prefix, an installed program speaks of its own installation.
+    ///
+    /// # Errors
+    /// As [`Places::of`].
+    pub fn of_this_program(prefix: Option<&Path>) -> Result<Self> {
+        let program = std::env::current_exe().map_err(Error::system("find this program"))?;
+        match (prefix, Self::prefix_of(&program)) {
+            (None, Some(own)) => {
+                let (users, own) = (Self::of(None), Self::of(Some(&own))?);
+                // In the user's data folder the kernelspec may lie elsewhere (JUPYTER_DATA_DIR).
+                Ok(users.ok().filter(|users| is_same(&users.home, &own.home)).unwrap_or(own))
+            }
+            _ => Self::of(prefix),
+        }
+    }
+
+    /// The prefix that a program was installed under; none where it is no installed one.
+    fn prefix_of(program: &Path) -> Option<PathBuf> {
+        let data = program.ancestors().nth(3)?;
+        let prefix = data.parent()?;
+        let installed = Self::of(Some(prefix)).ok()?.program();
+        (installed == program).then(|| prefix.into())
+    }
+
     pub fn program(&self) -> PathBuf {
         self.home.join("bin/qrnn-jupyter")
+    }
+}
+
+fn is_same(one: &Path, other: &Path) -> bool {
+    match (one.canonicalize(), other.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => one == other,
     }
 }
 
@@ -112,6 +143,15 @@ mod tests {
         let places = Places::of(Some(Path::new("/opt/x"))).unwrap();
         assert_eq!(places.spec, Path::new("/opt/x/share/jupyter/kernels/qrnn"));
         assert_eq!(places.program(), Path::new("/opt/x/share/qrnn-jupyter/bin/qrnn-jupyter"));
+    }
+
+    #[test]
+    fn an_installed_program_knows_its_prefix() {
+        let program = Places::of(Some(Path::new("/opt/x"))).unwrap().program();
+        assert_eq!(Places::prefix_of(&program), Some("/opt/x".into()));
+        let built = Path::new("/clone/target/kernel/qrnn-jupyter");
+        assert_eq!(Places::prefix_of(built), None);
+        assert_eq!(Places::prefix_of(Path::new("/qrnn-jupyter")), None);
     }
 
     #[test]

@@ -2,11 +2,14 @@
 
 mod analysis;
 mod bound;
+#[path = "../../../src/libtorch/brought.rs"]
+mod brought;
 mod cell;
 mod compiler;
 mod completeness;
 mod connection;
 mod demultiplexer;
+mod dependency;
 mod diagnostic;
 mod doctor;
 mod environment;
@@ -20,10 +23,12 @@ mod interrupts;
 mod kernel;
 mod kernelspec;
 mod launch;
+mod library_path;
 mod log;
 mod message;
 mod output;
 mod preload;
+mod processes;
 mod reader;
 mod session;
 mod shell;
@@ -68,13 +73,13 @@ enum Command {
     },
     /// Remove the kernel
     Uninstall {
-        /// The prefix that it was installed under
+        /// The prefix that it was installed under [default: this program's own]
         #[arg(long, value_name = "DIR")]
         prefix: Option<PathBuf>,
     },
     /// Find what is wrong, and say how to mend it
     Doctor {
-        /// The prefix that it was installed under
+        /// The prefix that it was installed under [default: this program's own]
         #[arg(long, value_name = "DIR")]
         prefix: Option<PathBuf>,
     },
@@ -118,7 +123,7 @@ fn run(command: Command) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Uninstall { prefix } => {
-            let removed = kernelspec::uninstall(&Places::of(prefix.as_deref())?)?;
+            let removed = kernelspec::uninstall(&Places::of_this_program(prefix.as_deref())?)?;
             for folder in &removed {
                 terminal::show(format_args!("removed {}", folder.display()));
             }
@@ -127,7 +132,7 @@ fn run(command: Command) -> Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
-        Command::Doctor { prefix } => Ok(doctor::run(&Places::of(prefix.as_deref())?)),
+        Command::Doctor { prefix } => Ok(doctor::run(&Places::of_this_program(prefix.as_deref())?)),
         Command::Guard { folder } => Ok(session::guard(&folder)),
     }
 }

@@ -1,5 +1,7 @@
 //! Messages of the Jupyter protocol, as the kernel reads and writes them.
 
+use std::time::Instant;
+
 use jupyter_protocol::{Header, JupyterMessage, UnknownMessage};
 use jupyter_zmq_client::RawMessage;
 use serde_json::{Value, json};
@@ -11,6 +13,8 @@ pub struct Request {
     pub identities: Vec<bytes::Bytes>,
     pub header: Header,
     pub content: Value,
+    /// When the kernel received it.
+    pub arrived: Instant,
 }
 
 impl Request {
@@ -22,7 +26,8 @@ impl Request {
         let header = serde_json::from_slice(header).map_err(|e| format!("its header: {e}"))?;
         let content: Value =
             serde_json::from_slice(content).map_err(|e| format!("its content: {e}"))?;
-        Ok(Self { identities: raw.zmq_identities, header, content })
+        let arrived = Instant::now();
+        Ok(Self { identities: raw.zmq_identities, header, content, arrived })
     }
 
     pub fn kind(&self) -> &str {

@@ -128,6 +128,12 @@ impl Output {
         }
     }
 
+    /// The kernel's own words to the cell.
+    pub fn note(&self, text: &str) {
+        let cell = self.shared.lock();
+        self.shared.stream(&cell, "stderr", text);
+    }
+
     /// A value that evcxr's own commands show.
     pub fn show(&self, forms: Vec<(String, String)>) {
         let mut cell = self.shared.lock();

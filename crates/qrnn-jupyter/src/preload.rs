@@ -1,6 +1,7 @@
 //! The library that every cell finds loaded, as it was installed.
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -26,6 +27,9 @@ pub struct Preload {
 struct Note {
     /// All that `rustc -vV` says: metadata is for the very same compiler only.
     rustc: String,
+    /// Where that compiler lies (`rustc --print sysroot`).
+    #[serde(default)]
+    sysroot: Option<PathBuf>,
     libtorch: PathBuf,
     /// The clone of qrnn that it was built from.
     sources: PathBuf,
@@ -53,6 +57,11 @@ impl Preload {
         }
     }
 
+    /// The one whose library this is.
+    pub fn of_library(library: &Path) -> Self {
+        Self { folder: library.parent().unwrap_or(Path::new("")).into() }
+    }
+
     pub fn library(&self) -> PathBuf {
         self.folder.join(LIBRARY)
     }
@@ -63,8 +72,18 @@ impl Preload {
         serde_json::from_str(&text).map_err(|error| Error::file(&path, error.to_string()))
     }
 
+    /// The clone of qrnn that it was built from.
+    pub fn sources(&self) -> Result<PathBuf> {
+        Ok(self.note()?.sources)
+    }
+
     pub fn libtorch(&self) -> Result<PathBuf> {
         Ok(self.note()?.libtorch)
+    }
+
+    /// The folder of the toolchain that it was built with; none where that is gone.
+    pub fn toolchain(&self) -> Option<PathBuf> {
+        self.note().ok()?.sysroot.filter(|sysroot| sysroot.join("bin/rustc").is_file())
     }
 
     /// The versions that it was built of.
@@ -145,7 +164,13 @@ impl Preload {
             .map_err(Error::io(&arguments_file, "write"))?;
         let lock = sources.join(LOCK);
         fs::copy(&lock, fresh.join(LOCK)).map_err(Error::io(&lock, "copy"))?;
-        let note = Note { rustc: rustc()?, libtorch: libtorch.into(), sources: sources.into() };
+        let sysroot = ask_rustc(&["--print", "sysroot"])?;
+        let note = Note {
+            rustc: rustc()?,
+            sysroot: Some(sysroot.trim().into()),
+            libtorch: libtorch.into(),
+            sources: sources.into(),
+        };
         let note_file = fresh.join(NOTE);
         let text = serde_json::to_string_pretty(&note)
             .map_err(|error| Error::io(&note_file, "write")(error.into()))?;
@@ -160,7 +185,14 @@ impl Preload {
 /// # Errors
 /// Where there is no rustc on the PATH.
 pub fn rustc() -> Result<String> {
-    let output = Command::new("rustc").arg("-vV").output();
+    ask_rustc(&["-vV"])
+}
+
+/// # Errors
+/// Where there is no rustc on the PATH.
+pub fn ask_rustc(arguments: &[&str]) -> Result<String> {
+    // In a group of its own: an interrupt, which goes to the kernel's group, is none of its affair.
+    let output = Command::new("rustc").args(arguments).process_group(0).output();
     let missing = |what: String| Error::Missing {
         what,
         remedy: "install Rust (https://rustup.rs), and see that rustc is on the PATH that Jupyter \

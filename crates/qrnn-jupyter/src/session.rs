@@ -1,21 +1,29 @@
 //! A kernel's own working folder, and the guard that removes it.
 
+use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
 use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::error::{Error, Result};
+use crate::interrupts;
+use crate::processes::{self, Process};
 
 /// Tells this program that it is to be the guard of the folder that follows.
 pub const GUARD: &str = "guard";
 /// The process group of the evaluation process, as decimal digits.
 const GROUP: &str = "evaluation-group";
+/// What cells have started, a process a line: its number and when it started.
+const PROCESSES: &str = "processes";
+/// The interrupts' counter. Its path, in an environment variable, marks whatever a cell starts.
+const COUNTER: &str = "interrupts";
 const LOCK: &str = "lock";
 
 /// The folder lives as long as the kernel: a guard, which outlives it by a moment, removes it.
@@ -23,8 +31,8 @@ const LOCK: &str = "lock";
 pub struct Session {
     folder: PathBuf,
     _lock: File,
-    /// The guard waits for this to close, which it does however the kernel ends.
-    _guard: Option<std::process::ChildStdin>,
+    /// The guard waits for its standard input to close, which it does however the kernel ends.
+    guard: Option<Child>,
 }
 
 impl Session {
@@ -45,16 +53,38 @@ impl Session {
         let lock = folder.join(LOCK);
         let file = File::create(&lock).map_err(Error::io(&lock, "create"))?;
         file.lock().map_err(Error::io(&lock, "lock"))?;
-        Ok(Self { folder, _lock: file, _guard: guard })
+        Ok(Self { folder, _lock: file, guard })
     }
 
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Notes which processes to end with the kernel.
-    pub fn note_group(&self, group: u32) {
-        let _ = fs::write(self.folder.join(GROUP), group.to_string());
+    /// Where the counter of interrupts lies.
+    pub fn counter(&self) -> PathBuf {
+        self.folder.join(COUNTER)
+    }
+
+    /// Notes which processes to end with the kernel, `evaluation` among them. Called after each
+    /// cell, by the thread that waits for the evaluation process.
+    pub fn note(&self, evaluation: u32) {
+        let guard = self.guard();
+        let own: Vec<u32> = guard.into_iter().chain([evaluation]).collect();
+        processes::bury(&own);
+        let _ = fs::write(self.folder.join(GROUP), evaluation.to_string());
+        let below = processes::below(guard);
+        let lines = below.iter().map(|Process { id, started }| format!("{id} {started}\n"));
+        let _ = fs::write(self.folder.join(PROCESSES), lines.collect::<String>());
+    }
+
+    /// Ends all that cells have started, the evaluation process first of all. The guard does what is
+    /// left for it.
+    pub fn end_processes(&self) {
+        processes::end_below(self.guard());
+    }
+
+    fn guard(&self) -> Option<u32> {
+        self.guard.as_ref().map(Child::id)
     }
 }
 
@@ -69,13 +99,13 @@ fn nanoseconds() -> u128 {
     since.unwrap_or_default().as_nanos()
 }
 
-fn start_guard(program: &Path, folder: &Path) -> Option<std::process::ChildStdin> {
+fn start_guard(program: &Path, folder: &Path) -> Option<Child> {
     let mut command = Command::new(program);
     command.arg(GUARD).arg(folder).stdin(Stdio::piped()).stdout(Stdio::null());
     command.stderr(Stdio::null()).current_dir("/");
     // SAFETY: a plain system call. Jupyter kills a kernel with its whole group; not the guard.
     unsafe { command.pre_exec(|| rustix::process::setsid().map(drop).map_err(Into::into)) };
-    command.spawn().ok()?.stdin.take()
+    command.spawn().ok()
 }
 
 /// Removes the folders that no kernel holds the lock of.
@@ -108,11 +138,16 @@ fn remove(folder: &Path) {
     }
 }
 
-/// Removes a folder until it stays away for 3 seconds: cargo, at work when its kernel was killed, makes
-/// anew what it finds missing.
-fn remove_for_good(folder: &Path) {
+/// Ends what was started with `mark` in its environment, and removes a folder, until both stay away
+/// for 3 seconds: cargo, at work when its kernel was killed, makes anew what it finds missing.
+fn remove_for_good(folder: &Path, mark: &[u8]) {
     let mut away = 0;
     for _ in 0..300 {
+        let marked = processes::started_with(mark);
+        if !marked.is_empty() {
+            away = 0;
+            marked.into_iter().for_each(Process::end);
+        }
         match folder.exists() {
             true => (away, _) = (0, fs::remove_dir_all(folder)),
             false if away == 30 => return,
@@ -132,9 +167,20 @@ pub fn guard(folder: &Path) -> ExitCode {
         if let Some(group) = group.and_then(Pid::from_raw) {
             let _ = kill_process_group(group, Signal::KILL);
         }
-        remove_for_good(folder);
+        let noted = fs::read_to_string(folder.join(PROCESSES)).unwrap_or_default();
+        noted.lines().filter_map(process).for_each(Process::end);
+        let mut mark = OsString::from(interrupts::VARIABLE);
+        mark.push("=");
+        mark.push(folder.join(COUNTER));
+        remove_for_good(folder, mark.as_bytes());
     }
     ExitCode::SUCCESS
+}
+
+/// A line of the note.
+fn process(line: &str) -> Option<Process> {
+    let (id, started) = line.split_once(' ')?;
+    Some(Process { id: id.parse().ok()?, started: started.parse().ok()? })
 }
 
 #[cfg(test)]

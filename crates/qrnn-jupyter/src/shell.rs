@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
+use crate::cell;
 use crate::completeness::{self, Completeness};
+use crate::error::Error;
 use crate::evaluator::{self, Completions, Evaluator, Outcome};
 use crate::history::History;
 use crate::input::Asker;
@@ -21,11 +23,18 @@ use crate::wrong::Wrong;
 
 /// What the thread that answers needs.
 pub struct Shell {
-    pub program: PathBuf,
+    /// What cells need; else what is wrong, which every cell is answered with.
+    pub prepared: Result<Prepared, String>,
     pub publisher: Publisher,
     pub replies: UnboundedSender<JupyterMessage>,
     pub asker: Arc<Asker>,
     pub interrupter: Arc<Interrupter>,
+}
+
+/// What the evaluator builds upon.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    pub program: PathBuf,
     pub session: Arc<Session>,
 }
 
@@ -45,8 +54,10 @@ impl Shell {
             publisher: self.publisher,
             replies: self.replies,
             jobs,
+            interrupter: self.interrupter,
             history: History::default(),
             count: 0,
+            quitting: false,
         };
         let answer = move || answering.run(&incoming, end);
         std::thread::Builder::new().name("shell".into()).spawn(answer)?;
@@ -56,14 +67,20 @@ impl Shell {
     /// The evaluator gets ready while the front end still asks who we are.
     fn start_evaluator(&self) -> std::io::Result<Sender<Job>> {
         let (jobs, incoming) = mpsc::channel::<Job>();
-        let program = self.program.clone();
+        let prepared = self.prepared.clone();
         let (publisher, asker) = (self.publisher.clone(), self.asker.clone());
-        let (interrupter, session) = (self.interrupter.clone(), self.session.clone());
+        let interrupter = self.interrupter.clone();
         let work = move || {
-            let started = Evaluator::start(&program, publisher, asker, interrupter, session);
-            let mut evaluator = started.map_err(|error| {
-                log::line(&error.to_string());
-                error.to_string()
+            let mut evaluator = prepared.and_then(|Prepared { program, session }| {
+                let start = || {
+                    let (publisher, asker) = (publisher.clone(), asker.clone());
+                    let (interrupter, session) = (interrupter.clone(), session.clone());
+                    Evaluator::start(&program, publisher, asker, interrupter, session)
+                };
+                start_undisturbed(start, &interrupter).map_err(|error| {
+                    log::line(&error.to_string());
+                    error.to_string()
+                })
             });
             for job in incoming {
                 job(&mut evaluator);
@@ -78,12 +95,31 @@ impl Shell {
     }
 }
 
+/// A SIGINT goes to the kernel's whole group: to the compilers that start the evaluator, too.
+fn start_undisturbed<T>(
+    start: impl Fn() -> Result<T, Error>,
+    interrupter: &Interrupter,
+) -> Result<T, Error> {
+    let mut tries = 0;
+    loop {
+        let seen = interrupter.seen();
+        let started = start();
+        tries += 1;
+        if started.is_ok() || interrupter.seen() == seen || tries == 5 {
+            return started;
+        }
+    }
+}
+
 struct Answering {
     publisher: Publisher,
     replies: UnboundedSender<JupyterMessage>,
     jobs: Sender<Job>,
+    interrupter: Arc<Interrupter>,
     history: History,
     count: u64,
+    /// A cell has asked for the kernel's end (`:quit`), and has had its reply.
+    quitting: bool,
 }
 
 impl Answering {
@@ -98,7 +134,7 @@ impl Answering {
                 let _ = self.replies.send(reply);
             }
             self.publisher.status("idle", Some(&request.header));
-            if request.kind() == "shutdown_request" {
+            if request.kind() == "shutdown_request" || self.quitting {
                 let _ = end.send(());
                 return;
             }
@@ -173,18 +209,21 @@ impl Answering {
             let input = json!({ "code": code, "execution_count": count });
             self.publisher.publish("execute_input", input, header);
         }
-        let owned = request.clone();
-        let outcome = self.work(move |evaluator| match evaluator {
-            Ok(evaluator) => evaluator.execute(&owned, &code, count, silent),
-            Err(problem) => Outcome::Wrong(Wrong::plain("KernelError", problem.clone())),
-        });
-        let gone = || Outcome::Wrong(Wrong::plain("KernelError", "the evaluator is gone".into()));
-        match outcome.unwrap_or_else(gone) {
+        let (code, quits) = cell::without_quit(&code);
+        match self.evaluate(request, code.into_owned(), count, silent) {
             Outcome::Done(paged) => {
                 let data: serde_json::Map<_, _> =
                     paged.into_iter().map(|(kind, text)| (kind, text.into())).collect();
-                let page = json!({ "source": "page", "data": data, "start": 0 });
-                let payload = if data.is_empty() { json!([]) } else { json!([page]) };
+                let mut payload = vec![];
+                if !data.is_empty() {
+                    payload.push(json!({ "source": "page", "data": data, "start": 0 }));
+                }
+                if quits {
+                    // As ipykernel's `exit` has it: the front end is asked to end the kernel, which
+                    // ends by itself where nobody does.
+                    payload.push(json!({ "source": "ask_exit", "keepkernel": false }));
+                    self.quitting = true;
+                }
                 let content = json!({
                     "status": "ok", "execution_count": count, "payload": payload,
                     "user_expressions": expressions(request),
@@ -201,6 +240,31 @@ impl Answering {
                 (request.reply(content), true)
             }
         }
+    }
+
+    /// Has the evaluator run the cell, and waits: for its end, or for an interrupt before its code
+    /// has started.
+    fn evaluate(&self, request: &Request, code: String, count: u64, silent: bool) -> Outcome {
+        let (outcome, wait) = mpsc::channel();
+        let stop = outcome.clone();
+        let cell = self.interrupter.accept(request, move || _ = stop.send(interrupted()));
+        let owned = request.clone();
+        let job = move |evaluator: &mut Result<Evaluator, String>| {
+            let _ = match evaluator {
+                Ok(evaluator) => match evaluator.execute(&owned, &code, count, silent, cell) {
+                    Some(ended) => outcome.send(ended),
+                    None => return,
+                },
+                Err(problem) => {
+                    outcome.send(Outcome::Wrong(Wrong::plain("KernelError", problem.clone())))
+                }
+            };
+        };
+        let sent = self.jobs.send(Box::new(job)).is_ok();
+        let ended = sent.then(|| wait.recv().ok()).flatten();
+        self.interrupter.answered();
+        let gone = || Outcome::Wrong(Wrong::plain("KernelError", "the evaluator is gone".into()));
+        ended.unwrap_or_else(gone)
     }
 
     fn complete(&mut self, request: &Request) -> JupyterMessage {
@@ -254,6 +318,11 @@ impl Answering {
         self.jobs.send(Box::new(job)).ok()?;
         wait.recv().ok()
     }
+}
+
+/// Of a cell whose code has not started.
+fn interrupted() -> Outcome {
+    Outcome::Wrong(Wrong::interrupted())
 }
 
 /// The requests that were sent already; front ends send all cells in one go, but they arrive one
@@ -323,8 +392,7 @@ pub fn kernel_info() -> Value {
 fn rust_version() -> &'static str {
     static VERSION: OnceLock<String> = OnceLock::new();
     VERSION.get_or_init(|| {
-        let output = std::process::Command::new("rustc").arg("--version").output();
-        let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+        let text = crate::preload::ask_rustc(&["--version"]);
         let word = text.ok().and_then(|text| text.split(' ').nth(1).map(str::to_owned));
         word.unwrap_or_else(|| "unknown".into())
     })

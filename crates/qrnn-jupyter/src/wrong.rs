@@ -25,6 +25,11 @@ impl Wrong {
         Self { name: name.into(), value, traceback }
     }
 
+    /// A cell that was interrupted before its code has started.
+    pub fn interrupted() -> Self {
+        Self::plain("KeyboardInterrupt", "interrupted before it ran; all variables are kept".into())
+    }
+
     /// A variable of a type that cannot be written down.
     pub fn nameless(name: &str, ty: &str, at: Option<usize>, code: &str, count: u64) -> Self {
         let title = format!("the variable `{name}` cannot be kept for later cells");

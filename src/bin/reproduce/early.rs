@@ -10,10 +10,11 @@ use std::panic::catch_unwind;
 
 use clap::Parser as _;
 
+use crate::brought_torch::{self, Environment};
 use crate::output::{explain, finish};
 use crate::{Cli, Command, count, preset};
 
-type Early = unsafe extern "C" fn(c_int, *const *const c_char);
+type Early = unsafe extern "C" fn(c_int, *const *const c_char, *mut *const c_char);
 
 // SAFETY: the loader of the GNU C library calls what is here with main's arguments, once, when all
 // libraries are mapped and bound. Of those, only the C library is used before it returns or exits.
@@ -30,16 +31,34 @@ unsafe extern "C" {
 const SIGPIPE: c_int = 13;
 const SIG_IGN: usize = 1;
 
-unsafe extern "C" fn before_libtorch(count: c_int, arguments: *const *const c_char) {
+unsafe extern "C" fn before_libtorch(
+    count: c_int,
+    arguments: *const *const c_char,
+    variables: *mut *const c_char,
+) {
     // SAFETY: sets no handler. Rust's runtime ignores this signal too, but begins later: until then a
     // closed standard error would end the process before its result is printed.
     unsafe { signal(SIGPIPE, SIG_IGN) };
-    let arguments = (0..count as usize)
+    let arguments: Vec<OsString> = (0..count as usize)
         // SAFETY: the loader passes `count` C strings.
         .map(|i| unsafe { CStr::from_ptr(*arguments.add(i)) })
         .map(|argument| OsString::from_vec(argument.to_bytes().to_vec()))
         .collect();
-    if let Ok(Some(status)) = catch_unwind(|| without_tensors(arguments)) {
+    // SAFETY: the loader passes the process's own list, which the C library has not read yet.
+    let mut environment = unsafe { Environment::new(variables) };
+    let status = catch_unwind(move || match brought_torch::stage(&mut environment) {
+        // It was only asked whether the libraries fit.
+        brought_torch::Stage::Trial(fits) => Some(u8::from(!fits)),
+        brought_torch::Stage::Chosen => without_tensors(arguments),
+        brought_torch::Stage::First => {
+            let status = without_tensors(arguments.clone());
+            if status.is_none() {
+                brought_torch::choose(&arguments, &environment);
+            }
+            status
+        }
+    });
+    if let Ok(Some(status)) = status {
         // SAFETY: ends the process. `exit` would run the finalisers of libraries that never began.
         unsafe { _exit(c_int::from(status)) }
     }

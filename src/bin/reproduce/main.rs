@@ -1,6 +1,9 @@
 //! `reproduce`: the paper's table, and each of its steps by itself.
 
 mod bench;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[cfg(not(test))]
+mod brought_torch;
 mod count;
 mod data;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]

@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode};
 use crate::error::{Error, Result};
 use crate::terminal;
 use crate::venv::Venv;
-use crate::{jupyter, setup};
+use crate::{jupyter, setup, stock_kernel};
 
 const RUNNER: &str = include_str!("../notebooks/run.py");
 const LAB_REQUIREMENTS: &str = include_str!("../notebooks/lab-requirements.txt");
@@ -25,6 +25,10 @@ pub struct Notebooks {
     /// button pressed; wants Debian's chromium and chromium-driver
     #[arg(long, conflicts_with = "save")]
     lab: bool,
+    /// Execute them in the stock kernel, evcxr_jupyter, which builds the library once more for each
+    /// notebook: minutes
+    #[arg(long, conflicts_with_all = ["save", "lab"])]
+    stock: bool,
     /// Use the kernel that is installed in this folder, in place of building one
     #[arg(long)]
     prefix: Option<PathBuf>,
@@ -43,16 +47,17 @@ impl Notebooks {
         };
         let prefix = match &self.prefix {
             Some(prefix) => prefix.clone(),
-            None => match install_kernel(&work.join("prefix"))? {
+            None => match install_kernel(&work.join("prefix"), self.stock)? {
                 Ok(prefix) => prefix,
                 Err(status) => return Ok(status),
             },
         };
         let jupyter = std::path::absolute(&prefix).map_err(Error::io(&prefix, "find"))?;
         let jupyter = jupyter.join("share/jupyter");
-        if !jupyter.join("kernels/qrnn/kernel.json").exists() {
+        let kernel = if self.stock { stock_kernel::NAME } else { "qrnn" };
+        if !jupyter.join("kernels").join(kernel).join("kernel.json").exists() {
             return Err(Error::machine(
-                format!("no kernel named qrnn is installed in {}", prefix.display()),
+                format!("no kernel named {kernel} is installed in {}", prefix.display()),
                 "install it there with `cargo xtask kernel --prefix`, or leave --prefix out",
             ));
         }
@@ -70,6 +75,10 @@ impl Notebooks {
             terminal::note(file.display());
             let mut run = venv.python();
             run.arg(&script).arg(file).args(self.save.then_some("--save"));
+            if self.stock {
+                // The first cell waits for the build.
+                run.args(["--kernel", kernel, "--timeout", "3600"]);
+            }
             if self.lab {
                 run.arg("--out").arg(work.join("screenshots"));
             }
@@ -94,10 +103,11 @@ impl Notebooks {
 }
 
 /// Installs the kernel into `prefix`, by the command that users have; its status where it fails.
-fn install_kernel(prefix: &Path) -> Result<Result<PathBuf, ExitCode>> {
+fn install_kernel(prefix: &Path, stock: bool) -> Result<Result<PathBuf, ExitCode>> {
     let xtask = std::env::current_exe().map_err(Error::io("xtask", "find"))?;
     let mut install = Command::new(&xtask);
-    let status = install.args(["kernel", "--prefix"]).arg(prefix).status();
+    let status = install.args(["kernel", "--prefix"]).arg(prefix);
+    let status = status.args(stock.then_some("--stock")).status();
     let status = status.map_err(Error::io(&xtask, "run"))?;
     let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
     Ok(if status.success() { Ok(prefix.into()) } else { Err(ExitCode::from(code)) })
@@ -134,6 +144,9 @@ mod tests {
             let cells = notebook["cells"].as_array().unwrap();
             assert!(cells.iter().all(|cell| cell["id"].is_string()));
             assert_eq!(cells[0]["cell_type"], "markdown");
+            // For the stock kernel.
+            let code = cells.iter().find(|cell| cell["cell_type"] == "code").unwrap();
+            assert_eq!(code["source"][0], ":dep qrnn = { path = \"..\" }\n", "{}", file.display());
         }
     }
 

@@ -1,0 +1,100 @@
+//! A libtorch that the user brings on LD_LIBRARY_PATH: where it lies, and of which version it is.
+//!
+//! Plain std, as two programs ask before any library of libtorch's is at work: `reproduce` and the
+//! Jupyter kernel, which takes this file in.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// The one that this program can work with.
+pub const VERSION: &str = "2.11.0";
+
+const LIBRARY: &str = "libtorch_cpu.so";
+
+/// A folder with a libtorch in it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Brought {
+    pub folder: PathBuf,
+    /// What the files beside it say, `2.10.0+cpu` for example.
+    pub version: Option<String>,
+}
+
+/// Those on a search path as LD_LIBRARY_PATH has it, in its order.
+pub fn on_path(search: &OsStr) -> Vec<Brought> {
+    let folders = search.as_bytes().split(|byte| b":;".contains(byte));
+    // The loader takes an empty entry for the working directory.
+    let folders = folders.map(|folder| if folder.is_empty() { b"." } else { folder });
+    let mut found: Vec<Brought> = vec![];
+    for folder in folders.map(|folder| PathBuf::from(OsStr::from_bytes(folder))) {
+        let version = version(&folder);
+        let torch = Brought { folder, version };
+        if torch.library().exists() && !found.contains(&torch) {
+            found.push(torch);
+        }
+    }
+    found
+}
+
+impl Brought {
+    pub fn library(&self) -> PathBuf {
+        self.folder.join(LIBRARY)
+    }
+
+    /// Whether it is known to be another version. Where nothing beside it says, loading it tells.
+    pub fn is_other(&self) -> bool {
+        let release = |version: &str| version.split('+').next() == Some(VERSION);
+        self.version.as_deref().is_some_and(|version| !release(version))
+    }
+}
+
+/// As a Python torch (`version.py`) or an unpacked libtorch (`build-version`) says it beside `lib`,
+/// that of the file itself where the folder holds a link to it.
+fn version(folder: &Path) -> Option<String> {
+    let library = folder.join(LIBRARY).canonicalize().ok();
+    let real = library.as_deref().and_then(Path::parent);
+    let absolute = folder.canonicalize().ok();
+    let roots = [absolute.as_deref(), real].into_iter().flatten().filter_map(Path::parent);
+    roots.filter_map(version_beside).next()
+}
+
+fn version_beside(root: &Path) -> Option<String> {
+    if let Ok(text) = std::fs::read_to_string(root.join("build-version")) {
+        return Some(text.trim().to_owned());
+    }
+    let python = std::fs::read_to_string(root.join("version.py")).ok()?;
+    let line = python.lines().find_map(|line| line.strip_prefix("__version__ = "))?;
+    Some(line.trim().trim_matches(['\'', '"']).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_torch_says_its_version_beside_its_libraries() {
+        let root = tempfile::tempdir().unwrap();
+        let make = |name: &str, file: &str, text: &str| {
+            let lib = root.path().join(name).join("lib");
+            std::fs::create_dir_all(&lib).unwrap();
+            std::fs::write(lib.join(LIBRARY), "").unwrap();
+            std::fs::write(lib.with_file_name(file), text).unwrap();
+            lib
+        };
+        let wheel = make("torch", "version.py", "a = 1\n__version__ = '2.10.0+cpu'\n");
+        let ours = make("current", "build-version", "2.11.0+cu130\n");
+        let nobody = make("other", "README", "");
+        let links = root.path().join("links");
+        std::fs::create_dir(&links).unwrap();
+        std::os::unix::fs::symlink(wheel.join(LIBRARY), links.join(LIBRARY)).unwrap();
+        let search = [&wheel, &ours, &nobody, &links, &wheel, &root.path().to_path_buf()];
+        let search = std::env::join_paths(search).unwrap();
+        let found = on_path(&search);
+        let said: Vec<_> = found.iter().map(|b| (b.version.as_deref(), b.is_other())).collect();
+        let other = Some("2.10.0+cpu");
+        let expected = [(other, true), (Some("2.11.0+cu130"), false), (None, false), (other, true)];
+        assert_eq!(said, expected);
+        assert_eq!(found[1].library(), ours.join(LIBRARY));
+        assert_eq!(on_path("".as_ref()), []);
+    }
+}

@@ -1,0 +1,132 @@
+//! The stock evcxr kernel, entered in Jupyter's list so that it finds libtorch.
+//!
+//! evcxr_jupyter enters itself as "Rust" and knows nothing of libtorch: qrnn is neither built in it
+//! (LIBTORCH) nor run (the library path). The entry made here has both.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::error::{Error, Result};
+use crate::setup::Libtorch;
+use crate::{jupyter, terminal};
+
+/// Its name in Jupyter's list of kernels.
+pub const NAME: &str = "qrnn-evcxr";
+const PROGRAM: &str = "evcxr_jupyter";
+/// For evcxr's own start: it keeps what it has compiled, 4 GiB at most, for the next notebook.
+const START: &str = ":cache 4096\n";
+
+/// Writes the kernelspec under `DIR/share` for a prefix, else into the user's data folder.
+///
+/// # Errors
+/// Where the program is missing, or the folder cannot be written.
+pub fn install(libtorch: Libtorch, prefix: Option<&Path>) -> Result<()> {
+    let program = program(&search_path()).ok_or_else(|| {
+        Error::machine(
+            format!("there is no {PROGRAM} on the PATH or in cargo's folder"),
+            "install it: cargo install evcxr_jupyter --version 0.22.0 --locked",
+        )
+    })?;
+    let data = data_folder(prefix)?;
+    let folder = data.jupyter.join("kernels").join(NAME);
+    let settings = data.own.join("evcxr");
+    let torch = jupyter::folder_of(libtorch);
+    let spec = spec(&program, &torch, &settings);
+    for (folder, name, text) in
+        [(&folder, "kernel.json", spec), (&settings, "init.evcxr", START.to_owned())]
+    {
+        fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
+        let path = folder.join(name);
+        fs::write(&path, text).map_err(Error::io(&path, "write"))?;
+    }
+    terminal::show(format_args!("kernelspec {}", folder.display()));
+    terminal::note(format_args!(
+        "installed; Jupyter lists it as \"Rust (evcxr)\", and it starts {}",
+        program.display()
+    ));
+    Ok(())
+}
+
+/// What Jupyter needs to know to start it.
+fn spec(program: &Path, libtorch: &Path, settings: &Path) -> String {
+    let spec = json!({
+        "argv": [program, "--control_file", "{connection_file}"],
+        "display_name": "Rust (evcxr)",
+        "language": "rust",
+        "interrupt_mode": "message",
+        "env": {
+            "LIBTORCH": libtorch,
+            "LD_LIBRARY_PATH": libtorch.join("lib"),
+            "EVCXR_CONFIG_DIR": settings,
+        },
+    });
+    format!("{spec:#}\n")
+}
+
+/// Jupyter's data folder, and one for what is ours.
+struct Data {
+    jupyter: PathBuf,
+    own: PathBuf,
+}
+
+/// As `qrnn-jupyter install` has it.
+fn data_folder(prefix: Option<&Path>) -> Result<Data> {
+    let variable = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let data = match prefix {
+        Some(prefix) => {
+            std::path::absolute(prefix).map_err(Error::io(prefix, "find"))?.join("share")
+        }
+        None => variable("XDG_DATA_HOME")
+            .or_else(|| std::env::home_dir().map(|home| home.join(".local/share")))
+            .ok_or_else(|| {
+                Error::machine("there is no home folder", "say where to install: --prefix DIR")
+            })?,
+    };
+    let jupyter = prefix.is_none().then(|| variable("JUPYTER_DATA_DIR")).flatten();
+    let jupyter = jupyter.unwrap_or_else(|| data.join("jupyter"));
+    Ok(Data { jupyter, own: data.join("qrnn-stock-kernel") })
+}
+
+/// Where a shell would find it, and where cargo installs.
+fn search_path() -> Vec<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let cargo = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let cargo = cargo.or_else(|| std::env::home_dir().map(|home| home.join(".cargo")));
+    std::env::split_paths(&path).chain(cargo.map(|home| home.join("bin"))).collect()
+}
+
+fn program(folders: &[PathBuf]) -> Option<PathBuf> {
+    folders.iter().map(|folder| folder.join(PROGRAM)).find(|program| program.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_entry_says_where_libtorch_is() {
+        let spec = spec("/bin/x".as_ref(), "/torch".as_ref(), "/settings".as_ref());
+        let spec: serde_json::Value = serde_json::from_str(&spec).unwrap();
+        assert_eq!(spec["argv"], json!(["/bin/x", "--control_file", "{connection_file}"]));
+        assert_eq!(spec["env"]["LIBTORCH"], "/torch");
+        assert_eq!(spec["env"]["LD_LIBRARY_PATH"], "/torch/lib");
+        assert_eq!(spec["display_name"], "Rust (evcxr)");
+    }
+
+    #[test]
+    fn it_goes_where_our_kernel_goes() {
+        let data = data_folder(Some("/opt/x".as_ref())).unwrap();
+        assert_eq!(data.jupyter, Path::new("/opt/x/share/jupyter"));
+    }
+
+    #[test]
+    fn the_program_is_found_where_cargo_puts_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let folders = ["/nonexistent".into(), folder.path().to_path_buf()];
+        assert_eq!(program(&folders), None);
+        fs::write(folder.path().join(PROGRAM), "").unwrap();
+        assert_eq!(program(&folders), Some(folder.path().join(PROGRAM)));
+    }
+}
