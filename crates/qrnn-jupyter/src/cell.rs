@@ -36,34 +36,6 @@ pub fn asks_for_help(code: &str) -> bool {
     lines.next().is_none() && matches!(word, Some(":help" | ":doc" | ":explain"))
 }
 
-/// The byte of the cell where a place in the compiled code lies: a line of that code, from the
-/// first of its bytes that a statement has on it, stands in the cell as it is.
-pub fn find_line(
-    code: &str,
-    compiled: &str,
-    number: usize,
-    line: &str,
-    column: usize,
-) -> Option<usize> {
-    let text = line.trim_end();
-    if text.trim().is_empty() {
-        return None;
-    }
-    // The same text may stand on several lines: the k-th there is the k-th here.
-    let before = compiled.lines().take(number.checked_sub(1)?);
-    let k = before.filter(|other| other.trim_end() == text).count();
-    let mut found = vec![];
-    let mut start = 0;
-    for own in code.split_inclusive('\n') {
-        if let Some(at) = own.find(text) {
-            found.push(start + at);
-        }
-        start += own.len();
-    }
-    let at = found.get(k).or(found.last())?;
-    Some((at + column).min(code.len()))
-}
-
 /// The end of the name that a byte lies in or behind.
 pub fn end_of_name(code: &str, byte: usize) -> Option<usize> {
     let is_name = |c: char| c.is_alphanumeric() || c == '_';
@@ -93,16 +65,6 @@ mod tests {
     fn only_explanations_are_paged() {
         assert!(asks_for_help(":help\n") && asks_for_help(" :doc Vec"));
         assert!(!asks_for_help(":help\n1 + 1") && !asks_for_help(":vars") && !asks_for_help(""));
-    }
-
-    #[test]
-    fn lines_are_found_again() {
-        let code = "f();\nlet a = 1; f();\nf();";
-        let compiled = "generated\nf();\nlet a: i32 = 1; \nf();\nf();\n";
-        assert_eq!(find_line(code, compiled, 2, "f();", 0), Some(0));
-        assert_eq!(find_line(code, compiled, 4, "f();", 1), Some(17));
-        assert_eq!(find_line(code, compiled, 5, "f();", 0), Some(21));
-        assert_eq!(find_line(code, compiled, 1, "generated", 0), None);
     }
 
     #[test]

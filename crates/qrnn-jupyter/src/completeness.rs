@@ -63,6 +63,11 @@ enum Open {
     Text,
 }
 
+/// Whether every bracket that closes was open, and every one that opens is closed.
+pub fn is_balanced(code: &str) -> bool {
+    matches!(open(code), Some(Open::Brackets(0) | Open::Text))
+}
+
 /// What is open at the end; none where a bracket closes that was not open.
 fn open(code: &str) -> Option<Open> {
     let lexed = ra_ap_parser::LexedStr::new(Edition::Edition2024, code);

@@ -173,6 +173,26 @@ pub fn inserted(code: &str, insertions: &[Insertion]) -> String {
     whole + &code[done..]
 }
 
+/// Both sorts of insertions as one list: `second` was put into the code with `first` in it.
+pub fn combined(first: &[Insertion], second: Vec<Insertion>) -> Vec<Insertion> {
+    let mut shift = 0_isize;
+    // By their places in the code with `first` in it; what is put in there comes before the text.
+    let mut all: Vec<(usize, bool, Insertion)> = first
+        .iter()
+        .map(|insertion| {
+            let at = insertion.at.saturating_add_signed(shift);
+            shift += insertion.text.len() as isize - insertion.replaced as isize;
+            (at, true, insertion.clone())
+        })
+        .collect();
+    all.extend(second.into_iter().map(|insertion| {
+        let at = original(first, insertion.at);
+        (insertion.at, false, Insertion { at, ..insertion })
+    }));
+    all.sort_by_key(|(at, is_first, _)| (*at, *is_first));
+    all.into_iter().map(|(_, _, insertion)| insertion).collect()
+}
+
 /// The place in the user's code of a byte in the code with insertions; inside one, its beginning.
 pub fn original(insertions: &[Insertion], byte: usize) -> usize {
     let mut shift = 0_isize;
@@ -240,6 +260,26 @@ mod tests {
             assert_eq!(original(&insertions, there), here, "{needle}");
         }
         assert_eq!(original(&insertions, whole.find("i32").unwrap()), code.find(" = 1").unwrap());
+    }
+
+    #[test]
+    fn two_sorts_of_insertions_become_one() {
+        let code = "let a = 1; impl T {} let (b, c) = p; end";
+        let text = "mod k {} ";
+        let first = [
+            Insertion { at: 0, replaced: 0, text: "let x: u8; ".into() },
+            Insertion { at: 11, replaced: 0, text: text.into() },
+        ];
+        let prepared = inserted(code, &first);
+        let types = ["a", "b", "c"].map(|name| (name.to_owned(), "i32".to_owned()));
+        let second = insertions(&places(&prepared), &types.into());
+        let whole = inserted(&prepared, &second);
+        let both = combined(&first, second);
+        assert_eq!(inserted(code, &both), whole);
+        for needle in ["= 1", "impl T", "(b, c)", "end"] {
+            let (there, here) = (whole.find(needle).unwrap(), code.find(needle).unwrap());
+            assert_eq!(original(&both, there), here, "{needle}");
+        }
     }
 
     #[test]

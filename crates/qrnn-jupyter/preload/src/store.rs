@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 /// What a cell prints where `?` ended it; evcxr listens for it.
 pub const USER_ERROR_OCCURRED: &str = "EVCXR_ERROR_OCCURRED";
-const VARIABLE_CHANGED_TYPE: &str = "EVCXR_VARIABLE_CHANGED_TYPE:";
 
 /// The variables that are in no cell's hands at the moment, by name. Only what depends on a
 /// variable's type is compiled in a cell.
@@ -42,14 +41,16 @@ impl VariableStore {
         }
     }
 
-    /// What all cells share of one make, the runtime of `async` cells say.
+    /// What all cells share of one make, the runtime of `async` cells say. Where the crate that it
+    /// comes from was built anew, the cells from then on share another.
     pub fn lazy_arc<T: 'static, F: FnOnce() -> T>(&mut self, name: &str, create: F) -> Arc<T> {
-        let shared = self.variables.entry(name.to_owned());
-        let shared = shared.or_insert_with(|| Box::new(Arc::new(create())));
-        match shared.downcast_ref::<Arc<T>>() {
-            Some(value) => value.clone(),
-            None => wrong_type(name),
-        }
+        let kept = self.get(name).and_then(|shared| shared.downcast_ref::<Arc<T>>()).cloned();
+        kept.unwrap_or_else(|| {
+            let made = Arc::new(create());
+            // Tasks of the earlier one may still run.
+            std::mem::forget(self.variables.insert(name.to_owned(), Box::new(made.clone())));
+            made
+        })
     }
 
     fn put(&mut self, name: &str, value: Box<dyn Any>) {
@@ -68,10 +69,10 @@ impl VariableStore {
     }
 }
 
+/// The kernel refuses the cell, which has not taken any variable yet.
 #[inline(never)]
 fn changed(name: &str) -> bool {
-    eprintln!("The type of the variable {name} was redefined, so it was lost.");
-    println!("{VARIABLE_CHANGED_TYPE}{name}");
+    crate::tell(&serde_json::json!({ "msg_type": "changed", "name": name }));
     false
 }
 

@@ -1,0 +1,156 @@
+//! What a cell means for the variables: planned before it is compiled, settled after it has run.
+
+use std::collections::BTreeSet;
+
+use evcxr::{CommandContext, Error as Trouble};
+
+use crate::evaluator::Evaluator;
+use crate::items::{self, Item};
+use crate::notebook::{How, Variables};
+use crate::statements::{self, Binding, Statement};
+use crate::types::Insertion;
+use crate::wrong::Wrong;
+use crate::{compiler, externs, refusal};
+
+/// A cell, and what has to be done for it.
+#[derive(Debug)]
+pub struct Plan {
+    statements: Vec<Statement>,
+    items: Vec<Item>,
+    bindings: Vec<Binding>,
+    before: Variables,
+    /// Of types that the cell defines otherwise; it binds them anew and reads them no more.
+    replaced: Vec<String>,
+    /// Bound anew and not read before: where the cell fails, they are what they were.
+    untouched: Vec<String>,
+    /// What evcxr gets beside the cell's own text.
+    pub additions: Vec<Insertion>,
+}
+
+/// The variables that evcxr knows.
+pub fn variables(context: &CommandContext) -> Variables {
+    context.variables_and_types().map(|(name, ty)| (name.to_owned(), ty.to_owned())).collect()
+}
+
+impl Evaluator {
+    /// # Errors
+    /// Where the cell would lose a variable that it does not bind anew.
+    pub fn plan(&self, code: &str, count: u64) -> Result<Plan, Wrong> {
+        let statements = statements::of(code);
+        let items = items::of(&statements);
+        let bindings = statements::bindings(&statements);
+        let before = variables(&self.context);
+        let anew: Vec<&str> = bindings
+            .iter()
+            .filter(|binding| statements::is_bound_unread(code, binding))
+            .map(|binding| binding.name.as_str())
+            .collect();
+        let losses = self.notebook.losses(&items, &before);
+        let (replaced, lost): (Vec<_>, Vec<_>) =
+            losses.into_iter().partition(|loss| anew.contains(&loss.variable.as_str()));
+        if !lost.is_empty() {
+            return Err(refusal::by_definition(&lost, code, count));
+        }
+        let replaced: Vec<String> = replaced.into_iter().map(|loss| loss.variable).collect();
+        let is_untouched =
+            |name: &&str| before.contains_key(*name) && !replaced.iter().any(|r| r == name);
+        let untouched = anew.iter().copied().filter(is_untouched).map(str::to_owned).collect();
+        let start = statements.first().map_or(code.len(), |statement| statement.start);
+        let assigned = statements::assignments(&statements);
+        let mut additions = self.notebook.revivals(&assigned, code, start);
+        additions.extend(self.notebook.keyed_blocks(&statements));
+        additions.extend(statements::call_of_main(&statements).map(|text| Insertion {
+            at: code.len(),
+            replaced: 0,
+            text,
+        }));
+        Ok(Plan { statements, items, bindings, before, replaced, untouched, additions })
+    }
+
+    /// Gives up the variables that the cell replaces, once it is known to compile, and tells the
+    /// compiler step of the others.
+    ///
+    /// # Errors
+    /// Where the cell does not compile.
+    pub fn prepare(
+        &mut self,
+        plan: &Plan,
+        compiled: &str,
+        reject: impl FnOnce(&Self, &[evcxr::CompilationError]) -> Wrong,
+    ) -> Result<(), Wrong> {
+        if !plan.replaced.is_empty() {
+            let errors = self.context.check(compiled).unwrap_or_default();
+            let is_own =
+                |e: &evcxr::CompilationError| e.level() == "error" && e.is_from_user_code();
+            if errors.iter().any(is_own) {
+                let own: Vec<_> = errors.into_iter().filter(is_own).collect();
+                return Err(reject(self, &own));
+            }
+            let drops: Vec<String> =
+                plan.replaced.iter().map(|name| format!("::std::mem::drop({name});")).collect();
+            let Self { context, output, .. } = self;
+            // Where a destructor panics, the variable is gone all the same.
+            let _ = output.keeping(|| context.execute(&drops.join(" ")));
+        }
+        let folder = self.session.folder();
+        let kept = plan.before.iter().filter(|(name, _)| !plan.replaced.contains(name));
+        let held: BTreeSet<String> = kept.flat_map(|(_, ty)| self.notebook.reached(ty)).collect();
+        let written = externs::hold(folder, held.iter()).and_then(|()| {
+            std::fs::write(folder.join(compiler::UNTOUCHED), plan.untouched.join("\n"))
+        });
+        written.map_err(|trouble| {
+            Wrong::plain("KernelError", format!("cannot write {}: {trouble}", folder.display()))
+        })
+    }
+
+    /// Takes note of what the cell defined and of the variables that it lost, whose names it gives.
+    pub fn settle<T>(
+        &mut self,
+        plan: Plan,
+        code: &str,
+        count: u64,
+        result: &Result<T, Trouble>,
+    ) -> Vec<String> {
+        let after = variables(&self.context);
+        let died = matches!(result, Err(Trouble::SubprocessTerminated(_)));
+        let command = |name: &str| code.lines().any(|line| line.trim() == name);
+        let emptied = died || command(":restart") || command(":clear");
+        let failed = self.output.has_failed() || self.output.was_held_back();
+        if failed && !emptied {
+            let all = self.output.was_held_back();
+            self.restore(&plan, &after, all);
+        }
+        let _ = std::fs::write(self.session.folder().join(compiler::UNTOUCHED), "");
+        let how = if emptied { How::Ended } else { How::Moved };
+        if command(":clear") {
+            self.notebook.clear();
+        }
+        if result.is_ok() {
+            self.notebook.define(plan.items, &plan.statements);
+        }
+        let after = variables(&self.context);
+        self.notebook.settle(&plan.bindings, &plan.before, &after, &how, count)
+    }
+
+    /// evcxr forgets each variable that a failed cell was to bind, an earlier one of that name
+    /// included, which is in the store still.
+    fn restore(&mut self, plan: &Plan, after: &Variables, all: bool) {
+        let stored = |name: &&String| all || plan.untouched.contains(name);
+        let lost = plan.before.keys().filter(|name| !after.contains_key(*name)).filter(stored);
+        let takes: Vec<String> = lost
+            .map(|name| {
+                let keyword = if self.notebook.is_mutable(name) { "mut " } else { "" };
+                let ty = &plan.before[name];
+                format!(
+                    "let {keyword}{name}: {ty} = \
+                     evcxr_variable_store.take_variable::<{ty}>(stringify!({name}));"
+                )
+            })
+            .collect();
+        if !takes.is_empty() {
+            let Self { context, output, .. } = self;
+            // Where the store has lost one, it stays lost, and is named as such.
+            let _ = output.keeping(|| context.execute(&takes.join(" ")));
+        }
+    }
+}
