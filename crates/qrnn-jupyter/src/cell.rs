@@ -29,6 +29,20 @@ fn asks_for_preloaded(line: &str) -> bool {
     name.is_some_and(|name| PRELOADED.contains(&name))
 }
 
+/// Where a line `:restart` begins and ends, among the commands that a cell begins with.
+pub fn restart(code: &str) -> Option<(usize, usize)> {
+    let blank = crate::completeness::without_commands(code);
+    let mut start = 0;
+    for line in code.split_inclusive('\n') {
+        let end = start + line.len();
+        if line.trim() == ":restart" && blank[start..end].trim().is_empty() {
+            return Some((start, end));
+        }
+        start = end;
+    }
+    None
+}
+
 /// A cell that is one command which explains something: its answer is for a pager.
 pub fn asks_for_help(code: &str) -> bool {
     let mut lines = code.trim().lines();
@@ -59,6 +73,12 @@ mod tests {
             ["", ":dep rand = \"0.9\"", "", "let a = 1;"]
         );
         assert_eq!(without_preloaded(":dep qrnn-tools"), ":dep qrnn-tools");
+    }
+
+    #[test]
+    fn a_restart_is_a_command_and_no_text() {
+        assert_eq!(restart(":env A=1\n:restart\nf()"), Some((9, 18)));
+        assert_eq!(restart("let s = \"\n:restart\n\";"), None);
     }
 
     #[test]

@@ -147,11 +147,10 @@ impl Evaluator {
         if !complaints.is_empty() {
             return Err(Wrong::drawn("CompileError", &complaints, &cell, count));
         }
+        let cell = self.with_restarts(&cell, count)?;
         let plan = self.plan(&cell, count)?;
         let (compiled, insertions) = self.with_types(&cell, &plan.additions, count)?;
-        self.prepare(&plan, &compiled, |this, errors| {
-            this.rejected(errors, &compiled, &cell, &insertions, count)
-        })?;
+        self.prepare(&plan)?;
         self.compiled = (compiled.clone(), insertions.clone());
         if self.interrupter.is_asked() {
             return Err(Wrong::plain("KeyboardInterrupt", "interrupted before it ran".into()));
@@ -209,6 +208,31 @@ impl Evaluator {
                 names => Err(refusal::by_type(&names)),
             },
         }
+    }
+
+    /// The cell with `:restart` done, where it asks for that, and the commands before it; their lines
+    /// are left empty.
+    fn with_restarts(&mut self, cell: &str, count: u64) -> Result<String, Wrong> {
+        let mut cell = cell.to_owned();
+        while let Some((start, end)) = cell::restart(&cell) {
+            let before = cell[..start].to_owned();
+            let compiled = self.context.execute(&before);
+            if let Err(trouble) = compiled {
+                return Err(match trouble {
+                    Trouble::CompilationErrors(errors) => {
+                        self.rejected(&errors, &before, &cell, &[], count)
+                    }
+                    trouble => Wrong::plain("Error", trouble.to_string()),
+                });
+            }
+            let lost = self.restart(count)?;
+            self.output.show(vec![("text/plain".into(), refusal::restarted(&lost))]);
+            let blank = |text: &str| -> String {
+                text.bytes().map(|byte| if byte == b'\n' { '\n' } else { ' ' }).collect()
+            };
+            cell = blank(&cell[..end]) + &cell[end..];
+        }
+        Ok(cell)
     }
 
     fn rejected(

@@ -64,11 +64,17 @@ fn share_store(code: &mut String) {
     code.replace_range(start..end, &shared);
 }
 
+/// Whether a line takes one of the variables out of the store, or looks at its type there.
 fn is_untouched(line: &str, untouched: &[&str]) -> bool {
-    let Some(rest) = line.strip_prefix("let ") else { return false };
-    let rest = rest.strip_prefix("mut ").unwrap_or(rest);
-    rest.split_once(" = evcxr_variable_store.take_variable::<")
-        .is_some_and(|(name, _)| untouched.contains(&name))
+    let named = if let Some(rest) = line.strip_prefix("let ") {
+        let rest = rest.strip_prefix("mut ").unwrap_or(rest);
+        rest.split_once(" = evcxr_variable_store.take_variable::<").map(|(name, _)| name)
+    } else {
+        let checks = line.starts_with("vars_ok &= evcxr_variable_store.check_variable::<");
+        let end = line.strip_suffix("));").filter(|_| checks);
+        end.and_then(|line| line.rsplit_once("(stringify!(")).map(|(_, name)| name)
+    };
+    named.is_some_and(|name| untouched.contains(&name))
 }
 
 /// Whether a line opens the brackets around the cell's last expression.
@@ -104,6 +110,8 @@ mod tests {
             eprintln!(\"{}\", error);\n\
             println!(\"{}\", evcxr_internal_runtime::USER_ERROR_OCCURRED);\n\
             EvcxrUserCodeError {}\n}\n}\n\
+            vars_ok &= evcxr_variable_store.check_variable::<i32>(stringify!(kept));\n\
+            vars_ok &= evcxr_variable_store.check_variable::<i32>(stringify!(anew));\n\
             let mut kept = evcxr_variable_store.take_variable::<i32>(stringify!(kept));\n\
             let anew = evcxr_variable_store.take_variable::<i32>(stringify!(anew));\n\
             (\nvalue\n).evcxr_display();\n\
@@ -115,6 +123,7 @@ mod tests {
         assert!(adapted.starts_with("\nfn user() { eprintln!(\"{}\", error); }\n"), "{adapted}");
         for part in [
             "\n#[track_caller] fn from(error: T) -> Self {\n::qrnn_preload::failed(&error);\n",
+            "check_variable::<i32>(stringify!(kept))",
             "let mut kept = evcxr_variable_store.take_variable",
             "(\nvalue\n).qrnn_ending().evcxr_display();\n",
             "\n::qrnn_preload::show_ending(&format!(\"{:?}\",&(\nvalue\n)));\n",
@@ -123,6 +132,6 @@ mod tests {
         ] {
             assert!(adapted.contains(part), "{part} is not in\n{adapted}");
         }
-        assert!(!adapted.contains("let anew"));
+        assert!(!adapted.contains("anew"));
     }
 }

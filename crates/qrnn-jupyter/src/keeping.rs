@@ -19,7 +19,8 @@ pub struct Plan {
     items: Vec<Item>,
     bindings: Vec<Binding>,
     before: Variables,
-    /// Of types that the cell defines otherwise; it binds them anew and reads them no more.
+    /// Of types that the cell defines otherwise; it binds them anew without reading them. What they
+    /// hold goes when the new value is stored, or with the process.
     replaced: Vec<String>,
     /// Bound anew and not read before: where the cell fails, they are what they were.
     untouched: Vec<String>,
@@ -58,6 +59,10 @@ impl Evaluator {
         let start = statements.first().map_or(code.len(), |statement| statement.start);
         let assigned = statements::assignments(&statements);
         let mut additions = self.notebook.revivals(&assigned, code, start);
+        if code[start..].starts_with("::") {
+            // evcxr would take it for a command.
+            additions.push(Insertion { at: start, replaced: 0, text: "/**/ ".into() });
+        }
         additions.extend(self.notebook.keyed_blocks(&statements));
         additions.extend(statements::call_of_main(&statements).map(|text| Insertion {
             at: code.len(),
@@ -67,36 +72,24 @@ impl Evaluator {
         Ok(Plan { statements, items, bindings, before, replaced, untouched, additions })
     }
 
-    /// Gives up the variables that the cell replaces, once it is known to compile, and tells the
-    /// compiler step of the others.
+    /// Tells the compiler step which variables are not touched, and which crates are held.
     ///
     /// # Errors
-    /// Where the cell does not compile.
-    pub fn prepare(
-        &mut self,
-        plan: &Plan,
-        compiled: &str,
-        reject: impl FnOnce(&Self, &[evcxr::CompilationError]) -> Wrong,
-    ) -> Result<(), Wrong> {
-        if !plan.replaced.is_empty() {
-            let errors = self.context.check(compiled).unwrap_or_default();
-            let is_own =
-                |e: &evcxr::CompilationError| e.level() == "error" && e.is_from_user_code();
-            if errors.iter().any(is_own) {
-                let own: Vec<_> = errors.into_iter().filter(is_own).collect();
-                return Err(reject(self, &own));
-            }
-            let drops: Vec<String> =
-                plan.replaced.iter().map(|name| format!("::std::mem::drop({name});")).collect();
-            let Self { context, output, .. } = self;
-            // Where a destructor panics, the variable is gone all the same.
-            let _ = output.keeping(|| context.execute(&drops.join(" ")));
-        }
+    /// Where the session's folder cannot be written.
+    pub fn prepare(&self, plan: &Plan) -> Result<(), Wrong> {
         let folder = self.session.folder();
         let kept = plan.before.iter().filter(|(name, _)| !plan.replaced.contains(name));
         let held: BTreeSet<String> = kept.flat_map(|(_, ty)| self.notebook.reached(ty)).collect();
+        let untouched: Vec<&str> =
+            plan.untouched.iter().chain(&plan.replaced).map(String::as_str).collect();
         let written = externs::hold(folder, held.iter()).and_then(|()| {
-            std::fs::write(folder.join(compiler::UNTOUCHED), plan.untouched.join("\n"))
+            std::fs::write(
+                folder.join(compiler::UNTOUCHED),
+                untouched.join(
+                    "
+",
+                ),
+            )
         });
         written.map_err(|trouble| {
             Wrong::plain("KernelError", format!("cannot write {}: {trouble}", folder.display()))
@@ -113,8 +106,8 @@ impl Evaluator {
     ) -> Vec<String> {
         let after = variables(&self.context);
         let died = matches!(result, Err(Trouble::SubprocessTerminated(_)));
-        let command = |name: &str| code.lines().any(|line| line.trim() == name);
-        let emptied = died || command(":restart") || command(":clear");
+        let cleared = code.lines().any(|line| line.trim() == ":clear");
+        let emptied = died || cleared;
         let failed = self.output.has_failed() || self.output.was_held_back();
         if failed && !emptied {
             let all = self.output.was_held_back();
@@ -122,7 +115,7 @@ impl Evaluator {
         }
         let _ = std::fs::write(self.session.folder().join(compiler::UNTOUCHED), "");
         let how = if emptied { How::Ended } else { How::Moved };
-        if command(":clear") {
+        if cleared {
             self.notebook.clear();
         }
         if result.is_ok() {
@@ -132,10 +125,36 @@ impl Evaluator {
         self.notebook.settle(&plan.bindings, &plan.before, &after, &how, count)
     }
 
+    /// Ends the evaluation process and starts another. evcxr's own `:restart` goes on to count on the
+    /// variables, and the next cell would die of their absence.
+    ///
+    /// # Errors
+    /// Where no other process can be started.
+    pub fn restart(&mut self, count: u64) -> Result<Vec<String>, Wrong> {
+        let before = variables(&self.context);
+        let handle = self.context.process_handle();
+        let kill = |child: &mut std::process::Child| child.kill();
+        let killed = handle.lock().map(|mut child| kill(&mut child));
+        if !matches!(killed, Ok(Ok(()))) {
+            return Err(Wrong::plain("KernelError", "the process cannot be ended".into()));
+        }
+        let Self { context, output, .. } = self;
+        // It finds the process gone, which is how evcxr comes to start another.
+        match output.keeping(|| context.execute("{}")) {
+            Err(Trouble::SubprocessTerminated(_)) => output.settle(),
+            Err(trouble) => return Err(Wrong::plain("KernelError", trouble.to_string())),
+            Ok(_) => {}
+        }
+        let after = variables(&self.context);
+        Ok(self.notebook.settle(&[], &before, &after, &How::Ended, count))
+    }
+
     /// evcxr forgets each variable that a failed cell was to bind, an earlier one of that name
     /// included, which is in the store still.
     fn restore(&mut self, plan: &Plan, after: &Variables, all: bool) {
-        let stored = |name: &&String| all || plan.untouched.contains(name);
+        // Under a new definition an old value must not be read.
+        let stored =
+            |name: &&String| plan.untouched.contains(name) || all && !plan.replaced.contains(name);
         let lost = plan.before.keys().filter(|name| !after.contains_key(*name)).filter(stored);
         let takes: Vec<String> = lost
             .map(|name| {

@@ -19,11 +19,14 @@ pub fn by_definition(losses: &[Loss<'_>], code: &str, count: u64) -> Wrong {
         at = Some(loss.item.at);
         let same = losses.iter().filter(|other| other.item.at == loss.item.at);
         let names: Vec<&str> = same.map(|loss| loss.variable.as_str()).collect();
-        let title = format!("this definition differs from the one that {} of", are_values(&names));
+        let title = format!(
+            "another definition than before, and {} may hold values of that",
+            listed(&names)
+        );
         let mut diagnostic = Diagnostic::at(&title, at, code, "defined otherwise before");
         diagnostic.remarks = vec![
             ("note".into(), "nothing was run, and every variable is as it was".into()),
-            ("help".into(), go_on(&names)),
+            ("help".into(), format!("to go on, {}", go_on(&names))),
             ("help".into(), "or give what is new a name of its own".into()),
         ];
         diagnostics.push(diagnostic);
@@ -52,7 +55,8 @@ pub fn by_type(names: &[String]) -> Wrong {
 
 fn plain(why: &str, names: &[&str]) -> Wrong {
     let help = go_on(names);
-    Wrong::plain(NAME, format!("{why}. Nothing was run, and every variable is as it was. {help}"))
+    let kept = "Nothing was run, and every variable is as it was";
+    Wrong::plain(NAME, format!("{why}. {kept}. To go on, {help}"))
 }
 
 fn are_values(names: &[&str]) -> String {
@@ -67,7 +71,7 @@ fn listed(names: &[&str]) -> String {
 fn go_on(names: &[&str]) -> String {
     let drops: Vec<String> = names.iter().map(|name| format!("drop({name});")).collect();
     format!(
-        "to go on, take what you need out of {}, run `{}` in a cell, and run this cell again",
+        "take what you need out of {}, run `{}` in a cell, and run this cell again",
         listed(names),
         drops.join(" ")
     )
@@ -100,6 +104,20 @@ pub fn explain_gone(notebook: &Notebook, diagnostic: &mut Diagnostic) {
         How::Ended => format!("run the cell that made `{name}` again"),
     };
     diagnostic.remarks.push(("help".into(), help));
+}
+
+/// What `:restart` did.
+pub fn restarted(lost: &[String]) -> String {
+    let names: Vec<&str> = lost.iter().map(String::as_str).collect();
+    let stay = "Definitions and dependencies stay";
+    match &*names {
+        [] => format!("the evaluation process was started anew; there were no variables. {stay}"),
+        _ => format!(
+            "the evaluation process was started anew; {} {} gone. {stay}",
+            listed(&names),
+            if names.len() == 1 { "is" } else { "are" }
+        ),
+    }
 }
 
 /// What a cell that failed had moved before it ended.

@@ -1,7 +1,12 @@
 //! Where a cell's statements stand in the file that evcxr had compiled.
 
+use ra_ap_syntax::ast::{self, AstNode};
+
 use crate::diagnostic::byte_of;
 use crate::statements;
+
+/// What the line of the function that evcxr makes of a cell begins with.
+const FUNCTION: &str = "\npub extern \"C\" fn run_user_code_";
 
 #[derive(Debug)]
 pub struct SourceMap {
@@ -23,22 +28,26 @@ struct Piece {
 impl SourceMap {
     /// `cell` as evcxr got it, and the file.
     pub fn new(cell: &str, file: &str) -> Self {
+        // Items come first, among those of earlier cells; then the cell's function, in its order.
+        let mut behind = file.rfind(FUNCTION).unwrap_or_default();
+        let function = behind;
         let mut pieces: Vec<Piece> = vec![];
         for statement in statements::of(cell) {
             let text = &cell[statement.start..statement.end];
-            // The same statement may stand in a cell twice.
-            let same = pieces.iter().filter(|piece| piece.text == text).count();
-            let places = file.match_indices(text).map(|(at, _)| at);
-            let alone = places.filter(|&at| is_alone(file, at, text.len()));
-            if let Some(at) = alone.into_iter().nth(same) {
-                let start = file[..at].rfind('\n').map_or(0, |at| at + 1);
-                pieces.push(Piece {
-                    line: file[..at].matches('\n').count() + 1,
-                    indent: file[start..at].chars().count(),
-                    at: statement.start,
-                    text: text.to_owned(),
-                });
+            let is_item = ast::Item::can_cast(statement.node.kind());
+            let (from, to) = if is_item { (0, function) } else { (behind, file.len()) };
+            let mut places = file[from..to].match_indices(text).map(|(at, _)| from + at);
+            let Some(at) = places.find(|&at| is_alone(file, at, text.len())) else { continue };
+            if !is_item {
+                behind = at + text.len();
             }
+            let start = file[..at].rfind('\n').map_or(0, |at| at + 1);
+            pieces.push(Piece {
+                line: file[..at].matches('\n').count() + 1,
+                indent: file[start..at].chars().count(),
+                at: statement.start,
+                text: text.to_owned(),
+            });
         }
         Self { pieces }
     }
@@ -69,16 +78,16 @@ mod tests {
     #[test]
     fn places_are_led_back() {
         let cell = "fn f() {\n    g();\n}\nlet é = f(); // one\n  f();\nf();\nx";
-        let file = "fn old() {\n    g();\n}\nfn f() {\n    g();\n}\nstart {\nlet é = f(); // one\nf();\nf();\n(\nx\n).show();\n";
+        let file = "fn old() {\n    g();\n}\nfn f() {\n    g();\n}\n#[unsafe(no_mangle)]\npub extern \"C\" fn run_user_code_3(\nlet é = f(); // one\nf();\nf();\n(\nx\n).show();\n";
         let map = SourceMap::new(cell, file);
         let at = |line, column| map.byte(line, column).map(|at| &cell[at..]);
         assert_eq!(at(5, 5).unwrap().lines().next(), Some("g();"));
         assert_eq!(map.byte(2, 5), None);
-        assert!(at(8, 9).unwrap().starts_with("f(); // one"));
-        assert_eq!(map.byte(9, 1), cell.find("  f();").map(|at| at + 2));
-        assert_eq!(map.byte(10, 1), cell.rfind("f();"));
-        assert_eq!(map.byte(12, 1), cell.rfind('x'));
+        assert!(at(9, 9).unwrap().starts_with("f(); // one"));
+        assert_eq!(map.byte(10, 1), cell.find("  f();").map(|at| at + 2));
+        assert_eq!(map.byte(11, 1), cell.rfind("f();"));
+        assert_eq!(map.byte(13, 1), cell.rfind('x'));
         assert_eq!(map.byte(7, 1), None);
-        assert_eq!(map.byte(13, 3), None);
+        assert_eq!(map.byte(14, 3), None);
     }
 }

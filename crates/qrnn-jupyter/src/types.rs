@@ -209,6 +209,16 @@ pub fn original(insertions: &[Insertion], byte: usize) -> usize {
     byte.saturating_add_signed(-shift)
 }
 
+/// Whether a byte in the code with insertions is in one of them.
+pub fn is_inserted(insertions: &[Insertion], byte: usize) -> bool {
+    let mut shift = 0_isize;
+    insertions.iter().any(|insertion| {
+        let start = insertion.at.saturating_add_signed(shift);
+        shift += insertion.text.len() as isize - insertion.replaced as isize;
+        (start..start + insertion.text.len()).contains(&byte)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -279,7 +289,15 @@ mod tests {
         for needle in ["= 1", "impl T", "(b, c)", "end"] {
             let (there, here) = (whole.find(needle).unwrap(), code.find(needle).unwrap());
             assert_eq!(original(&both, there), here, "{needle}");
+            assert!(!is_inserted(&both, there));
         }
+    }
+
+    #[test]
+    fn what_was_put_in_is_known() {
+        let insertions = [Insertion { at: 4, replaced: 1, text: "abc".into() }];
+        let inside: Vec<usize> = (0..10).filter(|&byte| is_inserted(&insertions, byte)).collect();
+        assert_eq!(inside, [4, 5, 6]);
     }
 
     #[test]

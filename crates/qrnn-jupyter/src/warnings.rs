@@ -57,8 +57,9 @@ pub fn drawn(cell: &Compiled, folder: &Path) -> String {
 fn of(cell: &Compiled, messages: &[Value], file: &str) -> Vec<Diagnostic> {
     let map = SourceMap::new(&cell.compiled, file);
     let place = |line: usize, column: usize| {
-        let byte = types::original(&cell.insertions, map.byte(line, column)?);
-        Some(byte.min(cell.cell.len()))
+        let byte = map.byte(line, column)?;
+        (!types::is_inserted(&cell.insertions, byte))
+            .then(|| types::original(&cell.insertions, byte).min(cell.cell.len()))
     };
     let statements = statements::of(&cell.cell);
     let mut found: Vec<Diagnostic> = vec![];
@@ -132,25 +133,27 @@ mod tests {
             .collect();
         let cell =
             Compiled { cell: CELL.into(), compiled: CELL.into(), insertions: vec![], count: 1 };
-        let file = format!("fn old() {{\n    g();\n}}\n{}", CELL.replace("; ", ";\n"));
+        let function = "#[unsafe(no_mangle)]\npub extern \"C\" fn run_user_code_1(";
+        let (items, rest) = CELL.split_at(CELL.find("let mut v").unwrap());
+        let file = format!("fn old() {{\n    g();\n}}\n{items}{function}\n{rest}");
         of(&cell, &messages, &file).into_iter().map(|warning| warning.title).collect()
     }
 
     #[test]
     fn what_later_cells_may_use_is_not_told() {
-        assert_eq!(titles(&[("dead_code", 4, 4), ("unused_mut", 8, 5)]), [""; 0]);
+        assert_eq!(titles(&[("dead_code", 4, 4), ("unused_mut", 10, 5)]), [""; 0]);
     }
 
     #[test]
     fn bodies_and_statements_are_told_once_and_in_order() {
         assert_eq!(
             titles(&[
-                ("unused_must_use", 9, 1),
+                ("unused_must_use", 11, 1),
                 ("unused_mut", 5, 9),
                 ("unused_variables", 4, 6),
-                ("unused_must_use", 9, 1),
+                ("unused_must_use", 11, 1),
             ]),
-            ["unused_variables 4", "unused_mut 5", "unused_must_use 9"]
+            ["unused_variables 4", "unused_mut 5", "unused_must_use 11"]
         );
     }
 

@@ -25,10 +25,10 @@ impl VariableStore {
         self.put(name, Box::new(value));
     }
 
-    /// Whether the variable still has this type; says so where it has not.
+    /// Whether the variable is there and still has this type; says so where that is not so.
     #[inline]
     pub fn check_variable<T: 'static>(&mut self, name: &str) -> bool {
-        self.get(name).is_none_or(|value| value.is::<T>()) || changed(name)
+        self.get(name).map_or_else(|| missing(name), |value| value.is::<T>() || changed(name))
     }
 
     /// # Panics
@@ -67,6 +67,14 @@ impl VariableStore {
             None => panic!("the variable `{name}` was lost in an earlier cell"),
         }
     }
+}
+
+/// A `return` may have ended the cell before its value was stored: evcxr forgets the variable and
+/// compiles the cell again.
+#[inline(never)]
+fn missing(name: &str) -> bool {
+    println!("EVCXR_VARIABLE_CHANGED_TYPE:{name}");
+    false
 }
 
 /// The kernel refuses the cell, which has not taken any variable yet.
