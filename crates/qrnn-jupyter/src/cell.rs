@@ -8,13 +8,7 @@ const PRELOADED: [&str; 2] = ["qrnn", "tch"];
 /// The code with lines like `:dep qrnn = { path = ".." }` and `extern crate tch;` blanked out.
 pub fn without_preloaded(code: &str) -> String {
     let lines = code.split_inclusive('\n').map(|line| {
-        if asks_for_preloaded(line) {
-            let blank: String =
-                line.bytes().map(|byte| if byte == b'\n' { '\n' } else { ' ' }).collect();
-            Cow::Owned(blank)
-        } else {
-            Cow::Borrowed(line)
-        }
+        if asks_for_preloaded(line) { Cow::Owned(blank(line)) } else { Cow::Borrowed(line) }
     });
     lines.collect()
 }
@@ -27,6 +21,11 @@ fn asks_for_preloaded(line: &str) -> bool {
         line.strip_prefix("extern crate ").and_then(|rest| rest.strip_suffix(';')).map(str::trim)
     };
     name.is_some_and(|name| PRELOADED.contains(&name))
+}
+
+/// As many bytes and lines without anything on them.
+pub fn blank(text: &str) -> String {
+    text.bytes().map(|byte| if byte == b'\n' { '\n' } else { ' ' }).collect()
 }
 
 /// Where a line `:restart` begins and ends, among the commands that a cell begins with.

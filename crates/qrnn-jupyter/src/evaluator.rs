@@ -1,6 +1,5 @@
 //! Cells, run by evcxr.
 
-use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +17,7 @@ use crate::notebook::Notebook;
 use crate::output::{Output, Place, Report};
 use crate::session::Session;
 use crate::source_map::SourceMap;
-use crate::types::{self, Insertion, Named};
+use crate::types::{self, Insertion};
 use crate::warnings::Compiled;
 use crate::wrong::{Wrong, cell_name};
 use crate::{externs, keeping, refusal, syntax};
@@ -210,32 +209,7 @@ impl Evaluator {
         }
     }
 
-    /// The cell with `:restart` done, where it asks for that, and the commands before it; their lines
-    /// are left empty.
-    fn with_restarts(&mut self, cell: &str, count: u64) -> Result<String, Wrong> {
-        let mut cell = cell.to_owned();
-        while let Some((start, end)) = cell::restart(&cell) {
-            let before = cell[..start].to_owned();
-            let compiled = self.context.execute(&before);
-            if let Err(trouble) = compiled {
-                return Err(match trouble {
-                    Trouble::CompilationErrors(errors) => {
-                        self.rejected(&errors, &before, &cell, &[], count)
-                    }
-                    trouble => Wrong::plain("Error", trouble.to_string()),
-                });
-            }
-            let lost = self.restart(count)?;
-            self.output.show(vec![("text/plain".into(), refusal::restarted(&lost))]);
-            let blank = |text: &str| -> String {
-                text.bytes().map(|byte| if byte == b'\n' { '\n' } else { ' ' }).collect()
-            };
-            cell = blank(&cell[..end]) + &cell[end..];
-        }
-        Ok(cell)
-    }
-
-    fn rejected(
+    pub(crate) fn rejected(
         &self,
         errors: &[CompilationError],
         compiled: &str,
@@ -245,48 +219,6 @@ impl Evaluator {
     ) -> Wrong {
         let explain = |diagnostic: &mut _| refusal::explain_gone(&self.notebook, diagnostic);
         Wrong::rejected(errors, compiled, code, insertions, count, explain)
-    }
-
-    /// The code with additions, and with the types of its variables in it.
-    fn with_types(
-        &mut self,
-        code: &str,
-        additions: &[Insertion],
-        count: u64,
-    ) -> Result<(String, Vec<Insertion>), Wrong> {
-        let prepared = types::inserted(code, additions);
-        let places = types::places(&crate::completeness::without_commands(&prepared));
-        if places.is_empty() {
-            return Ok((prepared, additions.to_vec()));
-        }
-        let probing = types::probing(&prepared, &places);
-        let errors = match self.context.check(&probing) {
-            Ok(errors) => errors,
-            Err(trouble) => return Err(Wrong::plain("Error", explain(&trouble))),
-        };
-        let (mut types, mut nameless, mut wrong) = (HashMap::new(), vec![], vec![]);
-        for error in errors {
-            let line = error.json["spans"][0]["text"][0]["text"].as_str().unwrap_or_default();
-            if error.message().starts_with(types::COMPLAINT) {
-                match types::named(&error.message(), line) {
-                    Some((name, Named::Type(ty))) => _ = types.insert(name, ty),
-                    Some((name, Named::Nameless(ty))) => nameless.push((name, ty)),
-                    None => {}
-                }
-            } else if error.level() == "error" && in_code(&error, &prepared) {
-                wrong.push(error);
-            }
-        }
-        if !wrong.is_empty() {
-            return Err(self.rejected(&wrong, &probing, code, additions, count));
-        }
-        if let Some((name, ty)) = nameless.first() {
-            let place = places.iter().find(|place| place.name == *name);
-            let at = place.map(|place| types::original(additions, place.at));
-            return Err(Wrong::nameless(name, ty, at, code, count));
-        }
-        let own = types::insertions(&places, &types);
-        Ok((types::inserted(&prepared, &own), types::combined(additions, own)))
     }
 
     /// The outcome of a cell whose code came to its end, one way or another.
@@ -414,16 +346,8 @@ fn short(type_name: &str) -> String {
     base.rsplit("::").next().unwrap_or(base).to_owned()
 }
 
-/// Whether an error is about the user's code rather than about what was put behind it.
-fn in_code(error: &CompilationError, code: &str) -> bool {
-    let lines = code.lines().count();
-    let spans = error.spanned_messages();
-    error.is_from_user_code()
-        && (spans.is_empty()
-            || spans.iter().any(|s| s.span.is_some_and(|span| span.start_line <= lines)))
-}
-
-fn explain(trouble: &Trouble) -> String {
+/// What rustc said, or the trouble's own words.
+pub fn explain(trouble: &Trouble) -> String {
     match trouble {
         Trouble::CompilationErrors(errors) => {
             let rendered = errors.iter().map(|error| match error.rendered() {

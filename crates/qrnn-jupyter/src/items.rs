@@ -133,6 +133,11 @@ fn shape(node: &SyntaxNode) -> String {
     let mut tokens = vec![];
     visit(node, &mut |element| {
         if let NodeOrToken::Token(token) = element {
+            // A comma behind the last field or variant means nothing.
+            if token.kind() == SyntaxKind::R_CURLY && tokens.last().is_some_and(|last| last == ",")
+            {
+                tokens.pop();
+            }
             tokens.push(token.text().to_owned());
         }
     });
@@ -244,7 +249,7 @@ mod tests {
     fn shapes_leave_out_what_changes_no_layout() {
         let same = [
             "struct S { a: u8, b: Vec<T> }",
-            "/// Words.\n#[derive(Debug, Clone)]\nstruct S {\n    a: u8, // one\n    b: Vec<T> }",
+            "/// Words.\n#[derive(Debug, Clone)]\nstruct S {\n    a: u8, // one\n    b: Vec<T>,\n}",
             "#[allow(dead_code)] struct S { #[doc = \"x\"] a: u8, b: Vec<T> }",
         ];
         for code in same {

@@ -10,7 +10,7 @@ use crate::notebook::{How, Variables};
 use crate::statements::{self, Binding, Statement};
 use crate::types::Insertion;
 use crate::wrong::Wrong;
-use crate::{compiler, externs, refusal};
+use crate::{cell, compiler, externs, refusal};
 
 /// A cell, and what has to be done for it.
 #[derive(Debug)]
@@ -122,7 +122,8 @@ impl Evaluator {
             self.notebook.define(plan.items, &plan.statements);
         }
         let after = variables(&self.context);
-        self.notebook.settle(&plan.bindings, &plan.before, &after, &how, count)
+        let bound: &[Binding] = if failed || result.is_err() { &[] } else { &plan.bindings };
+        self.notebook.settle(bound, &plan.before, &after, &how, count)
     }
 
     /// Ends the evaluation process and starts another. evcxr's own `:restart` goes on to count on the
@@ -130,7 +131,7 @@ impl Evaluator {
     ///
     /// # Errors
     /// Where no other process can be started.
-    pub fn restart(&mut self, count: u64) -> Result<Vec<String>, Wrong> {
+    fn restart(&mut self, count: u64) -> Result<Vec<String>, Wrong> {
         let before = variables(&self.context);
         let handle = self.context.process_handle();
         let kill = |child: &mut std::process::Child| child.kill();
@@ -147,6 +148,31 @@ impl Evaluator {
         }
         let after = variables(&self.context);
         Ok(self.notebook.settle(&[], &before, &after, &How::Ended, count))
+    }
+
+    /// The cell with `:restart` done, where it asks for that, and the commands before it; their lines
+    /// are left empty.
+    ///
+    /// # Errors
+    /// Where a command before it fails, or no other process can be started.
+    pub fn with_restarts(&mut self, cell: &str, count: u64) -> Result<String, Wrong> {
+        let mut cell = cell.to_owned();
+        while let Some((start, end)) = cell::restart(&cell) {
+            let before = cell[..start].to_owned();
+            let compiled = self.context.execute(&before);
+            if let Err(trouble) = compiled {
+                return Err(match trouble {
+                    Trouble::CompilationErrors(errors) => {
+                        self.rejected(&errors, &before, &cell, &[], count)
+                    }
+                    trouble => Wrong::plain("Error", trouble.to_string()),
+                });
+            }
+            let lost = self.restart(count)?;
+            self.output.show(vec![("text/plain".into(), refusal::restarted(&lost))]);
+            cell = cell::blank(&cell[..end]) + &cell[end..];
+        }
+        Ok(cell)
     }
 
     /// evcxr forgets each variable that a failed cell was to bind, an earlier one of that name

@@ -37,6 +37,7 @@ mod shell;
 mod source_map;
 mod statements;
 mod syntax;
+mod typed;
 mod types;
 mod warnings;
 mod wrong;

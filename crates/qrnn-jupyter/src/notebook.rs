@@ -117,7 +117,8 @@ impl Notebook {
         }
     }
 
-    /// Takes note of the variables that a cell left, and tells those that it lost.
+    /// Takes note of the variables that a cell left, and tells those that it lost. A cell that failed
+    /// has bound none.
     pub fn settle(
         &mut self,
         bindings: &[Binding],
@@ -134,7 +135,6 @@ impl Notebook {
             let ty = before[name].clone();
             self.gone.insert(name.clone(), Gone { how: how.clone(), cell, ty, mutable });
         }
-        // Named in the cell and gone at its end: moved by the cell that made it.
         for binding in bindings {
             self.mutable.insert(binding.name.clone(), binding.mutable);
         }

@@ -177,7 +177,7 @@ class NoRust(Honesty):
             ("use std::", "expected identifier, found the end of the cell", ":1:10"),
             ("use", "expected identifier", ":1:4"),
             ("struct", "expected identifier", ":1:7"),
-            ("pub", "expected", ":1:"),
+            ("pub", "visibility `pub` is not followed by an item", ":1:1"),
             ("impl", "expected", ":1:"),
             ("mod m {", "unclosed delimiter", ":1:"),
             ("fn f( {", "unclosed delimiter", ":1:"),
@@ -190,7 +190,7 @@ class NoRust(Honesty):
             ('let r = r#"abc";', "unterminated raw string", ":1:9"),
             ("#[derive(Debug)]", "expected statement after outer attribute", ":1:1"),
             ("1 2", "found `2`", ":1:3"),
-            ("let x = 'a;", "", ":1:9"),
+            ("let x = 'a;", "after a label", ":1:11"),
             ("let x\u00a0= 5;", "No-Break Space", ":1:6"),
             ("let x = 1;\n:dep rand", "before a cell's code", ":2:1"),
         ):
