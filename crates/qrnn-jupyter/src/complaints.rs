@@ -30,6 +30,7 @@ pub fn sorted(line: &str) -> Line {
             narrow(&mut message);
             for child in message["children"].as_array_mut().into_iter().flatten() {
                 narrow(child);
+                disown(child);
             }
             Line::Passed(message.to_string())
         }
@@ -74,6 +75,16 @@ fn narrow(message: &mut Value) {
             let last = text(span, lines(span) - 1);
             span["line_end"] = json!(span["line_end"].as_u64().unwrap_or(1).saturating_sub(1));
             span["column_end"] = json!(last.trim_end().chars().count() + 1);
+        }
+    }
+}
+
+/// A proposed import stands at the first `use`, the kernel's own. evcxr would take that for code of
+/// the user's, and the proposal for the error.
+fn disown(child: &mut Value) {
+    for span in child["spans"].as_array_mut().into_iter().flatten() {
+        if first_line(span).starts_with("use qrnn_preload::") {
+            span["file_name"] = json!("the kernel's own");
         }
     }
 }
@@ -136,6 +147,20 @@ mod tests {
         let place =
             ["line_start", "column_start", "line_end", "column_end"].map(|k| span[k].clone());
         assert_eq!(place, [8, 3, 8, 8].map(|n| json!(n)));
+    }
+
+    #[test]
+    fn a_proposed_import_is_no_error() {
+        let message = json!({
+            "level": "error", "code": {"code": "E0405"}, "spans": [],
+            "children": [{"level": "help", "message": "import", "spans": [{
+                "file_name": "src/lib.rs", "suggested_replacement": "use std::any::Any;",
+                "text": [{"text": "use qrnn_preload::cell::*;"}],
+            }]}],
+        });
+        let span = &passed(&message)["children"][0]["spans"][0];
+        assert_ne!(span["file_name"], "src/lib.rs");
+        assert_eq!(span["suggested_replacement"], "use std::any::Any;");
     }
 
     #[test]

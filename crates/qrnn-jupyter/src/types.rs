@@ -124,8 +124,9 @@ pub fn named(message: &str, line: &str) -> Option<(String, Named)> {
 
 /// A type as code; none for what has no name.
 fn writable(ty: &str) -> Option<String> {
-    const NAMELESS: [&str; 6] =
-        ["{closure", "{async", "{coroutine", "{gen", "impl ", "{type error}"];
+    // `!` can be written in signatures alone.
+    const NAMELESS: [&str; 7] =
+        ["{closure", "{async", "{coroutine", "{gen", "impl ", "{type error}", "!"];
     if NAMELESS.iter().any(|part| ty.contains(part)) {
         return None;
     }
@@ -315,6 +316,7 @@ mod tests {
         );
         assert_eq!(say("{closure@src/lib.rs:3:9: 3:12}"), None);
         assert_eq!(say("impl std::iter::Iterator<Item = i32>"), None);
+        assert_eq!(say("std::result::Result<!, i32>"), None);
         assert_eq!(named("mismatched types", line), None);
         assert_eq!(named("qrnn-jupyter-type i32", "something else"), None);
     }

@@ -290,8 +290,8 @@ class Warnings(Honesty):
             "fn body(unused: i32) -> i32 {\n    let mut once = 1;\n    return once;\n    2\n}\n"
             "#[deprecated] fn old() {}\nold();"
         )
-        for part in ("unused variable: `unused`", "does not need to be mutable", "unreachable expression",
-                     "deprecated"):
+        for part in ("unused variable: `unused`", "does not need to be mutable", "unreachable expression\x1b",
+                     "use of deprecated function"):
             self.assertEqual(cell.stderr.count(part), 1, cell.stderr)
         self.assertEqual(self.run_ok("body(1)").stderr, "")
 
@@ -333,6 +333,16 @@ class Words(Honesty):
         )
         self.assertIn("invalid digit", cell.reply["evalue"])
 
+    def test_a_type_that_cannot_be_written_is_named(self):
+        cell = self.run_wrong("let never = std::thread::spawn(|| panic!(\"no\")).join();", "CompileError")
+        self.assertIn("the variable `never` cannot be kept", cell.reply["evalue"])
+        self.assertIn("Result<!", cell.traceback)
+
+    def test_a_proposed_import_is_a_help(self):
+        cell = self.run_wrong("let map: BTreeMap<u8, u8> = Default::default();", "CompileError")
+        self.assertIn("BTreeMap", cell.reply["evalue"])
+        self.assertIn("use std::collections::BTreeMap;", cell.traceback)
+
     def test_types_are_shown_as_text(self):
         self.run_ok("let typed = vec![Some(1u8)];")
         data = self.run_ok(":type typed").of("execute_result")[0]["data"]
@@ -341,7 +351,7 @@ class Words(Honesty):
     def test_a_panic_that_is_handed_on_keeps_its_message(self):
         # As rayon does it: in another thread, and then here past the panic hook.
         cell = self.run_wrong(
-            'let result = std::thread::spawn(|| { panic!("from {}", "inside"); }).join();\n'
+            'let result = std::thread::spawn(|| { if true { panic!("from {}", "inside") } }).join();\n'
             "if let Err(payload) = result { std::panic::resume_unwind(payload); }",
             "Panic",
         )
