@@ -230,8 +230,8 @@ fn first_name(path: &ast::Path) -> Option<String> {
 
 /// `dyn Any`, and `dyn Error`, which has a `downcast` too.
 fn gives_back_anything(node: &SyntaxNode) -> bool {
-    let names = node.descendants().filter_map(ast::NameRef::cast);
-    names.into_iter().any(|name| matches!(&*name.text(), "Any" | "Error"))
+    let mut names = node.descendants().filter_map(ast::NameRef::cast);
+    names.any(|name| ["Any", "Error"].contains(&name.syntax().text().to_string().as_str()))
 }
 
 #[cfg(test)]

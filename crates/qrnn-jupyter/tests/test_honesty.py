@@ -290,7 +290,7 @@ class Warnings(Honesty):
             "fn body(unused: i32) -> i32 {\n    let mut once = 1;\n    return once;\n    2\n}\n"
             "#[deprecated] fn old() {}\nold();"
         )
-        for part in ("unused variable: `unused`", "does not need to be mutable", "unreachable expression\x1b",
+        for part in ("unused variable: `unused`", "does not need to be mutable", "unreachable_code",
                      "use of deprecated function"):
             self.assertEqual(cell.stderr.count(part), 1, cell.stderr)
         self.assertEqual(self.run_ok("body(1)").stderr, "")
