@@ -82,10 +82,11 @@ impl Notebook {
         let mut reached = items::mentions(parsed.tree().syntax());
         loop {
             let before = reached.len();
+            let globs = self.has_unknown_type(&reached);
             let follows = |item: &&Item| match &item.name {
                 Name::Own(name) => reached.contains(name),
                 Name::Impl(_) => !item.head.is_disjoint(&reached),
-                Name::Nameless(_) => true,
+                Name::Nameless(text) => globs || is_call(text) || self.is_of_the_notebook(item),
             };
             let more =
                 self.items.values().filter(follows).flat_map(|item| {
@@ -101,6 +102,20 @@ impl Notebook {
                 return reached;
             }
         }
+    }
+
+    /// Whether there is a type of a name that nothing here defines: a glob import may have brought it.
+    fn has_unknown_type(&self, names: &BTreeSet<String>) -> bool {
+        const KNOWN: [&str; 5] = ["Box", "Option", "Result", "String", "Vec"];
+        names.iter().any(|name| {
+            let is_type = name.starts_with(char::is_uppercase) && !KNOWN.contains(&name.as_str());
+            is_type && !self.items.contains_key(&Name::Own(name.clone()))
+        })
+    }
+
+    /// Whether a glob import takes its names from an item of the notebook's own.
+    fn is_of_the_notebook(&self, import: &Item) -> bool {
+        import.mentions.iter().any(|name| self.items.contains_key(&Name::Own(name.clone())))
     }
 
     /// A cell's definitions hold from now on.
@@ -192,6 +207,11 @@ impl Block {
     fn is(&self, head: &str, names: &BTreeSet<String>) -> bool {
         self.head == head && (head.contains(" for ") || !self.names.is_disjoint(names))
     }
+}
+
+/// Whether a nameless item is a macro's call, which may define any name.
+fn is_call(text: &str) -> bool {
+    text.contains('!')
 }
 
 fn key(name: &Name) -> &str {
@@ -299,6 +319,10 @@ mod tests {
     fn crates_are_reached_through_items() {
         let reached = notebook(&["use rand::rngs::StdRng;", "struct A { r: StdRng }"]).reached("A");
         assert!(reached.contains("rand"), "{reached:?}");
+        let glob = ["use rand::prelude::*;", "struct A { r: StdRng }", "struct B { n: Vec<u8> }"];
+        assert!(notebook(&glob).reached("A").contains("rand"));
+        assert!(!notebook(&glob).reached("B").contains("rand"));
+        assert!(!notebook(&glob).reached("std::vec::Vec<f64>").contains("rand"));
         assert!(notebook(&[]).reached("Box<dyn std::error::Error>").contains(externs::ALL));
     }
 

@@ -39,8 +39,8 @@ pub fn by_dependency(krate: &str, names: &[String]) -> Wrong {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let why = format!(
         "the crate `{krate}` would be built anew, with other features or of another \
-                       version, and {} of the earlier build",
-        are_values(&names)
+         version, and {} may hold values of the earlier build",
+        listed(&names)
     );
     plain(&why, &names)
 }
@@ -48,8 +48,10 @@ pub fn by_dependency(krate: &str, names: &[String]) -> Wrong {
 /// The process found another type than the one that a variable was stored with.
 pub fn by_type(names: &[String]) -> Wrong {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let why =
-        format!("{} of another type by that name: a dependency was built anew", are_values(&names));
+    let why = format!(
+        "{} may be of another type by that name, as a dependency was built anew",
+        listed(&names)
+    );
     plain(&why, &names)
 }
 
@@ -57,11 +59,6 @@ fn plain(why: &str, names: &[&str]) -> Wrong {
     let help = go_on(names);
     let kept = "Nothing was run, and every variable is as it was";
     Wrong::plain(NAME, format!("{why}. {kept}. To go on, {help}"))
-}
-
-fn are_values(names: &[&str]) -> String {
-    let listed = listed(names);
-    if let [_] = names { format!("{listed} is a value") } else { format!("{listed} are values") }
 }
 
 fn listed(names: &[&str]) -> String {
@@ -125,8 +122,7 @@ pub fn note_lost(wrong: &mut Wrong, names: &[String]) {
     if !names.is_empty() {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let have = if names.len() == 1 { "is" } else { "are" };
-        let text =
-            format!("{} {have} gone: the cell had moved what it needed of them", listed(&names));
+        let text = format!("{} {have} gone: the cell moves or replaces the value", listed(&names));
         wrong.traceback.push(format!("  note: {text}"));
     }
 }
@@ -138,9 +134,10 @@ mod tests {
     #[test]
     fn a_refusal_says_what_and_how_to_go_on() {
         let wrong = by_dependency("tokio", &["a".into(), "b".into()]);
-        for part in ["`tokio`", "`a`, `b` are values", "Nothing was run", "drop(a); drop(b);"] {
+        for part in ["`tokio`", "`a`, `b` may hold values", "Nothing was run", "drop(a); drop(b);"]
+        {
             assert!(wrong.value.contains(part), "{part} is not in {}", wrong.value);
         }
-        assert!(by_type(&["a".into()]).value.contains("`a` is a value"));
+        assert!(by_type(&["a".into()]).value.contains("`a` may be of another type"));
     }
 }
