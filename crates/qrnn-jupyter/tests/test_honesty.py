@@ -333,11 +333,6 @@ class Words(Honesty):
         )
         self.assertIn("invalid digit", cell.reply["evalue"])
 
-    def test_a_type_that_cannot_be_written_is_named(self):
-        cell = self.run_wrong("let never = std::thread::spawn(|| panic!(\"no\")).join();", "CompileError")
-        self.assertIn("the variable `never` cannot be kept", cell.reply["evalue"])
-        self.assertIn("Result<!", cell.traceback)
-
     def test_a_proposed_import_is_a_help(self):
         cell = self.run_wrong("let map: BTreeMap<u8, u8> = Default::default();", "CompileError")
         self.assertIn("BTreeMap", cell.reply["evalue"])
