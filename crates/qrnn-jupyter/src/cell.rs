@@ -10,13 +10,7 @@ const PRELOADED: [&str; 2] = ["qrnn", "tch"];
 /// The code with lines like `:dep qrnn = { path = ".." }` and `extern crate tch;` blanked out.
 pub fn without_preloaded(code: &str) -> String {
     let lines = code.split_inclusive('\n').map(|line| {
-        if asks_for_preloaded(line) {
-            let blank: String =
-                line.bytes().map(|byte| if byte == b'\n' { '\n' } else { ' ' }).collect();
-            Cow::Owned(blank)
-        } else {
-            Cow::Borrowed(line)
-        }
+        if asks_for_preloaded(line) { Cow::Owned(blank(line)) } else { Cow::Borrowed(line) }
     });
     lines.collect()
 }
@@ -47,39 +41,30 @@ fn asks_for_preloaded(line: &str) -> bool {
     name.is_some_and(|name| PRELOADED.contains(&name)) || dependency::is_preloaded(line)
 }
 
+/// As many bytes and lines without anything on them.
+pub fn blank(text: &str) -> String {
+    text.bytes().map(|byte| if byte == b'\n' { '\n' } else { ' ' }).collect()
+}
+
+/// Where a line `:restart` begins and ends, among the commands that a cell begins with.
+pub fn restart(code: &str) -> Option<(usize, usize)> {
+    let blank = crate::completeness::without_commands(code);
+    let mut start = 0;
+    for line in code.split_inclusive('\n') {
+        let end = start + line.len();
+        if line.trim() == ":restart" && blank[start..end].trim().is_empty() {
+            return Some((start, end));
+        }
+        start = end;
+    }
+    None
+}
+
 /// A cell that is one command which explains something: its answer is for a pager.
 pub fn asks_for_help(code: &str) -> bool {
     let mut lines = code.trim().lines();
     let word = lines.next().and_then(|line| line.split(' ').next());
     lines.next().is_none() && matches!(word, Some(":help" | ":doc" | ":explain"))
-}
-
-/// The byte of the cell where a place in the compiled code lies: a line of that code, from the
-/// first of its bytes that a statement has on it, stands in the cell as it is.
-pub fn find_line(
-    code: &str,
-    compiled: &str,
-    number: usize,
-    line: &str,
-    column: usize,
-) -> Option<usize> {
-    let text = line.trim_end();
-    if text.trim().is_empty() {
-        return None;
-    }
-    // The same text may stand on several lines: the k-th there is the k-th here.
-    let before = compiled.lines().take(number.checked_sub(1)?);
-    let k = before.filter(|other| other.trim_end() == text).count();
-    let mut found = vec![];
-    let mut start = 0;
-    for own in code.split_inclusive('\n') {
-        if let Some(at) = own.find(text) {
-            found.push(start + at);
-        }
-        start += own.len();
-    }
-    let at = found.get(k).or(found.last())?;
-    Some((at + column).min(code.len()))
 }
 
 /// The end of the name that a byte lies in or behind.
@@ -123,19 +108,15 @@ mod tests {
     }
 
     #[test]
-    fn only_explanations_are_paged() {
-        assert!(asks_for_help(":help\n") && asks_for_help(" :doc Vec"));
-        assert!(!asks_for_help(":help\n1 + 1") && !asks_for_help(":vars") && !asks_for_help(""));
+    fn a_restart_is_a_command_and_no_text() {
+        assert_eq!(restart(":env A=1\n:restart\nf()"), Some((9, 18)));
+        assert_eq!(restart("let s = \"\n:restart\n\";"), None);
     }
 
     #[test]
-    fn lines_are_found_again() {
-        let code = "f();\nlet a = 1; f();\nf();";
-        let compiled = "generated\nf();\nlet a: i32 = 1; \nf();\nf();\n";
-        assert_eq!(find_line(code, compiled, 2, "f();", 0), Some(0));
-        assert_eq!(find_line(code, compiled, 4, "f();", 1), Some(17));
-        assert_eq!(find_line(code, compiled, 5, "f();", 0), Some(21));
-        assert_eq!(find_line(code, compiled, 1, "generated", 0), None);
+    fn only_explanations_are_paged() {
+        assert!(asks_for_help(":help\n") && asks_for_help(" :doc Vec"));
+        assert!(!asks_for_help(":help\n1 + 1") && !asks_for_help(":vars") && !asks_for_help(""));
     }
 
     #[test]

@@ -1,15 +1,25 @@
 //! The step between cargo and rustc: adds the preloaded crates to a cell, and reports to its code.
 //!
 //! evcxr has cargo compile each cell as a crate named `ctx`; cargo runs this program in rustc's
-//! place (RUSTC_WRAPPER). What evcxr generates is known to the letter, as its version is pinned.
+//! place (RUSTC_WRAPPER).
+//!
+//! **One identity for all cells.** A type is what it was in an earlier cell where rustc takes both
+//! crates for the same one, by name and by `-C metadata`. Cargo's metadata changes with every
+//! dependency and every option, so each cell is compiled with the same metadata here. That two
+//! definitions under one identity agree is for others to see to: `notebook.rs` for the notebook's own
+//! items, `externs.rs` for the crates that they use.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::process::CommandExt;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
 
-use crate::preload;
-use crate::terminal;
+use rustix::process::{Signal, set_parent_process_death_signal};
+
+use crate::complaints::{self, Line};
+use crate::externs::Externs;
+use crate::{generated, preload, terminal};
 
 /// Tells this program that cargo runs it.
 pub const ROLE: &str = "QRNN_JUPYTER_COMPILER";
@@ -17,9 +27,18 @@ pub const ROLE: &str = "QRNN_JUPYTER_COMPILER";
 /// The probes for types (`types.rs`) call it.
 pub const NAME_TYPE: &str = "::qrnn_preload::name_type";
 
+/// Where the warnings of the last compilation stand, a line of JSON each, in evcxr's folder.
+pub const WARNINGS: &str = "warnings";
+
+/// The variables that a cell binds anew without reading them, a line each, in evcxr's folder.
+pub const UNTOUCHED: &str = "untouched";
+
 /// Asks rustc to name types by paths that can be written in a cell, at any length.
 const FULL_NAMES: [&str; 3] =
     ["-Ztrim-diagnostic-paths=no", "-Zwrite-long-types-to-disk=no", "--diagnostic-width=100000"];
+
+/// The metadata of every cell's crate.
+const IDENTITY: &str = "metadata=qrnn-jupyter-cell";
 
 pub fn run() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
@@ -28,22 +47,84 @@ pub fn run() -> ExitCode {
         return ExitCode::FAILURE;
     };
     let args: Vec<OsString> = args.collect();
-    let mut command = Command::new(&rustc);
-    command.args(&args);
-    if is_cell(&args, std::env::var_os("CARGO_MANIFEST_DIR"), std::env::var_os("EVCXR_TMPDIR")) {
-        prepare(&mut command, &args);
-    }
-    terminal::note(format_args!("cannot run {}: {}", rustc.display(), command.exec()));
+    let evcxrs = std::env::var_os("EVCXR_TMPDIR");
+    let trouble = match evcxrs.as_deref().map(Path::new) {
+        Some(folder) if is_cell(&args, std::env::var_os("CARGO_MANIFEST_DIR"), folder) => {
+            match compile(&rustc, &args, folder) {
+                Ok(status) => return status,
+                Err(trouble) => trouble,
+            }
+        }
+        _ => Command::new(&rustc).args(&args).exec(),
+    };
+    terminal::note(format_args!("cannot run {}: {trouble}", rustc.display()));
     ExitCode::FAILURE
 }
 
 /// The crate `ctx` of evcxr's own folder; a dependency of that name is another matter.
-fn is_cell(args: &[OsString], crate_folder: Option<OsString>, evcxrs: Option<OsString>) -> bool {
+fn is_cell(args: &[OsString], crate_folder: Option<OsString>, evcxrs: &Path) -> bool {
     let named = args.windows(2).any(|pair| pair[0] == "--crate-name" && pair[1] == "ctx");
-    named && crate_folder.is_some() && crate_folder == evcxrs
+    named && crate_folder.is_some_and(|folder| folder == evcxrs)
 }
 
-fn prepare(command: &mut Command, args: &[OsString]) {
+fn compile(rustc: &OsStr, args: &[OsString], folder: &Path) -> std::io::Result<ExitCode> {
+    let builds = args.iter().any(|arg| {
+        let arg = arg.to_string_lossy();
+        arg.starts_with("--emit=") && arg.contains("link")
+    });
+    let externs = Externs::of(args);
+    if builds && let Some(refusal) = externs.refusal(folder) {
+        terminal::note(refusal);
+        return Ok(ExitCode::FAILURE);
+    }
+    let mut command = Command::new(rustc);
+    command.args(with_identity(args));
+    prepare(&mut command, args, folder);
+    command.stderr(Stdio::piped());
+    // SAFETY: between fork and exec it makes a plain system call only. Who stops this program, as an
+    // interrupt does, means the compiler.
+    unsafe {
+        command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?));
+    }
+    let mut child = command.spawn()?;
+    let mut warnings = vec![];
+    if let Some(stderr) = child.stderr.take() {
+        let mut err = std::io::stderr().lock();
+        for line in BufReader::new(stderr).lines() {
+            match complaints::sorted(&line?) {
+                Line::Passed(line) => writeln!(err, "{line}")?,
+                Line::Warning(warning) => warnings.push(warning.to_string()),
+            }
+        }
+    }
+    let status = child.wait()?;
+    if builds {
+        // Without this file a cell goes without its warnings.
+        let _ = replace(&folder.join(WARNINGS), &warnings.join("\n"));
+        if status.success() {
+            externs.remember(folder)?;
+        }
+    }
+    Ok(exit_code(status))
+}
+
+fn exit_code(status: ExitStatus) -> ExitCode {
+    let code = status.code().or(status.signal().map(|signal| 128 + signal));
+    code.and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+fn with_identity(args: &[OsString]) -> Vec<OsString> {
+    let is_metadata = |arg: &OsString| arg.as_encoded_bytes().starts_with(b"metadata=");
+    let mut args = args.to_vec();
+    for at in 1..args.len() {
+        if args[at - 1] == "-C" && is_metadata(&args[at]) {
+            args[at] = IDENTITY.into();
+        }
+    }
+    args
+}
+
+fn prepare(command: &mut Command, args: &[OsString], evcxrs: &Path) {
     if let Some(folder) = std::env::var_os(crate::evaluation::PRELOAD).map(PathBuf::from)
         && let Some(folder) = folder.parent()
     {
@@ -60,53 +141,20 @@ fn prepare(command: &mut Command, args: &[OsString]) {
         // Stable rustc takes these flags for this one call, which checks and builds nothing.
         command.args(FULL_NAMES).env("RUSTC_BOOTSTRAP", "1");
     }
-    let reporting = reporting(&code);
-    if reporting != code {
+    let untouched = std::fs::read_to_string(evcxrs.join(UNTOUCHED)).unwrap_or_default();
+    let untouched: Vec<&str> = untouched.lines().collect();
+    let adapted = generated::adapted(&code, &untouched);
+    if adapted != code {
         // Where this fails, the cell still compiles, and says less.
-        let _ = replace(source, &reporting);
+        let _ = replace(Path::new(source), &adapted);
     }
 }
 
-/// The file is replaced, never cut short: cargo and evcxr read it too.
-fn replace(path: &OsStr, text: &str) -> std::io::Result<()> {
-    let beside = Path::new(path).with_extension("reporting");
+/// The file is replaced, never cut short: cargo, evcxr and the kernel read it too.
+fn replace(path: &Path, text: &str) -> std::io::Result<()> {
+    let beside = path.with_extension("reporting");
     std::fs::write(&beside, text)?;
     std::fs::rename(&beside, path)
-}
-
-/// Evcxr's code for a cell, with the same lines, that says where `?` failed and where the value at
-/// the cell's end begins to show itself.
-fn reporting(code: &str) -> String {
-    const ERROR: &str = "struct EvcxrUserCodeError {}";
-    const SIGNATURE: &str = "fn from(error: T) -> Self {";
-    const PRINTED: &str = "eprintln!(\"{}\", error);";
-    let mut code = code.to_owned();
-    if let Some(start) = code.find(ERROR) {
-        let error = code.split_off(start);
-        code += &error.replacen(SIGNATURE, &format!("#[track_caller] {SIGNATURE}"), 1).replacen(
-            PRINTED,
-            "::qrnn_preload::failed(&error);",
-            1,
-        );
-    }
-    share_store(&mut code);
-    let lines = code.split('\n').map(|line| match line {
-        ").evcxr_display();" => ").qrnn_ending().evcxr_display();",
-        line => line,
-    });
-    lines.collect::<Vec<_>>().join("\n")
-}
-
-/// The store of variables, which evcxr puts into each cell's code, taken from the preloaded library
-/// instead: most of a cell's compilation would be that.
-fn share_store(code: &mut String) {
-    const OPENING: &str = "\nmod evcxr_internal_runtime {\n";
-    const CLOSING: &str = "\n}\n#[unsafe(no_mangle)]\n";
-    let Some(start) = code.find(OPENING).map(|at| at + 1) else { return };
-    let Some(end) = code[start..].find(CLOSING).map(|at| start + at + 2) else { return };
-    let blank = "\n".repeat(code[start..end].matches('\n').count());
-    let shared = format!("use ::qrnn_preload::store as evcxr_internal_runtime;{blank}");
-    code.replace_range(start..end, &shared);
 }
 
 #[cfg(test)]
@@ -114,40 +162,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_store_is_shared_line_for_line() {
-        let code = "a\nmod evcxr_internal_runtime {\nfn x() {\n}\n\n}\n#[unsafe(no_mangle)]\nb\n";
-        let mut shared = code.to_owned();
-        share_store(&mut shared);
-        assert_eq!(shared.lines().count(), code.lines().count());
-        assert!(shared.ends_with("\n#[unsafe(no_mangle)]\nb\n"), "{shared}");
-        assert!(!shared.contains("fn x"));
-    }
-
-    #[test]
     fn only_evcxrs_crate_is_a_cell() {
         let args = |name: &str| ["--crate-name", name, "src/lib.rs"].map(OsString::from);
-        let folder = || Some(OsString::from("/session"));
-        assert!(is_cell(&args("ctx"), folder(), folder()));
-        assert!(!is_cell(&args("ctx"), Some("/registry/ctx".into()), folder()));
-        assert!(!is_cell(&args("serde"), folder(), folder()));
-        assert!(!is_cell(&[], None, None));
+        let folder = Path::new("/session");
+        assert!(is_cell(&args("ctx"), Some("/session".into()), folder));
+        assert!(!is_cell(&args("ctx"), Some("/registry/ctx".into()), folder));
+        assert!(!is_cell(&args("serde"), Some("/session".into()), folder));
+        assert!(!is_cell(&[], None, folder));
     }
 
     #[test]
-    fn reports_keep_every_line_where_it_was() {
-        let code = "fn user() { eprintln!(\"{}\", error); }\n\
-            struct EvcxrUserCodeError {}\n\
-            impl<T: std::fmt::Display> From<T> for EvcxrUserCodeError {\n\
-            fn from(error: T) -> Self {\n\
-            eprintln!(\"{}\", error);\n\
-            println!(\"{}\", evcxr_internal_runtime::USER_ERROR_OCCURRED);\n\
-            EvcxrUserCodeError {}\n}\n}\n(\nvalue\n).evcxr_display();\n";
-        let reporting = reporting(code);
-        assert_eq!(reporting.lines().count(), code.lines().count());
-        assert!(reporting.starts_with("fn user() { eprintln!(\"{}\", error); }\n"));
-        assert!(reporting.contains(
-            "\n#[track_caller] fn from(error: T) -> Self {\n::qrnn_preload::failed(&error);\n"
-        ));
-        assert!(reporting.ends_with("(\nvalue\n).qrnn_ending().evcxr_display();\n"));
+    fn every_cell_has_the_same_identity() {
+        let args = ["-C", "metadata=0123", "-C", "extra-filename=-0123", "metadata=file"];
+        let args = args.map(OsString::from);
+        assert_eq!(
+            with_identity(&args),
+            ["-C", IDENTITY, "-C", "extra-filename=-0123", "metadata=file"]
+        );
     }
 }

@@ -44,7 +44,9 @@ pub fn without_commands(code: &str) -> String {
     let mut lines = code.split_inclusive('\n').peekable();
     while let Some(line) = lines.peek() {
         let text = line.trim_start();
-        let command = text.starts_with(':') || line.starts_with('!');
+        // A path may begin with colons, too: `::std::fs::read(..)`.
+        let colon = text.starts_with(':') && !text.starts_with("::");
+        let command = colon || line.starts_with('!');
         if !(command || text.is_empty() || line.starts_with("//")) {
             break;
         }
@@ -61,6 +63,11 @@ enum Open {
     Brackets(usize),
     /// A string or a comment.
     Text,
+}
+
+/// Whether every bracket that closes was open, and every one that opens is closed.
+pub fn is_balanced(code: &str) -> bool {
+    matches!(open(code), Some(Open::Brackets(0) | Open::Text))
 }
 
 /// What is open at the end; none where a bracket closes that was not open.
@@ -143,5 +150,6 @@ mod tests {
         assert_eq!(blank.len(), code.len());
         assert!(blank.trim_start().starts_with("let x = 1;"));
         assert_eq!(blank.lines().count(), code.lines().count());
+        assert_eq!(without_commands("::std::process::id()"), "::std::process::id()");
     }
 }

@@ -17,7 +17,7 @@ const PASSED_ON: [&str; 3] =
 /// A longer line is no marker, and a longer content is not shown.
 pub const LONGEST: usize = 32 << 20;
 
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// Bytes as they were printed.
     Text(Vec<u8>),
@@ -44,6 +44,8 @@ pub struct Demultiplexer {
 #[derive(Debug)]
 struct Content {
     media_type: String,
+    /// What stands behind the beginning's token.
+    begun: String,
     text: Vec<u8>,
     bytes: usize,
 }
@@ -83,24 +85,50 @@ impl Demultiplexer {
     /// What is still held, as text: the process has ended.
     pub fn end(&mut self) -> Vec<Event> {
         let mut events = vec![];
-        if let Some(content) = self.content.take() {
-            push_text(&mut events, content.text);
-        }
+        self.give_up(&mut events);
         push_text(&mut events, std::mem::take(&mut self.held));
         events
     }
 
-    /// A whole line, its end included.
+    /// A content that nobody closes was none: what was printed is text.
+    fn give_up(&mut self, events: &mut Vec<Event>) {
+        if let Some(content) = self.content.take() {
+            if content.bytes > LONGEST {
+                events.push(content.event());
+            } else {
+                push_text(events, format!("{BEGIN}{}\n", content.begun).into());
+                push_text(events, content.text);
+            }
+        }
+    }
+
+    /// A whole line, its end included. A marker ends it, whatever stands before.
     fn line(&mut self, line: &[u8], events: &mut Vec<Event>) {
+        let Some((before, marker)) = marker(line) else { return self.part(line, events) };
+        if !before.is_empty() {
+            self.part(before, events);
+        }
+        // With the cell, or with its value, ends what was open before it.
+        if matches!(marker["msg_type"].as_str(), Some("done" | "ending")) {
+            self.give_up(events);
+        }
+        events.push(Event::Marker(marker));
+    }
+
+    /// A line without markers; it may lack its end.
+    fn part(&mut self, line: &[u8], events: &mut Vec<Event>) {
+        let stripped = line.strip_suffix(b"\n").unwrap_or(line);
         if let Some(content) = &mut self.content {
-            let stripped = line.strip_suffix(b"\n").unwrap_or(line);
             if stripped.ends_with(END.as_bytes()) {
                 content.add(&stripped[..stripped.len() - END.len()]);
                 events.extend(self.content.take().map(Content::event));
-            } else if PASSED_ON[..1].iter().any(|token| stripped.ends_with(token.as_bytes())) {
-                // A panic while the value showed itself.
-                self.content = None;
-                events.push(Event::Evcxr(PASSED_ON[0].into()));
+            } else if PASSED_ON[..2].iter().any(|token| stripped.ends_with(token.as_bytes())) {
+                // A panic, or `?`, while the value showed itself.
+                self.give_up(events);
+                self.part(line, events);
+            } else if stripped.starts_with(BEGIN.as_bytes()) {
+                self.give_up(events);
+                self.part(line, events);
             } else {
                 content.add(line);
             }
@@ -110,18 +138,11 @@ impl Demultiplexer {
         let (before, special) = line.split_at(start);
         let text = String::from_utf8_lossy(special);
         let text = text.trim_end_matches(['\n', '\r']);
-        if let Some(json) = text.strip_prefix(MARK) {
-            match serde_json::from_str::<Value>(json) {
-                Ok(value) if value.is_object() => {
-                    push_text(events, before.to_vec());
-                    events.push(Event::Marker(value));
-                }
-                _ => push_text(events, line.to_vec()),
-            }
-        } else if let Some(media_type) = text.strip_prefix(BEGIN) {
+        if let Some(begun) = text.strip_prefix(BEGIN) {
             push_text(events, before.to_vec());
-            let media_type = media_type.split(' ').next().unwrap_or_default().to_owned();
-            self.content = Some(Content { media_type, text: vec![], bytes: 0 });
+            let media_type = begun.split(' ').next().unwrap_or_default().to_owned();
+            self.content =
+                Some(Content { media_type, begun: begun.to_owned(), text: vec![], bytes: 0 });
         } else if PASSED_ON.iter().any(|token| text.starts_with(token)) {
             push_text(events, before.to_vec());
             events.push(Event::Evcxr(text.to_owned()));
@@ -133,6 +154,17 @@ impl Demultiplexer {
             push_text(events, line.to_vec());
         }
     }
+}
+
+/// What stands before a marker that ends a line, and the marker.
+fn marker(line: &[u8]) -> Option<(&[u8], Value)> {
+    let starts = line.windows(MARK.len()).enumerate();
+    let mut starts = starts.filter(|(_, window)| *window == MARK.as_bytes());
+    starts.find_map(|(at, _)| {
+        let json = std::str::from_utf8(&line[at + MARK.len()..]).ok()?;
+        let value = serde_json::from_str::<Value>(json.trim_end()).ok()?;
+        value.is_object().then_some((&line[..at], value))
+    })
 }
 
 impl Content {
@@ -249,8 +281,73 @@ mod tests {
     #[test]
     fn a_panic_ends_a_content() {
         let stream = b"EVCXR_BEGIN_CONTENT text/html\n<b>\nEVCXR_PANIC_NOTIFICATION\nafter\n";
-        let expected = [Event::Evcxr("EVCXR_PANIC_NOTIFICATION".into()), text("after\n")];
+        let expected = [
+            text("EVCXR_BEGIN_CONTENT text/html\n<b>\n"),
+            Event::Evcxr("EVCXR_PANIC_NOTIFICATION".into()),
+            text("after\n"),
+        ];
         assert_eq!(events(stream, 9), expected);
+    }
+
+    fn mark(kind: &str) -> String {
+        format!("{MARK}{{\"msg_type\":\"{kind}\"}}\n")
+    }
+
+    #[test]
+    fn the_cells_end_ends_a_content_that_nobody_closes() {
+        let done = || Event::Marker(json!({"msg_type": "done"}));
+        for open in [
+            "EVCXR_BEGIN_CONTENT text/html\n<p>never ended\n",
+            "EVCXR_BEGIN_CONTENT text/html\n<p>never ended",
+            "EVCXR_BEGIN_CONTENT text/html\n",
+            "EVCXR_BEGIN_CONTENT image/png width=3\n\n\n",
+        ] {
+            let stream = format!("{open}{}", mark("done"));
+            for n in [1, 7, 4096] {
+                assert_eq!(events(stream.as_bytes(), n), [text(open), done()], "{open}");
+            }
+        }
+        // Without its line's end a beginning is none yet; the text gains one.
+        let stream = format!("EVCXR_BEGIN_CONTENT text/html{}", mark("done"));
+        assert_eq!(events(stream.as_bytes(), 5), [text("EVCXR_BEGIN_CONTENT text/html\n"), done()]);
+    }
+
+    #[test]
+    fn an_end_needs_no_line_break() {
+        let stream =
+            format!("EVCXR_BEGIN_CONTENT text/html\n<b>x</b>EVCXR_END_CONTENT{}", mark("ending"));
+        let html = Event::Content("text/html".into(), "<b>x</b>".into());
+        for n in [1, 7, 4096] {
+            let expected = [html.clone(), Event::Marker(json!({"msg_type": "ending"}))];
+            assert_eq!(events(stream.as_bytes(), n), expected);
+        }
+    }
+
+    #[test]
+    fn a_beginning_within_a_content_ends_it() {
+        let open = "EVCXR_BEGIN_CONTENT text/html\n<p>\n";
+        let stream = format!(
+            "{open}EVCXR_BEGIN_CONTENT text/plain\nx\nEVCXR_END_CONTENT\nEVCXR_END_CONTENT\n"
+        );
+        let expected = [
+            text(open),
+            Event::Content("text/plain".into(), "x".into()),
+            text("EVCXR_END_CONTENT\n"),
+        ];
+        assert_eq!(events(stream.as_bytes(), 11), expected);
+    }
+
+    #[test]
+    fn the_kernels_own_news_is_heard_within_a_content() {
+        let stream = format!(
+            "EVCXR_BEGIN_CONTENT text/html\n<p>\n{}</p>\nEVCXR_END_CONTENT\n",
+            mark("panic")
+        );
+        let expected = [
+            Event::Marker(json!({"msg_type": "panic"})),
+            Event::Content("text/html".into(), "<p>\n</p>".into()),
+        ];
+        assert_eq!(events(stream.as_bytes(), 64), expected);
     }
 
     #[test]

@@ -5,11 +5,20 @@ use std::ops::Range;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use evcxr::CompilationError;
 
+use serde_json::Value;
+
 use crate::types::{self, Insertion};
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Severity {
+    Error,
+    Warning,
+}
 
 /// One complaint of the compiler's, or one place where running code stopped.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Diagnostic {
+    pub severity: Severity,
     pub title: String,
     /// `E0308`
     pub code: Option<String>,
@@ -52,11 +61,56 @@ impl Diagnostic {
                 marks.push(mark);
             }
         }
-        Self {
+        let mut remarks = remarks(&error.json);
+        if matches!(error.code(), Some("E0384" | "E0596")) {
+            let text = "a variable of an earlier cell becomes mutable by `let mut x = x;`";
+            remarks.push(("help".into(), text.into()));
+        }
+        if let Some(hint) = error.evcxr_extra_hint() {
+            remarks.push(("note".into(), hint.into()));
+        }
+        let mut diagnostic = Self {
+            severity: Severity::Error,
             title: error.message(),
             code: error.code().map(str::to_owned),
             marks,
-            remarks: remarks(error),
+            remarks,
+        };
+        diagnostic.forget_generated();
+        diagnostic
+    }
+
+    /// A message of rustc's own; `place` leads a line and a column to a byte of the cell, where they
+    /// are in the cell.
+    pub fn from_rustc(message: &Value, place: impl Fn(usize, usize) -> Option<usize>) -> Self {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let spans = message["spans"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let marks = spans.iter().filter_map(|span| {
+            let range = byte_range(span, &place)?;
+            let primary = span["is_primary"] == true;
+            Some(Mark { range, label: text(&span["label"]), primary })
+        });
+        let warns = message["level"] == "warning";
+        let mut diagnostic = Self {
+            severity: if warns { Severity::Warning } else { Severity::Error },
+            title: text(&message["message"]),
+            // A warning's is the name of its lint, which a note tells as well.
+            code: message["code"]["code"].as_str().filter(|_| !warns).map(str::to_owned),
+            marks: marks.collect(),
+            remarks: remarks(message),
+        };
+        diagnostic.forget_generated();
+        diagnostic
+    }
+
+    /// Calls the types of generated code by names that tell something.
+    fn forget_generated(&mut self) {
+        let labels = self.marks.iter_mut().map(|mark| &mut mark.label);
+        let remarks = self.remarks.iter_mut().map(|(_, text)| text);
+        for text in labels.chain(remarks).chain([&mut self.title]) {
+            if text.contains("EvcxrUserCodeError") {
+                *text = text.replace("EvcxrUserCodeError", "CellError");
+            }
         }
     }
 
@@ -67,12 +121,17 @@ impl Diagnostic {
             Mark { range: start..end, label: label.into(), primary: true }
         });
         let marks = marks.into_iter().collect();
-        Self { title: title.into(), code: None, marks, remarks: vec![] }
+        let severity = Severity::Error;
+        Self { severity, title: title.into(), code: None, marks, remarks: vec![] }
     }
 
     /// With colours for a terminal or a notebook, `name` in the place of a file's.
     pub fn render(&self, code: &str, name: &str) -> String {
-        let mut title = Level::ERROR.primary_title(&self.title);
+        let level = match self.severity {
+            Severity::Error => Level::ERROR,
+            Severity::Warning => Level::WARNING,
+        };
+        let mut title = level.primary_title(&self.title);
         if let Some(id) = &self.code {
             title = title.id(id);
         }
@@ -95,9 +154,28 @@ impl Diagnostic {
     }
 }
 
-fn remarks(error: &CompilationError) -> Vec<(String, String)> {
+/// The bytes of a span; those of the macro's call where it lies in a macro.
+pub fn byte_range(
+    span: &Value,
+    place: &impl Fn(usize, usize) -> Option<usize>,
+) -> Option<Range<usize>> {
+    let own = || {
+        let number = |name: &str| usize::try_from(span[name].as_u64()?).ok();
+        let file = span["file_name"].as_str()?;
+        if !(file.ends_with("src/lib.rs") || file == "<anon>") {
+            return None;
+        }
+        let start = place(number("line_start")?, number("column_start")?)?;
+        let end = place(number("line_end")?, number("column_end")?)?;
+        Some(start..end.max(start))
+    };
+    let expansion = &span["expansion"]["span"];
+    own().or_else(|| if expansion.is_null() { None } else { byte_range(expansion, place) })
+}
+
+fn remarks(message: &Value) -> Vec<(String, String)> {
     let mut remarks = vec![];
-    let children = error.json["children"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let children = message["children"].as_array().map(Vec::as_slice).unwrap_or_default();
     for child in children {
         let (Some(level), Some(text)) = (child["level"].as_str(), child["message"].as_str()) else {
             continue;
@@ -112,15 +190,6 @@ fn remarks(error: &CompilationError) -> Vec<(String, String)> {
             None => text.to_owned(),
         };
         remarks.push((level.to_owned(), text));
-    }
-    if matches!(error.code(), Some("E0384" | "E0596")) {
-        remarks.push((
-            "help".into(),
-            "a variable of an earlier cell becomes mutable by `let mut x = x;`".into(),
-        ));
-    }
-    if let Some(hint) = error.evcxr_extra_hint() {
-        remarks.push(("note".into(), hint.into()));
     }
     remarks
 }
@@ -163,6 +232,7 @@ mod tests {
     fn it_looks_like_rustcs() {
         let code = "let a = 1;\nlet b: i32 = \"x\";";
         let diagnostic = Diagnostic {
+            severity: Severity::Error,
             title: "mismatched types".into(),
             code: Some("E0308".into()),
             marks: vec![

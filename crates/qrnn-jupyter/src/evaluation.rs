@@ -28,6 +28,12 @@ pub const ACKNOWLEDGEMENTS: RawFd = 102;
 /// Where the preloaded library lies.
 pub const PRELOAD: &str = "QRNN_JUPYTER_PRELOAD";
 
+/// Among what evcxr is to hear: the cell did not run, as a variable has another type by now.
+pub const REFUSED: &str = "QRNN_JUPYTER_REFUSED";
+/// evcxr takes a line that is no text for a failure, and forgets what the cell was to define: a
+/// dependency, an item. Any answer of its protocol would make it keep that.
+const NO_TEXT: &[u8] = b"\xff\n";
+
 /// Of the kernel's own, not for cells and the programs that they start.
 const PRIVATE: [&str; 4] =
     ["EVCXR_IS_RUNTIME", "EVCXR_TMPDIR", "EVCXR_CONFIG_DIR", crate::compiler::ROLE];
@@ -197,6 +203,9 @@ impl Evaluation {
         let mut line = String::new();
         self.acknowledgements.read_line(&mut line)?;
         let passed_on: Vec<String> = serde_json::from_str(&line).unwrap_or_default();
+        if passed_on.iter().any(|line| line == REFUSED) {
+            return self.answers.write_all(NO_TEXT);
+        }
         for line in passed_on {
             writeln!(self.answers, "{line}")?;
         }

@@ -1,6 +1,5 @@
 //! Cells, run by evcxr.
 
-use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -15,10 +14,14 @@ use crate::input::Asker;
 use crate::interrupter::{Asked, Interrupter};
 use crate::launch;
 use crate::message::{Publisher, Request};
+use crate::notebook::Notebook;
 use crate::output::{Output, Place, Report};
 use crate::session::Session;
-use crate::types::{self, Insertion, Named};
+use crate::source_map::SourceMap;
+use crate::types::{self, Insertion};
+use crate::warnings::Compiled;
 use crate::wrong::{Wrong, cell_name};
+use crate::{externs, keeping, refusal, syntax};
 
 /// Before the user's first cell. Rust's own linker, lld, is faster than what evcxr may have found.
 /// The preloaded library comes into every cell; and cells may use `?`, which evcxr would otherwise
@@ -36,13 +39,18 @@ pub enum Outcome {
 
 /// Lives on one thread: the system ends the evaluation process with the thread that started it.
 pub struct Evaluator {
-    context: CommandContext,
-    output: Output,
+    pub(crate) context: CommandContext,
+    pub(crate) output: Output,
     interrupter: Arc<Interrupter>,
     asker: Arc<Asker>,
-    session: Arc<Session>,
+    pub(crate) session: Arc<Session>,
+    pub(crate) notebook: Notebook,
+    /// The variables that the running cell lost.
+    lost: Vec<String>,
     /// The running cell as evcxr got it, and what was put into it.
     compiled: (String, Vec<Insertion>),
+    /// The file that was compiled for it.
+    compiled_file: String,
 }
 
 impl Evaluator {
@@ -91,8 +99,18 @@ impl Evaluator {
         for preparation in PREPARATIONS.into_iter().chain([home.as_str()]) {
             context.execute(preparation).map_err(|trouble| Error::Evaluator(explain(&trouble)))?;
         }
-        let compiled = Default::default();
-        let evaluator = Self { context, output, interrupter, asker, session, compiled };
+        let (compiled, notebook, lost, compiled_file) = Default::default();
+        let evaluator = Self {
+            context,
+            output,
+            interrupter,
+            asker,
+            session,
+            notebook,
+            lost,
+            compiled,
+            compiled_file,
+        };
         evaluator.session.note(evaluator.process());
         Ok(evaluator)
     }
@@ -145,14 +163,38 @@ impl Evaluator {
             self.output.note(&note);
         }
         let cell = cell::without_preloaded(code);
-        let (compiled, insertions) = self.with_types(&cell, count)?;
+        self.lost.clear();
+        let complaints = syntax::complaints(&cell, self.session.folder());
+        if !complaints.is_empty() {
+            return Err(Wrong::drawn("CompileError", &complaints, &cell, count));
+        }
+        let cell = self.with_restarts(&cell, count)?;
+        let plan = self.plan(&cell, count)?;
+        let (compiled, insertions) = self.with_types(&cell, &plan.additions, count)?;
+        self.prepare(&plan)?;
         self.compiled = (compiled.clone(), insertions.clone());
         if self.interrupter.is_asked() {
             return Err(Wrong::interrupted());
         }
-        match self.context.execute_with_callbacks(&compiled, &mut EvalCallbacks::default()) {
+        let told = Compiled {
+            cell: cell.clone(),
+            compiled: compiled.clone(),
+            insertions: insertions.clone(),
+            count,
+        };
+        self.output.compiles(told, self.session.folder());
+        let result = self.context.execute_with_callbacks(&compiled, &mut EvalCallbacks::default());
+        self.compiled_file = self.context.last_source().unwrap_or_default();
+        let before = keeping::variables(&self.context);
+        self.lost = self.settle(plan, code, count, &result);
+        match result {
             Ok(outputs) => {
-                let forms: Vec<_> = outputs.content_by_mime_type.into_iter().collect();
+                let mut forms = outputs.content_by_mime_type;
+                // Of `:type`, which gives its text for HTML.
+                if forms.get("text/html") == forms.get("text/plain") {
+                    forms.remove("text/html");
+                }
+                let forms: Vec<_> = forms.into_iter().collect();
                 if cell::asks_for_help(code) {
                     return Ok(forms);
                 }
@@ -162,49 +204,43 @@ impl Evaluator {
                 Ok(vec![])
             }
             Err(Trouble::CompilationErrors(errors)) => {
-                Err(Wrong::rejected(&errors, &compiled, &cell, &insertions, count))
+                let message = errors.first().map(|error| error.message()).unwrap_or_default();
+                if let Some(krate) = message.strip_prefix(externs::REBUILT) {
+                    let holds = |ty: &str| {
+                        let reached = self.notebook.reached(ty);
+                        reached.contains(krate) || reached.contains(externs::ALL)
+                    };
+                    let mut names: Vec<String> = before
+                        .into_iter()
+                        .filter(|(_, ty)| holds(ty))
+                        .map(|(name, _)| name)
+                        .collect();
+                    names.sort();
+                    return Err(refusal::by_dependency(krate, &names));
+                }
+                Err(self.rejected(&errors, &compiled, &cell, &insertions, count))
             }
             Err(Trouble::SubprocessTerminated(status)) => {
                 self.output.settle();
                 Err(Wrong::death(&status))
             }
-            Err(trouble) => Err(Wrong::plain("Error", trouble.to_string())),
+            Err(trouble) => match self.output.changed() {
+                names if names.is_empty() => Err(Wrong::plain("Error", trouble.to_string())),
+                names => Err(refusal::by_type(&names)),
+            },
         }
     }
 
-    /// The code with the types of its variables in it.
-    fn with_types(&mut self, code: &str, count: u64) -> Result<(String, Vec<Insertion>), Wrong> {
-        let places = types::places(&crate::completeness::without_commands(code));
-        if places.is_empty() {
-            return Ok((code.to_owned(), vec![]));
-        }
-        let probing = types::probing(code, &places);
-        let errors = match self.context.check(&probing) {
-            Ok(errors) => errors,
-            Err(trouble) => return Err(Wrong::plain("Error", explain(&trouble))),
-        };
-        let (mut types, mut nameless, mut wrong) = (HashMap::new(), vec![], vec![]);
-        for error in errors {
-            let line = error.json["spans"][0]["text"][0]["text"].as_str().unwrap_or_default();
-            if error.message().starts_with(types::COMPLAINT) {
-                match types::named(&error.message(), line) {
-                    Some((name, Named::Type(ty))) => _ = types.insert(name, ty),
-                    Some((name, Named::Nameless(ty))) => nameless.push((name, ty)),
-                    None => {}
-                }
-            } else if error.level() == "error" && in_code(&error, code) {
-                wrong.push(error);
-            }
-        }
-        if !wrong.is_empty() {
-            return Err(Wrong::rejected(&wrong, &probing, code, &[], count));
-        }
-        if let Some((name, ty)) = nameless.first() {
-            let place = places.iter().find(|place| place.name == *name);
-            return Err(Wrong::nameless(name, ty, place.map(|place| place.at), code, count));
-        }
-        let insertions = types::insertions(&places, &types);
-        Ok((types::inserted(code, &insertions), insertions))
+    pub(crate) fn rejected(
+        &self,
+        errors: &[CompilationError],
+        compiled: &str,
+        code: &str,
+        insertions: &[Insertion],
+        count: u64,
+    ) -> Wrong {
+        let explain = |diagnostic: &mut _| refusal::explain_gone(&self.notebook, diagnostic);
+        Wrong::rejected(errors, compiled, code, insertions, count, explain)
     }
 
     /// The outcome of a cell whose code came to its end, one way or another.
@@ -218,13 +254,15 @@ impl Evaluator {
     ) -> Outcome {
         if let Some(panic) = report.panic {
             let title = format!("the cell panicked: {}", panic.text);
-            let wrong = self.stopped("Panic", &panic.text, &title, panic.at, code, count);
+            let mut wrong = self.stopped("Panic", &panic.text, &title, panic.at, code, count);
+            refusal::note_lost(&mut wrong, &self.lost);
             return self.interrupted(wrong, asked);
         }
         if let Some(failed) = report.failed {
             let name = short(&failed.type_name);
             let title = format!("{name}: {}", failed.text);
-            let wrong = self.stopped(&name, &failed.text, &title, failed.at, code, count);
+            let mut wrong = self.stopped(&name, &failed.text, &title, failed.at, code, count);
+            refusal::note_lost(&mut wrong, &self.lost);
             return self.interrupted(wrong, asked);
         }
         Outcome::Done(paged)
@@ -255,12 +293,9 @@ impl Evaluator {
         if !is_cell(&place.file) {
             return None;
         }
-        let source = self.context.last_source().ok()?;
-        let line = source.lines().nth(place.line.checked_sub(1)?)?;
-        let column = line.char_indices().nth(place.column.saturating_sub(1));
-        let column = column.map_or(0, |(at, _)| at);
+        let source = &self.compiled_file;
         let (compiled, insertions) = &self.compiled;
-        let byte = cell::find_line(compiled, &source, place.line, line, column)?;
+        let byte = SourceMap::new(compiled, source).byte(place.line, place.column)?;
         Some(types::original(insertions, byte))
     }
 
@@ -335,16 +370,8 @@ fn short(type_name: &str) -> String {
     base.rsplit("::").next().unwrap_or(base).to_owned()
 }
 
-/// Whether an error is about the user's code rather than about what was put behind it.
-fn in_code(error: &CompilationError, code: &str) -> bool {
-    let lines = code.lines().count();
-    let spans = error.spanned_messages();
-    error.is_from_user_code()
-        && (spans.is_empty()
-            || spans.iter().any(|s| s.span.is_some_and(|span| span.start_line <= lines)))
-}
-
-fn explain(trouble: &Trouble) -> String {
+/// What rustc said, or the trouble's own words.
+pub fn explain(trouble: &Trouble) -> String {
     match trouble {
         Trouble::CompilationErrors(errors) => {
             let rendered = errors.iter().map(|error| match error.rendered() {

@@ -1,6 +1,7 @@
 //! What cells print and show, from the evaluation process's pipes to the notebook.
 
 use std::io::{PipeReader, PipeWriter, Write};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use crate::input::Asker;
 use crate::interrupter::Interrupter;
 use crate::message::Publisher;
 use crate::reader::Reader;
+use crate::warnings::Compiled;
 
 /// One shown value, in bytes of its message.
 const LARGEST_DISPLAY: usize = 16 << 20;
@@ -59,7 +61,17 @@ pub struct Cell {
     pub shown: usize,
     /// A panic of which it is not known yet whether it ends the cell.
     pub panic: Option<Panic>,
+    /// The last panic of a thread that the cell started: it may be handed on to the cell.
+    pub elsewhere: Option<Panic>,
     pub report: Report,
+    /// What is compiled, and evcxr's folder: for the warnings, before its code runs.
+    pub compiled: Option<(Compiled, PathBuf)>,
+    /// The kernel puts variables in order: no interrupt stops it, and no warning belongs to it.
+    pub keeping: bool,
+    /// An interrupt came before the code could start.
+    pub held_back: bool,
+    /// Variables that have other types than the code that was to take them.
+    pub changed: Vec<String>,
     /// The value at the cell's end shows itself from here on.
     pub ending: bool,
     /// What the evaluator must hear.
@@ -107,6 +119,35 @@ impl Output {
     pub fn begin(&self, parent: &Header, count: u64, silent: bool) {
         *self.shared.lock() =
             Cell { parent: Some(parent.clone()), count, silent, running: true, ..Cell::default() };
+    }
+
+    /// A cell is about to be compiled, with evcxr's folder.
+    pub fn compiles(&self, compiled: Compiled, folder: &Path) {
+        self.shared.lock().compiled = Some((compiled, folder.to_owned()));
+    }
+
+    /// Runs code of the kernel's own that keeps or gives up variables.
+    pub fn keeping<T>(&self, run: impl FnOnce() -> T) -> T {
+        self.shared.lock().keeping = true;
+        let result = run();
+        self.shared.lock().keeping = false;
+        result
+    }
+
+    /// Why the code that was to run last was refused by its process.
+    pub fn changed(&self) -> Vec<String> {
+        std::mem::take(&mut self.shared.lock().changed)
+    }
+
+    /// Whether an interrupt came before the code could start.
+    pub fn was_held_back(&self) -> bool {
+        self.shared.lock().held_back
+    }
+
+    /// Whether the code has failed, by a panic or by `?`.
+    pub fn has_failed(&self) -> bool {
+        let cell = self.shared.lock();
+        cell.report.panic.is_some() || cell.report.failed.is_some()
     }
 
     /// The cell has ended, and its output was read.

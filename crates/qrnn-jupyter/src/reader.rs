@@ -9,7 +9,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::{Value, json};
 
 use crate::demultiplexer::{Demultiplexer, Event, MARK};
+use crate::evaluation::REFUSED;
 use crate::output::{Failed, Panic, Shared, say, too_large};
+use crate::warnings;
 
 /// Text that comes in quick succession is sent together.
 const TOGETHER: Duration = Duration::from_millis(30);
@@ -188,8 +190,15 @@ impl Reader {
             }
             Some("ending") => cell.ending = true,
             Some("starting") => {
+                let keeping = cell.keeping;
+                if !keeping && let Some((compiled, folder)) = cell.compiled.take() {
+                    let warned = warnings::drawn(&compiled, &folder);
+                    self.shared.stream(&cell, "stderr", &warned);
+                }
                 drop(cell);
-                let line = format!("{}\n", self.shared.interrupter.may_run());
+                let may_run = keeping || self.shared.interrupter.may_run();
+                self.shared.lock().held_back |= !may_run;
+                let line = format!("{may_run}\n");
                 let _ = self.acknowledgements.write_all(line.as_bytes());
             }
             Some("done") => {
@@ -207,8 +216,18 @@ impl Reader {
                     let thread = marker["thread"].as_str().unwrap_or("<unnamed>");
                     let thread = format!("thread '{thread}'");
                     self.shared.stream(&cell, "stderr", &say(&panic, &thread));
+                    cell.elsewhere = Some(panic);
                 }
             }
+            Some("caught") => {
+                // Handed on from where it happened, past the panic hook.
+                let text = text("text");
+                if cell.panic.is_none() {
+                    let elsewhere = cell.elsewhere.take().filter(|panic| panic.text == text);
+                    cell.panic = Some(elsewhere.unwrap_or(Panic { text, at: None }));
+                }
+            }
+            Some("changed") => cell.changed.push(text("name")),
             Some("failed") => {
                 let at = serde_json::from_value(marker["at"].clone()).ok();
                 let (type_name, text) = (text("type"), text("text"));
@@ -281,6 +300,9 @@ impl Reader {
         let mut cell = self.shared.lock();
         self.shared.forget_caught_panic(&mut cell);
         cell.ending = false;
+        if !cell.changed.is_empty() {
+            cell.passed_on.push(REFUSED.into());
+        }
         let line = json!(std::mem::take(&mut cell.passed_on)).to_string() + "\n";
         drop(cell);
         // Where the process has ended meanwhile, evcxr notices.

@@ -124,8 +124,9 @@ pub fn named(message: &str, line: &str) -> Option<(String, Named)> {
 
 /// A type as code; none for what has no name.
 fn writable(ty: &str) -> Option<String> {
-    const NAMELESS: [&str; 6] =
-        ["{closure", "{async", "{coroutine", "{gen", "impl ", "{type error}"];
+    // `!` can be written in signatures alone.
+    const NAMELESS: [&str; 7] =
+        ["{closure", "{async", "{coroutine", "{gen", "impl ", "{type error}", "!"];
     if NAMELESS.iter().any(|part| ty.contains(part)) {
         return None;
     }
@@ -173,6 +174,26 @@ pub fn inserted(code: &str, insertions: &[Insertion]) -> String {
     whole + &code[done..]
 }
 
+/// Both sorts of insertions as one list: `second` was put into the code with `first` in it.
+pub fn combined(first: &[Insertion], second: Vec<Insertion>) -> Vec<Insertion> {
+    let mut shift = 0_isize;
+    // By their places in the code with `first` in it; what is put in there comes before the text.
+    let mut all: Vec<(usize, bool, Insertion)> = first
+        .iter()
+        .map(|insertion| {
+            let at = insertion.at.saturating_add_signed(shift);
+            shift += insertion.text.len() as isize - insertion.replaced as isize;
+            (at, true, insertion.clone())
+        })
+        .collect();
+    all.extend(second.into_iter().map(|insertion| {
+        let at = original(first, insertion.at);
+        (insertion.at, false, Insertion { at, ..insertion })
+    }));
+    all.sort_by_key(|(at, is_first, _)| (*at, *is_first));
+    all.into_iter().map(|(_, _, insertion)| insertion).collect()
+}
+
 /// The place in the user's code of a byte in the code with insertions; inside one, its beginning.
 pub fn original(insertions: &[Insertion], byte: usize) -> usize {
     let mut shift = 0_isize;
@@ -187,6 +208,16 @@ pub fn original(insertions: &[Insertion], byte: usize) -> usize {
         shift += insertion.text.len() as isize - insertion.replaced as isize;
     }
     byte.saturating_add_signed(-shift)
+}
+
+/// Whether a byte in the code with insertions is in one of them.
+pub fn is_inserted(insertions: &[Insertion], byte: usize) -> bool {
+    let mut shift = 0_isize;
+    insertions.iter().any(|insertion| {
+        let start = insertion.at.saturating_add_signed(shift);
+        shift += insertion.text.len() as isize - insertion.replaced as isize;
+        (start..start + insertion.text.len()).contains(&byte)
+    })
 }
 
 #[cfg(test)]
@@ -243,6 +274,34 @@ mod tests {
     }
 
     #[test]
+    fn two_sorts_of_insertions_become_one() {
+        let code = "let a = 1; impl T {} let (b, c) = p; end";
+        let text = "mod k {} ";
+        let first = [
+            Insertion { at: 0, replaced: 0, text: "let x: u8; ".into() },
+            Insertion { at: 11, replaced: 0, text: text.into() },
+        ];
+        let prepared = inserted(code, &first);
+        let types = ["a", "b", "c"].map(|name| (name.to_owned(), "i32".to_owned()));
+        let second = insertions(&places(&prepared), &types.into());
+        let whole = inserted(&prepared, &second);
+        let both = combined(&first, second);
+        assert_eq!(inserted(code, &both), whole);
+        for needle in ["= 1", "impl T", "(b, c)", "end"] {
+            let (there, here) = (whole.find(needle).unwrap(), code.find(needle).unwrap());
+            assert_eq!(original(&both, there), here, "{needle}");
+            assert!(!is_inserted(&both, there));
+        }
+    }
+
+    #[test]
+    fn what_was_put_in_is_known() {
+        let insertions = [Insertion { at: 4, replaced: 1, text: "abc".into() }];
+        let inside: Vec<usize> = (0..10).filter(|&byte| is_inserted(&insertions, byte)).collect();
+        assert_eq!(inside, [4, 5, 6]);
+    }
+
+    #[test]
     fn complaints_are_understood() {
         let line = "::qrnn_preload::name_type(&corpus);";
         let say = |ty: &str| match named(&format!("qrnn-jupyter-type {ty}"), line) {
@@ -257,6 +316,7 @@ mod tests {
         );
         assert_eq!(say("{closure@src/lib.rs:3:9: 3:12}"), None);
         assert_eq!(say("impl std::iter::Iterator<Item = i32>"), None);
+        assert_eq!(say("std::result::Result<!, i32>"), None);
         assert_eq!(named("mismatched types", line), None);
         assert_eq!(named("qrnn-jupyter-type i32", "something else"), None);
     }

@@ -78,6 +78,7 @@ impl Wrong {
         code: &str,
         insertions: &[Insertion],
         count: u64,
+        explain: impl FnMut(&mut Diagnostic),
     ) -> Self {
         let errors: Vec<_> = errors.iter().filter(|error| error.level() != "warning").collect();
         let diagnostics =
@@ -90,16 +91,21 @@ impl Wrong {
             seen.push(diagnostic.clone());
             new
         });
-        let first = diagnostics.first();
-        let value = match first {
+        diagnostics.iter_mut().for_each(explain);
+        Self::drawn("CompileError", &diagnostics, code, count)
+    }
+
+    /// By the first of what is wrong, and with all of it drawn.
+    pub fn drawn(name: &str, diagnostics: &[Diagnostic], code: &str, count: u64) -> Self {
+        let value = match diagnostics.first() {
             Some(Diagnostic { title, code: Some(code), .. }) => format!("{title} [{code}]"),
             Some(diagnostic) => diagnostic.title.clone(),
             None => "the cell does not compile".into(),
         };
-        let name = cell_name(count);
+        let cell = cell_name(count);
         let traceback =
-            diagnostics.iter().map(|diagnostic| diagnostic.render(code, &name)).collect();
-        Self { name: "CompileError".into(), value, traceback }
+            diagnostics.iter().map(|diagnostic| diagnostic.render(code, &cell)).collect();
+        Self { name: name.into(), value, traceback }
     }
 }
 

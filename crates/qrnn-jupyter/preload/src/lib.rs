@@ -64,6 +64,20 @@ pub fn failed<E: Display>(error: &E) {
     }));
 }
 
+/// A panic that reached the cell's end: what was panicked with, where no panic hook was told.
+pub fn caught(payload: &(dyn std::any::Any + Send)) {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
+    tell(&json!({ "msg_type": "caught", "text": text.unwrap_or("Box<dyn Any>") }));
+}
+
+/// Shows the value at a cell's end by its text, where it has no other form.
+pub fn show_ending(text: &str) {
+    tell(&json!({ "msg_type": "ending" }));
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "EVCXR_BEGIN_CONTENT text/plain\n{text}\nEVCXR_END_CONTENT");
+}
+
 /// The value at a cell's end is about to be shown.
 pub trait Ending {
     fn qrnn_ending(&self) -> &Self {

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 /// What a cell prints where `?` ended it; evcxr listens for it.
 pub const USER_ERROR_OCCURRED: &str = "EVCXR_ERROR_OCCURRED";
-const VARIABLE_CHANGED_TYPE: &str = "EVCXR_VARIABLE_CHANGED_TYPE:";
 
 /// The variables that are in no cell's hands at the moment, by name. Only what depends on a
 /// variable's type is compiled in a cell.
@@ -27,10 +26,10 @@ impl VariableStore {
         self.put(name, Box::new(value));
     }
 
-    /// Whether the variable still has this type; says so where it has not.
+    /// Whether the variable is there and still has this type; says so where that is not so.
     #[inline]
     pub fn check_variable<T: 'static>(&mut self, name: &str) -> bool {
-        self.get(name).is_none_or(|value| value.is::<T>()) || changed(name)
+        self.get(name).map_or_else(|| missing(name), |value| value.is::<T>() || changed(name))
     }
 
     /// # Panics
@@ -43,14 +42,16 @@ impl VariableStore {
         }
     }
 
-    /// What all cells share of one make, the runtime of `async` cells say.
+    /// What all cells share of one make, the runtime of `async` cells say. Where the crate that it
+    /// comes from was built anew, the cells from then on share another.
     pub fn lazy_arc<T: 'static, F: FnOnce() -> T>(&mut self, name: &str, create: F) -> Arc<T> {
-        let shared = self.variables.entry(name.to_owned());
-        let shared = shared.or_insert_with(|| Box::new(Arc::new(create())));
-        match shared.downcast_ref::<Arc<T>>() {
-            Some(value) => value.clone(),
-            None => wrong_type(name),
-        }
+        let kept = self.get(name).and_then(|shared| shared.downcast_ref::<Arc<T>>()).cloned();
+        kept.unwrap_or_else(|| {
+            let made = Arc::new(create());
+            // Tasks of the earlier one may still run.
+            std::mem::forget(self.variables.insert(name.to_owned(), Box::new(made.clone())));
+            made
+        })
     }
 
     fn put(&mut self, name: &str, value: Box<dyn Any>) {
@@ -69,12 +70,19 @@ impl VariableStore {
     }
 }
 
+/// A `return` may have ended the cell before its value was stored: evcxr forgets the variable and
+/// compiles the cell again.
+#[inline(never)]
+fn missing(name: &str) -> bool {
+    // Not by println!, which panics where nobody reads any more.
+    let _ = writeln!(std::io::stdout(), "EVCXR_VARIABLE_CHANGED_TYPE:{name}");
+    false
+}
+
+/// The kernel refuses the cell, which has not taken any variable yet.
 #[inline(never)]
 fn changed(name: &str) -> bool {
-    // Not by println!, which panics where nobody reads any more.
-    let lost = format!("The type of the variable {name} was redefined, so it was lost.\n");
-    let _ = std::io::stderr().write_all(lost.as_bytes());
-    let _ = writeln!(std::io::stdout(), "{VARIABLE_CHANGED_TYPE}{name}");
+    crate::tell(&serde_json::json!({ "msg_type": "changed", "name": name }));
     false
 }
 

@@ -1,0 +1,201 @@
+//! What a cell means for the variables: planned before it is compiled, settled after it has run.
+
+use std::collections::BTreeSet;
+
+use evcxr::{CommandContext, Error as Trouble};
+
+use crate::evaluator::Evaluator;
+use crate::items::{self, Item};
+use crate::notebook::{How, Variables};
+use crate::statements::{self, Binding, Statement};
+use crate::types::Insertion;
+use crate::wrong::Wrong;
+use crate::{cell, compiler, externs, refusal};
+
+/// A cell, and what has to be done for it.
+#[derive(Debug)]
+pub struct Plan {
+    statements: Vec<Statement>,
+    items: Vec<Item>,
+    bindings: Vec<Binding>,
+    before: Variables,
+    /// Of types that the cell defines otherwise; it binds them anew without reading them. What they
+    /// hold goes when the new value is stored, or with the process.
+    replaced: Vec<String>,
+    /// Bound anew and not read before: where the cell fails, they are what they were.
+    untouched: Vec<String>,
+    /// What evcxr gets beside the cell's own text.
+    pub additions: Vec<Insertion>,
+}
+
+/// The variables that evcxr knows.
+pub fn variables(context: &CommandContext) -> Variables {
+    context.variables_and_types().map(|(name, ty)| (name.to_owned(), ty.to_owned())).collect()
+}
+
+impl Evaluator {
+    /// # Errors
+    /// Where the cell would lose a variable that it does not bind anew.
+    pub fn plan(&self, code: &str, count: u64) -> Result<Plan, Wrong> {
+        let statements = statements::of(code);
+        let items = items::of(&statements);
+        let bindings = statements::bindings(&statements);
+        let before = variables(&self.context);
+        let anew: Vec<&str> = bindings
+            .iter()
+            .filter(|binding| statements::is_bound_unread(code, binding))
+            .map(|binding| binding.name.as_str())
+            .collect();
+        let losses = self.notebook.losses(&items, &before);
+        let (replaced, lost): (Vec<_>, Vec<_>) =
+            losses.into_iter().partition(|loss| anew.contains(&loss.variable.as_str()));
+        if !lost.is_empty() {
+            return Err(refusal::by_definition(&lost, code, count));
+        }
+        let replaced: Vec<String> = replaced.into_iter().map(|loss| loss.variable).collect();
+        let is_untouched =
+            |name: &&str| before.contains_key(*name) && !replaced.iter().any(|r| r == name);
+        let untouched = anew.iter().copied().filter(is_untouched).map(str::to_owned).collect();
+        let start = statements.first().map_or(code.len(), |statement| statement.start);
+        let assigned = statements::assignments(&statements);
+        let mut additions = self.notebook.revivals(&assigned, code, start);
+        if code[start..].starts_with("::") {
+            // evcxr would take it for a command.
+            additions.push(Insertion { at: start, replaced: 0, text: "/**/ ".into() });
+        }
+        additions.extend(self.notebook.keyed_blocks(&statements));
+        additions.extend(statements::call_of_main(&statements).map(|text| Insertion {
+            at: code.len(),
+            replaced: 0,
+            text,
+        }));
+        Ok(Plan { statements, items, bindings, before, replaced, untouched, additions })
+    }
+
+    /// Tells the compiler step which variables are not touched, and which crates are held.
+    ///
+    /// # Errors
+    /// Where the session's folder cannot be written.
+    pub fn prepare(&self, plan: &Plan) -> Result<(), Wrong> {
+        let folder = self.session.folder();
+        let kept = plan.before.iter().filter(|(name, _)| !plan.replaced.contains(name));
+        let held: BTreeSet<String> = kept.flat_map(|(_, ty)| self.notebook.reached(ty)).collect();
+        let untouched: Vec<&str> =
+            plan.untouched.iter().chain(&plan.replaced).map(String::as_str).collect();
+        let written = externs::hold(folder, held.iter()).and_then(|()| {
+            std::fs::write(
+                folder.join(compiler::UNTOUCHED),
+                untouched.join(
+                    "
+",
+                ),
+            )
+        });
+        written.map_err(|trouble| {
+            Wrong::plain("KernelError", format!("cannot write {}: {trouble}", folder.display()))
+        })
+    }
+
+    /// Takes note of what the cell defined and of the variables that it lost, whose names it gives.
+    pub fn settle<T>(
+        &mut self,
+        plan: Plan,
+        code: &str,
+        count: u64,
+        result: &Result<T, Trouble>,
+    ) -> Vec<String> {
+        let after = variables(&self.context);
+        let died = matches!(result, Err(Trouble::SubprocessTerminated(_)));
+        let cleared = code.lines().any(|line| line.trim() == ":clear");
+        let emptied = died || cleared;
+        let failed = self.output.has_failed() || self.output.was_held_back();
+        if failed && !emptied {
+            let all = self.output.was_held_back();
+            self.restore(&plan, &after, all);
+        }
+        let _ = std::fs::write(self.session.folder().join(compiler::UNTOUCHED), "");
+        let how = if emptied { How::Ended } else { How::Moved };
+        if cleared {
+            self.notebook.clear();
+        }
+        if result.is_ok() {
+            self.notebook.define(plan.items, &plan.statements);
+        }
+        let after = variables(&self.context);
+        let bound: &[Binding] = if failed || result.is_err() { &[] } else { &plan.bindings };
+        self.notebook.settle(bound, &plan.before, &after, &how, count)
+    }
+
+    /// Ends the evaluation process and starts another. evcxr's own `:restart` goes on to count on the
+    /// variables, and the next cell would die of their absence.
+    ///
+    /// # Errors
+    /// Where no other process can be started.
+    fn restart(&mut self, count: u64) -> Result<Vec<String>, Wrong> {
+        let before = variables(&self.context);
+        let handle = self.context.process_handle();
+        let kill = |child: &mut std::process::Child| child.kill();
+        let killed = handle.lock().map(|mut child| kill(&mut child));
+        if !matches!(killed, Ok(Ok(()))) {
+            return Err(Wrong::plain("KernelError", "the process cannot be ended".into()));
+        }
+        let Self { context, output, .. } = self;
+        // It finds the process gone, which is how evcxr comes to start another.
+        match output.keeping(|| context.execute("{}")) {
+            Err(Trouble::SubprocessTerminated(_)) => output.settle(),
+            Err(trouble) => return Err(Wrong::plain("KernelError", trouble.to_string())),
+            Ok(_) => {}
+        }
+        let after = variables(&self.context);
+        Ok(self.notebook.settle(&[], &before, &after, &How::Ended, count))
+    }
+
+    /// The cell with `:restart` done, where it asks for that, and the commands before it; their lines
+    /// are left empty.
+    ///
+    /// # Errors
+    /// Where a command before it fails, or no other process can be started.
+    pub fn with_restarts(&mut self, cell: &str, count: u64) -> Result<String, Wrong> {
+        let mut cell = cell.to_owned();
+        while let Some((start, end)) = cell::restart(&cell) {
+            let before = cell[..start].to_owned();
+            let compiled = self.context.execute(&before);
+            if let Err(trouble) = compiled {
+                return Err(match trouble {
+                    Trouble::CompilationErrors(errors) => {
+                        self.rejected(&errors, &before, &cell, &[], count)
+                    }
+                    trouble => Wrong::plain("Error", trouble.to_string()),
+                });
+            }
+            let lost = self.restart(count)?;
+            self.output.show(vec![("text/plain".into(), refusal::restarted(&lost))]);
+            cell = cell::blank(&cell[..end]) + &cell[end..];
+        }
+        Ok(cell)
+    }
+
+    /// evcxr forgets each variable that a failed cell was to bind, an earlier one of that name
+    /// included, which is in the store still.
+    fn restore(&mut self, plan: &Plan, after: &Variables, all: bool) {
+        // Under a new definition an old value must not be read.
+        let stored =
+            |name: &&String| plan.untouched.contains(name) || all && !plan.replaced.contains(name);
+        let lost = plan.before.keys().filter(|name| !after.contains_key(*name)).filter(stored);
+        let takes: Vec<String> = lost
+            .map(|name| {
+                let keyword = if self.notebook.is_mutable(name) { "mut " } else { "" };
+                let ty = &plan.before[name];
+                format!(
+                    "let {keyword}{name}: {ty} = \
+                     evcxr_variable_store.take_variable::<{ty}>(stringify!({name}));"
+                )
+            })
+            .collect();
+        if !takes.is_empty() {
+            let Self { context, output, .. } = self;
+            // Where the store has lost one, it stays lost, and is named as such.
+            let _ = output.keeping(|| context.execute(&takes.join(" ")));
+        }
+    }
+}

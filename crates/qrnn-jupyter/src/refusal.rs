@@ -1,0 +1,143 @@
+//! Cells that are not run, as variables would be lost by them; and what is said of variables that are
+//! gone.
+
+use crate::diagnostic::Diagnostic;
+use crate::notebook::{Gone, How, Loss, Notebook};
+use crate::wrong::Wrong;
+
+const NAME: &str = "VariablesWouldBeLost";
+
+/// A new definition would make variables of the old one unreadable.
+pub fn by_definition(losses: &[Loss<'_>], code: &str, count: u64) -> Wrong {
+    let mut diagnostics: Vec<Diagnostic> = vec![];
+    let mut at = None;
+    for loss in losses {
+        // One drawing an item; its variables come together.
+        if at == Some(loss.item.at) {
+            continue;
+        }
+        at = Some(loss.item.at);
+        let same = losses.iter().filter(|other| other.item.at == loss.item.at);
+        let names: Vec<&str> = same.map(|loss| loss.variable.as_str()).collect();
+        let title = format!(
+            "another definition than before, and {} may hold values of that",
+            listed(&names)
+        );
+        let mut diagnostic = Diagnostic::at(&title, at, code, "defined otherwise before");
+        diagnostic.remarks = vec![
+            ("note".into(), "nothing was run, and every variable is as it was".into()),
+            ("help".into(), format!("to go on, {}", go_on(&names))),
+            ("help".into(), "or give what is new a name of its own".into()),
+        ];
+        diagnostics.push(diagnostic);
+    }
+    Wrong::drawn(NAME, &diagnostics, code, count)
+}
+
+/// A dependency would be built anew, which makes other types of its types.
+pub fn by_dependency(krate: &str, names: &[String]) -> Wrong {
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let why = format!(
+        "the crate `{krate}` would be built anew, with other features or of another \
+         version, and {} may hold values of the earlier build",
+        listed(&names)
+    );
+    plain(&why, &names)
+}
+
+/// The process found another type than the one that a variable was stored with.
+pub fn by_type(names: &[String]) -> Wrong {
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let why = format!(
+        "{} may be of another type by that name, as a dependency was built anew",
+        listed(&names)
+    );
+    plain(&why, &names)
+}
+
+fn plain(why: &str, names: &[&str]) -> Wrong {
+    let help = go_on(names);
+    let kept = "Nothing was run, and every variable is as it was";
+    Wrong::plain(NAME, format!("{why}. {kept}. To go on, {help}"))
+}
+
+fn listed(names: &[&str]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+fn go_on(names: &[&str]) -> String {
+    let drops: Vec<String> = names.iter().map(|name| format!("drop({name});")).collect();
+    format!(
+        "take what you need out of {}, run `{}` in a cell, and run this cell again",
+        listed(names),
+        drops.join(" ")
+    )
+}
+
+/// Says of a name that cannot be found that it was a variable.
+pub fn explain_gone(notebook: &Notebook, diagnostic: &mut Diagnostic) {
+    let missing = diagnostic.title.strip_prefix("cannot find value `");
+    let name = missing.and_then(|rest| rest.split('`').next()).map(str::to_owned);
+    let Some((name, gone)) = name.and_then(|name| Some((name.clone(), notebook.gone(&name)?)))
+    else {
+        return;
+    };
+    let Gone { how, cell, .. } = gone;
+    diagnostic.title = match how {
+        How::Moved => format!("the variable `{name}` was moved by cell [{cell}]"),
+        How::Ended => {
+            format!("the variable `{name}` was lost when its process ended, in cell [{cell}]")
+        }
+    };
+    for mark in diagnostic.marks.iter_mut().filter(|mark| mark.primary) {
+        mark.label = "no longer there".into();
+    }
+    diagnostic.remarks.retain(|(_, text)| !text.contains("similar name"));
+    let help = match how {
+        How::Moved => format!(
+            "bind it anew (`let {name} = ..`), or have that cell use a reference (`&{name}`) or a \
+             copy (`{name}.clone()`)"
+        ),
+        How::Ended => format!("run the cell that made `{name}` again"),
+    };
+    diagnostic.remarks.push(("help".into(), help));
+}
+
+/// What `:restart` did.
+pub fn restarted(lost: &[String]) -> String {
+    let names: Vec<&str> = lost.iter().map(String::as_str).collect();
+    let stay = "Definitions and dependencies stay";
+    match &*names {
+        [] => format!("the evaluation process was started anew; there were no variables. {stay}"),
+        _ => format!(
+            "the evaluation process was started anew; {} {} gone. {stay}",
+            listed(&names),
+            if names.len() == 1 { "is" } else { "are" }
+        ),
+    }
+}
+
+/// What a cell that failed had moved before it ended.
+pub fn note_lost(wrong: &mut Wrong, names: &[String]) {
+    if !names.is_empty() {
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let have = if names.len() == 1 { "is" } else { "are" };
+        let text = format!("{} {have} gone: the cell moves or replaces the value", listed(&names));
+        wrong.traceback.push(format!("  note: {text}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_what_and_how_to_go_on() {
+        let wrong = by_dependency("tokio", &["a".into(), "b".into()]);
+        for part in ["`tokio`", "`a`, `b` may hold values", "Nothing was run", "drop(a); drop(b);"]
+        {
+            assert!(wrong.value.contains(part), "{part} is not in {}", wrong.value);
+        }
+        assert!(by_type(&["a".into()]).value.contains("`a` may be of another type"));
+    }
+}
