@@ -36,6 +36,12 @@ pub fn asks_for_help(code: &str) -> bool {
     lines.next().is_none() && matches!(word, Some(":help" | ":doc" | ":explain"))
 }
 
+/// What a cell that is `:doc PATH` alone asks about.
+pub fn documented(code: &str) -> Option<&str> {
+    let path = code.trim().strip_prefix(":doc ")?.trim();
+    (!path.is_empty() && !path.contains('\n')).then_some(path)
+}
+
 /// The byte of the cell where a place in the compiled code lies: a line of that code, from the
 /// first of its bytes that a statement has on it, stands in the cell as it is.
 pub fn find_line(
@@ -64,14 +70,6 @@ pub fn find_line(
     Some((at + column).min(code.len()))
 }
 
-/// The end of the name that a byte lies in or behind.
-pub fn end_of_name(code: &str, byte: usize) -> Option<usize> {
-    let is_name = |c: char| c.is_alphanumeric() || c == '_';
-    let byte = byte.min(code.len());
-    let end = code[byte..].find(|c| !is_name(c)).map_or(code.len(), |n| byte + n);
-    code[..end].chars().next_back().is_some_and(|c| is_name(c) || c == '!').then_some(end)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,6 +94,14 @@ mod tests {
     }
 
     #[test]
+    fn a_path_to_explain_stands_alone() {
+        assert_eq!(documented(" :doc  std::vec::Vec\n"), Some("std::vec::Vec"));
+        for code in [":doc", ":doc a\nb", "let x = 1;", ":docs a"] {
+            assert_eq!(documented(code), None, "{code}");
+        }
+    }
+
+    #[test]
     fn lines_are_found_again() {
         let code = "f();\nlet a = 1; f();\nf();";
         let compiled = "generated\nf();\nlet a: i32 = 1; \nf();\nf();\n";
@@ -103,13 +109,5 @@ mod tests {
         assert_eq!(find_line(code, compiled, 4, "f();", 1), Some(17));
         assert_eq!(find_line(code, compiled, 5, "f();", 0), Some(21));
         assert_eq!(find_line(code, compiled, 1, "generated", 0), None);
-    }
-
-    #[test]
-    fn a_name_ends_where_its_letters_do() {
-        assert_eq!(end_of_name("corpus.words()", 2), Some(6));
-        assert_eq!(end_of_name("corpus.words()", 6), Some(6));
-        assert_eq!(end_of_name("a + b", 3), None);
-        assert_eq!(end_of_name("", 5), None);
     }
 }

@@ -27,12 +27,13 @@ pub const ACKNOWLEDGEMENTS: RawFd = 102;
 pub const PRELOAD: &str = "QRNN_JUPYTER_PRELOAD";
 
 /// Of the kernel's own, not for cells and the programs that they start.
-const PRIVATE: [&str; 6] = [
+const PRIVATE: [&str; 7] = [
     "EVCXR_IS_RUNTIME",
     "EVCXR_TMPDIR",
     "EVCXR_CONFIG_DIR",
     "RUSTC_WRAPPER",
     "CARGO",
+    "RUST_SRC_PATH",
     crate::compiler::ROLE,
 ];
 
@@ -49,15 +50,6 @@ pub fn run() -> ExitCode {
     for name in PRIVATE {
         // SAFETY: no other thread has started yet.
         unsafe { std::env::remove_var(name) };
-    }
-    let home = std::env::var_os(crate::analysis::CARGO_HOME).filter(|home| !home.is_empty());
-    // SAFETY: as above.
-    unsafe {
-        match home {
-            Some(home) => std::env::set_var("CARGO_HOME", home),
-            None => std::env::remove_var("CARGO_HOME"),
-        }
-        std::env::remove_var(crate::analysis::CARGO_HOME);
     }
     // Where memory runs out, this process goes first, and the kernel lives on to say so.
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");

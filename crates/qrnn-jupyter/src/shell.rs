@@ -9,8 +9,10 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
+use crate::analysis::{Analyst, Known};
+use crate::cell;
 use crate::completeness::{self, Completeness};
-use crate::evaluator::{self, Completions, Evaluator, Outcome};
+use crate::evaluator::{Evaluator, Outcome};
 use crate::history::History;
 use crate::input::Asker;
 use crate::interrupter::Interrupter;
@@ -33,34 +35,42 @@ pub struct Shell {
 type Job = Box<dyn FnOnce(&mut Result<Evaluator, String>) + Send>;
 
 impl Shell {
-    /// Starts the thread; requests go in, and the receiver hears of a shutdown.
+    /// Starts the threads; requests go in, those that need not wait for cells to what is known, and
+    /// the receiver hears of a shutdown.
     ///
     /// # Errors
     /// Where there can be no more threads.
-    pub fn start(self) -> std::io::Result<(Sender<Request>, oneshot::Receiver<()>)> {
+    pub fn start(self) -> std::io::Result<(Sender<Request>, Known, oneshot::Receiver<()>)> {
         let (requests, incoming) = mpsc::channel();
         let (end, ended) = oneshot::channel();
-        let jobs = self.start_evaluator()?;
+        let known = Analyst::start(
+            self.program.clone(),
+            self.session.clone(),
+            self.publisher.clone(),
+            self.replies.clone(),
+        )?;
+        let jobs = self.start_evaluator(known.clone())?;
         let answering = Answering {
             publisher: self.publisher,
             replies: self.replies,
             jobs,
+            known: known.clone(),
             history: History::default(),
             count: 0,
         };
         let answer = move || answering.run(&incoming, end);
         std::thread::Builder::new().name("shell".into()).spawn(answer)?;
-        Ok((requests, ended))
+        Ok((requests, known, ended))
     }
 
     /// The evaluator gets ready while the front end still asks who we are.
-    fn start_evaluator(&self) -> std::io::Result<Sender<Job>> {
+    fn start_evaluator(&self, known: Known) -> std::io::Result<Sender<Job>> {
         let (jobs, incoming) = mpsc::channel::<Job>();
         let program = self.program.clone();
         let (publisher, asker) = (self.publisher.clone(), self.asker.clone());
         let (interrupter, session) = (self.interrupter.clone(), self.session.clone());
         let work = move || {
-            let started = Evaluator::start(&program, publisher, asker, interrupter, session);
+            let started = Evaluator::start(&program, publisher, asker, interrupter, session, known);
             let mut evaluator = started.map_err(|error| {
                 log::line(&error.to_string());
                 error.to_string()
@@ -82,6 +92,7 @@ struct Answering {
     publisher: Publisher,
     replies: UnboundedSender<JupyterMessage>,
     jobs: Sender<Job>,
+    known: Known,
     history: History,
     count: u64,
 }
@@ -89,15 +100,16 @@ struct Answering {
 impl Answering {
     fn run(mut self, incoming: &Receiver<Request>, end: oneshot::Sender<()>) {
         while let Ok(request) = incoming.recv() {
-            self.publisher.status("busy", Some(&request.header));
+            self.publisher.busy(&request.header);
             let (reply, failed) = self.answer(&request);
+            self.known.forget(&request);
             // Before the reply: what comes after it was sent by someone who knows.
             let stop = failed && request.flag("stop_on_error", true);
             let waiting = if stop { waiting(incoming) } else { vec![] };
             if let Some(reply) = reply {
                 let _ = self.replies.send(reply);
             }
-            self.publisher.status("idle", Some(&request.header));
+            self.publisher.idle(&request.header);
             if request.kind() == "shutdown_request" {
                 let _ = end.send(());
                 return;
@@ -118,8 +130,6 @@ impl Answering {
                 Some(code) => is_complete(code),
                 None => json!({ "status": "unknown" }),
             }),
-            "complete_request" => self.complete(request),
-            "inspect_request" => self.inspect(request),
             "history_request" => match self.history.find(request) {
                 Ok(history) => request.reply(json!({ "status": "ok", "history": history })),
                 Err(problem) => request.refusal("BadRequest", &problem),
@@ -145,6 +155,7 @@ impl Answering {
     fn abort(&mut self, waiting: Vec<Request>) {
         for request in waiting {
             self.publisher.status("busy", Some(&request.header));
+            self.known.forget(&request);
             let reply = if request.kind() == "execute_request" {
                 let count = self.count;
                 Some(request.reply(json!({ "status": "aborted", "execution_count": count })))
@@ -174,6 +185,9 @@ impl Answering {
             self.publisher.publish("execute_input", input, header);
         }
         let owned = request.clone();
+        if let Some(path) = cell::documented(&code) {
+            return self.document(request, path);
+        }
         let outcome = self.work(move |evaluator| match evaluator {
             Ok(evaluator) => evaluator.execute(&owned, &code, count, silent),
             Err(problem) => Outcome::Wrong(Wrong::plain("KernelError", problem.clone())),
@@ -203,43 +217,27 @@ impl Answering {
         }
     }
 
-    fn complete(&mut self, request: &Request) -> JupyterMessage {
-        let Some((code, byte)) = cursor(request) else {
-            return request.refusal("BadRequest", "no code or no cursor_pos");
+    /// `:doc PATH`, which opens a pager.
+    fn document(&self, request: &Request, path: &str) -> (JupyterMessage, bool) {
+        let count = self.count;
+        let Some(found) = self.known.describe(path) else {
+            let content = json!({
+                "ename": "Error", "evalue": format!("no documentation found of {path}"),
+                "traceback": [format!("no documentation found of {path}")],
+            });
+            self.publisher.publish("error", content.clone(), Some(&request.header));
+            let mut content = content;
+            content["status"] = "error".into();
+            content["execution_count"] = count.into();
+            return (request.reply(content), true);
         };
-        let owned = code.clone();
-        let found = self.work(move |evaluator| {
-            evaluator.as_mut().ok().and_then(|evaluator| evaluator.complete(&owned, byte))
+        let data = json!({ "text/plain": found.plain, "text/markdown": found.markdown });
+        let page = json!({ "source": "page", "data": data, "start": 0 });
+        let content = json!({
+            "status": "ok", "execution_count": count, "payload": [page],
+            "user_expressions": expressions(request),
         });
-        let found =
-            found.flatten().unwrap_or(Completions { start: byte, end: byte, items: vec![] });
-        let characters = |byte: usize| code.get(..byte).map_or(0, |text| text.chars().count());
-        let (start, end) = (characters(found.start), characters(found.end));
-        let types: Vec<Value> = found
-            .items
-            .iter()
-            .map(|(text, kind)| json!({ "text": text, "type": kind, "start": start, "end": end }))
-            .collect();
-        let mut matches: Vec<&String> = found.items.iter().map(|(text, _)| text).collect();
-        matches.dedup();
-        request.reply(json!({
-            "status": "ok", "matches": matches, "cursor_start": start, "cursor_end": end,
-            "metadata": { "_jupyter_types_experimental": types },
-        }))
-    }
-
-    fn inspect(&mut self, request: &Request) -> JupyterMessage {
-        let Some((code, byte)) = cursor(request) else {
-            return request.refusal("BadRequest", "no code or no cursor_pos");
-        };
-        let found = self.work(move |evaluator| {
-            evaluator.as_mut().ok().and_then(|evaluator| evaluator.inspect(&code, byte))
-        });
-        let (data, found) = match found.flatten() {
-            Some((plain, html)) => (json!({ "text/plain": plain, "text/html": html }), true),
-            None => (json!({}), false),
-        };
-        request.reply(json!({ "status": "ok", "found": found, "data": data, "metadata": {} }))
+        (request.reply(content), false)
     }
 
     /// Has the evaluator's thread do it, and waits.
@@ -261,13 +259,6 @@ impl Answering {
 fn waiting(incoming: &Receiver<Request>) -> Vec<Request> {
     let pause = std::time::Duration::from_millis(20);
     std::iter::from_fn(|| incoming.recv_timeout(pause).ok()).collect()
-}
-
-/// The code, and the cursor as a byte in it.
-fn cursor(request: &Request) -> Option<(String, usize)> {
-    let code = request.text("code")?;
-    let cursor = usize::try_from(request.number("cursor_pos")?).ok()?;
-    Some((code.to_owned(), evaluator::byte_at(code, cursor)))
 }
 
 fn is_complete(code: &str) -> Value {
