@@ -151,7 +151,7 @@ class StandardLibrary(Case):
     def test_a_word_is_replaced_as_a_whole(self):
         reply = self.ask.complete('"é🦀"; let v = vec![1]; v.pu|sh(2);')
         self.assertIn("push", reply["matches"])
-        self.assertEqual((reply["cursor_start"], reply["cursor_end"]), (24, 28))
+        self.assertEqual((reply["cursor_start"], reply["cursor_end"]), (25, 29))
 
     def test_kinds_and_signatures(self):
         types = self.ask.complete("let v = vec![1]; v.|")["metadata"][

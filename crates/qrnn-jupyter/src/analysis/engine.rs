@@ -16,9 +16,10 @@ pub struct Engine {
     child: Child,
     questions: ChildStdin,
     answers: Receiver<Answer>,
-    /// Numbers of the last question and of the last answer.
+    /// The number of the last question.
     asked: u64,
-    answered: u64,
+    /// So many questions have no answer yet.
+    open: usize,
 }
 
 /// Why there is no answer.
@@ -64,7 +65,7 @@ impl Engine {
             .name("rust-analyzer".into())
             .spawn(hear)
             .map_err(Error::system("start a thread"))?;
-        Ok(Self { child, questions, answers, asked: 0, answered: 0 })
+        Ok(Self { child, questions, answers, asked: 0, open: 0 })
     }
 
     /// Asks, and does not wait. The question's number; none where the process has ended.
@@ -73,6 +74,7 @@ impl Engine {
         let question = Question { id: self.asked, dependencies: dependencies.to_owned(), ask };
         let line = serde_json::to_string(&question).ok()?;
         writeln!(self.questions, "{line}").and_then(|()| self.questions.flush()).ok()?;
+        self.open += 1;
         Some(self.asked)
     }
 
@@ -91,7 +93,7 @@ impl Engine {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.answers.recv_timeout(left) {
                 Ok(answer) => {
-                    self.answered = answer.id;
+                    self.open = self.open.saturating_sub(1);
                     // Others are to questions that nobody waits for any more.
                     if answer.id == id {
                         return Ok(answer.found);
@@ -105,10 +107,8 @@ impl Engine {
 
     /// Whether it has answered all that it was asked.
     pub fn is_idle(&mut self) -> bool {
-        if let Some(answer) = self.answers.try_iter().last() {
-            self.answered = answer.id;
-        }
-        self.answered == self.asked
+        self.open = self.open.saturating_sub(self.answers.try_iter().count());
+        self.open == 0
     }
 }
 

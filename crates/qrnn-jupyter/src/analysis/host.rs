@@ -23,6 +23,7 @@ pub struct Host {
     host: AnalysisHost,
     files: HashMap<PathBuf, FileId>,
     text: String,
+    loaded: bool,
 }
 
 /// The notebook's file comes first.
@@ -31,7 +32,7 @@ const CELL_ID: FileId = FileId::from_raw(0);
 impl Host {
     pub fn new() -> Self {
         let files = HashMap::from([(PathBuf::from(CELL), CELL_ID)]);
-        Self { host: AnalysisHost::default(), files, text: String::new() }
+        Self { host: AnalysisHost::default(), files, text: String::new(), loaded: false }
     }
 
     pub fn analysis(&self) -> ra_ap_ide::Analysis {
@@ -46,9 +47,9 @@ impl Host {
         CELL_ID
     }
 
-    /// Whether any sources were read.
+    /// Whether the crates are known, be it none.
     pub fn is_loaded(&self) -> bool {
-        self.files.len() > 1
+        self.loaded
     }
 
     /// Replaces the notebook's text.
@@ -92,6 +93,7 @@ impl Host {
         change.set_roots(roots);
         change.set_crate_graph(self.graph(project)?);
         self.host.apply_change(change);
+        self.loaded = true;
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::io::{BufRead, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, TryRecvError};
 
 use crate::analysis::host::Host;
 use crate::analysis::protocol::{Answer, Ask, Completions, Found, Question};
@@ -44,25 +44,64 @@ pub fn run(folder: &Path) -> ExitCode {
 struct Loaded {
     host: Host,
     dependencies: String,
+    /// What rust-analyzer is still to work out before it is said to be loaded.
+    cold: &'static [&'static str],
 }
 
+/// Each makes rust-analyzer work out what many answers are made of: the standard library, the traits
+/// of closures and iterators, qrnn, tch.
+const SAMPLES: [&str; 4] = [
+    "fn f() { let v = vec![1]; v.CURSOR; }",
+    "fn f() { let v = vec![String::new()]; v.iter().map(|s| s.len()).CURSOR; }",
+    "use qrnn::prelude::*; fn f() { TrCURSOR; }",
+    "fn f(t: tch::Tensor) { t.CURSOR; }",
+];
+
 fn answer(folder: &Path, questions: &Receiver<Question>) {
-    let mut loaded: Option<Loaded> = None;
-    for Question { id, dependencies, ask } in questions {
-        let mut now = match loaded.take() {
-            Some(loaded) if loaded.dependencies == dependencies => loaded,
-            Some(loaded) => load(folder, loaded.host, dependencies),
-            None => load(folder, Host::new(), dependencies),
+    let mut loaded = Loaded { host: Host::new(), dependencies: String::new(), cold: &[] };
+    // Questions to load, which are answered when nothing is cold.
+    let mut owed: Vec<u64> = vec![];
+    loop {
+        let question = match (questions.try_recv(), loaded.cold) {
+            (Ok(question), _) => question,
+            (Err(TryRecvError::Disconnected), _) => return,
+            // Nobody waits: time to work ahead.
+            (Err(TryRecvError::Empty), [sample, rest @ ..]) => {
+                warm(&mut loaded.host, sample);
+                loaded.cold = rest;
+                continue;
+            }
+            (Err(TryRecvError::Empty), []) => {
+                if !owed.drain(..).all(|id| say(Answer { id, found: Found::Loaded })) {
+                    return;
+                }
+                match questions.recv() {
+                    Ok(question) => question,
+                    Err(_) => return,
+                }
+            }
         };
-        let result = catch_unwind(AssertUnwindSafe(|| found(&mut now.host, &ask)));
+        let Question { id, dependencies, ask } = question;
+        if !loaded.host.is_loaded() || loaded.dependencies != dependencies {
+            loaded = load(folder, loaded.host, dependencies);
+        }
+        if let Ask::Load = ask {
+            owed.push(id);
+            continue;
+        }
+        let result = catch_unwind(AssertUnwindSafe(|| found(&mut loaded.host, &ask)));
         let found = result.unwrap_or_else(|_| nothing(&ask));
-        loaded = Some(now);
-        let line = serde_json::to_string(&Answer { id, found }).unwrap_or_default();
-        let mut out = std::io::stdout().lock();
-        if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
+        if !say(Answer { id, found }) {
             return;
         }
     }
+}
+
+/// Whether anybody hears it.
+fn say(answer: Answer) -> bool {
+    let line = serde_json::to_string(&answer).unwrap_or_default();
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}").and_then(|()| out.flush()).is_ok()
 }
 
 fn found(host: &mut Host, ask: &Ask) -> Found {
@@ -91,29 +130,22 @@ fn nothing(ask: &Ask) -> Found {
 }
 
 fn load(folder: &Path, mut host: Host, dependencies: String) -> Loaded {
+    let mut cold: &[&str] = &[];
     match project::ask(folder, &dependencies).map(project::Asked::project) {
         // Cargo cannot find one of them; what is known of the others stays.
         Ok(project) if project.named.is_empty() && !dependencies.is_empty() && host.is_loaded() => {
         }
         Ok(project) => match host.load(&project) {
-            Ok(()) => warm(&mut host),
+            Ok(()) => cold = &SAMPLES,
             Err(error) => log::line(&format!("rust-analyzer cannot read the sources: {error}")),
         },
         Err(error) => log::line(&format!("rust-analyzer cannot find the sources: {error}")),
     }
-    Loaded { host, dependencies }
+    Loaded { host, dependencies, cold }
 }
 
-/// Has rust-analyzer work out what every answer is made of, before anyone waits for it.
-fn warm(host: &mut Host) {
-    const SAMPLES: [&str; 3] = [
-        "fn f() { let v = vec![String::new()]; v.iter().map(|s| s.len()).CURSOR; }",
-        "fn f() { let v = vec![1]; v.CURSOR; }",
-        "use qrnn::prelude::*; fn f() { TrCURSOR; }",
-    ];
-    for sample in SAMPLES {
-        let offset = sample.find("CURSOR").unwrap_or_default();
-        host.set_text(sample.replace("CURSOR", ""));
-        let _ = catch_unwind(AssertUnwindSafe(|| completion::complete(host, offset)));
-    }
+fn warm(host: &mut Host, sample: &str) {
+    let offset = sample.find("CURSOR").unwrap_or_default();
+    host.set_text(sample.replace("CURSOR", ""));
+    let _ = catch_unwind(AssertUnwindSafe(|| completion::complete(host, offset)));
 }
