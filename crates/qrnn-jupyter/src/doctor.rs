@@ -148,7 +148,11 @@ fn sources() -> Found {
         .map_err(|error| error.to_string())
         .and_then(|program| crate::analysis::trial(&program));
     match tried {
-        Ok(time) => Found::Good(format!(
+        Ok(None) => Found::Note(
+            "it is there, but there was no completion within 30 s".into(),
+            "if this machine is not busy, report it".into(),
+        ),
+        Ok(Some(time)) => Found::Good(format!(
             "completion knows the standard library (the first answer took {:.1} s)",
             time.as_secs_f64()
         )),

@@ -3,10 +3,12 @@
 import os
 import statistics
 import subprocess
+import tempfile
 import time
 import unittest
 
-from client import FOLDER, Kernel, descendants, eventually
+from client import FOLDER, NAME, Kernel, descendants, eventually
+from jupyter_client.kernelspec import KernelSpecManager
 
 # A person waits three seconds for a first answer and three tenths for another. The machines of CI
 # have two cores, and other work on them: what is computed takes several times as long there, so the
@@ -341,6 +343,48 @@ class Inspection(Case):
         self.assertEqual(page["source"], "page")
         self.assertIn("struct Vec", page["data"]["text/plain"])
         self.assertEqual(self.ask.kernel.run(":doc no_such_thing").status, "error")
+
+
+class Doctor(unittest.TestCase):
+    def doctor(self, **env):
+        program = KernelSpecManager().get_kernel_spec(NAME).argv[0]
+        said = subprocess.run(
+            [program, "doctor"], capture_output=True, text=True, timeout=100,
+            env={**os.environ, **env},
+        )
+        return next(line for line in said.stdout.splitlines() if "rust-src: " in line)
+
+    def test_it_tries_a_completion(self):
+        self.assertTrue(has_sources(), MISSING)
+        said = self.doctor()
+        print(f"\n  {said}")
+        # On a machine that is too busy for that it says so.
+        self.assertRegex(
+            said, "good .* completion knows the standard library|no completion within 30 s"
+        )
+
+    def test_it_says_what_is_missing(self):
+        with tempfile.TemporaryDirectory() as folder:
+            rustc = f"{folder}/rustc"
+            with open(rustc, "w") as file:
+                file.write(f"#!/bin/sh\necho {folder}\n")
+            os.chmod(rustc, 0o755)
+            said = self.doctor(PATH=f"{folder}:{os.environ['PATH']}")
+        self.assertIn("note  rust-src: missing", said)
+
+    def test_sources_that_are_none_are_found_out(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for name in ("core", "alloc", "std"):
+                source = f"{folder}/lib/rustlib/src/rust/library/{name}/src"
+                os.makedirs(source)
+                open(f"{source}/lib.rs", "w").close()
+            rustc = f"{folder}/rustc"
+            with open(rustc, "w") as file:
+                file.write(f"#!/bin/sh\necho {folder}\n")
+            os.chmod(rustc, 0o755)
+            said = self.doctor(PATH=f"{folder}:{os.environ['PATH']}")
+        self.assertIn("BAD   rust-src: ", said)
+        self.assertIn("does not offer `push`", said)
 
 
 class Robust(Case):

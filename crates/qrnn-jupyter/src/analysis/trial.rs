@@ -8,13 +8,14 @@ use crate::analysis::notebook::Notebook;
 use crate::analysis::protocol::{Ask, Found};
 
 /// On a busy machine the standard library takes long to read.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(30);
 
-/// Completes `v.` of a vector, and says how long the first answer took.
+/// Completes `v.` of a vector, and says how long the first answer took; none where it took too long to
+/// wait for.
 ///
 /// # Errors
 /// What went wrong instead.
-pub fn trial(program: &Path) -> Result<Duration, String> {
+pub fn trial(program: &Path) -> Result<Option<Duration>, String> {
     let start = Instant::now();
     let cell = "let v = vec![1]; v.";
     let (text, offset) = Notebook::default().with(cell);
@@ -23,10 +24,10 @@ pub fn trial(program: &Path) -> Result<Duration, String> {
     let mut engine = Engine::start(program, &folder).map_err(|error| error.to_string())?;
     match engine.ask("", ask, start + LIMIT) {
         Ok(Found::Completions(found)) if found.items.iter().any(|item| item.text == "push") => {
-            Ok(start.elapsed())
+            Ok(Some(start.elapsed()))
         }
         Ok(_) => Err("`vec![1].` does not offer `push`".into()),
-        Err(Silence::Late) => Err(format!("no completion within {} s", LIMIT.as_secs())),
+        Err(Silence::Late) => Ok(None),
         Err(Silence::Ended) => Err("rust-analyzer ended without an answer".into()),
     }
 }
