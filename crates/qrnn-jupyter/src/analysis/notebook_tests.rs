@@ -72,11 +72,11 @@ fn everything_is_forgotten_on_demand() {
 #[test]
 fn cells_that_are_to_run_come_before_this_one() {
     let mut notebook = Notebook::default();
-    notebook.expect("1", "let a = 1");
+    notebook.expect("1", "let a = 1;");
     notebook.expect("2", "let open = \"");
     notebook.expect("3", "fn late() {}");
     let (text, start) = notebook.with("a.");
-    assert!(text[..start].ends_with("let a = 1\n;\nfn late() {}\n;\n"), "{text}");
+    assert!(text[..start].ends_with("let a = 1;\n;\nfn late() {}\n;\n"), "{text}");
     notebook.forget("1");
     assert!(!notebook.with("").0.contains("let a"));
 }
