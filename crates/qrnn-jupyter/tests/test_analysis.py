@@ -175,6 +175,13 @@ class StandardLibrary(Case):
         self.assertIn("entry", self.ask.matches(
             "let mut m = std::collections::HashMap::<String, u8>::new(); m.|"))
 
+    def test_keys_and_values_of_maps(self):
+        start = "let m = std::collections::HashMap::<String, i32>::new(); "
+        self.assertIn("to_uppercase", self.ask.matches(start + "for (k, v) in &m { k.to_u| }"))
+        self.assertIn("pow", self.ask.matches(start + "for (k, v) in m { v.po| }"))
+        found = self.ask.plain(start + "let first = m.iter().next(); fir|st")
+        self.assertIn("Option<(&String, &i32)>", found)
+
     def test_what_is_not_stable_is_not_offered(self):
         self.assertNotIn("try_reserve_for_test", self.ask.matches("let v = vec![1]; v.try|"))
         self.assertNotIn("into_raw_parts_with_alloc", self.ask.matches("let v = vec![1]; v.into|"))

@@ -14,7 +14,7 @@ const STANDARD: [(&str, &[&str]); 4] = [
     ("core", &[]),
     ("alloc", &["core"]),
     ("std_detect", &["core"]),
-    ("std", &["core", "alloc", "std_detect"]),
+    ("std", &["core", "alloc", "std_detect", "hashbrown"]),
 ];
 /// What cells see of a package that the user asked for by `:dep` may be defined in a package that it
 /// uses; so many steps away.
@@ -101,8 +101,11 @@ impl Asked {
     pub fn project(self) -> Project {
         let mut project = Project::default();
         let sysroot = said(self.sysroot);
+        let metadata = self.metadata.and_then(said);
+        let metadata: Value =
+            metadata.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
         if let Some(library) = sysroot.as_deref().map(library).filter(|path| has_sources(path)) {
-            project.add_standard(&library);
+            project.add_standard(&library, hashbrown(&metadata));
         }
         project.cfg = said(self.cfg).unwrap_or_default().lines().map(cfg).collect();
         let version = said(self.version);
@@ -110,10 +113,7 @@ impl Asked {
         let target = said(self.target).and_then(|text| serde_json::from_str::<Value>(&text).ok());
         project.data_layout =
             target.and_then(|target| target["data-layout"].as_str().map(str::to_owned));
-        let metadata = self.metadata.and_then(said);
-        if let Some(metadata) = metadata.and_then(|text| serde_json::from_str(&text).ok()) {
-            project.add_packages(&metadata);
-        }
+        project.add_packages(&metadata);
         project
     }
 }
@@ -142,8 +142,17 @@ fn cfg(line: &str) -> (String, Option<String>) {
 }
 
 impl Project {
-    fn add_standard(&mut self, library: &Path) {
+    fn add_standard(&mut self, library: &Path, hashbrown: Option<Crate>) {
+        let mut hashbrown = hashbrown;
         for (name, uses) in STANDARD {
+            // What maps are made of, between alloc and std.
+            if name == "std"
+                && let Some(mut krate) = hashbrown.take()
+            {
+                let uses = self.crates.iter().enumerate();
+                krate.dependencies = uses.map(|(n, one)| (one.name.clone(), n)).collect();
+                self.crates.push(krate);
+            }
             let root = library.join(name).join("src/lib.rs");
             if root.is_file() {
                 let dependencies = uses.iter().filter_map(|used| {
@@ -212,6 +221,17 @@ impl Project {
         numbers.insert(id.to_owned(), self.crates.len() - 1);
         Some(self.crates.len() - 1)
     }
+}
+
+/// The standard library's maps are those of a crate whose sources rust-src lacks; qrnn uses it too.
+fn hashbrown(metadata: &Value) -> Option<Crate> {
+    let packages = metadata["packages"].as_array()?.iter();
+    let package = packages.filter(|package| package["name"] == "hashbrown").next_back()?;
+    let mut krate = described(package, &Value::Null)?;
+    krate.features =
+        ["nightly", "rustc-dep-of-std", "rustc-internal-api"].map(str::to_owned).into();
+    krate.standard = true;
+    Some(krate)
 }
 
 fn by_id(list: &Value) -> HashMap<&str, &Value> {

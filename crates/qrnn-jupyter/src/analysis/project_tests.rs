@@ -86,3 +86,20 @@ fn a_folder_without_the_sources_is_told_from_one_with_them() {
     }
     assert!(has_sources(folder.path()));
 }
+
+#[test]
+fn the_crate_of_the_standard_maps_comes_before_std() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["core", "alloc", "std"] {
+        let source = folder.path().join(name).join("src");
+        std::fs::create_dir_all(&source).unwrap();
+        std::fs::write(source.join("lib.rs"), "").unwrap();
+    }
+    let metadata = json!({"packages": [package("zip"), package("hashbrown")]});
+    let mut project = Project::default();
+    project.add_standard(folder.path(), hashbrown(&metadata));
+    let names: Vec<&str> = project.crates.iter().map(|krate| krate.name.as_str()).collect();
+    assert_eq!(names, ["core", "alloc", "hashbrown", "std"]);
+    assert_eq!(project.crates[3].dependencies.len(), 3);
+    assert!(project.crates.iter().all(|krate| krate.standard));
+}
