@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use crate::cargo;
 use crate::error::{Error, Result};
+use crate::rust_src;
 use crate::setup::{self, Libtorch};
 use crate::terminal;
 
@@ -19,6 +20,7 @@ pub const CLIENTS: &str = include_str!("../../crates/qrnn-jupyter/tests/requirem
 /// # Errors
 /// Where the machine lacks something; where a build fails, the status says so.
 pub fn install(libtorch: Libtorch, prefix: Option<&Path>) -> Result<ExitCode> {
+    rust_src::install();
     let start = Instant::now();
     terminal::note("building the kernel (the first time takes minutes: it holds rust-analyzer)");
     let build = ["build", "--profile", "kernel", "--package", PROGRAM];

@@ -10,6 +10,7 @@ mod jupyter;
 mod pins;
 mod pip;
 mod preflight;
+mod rust_src;
 mod setup;
 mod stamp;
 mod stock_kernel;

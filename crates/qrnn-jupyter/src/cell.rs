@@ -67,12 +67,10 @@ pub fn asks_for_help(code: &str) -> bool {
     lines.next().is_none() && matches!(word, Some(":help" | ":doc" | ":explain"))
 }
 
-/// The end of the name that a byte lies in or behind.
-pub fn end_of_name(code: &str, byte: usize) -> Option<usize> {
-    let is_name = |c: char| c.is_alphanumeric() || c == '_';
-    let byte = byte.min(code.len());
-    let end = code[byte..].find(|c| !is_name(c)).map_or(code.len(), |n| byte + n);
-    code[..end].chars().next_back().is_some_and(|c| is_name(c) || c == '!').then_some(end)
+/// What a cell that is `:doc PATH` alone asks about.
+pub fn documented(code: &str) -> Option<&str> {
+    let path = code.trim().strip_prefix(":doc ")?.trim();
+    (!path.is_empty() && !path.contains('\n')).then_some(path)
 }
 
 #[cfg(test)]
@@ -120,10 +118,10 @@ mod tests {
     }
 
     #[test]
-    fn a_name_ends_where_its_letters_do() {
-        assert_eq!(end_of_name("corpus.words()", 2), Some(6));
-        assert_eq!(end_of_name("corpus.words()", 6), Some(6));
-        assert_eq!(end_of_name("a + b", 3), None);
-        assert_eq!(end_of_name("", 5), None);
+    fn a_path_to_explain_stands_alone() {
+        assert_eq!(documented(" :doc  std::vec::Vec\n"), Some("std::vec::Vec"));
+        for code in [":doc", ":doc a\nb", "let x = 1;", ":docs a"] {
+            assert_eq!(documented(code), None, "{code}");
+        }
     }
 }

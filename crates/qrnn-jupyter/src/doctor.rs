@@ -143,12 +143,31 @@ fn jupyter() -> Found {
     }
 }
 
+/// One completion by rust-analyzer says more than a folder that is there.
 fn sources() -> Found {
-    if environment::has_sources() {
-        return Found::Good("completion and inspection know the standard library".into());
+    if !environment::has_sources() {
+        return Found::Note(
+            "missing; completion and inspection do not know the standard library".into(),
+            "rustup component add rust-src".into(),
+        );
     }
-    Found::Note(
-        "missing; completion and inspection do not know the standard library".into(),
-        "rustup component add rust-src".into(),
-    )
+    let tried = std::env::current_exe()
+        .map_err(|error| error.to_string())
+        .and_then(|program| crate::analysis::trial(&program));
+    match tried {
+        Ok(None) => Found::Note(
+            "it is there, but there was no completion within 30 s".into(),
+            "if this machine is not busy, report it".into(),
+        ),
+        Ok(Some(time)) => Found::Good(format!(
+            "completion knows the standard library (the first answer took {:.1} s)",
+            time.as_secs_f64()
+        )),
+        Err(problem) => Found::Bad(
+            format!("it is there, but completion does not know the standard library: {problem}"),
+            "rustup component remove rust-src, then rustup component add rust-src; if that does not \
+             help, cargo xtask kernel"
+                .into(),
+        ),
+    }
 }

@@ -61,17 +61,13 @@ pub fn prepare(program: &Path, session: &Path, counter: &Path) -> Result<()> {
         (interrupts::VARIABLE, counter.into()),
         ("CARGO_TERM_COLOR", "never".into()),
     ];
-    if !has_sources() {
-        // rust-analyzer would have rustup download rust-src; an empty library stops it.
-        let library = session.join("library");
-        let core = library.join("core/src");
-        std::fs::create_dir_all(&core).map_err(Error::io(&core, "create"))?;
-        std::fs::write(core.join("lib.rs"), "").map_err(Error::io(&core, "write"))?;
-        variables.push(("RUST_SRC_PATH", library));
-    }
-    let own = std::env::var_os("CARGO_HOME").unwrap_or_default();
-    variables.push((analysis::CARGO_HOME, own.into()));
-    variables.push(("CARGO_HOME", analysis::prepare(program, session, &preload)?));
+    // evcxr's own rust-analyzer need not read the standard library, as rustc tells the types; where
+    // rust-src is missing it would have rustup download it, in the middle of a cell.
+    let library = session.join("library");
+    let core = library.join("core/src");
+    std::fs::create_dir_all(&core).map_err(Error::io(&core, "create"))?;
+    std::fs::write(core.join("lib.rs"), "").map_err(Error::io(&core, "write"))?;
+    variables.push(("RUST_SRC_PATH", library));
     for (name, value) in variables {
         // SAFETY: no other thread has started yet.
         unsafe { std::env::set_var(name, value) };
@@ -174,9 +170,8 @@ fn read(path: &Path) -> Vec<(OsString, Option<OsString>, Option<OsString>)> {
 
 /// Whether the standard library's sources are there (rustup's component rust-src).
 pub fn has_sources() -> bool {
-    preload::ask_rustc(&["--print", "sysroot"]).is_ok_and(|sysroot| {
-        Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/core").is_dir()
-    })
+    preload::ask_rustc(&["--print", "sysroot"])
+        .is_ok_and(|sysroot| analysis::has_sources(&analysis::library(&sysroot)))
 }
 
 #[cfg(test)]

@@ -35,8 +35,13 @@ pub const REFUSED: &str = "QRNN_JUPYTER_REFUSED";
 const NO_TEXT: &[u8] = b"\xff\n";
 
 /// Of the kernel's own, not for cells and the programs that they start.
-const PRIVATE: [&str; 4] =
-    ["EVCXR_IS_RUNTIME", "EVCXR_TMPDIR", "EVCXR_CONFIG_DIR", crate::compiler::ROLE];
+const PRIVATE: [&str; 5] = [
+    "EVCXR_IS_RUNTIME",
+    "EVCXR_TMPDIR",
+    "EVCXR_CONFIG_DIR",
+    "RUST_SRC_PATH",
+    crate::compiler::ROLE,
+];
 
 type Cell = unsafe extern "C" fn(*mut c_void) -> *mut c_void;
 
@@ -55,15 +60,6 @@ pub fn run() -> ExitCode {
     for name in PRIVATE {
         // SAFETY: no other thread has started yet.
         unsafe { std::env::remove_var(name) };
-    }
-    let home = std::env::var_os(crate::analysis::CARGO_HOME).filter(|home| !home.is_empty());
-    // SAFETY: as above.
-    unsafe {
-        match home {
-            Some(home) => std::env::set_var("CARGO_HOME", home),
-            None => std::env::remove_var("CARGO_HOME"),
-        }
-        std::env::remove_var(crate::analysis::CARGO_HOME);
     }
     // Where memory runs out, this process goes first, and the kernel lives on to say so.
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use evcxr::{CommandContext, CompilationError, Error as Trouble, EvalCallbacks, EvalContext};
 
+use crate::analysis::Known;
 use crate::cell;
 use crate::dependency;
 use crate::diagnostic::Diagnostic;
@@ -47,6 +48,7 @@ pub struct Evaluator {
     pub(crate) notebook: Notebook,
     /// The variables that the running cell lost.
     lost: Vec<String>,
+    known: Known,
     /// The running cell as evcxr got it, and what was put into it.
     compiled: (String, Vec<Insertion>),
     /// The file that was compiled for it.
@@ -64,6 +66,7 @@ impl Evaluator {
         asker: Arc<Asker>,
         interrupter: Arc<Interrupter>,
         session: Arc<Session>,
+        known: Known,
     ) -> Result<Self> {
         let (mut command, pipes) = launch::command(program)?;
         asker.attach(pipes.stdin);
@@ -90,15 +93,14 @@ impl Evaluator {
         let (context, _outputs) =
             started.map_err(|trouble| Error::Evaluator(trouble.to_string()))?;
         let mut context = CommandContext::with_eval_context(context);
-        // Cargo itself works in the user's own home; CARGO_HOME is for rust-analyzer.
-        let home = std::env::var_os(crate::analysis::CARGO_HOME).filter(|home| !home.is_empty());
-        let home = home.map(std::path::PathBuf::from);
-        let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo")));
-        let home = home.unwrap_or_default();
-        let home = format!(":build_env CARGO_HOME={}", home.display());
-        for preparation in PREPARATIONS.into_iter().chain([home.as_str()]) {
+        for preparation in PREPARATIONS {
             context.execute(preparation).map_err(|trouble| Error::Evaluator(explain(&trouble)))?;
         }
+        let commands = context.completions(":", 1).map(|found| found.completions);
+        let mut commands: Vec<_> =
+            commands.into_iter().flatten().map(|command| command.code).collect();
+        commands.sort();
+        known.set_commands(commands);
         let (compiled, notebook, lost, compiled_file) = Default::default();
         let evaluator = Self {
             context,
@@ -106,6 +108,7 @@ impl Evaluator {
             interrupter,
             asker,
             session,
+            known,
             notebook,
             lost,
             compiled,
@@ -141,6 +144,8 @@ impl Evaluator {
         let result = catch_unwind(AssertUnwindSafe(|| self.evaluate(code, count)));
         let asked = self.interrupter.end();
         let report = self.output.end();
+        let defined = matches!(result, Ok(Ok(_))).then_some(code);
+        self.known.ran(defined, self.context.variables_and_types());
         let outcome = match result {
             Ok(Ok(_)) if asked.before_it_ran => Outcome::Wrong(Wrong::interrupted()),
             Ok(Ok(paged)) => self.ended(report, paged, code, count, asked),
@@ -319,45 +324,6 @@ impl Evaluator {
             (true, false) => Wrong { name: "KeyboardInterrupt".into(), ..wrong },
         })
     }
-
-    /// Completions at a byte: the bytes they stand for, and each one's text and kind.
-    pub fn complete(&mut self, code: &str, byte: usize) -> Option<Completions> {
-        self.show_sources();
-        let found = catch_unwind(AssertUnwindSafe(|| self.context.completions(code, byte)));
-        let found = found.ok()?.ok()?;
-        let items = found.completions.into_iter().map(|item| (item.code, item.kind)).collect();
-        Some(Completions { start: found.start_offset, end: found.end_offset, items })
-    }
-
-    /// What is known about the name at a byte: plain text and HTML.
-    pub fn inspect(&mut self, code: &str, byte: usize) -> Option<(String, String)> {
-        let end = cell::end_of_name(code, byte)?;
-        self.show_sources();
-        let hover = catch_unwind(AssertUnwindSafe(|| self.context.hover_at(code, end)));
-        hover.ok()?.ok().filter(|(plain, _)| plain != "No documentation found")
-    }
-}
-
-impl Evaluator {
-    /// Has rust-analyzer read the preloaded crates, which evcxr lets it do when the manifest
-    /// changes; a comment is a change.
-    fn show_sources(&mut self) {
-        let session = self.session.folder();
-        if crate::analysis::show(session) {
-            let manifest = std::fs::read_to_string(session.join("Cargo.toml")).unwrap_or_default();
-            let level = manifest.lines().find_map(|line| line.strip_prefix("opt-level = "));
-            let level = format!("{} # with the preloaded crates' sources", level.unwrap_or("2"));
-            let _ = self.context.set_opt_level(&level);
-        }
-    }
-}
-
-/// What may stand at the cursor.
-#[derive(Debug, Default)]
-pub struct Completions {
-    pub start: usize,
-    pub end: usize,
-    pub items: Vec<(String, &'static str)>,
 }
 
 fn is_cell(file: &str) -> bool {

@@ -15,6 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use zeromq::{SocketRecv, SocketSend};
 
+use crate::analysis::Known;
 use crate::connection;
 use crate::error::{Error, Result};
 use crate::input::Asker;
@@ -77,7 +78,7 @@ async fn serve(
     let id = name.map_or_else(|| std::process::id().to_string(), |n| n.to_string_lossy().into());
     let sockets = connection::open(&info, &id).await?;
     let (iopub, published) = unbounded_channel();
-    let publisher = Publisher(iopub);
+    let publisher = Publisher::new(iopub);
     let (shell_out, shell_replies) = unbounded_channel();
     let (control_out, control_replies) = unbounded_channel();
     let (stdin_out, questions) = unbounded_channel();
@@ -102,8 +103,8 @@ async fn serve(
         asker,
         interrupter: interrupter.clone(),
     };
-    let (requests, ended) = shell.start().map_err(Error::system("start a thread"))?;
-    tokio::spawn(hear_shell(shell_reader, requests));
+    let (requests, known, ended) = shell.start().map_err(Error::system("start a thread"))?;
+    tokio::spawn(hear_shell(shell_reader, requests, known));
     let interrupt = Interrupt { interrupter, asker: waiting };
     let control = hear_control(control_reader, control_out, publisher, &interrupt);
     tokio::select! {
@@ -197,9 +198,15 @@ async fn next(socket: &mut RouterRecvConnection) -> Request {
     }
 }
 
-async fn hear_shell(mut socket: RouterRecvConnection, requests: std::sync::mpsc::Sender<Request>) {
+/// Cells wait for each other; completion and inspection do not wait for them.
+async fn hear_shell(
+    mut socket: RouterRecvConnection,
+    requests: std::sync::mpsc::Sender<Request>,
+    known: Known,
+) {
     loop {
-        if requests.send(next(&mut socket).await).is_err() {
+        let request = next(&mut socket).await;
+        if !known.takes(&request) && requests.send(request).is_err() {
             return;
         }
     }

@@ -95,15 +95,15 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         prefix: Option<PathBuf>,
     },
+    /// Answer a kernel's questions about Rust code
+    #[command(hide = true, name = analysis::ROLE)]
+    Analysis { folder: PathBuf },
     /// Clear up after a kernel
     #[command(hide = true, name = session::GUARD)]
     Guard { folder: PathBuf },
 }
 
 fn main() -> ExitCode {
-    if let Some(status) = analysis::is_called() {
-        return status;
-    }
     // evcxr and cargo run this program for purposes of their own.
     if std::env::var_os("EVCXR_IS_RUNTIME").is_some() {
         return evaluation::run();
@@ -145,6 +145,7 @@ fn run(command: Command) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Doctor { prefix } => Ok(doctor::run(&Places::of_this_program(prefix.as_deref())?)),
+        Command::Analysis { folder } => Ok(analysis::run(&folder)),
         Command::Guard { folder } => Ok(session::guard(&folder)),
     }
 }

@@ -1,5 +1,6 @@
 //! Messages of the Jupyter protocol, as the kernel reads and writes them.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use jupyter_protocol::{Header, JupyterMessage, UnknownMessage};
@@ -80,17 +81,52 @@ pub fn new(
 
 /// Sends to all who listen (IOPub).
 #[derive(Debug, Clone)]
-pub struct Publisher(pub UnboundedSender<JupyterMessage>);
+pub struct Publisher {
+    messages: UnboundedSender<JupyterMessage>,
+    /// The request that runs a cell.
+    running: Arc<Mutex<Option<Header>>>,
+}
 
 impl Publisher {
+    pub fn new(messages: UnboundedSender<JupyterMessage>) -> Self {
+        Self { messages, running: Arc::default() }
+    }
+
     pub fn publish(&self, kind: &str, content: Value, parent: Option<&Header>) {
         // The topic, for those who listen to one kind only.
         let topic = vec![bytes::Bytes::copy_from_slice(kind.as_bytes())];
         // Where the sockets are closed the kernel is about to end.
-        let _ = self.0.send(new(kind, content, parent, topic));
+        let _ = self.messages.send(new(kind, content, parent, topic));
     }
 
     pub fn status(&self, state: &str, parent: Option<&Header>) {
         self.publish("status", json!({ "execution_state": state }), parent);
+    }
+
+    fn running(&self) -> MutexGuard<'_, Option<Header>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A cell begins to run.
+    pub fn busy(&self, request: &Header) {
+        *self.running() = Some(request.clone());
+        self.status("busy", Some(request));
+    }
+
+    /// The cell has ended.
+    pub fn idle(&self, request: &Header) {
+        let mut running = self.running();
+        *running = None;
+        self.status("idle", Some(request));
+    }
+
+    /// What was asked for beside a cell is done. Front ends show the last status of all, so that of
+    /// a running cell is said again.
+    pub fn idle_beside(&self, request: &Header) {
+        let running = self.running();
+        self.status("idle", Some(request));
+        if let Some(cell) = running.as_ref() {
+            self.status("busy", Some(cell));
+        }
     }
 }

@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
+use crate::analysis::{Analyst, Known};
 use crate::cell;
 use crate::completeness::{self, Completeness};
 use crate::error::Error;
-use crate::evaluator::{self, Completions, Evaluator, Outcome};
+use crate::evaluator::{Evaluator, Outcome};
 use crate::history::History;
 use crate::input::Asker;
 use crate::interrupter::Interrupter;
@@ -42,30 +43,34 @@ pub struct Prepared {
 type Job = Box<dyn FnOnce(&mut Result<Evaluator, String>) + Send>;
 
 impl Shell {
-    /// Starts the thread; requests go in, and the receiver hears of a shutdown.
+    /// Starts the threads; requests go in, those that need not wait for cells to what is known, and
+    /// the receiver hears of a shutdown.
     ///
     /// # Errors
     /// Where there can be no more threads.
-    pub fn start(self) -> std::io::Result<(Sender<Request>, oneshot::Receiver<()>)> {
+    pub fn start(self) -> std::io::Result<(Sender<Request>, Known, oneshot::Receiver<()>)> {
         let (requests, incoming) = mpsc::channel();
         let (end, ended) = oneshot::channel();
-        let jobs = self.start_evaluator()?;
+        let prepared = self.prepared.as_ref().ok().cloned();
+        let known = Analyst::start(prepared, self.publisher.clone(), self.replies.clone())?;
+        let jobs = self.start_evaluator(known.clone())?;
         let answering = Answering {
             publisher: self.publisher,
             replies: self.replies,
             jobs,
             interrupter: self.interrupter,
+            known: known.clone(),
             history: History::default(),
             count: 0,
             quitting: false,
         };
         let answer = move || answering.run(&incoming, end);
         std::thread::Builder::new().name("shell".into()).spawn(answer)?;
-        Ok((requests, ended))
+        Ok((requests, known, ended))
     }
 
     /// The evaluator gets ready while the front end still asks who we are.
-    fn start_evaluator(&self) -> std::io::Result<Sender<Job>> {
+    fn start_evaluator(&self, known: Known) -> std::io::Result<Sender<Job>> {
         let (jobs, incoming) = mpsc::channel::<Job>();
         let prepared = self.prepared.clone();
         let (publisher, asker) = (self.publisher.clone(), self.asker.clone());
@@ -75,7 +80,8 @@ impl Shell {
                 let start = || {
                     let (publisher, asker) = (publisher.clone(), asker.clone());
                     let (interrupter, session) = (interrupter.clone(), session.clone());
-                    Evaluator::start(&program, publisher, asker, interrupter, session)
+                    let known = known.clone();
+                    Evaluator::start(&program, publisher, asker, interrupter, session, known)
                 };
                 start_undisturbed(start, &interrupter).map_err(|error| {
                     log::line(&error.to_string());
@@ -116,6 +122,7 @@ struct Answering {
     replies: UnboundedSender<JupyterMessage>,
     jobs: Sender<Job>,
     interrupter: Arc<Interrupter>,
+    known: Known,
     history: History,
     count: u64,
     /// A cell has asked for the kernel's end (`:quit`), and has had its reply.
@@ -125,15 +132,16 @@ struct Answering {
 impl Answering {
     fn run(mut self, incoming: &Receiver<Request>, end: oneshot::Sender<()>) {
         while let Ok(request) = incoming.recv() {
-            self.publisher.status("busy", Some(&request.header));
+            self.publisher.busy(&request.header);
             let (reply, failed) = self.answer(&request);
+            self.known.forget(&request);
             // Before the reply: what comes after it was sent by someone who knows.
             let stop = failed && request.flag("stop_on_error", true);
             let waiting = if stop { waiting(incoming) } else { vec![] };
             if let Some(reply) = reply {
                 let _ = self.replies.send(reply);
             }
-            self.publisher.status("idle", Some(&request.header));
+            self.publisher.idle(&request.header);
             if request.kind() == "shutdown_request" || self.quitting {
                 let _ = end.send(());
                 return;
@@ -154,8 +162,6 @@ impl Answering {
                 Some(code) => is_complete(code),
                 None => json!({ "status": "unknown" }),
             }),
-            "complete_request" => self.complete(request),
-            "inspect_request" => self.inspect(request),
             "history_request" => match self.history.find(request) {
                 Ok(history) => request.reply(json!({ "status": "ok", "history": history })),
                 Err(problem) => request.refusal("BadRequest", &problem),
@@ -181,6 +187,7 @@ impl Answering {
     fn abort(&mut self, waiting: Vec<Request>) {
         for request in waiting {
             self.publisher.status("busy", Some(&request.header));
+            self.known.forget(&request);
             let reply = if request.kind() == "execute_request" {
                 let count = self.count;
                 Some(request.reply(json!({ "status": "aborted", "execution_count": count })))
@@ -210,6 +217,9 @@ impl Answering {
             self.publisher.publish("execute_input", input, header);
         }
         let (code, quits) = cell::without_quit(&code);
+        if let Some(path) = cell::documented(&code) {
+            return self.document(request, path);
+        }
         match self.evaluate(request, code.into_owned(), count, silent) {
             Outcome::Done(paged) => {
                 let data: serde_json::Map<_, _> =
@@ -267,43 +277,27 @@ impl Answering {
         ended.unwrap_or_else(gone)
     }
 
-    fn complete(&mut self, request: &Request) -> JupyterMessage {
-        let Some((code, byte)) = cursor(request) else {
-            return request.refusal("BadRequest", "no code or no cursor_pos");
+    /// `:doc PATH`, which opens a pager.
+    fn document(&self, request: &Request, path: &str) -> (JupyterMessage, bool) {
+        let count = self.count;
+        let Some(found) = self.known.describe(path) else {
+            let content = json!({
+                "ename": "Error", "evalue": format!("no documentation found of {path}"),
+                "traceback": [format!("no documentation found of {path}")],
+            });
+            self.publisher.publish("error", content.clone(), Some(&request.header));
+            let mut content = content;
+            content["status"] = "error".into();
+            content["execution_count"] = count.into();
+            return (request.reply(content), true);
         };
-        let owned = code.clone();
-        let found = self.work(move |evaluator| {
-            evaluator.as_mut().ok().and_then(|evaluator| evaluator.complete(&owned, byte))
+        let data = json!({ "text/plain": found.plain, "text/markdown": found.markdown });
+        let page = json!({ "source": "page", "data": data, "start": 0 });
+        let content = json!({
+            "status": "ok", "execution_count": count, "payload": [page],
+            "user_expressions": expressions(request),
         });
-        let found =
-            found.flatten().unwrap_or(Completions { start: byte, end: byte, items: vec![] });
-        let characters = |byte: usize| code.get(..byte).map_or(0, |text| text.chars().count());
-        let (start, end) = (characters(found.start), characters(found.end));
-        let types: Vec<Value> = found
-            .items
-            .iter()
-            .map(|(text, kind)| json!({ "text": text, "type": kind, "start": start, "end": end }))
-            .collect();
-        let mut matches: Vec<&String> = found.items.iter().map(|(text, _)| text).collect();
-        matches.dedup();
-        request.reply(json!({
-            "status": "ok", "matches": matches, "cursor_start": start, "cursor_end": end,
-            "metadata": { "_jupyter_types_experimental": types },
-        }))
-    }
-
-    fn inspect(&mut self, request: &Request) -> JupyterMessage {
-        let Some((code, byte)) = cursor(request) else {
-            return request.refusal("BadRequest", "no code or no cursor_pos");
-        };
-        let found = self.work(move |evaluator| {
-            evaluator.as_mut().ok().and_then(|evaluator| evaluator.inspect(&code, byte))
-        });
-        let (data, found) = match found.flatten() {
-            Some((plain, html)) => (json!({ "text/plain": plain, "text/html": html }), true),
-            None => (json!({}), false),
-        };
-        request.reply(json!({ "status": "ok", "found": found, "data": data, "metadata": {} }))
+        (request.reply(content), false)
     }
 
     /// Has the evaluator's thread do it, and waits.
@@ -330,13 +324,6 @@ fn interrupted() -> Outcome {
 fn waiting(incoming: &Receiver<Request>) -> Vec<Request> {
     let pause = std::time::Duration::from_millis(20);
     std::iter::from_fn(|| incoming.recv_timeout(pause).ok()).collect()
-}
-
-/// The code, and the cursor as a byte in it.
-fn cursor(request: &Request) -> Option<(String, usize)> {
-    let code = request.text("code")?;
-    let cursor = usize::try_from(request.number("cursor_pos")?).ok()?;
-    Some((code.to_owned(), evaluator::byte_at(code, cursor)))
 }
 
 fn is_complete(code: &str) -> Value {

@@ -1,0 +1,105 @@
+use super::*;
+use serde_json::json;
+
+fn package(id: &str) -> Value {
+    json!({
+        "id": id, "name": id, "version": "1.2.3", "manifest_path": format!("/p/{id}/Cargo.toml"),
+        "targets": [
+            {"kind": ["custom-build"], "name": "build", "src_path": "/b", "edition": "2018"},
+            {"kind": ["lib"], "name": id, "src_path": format!("/p/{id}/lib.rs"), "edition": "2018"},
+        ],
+    })
+}
+
+fn node(id: &str, uses: &[&str]) -> Value {
+    let deps: Vec<Value> = uses
+        .iter()
+        .map(|id| json!({"name": id.replace('-', "_"), "pkg": id, "dep_kinds": [{"kind": null}]}))
+        .chain([json!({"name": "t", "pkg": "test-only", "dep_kinds": [{"kind": "dev"}]})])
+        .collect();
+    json!({"id": id, "deps": deps, "features": ["std"]})
+}
+
+/// cell → qrnn → zip; cell → plot-all → plot → pixels → bits
+fn metadata() -> Value {
+    let all = ["cell", "qrnn", "zip", "plot-all", "plot", "pixels", "bits", "test-only"];
+    json!({
+        "packages": all.map(package),
+        "resolve": {"root": "cell", "nodes": [
+            node("cell", &["qrnn", "plot-all"]),
+            node("qrnn", &["zip"]),
+            node("zip", &[]),
+            node("plot-all", &["plot"]),
+            node("plot", &["pixels"]),
+            node("pixels", &["bits"]),
+            node("bits", &[]),
+            node("test-only", &[]),
+        ]},
+    })
+}
+
+#[test]
+fn only_what_cells_can_see_is_read() {
+    let mut project = Project::default();
+    project.add_packages(&metadata());
+    let mut names: Vec<&str> = project.crates.iter().map(|krate| krate.name.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["pixels", "plot", "plot_all", "qrnn"]);
+    let named: Vec<(&str, &str)> = project
+        .named
+        .iter()
+        .map(|(name, number)| (name.as_str(), project.crates[*number].name.as_str()))
+        .collect();
+    assert_eq!(named, [("qrnn", "qrnn"), ("plot_all", "plot_all")]);
+}
+
+#[test]
+fn crates_come_after_those_that_they_use() {
+    let mut project = Project::default();
+    project.add_packages(&metadata());
+    for (number, krate) in project.crates.iter().enumerate() {
+        assert!(krate.dependencies.iter().all(|(_, used)| *used < number), "{krate:?}");
+    }
+    let plot = project.crates.iter().find(|krate| krate.name == "plot").unwrap();
+    assert_eq!(plot.dependencies.len(), 1);
+    assert_eq!(
+        (plot.edition.as_str(), plot.features.as_slice()),
+        ("2018", ["std".to_owned()].as_slice())
+    );
+    assert_eq!(plot.root, Path::new("/p/plot/lib.rs"));
+}
+
+#[test]
+fn configuration_is_read_as_rustc_prints_it() {
+    assert_eq!(cfg("unix"), ("unix".into(), None));
+    assert_eq!(cfg("target_os=\"linux\""), ("target_os".into(), Some("linux".into())));
+}
+
+#[test]
+fn a_folder_without_the_sources_is_told_from_one_with_them() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(!has_sources(folder.path()));
+    for name in ["core", "alloc", "std"] {
+        let source = folder.path().join(name).join("src");
+        std::fs::create_dir_all(&source).unwrap();
+        std::fs::write(source.join("lib.rs"), "").unwrap();
+    }
+    assert!(has_sources(folder.path()));
+}
+
+#[test]
+fn the_crate_of_the_standard_maps_comes_before_std() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["core", "alloc", "std"] {
+        let source = folder.path().join(name).join("src");
+        std::fs::create_dir_all(&source).unwrap();
+        std::fs::write(source.join("lib.rs"), "").unwrap();
+    }
+    let metadata = json!({"packages": [package("zip"), package("hashbrown")]});
+    let mut project = Project::default();
+    project.add_standard(folder.path(), hashbrown(&metadata));
+    let names: Vec<&str> = project.crates.iter().map(|krate| krate.name.as_str()).collect();
+    assert_eq!(names, ["core", "alloc", "hashbrown", "std"]);
+    assert_eq!(project.crates[3].dependencies.len(), 3);
+    assert!(project.crates.iter().all(|krate| krate.standard));
+}
