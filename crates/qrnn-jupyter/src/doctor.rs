@@ -28,6 +28,7 @@ pub fn run(places: &Places) -> ExitCode {
     let findings = [
         ("rustc", rust()),
         ("cargo", program("cargo", "install Rust: https://rustup.rs")),
+        ("linker", program("cc", "install a C compiler: apt install gcc")),
         ("kernel", installed(places)),
         ("preloaded", preloaded(places)),
         ("libtorch", libtorch(places)),
