@@ -2,6 +2,9 @@
 
 use std::path::Path;
 
+use qrnn::evaluate::{Reading, evaluate_as};
+use qrnn::prelude::*;
+
 use crate::command_line::{small_text, text_folder};
 use crate::program::{command, reproduce};
 
@@ -196,4 +199,34 @@ fn evaluate_offers_only_what_it_has() {
     refused("a tensor too many");
     write(&|tensors| tensors.retain(|(name, _)| name != "rnns.1.linear.bias"));
     refused("a tensor too few");
+}
+
+/// In a notebook there are no flags: the library refuses the same.
+#[test]
+fn the_library_refuses_what_the_program_refuses() {
+    let corpus = Corpus::synthetic().take_train(2_000);
+    let config = LmConfig::paper(8, 12).layers(2).bptt(20);
+    let mut model = QrnnLm::new(&config, &corpus, Device::Cpu).unwrap();
+    let refused = |error: qrnn::Error, setting: &str| {
+        assert!(matches!(error, qrnn::Error::Usage { .. }), "{error}");
+        assert!(error.to_string().contains(setting), "{setting}: {error}");
+    };
+    let trainer = || Trainer::new(Recipe::paper().bptt(20).batch(4).epochs(1));
+    for (mut trainer, setting) in [
+        (trainer().checkpoint_every(0), "--checkpoint-every 0"),
+        (trainer().log_every(0), "--log-interval 0"),
+        (trainer().losses_at_once(0), "losses_at_once 0"),
+        (Trainer::new(Recipe::paper().bptt(usize::MAX)), "--bptt"),
+    ] {
+        refused(trainer.fit(&mut model, &corpus).unwrap_err(), setting);
+    }
+    let reading = Reading { bptt: 0, ..Reading::original(Split::Test, 20) };
+    refused(evaluate_as(&model, &corpus, Split::Test, &reading).unwrap_err(), "--bptt 0");
+    for (config, setting) in [
+        (config.clone().layers(20_000), "--nlayers 20000"),
+        (config.clone().layers(usize::MAX), "--nlayers"),
+        (LmConfig::paper(usize::MAX, 12), "--emsize"),
+    ] {
+        refused(QrnnLm::new(&config, &corpus, Device::Cpu).unwrap_err(), setting);
+    }
 }
