@@ -44,8 +44,7 @@ impl Shell {
         let (requests, incoming) = mpsc::channel();
         let (end, ended) = oneshot::channel();
         let known = Analyst::start(
-            self.program.clone(),
-            self.session.clone(),
+            Some((self.program.clone(), self.session.clone())),
             self.publisher.clone(),
             self.replies.clone(),
         )?;

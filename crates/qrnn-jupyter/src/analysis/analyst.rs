@@ -20,6 +20,9 @@ use crate::{completeness, log};
 /// Who asks before the sources are read waits so long for them.
 const PATIENCE: Duration = Duration::from_secs(8);
 
+/// For the manifest that cargo is asked about, in the kernel's folder.
+const FOLDER: &str = "analysis";
+
 /// What the notebook knows, told by those who run its cells.
 #[derive(Debug, Clone)]
 pub struct Known {
@@ -88,8 +91,8 @@ impl Known {
 
 /// The thread behind it.
 pub struct Analyst {
-    program: PathBuf,
-    session: Arc<Session>,
+    /// The program that is rust-analyzer too, and the kernel's folder; without them nothing is found.
+    place: Option<(PathBuf, Arc<Session>)>,
     publisher: Publisher,
     replies: UnboundedSender<JupyterMessage>,
     notebook: Arc<Mutex<Notebook>>,
@@ -108,8 +111,7 @@ impl Analyst {
     /// # Errors
     /// Where there can be no more threads.
     pub fn start(
-        program: PathBuf,
-        session: Arc<Session>,
+        place: Option<(PathBuf, Arc<Session>)>,
         publisher: Publisher,
         replies: UnboundedSender<JupyterMessage>,
     ) -> std::io::Result<Known> {
@@ -118,8 +120,7 @@ impl Analyst {
         let commands = Arc::new(Mutex::new(vec![]));
         let known = Known { notebook: notebook.clone(), commands: commands.clone(), work };
         let mut analyst = Self {
-            program,
-            session,
+            place,
             publisher,
             replies,
             notebook,
@@ -136,17 +137,14 @@ impl Analyst {
         Ok(known)
     }
 
-    fn folder(&self) -> PathBuf {
-        self.session.folder().join("analysis")
-    }
-
     fn prepare(&mut self) {
-        let folder = self.folder();
+        let Some((program, session)) = &self.place else { return };
+        let folder = session.folder().join(FOLDER);
         if let Err(error) = std::fs::create_dir_all(&folder) {
             log::line(&format!("{}: cannot create: {error}", folder.display()));
             return;
         }
-        if let Ok(preload) = Preload::find(&self.program)
+        if let Ok(preload) = Preload::find(program)
             && let (Some(lock), Some(dependencies)) = (preload.lock(), preload.dependencies())
             && std::fs::copy(lock, folder.join("Cargo.lock")).is_ok()
         {
@@ -220,12 +218,16 @@ impl Analyst {
 
     /// Has rust-analyzer read what is new, and does not wait.
     fn load(&mut self) {
-        let dependencies = self.wanted();
+        let Some((program, session)) = &self.place else { return };
+        let manifest = std::fs::read_to_string(session.folder().join("Cargo.toml"));
+        let added = manifest.map(|text| replies::dependencies(&text)).unwrap_or_default();
+        // The preloaded crates, and those that cells have asked for.
+        let dependencies = format!("{}{added}", self.preloaded);
         if self.engine.is_none() || dependencies != self.dependencies {
             self.dependencies = dependencies;
             let started = match self.engine.take() {
                 Some(engine) => Ok(engine),
-                None => Engine::start(&self.program, &self.folder()),
+                None => Engine::start(program, &session.folder().join(FOLDER)),
             };
             match started {
                 Ok(mut engine) => {
@@ -251,12 +253,5 @@ impl Analyst {
         self.engine = None;
         self.load();
         None
-    }
-
-    /// The preloaded crates, and those that cells have asked for.
-    fn wanted(&self) -> String {
-        let manifest = std::fs::read_to_string(self.session.folder().join("Cargo.toml"));
-        let added = manifest.map(|text| replies::dependencies(&text)).unwrap_or_default();
-        format!("{}{added}", self.preloaded)
     }
 }
