@@ -4,6 +4,8 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::terminal;
+
 /// What became of it.
 #[derive(Debug, PartialEq)]
 enum Outcome {
@@ -18,11 +20,11 @@ enum Outcome {
 pub fn install() {
     match ensure(std::env::var_os("PATH").as_deref()) {
         Outcome::There => {}
-        Outcome::Installed => eprintln!("  rust-src is installed"),
-        Outcome::Missing(why, remedy) => eprintln!(
+        Outcome::Installed => terminal::note("  rust-src is installed"),
+        Outcome::Missing(why, remedy) => terminal::note(format_args!(
             "note: rust-src is missing, so completion and inspection in notebooks will not know the \
              standard library: {why}\n  what to do: {remedy}"
-        ),
+        )),
     }
 }
 
@@ -58,9 +60,9 @@ fn ensure(path: Option<&OsStr>) -> Outcome {
     };
     let arguments = ["component", "add", "rust-src", "--toolchain", &toolchain];
     let line = format!("rustup {}", arguments.join(" "));
-    eprintln!(
+    terminal::note(format_args!(
         "installing the sources of the standard library, for completion in notebooks: {line}"
-    );
+    ));
     match program("rustup").args(arguments).status() {
         Ok(status) if !status.success() => missing(
             format!("`{line}` failed ({status})"),

@@ -51,8 +51,9 @@ impl Shell {
     pub fn start(self) -> std::io::Result<(Sender<Request>, Known, oneshot::Receiver<()>)> {
         let (requests, incoming) = mpsc::channel();
         let (end, ended) = oneshot::channel();
-        let prepared = self.prepared.as_ref().ok().cloned();
-        let known = Analyst::start(prepared, self.publisher.clone(), self.replies.clone())?;
+        let prepared = self.prepared.as_ref().ok();
+        let place = prepared.map(|prepared| (prepared.program.clone(), prepared.session.clone()));
+        let known = Analyst::start(place, self.publisher.clone(), self.replies.clone())?;
         let jobs = self.start_evaluator(known.clone())?;
         let answering = Answering {
             publisher: self.publisher,
@@ -298,19 +299,6 @@ impl Answering {
             "user_expressions": expressions(request),
         });
         (request.reply(content), false)
-    }
-
-    /// Has the evaluator's thread do it, and waits.
-    fn work<T: Send + 'static>(
-        &self,
-        job: impl FnOnce(&mut Result<Evaluator, String>) -> T + Send + 'static,
-    ) -> Option<T> {
-        let (result, wait) = mpsc::channel();
-        let job = move |evaluator: &mut Result<Evaluator, String>| {
-            let _ = result.send(job(evaluator));
-        };
-        self.jobs.send(Box::new(job)).ok()?;
-        wait.recv().ok()
     }
 }
 

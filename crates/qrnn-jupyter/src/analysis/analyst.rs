@@ -1,5 +1,6 @@
 //! Answers requests for completion and inspection, beside the cells.
 
+use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,13 +15,12 @@ use crate::analysis::replies::{self, Cursor};
 use crate::message::{Publisher, Request};
 use crate::preload::Preload;
 use crate::session::Session;
-use crate::shell::Prepared;
 use crate::{completeness, log};
 
 /// Who asks before the sources are read waits so long for them.
 const PATIENCE: Duration = Duration::from_secs(8);
 
-/// Its own, in the session's.
+/// For the manifest that cargo is asked about, in the kernel's folder.
 const FOLDER: &str = "analysis";
 
 /// What the notebook knows, told by those who run its cells.
@@ -91,8 +91,8 @@ impl Known {
 
 /// The thread behind it.
 pub struct Analyst {
-    /// `None` where the kernel could not be prepared: then nothing is known.
-    prepared: Option<Prepared>,
+    /// The program that is rust-analyzer too, and the kernel's folder; without them nothing is found.
+    place: Option<(PathBuf, Arc<Session>)>,
     publisher: Publisher,
     replies: UnboundedSender<JupyterMessage>,
     notebook: Arc<Mutex<Notebook>>,
@@ -111,7 +111,7 @@ impl Analyst {
     /// # Errors
     /// Where there can be no more threads.
     pub fn start(
-        prepared: Option<Prepared>,
+        place: Option<(PathBuf, Arc<Session>)>,
         publisher: Publisher,
         replies: UnboundedSender<JupyterMessage>,
     ) -> std::io::Result<Known> {
@@ -120,7 +120,7 @@ impl Analyst {
         let commands = Arc::new(Mutex::new(vec![]));
         let known = Known { notebook: notebook.clone(), commands: commands.clone(), work };
         let mut analyst = Self {
-            prepared,
+            place,
             publisher,
             replies,
             notebook,
@@ -138,13 +138,13 @@ impl Analyst {
     }
 
     fn prepare(&mut self) {
-        let Some(prepared) = &self.prepared else { return };
-        let folder = prepared.session.folder().join(FOLDER);
+        let Some((program, session)) = &self.place else { return };
+        let folder = session.folder().join(FOLDER);
         if let Err(error) = std::fs::create_dir_all(&folder) {
             log::line(&format!("{}: cannot create: {error}", folder.display()));
             return;
         }
-        if let Ok(preload) = Preload::find(&prepared.program)
+        if let Ok(preload) = Preload::find(program)
             && let (Some(lock), Some(dependencies)) = (preload.lock(), preload.dependencies())
             && std::fs::copy(lock, folder.join("Cargo.lock")).is_ok()
         {
@@ -218,13 +218,16 @@ impl Analyst {
 
     /// Has rust-analyzer read what is new, and does not wait.
     fn load(&mut self) {
-        let Some(Prepared { program, session }) = self.prepared.clone() else { return };
-        let dependencies = self.wanted(&session);
+        let Some((program, session)) = &self.place else { return };
+        let manifest = std::fs::read_to_string(session.folder().join("Cargo.toml"));
+        let added = manifest.map(|text| replies::dependencies(&text)).unwrap_or_default();
+        // The preloaded crates, and those that cells have asked for.
+        let dependencies = format!("{}{added}", self.preloaded);
         if self.engine.is_none() || dependencies != self.dependencies {
             self.dependencies = dependencies;
             let started = match self.engine.take() {
                 Some(engine) => Ok(engine),
-                None => Engine::start(&program, &session.folder().join(FOLDER)),
+                None => Engine::start(program, &session.folder().join(FOLDER)),
             };
             match started {
                 Ok(mut engine) => {
@@ -250,12 +253,5 @@ impl Analyst {
         self.engine = None;
         self.load();
         None
-    }
-
-    /// The preloaded crates, and those that cells have asked for.
-    fn wanted(&self, session: &Session) -> String {
-        let manifest = std::fs::read_to_string(session.folder().join("Cargo.toml"));
-        let added = manifest.map(|text| replies::dependencies(&text)).unwrap_or_default();
-        format!("{}{added}", self.preloaded)
     }
 }
