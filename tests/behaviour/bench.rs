@@ -36,7 +36,10 @@ fn near(a: f64, b: f64) {
 fn peers(measurement: &Value) -> &Vec<Value> {
     let peers = measurement["peers"].as_array().unwrap();
     match peers.len() {
-        0 => eprintln!("peers not tested: {} has no torch (QRNN_PYTHON names another)", python()),
+        0 => qrnn::terminal::note(format_args!(
+            "peers not tested: {} has no torch (QRNN_PYTHON names another)",
+            python()
+        )),
         n => assert_eq!(n, 3, "{measurement}"),
     }
     for peer in peers {

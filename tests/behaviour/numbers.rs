@@ -189,7 +189,8 @@ fn evaluate_offers_only_what_it_has() {
     std::fs::remove_file(config).unwrap();
     let weights = out.path().join("model.safetensors");
     let whole = tch::Tensor::read_safetensors(&weights).unwrap();
-    let write = |change: &dyn Fn(&mut Vec<(String, tch::Tensor)>)| {
+    type Tensors = Vec<(String, tch::Tensor)>;
+    let write = |change: &dyn Fn(&mut Tensors)| {
         let mut tensors: Vec<_> =
             whole.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect();
         change(&mut tensors);
