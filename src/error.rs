@@ -71,7 +71,7 @@ pub enum Error {
         problem: String,
         /// The learning rate of that step.
         rate: f64,
-        /// The last good checkpoint, where there is one.
+        /// The last checkpoint of before that step, where there is one.
         checkpoint: Option<PathBuf>,
     },
     /// A number that has to be finite is not.
@@ -207,7 +207,7 @@ impl Error {
 fn after_divergence(checkpoint: Option<&Path>) -> String {
     let begin = match checkpoint {
         Some(path) => format!(
-            "begin with the weights of its last checkpoint in another --out: `--init {}`",
+            "begin with the weights of a checkpoint before it in another --out: `--init {}`",
             path.display()
         ),
         None => "begin anew: `--overwrite`".to_owned(),

@@ -21,6 +21,10 @@ pub(crate) struct TensorFile {
 /// The key of the seal in the metadata.
 const SEAL: &str = "seal";
 
+/// The one key of a file's own metadata, which holds all of it as JSON, sorted: safetensors writes its
+/// keys in any order, and the same tensors and notes are to give the same bytes.
+const METADATA: &str = "qrnn";
+
 /// Writes tensors of kind Float or Double whole or not at all; others become Float. The file bears
 /// a seal: a sum of all that it holds.
 ///
@@ -93,6 +97,10 @@ fn write_parts(
     let sums = parts.iter().map(|(name, part)| (name.as_str(), XxHash3_64::oneshot(&part.data())));
     let seal = seal(sums, &metadata);
     metadata.insert(SEAL.into(), seal);
+    let sorted: BTreeMap<_, _> = metadata.into_iter().collect();
+    let sorted =
+        serde_json::to_string(&sorted).map_err(|error| Error::io(path, "write")(error.into()))?;
+    let metadata = HashMap::from([(METADATA.to_owned(), sorted)]);
     if let Some(error) = failed.take() {
         return Err(error.into());
     }
@@ -187,7 +195,13 @@ pub(crate) fn read(path: &Path, remedy: &str) -> Result<TensorFile> {
         Error::bad_file(path, format!("not a whole safetensors file ({error})"), remedy)
     };
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(broken)?;
-    let metadata = header.metadata().clone().unwrap_or_default();
+    let mut metadata = header.metadata().clone().unwrap_or_default();
+    // Version 0.1 wrote its notes under keys of their own, as other programs do.
+    if let Some(sorted) = metadata.remove(METADATA) {
+        let problem = |error| format!("its metadata cannot be read ({error})");
+        metadata = serde_json::from_str(&sorted)
+            .map_err(|error| Error::bad_file(path, problem(error), remedy))?;
+    }
     let views = SafeTensors::deserialize(&bytes).map_err(broken)?;
     let sums = views.iter().map(|(name, view)| (name, XxHash3_64::oneshot(view.data())));
     if metadata.get(SEAL).is_some_and(|sealed| *sealed != seal(sums, &metadata)) {
@@ -223,6 +237,18 @@ mod tests {
         let note = HashMap::from([("note".to_owned(), "kept".to_owned())]);
         write(path, &[("a".into(), &a), ("b".into(), &b)], note).unwrap();
         (a, b)
+    }
+
+    #[test]
+    fn the_same_tensors_and_notes_give_the_same_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let bytes = |name: &str| {
+            let path = folder.path().join(name);
+            let notes = (0..20).map(|i| (format!("note {i}"), "kept".to_owned())).collect();
+            write(&path, &[("a".into(), &Tensor::from_slice(&[1.5f32]))], notes).unwrap();
+            std::fs::read(path).unwrap()
+        };
+        assert!(bytes("one") == bytes("other"));
     }
 
     #[test]

@@ -103,6 +103,17 @@ pub(super) struct Restored {
 
 /// The checkpoints of a run's folder, the newest last.
 pub(crate) fn list(folder: &Path) -> Result<Vec<PathBuf>> {
+    Ok(by_step(folder)?.into_iter().map(|(_, path)| path).collect())
+}
+
+/// The newest checkpoint of before a step that went wrong: one of after it has the very weights with
+/// which that step goes wrong.
+pub(super) fn before(folder: &Path, step: u64) -> Option<PathBuf> {
+    let all = by_step(folder).ok()?;
+    all.into_iter().rev().find(|(written, _)| *written < step).map(|(_, path)| path)
+}
+
+fn by_step(folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
     let mut found: Vec<(u64, PathBuf)> = vec![];
     for entry in std::fs::read_dir(folder).map_err(Error::io(folder, "read"))? {
         let path = entry.map_err(Error::io(folder, "read"))?.path();
@@ -116,7 +127,7 @@ pub(crate) fn list(folder: &Path) -> Result<Vec<PathBuf>> {
         }
     }
     found.sort();
-    Ok(found.into_iter().map(|(_, path)| path).collect())
+    Ok(found)
 }
 
 /// All that a checkpoint holds.

@@ -340,7 +340,7 @@ impl Session<'_> {
             return error; // it was so before the step, as no step makes it so
         }
         let folder = self.folder.as_ref().map(RunDir::path);
-        let newest = folder.and_then(|folder| checkpoint::list(folder).ok()?.pop());
+        let newest = folder.and_then(|folder| checkpoint::before(folder, self.progress.step));
         let problem = match loss == BAD_GRADIENT {
             true => "the gradient is not finite".to_owned(),
             false => format!("the loss is {loss}"),
