@@ -73,18 +73,18 @@ impl Texts {
     }
 }
 
+/// Tensors by name: shape and numbers.
+type Tensors = HashMap<String, (Vec<usize>, Vec<f32>)>;
+type Change = fn(&mut Tensors);
+
 /// The weights of a file, changed, in another file that says nothing beside its tensors.
-fn rewritten(
-    from: &str,
-    to: &str,
-    change: impl FnOnce(&mut HashMap<String, (Vec<usize>, Vec<f32>)>),
-) -> String {
+fn rewritten(from: &str, to: &str, change: impl FnOnce(&mut Tensors)) -> String {
     let bytes = fs::read(from).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let numbers = |bytes: &[u8]| -> Vec<f32> {
         bytes.chunks_exact(4).map(|four| f32::from_le_bytes(four.try_into().unwrap())).collect()
     };
-    let mut tensors: HashMap<_, _> = file
+    let mut tensors: Tensors = file
         .iter()
         .map(|(name, view)| (name.to_owned(), (view.shape().to_vec(), numbers(view.data()))))
         .collect();
@@ -190,7 +190,7 @@ fn a_model_with_its_words_needs_no_data() {
 fn no_tensor_is_dropped_that_says_something() {
     let texts = Texts::new();
     let weights = format!("{}/model.safetensors", texts.run);
-    let with = |change: fn(&mut HashMap<String, (Vec<usize>, Vec<f32>)>)| {
+    let with = |change: Change| {
         let file = rewritten(&weights, &texts.path("changed.safetensors"), change);
         texts.evaluate(&file, &["--data", &texts.one, "--splits", "none", "--json"])
     };
@@ -202,7 +202,7 @@ fn no_tensor_is_dropped_that_says_something() {
         tensors.insert("decoder.weight".into(), encoder);
     });
     assert_eq!(tied.json()["loss"], loss);
-    let cases: [(&str, fn(&mut HashMap<String, (Vec<usize>, Vec<f32>)>)); 4] = [
+    let cases: [(&str, Change); 4] = [
         ("decoder.weight", |tensors| {
             let mut other = tensors["encoder.weight"].clone();
             other.1[3] += 1.0;

@@ -1,6 +1,8 @@
 """Completion and inspection, as a Rust programmer knows them from rust-analyzer."""
 
+import json
 import os
+import shutil
 import statistics
 import subprocess
 import tempfile
@@ -273,13 +275,31 @@ class Inspection(Case):
 
 
 class Doctor(unittest.TestCase):
-    def doctor(self, **env):
-        program = KernelSpecManager().get_kernel_spec(NAME).argv[0]
-        said = subprocess.run(
-            [program, "doctor"], capture_output=True, text=True, timeout=100,
-            env={**os.environ, **env},
-        )
+    def doctor(self, program=None):
+        program = program or KernelSpecManager().get_kernel_spec(NAME).argv[0]
+        said = subprocess.run([program, "doctor"], capture_output=True, text=True, timeout=100)
         return next(line for line in said.stdout.splitlines() if "rust-src: " in line)
+
+    def with_toolchain(self, folder):
+        """The installed program in a prefix of its own, whose toolchain is this folder."""
+        os.makedirs(f"{folder}/bin")
+        rustc = f"{folder}/bin/rustc"
+        with open(rustc, "w") as file:
+            file.write(f"#!/bin/sh\necho {folder}\n")
+        os.chmod(rustc, 0o755)
+        installed = KernelSpecManager().get_kernel_spec(NAME).argv[0]
+        home = os.path.dirname(os.path.dirname(installed))
+        copy = f"{folder}/prefix/share/qrnn-jupyter"
+        os.makedirs(f"{copy}/bin")
+        os.makedirs(f"{copy}/preload")
+        for name in os.listdir(f"{home}/preload"):
+            os.symlink(f"{home}/preload/{name}", f"{copy}/preload/{name}")
+        with open(f"{home}/preload/preload.json") as file:
+            note = json.load(file)
+        os.remove(f"{copy}/preload/preload.json")
+        with open(f"{copy}/preload/preload.json", "w") as file:
+            json.dump({**note, "sysroot": folder}, file)
+        return shutil.copy(installed, f"{copy}/bin")
 
     def test_it_tries_a_completion(self):
         self.assertTrue(has_sources(), MISSING)
@@ -292,11 +312,7 @@ class Doctor(unittest.TestCase):
 
     def test_it_says_what_is_missing(self):
         with tempfile.TemporaryDirectory() as folder:
-            rustc = f"{folder}/rustc"
-            with open(rustc, "w") as file:
-                file.write(f"#!/bin/sh\necho {folder}\n")
-            os.chmod(rustc, 0o755)
-            said = self.doctor(PATH=f"{folder}:{os.environ['PATH']}")
+            said = self.doctor(self.with_toolchain(folder))
         self.assertIn("note  rust-src: missing", said)
 
     def test_sources_that_are_none_are_found_out(self):
@@ -305,11 +321,7 @@ class Doctor(unittest.TestCase):
                 source = f"{folder}/lib/rustlib/src/rust/library/{name}/src"
                 os.makedirs(source)
                 open(f"{source}/lib.rs", "w").close()
-            rustc = f"{folder}/rustc"
-            with open(rustc, "w") as file:
-                file.write(f"#!/bin/sh\necho {folder}\n")
-            os.chmod(rustc, 0o755)
-            said = self.doctor(PATH=f"{folder}:{os.environ['PATH']}")
+            said = self.doctor(self.with_toolchain(folder))
         self.assertIn("BAD   rust-src: ", said)
         self.assertIn("does not offer `push`", said)
 

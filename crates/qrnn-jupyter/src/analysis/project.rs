@@ -225,8 +225,8 @@ impl Project {
 
 /// The standard library's maps are those of a crate whose sources rust-src lacks; qrnn uses it too.
 fn hashbrown(metadata: &Value) -> Option<Crate> {
-    let packages = metadata["packages"].as_array()?.iter();
-    let package = packages.filter(|package| package["name"] == "hashbrown").next_back()?;
+    let mut packages = metadata["packages"].as_array()?.iter();
+    let package = packages.rfind(|package| package["name"] == "hashbrown")?;
     let mut krate = described(package, &Value::Null)?;
     krate.features =
         ["nightly", "rustc-dep-of-std", "rustc-internal-api"].map(str::to_owned).into();
