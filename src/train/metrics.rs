@@ -103,7 +103,7 @@ impl MetricsLog {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub(super) fn cut(&mut self, bytes: u64, step: u64) -> Result<Option<Vec<usize>>> {
+    pub fn cut(&mut self, bytes: u64, step: u64) -> Result<Option<Vec<usize>>> {
         let read = |file: &mut File| {
             let mut kept = vec![];
             file.rewind()?;

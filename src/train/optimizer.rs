@@ -162,7 +162,7 @@ impl Optimiser {
     /// norm is no finite number, the weights stay as they are, and so they do in all later steps.
     ///
     /// * `grads`: one for each of the model's parameters, in their order;
-    /// * `loss`: a scalar, which is not copied to the host; becomes [`BAD_GRADIENT`] where the norm
+    /// * `loss`: a scalar, which is not copied to the host; becomes -infinity where the norm
     ///   is not finite;
     /// * `healthy`: a scalar of kind Float, 1 until a step goes wrong, then 0.
     ///
