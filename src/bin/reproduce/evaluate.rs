@@ -23,7 +23,7 @@ pub struct Args {
     #[arg(long)]
     data: Option<PathBuf>,
     /// Any text file in place of a split, read by the words that the model carries; those that it does
-    /// not know become <unk>
+    /// not know become its `<unk>`
     #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "split"])]
     text: Option<PathBuf>,
     /// test, valid or train
