@@ -75,7 +75,7 @@ impl std::fmt::Debug for Awaited {
 #[derive(Debug)]
 struct Early {
     came: Instant,
-    /// By the sender's clock, in milliseconds.
+    /// By the sender's clock, in microseconds.
     sent: i64,
 }
 
@@ -162,7 +162,7 @@ impl Interrupter {
     }
 
     /// The first asks the cell to end; a later one ends its process once the time is up. `sent` is
-    /// the sender's clock, in milliseconds.
+    /// the sender's clock, in microseconds.
     pub fn interrupt(self: &Arc<Self>, sent: i64) {
         let mut state = self.lock();
         state.seen += 1;
@@ -247,9 +247,9 @@ impl Interrupter {
 
 impl Early {
     fn hits(&self, request: &Request) -> bool {
-        let sent = request.header.date.timestamp_millis();
+        let sent = request.header.date.timestamp_micros();
         // A message without a date has that of the epoch.
-        let sent_before = sent > 0 && sent <= self.sent;
+        let sent_before = sent > 0 && sent < self.sent;
         let late = request.arrived.saturating_duration_since(self.came);
         late.is_zero() || (late < LATE && sent_before)
     }

@@ -23,7 +23,7 @@ fn request() -> Request {
 }
 
 fn now(request: &Request) -> i64 {
-    request.header.date.timestamp_millis()
+    request.header.date.timestamp_micros()
 }
 
 /// A cell, and whether the shell was told to go on without it.

@@ -228,7 +228,7 @@ struct Interrupt {
 }
 
 impl Interrupt {
-    /// `sent` is the sender's clock, in milliseconds.
+    /// `sent` is the sender's clock, in microseconds.
     fn ask(&self, sent: i64) {
         self.interrupter.interrupt(sent);
         // Code that waits for a line gets an empty one.
@@ -248,7 +248,7 @@ async fn hear_control(
         publisher.status("busy", Some(&request.header));
         let reply = match request.kind() {
             "interrupt_request" => {
-                interrupt.ask(request.header.date.timestamp_millis());
+                interrupt.ask(request.header.date.timestamp_micros());
                 request.reply(json!({ "status": "ok" }))
             }
             "kernel_info_request" => request.reply(crate::shell::kernel_info()),
@@ -313,7 +313,7 @@ impl Signals {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => {
                     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-                    let now = now.unwrap_or_default().as_millis();
+                    let now = now.unwrap_or_default().as_micros();
                     interrupt.ask(i64::try_from(now).unwrap_or_default());
                 }
             }
