@@ -20,8 +20,9 @@ use crate::{Error, Result, tensor_file, terminal};
 const CONFIG: &str = "qrnn-model";
 const VOCAB: &str = "qrnn-vocabulary";
 
-/// A safetensors file's header, metadata included, may have 100 MB.
-const MOST_WORD_BYTES: usize = 30 << 20;
+/// A safetensors file's header, metadata included, may have 100 MB, and a byte of a word takes up to 8
+/// there, as JSON in JSON.
+const MOST_WORD_BYTES: usize = 12 << 20;
 
 const REMEDY: &str = "give a model.safetensors that `reproduce train` or Python's safetensors wrote, a checkpoint, or \
      the folder of a run";
