@@ -18,6 +18,7 @@ use crate::corpus::{Corpus, Vocab};
 use crate::matmul::{Features, Products};
 use crate::random::{Purpose, generator};
 use crate::{Error, Result, cuda, profile};
+pub(super) use finite::check as check_finite;
 use operands::Operands;
 
 /// The seed of a model that was given none, the original's.

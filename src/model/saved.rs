@@ -11,9 +11,9 @@ use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
 
 use super::config::{LmConfig, Splits};
-use super::{QrnnLm, vocabulary, weights};
+use super::{QrnnLm, lm, vocabulary, weights};
 use crate::corpus::{Corpus, Vocab};
-use crate::train::{CHECKPOINT, RunDir, checkpoints};
+use crate::train::{CHECKPOINT, RunConfig, RunDir, checkpoints};
 use crate::{Error, Result, tensor_file, terminal};
 
 /// The keys of the metadata.
@@ -129,9 +129,22 @@ impl SavedModel {
                 file.tensors.into_iter().filter_map(own).collect()
             }
         };
-        if let Some(beside) = RunDir::config_beside(path)? {
-            corpus = Some(beside.corpus);
-            config = config.or_else(|| Some(beside.model.bptt(beside.recipe.bptt)));
+        match &config {
+            None => {
+                if let Some(beside) = RunDir::config_beside(path)? {
+                    corpus = Some(beside.corpus);
+                    config = Some(beside.model.bptt(beside.recipe.bptt));
+                }
+            }
+            // The file was perhaps moved beside somebody else's config.json.
+            Some(own) => {
+                let beside = RunDir::config_beside(path).ok().flatten();
+                let same = |beside: &RunConfig| {
+                    beside.model.clone().bptt(beside.recipe.bptt)
+                        == own.clone().bptt(beside.recipe.bptt)
+                };
+                corpus = beside.filter(same).map(|beside| beside.corpus);
+            }
         }
         let vocab = vocab_of(path, &file.metadata)?.map(Arc::new);
         let named = weights::of_this_model(path, tensors)?;
@@ -245,6 +258,7 @@ impl SavedModel {
         }
         vocabulary::check_file(&self.path, self.vocab(), model.vocab())?;
         weights::check(&self.path, &self.named, &model.parameters())?;
+        lm::check_finite(self.named.iter().map(|(name, tensor)| (name.as_str(), tensor)))?;
         self.check_splits(&model.config().splits, model.config().vocab)?;
         weights::assign(self.named, &model.parameters())?;
         model.vocab = self.vocab;

@@ -59,7 +59,9 @@ impl RunDir {
     pub fn open(path: &Path) -> Result<Self> {
         std::fs::create_dir_all(path).map_err(Error::io(path, "create"))?;
         let lock_path = path.join("lock");
-        let lock = File::create(&lock_path).map_err(Error::io(&lock_path, "create"))?;
+        // A file of that name, if there is one, keeps what it holds.
+        let lock = File::options().create(true).truncate(false).write(true).open(&lock_path);
+        let lock = lock.map_err(Error::io(&lock_path, "create"))?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path: path.into(), _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(Error::usage(

@@ -50,6 +50,35 @@ fn a_run_replaces_nothing_that_it_was_not_told_to() {
     assert!(fs::read(format!("{out}/model.safetensors")).unwrap() == weights);
 }
 
+/// BUGS B4: weights say all of themselves, whatever lies beside them; a lock is locked, not written.
+#[test]
+fn a_weight_file_is_a_whole_model_wherever_it_lies() {
+    let (data, folder) = (text_folder(&small_text()), tempfile::tempdir().unwrap());
+    let out = inside(&folder, "run");
+    fs::create_dir(&out).unwrap();
+    fs::write(format!("{out}/lock"), "somebody's").unwrap();
+    train(data.path(), &out, "--steps 2").succeeds();
+    assert_eq!(fs::read_to_string(format!("{out}/lock")).unwrap(), "somebody's");
+    let moved = inside(&folder, "moved");
+    fs::create_dir(&moved).unwrap();
+    fs::write(format!("{moved}/config.json"), r#"{"architectures": ["GPT2"]}"#).unwrap();
+    let weights = format!("{moved}/model.safetensors");
+    fs::copy(format!("{out}/model.safetensors"), &weights).unwrap();
+    let data_flags = ["--data", data.path().to_str().unwrap()];
+    let evaluate = |of: &str| {
+        reproduce(&[&["evaluate", "--json", "--checkpoint", of], &data_flags[..]].concat())
+    };
+    let (there, here) = (evaluate(&out), evaluate(&weights));
+    there.succeeds();
+    here.succeeds();
+    let test = |ran: &Ran| {
+        let report: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+        report["perplexity"].clone()
+    };
+    assert!(test(&here).is_number() && test(&here) == test(&there), "{}", here.stdout);
+    reproduce(&["generate", "--checkpoint", &weights, "--words", "3"]).succeeds();
+}
+
 /// BUGS B3: a table's results.json takes its own place again, and no other's.
 #[test]
 fn a_table_replaces_no_training_run() {

@@ -41,8 +41,10 @@ const FULL_NAMES: [&str; 3] =
 const IDENTITY: &str = "metadata=qrnn-jupyter-cell";
 
 pub fn run() -> ExitCode {
+    // Named twice, this program stands before itself.
+    let program = std::env::current_exe().ok();
     let mut args = std::env::args_os().skip(1);
-    let Some(rustc) = args.next() else {
+    let Some(rustc) = args.find(|arg| program.as_deref() != Some(Path::new(arg))) else {
         terminal::note("cargo runs this with rustc and its arguments");
         return ExitCode::FAILURE;
     };

@@ -48,9 +48,11 @@ pub fn prepare(program: &Path, session: &Path, counter: &Path) -> Result<()> {
     changes.use_toolchain(&preload);
     preload.check()?;
     changes.set([
-        // Cargo runs this program in rustc's place, and nothing between the two.
+        // Cargo runs this program in rustc's place, and nothing between the two but this program:
+        // without any, a file of the user's could name one; with an empty name, cargo would keep
+        // nothing of what it asks rustc, and ask six times for each cell.
         ("RUSTC_WRAPPER", program.into()),
-        ("RUSTC_WORKSPACE_WRAPPER", PathBuf::new()),
+        ("RUSTC_WORKSPACE_WRAPPER", program.into()),
     ]);
     let mut variables: Vec<(&str, PathBuf)> = vec![
         // evcxr works in the session's folder, and reads no configuration of the user's.

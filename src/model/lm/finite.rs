@@ -1,21 +1,35 @@
 //! Whether a model's numbers are numbers.
 
+use tch::{Kind, Tensor};
+
 use super::QrnnLm;
 use crate::{Error, Result};
+
+/// # Errors
+/// [`Error::NotFinite`] naming the first of the parameters that holds a NaN or an infinity.
+pub(in crate::model) fn check<'a>(
+    parameters: impl IntoIterator<Item = (&'a str, &'a Tensor)>,
+) -> Result<()> {
+    let _no_grad = tch::no_grad_guard();
+    for (name, tensor) in parameters {
+        // A sum is finite only where all of its terms are; it is quickly made, and tells nearly always.
+        if tensor.f_sum(Kind::Float)?.f_double_value(&[])?.is_finite() {
+            continue;
+        }
+        let wrong = tensor.f_isfinite()?.f_logical_not()?.f_sum(Kind::Int64)?;
+        match wrong.f_int64_value(&[])? {
+            0 => {}
+            count => return Err(not_finite(name, count)),
+        }
+    }
+    Ok(())
+}
 
 impl QrnnLm {
     /// # Errors
     /// [`Error::NotFinite`] naming the first parameter that holds a NaN or an infinity.
     pub(crate) fn check_finite(&self) -> Result<()> {
-        let _no_grad = tch::no_grad_guard();
-        for (name, tensor) in self.parameters() {
-            let wrong = tensor.f_isfinite()?.f_logical_not()?.f_sum(tch::Kind::Int64)?;
-            match wrong.f_int64_value(&[])? {
-                0 => {}
-                count => return Err(not_finite(name, count)),
-            }
-        }
-        Ok(())
+        check(self.parameters().iter().map(|(name, tensor)| (name.as_str(), *tensor)))
     }
 
     /// Why a result of the model is no number: its weights, or a computation that overflowed.
@@ -34,7 +48,7 @@ impl QrnnLm {
     }
 }
 
-fn not_finite(tensor: String, count: i64) -> Error {
+fn not_finite(tensor: &str, count: i64) -> Error {
     let numbers = if count == 1 { "number" } else { "numbers" };
     Error::NotFinite {
         what: format!("the model's {tensor}"),

@@ -43,8 +43,8 @@ impl Engine {
         // An interrupt from a terminal is for the cell.
         command.process_group(0);
         // Cargo and rustc are asked here, not told to compile a cell.
-        command.env_remove("RUSTC_WRAPPER").env_remove(compiler::ROLE);
-        command.env_remove("RUST_SRC_PATH");
+        command.env_remove("RUSTC_WRAPPER").env_remove("RUSTC_WORKSPACE_WRAPPER");
+        command.env_remove(compiler::ROLE).env_remove("RUST_SRC_PATH");
         // Memory is needed by the hundred megabytes; taken piece by piece that costs time.
         command.env("GLIBC_TUNABLES", "glibc.malloc.arena_max=1:glibc.malloc.top_pad=67108864");
         let no_pipe = || Error::system("ask rust-analyzer")(std::io::ErrorKind::BrokenPipe);

@@ -13,6 +13,7 @@ use ra_ap_ide_db::base_db::{
 };
 use triomphe::Arc;
 
+use crate::analysis::outline::outline;
 use crate::analysis::project::{Crate, Project};
 use crate::error::{Error, Result};
 
@@ -45,6 +46,12 @@ impl Host {
 
     pub fn file(&self) -> FileId {
         CELL_ID
+    }
+
+    /// A library's file as it is on the disk, where rust-analyzer may have been given its outline.
+    pub fn source(&self, file: FileId) -> Option<String> {
+        let (path, _) = self.files.iter().find(|(_, id)| **id == file)?;
+        fs::read_to_string(path).ok()
     }
 
     /// Whether the crates are known, be it none.
@@ -82,7 +89,9 @@ impl Host {
                 let name = VfsPath::new_real_path(name.to_owned());
                 let next = u32::try_from(self.files.len()).unwrap_or(u32::MAX);
                 let id = *self.files.entry(path.clone()).or_insert_with(|| {
-                    change.change_file(FileId::from_raw(next), fs::read_to_string(&path).ok());
+                    let text = fs::read_to_string(&path).ok();
+                    let text = text.map(|text| if krate.standard { outline(&text) } else { text });
+                    change.change_file(FileId::from_raw(next), text);
                     FileId::from_raw(next)
                 });
                 set.insert(id, name);

@@ -85,10 +85,9 @@ fn hover(host: &Host, offset: usize, detailed: bool) -> Option<Inspection> {
 fn source(host: &Host, offset: usize) -> Option<String> {
     let position = FilePosition { file_id: host.file(), offset: TextSize::try_from(offset).ok()? };
     let config = GotoDefinitionConfig { ra_fixture: RaFixtureConfig::default() };
-    let analysis = host.analysis();
-    let found = analysis.goto_definition(position, &config).ok().flatten()?;
+    let found = host.analysis().goto_definition(position, &config).ok().flatten()?;
     let target = found.info.into_iter().find(|target| target.file_id != host.file())?;
-    let text = analysis.file_text(target.file_id).ok()?;
+    let text = host.source(target.file_id)?;
     let text =
         text.get(usize::from(target.full_range.start())..usize::from(target.full_range.end()))?;
     // The documentation is shown already.

@@ -11,6 +11,7 @@ mod engine;
 mod host;
 mod inspection;
 mod notebook;
+mod outline;
 mod process;
 mod project;
 mod protocol;
