@@ -49,7 +49,9 @@ pub fn run(args: Args) -> Result<Output> {
     let plot = training_curve(&curves);
     let files = plot.save(&args.out, "training_curve")?;
     let [svg, png] = files.each_ref().map(|file| file.display());
-    let mut text = format!("{} curves of {} runs in {svg} and {png}", curves.len(), logs.len());
+    let counted = |n: usize, one: &str| format!("{n} {one}{}", if n == 1 { "" } else { "s" });
+    let (shown, read) = (counted(curves.len(), "curve"), counted(logs.len(), "run"));
+    let mut text = format!("{shown} of {read} in {svg} and {png}");
     if let Some(note) = plot.missing_in_png() {
         text += &format!("\n{note}");
     }
