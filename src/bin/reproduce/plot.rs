@@ -34,7 +34,15 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<Output> {
-    let logs = RunLog::read_all(&args.runs)?;
+    let mut runs: Vec<PathBuf> = vec![];
+    for run in &args.runs {
+        // One run named twice is one curve.
+        let same = |other: &PathBuf| matches!((run.canonicalize(), other.canonicalize()), (Ok(a), Ok(b)) if a == b);
+        if !runs.iter().any(same) {
+            runs.push(run.clone());
+        }
+    }
+    let logs = RunLog::read_all(&runs)?;
     let mut curves = vec![];
     for log in &logs {
         if args.curves != Curves::Valid {

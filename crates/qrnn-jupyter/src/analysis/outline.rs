@@ -42,7 +42,7 @@ pub fn outline(text: &str) -> String {
                 let end = tokens.end(open).unwrap_or(0);
                 if named && end > defined {
                     defined = end;
-                    macros.push(tokens.starts[at]..tokens.starts[end]);
+                    macros.push(tokens.starts[at]..tokens.starts[end - 1]);
                 } else if !named {
                     called = called.max(end);
                 }
@@ -50,13 +50,13 @@ pub fn outline(text: &str) -> String {
             T![macro] => {
                 if let Some(body) = tokens.body(at + 1).filter(|body| body.end > defined) {
                     defined = body.end;
-                    macros.push(tokens.starts[at]..tokens.starts[body.end]);
+                    macros.push(tokens.starts[at]..tokens.starts[body.end - 1]);
                 }
             }
             T![#] if at >= called && tokens.kind(at + 1) == T!['['] => {
                 let said = ATTRIBUTES.contains(&tokens.text(at + 2));
                 if let Some(end) = tokens.end(at + 1).filter(|_| said) {
-                    blank.push(tokens.starts[at]..tokens.starts[end]);
+                    blank.push(tokens.starts[at]..tokens.starts[end - 1] + 1);
                     next = end;
                 }
             }
@@ -176,6 +176,8 @@ impl<'a> Tokens<'a> {
         let mut at = from;
         loop {
             match self.kind(at) {
+                // A name that a macro makes: `fn ${concat(a, b)}() {}`.
+                T![$] if self.kind(at + 1) == T!['{'] => at = self.end(at + 1)?,
                 T!['{'] => return Some(at..self.end(at)?),
                 T!['('] | T!['['] => at = self.end(at)?,
                 T![;] | T![')'] | T![']'] | T!['}'] | SyntaxKind::EOF => return None,
