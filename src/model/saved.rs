@@ -136,9 +136,11 @@ impl SavedModel {
                     config = Some(beside.model.bptt(beside.recipe.bptt));
                 }
             }
-            // The file was perhaps moved beside somebody else's config.json.
             Some(own) => {
-                let beside = RunDir::config_beside(path).ok().flatten();
+                // In a run's folder it is the run's, elsewhere perhaps somebody else's.
+                let of_a_run = path.with_file_name("metrics.jsonl").exists();
+                let beside = RunDir::config_beside(path);
+                let beside = if of_a_run { beside? } else { beside.ok().flatten() };
                 let same = |beside: &RunConfig| {
                     beside.model.clone().bptt(beside.recipe.bptt)
                         == own.clone().bptt(beside.recipe.bptt)
