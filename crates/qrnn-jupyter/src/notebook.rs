@@ -3,10 +3,8 @@
 use std::collections::{BTreeSet, HashMap};
 
 use ra_ap_syntax::ast::{self, AstNode};
-use ra_ap_syntax::{Edition, SourceFile};
 
-use crate::externs;
-use crate::items::{self, ANYTHING, Item, Name};
+use crate::items::{self, Item, Name};
 use crate::statements::{Binding, Statement};
 use crate::types::Insertion;
 
@@ -34,11 +32,13 @@ pub struct Gone {
 
 #[derive(Debug, Default)]
 pub struct Notebook {
-    items: HashMap<Name, Item>,
+    pub items: HashMap<Name, Item>,
     /// Whether a variable is mutable.
     mutable: HashMap<String, bool>,
     gone: HashMap<String, Gone>,
     blocks: Vec<Block>,
+    /// The crates that `:dep` lines have brought.
+    pub crates: BTreeSet<String>,
 }
 
 /// An `impl` in a cell that does not define its type: evcxr keeps each for ever, so that a cell run
@@ -74,48 +74,6 @@ impl Notebook {
         }
         losses.sort_by(|a, b| (a.item.at, &a.variable).cmp(&(b.item.at, &b.variable)));
         losses
-    }
-
-    /// The names of items and crates that values of a type may depend on.
-    pub fn reached(&self, ty: &str) -> BTreeSet<String> {
-        let parsed = SourceFile::parse(&format!("type T = {ty};"), Edition::Edition2024);
-        let mut reached = items::mentions(parsed.tree().syntax());
-        loop {
-            let before = reached.len();
-            let globs = self.has_unknown_type(&reached);
-            let follows = |item: &&Item| match &item.name {
-                Name::Own(name) => reached.contains(name),
-                Name::Impl(_) => !item.head.is_disjoint(&reached),
-                Name::Nameless(text) => globs || is_call(text) || self.is_of_the_notebook(item),
-            };
-            let more =
-                self.items.values().filter(follows).flat_map(|item| {
-                    item.mentions.iter().map(String::as_str).chain([key(&item.name)])
-                });
-            let more: BTreeSet<String> = more.map(str::to_owned).collect();
-            reached.extend(more);
-            if reached.contains(ANYTHING) {
-                reached.extend(self.items.keys().map(|name| key(name).to_owned()));
-                reached.insert(externs::ALL.to_owned());
-            }
-            if reached.len() == before {
-                return reached;
-            }
-        }
-    }
-
-    /// Whether there is a type of a name that nothing here defines: a glob import may have brought it.
-    fn has_unknown_type(&self, names: &BTreeSet<String>) -> bool {
-        const KNOWN: [&str; 5] = ["Box", "Option", "Result", "String", "Vec"];
-        names.iter().any(|name| {
-            let is_type = name.starts_with(char::is_uppercase) && !KNOWN.contains(&name.as_str());
-            is_type && !self.items.contains_key(&Name::Own(name.clone()))
-        })
-    }
-
-    /// Whether a glob import takes its names from an item of the notebook's own.
-    fn is_of_the_notebook(&self, import: &Item) -> bool {
-        import.mentions.iter().any(|name| self.items.contains_key(&Name::Own(name.clone())))
     }
 
     /// A cell's definitions hold from now on.
@@ -155,6 +113,16 @@ impl Notebook {
         }
         self.gone.retain(|name, _| !after.contains_key(name));
         lost
+    }
+
+    /// Takes note of the crates that cells are compiled against.
+    pub fn know_crates(&mut self, crates: BTreeSet<String>) {
+        self.crates = crates;
+    }
+
+    /// Whether an item or an import has this name.
+    pub fn defines(&self, name: &str) -> bool {
+        self.items.contains_key(&Name::Own(name.to_owned()))
     }
 
     /// Everything is gone: `:clear`.
@@ -209,12 +177,8 @@ impl Block {
     }
 }
 
-/// Whether a nameless item is a macro's call, which may define any name.
-fn is_call(text: &str) -> bool {
-    text.contains('!')
-}
-
-fn key(name: &Name) -> &str {
+/// What an item is called among the names that a type leads to.
+pub fn key(name: &Name) -> &str {
     match name {
         Name::Own(name) | Name::Impl(name) | Name::Nameless(name) => name,
     }
@@ -246,7 +210,7 @@ fn standalone(statements: &[Statement]) -> Vec<(usize, String, BTreeSet<String>)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::statements;
+    use crate::{externs, statements};
 
     fn notebook(cells: &[&str]) -> Notebook {
         let mut notebook = Notebook::default();
