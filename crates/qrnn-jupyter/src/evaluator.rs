@@ -235,7 +235,8 @@ impl Evaluator {
     fn refusal<T>(&self, plan: &Plan, result: &Result<T, Trouble>) -> Option<Wrong> {
         match result {
             Err(Trouble::CompilationErrors(errors)) => {
-                let cause = Cause::of(&errors.first()?.message())?;
+                // Warnings of a crate that was built anew may stand before it.
+                let cause = errors.iter().find_map(|error| Cause::of(&error.message()))?;
                 Some(refusal::by_change(&cause, &self.holding(plan, &cause)))
             }
             Err(Trouble::SubprocessTerminated(_)) | Ok(_) => None,

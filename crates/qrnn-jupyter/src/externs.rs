@@ -66,11 +66,10 @@ impl Cause {
 
     /// Whether a type that leads to these names is made of it.
     pub fn is_in(&self, reached: &BTreeSet<String>) -> bool {
-        reached.contains(ALL)
-            || reached.contains(match self {
-                Self::Crate(name) => name.as_str(),
-                Self::File(_) | Self::Variable(_) => FILES,
-            })
+        match self {
+            Self::Crate(name) => reached.contains(name) || reached.contains(ALL),
+            Self::File(_) | Self::Variable(_) => reached.contains(FILES),
+        }
     }
 }
 

@@ -6,10 +6,10 @@
 
 use std::collections::BTreeSet;
 
-use ra_ap_syntax::ast::{self, AstNode, HasName, HasTypeBounds};
+use ra_ap_syntax::ast::{self, AstNode, HasTypeBounds};
 use ra_ap_syntax::{SyntaxKind, SyntaxNode};
 
-use crate::items::{ANYTHING, FILES};
+use crate::items::{self, ANYTHING, FILES};
 
 /// In [`crate::items::Item::mentions`], before a name: what is of this name hides values, unless the
 /// notebook defines it, whose definition shows then what it holds.
@@ -177,17 +177,10 @@ pub fn supertraits(node: &SyntaxNode) -> BTreeSet<String> {
 
 /// Takes out what the definition itself defines, as a module does: it is part of what is looked at.
 pub fn retain_foreign(node: &SyntaxNode, marks: &mut BTreeSet<String>) {
-    let inner = node.descendants().filter_map(ast::Item::cast).filter_map(|item| match item {
-        ast::Item::Enum(item) => item.name(),
-        ast::Item::Module(item) => item.name(),
-        ast::Item::Struct(item) => item.name(),
-        ast::Item::Trait(item) => item.name(),
-        ast::Item::TypeAlias(item) => item.name(),
-        ast::Item::Union(item) => item.name(),
-        _ => None,
-    });
-    for name in inner {
-        marks.remove(&format!("{HIDES}{}", name.text()));
+    if marks.iter().any(|mark| mark.starts_with(HIDES)) {
+        for name in items::parameters(node) {
+            marks.remove(&format!("{HIDES}{name}"));
+        }
     }
 }
 
@@ -259,7 +252,7 @@ fn segments(path: &ast::Path) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{items, statements};
+    use crate::statements;
 
     fn marked(code: &str) -> Vec<String> {
         let items = items::of(&statements::of(code));
@@ -324,7 +317,7 @@ mod tests {
         ] {
             assert!(marked(code).contains(&FILES.to_owned()), "{code}");
         }
-        assert_eq!(marked("own!();"), ["macro own"]);
+        assert_eq!(marked("struct S(own!(u8));"), ["macro own"]);
         assert_eq!(marked("#[wrapped(2)] struct S;"), ["macro wrapped"]);
         for code in ["mod m {}", "#[repr(C)] struct S(u8);", "fn f() { include!(\"x\") }"] {
             assert!(marked(code).is_empty(), "{code}: {:?}", marked(code));

@@ -43,6 +43,8 @@ pub struct Item {
     /// Of traits: what an object of one may hide beside.
     pub supertraits: BTreeSet<String>,
     pub is_import: bool,
+    /// Names of its own: parameters, and what is defined inside of it. [`Item::mentions`] has them too.
+    pub parameters: BTreeSet<String>,
 }
 
 /// The items that a cell defines, in its order.
@@ -61,6 +63,7 @@ fn described(statement: &Statement, item: &ast::Item) -> Vec<Item> {
         head: BTreeSet::new(),
         supertraits: hiding::supertraits(node),
         is_import: false,
+        parameters: parameters(node),
     };
     let named = |name: Option<ast::Name>| {
         name.map(|name| {
@@ -139,6 +142,7 @@ fn imports(tree: &ast::UseTree, prefix: &[String], at: usize, items: &mut Vec<It
         head: BTreeSet::new(),
         supertraits: BTreeSet::new(),
         is_import: true,
+        parameters: BTreeSet::new(),
     });
 }
 
@@ -175,13 +179,24 @@ fn visit(node: &SyntaxNode, seen: &mut impl FnMut(&Element)) {
         match &child {
             NodeOrToken::Token(token) if token.kind().is_trivia() => {}
             NodeOrToken::Token(_) => seen(&child),
-            NodeOrToken::Node(inner) if is_outside(inner) => {}
+            NodeOrToken::Node(inner) if is_outside(inner) => {
+                // A function's own types may lie in a `Box<dyn Any>` that a later cell gives it.
+                for item in inner.descendants().filter(|node| is_type(node.kind())) {
+                    seen(&NodeOrToken::Node(item.clone()));
+                    visit(&item, seen);
+                }
+            }
             NodeOrToken::Node(inner) => {
                 seen(&child);
                 visit(inner, seen);
             }
         }
     }
+}
+
+fn is_type(kind: SyntaxKind) -> bool {
+    use SyntaxKind::{ENUM, STRUCT, TYPE_ALIAS, UNION};
+    matches!(kind, ENUM | STRUCT | TYPE_ALIAS | UNION)
 }
 
 fn is_outside(node: &SyntaxNode) -> bool {
@@ -248,6 +263,22 @@ pub fn mentions(node: &SyntaxNode) -> BTreeSet<String> {
     names
 }
 
+/// What a definition calls by a name that means something in it alone.
+pub fn parameters(node: &SyntaxNode) -> BTreeSet<String> {
+    let named = node.descendants().skip(1).filter_map(|inner| match inner.kind() {
+        SyntaxKind::TYPE_PARAM => ast::TypeParam::cast(inner)?.name(),
+        SyntaxKind::CONST_PARAM => ast::ConstParam::cast(inner)?.name(),
+        SyntaxKind::CONST => ast::Const::cast(inner)?.name(),
+        SyntaxKind::ENUM => ast::Enum::cast(inner)?.name(),
+        SyntaxKind::STRUCT => ast::Struct::cast(inner)?.name(),
+        SyntaxKind::TRAIT => ast::Trait::cast(inner)?.name(),
+        SyntaxKind::TYPE_ALIAS => ast::TypeAlias::cast(inner)?.name(),
+        SyntaxKind::UNION => ast::Union::cast(inner)?.name(),
+        _ => None,
+    });
+    named.map(|name| name.text().to_string()).collect()
+}
+
 /// The first name of a path that is no part of a longer one.
 fn first_name(path: &ast::Path) -> Option<String> {
     let names = path.segments().filter_map(|segment| segment.name_ref());
@@ -288,6 +319,10 @@ mod tests {
         assert_ne!(
             only("const fn f() -> usize { 1 }").shape,
             only("const fn f() -> usize { 2 }").shape
+        );
+        assert_ne!(
+            only("fn f() { struct L(u8); 1 }").shape,
+            only("fn f() { struct L(u16); 1 }").shape
         );
         assert_eq!(only("mod m { fn f() { 1 } }").shape, only("mod m { fn f() { 2 } }").shape);
     }

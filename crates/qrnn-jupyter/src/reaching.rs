@@ -12,8 +12,7 @@ use crate::{externs, hiding};
 impl Notebook {
     /// The names of items and crates that values of a type may depend on.
     pub fn reached(&self, ty: &str) -> BTreeSet<String> {
-        let parsed = SourceFile::parse(&format!("type T = {ty};"), Edition::Edition2024);
-        let mut reached = items::mentions(parsed.tree().syntax());
+        let mut reached = names_of(ty);
         loop {
             let before = reached.len();
             let globs = self.has_unknown(&reached);
@@ -38,6 +37,26 @@ impl Notebook {
                 return reached;
             }
         }
+    }
+
+    /// Whether a new item may take the place of what a glob import or the language brought so far.
+    pub fn may_shadow(&self, item: &Item) -> bool {
+        let Name::Own(name) = &item.name else { return false };
+        let first = |item: &Item| item.shape.split("::").next().map(str::to_owned);
+        let globs = self.items.values().filter(|item| matches!(item.name, Name::Nameless(_)));
+        let from = first(item);
+        // A name of a glob's own crate is taken for the one that the glob has.
+        let same = from == Some("std".into())
+            || globs.filter(|glob| glob.is_import).any(|glob| first(glob) == from);
+        !item.is_import || item.shape != *name && !same
+    }
+
+    /// Whether a type that leads to these names is made of something called so.
+    pub fn uses(&self, ty: &str, reached: &BTreeSet<String>, name: &str) -> bool {
+        let items = self.items.values().filter(|item| reached.contains(key(&item.name)));
+        let mut items = items.filter(|item| !item.parameters.contains(name));
+        reached.contains(name)
+            && (items.any(|item| item.mentions.contains(name)) || names_of(ty).contains(name))
     }
 
     /// What a mark in an item's mentions comes to, with what the notebook defines.
@@ -129,4 +148,9 @@ impl Notebook {
 /// Whether a nameless item is a macro's call, which may define any name.
 fn is_call(text: &str) -> bool {
     text.contains('!')
+}
+
+fn names_of(ty: &str) -> BTreeSet<String> {
+    let parsed = SourceFile::parse(&format!("type QrnnJupyterType = {ty};"), Edition::Edition2024);
+    items::mentions(parsed.tree().syntax())
 }

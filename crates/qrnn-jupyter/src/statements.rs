@@ -84,7 +84,12 @@ pub fn bindings(statements: &[Statement]) -> Vec<Binding> {
 
 /// Whether nothing but the binding itself names the variable up to the end of its statement.
 pub fn is_bound_unread(code: &str, binding: &Binding) -> bool {
-    mentions(&code[..binding.end], &binding.name).count() == 1
+    // A field, a method or an item of another place is no variable.
+    let is_other = |at: &usize| {
+        let before = &code[..*at];
+        before.ends_with("::") || before.ends_with('.') && !before.ends_with("..")
+    };
+    mentions(&code[..binding.end], &binding.name).filter(|at| !is_other(at)).count() == 1
 }
 
 /// A call of the cell's own `main`, where the cell is a whole program and nothing else.
@@ -123,7 +128,7 @@ pub fn assignments(statements: &[Statement]) -> Vec<(String, usize)> {
 
 /// The variables that a cell drops, where it consists of nothing but `drop(x);`.
 pub fn drops(code: &str) -> Vec<String> {
-    if without_commands(code) != code {
+    if code.lines().any(|line| line.trim_start().starts_with([':', '!'])) {
         return vec![];
     }
     let (statements, whole) = parsed(code);
@@ -201,7 +206,10 @@ mod tests {
         for (code, unread) in [
             ("let m = f();", true),
             ("let mut m = f(); m + 1", true),
+            ("let m = krate::m(x.m, y.m());", true),
             ("let m = m + 1;", false),
+            ("let m = S { a: 1, ..m };", false),
+            ("let m = S(m::new());", false),
             ("println!(\"{m}\"); let m = 1;", false),
         ] {
             let bound = bindings(&of(code));

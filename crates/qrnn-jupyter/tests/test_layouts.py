@@ -221,7 +221,7 @@ class Files(Layouts):
     def test_included_text_and_numbers(self):
         path, size, text = self.file(WHOLE), self.file("2"), self.file("abc")
         self.run_ok(
-            f'include!("{path}");\nconst N: usize = include!("{size}");\nstruct A([u64; N]);\n'
+            f'mod inc {{ include!("{path}"); }} use inc::*;\nconst N: usize = include!("{size}");\nstruct A([u64; N]);\n'
             f'const L: usize = include_str!("{text}").len();\nstruct B([u64; L]);\n'
             "let q = A([1; N]);\nlet r = B([2; L]);\nlet keep = vec![1.5];"
         )
