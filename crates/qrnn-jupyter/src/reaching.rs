@@ -9,17 +9,26 @@ use crate::items::{self, ANYTHING, FILES, Item, Name};
 use crate::notebook::{Notebook, key};
 use crate::{externs, hiding};
 
+/// What the language brings into scope, and what a crate's glob import hardly takes the place of.
+const PRELUDE: [&str; 5] = ["Box", "Option", "Result", "String", "Vec"];
+/// Names that no import changes the meaning of: primitive types, crates, attributes.
+const KNOWN: &str = "alloc bool cfg char core derive f32 f64 i128 i16 i32 i64 i8 isize path qrnn \
+                     qrnn_preload repr std str tch u128 u16 u32 u64 u8 usize";
+
 impl Notebook {
     /// The names of items and crates that values of a type may depend on.
     pub fn reached(&self, ty: &str) -> BTreeSet<String> {
         let mut reached = names_of(ty);
         loop {
             let before = reached.len();
-            let globs = self.has_unknown(&reached);
+            let globs = self.has_unknown(&reached, &PRELUDE);
+            let own_globs = self.has_unknown(&reached, &[]);
             let follows = |item: &&Item| match &item.name {
                 Name::Own(name) => reached.contains(name),
                 Name::Impl(_) => !item.head.is_disjoint(&reached),
-                Name::Nameless(text) => globs || is_call(text) || self.is_of_the_notebook(item),
+                Name::Nameless(text) => {
+                    globs || is_call(text) || own_globs && self.is_of_the_notebook(item)
+                }
             };
             let more =
                 self.items.values().filter(follows).flat_map(|item| {
@@ -96,45 +105,14 @@ impl Notebook {
                 .all(|item| item.is_import && item.mentions.iter().all(|name| self.is_own(name, 0)))
     }
 
-    /// Whether there is a name that nothing here defines: a glob import may have brought it.
-    fn has_unknown(&self, names: &BTreeSet<String>) -> bool {
-        const KNOWN: [&str; 32] = [
-            "Box",
-            "Option",
-            "Result",
-            "String",
-            "Vec",
-            "alloc",
-            "bool",
-            "char",
-            "core",
-            "f32",
-            "f64",
-            "i128",
-            "i16",
-            "i32",
-            "i64",
-            "i8",
-            "isize",
-            "qrnn",
-            "qrnn_preload",
-            "std",
-            "str",
-            "tch",
-            "u128",
-            "u16",
-            "u32",
-            "u64",
-            "u8",
-            "usize",
-            "derive",
-            "cfg",
-            "repr",
-            "path",
-        ];
+    /// Whether there is a name that nothing here defines, and that is not `besides`: a glob import may
+    /// have brought it.
+    fn has_unknown(&self, names: &BTreeSet<String>, besides: &[&str]) -> bool {
         names.iter().any(|name| {
             let is_name = name.chars().all(|c| c.is_alphanumeric() || c == '_');
-            let is_known = KNOWN.contains(&name.as_str()) || self.crates.contains(name);
+            let is_known = KNOWN.split(' ').any(|known| known == name)
+                || besides.contains(&name.as_str())
+                || self.crates.contains(name);
             is_name && !is_known && !self.defines(name)
         })
     }

@@ -30,10 +30,21 @@ SHOW = 'println!("{} {}", p.a, p.b);'
 
 
 class Layouts(Honesty):
+    """Each test has a kernel: what one leaves would be refused in the next."""
+
+    @classmethod
+    def setUpClass(cls):
+        pass
+
+    @classmethod
+    def tearDownClass(cls):
+        pass
+
     def setUp(self):
-        # Each test has a notebook of its own: what one leaves would be refused in the next.
+        self.kernel = Kernel()
+
+    def tearDown(self):
         self.kernel.__exit__()
-        type(self).kernel = Kernel()
 
     def refused(self, code, *parts):
         cell = self.run_wrong(code, "VariablesWouldBeLost")
@@ -135,7 +146,7 @@ class Crates(Layouts):
         self.run_ok(more + "let p = there_own::p();")
         self.assertEqual(self.run_ok("p.z.len()").result, "100")
         self.refused(plain + SHOW, "`there_own`")
-        self.run_ok(plain + "drop(p);")
+        self.run_ok("drop(p);")
         self.run_ok(plain + "let p = there_own::p();")
         self.assertEqual(self.run_ok(SHOW).stdout, "7 1.5\n")
 
@@ -155,6 +166,19 @@ class Crates(Layouts):
         self.run_ok("".join(f"let v{name} = {value};\n" for name, value in make.items()))
         edit(crate, f"pub mod types {{ {SWAPPED} pub type small = P; }}\npub use types::*;")
         self.refused("1 + 1", ", ".join(f"`v{name}`" for name in make))
+
+    def test_a_new_item_in_the_place_of_a_crates(self):
+        crate = package("shadowed_own", WHOLE)
+        self.run_ok(
+            f':dep shadowed_own = {{ path = "{crate}" }}\nuse shadowed_own::*;\n'
+            "struct W { p: P }\nlet w = W { p: p() };"
+        )
+        own = "struct P { pub a: f64, pub b: u64 }"
+        self.assertIn("drop(w);", self.run_wrong(own, "VariablesWouldBeLost").traceback)
+        self.assertEqual(self.run_ok("w.p.a").result, "7")
+        self.run_ok("drop(w);")
+        self.run_ok(own + "let w = W { p: P { a: 7.5, b: 1 } };")
+        self.assertEqual(self.run_ok("w.p.a").result, "7.5")
 
     def test_the_remedy_works_where_nothing_compiles(self):
         crate = package("broken_own", WHOLE)
