@@ -136,7 +136,9 @@ pub fn marks(node: &SyntaxNode) -> Vec<String> {
         return module.item_list().is_none().then(|| FILES.to_owned()).into_iter().collect();
     }
     let name = if let Some(call) = ast::MacroCall::cast(node.clone()) {
-        call.path().map(|path| segments(&path)).filter(|names| !names.iter().any(is_plain))
+        call.path()
+            .map(|path| segments(&path))
+            .filter(|names| !names.iter().any(|name| is_plain(name)))
     } else {
         let attribute = ast::Attr::cast(node.clone()).and_then(|attribute| attribute.path());
         let names = attribute.map(|path| segments(&path));
@@ -149,8 +151,8 @@ pub fn marks(node: &SyntaxNode) -> Vec<String> {
     mark.into_iter().collect()
 }
 
-fn is_plain(name: &String) -> bool {
-    PLAIN.contains(&name.as_str())
+fn is_plain(name: &str) -> bool {
+    PLAIN.contains(&name)
 }
 
 /// Whether a macro of this name reads what is outside of the notebook.

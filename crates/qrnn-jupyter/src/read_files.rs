@@ -23,8 +23,9 @@ impl ReadFiles {
         };
         let folder = after("--out-dir").map_or(Path::new("."), Path::new);
         let name = after("--crate-name").and_then(|name| name.to_str()).unwrap_or_default();
-        let suffix = args.iter().filter_map(|arg| arg.to_str()?.strip_prefix("extra-filename="));
-        let file = folder.join(format!("{name}{}.d", suffix.last().unwrap_or_default()));
+        let mut suffix =
+            args.iter().filter_map(|arg| arg.to_str()?.strip_prefix("extra-filename="));
+        let file = folder.join(format!("{name}{}.d", suffix.next_back().unwrap_or_default()));
         let text = std::fs::read_to_string(&file).map_err(|error| {
             std::io::Error::new(error.kind(), format!("{}: {error}", file.display()))
         })?;
