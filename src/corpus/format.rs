@@ -64,7 +64,7 @@ pub(super) fn check(path: &Path) -> Result<()> {
         return Err(Error::bad_file(
             path,
             format!("{special}, where a text file should be"),
-            "put the text of this split in its place as an ordinary file, one paragraph a line",
+            "put the text in its place as an ordinary file, one paragraph a line",
         ));
     }
     let mut start = vec![];

@@ -20,6 +20,7 @@ macro_rules! shown_by_evcxr {
     ($($shown:ty),+) => {$(
         impl $shown {
             /// Shows the value where it ends a notebook's cell; evcxr calls this.
+            #[doc(hidden)]
             pub fn evcxr_display(&self) {
                 self.bundle().print();
             }

@@ -257,9 +257,14 @@ impl SavedModel {
             self.leave_out_tails();
         }
         vocabulary::check_file(&self.path, self.vocab(), model.vocab())?;
-        weights::check(&self.path, &self.named, &model.parameters())?;
+        let splits = self.check_splits(&model.config().splits, model.config().vocab);
+        if let Err(error) = weights::check(&self.path, &self.named, &model.parameters()) {
+            // Other clusters make other tensors, of as many words.
+            let same = self.sizes().is_ok_and(|sizes| sizes.vocab == model.config().vocab);
+            return Err(splits.err().filter(|_| same).unwrap_or(error));
+        }
+        splits?;
         lm::check_finite(self.named.iter().map(|(name, tensor)| (name.as_str(), tensor)))?;
-        self.check_splits(&model.config().splits, model.config().vocab)?;
         weights::assign(self.named, &model.parameters())?;
         model.vocab = self.vocab;
         Ok(())
@@ -292,9 +297,13 @@ impl SavedModel {
             true => Splits::None,
             false => Splits::At(borders),
         };
-        let (theirs, ours) = (shown(theirs), shown(ours));
+        let ours = shown(ours);
+        let asked = match asked {
+            Splits::Auto => format!("--splits auto (here {})", shown(theirs)),
+            Splits::None | Splits::At(_) => format!("--splits {}", shown(theirs)),
+        };
         Err(Error::usage(
-            format!("--splits {theirs}"),
+            asked,
             format!("{} was trained with --splits {ours}", self.path.display()),
             format!("leave it out, or say `--splits {ours}`"),
         ))

@@ -28,6 +28,8 @@ pub(super) struct Panel {
     pub legend_title: String,
     pub series: Vec<Series>,
     pub reference: Option<Reference>,
+    /// Whether something was measured, of which nothing has a place on an axis.
+    pub off_scale: bool,
 }
 
 /// Points of one colour.
@@ -127,10 +129,12 @@ impl Figure {
     /// Leaves out every point and reference that has no place on an axis.
     pub fn without_gaps(mut self) -> Self {
         for panel in &mut self.panels {
+            let measured = panel.series.iter().any(|series| !series.points.is_empty());
             for series in &mut panel.series {
                 series.without_gaps();
             }
             panel.series.retain(|series| !series.points.is_empty());
+            panel.off_scale = measured && panel.series.is_empty();
             panel.reference = panel.reference.take().filter(|line| drawable(line.value));
         }
         self

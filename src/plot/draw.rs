@@ -87,7 +87,11 @@ fn draw_panel<B: DrawingBackend>(
     if points().next().is_none() {
         let middle = ((plot.left + plot.right) / 2.0, (plot.top + plot.bottom) / 2.0);
         let look = Type::new(BODY).color(GREY).anchor(HPos::Center);
-        return canvas.text("nothing measured yet", middle, look);
+        let text = match panel.off_scale {
+            true => "every value is infinite or NaN: none has a place on an axis",
+            false => "nothing measured yet",
+        };
+        return canvas.text(text, middle, look);
     }
 
     let x = Axis::over(points().map(|point| point.x), plot.left, plot.right);

@@ -1,7 +1,7 @@
 //! Another torch on LD_LIBRARY_PATH: passed over, and said; one that fits is used.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -24,7 +24,10 @@ fn libtorch_of(process: &str) -> Option<PathBuf> {
 }
 
 fn with_path(args: &[&str], path: &Path) -> Command {
-    let mut command = command(args);
+    on_path(command(args), path)
+}
+
+fn on_path(mut command: Command, path: &Path) -> Command {
     command.env("LD_LIBRARY_PATH", path).env("QRNN_CUDA", "off");
     command
 }
@@ -155,4 +158,69 @@ fn a_torch_that_fits_is_used_and_no_other() {
     child.kill().unwrap();
     let said = child.wait_with_output().unwrap().stderr;
     assert!(!String::from_utf8_lossy(&said).contains("note: LD_LIBRARY_PATH"));
+}
+
+/// A copy of the program in which the place of its own libtorch is another, where there is none.
+fn carried(folder: &Path) -> PathBuf {
+    let built = command(&[]).get_program().to_owned();
+    let listed = Command::new("readelf").arg("-d").arg(&built).output().unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let (_, rest) = listed.split_once("Library rpath: [").expect("the program has a DT_RPATH");
+    let rpath = rest.split(']').next().unwrap().as_bytes();
+    let mut bytes = fs::read(&built).unwrap();
+    let mut places = 0;
+    for at in 0..bytes.len() - rpath.len() {
+        if bytes[at..].starts_with(rpath) && bytes[at + rpath.len()] == 0 {
+            bytes[at + 1..at + rpath.len()].fill(b'-');
+            places += 1;
+        }
+    }
+    assert!(places > 0, "{rpath:?} is not in the program");
+    let program = folder.join("reproduce");
+    fs::write(&program, bytes).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    program
+}
+
+/// There the loader goes by the variable alone, and another version may be what it finds first.
+#[test]
+fn a_carried_program_does_not_stay_with_a_torch_of_another_version() {
+    let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let program = carried(root.path());
+    let other = root.path().join("torch/lib");
+    fs::create_dir_all(&other).unwrap();
+    // Another file than our own, and one that can be loaded: half a gigabyte.
+    for entry in fs::read_dir(own_libtorch()).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), other.join(entry.file_name())).unwrap();
+    }
+    fs::write(other.with_file_name("version.py"), "__version__ = '2.11.1'\n").unwrap();
+    let (data, out) = (text_folder(&small_text()), tempfile::tempdir().unwrap());
+    let own = own_libtorch();
+    let both = std::env::join_paths([&other, &own]).unwrap();
+    let train = |path: &Path, steps| {
+        let built = training(data.path(), out.path(), steps, path);
+        let mut command = Command::new(&program);
+        command.args(built.get_args()).env("OMP_NUM_THREADS", "1").stdin(Stdio::null());
+        on_path(command, path)
+    };
+
+    let alone = Ran::from(train(&other, "1").output().unwrap());
+    alone.succeeds();
+    let note = alone.stderr.lines().find(|line| line.starts_with("note: LD_LIBRARY_PATH")).unwrap();
+    assert!(note.contains("is torch 2.11.1; this program needs torch 2.11.0"), "{note}");
+    assert!(note.contains("has no other"), "{note}");
+
+    fs::remove_dir_all(out.path().join("run")).unwrap();
+    let mut command = train(Path::new(&both), "100000000");
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let (started, id) = (Instant::now(), child.id().to_string());
+    while libtorch_of(&id).as_deref() != Some(own.as_path()) {
+        assert!(started.elapsed() < Duration::from_secs(60), "{:?}", libtorch_of(&id));
+        assert!(child.try_wait().unwrap().is_none(), "it has ended");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
 }

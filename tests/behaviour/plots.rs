@@ -19,7 +19,7 @@ fn log(folder: &Path, losses: &[f64], valid: f64) {
     lines += &format!(
         "{{\"kind\":\"epoch\",\"epoch\":1,\"train_loss\":4.0,\"valid_loss\":{valid},\
          \"valid_ppl\":{},\"seconds\":1.0}}\n",
-        valid.exp()
+        serde_json::json!(valid.exp())
     );
     fs::write(folder.join("metrics.jsonl"), lines).unwrap();
 }
@@ -82,6 +82,15 @@ fn a_line_is_broken_at_a_point_that_is_infinite() {
     log(&folder.path().join("run"), &[4.0, 3.9, 3.8, 800.0, 3.7, 3.6, 3.5], 3.6);
     let (svg, _) = drawn(folder.path(), &["run"]);
     assert_eq!(lines(&svg).iter().map(Vec::len).collect::<Vec<_>>(), [3, 3]);
+}
+
+#[test]
+fn a_run_of_infinite_perplexities_is_not_said_to_be_unmeasured() {
+    let folder = tempfile::tempdir().unwrap();
+    log(&folder.path().join("run"), &[800.0, 900.0], 800.0);
+    let (svg, said) = drawn(folder.path(), &["run"]);
+    assert!(texts(&svg).iter().any(|text| text.starts_with("every value is infinite")), "{svg}");
+    assert!(said.starts_with("2 curves of 1 run in "), "{said}");
 }
 
 #[test]

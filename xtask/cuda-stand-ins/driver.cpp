@@ -17,7 +17,13 @@ using stand_in::text;
 
 namespace {
 
-enum Result { SUCCESS = 0, INVALID_DEVICE = 101, INVALID_CONTEXT = 201, NOT_FOUND = 500 };
+enum Result {
+  SUCCESS = 0,
+  INVALID_DEVICE = 101,
+  INVALID_CONTEXT = 201,
+  NOT_FOUND = 500,
+  NOT_SUPPORTED = 801
+};
 
 // Handles are addresses that nobody reads.
 char primary_context;
@@ -237,4 +243,11 @@ EXPORTED int cuGetProcAddress_v2(const char* name, void** function, int, uint64_
   *function = stand_in_driver_function(name);
   if (status) *status = *function ? FOUND : NO_SUCH_FUNCTION;
   return *function ? SUCCESS : NOT_FOUND;
+}
+
+// Tables of functions that NVIDIA's libraries share with the driver. NVRTC looks for its cache through
+// one: it does without where the driver refuses, and crashes where the driver has not this function.
+EXPORTED int cuGetExportTable(const void** table, const void*) {
+  *table = nullptr;
+  return NOT_SUPPORTED;
 }

@@ -46,14 +46,26 @@ pub fn blank(text: &str) -> String {
     text.bytes().map(|byte| if byte == b'\n' { '\n' } else { ' ' }).collect()
 }
 
-/// Where a line `:restart` begins and ends, among the commands that a cell begins with.
-pub fn restart(code: &str) -> Option<(usize, usize)> {
+/// A command after which no variable is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Emptying {
+    Restart,
+    Clear,
+}
+
+/// The first such command among those that a cell begins with, and where its line begins and ends.
+pub fn emptying(code: &str) -> Option<(Emptying, usize, usize)> {
     let blank = crate::completeness::without_commands(code);
     let mut start = 0;
     for line in code.split_inclusive('\n') {
         let end = start + line.len();
-        if line.trim() == ":restart" && blank[start..end].trim().is_empty() {
-            return Some((start, end));
+        let found = match line.trim() {
+            ":restart" => Some(Emptying::Restart),
+            ":clear" => Some(Emptying::Clear),
+            _ => None,
+        };
+        if let Some(found) = found.filter(|_| blank[start..end].trim().is_empty()) {
+            return Some((found, start, end));
         }
         start = end;
     }
@@ -107,8 +119,10 @@ mod tests {
 
     #[test]
     fn a_restart_is_a_command_and_no_text() {
-        assert_eq!(restart(":env A=1\n:restart\nf()"), Some((9, 18)));
-        assert_eq!(restart("let s = \"\n:restart\n\";"), None);
+        let found = |code| emptying(code);
+        assert_eq!(found(":env A=1\n:restart\nf()"), Some((Emptying::Restart, 9, 18)));
+        assert_eq!(found(":clear"), Some((Emptying::Clear, 0, 6)));
+        assert_eq!(found("let s = \"\n:restart\n\";"), None);
     }
 
     #[test]

@@ -20,8 +20,8 @@ pub fn of(code: &str) -> Completeness {
     match open(&rust) {
         None => return Completeness::Invalid,
         Some(Open::Text) => return Completeness::Incomplete(0),
-        Some(Open::Brackets(0)) => {}
-        Some(Open::Brackets(depth)) => return Completeness::Incomplete(4 * depth),
+        Some(Open::Brackets(open)) if open.is_empty() => {}
+        Some(Open::Brackets(open)) => return Completeness::Incomplete(4 * open.len()),
     }
     const OPENING: &str = "fn f(){";
     let parsed = SourceFile::parse(&format!("{OPENING}{rust}\n}}"), Edition::Edition2024);
@@ -59,15 +59,30 @@ pub fn without_commands(code: &str) -> String {
 
 /// What is open where the code ends.
 enum Open {
-    /// So many brackets.
-    Brackets(usize),
+    /// These brackets, the outermost first.
+    Brackets(Vec<SyntaxKind>),
     /// A string or a comment.
     Text,
 }
 
 /// Whether every bracket that closes was open, and every one that opens is closed.
 pub fn is_balanced(code: &str) -> bool {
-    matches!(open(code), Some(Open::Brackets(0) | Open::Text))
+    match open(code) {
+        Some(Open::Brackets(open)) => open.is_empty(),
+        Some(Open::Text) => true,
+        None => false,
+    }
+}
+
+/// The brackets that would close those which are open at the end.
+pub fn closing(code: &str) -> String {
+    let Some(Open::Brackets(open)) = open(code) else { return String::new() };
+    let close = |kind: &SyntaxKind| match kind {
+        SyntaxKind::L_PAREN => ')',
+        SyntaxKind::L_BRACK => ']',
+        _ => '}',
+    };
+    open.iter().rev().map(close).collect()
 }
 
 /// What is open at the end; none where a bracket closes that was not open.
@@ -89,7 +104,7 @@ fn open(code: &str) -> Option<Open> {
     let unterminated = lexed.errors().any(|(token, error)| {
         token + 1 == lexed.len() && error.to_lowercase().contains("terminate")
     });
-    Some(if unterminated { Open::Text } else { Open::Brackets(open.len()) })
+    Some(if unterminated { Open::Text } else { Open::Brackets(open) })
 }
 
 #[cfg(test)]
@@ -133,6 +148,15 @@ mod tests {
             ("let y = a.", 0),
         ] {
             assert_eq!(of(code), Completeness::Incomplete(indent), "{code}");
+        }
+    }
+
+    #[test]
+    fn open_brackets_can_be_closed() {
+        for (code, expected) in
+            [("f(vec![1, {", "}])"), ("f(')', \"(\"", ")"), ("f()", ""), ("f(]", ""), ("f(\"a", "")]
+        {
+            assert_eq!(closing(code), expected, "{code}");
         }
     }
 

@@ -26,11 +26,19 @@ use crate::warnings::Compiled;
 use crate::wrong::{Wrong, cell_name};
 use crate::{refusal, syntax};
 
-/// Before the user's first cell. Rust's own linker, lld, is faster than what evcxr may have found.
-/// The preloaded library comes into every cell; and cells may use `?`, which evcxr would otherwise
-/// find out by compiling the first such cell twice.
+/// Before the user's first cell, and after `:clear`. Rust's own linker, lld, is faster than what evcxr
+/// may have found. The preloaded library comes into every cell; and cells may use `?`, which evcxr would
+/// otherwise find out by compiling the first such cell twice.
 const PREPARATIONS: [&str; 3] =
     [":linker system", "use qrnn_preload::cell::*;", "Ok::<(), std::fmt::Error>(())?;"];
+
+/// Has evcxr know what each cell needs.
+///
+/// # Errors
+/// evcxr's.
+pub fn prepare(context: &mut CommandContext) -> std::result::Result<(), Trouble> {
+    PREPARATIONS.into_iter().try_for_each(|preparation| context.execute(preparation).map(drop))
+}
 
 /// How a cell ended.
 #[derive(Debug)]
@@ -95,9 +103,7 @@ impl Evaluator {
         let (context, _outputs) =
             started.map_err(|trouble| Error::Evaluator(trouble.to_string()))?;
         let mut context = CommandContext::with_eval_context(context);
-        for preparation in PREPARATIONS {
-            context.execute(preparation).map_err(|trouble| Error::Evaluator(explain(&trouble)))?;
-        }
+        prepare(&mut context).map_err(|trouble| Error::Evaluator(explain(&trouble)))?;
         let commands = context.completions(":", 1).map(|found| found.completions);
         let mut commands: Vec<_> =
             commands.into_iter().flatten().map(|command| command.code).collect();
@@ -193,7 +199,7 @@ impl Evaluator {
         let result = self.context.execute_with_callbacks(&compiled, &mut EvalCallbacks::default());
         self.compiled_file = self.context.last_source().unwrap_or_default();
         if let Some(refusal) = self.refusal(&plan, &result) {
-            self.settle(&plan, code, count, &result);
+            self.settle(&plan, count, &result);
             // The remedy that the refusal names.
             if plan.dropped.is_empty() {
                 return Err(refusal);
@@ -203,7 +209,7 @@ impl Evaluator {
             self.lost = self.discard(&plan.dropped, count)?;
             return Ok(vec![]);
         }
-        self.lost = self.settle(&plan, code, count, &result);
+        self.lost = self.settle(&plan, count, &result);
         match result {
             Ok(outputs) => {
                 let mut forms = outputs.content_by_mime_type;

@@ -4,14 +4,15 @@ use std::collections::BTreeSet;
 
 use evcxr::{CommandContext, Error as Trouble};
 
-use crate::evaluator::{Evaluator, explain};
+use crate::cell::{self, Emptying};
+use crate::evaluator::{Evaluator, explain, prepare};
 use crate::externs::Cause;
 use crate::items::{self, Item};
 use crate::notebook::{How, Variables};
 use crate::statements::{self, Binding, Statement};
 use crate::types::Insertion;
 use crate::wrong::Wrong;
-use crate::{cell, compiler, externs, generated, refusal};
+use crate::{compiler, externs, generated, refusal};
 
 /// A cell, and what has to be done for it.
 #[derive(Debug)]
@@ -151,14 +152,11 @@ impl Evaluator {
     pub fn settle<T>(
         &mut self,
         plan: &Plan,
-        code: &str,
         count: u64,
         result: &Result<T, Trouble>,
     ) -> Vec<String> {
         let after = variables(&self.context);
         let died = matches!(result, Err(Trouble::SubprocessTerminated(_)));
-        let cleared = code.lines().any(|line| line.trim() == ":clear");
-        let emptied = died || cleared;
         let failed = self.output.has_failed() || self.output.was_held_back();
         let folder = self.session.folder();
         let _ = std::fs::write(folder.join(compiler::UNTOUCHED), "");
@@ -168,14 +166,11 @@ impl Evaluator {
             externs::accept(folder);
             self.notebook.know_crates(externs::crates(folder));
         }
-        if failed && !emptied {
+        if failed && !died {
             let all = self.output.was_held_back();
             self.restore(plan, &after, all, &changed);
         }
-        let how = if emptied { How::Ended } else { How::Moved };
-        if cleared {
-            self.notebook.clear();
-        }
+        let how = if died { How::Ended } else { How::Moved };
         if result.is_ok() {
             self.notebook.define(plan.items.clone(), &plan.statements);
         }
@@ -208,14 +203,28 @@ impl Evaluator {
         Ok(self.notebook.settle(&[], &before, &after, &How::Ended, count))
     }
 
-    /// The cell with `:restart` done, where it asks for that, and the commands before it; their lines
-    /// are left empty.
+    /// Forgets variables, definitions and dependencies, and says what each cell needs again.
+    ///
+    /// # Errors
+    /// Where no other process can be started.
+    fn clear(&mut self, count: u64) -> Result<Vec<String>, Wrong> {
+        let before = variables(&self.context);
+        let cleared = self.context.execute(":clear").and_then(|_| prepare(&mut self.context));
+        cleared.map_err(|trouble| Wrong::plain("KernelError", trouble.to_string()))?;
+        let lost =
+            self.notebook.settle(&[], &before, &variables(&self.context), &How::Ended, count);
+        self.notebook.clear();
+        Ok(lost)
+    }
+
+    /// The cell with `:restart` and `:clear` done, where it asks for them, and the commands before them;
+    /// their lines are left empty.
     ///
     /// # Errors
     /// Where a command before it fails, or no other process can be started.
     pub fn with_restarts(&mut self, cell: &str, count: u64) -> Result<String, Wrong> {
         let mut cell = cell.to_owned();
-        while let Some((start, end)) = cell::restart(&cell) {
+        while let Some((asked, start, end)) = cell::emptying(&cell) {
             let before = cell[..start].to_owned();
             // They read no variable, and soon there are none.
             let _ = externs::hold(self.session.folder(), std::iter::empty());
@@ -228,8 +237,11 @@ impl Evaluator {
                     trouble => Wrong::plain("Error", trouble.to_string()),
                 });
             }
-            let lost = self.restart(count)?;
-            self.output.show(vec![("text/plain".into(), refusal::restarted(&lost))]);
+            let text = match asked {
+                Emptying::Restart => refusal::restarted(&self.restart(count)?),
+                Emptying::Clear => refusal::cleared(&self.clear(count)?),
+            };
+            self.output.show(vec![("text/plain".into(), text)]);
             cell = cell::blank(&cell[..end]) + &cell[end..];
         }
         Ok(cell)

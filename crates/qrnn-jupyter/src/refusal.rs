@@ -132,6 +132,14 @@ pub fn restarted(lost: &[String]) -> String {
     }
 }
 
+/// What `:clear` did.
+pub fn cleared(lost: &[String]) -> String {
+    let names: Vec<&str> = lost.iter().map(String::as_str).collect();
+    let gone =
+        if names.is_empty() { String::new() } else { format!(", {} among them", listed(&names)) };
+    format!("all definitions, dependencies and variables are gone{gone}")
+}
+
 /// What a cell that failed had moved before it ended.
 pub fn note_lost(wrong: &mut Wrong, names: &[String]) {
     if !names.is_empty() {

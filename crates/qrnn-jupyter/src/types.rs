@@ -15,6 +15,9 @@ use crate::compiler::NAME_TYPE;
 /// What the compiler's complaint about a probe begins with.
 pub const COMPLAINT: &str = "qrnn-jupyter-type ";
 
+/// The type `!`, in the preloaded library.
+const NEVER: &str = "::qrnn_preload::Never";
+
 const OPENING: &str = "fn f(){";
 
 /// A place where a variable's type has to be written.
@@ -127,9 +130,8 @@ pub fn named(message: &str, line: &str) -> Option<(String, Named)> {
 
 /// A type as code; none for what has no name.
 fn writable(ty: &str) -> Option<String> {
-    // `!` can be written in signatures alone.
-    const NAMELESS: [&str; 7] =
-        ["{closure", "{async", "{coroutine", "{gen", "impl ", "{type error}", "!"];
+    const NAMELESS: [&str; 6] =
+        ["{closure", "{async", "{coroutine", "{gen", "impl ", "{type error}"];
     if NAMELESS.iter().any(|part| ty.contains(part)) {
         return None;
     }
@@ -141,7 +143,29 @@ fn writable(ty: &str) -> Option<String> {
     } else {
         ty
     };
-    (!ty.contains('{')).then_some(ty)
+    (!ty.contains('{')).then(|| without_never(&ty))
+}
+
+/// `!` can be written as what a function returns, and nowhere else; elsewhere it has another name.
+fn without_never(ty: &str) -> String {
+    let mut written = String::with_capacity(ty.len());
+    for c in ty.chars() {
+        match c {
+            '!' if !written.ends_with("-> ") => written += NEVER,
+            _ => written.push(c),
+        }
+    }
+    written
+}
+
+/// A type without its places in the code that was compiled, for a message.
+pub fn shown(ty: &str) -> String {
+    let mut parts = ty.split('@');
+    let mut shown = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        shown += part.find('}').map_or(part, |end| &part[end..]);
+    }
+    shown
 }
 
 /// What to put into the code so that each type stands in it, from the front to the back.
@@ -320,7 +344,12 @@ mod tests {
         );
         assert_eq!(say("{closure@src/lib.rs:3:9: 3:12}"), None);
         assert_eq!(say("impl std::iter::Iterator<Item = i32>"), None);
-        assert_eq!(say("std::result::Result<!, i32>"), None);
+        assert_eq!(
+            say("std::result::Result<!, fn(u8) -> !>").unwrap(),
+            "std::result::Result<::qrnn_preload::Never, fn(u8) -> !>"
+        );
+        assert_eq!(shown("(A<{closure@src/lib.rs:3:9: 3:12}>, u8)"), "(A<{closure}>, u8)");
+        assert_eq!(shown("impl Fn()"), "impl Fn()");
         assert_eq!(named("mismatched types", line), None);
         assert_eq!(named("qrnn-jupyter-type i32", "something else"), None);
     }

@@ -3,7 +3,7 @@
 use evcxr::CompilationError;
 
 use crate::diagnostic::Diagnostic;
-use crate::types::Insertion;
+use crate::types::{self, Insertion};
 
 #[derive(Debug)]
 pub struct Wrong {
@@ -35,7 +35,7 @@ impl Wrong {
         let title = format!("the variable `{name}` cannot be kept for later cells");
         let mut diagnostic = Diagnostic::at(&title, at, code, "its type has no name");
         diagnostic.remarks = [
-            ("note", format!("it has type `{ty}`")),
+            ("note", format!("it has type `{}`", types::shown(ty))),
             (
                 "help",
                 "collect or box it (`Box<dyn Fn(i32) -> i32>`), or put the code in braces".into(),

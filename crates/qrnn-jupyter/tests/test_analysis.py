@@ -67,6 +67,17 @@ class StandardLibrary(Case):
         self.assertIn("HashMap", self.ask.matches("let m = std::collections::Hash|"))
         self.assertIn("while", self.ask.matches("whil|"))
 
+    def test_inside_of_macros_and_open_brackets(self):
+        for code in ("let v = vec![1]; vec![v.|]", "let v = vec![1]; vec![1, v.|",
+                     'let v = vec![1]; println!("{}", v.le|', "let v = vec![1]; f(g(v.|"):
+            self.assertIn("len", self.ask.matches(code), code)
+        reply = self.ask.complete("let v = vec![1]; vec![v.|]")
+        self.assertEqual((reply["cursor_start"], reply["cursor_end"]), (24, 24))
+
+    def test_patterns_are_names(self):
+        for code in ("let o = Some(1); if let So|", "let o = Some(1); match o { So| }"):
+            self.assertIn("Some", self.ask.matches(code), code)
+
     def test_matches_are_bare_names(self):
         for code in ("let v = vec![1]; v.|", "String::|", "|", "std::|", "Some(1).|"):
             for name in self.ask.matches(code):

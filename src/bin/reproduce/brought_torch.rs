@@ -122,11 +122,15 @@ pub fn choose(arguments: &[OsString], environment: &Environment) {
     let Ok(program) = std::fs::read_link("/proc/self/exe") else { return };
     let preload = environment.get(PRELOAD);
     let variables: HashMap<OsString, OsString> = environment.all().into_iter().collect();
-    let mut why = vec![];
+    let (mut why, mut no_other) = (vec![], false);
     for torch in found {
-        if is_same(&torch.library(), &loaded) {
+        // Where the program's own is not there, the loader has taken what comes first, of whatever
+        // version.
+        let in_use = is_same(&torch.library(), &loaded);
+        if in_use && !torch.is_other() {
             return;
         }
+        no_other |= in_use;
         let reason = if torch.is_other() {
             format!("is torch {}", torch.version.as_deref().unwrap_or_default())
         } else {
@@ -156,9 +160,14 @@ pub fn choose(arguments: &[OsString], environment: &Environment) {
         why.push(format!("{} {reason}", torch.folder.display()));
     }
     let own = loaded.parent().unwrap_or(Path::new("")).display();
+    let taken = if no_other {
+        format!("has no other than that in {own}: it may fail or compute wrongly")
+    } else {
+        format!("takes the one in {own}")
+    };
     let _ = writeln!(
         std::io::stderr(),
-        "note: LD_LIBRARY_PATH: {}; this program needs torch {} and takes the one in {own}",
+        "note: LD_LIBRARY_PATH: {}; this program needs torch {} and {taken}",
         why.join(", "),
         brought::VERSION,
     );

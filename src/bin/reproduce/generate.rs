@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::model_flags::{CheckpointFlags, ComputeFlags};
 use crate::numbers;
-use crate::output::Output;
+use crate::output::{INTERRUPTED, Output};
 
 #[derive(Debug, ClapArgs)]
 #[command(allow_negative_numbers = true)]
@@ -59,6 +59,7 @@ pub fn run(args: Args) -> Result<Output> {
         Some(corpus) => generate(&model, corpus, &args.prompt, &sampling)?,
         None => generate_by_own_words(&model, &args.prompt, &sampling)?,
     };
-    let json = json!({ "text": generated.text });
-    Ok(Output::done(generated.text, json))
+    let json = json!({ "text": generated.text, "interrupted": generated.interrupted });
+    let status = if generated.interrupted { INTERRUPTED } else { 0 };
+    Ok(Output { text: generated.text, json, status })
 }

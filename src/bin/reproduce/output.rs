@@ -6,13 +6,16 @@ use qrnn::terminal;
 use qrnn::{Error, Result};
 use serde_json::Value;
 
+/// The exit status of work that was interrupted, as shells have it for Ctrl-C.
+pub const INTERRUPTED: u8 = 130;
+
 /// The outcome of a command.
 pub struct Output {
     /// For people.
     pub text: String,
     /// For programs.
     pub json: Value,
-    /// 0, or 130 where the work was interrupted and saved.
+    /// 0, or [`INTERRUPTED`] where the work was, and what there is of it was kept.
     pub status: u8,
 }
 

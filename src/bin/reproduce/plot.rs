@@ -34,7 +34,15 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<Output> {
-    let logs = RunLog::read_all(&args.runs)?;
+    let mut runs: Vec<PathBuf> = vec![];
+    for run in &args.runs {
+        // One run named twice is one curve.
+        let same = |other: &PathBuf| matches!((run.canonicalize(), other.canonicalize()), (Ok(a), Ok(b)) if a == b);
+        if !runs.iter().any(same) {
+            runs.push(run.clone());
+        }
+    }
+    let logs = RunLog::read_all(&runs)?;
     let mut curves = vec![];
     for log in &logs {
         if args.curves != Curves::Valid {
@@ -49,7 +57,9 @@ pub fn run(args: Args) -> Result<Output> {
     let plot = training_curve(&curves);
     let files = plot.save(&args.out, "training_curve")?;
     let [svg, png] = files.each_ref().map(|file| file.display());
-    let mut text = format!("{} curves of {} runs in {svg} and {png}", curves.len(), logs.len());
+    let counted = |n: usize, one: &str| format!("{n} {one}{}", if n == 1 { "" } else { "s" });
+    let (shown, read) = (counted(curves.len(), "curve"), counted(logs.len(), "run"));
+    let mut text = format!("{shown} of {read} in {svg} and {png}");
     if let Some(note) = plot.missing_in_png() {
         text += &format!("\n{note}");
     }

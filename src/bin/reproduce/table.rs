@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::model_flags::ComputeFlags;
 use crate::numbers;
-use crate::output::Output;
+use crate::output::{INTERRUPTED, Output};
 
 #[derive(Debug, ClapArgs)]
 #[command(allow_negative_numbers = true)]
@@ -102,7 +102,7 @@ pub fn run(args: Args) -> Result<Output> {
         text += &format!("\n{note}");
     }
     text += &format!("\n{:.0} s; open {}", results.seconds, args.out.join("report.html").display());
-    let status = if results.interrupted { 130 } else { 0 };
+    let status = if results.interrupted { INTERRUPTED } else { 0 };
     Ok(Output { text, json, status })
 }
 

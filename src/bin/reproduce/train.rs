@@ -15,7 +15,7 @@ use tch::Kind;
 use crate::data;
 use crate::model_flags::{ComputeFlags, say_unchecked};
 use crate::numbers;
-use crate::output::Output;
+use crate::output::{INTERRUPTED, Output};
 use crate::preset;
 
 /// The defaults are the entry's: 300/1800, windows of 300, batch 40.
@@ -234,5 +234,5 @@ pub fn run(args: Args) -> Result<Output> {
     }
     RunDir::open(&args.out)?.write_json("results.json", &json)?;
     let text = format!("{run}\nweights, log and results in {}", args.out.display());
-    Ok(Output { text, json, status: if run.interrupted { 130 } else { 0 } })
+    Ok(Output { text, json, status: if run.interrupted { INTERRUPTED } else { 0 } })
 }

@@ -216,9 +216,9 @@ fn real_libraries(libtorch: Libtorch) -> Result<Vec<PathBuf>> {
     Ok(folders)
 }
 
-/// Removes the text and the run folders, which take more than a gigabyte.
+/// Removes the text and the run folders, which take more than a gigabyte, and the compiled kernels.
 fn clear(folder: &Path) -> Result<()> {
-    for name in ["text", "small", "entry"] {
+    for name in ["text", "small", "entry", program::CACHE] {
         let inner = folder.join(name);
         if inner.exists() {
             std::fs::remove_dir_all(&inner).map_err(Error::io(&inner, "delete"))?;

@@ -8,6 +8,9 @@ use std::process::Command;
 use super::log::{self, Event};
 use crate::error::{Error, Result};
 
+/// Where the runs keep what the program would keep in the user's cache, in their folder.
+pub const CACHE: &str = "cache";
+
 /// The program on the stand-ins.
 pub struct Program {
     pub path: PathBuf,
@@ -44,6 +47,8 @@ impl Program {
             .env("LD_PRELOAD", &self.stand_ins)
             .env("LD_LIBRARY_PATH", &self.libraries)
             .env("QRNN_CUDA_LOG", &log)
+            // Not the user's, where kernels may lie compiled: that NVRTC works here is part of it.
+            .env("XDG_CACHE_HOME", self.folder.join(CACHE))
             // The self-test holds a GPU's results against the CPU's, and here are none. It is skipped
             // for this alone (src/cuda/mod.rs).
             .env("QRNN_SKIP_SELF_TEST", "1")
@@ -107,6 +112,8 @@ fn foreign_lines(said: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -119,6 +126,26 @@ mod tests {
         assert!(lines[0].contains("pin_memory") && lines[1].contains("1 more"), "{lines:?}");
         assert_eq!(foreign_lines("error: CUDA: no\n").len(), 1);
         assert_eq!(foreign_lines("turn 0 of 1 ...\n[Weights] are saved\n"), Vec::<String>::new());
+    }
+
+    /// A cache that is warm would hide that kernels cannot be compiled.
+    #[test]
+    fn runs_have_a_cache_of_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("program");
+        let text = "#!/bin/sh\n: >\"$QRNN_CUDA_LOG\"\necho \"error: $XDG_CACHE_HOME\" >&2\n";
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+        let nothing = OsString::new();
+        let program = Program {
+            path,
+            stand_ins: nothing.clone(),
+            libraries: nothing,
+            folder: folder.path().into(),
+        };
+        let run = program.run("name", &[]).unwrap();
+        let cache = folder.path().join(CACHE);
+        assert_eq!(run.complaints, [format!("on standard error: error: {}", cache.display())]);
     }
 
     #[test]

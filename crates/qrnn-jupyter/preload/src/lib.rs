@@ -116,6 +116,19 @@ pub trait Named {}
 /// Asks the compiler for a type, by being refused.
 pub fn name_type<T: Named + ?Sized>(_: &T) {}
 
+/// What a function returns, for [`Never`].
+pub trait Returning {
+    type Value;
+}
+
+impl<R> Returning for fn() -> R {
+    type Value = R;
+}
+
+/// The type `!`, which has no other name outside of signatures: a variable may hold
+/// `Result<!, Box<dyn Any + Send>>`.
+pub type Never = <fn() -> ! as Returning>::Value;
+
 /// Asks the notebook's user for a line of text.
 ///
 /// # Errors

@@ -46,11 +46,31 @@ fn config() -> CompletionConfig<'static> {
     }
 }
 
+/// In the place of a name that is still to be typed.
+const NAME: &str = "a";
+
 /// Completions at a byte of the notebook's text.
-pub fn complete(host: &Host, offset: usize) -> Completions {
+pub fn complete(host: &mut Host, offset: usize) -> Completions {
+    let found = at(host, offset);
+    let before = host.text().get(..offset).unwrap_or_default();
+    if !found.items.is_empty() || !(before.ends_with('.') || before.ends_with("::")) {
+        return found;
+    }
+    // `vec![v.]`: a macro takes an expression, which this is only with a name behind it.
+    let text = host.text().to_owned();
+    let mut named = text.clone();
+    named.insert_str(offset, NAME);
+    host.set_text(named);
+    let mut found = at(host, offset);
+    host.set_text(text);
+    found.end = found.end.saturating_sub(NAME.len()).max(found.start);
+    found
+}
+
+fn at(host: &Host, offset: usize) -> Completions {
     let nothing = Completions { start: offset, end: offset, items: vec![] };
-    let Ok(at) = TextSize::try_from(offset) else { return nothing };
-    let position = FilePosition { file_id: host.file(), offset: at };
+    let Ok(place) = TextSize::try_from(offset) else { return nothing };
+    let position = FilePosition { file_id: host.file(), offset: place };
     let Ok(Some(mut found)) = host.analysis().completions(&config(), position, None) else {
         return nothing;
     };
@@ -75,7 +95,8 @@ pub fn complete(host: &Host, offset: usize) -> Completions {
     Completions { start, end, items }
 }
 
-/// What the item puts in the place of the word, where that is a name or a keyword.
+/// What the item puts in the place of the word, where that is a name or a keyword; of `Some(_)`, the
+/// name.
 fn bare(item: &CompletionItem) -> Option<String> {
     let mut changes = item.text_edit.iter();
     let change = changes.next()?;
@@ -84,8 +105,9 @@ fn bare(item: &CompletionItem) -> Option<String> {
     if whole && is_bare(text) {
         return Some(text.to_owned());
     }
-    let word = item.lookup();
-    (item.kind == CompletionItemKind::Keyword && is_bare(word)).then(|| word.to_owned())
+    let word = item.lookup().split(['(', '{', ' ']).next().unwrap_or_default();
+    let begins = item.kind == CompletionItemKind::Keyword || text.starts_with(word);
+    (begins && is_bare(word)).then(|| word.to_owned())
 }
 
 /// `push`, `println!`, `r#type`, `'static`.

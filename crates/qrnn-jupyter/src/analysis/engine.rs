@@ -45,8 +45,11 @@ impl Engine {
         // Cargo and rustc are asked here, not told to compile a cell.
         command.env_remove("RUSTC_WRAPPER").env_remove("RUSTC_WORKSPACE_WRAPPER");
         command.env_remove(compiler::ROLE).env_remove("RUST_SRC_PATH");
-        // Memory is needed by the hundred megabytes; taken piece by piece that costs time.
-        command.env("GLIBC_TUNABLES", "glibc.malloc.arena_max=1:glibc.malloc.top_pad=67108864");
+        // Memory is needed by the hundred megabytes; taken piece by piece that costs time, and in small
+        // pages it is slow to walk through.
+        let tunables =
+            "glibc.malloc.arena_max=1:glibc.malloc.top_pad=67108864:glibc.malloc.hugetlb=1";
+        command.env("GLIBC_TUNABLES", tunables);
         let no_pipe = || Error::system("ask rust-analyzer")(std::io::ErrorKind::BrokenPipe);
         let mut child = command.spawn().map_err(Error::system("start rust-analyzer"))?;
         let questions = child.stdin.take().ok_or_else(no_pipe)?;

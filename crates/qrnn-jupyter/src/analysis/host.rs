@@ -90,7 +90,7 @@ impl Host {
                 let next = u32::try_from(self.files.len()).unwrap_or(u32::MAX);
                 let id = *self.files.entry(path.clone()).or_insert_with(|| {
                     let text = fs::read_to_string(&path).ok();
-                    let text = text.map(|text| if krate.standard { outline(&text) } else { text });
+                    let text = text.map(|text| if krate.outlined { outline(&text) } else { text });
                     change.change_file(FileId::from_raw(next), text);
                     FileId::from_raw(next)
                 });
@@ -140,6 +140,7 @@ impl Host {
             environment: vec![],
             dependencies: vec![],
             standard: false,
+            outlined: false,
         };
         let id = add(&mut graph, project, &cell, CELL_ID, &workspace)?;
         use_standard(&mut graph, id, project, &ids);

@@ -129,8 +129,10 @@ impl Notebook {
             }
         }
         let start = text.len();
-        text += &without_commands(cell);
-        text += "\n;Ok(())\n}\n";
+        let code = without_commands(cell);
+        text += &code;
+        // An open bracket would swallow what stands behind it, a macro's call even what is before.
+        text += &format!("\n{};Ok(())\n}}\n", completeness::closing(&code));
         (text, start)
     }
 }

@@ -1,8 +1,8 @@
 //! A library's source without what nobody outside sees of it.
 //!
-//! Half of the standard library's tokens stand in bodies of functions, and each of its integer types
-//! has them once more, by macros. rust-analyzer would read them all before its first answer, and needs
-//! none of them. They become spaces, so that every other byte stays at its place.
+//! Most of the standard library's tokens stand in bodies of functions and in examples, and each of its
+//! integer types has them once more, by macros. rust-analyzer would read them all before its first
+//! answer, and needs none of them. They become spaces, so that every other byte stays at its place.
 
 use std::ops::Range;
 
@@ -20,15 +20,18 @@ const ATTRIBUTES: [&str; 8] = [
     "track_caller",
 ];
 
-/// The text with spaces for the bodies of its functions and for some attributes, byte for byte.
+/// The text with spaces for the bodies of its functions, for some attributes and for the examples in
+/// the documentation of what macros make, byte for byte.
 ///
 /// A body is kept where a constant may need it, in a `const fn` that no macro makes. An attribute is
 /// kept in the arguments of a macro, which may want to see one there.
 pub fn outline(text: &str) -> String {
-    let tokens = Tokens::of(text);
+    let lexed = LexedStr::new(Edition::CURRENT, text);
+    let tokens = Tokens::of(text, &lexed);
     let mut blank: Vec<Range<usize>> = vec![];
     // The ends of the macro that is being defined and of the macro call around a token.
     let (mut defined, mut called) = (0, 0);
+    let mut macros: Vec<Range<usize>> = vec![];
     let mut at = 0;
     while at < tokens.kinds.len() {
         let mut next = at + 1;
@@ -36,20 +39,24 @@ pub fn outline(text: &str) -> String {
             T![ident] if tokens.kind(at + 1) == T![!] => {
                 let named = tokens.text(at) == "macro_rules" && tokens.kind(at + 2) == T![ident];
                 let open = if named { at + 3 } else { at + 2 };
-                let end = tokens.end(open);
-                match named {
-                    true => defined = defined.max(end.unwrap_or(0)),
-                    false => called = called.max(end.unwrap_or(0)),
+                let end = tokens.end(open).unwrap_or(0);
+                if named && end > defined {
+                    defined = end;
+                    macros.push(tokens.starts[at]..tokens.starts[end - 1]);
+                } else if !named {
+                    called = called.max(end);
                 }
             }
             T![macro] => {
-                let body = tokens.body(at + 1);
-                defined = defined.max(body.map_or(0, |body| body.end));
+                if let Some(body) = tokens.body(at + 1).filter(|body| body.end > defined) {
+                    defined = body.end;
+                    macros.push(tokens.starts[at]..tokens.starts[body.end - 1]);
+                }
             }
             T![#] if at >= called && tokens.kind(at + 1) == T!['['] => {
                 let said = ATTRIBUTES.contains(&tokens.text(at + 2));
                 if let Some(end) = tokens.end(at + 1).filter(|_| said) {
-                    blank.push(tokens.starts[at]..tokens.starts[end]);
+                    blank.push(tokens.starts[at]..tokens.starts[end - 1] + 1);
                     next = end;
                 }
             }
@@ -64,12 +71,56 @@ pub fn outline(text: &str) -> String {
         }
         at = next;
     }
+    examples(&lexed, &macros, &mut blank);
     let mut bytes = text.as_bytes().to_vec();
     for range in blank {
         bytes[range].fill(b' ');
     }
     // Whole tokens were replaced, so this is UTF-8 still.
     String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
+}
+
+/// Finds the examples in the documentation that macros give to what they make: lines of comments and
+/// `#[doc = ..]` from a heading that says so to the next one.
+fn examples(lexed: &LexedStr<'_>, macros: &[Range<usize>], blank: &mut Vec<Range<usize>>) {
+    let mut inside = false;
+    let mut macros = macros.iter().peekable();
+    let mut at = 0;
+    while at < lexed.len() {
+        let start = lexed.text_start(at);
+        while macros.next_if(|range| range.end <= start).is_some() {}
+        let mut next = at + 1;
+        match lexed.kind(at) {
+            _ if macros.peek().is_none_or(|range| !range.contains(&start)) => inside = false,
+            SyntaxKind::WHITESPACE => {}
+            SyntaxKind::COMMENT => {
+                let line = lexed.text(at).strip_prefix("///").map(str::trim_start);
+                if let Some(heading) = line.and_then(|line| line.strip_prefix("# ")) {
+                    inside = heading.starts_with("Example");
+                }
+                if inside && line.is_some() {
+                    blank.push(start..start + lexed.text_len(at));
+                }
+            }
+            T![#] if inside && lexed.text(at + 1) == "[" && lexed.text(at + 2) == "doc" => {
+                let mut depth = 0_usize;
+                while next < lexed.len() {
+                    match lexed.kind(next) {
+                        T!['['] => depth += 1,
+                        T![']'] => depth = depth.saturating_sub(1),
+                        _ => {}
+                    }
+                    next += 1;
+                    if depth == 0 {
+                        break;
+                    }
+                }
+                blank.push(start..lexed.text_start(next));
+            }
+            _ => inside = false,
+        }
+        at = next;
+    }
 }
 
 /// The tokens without spaces and comments, and where they begin.
@@ -81,8 +132,7 @@ struct Tokens<'a> {
 }
 
 impl<'a> Tokens<'a> {
-    fn of(text: &'a str) -> Self {
-        let lexed = LexedStr::new(Edition::CURRENT, text);
+    fn of(text: &'a str, lexed: &LexedStr<'_>) -> Self {
         let (mut kinds, mut starts) = (vec![], vec![]);
         for token in 0..lexed.len() {
             if !lexed.kind(token).is_trivia() {
@@ -126,6 +176,8 @@ impl<'a> Tokens<'a> {
         let mut at = from;
         loop {
             match self.kind(at) {
+                // A name that a macro makes: `fn ${concat(a, b)}() {}`.
+                T![$] if self.kind(at + 1) == T!['{'] => at = self.end(at + 1)?,
                 T!['{'] => return Some(at..self.end(at)?),
                 T!['('] | T!['['] => at = self.end(at)?,
                 T![;] | T![')'] | T![']'] | T!['}'] | SyntaxKind::EOF => return None,
@@ -196,6 +248,19 @@ mod tests {
     }
 
     #[test]
+    fn what_macros_make_is_documented_without_examples() {
+        let docs = "/// Counts.\n/// # Examples\n/// ```\n#[doc = concat!(\"]\", $a[0])]\n/// ```\n\
+                    #[inline]\n/// # Panics\n/// Never.\nfn f() { 1 }";
+        assert_eq!(of(docs), docs.replace("#[inline]\n", "").replace(" 1", "").replace('\n', " "));
+        let made = format!("macro_rules! m {{ () => {{ {docs} }} }} /// # Examples\nfn g();");
+        assert_eq!(
+            of(&made),
+            "macro_rules! m { () => { /// Counts. /// # Panics /// Never. fn f() { } } } \
+             /// # Examples fn g();"
+        );
+    }
+
+    #[test]
     fn attributes_that_matter_stay() {
         for (text, expected) in [
             ("#[inline]\n#[stable(feature = \"a\", since = \"1\")]\nfn f();", "fn f();"),
@@ -210,7 +275,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn whatever_the_text_its_bytes_keep_their_places(text in "(fn |const |m!|\\{|\\}|\\(|\\)|#\\[inline\\]|é|\"|'|;|x|\n){0,40}") {
+        fn whatever_the_text_its_bytes_keep_their_places(text in "(fn |const |m!|macro_rules! m |/// # Example\n|#\\[doc|\\{|\\}|\\(|\\)|#\\[inline\\]|é|\"|'|;|x|\n){0,40}") {
             let outline = outline(&text);
             proptest::prop_assert_eq!(outline.len(), text.len());
             let places = outline.char_indices().filter(|(_, c)| *c != ' ');

@@ -44,6 +44,9 @@ pub struct Crate {
     pub environment: Vec<(String, String)>,
     pub dependencies: Vec<(String, usize)>,
     pub standard: bool,
+    /// Whether its sources are shown to rust-analyzer without what cells do not see: of the crates
+    /// whose sources are known not to suffer by it.
+    pub outlined: bool,
 }
 
 /// Programs that are at work, so that their output is there when it is wanted.
@@ -169,6 +172,7 @@ impl Project {
                     environment: vec![],
                     dependencies,
                     standard: true,
+                    outlined: true,
                 });
             }
         }
@@ -231,6 +235,7 @@ fn hashbrown(metadata: &Value) -> Option<Crate> {
     krate.features =
         ["nightly", "rustc-dep-of-std", "rustc-internal-api"].map(str::to_owned).into();
     krate.standard = true;
+    krate.outlined = true;
     Some(krate)
 }
 
@@ -284,6 +289,7 @@ fn described(package: &Value, node: &Value) -> Option<Crate> {
         environment,
         dependencies: vec![],
         standard: false,
+        outlined: is_preloaded(package),
     })
 }
 
