@@ -19,6 +19,7 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 
 use crate::complaints::{self, Line};
 use crate::externs::Externs;
+use crate::read_files::ReadFiles;
 use crate::{generated, preload, terminal};
 
 /// Tells this program that cargo runs it.
@@ -32,6 +33,9 @@ pub const WARNINGS: &str = "warnings";
 
 /// The variables that a cell binds anew without reading them, a line each, in evcxr's folder.
 pub const UNTOUCHED: &str = "untouched";
+
+/// The variables that a cell of the kernel's own drops unread, a line each, in evcxr's folder.
+pub const DISCARDED: &str = "discarded";
 
 /// Asks rustc to name types by paths that can be written in a cell, at any length.
 const FULL_NAMES: [&str; 3] =
@@ -59,7 +63,7 @@ pub fn run() -> ExitCode {
         }
         _ => Command::new(&rustc).args(&args).exec(),
     };
-    terminal::note(format_args!("cannot run {}: {trouble}", rustc.display()));
+    terminal::note(format_args!("cannot compile by {}: {trouble}", rustc.display()));
     ExitCode::FAILURE
 }
 
@@ -74,8 +78,8 @@ fn compile(rustc: &OsStr, args: &[OsString], folder: &Path) -> std::io::Result<E
         let arg = arg.to_string_lossy();
         arg.starts_with("--emit=") && arg.contains("link")
     });
-    let externs = Externs::of(args);
-    if builds && let Some(refusal) = externs.refusal(folder) {
+    let mut externs = builds.then(|| Externs::of(args, folder));
+    if let Some(refusal) = externs.as_ref().and_then(Externs::refusal) {
         terminal::note(refusal);
         return Ok(ExitCode::FAILURE);
     }
@@ -100,10 +104,16 @@ fn compile(rustc: &OsStr, args: &[OsString], folder: &Path) -> std::io::Result<E
         }
     }
     let status = child.wait()?;
-    if builds {
+    if let Some(externs) = &mut externs {
         // Without this file a cell goes without its warnings.
         let _ = replace(&folder.join(WARNINGS), &warnings.join("\n"));
         if status.success() {
+            externs.look_at(&ReadFiles::of(args)?);
+            // A file may have changed while rustc was at work.
+            if let Some(refusal) = externs.refusal() {
+                terminal::note(refusal);
+                return Ok(ExitCode::FAILURE);
+            }
             externs.remember(folder)?;
         }
     }
@@ -143,9 +153,15 @@ fn prepare(command: &mut Command, args: &[OsString], evcxrs: &Path) {
         // Stable rustc takes these flags for this one call, which checks and builds nothing.
         command.args(FULL_NAMES).env("RUSTC_BOOTSTRAP", "1");
     }
-    let untouched = std::fs::read_to_string(evcxrs.join(UNTOUCHED)).unwrap_or_default();
+    let listed = |file| std::fs::read_to_string(evcxrs.join(file)).unwrap_or_default();
+    let (untouched, discarded) = (listed(UNTOUCHED), listed(DISCARDED));
     let untouched: Vec<&str> = untouched.lines().collect();
-    let adapted = generated::adapted(&code, &untouched);
+    let discarded: Vec<&str> = discarded.lines().collect();
+    let adapted = if discarded.is_empty() {
+        generated::adapted(&code, &untouched)
+    } else {
+        generated::discarding(&code, &discarded)
+    };
     if adapted != code {
         // Where this fails, the cell still compiles, and says less.
         let _ = replace(Path::new(source), &adapted);

@@ -11,8 +11,10 @@ use crate::cell;
 use crate::dependency;
 use crate::diagnostic::Diagnostic;
 use crate::error::{Error, Result};
+use crate::externs::Cause;
 use crate::input::Asker;
 use crate::interrupter::{Asked, Interrupter};
+use crate::keeping::Plan;
 use crate::launch;
 use crate::message::{Publisher, Request};
 use crate::notebook::Notebook;
@@ -22,11 +24,11 @@ use crate::source_map::SourceMap;
 use crate::types::{self, Insertion};
 use crate::warnings::Compiled;
 use crate::wrong::{Wrong, cell_name};
-use crate::{externs, keeping, refusal, syntax};
+use crate::{refusal, syntax};
 
-/// Before the user's first cell, and after `:clear`. Rust's own linker, lld, is faster than what evcxr may have found.
-/// The preloaded library comes into every cell; and cells may use `?`, which evcxr would otherwise
-/// find out by compiling the first such cell twice.
+/// Before the user's first cell, and after `:clear`. Rust's own linker, lld, is faster than what evcxr
+/// may have found. The preloaded library comes into every cell; and cells may use `?`, which evcxr would
+/// otherwise find out by compiling the first such cell twice.
 const PREPARATIONS: [&str; 3] =
     [":linker system", "use qrnn_preload::cell::*;", "Ok::<(), std::fmt::Error>(())?;"];
 
@@ -196,8 +198,18 @@ impl Evaluator {
         self.output.compiles(told, self.session.folder());
         let result = self.context.execute_with_callbacks(&compiled, &mut EvalCallbacks::default());
         self.compiled_file = self.context.last_source().unwrap_or_default();
-        let before = keeping::variables(&self.context);
-        self.lost = self.settle(plan, count, &result);
+        if let Some(refusal) = self.refusal(&plan, &result) {
+            self.settle(&plan, count, &result);
+            // The remedy that the refusal names.
+            if plan.dropped.is_empty() {
+                return Err(refusal);
+            }
+            // The places that its code knows are those of other cells.
+            self.compiled_file.clear();
+            self.lost = self.discard(&plan.dropped, count)?;
+            return Ok(vec![]);
+        }
+        self.lost = self.settle(&plan, count, &result);
         match result {
             Ok(outputs) => {
                 let mut forms = outputs.content_by_mime_type;
@@ -215,30 +227,29 @@ impl Evaluator {
                 Ok(vec![])
             }
             Err(Trouble::CompilationErrors(errors)) => {
-                let message = errors.first().map(|error| error.message()).unwrap_or_default();
-                if let Some(krate) = message.strip_prefix(externs::REBUILT) {
-                    let holds = |ty: &str| {
-                        let reached = self.notebook.reached(ty);
-                        reached.contains(krate) || reached.contains(externs::ALL)
-                    };
-                    let mut names: Vec<String> = before
-                        .into_iter()
-                        .filter(|(_, ty)| holds(ty))
-                        .map(|(name, _)| name)
-                        .collect();
-                    names.sort();
-                    return Err(refusal::by_dependency(krate, &names));
-                }
                 Err(self.rejected(&errors, &compiled, &cell, &insertions, count))
             }
             Err(Trouble::SubprocessTerminated(status)) => {
                 self.output.settle();
                 Err(Wrong::death(&status))
             }
-            Err(trouble) => match self.output.changed() {
-                names if names.is_empty() => Err(Wrong::plain("Error", trouble.to_string())),
-                names => Err(refusal::by_type(&names)),
-            },
+            Err(trouble) => Err(Wrong::plain("Error", trouble.to_string())),
+        }
+    }
+
+    /// Whether the cell did not run because variables hold values of before a change.
+    fn refusal<T>(&self, plan: &Plan, result: &Result<T, Trouble>) -> Option<Wrong> {
+        match result {
+            Err(Trouble::CompilationErrors(errors)) => {
+                // Warnings of a crate that was built anew may stand before it.
+                let cause = errors.iter().find_map(|error| Cause::of(&error.message()))?;
+                Some(refusal::by_change(&cause, &self.holding(plan, &cause)))
+            }
+            Err(Trouble::SubprocessTerminated(_)) | Ok(_) => None,
+            Err(_) => {
+                let names = self.output.changed();
+                (!names.is_empty()).then(|| refusal::by_type(&names))
+            }
         }
     }
 

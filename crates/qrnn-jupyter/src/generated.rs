@@ -27,6 +27,41 @@ pub fn adapted(code: &str, untouched: &[&str]) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
+/// What the kernel's own code for dropping a variable unread begins with.
+pub const DISCARDING: &str = "evcxr_variable_store.discard(stringify!(";
+
+/// Evcxr's code for a cell that drops variables unread, without all else: no type is named, and no
+/// item of the notebook has to compile. The other variables stay in the store.
+///
+/// evcxr forgets a variable that cannot be found where it should be stored, and compiles again.
+pub fn discarding(code: &str, names: &[&str]) -> String {
+    const FUNCTION: &str = "#[unsafe(no_mangle)]";
+    const STORE: &str = "let evcxr_variable_store = unsafe {&mut *evcxr_variable_store};";
+    let mut code = code.to_owned();
+    share_store(&mut code);
+    let lines: Vec<&str> = code.split('\n').collect();
+    let start = lines.iter().rposition(|line| *line == FUNCTION).unwrap_or(0);
+    let taken = lines.iter().rposition(|line| *line == STORE).unwrap_or(start);
+    let end = lines.iter().rposition(|line| *line == "evcxr_variable_store").unwrap_or(lines.len());
+    let stored = |line: &str| {
+        let (_, named) = line.strip_suffix(");")?.rsplit_once("(stringify!(")?;
+        let (_, name) = named.split_once("), ")?;
+        names.contains(&name).then(|| format!("{name};"))
+    };
+    let kept = lines.iter().enumerate().map(|(at, &line)| match line {
+        _ if at < start => {
+            if line.starts_with(SHARED) {
+                line.to_owned()
+            } else {
+                String::new()
+            }
+        }
+        _ if at <= taken || at >= end || line.starts_with(DISCARDING) => line.to_owned(),
+        line => stored(line).unwrap_or_default(),
+    });
+    kept.collect::<Vec<_>>().join("\n")
+}
+
 /// Says where `?` failed, and with what.
 fn report_failures(code: &mut String) {
     const ERROR: &str = "struct EvcxrUserCodeError {}";
@@ -52,6 +87,8 @@ fn report_caught_panics(code: &mut String) {
     code.replace_range(at..at + CAUGHT.len(), reporting);
 }
 
+const SHARED: &str = "use ::qrnn_preload::store as evcxr_internal_runtime;";
+
 /// The store of variables, which evcxr puts into each cell's code, taken from the preloaded library
 /// instead: most of a cell's compilation would be that.
 fn share_store(code: &mut String) {
@@ -60,7 +97,7 @@ fn share_store(code: &mut String) {
     let Some(start) = code.find(OPENING).map(|at| at + 1) else { return };
     let Some(end) = code[start..].find(CLOSING).map(|at| start + at + 2) else { return };
     let blank = "\n".repeat(code[start..end].matches('\n').count());
-    let shared = format!("use ::qrnn_preload::store as evcxr_internal_runtime;{blank}");
+    let shared = format!("{SHARED}{blank}");
     code.replace_range(start..end, &shared);
 }
 
@@ -98,6 +135,35 @@ mod tests {
         assert_eq!(shared.lines().count(), code.lines().count());
         assert!(shared.ends_with("\n#[unsafe(no_mangle)]\nb\n"), "{shared}");
         assert!(!shared.contains("fn x"));
+    }
+
+    #[test]
+    fn a_discard_names_no_type_and_no_item() {
+        let code = "struct Own(gone::Type);\nmod evcxr_internal_runtime {\nfn x() {\n}\n\n}\n\
+            #[unsafe(no_mangle)]\npub extern \"C\" fn run_user_code_1(\n\
+            let evcxr_variable_store = unsafe {&mut *evcxr_variable_store};\n\
+            {let mut vars_ok = true;\n\
+            let p = evcxr_variable_store.take_variable::<gone::Type>(stringify!(p));\n\
+            evcxr_variable_store.discard(stringify!(p));\n\
+            evcxr_variable_store.put_variable::<gone::Type>(stringify!(p), p);\n\
+            evcxr_variable_store.put_variable::<Own>(stringify!(q), q);\n\
+            evcxr_variable_store\n}\n";
+        let discarding = discarding(code, &["p"]);
+        assert_eq!(discarding.lines().count(), code.lines().count());
+        let kept: Vec<&str> = discarding.lines().filter(|line| !line.is_empty()).collect();
+        assert_eq!(
+            kept,
+            [
+                "use ::qrnn_preload::store as evcxr_internal_runtime;",
+                "#[unsafe(no_mangle)]",
+                "pub extern \"C\" fn run_user_code_1(",
+                "let evcxr_variable_store = unsafe {&mut *evcxr_variable_store};",
+                "evcxr_variable_store.discard(stringify!(p));",
+                "p;",
+                "evcxr_variable_store",
+                "}",
+            ]
+        );
     }
 
     #[test]

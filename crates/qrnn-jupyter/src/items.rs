@@ -10,10 +10,14 @@ use std::collections::BTreeSet;
 use ra_ap_syntax::ast::{self, AstNode, HasName};
 use ra_ap_syntax::{NodeOrToken, SyntaxKind, SyntaxNode};
 
+use crate::hiding;
 use crate::statements::Statement;
 
 /// In [`Item::mentions`]: it may hide values of any type, and give them back by their identity.
-pub const ANYTHING: &str = "dyn Any";
+pub const ANYTHING: &str = "any value";
+
+/// In [`Item::mentions`]: it reads files or the environment when it is compiled.
+pub const FILES: &str = "any file";
 
 /// What an item is called, for the notebook.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -36,6 +40,11 @@ pub struct Item {
     pub mentions: BTreeSet<String>,
     /// Of an implementation: what its head refers to.
     pub head: BTreeSet<String>,
+    /// Of traits: what an object of one may hide beside.
+    pub supertraits: BTreeSet<String>,
+    pub is_import: bool,
+    /// Names of its own: parameters, and what is defined inside of it. [`Item::mentions`] has them too.
+    pub parameters: BTreeSet<String>,
 }
 
 /// The items that a cell defines, in its order.
@@ -52,6 +61,9 @@ fn described(statement: &Statement, item: &ast::Item) -> Vec<Item> {
         shape: shape(node),
         mentions: mentions(node),
         head: BTreeSet::new(),
+        supertraits: hiding::supertraits(node),
+        is_import: false,
+        parameters: parameters(node),
     };
     let named = |name: Option<ast::Name>| {
         name.map(|name| {
@@ -75,6 +87,17 @@ fn described(statement: &Statement, item: &ast::Item) -> Vec<Item> {
             let outside = node.children().filter(|child| Some(child) != list.as_ref());
             item.head = outside.flat_map(|child| mentions(&child)).collect();
             settles.then_some(item).into_iter().collect()
+        }
+        ast::Item::ExternCrate(item) => {
+            let Some(krate) = item.name_ref().map(|name| name.text().to_string()) else {
+                return vec![];
+            };
+            let renamed = item.rename().and_then(|rename| rename.name());
+            let own = renamed.map_or_else(|| krate.clone(), |name| name.text().to_string());
+            let mut item = make(Name::Own(own), statement.start);
+            item.mentions.insert(krate);
+            item.is_import = true;
+            vec![item]
         }
         ast::Item::Const(item) => named(item.name()).into_iter().collect(),
         ast::Item::Enum(item) => named(item.name()).into_iter().collect(),
@@ -109,13 +132,17 @@ fn imports(tree: &ast::UseTree, prefix: &[String], at: usize, items: &mut Vec<It
         Some(name) if tree.star_token().is_none() => Name::Own(name),
         _ => Name::Nameless(shape.clone()),
     };
+    let hides = hiding::of_import(&path);
     let first = path.into_iter().find(|name| !matches!(&**name, "crate" | "self" | "super"));
     items.push(Item {
         name,
         at,
         shape,
-        mentions: first.into_iter().collect(),
+        mentions: first.into_iter().chain(hides).collect(),
         head: BTreeSet::new(),
+        supertraits: BTreeSet::new(),
+        is_import: true,
+        parameters: BTreeSet::new(),
     });
 }
 
@@ -152,13 +179,24 @@ fn visit(node: &SyntaxNode, seen: &mut impl FnMut(&Element)) {
         match &child {
             NodeOrToken::Token(token) if token.kind().is_trivia() => {}
             NodeOrToken::Token(_) => seen(&child),
-            NodeOrToken::Node(inner) if is_outside(inner) => {}
+            NodeOrToken::Node(inner) if is_outside(inner) => {
+                // A function's own types may lie in a `Box<dyn Any>` that a later cell gives it.
+                for item in inner.descendants().filter(|node| is_type(node.kind())) {
+                    seen(&NodeOrToken::Node(item.clone()));
+                    visit(&item, seen);
+                }
+            }
             NodeOrToken::Node(inner) => {
                 seen(&child);
                 visit(inner, seen);
             }
         }
     }
+}
+
+fn is_type(kind: SyntaxKind) -> bool {
+    use SyntaxKind::{ENUM, STRUCT, TYPE_ALIAS, UNION};
+    matches!(kind, ENUM | STRUCT | TYPE_ALIAS | UNION)
 }
 
 fn is_outside(node: &SyntaxNode) -> bool {
@@ -201,14 +239,17 @@ pub fn mentions(node: &SyntaxNode) -> BTreeSet<String> {
             if let Some(path) = ast::Path::cast(node.clone()) {
                 first_name(&path).map(|name| names.insert(name));
             }
-            if ast::DynTraitType::can_cast(node.kind()) && gives_back_anything(node) {
-                names.insert(ANYTHING.to_owned());
-            }
+            names.extend(hiding::marks(node));
         }
         NodeOrToken::Token(token) => {
             let in_macro = token.parent().is_some_and(|p| p.kind() == SyntaxKind::TOKEN_TREE);
-            if in_macro && token.kind() == SyntaxKind::IDENT && !after_colons {
-                names.insert(token.text().to_owned());
+            if in_macro && token.kind() == SyntaxKind::IDENT {
+                if !after_colons {
+                    names.insert(token.text().to_owned());
+                }
+                if hiding::is_reader(token.text()) {
+                    names.insert(FILES.to_owned());
+                }
             }
             after_colons = matches!(token.kind(), SyntaxKind::COLON2 | SyntaxKind::COLON)
                 && token.text().ends_with(':')
@@ -218,7 +259,24 @@ pub fn mentions(node: &SyntaxNode) -> BTreeSet<String> {
     };
     look(&NodeOrToken::Node(node.clone()));
     visit(node, &mut look);
+    hiding::retain_foreign(node, &mut names);
     names
+}
+
+/// What a definition calls by a name that means something in it alone.
+pub fn parameters(node: &SyntaxNode) -> BTreeSet<String> {
+    let named = node.descendants().skip(1).filter_map(|inner| match inner.kind() {
+        SyntaxKind::TYPE_PARAM => ast::TypeParam::cast(inner)?.name(),
+        SyntaxKind::CONST_PARAM => ast::ConstParam::cast(inner)?.name(),
+        SyntaxKind::CONST => ast::Const::cast(inner)?.name(),
+        SyntaxKind::ENUM => ast::Enum::cast(inner)?.name(),
+        SyntaxKind::STRUCT => ast::Struct::cast(inner)?.name(),
+        SyntaxKind::TRAIT => ast::Trait::cast(inner)?.name(),
+        SyntaxKind::TYPE_ALIAS => ast::TypeAlias::cast(inner)?.name(),
+        SyntaxKind::UNION => ast::Union::cast(inner)?.name(),
+        _ => None,
+    });
+    named.map(|name| name.text().to_string()).collect()
 }
 
 /// The first name of a path that is no part of a longer one.
@@ -226,12 +284,6 @@ fn first_name(path: &ast::Path) -> Option<String> {
     let names = path.segments().filter_map(|segment| segment.name_ref());
     let mut names = names.map(|name| name.text().to_string());
     names.find(|name| !matches!(&**name, "crate" | "self" | "super" | "Self"))
-}
-
-/// `dyn Any`, and `dyn Error`, which has a `downcast` too.
-fn gives_back_anything(node: &SyntaxNode) -> bool {
-    let mut names = node.descendants().filter_map(ast::NameRef::cast);
-    names.any(|name| ["Any", "Error"].contains(&name.syntax().text().to_string().as_str()))
 }
 
 #[cfg(test)]
@@ -267,6 +319,10 @@ mod tests {
         assert_ne!(
             only("const fn f() -> usize { 1 }").shape,
             only("const fn f() -> usize { 2 }").shape
+        );
+        assert_ne!(
+            only("fn f() { struct L(u8); 1 }").shape,
+            only("fn f() { struct L(u16); 1 }").shape
         );
         assert_eq!(only("mod m { fn f() { 1 } }").shape, only("mod m { fn f() { 2 } }").shape);
     }

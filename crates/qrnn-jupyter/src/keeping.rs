@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use evcxr::{CommandContext, Error as Trouble};
 
 use crate::cell::{self, Emptying};
-use crate::evaluator::{Evaluator, prepare};
+use crate::evaluator::{Evaluator, explain, prepare};
+use crate::externs::Cause;
 use crate::items::{self, Item};
 use crate::notebook::{How, Variables};
 use crate::statements::{self, Binding, Statement};
 use crate::types::Insertion;
 use crate::wrong::Wrong;
-use crate::{compiler, externs, refusal};
+use crate::{compiler, externs, generated, refusal};
 
 /// A cell, and what has to be done for it.
 #[derive(Debug)]
@@ -25,8 +26,18 @@ pub struct Plan {
     replaced: Vec<String>,
     /// Bound anew and not read before: where the cell fails, they are what they were.
     untouched: Vec<String>,
+    /// The variables that the cell is nothing but drops of.
+    pub dropped: Vec<String>,
     /// What evcxr gets beside the cell's own text.
     pub additions: Vec<Insertion>,
+}
+
+impl Plan {
+    /// The variables that the cell does not bind anew.
+    fn kept(&self) -> impl Iterator<Item = (&String, &String)> {
+        let anew = |name: &String| self.replaced.contains(name) || self.untouched.contains(name);
+        self.before.iter().filter(move |(name, _)| !anew(name))
+    }
 }
 
 /// The variables that evcxr knows.
@@ -70,51 +81,98 @@ impl Evaluator {
             replaced: 0,
             text,
         }));
-        Ok(Plan { statements, items, bindings, before, replaced, untouched, additions })
+        let mut dropped = statements::drops(code);
+        dropped.dedup();
+        if self.notebook.defines("drop") || dropped.iter().any(|name| !before.contains_key(name)) {
+            dropped.clear();
+        }
+        Ok(Plan { statements, items, bindings, before, replaced, untouched, dropped, additions })
     }
 
-    /// Tells the compiler step which variables are not touched, and which crates are held.
+    /// Tells the compiler step which variables are not touched, and what the others may hold.
     ///
     /// # Errors
     /// Where the session's folder cannot be written.
     pub fn prepare(&self, plan: &Plan) -> Result<(), Wrong> {
+        let held = plan.kept().flat_map(|(_, ty)| self.notebook.reached(ty)).collect();
+        let untouched: Vec<String> = plan.untouched.iter().chain(&plan.replaced).cloned().collect();
+        self.tell_compiler(&held, compiler::UNTOUCHED, &untouched)
+    }
+
+    fn tell_compiler(
+        &self,
+        held: &BTreeSet<String>,
+        file: &str,
+        names: &[String],
+    ) -> Result<(), Wrong> {
         let folder = self.session.folder();
-        let kept = plan.before.iter().filter(|(name, _)| !plan.replaced.contains(name));
-        let held: BTreeSet<String> = kept.flat_map(|(_, ty)| self.notebook.reached(ty)).collect();
-        let untouched: Vec<&str> =
-            plan.untouched.iter().chain(&plan.replaced).map(String::as_str).collect();
-        let written = externs::hold(folder, held.iter()).and_then(|()| {
-            std::fs::write(
-                folder.join(compiler::UNTOUCHED),
-                untouched.join(
-                    "
-",
-                ),
-            )
-        });
+        let written = externs::hold(folder, held.iter())
+            .and_then(|()| std::fs::write(folder.join(file), names.join("\n")));
         written.map_err(|trouble| {
             Wrong::plain("KernelError", format!("cannot write {}: {trouble}", folder.display()))
         })
     }
 
+    /// The variables that may hold values of before a change, and that the cell does not bind anew.
+    pub fn holding(&self, plan: &Plan, cause: &Cause) -> Vec<String> {
+        let kept = plan.kept().filter(|(_, ty)| cause.is_in(&self.notebook.reached(ty)));
+        let mut names: Vec<String> = kept.map(|(name, _)| name.clone()).collect();
+        names.sort();
+        names
+    }
+
+    /// Drops variables that cannot be read any more, by the code that made them.
+    ///
+    /// # Errors
+    /// Where a crate of the notebook cannot be compiled at all.
+    pub fn discard(&mut self, names: &[String], count: u64) -> Result<Vec<String>, Wrong> {
+        let before = variables(&self.context);
+        // Nothing is read, so nothing is held.
+        self.tell_compiler(&BTreeSet::new(), compiler::DISCARDED, names)?;
+        let drops: Vec<String> =
+            names.iter().map(|name| format!("{}{name}));", generated::DISCARDING)).collect();
+        let Self { context, output, .. } = self;
+        let result = output.keeping(|| context.execute(&drops.join("\n")));
+        let _ = std::fs::write(self.session.folder().join(compiler::DISCARDED), "");
+        match result {
+            Ok(_) => {}
+            Err(Trouble::SubprocessTerminated(status)) => {
+                self.output.settle();
+                let after = variables(&self.context);
+                self.notebook.settle(&[], &before, &after, &How::Ended, count);
+                return Err(Wrong::death(&status));
+            }
+            Err(trouble) => return Err(Wrong::plain("Error", explain(&trouble))),
+        }
+        let after = variables(&self.context);
+        Ok(self.notebook.settle(&[], &before, &after, &How::Moved, count))
+    }
+
     /// Takes note of what the cell defined and of the variables that it lost, whose names it gives.
     pub fn settle<T>(
         &mut self,
-        plan: Plan,
+        plan: &Plan,
         count: u64,
         result: &Result<T, Trouble>,
     ) -> Vec<String> {
         let after = variables(&self.context);
         let died = matches!(result, Err(Trouble::SubprocessTerminated(_)));
         let failed = self.output.has_failed() || self.output.was_held_back();
+        let folder = self.session.folder();
+        let _ = std::fs::write(folder.join(compiler::UNTOUCHED), "");
+        // Of a failed cell's old values, those of an earlier build are not to be read.
+        let changed = if failed { externs::differences(folder) } else { vec![] };
+        if result.is_ok() {
+            externs::accept(folder);
+            self.notebook.know_crates(externs::crates(folder));
+        }
         if failed && !died {
             let all = self.output.was_held_back();
-            self.restore(&plan, &after, all);
+            self.restore(plan, &after, all, &changed);
         }
-        let _ = std::fs::write(self.session.folder().join(compiler::UNTOUCHED), "");
         let how = if died { How::Ended } else { How::Moved };
         if result.is_ok() {
-            self.notebook.define(plan.items, &plan.statements);
+            self.notebook.define(plan.items.clone(), &plan.statements);
         }
         let after = variables(&self.context);
         let bound: &[Binding] = if failed || result.is_err() { &[] } else { &plan.bindings };
@@ -168,6 +226,8 @@ impl Evaluator {
         let mut cell = cell.to_owned();
         while let Some((asked, start, end)) = cell::emptying(&cell) {
             let before = cell[..start].to_owned();
+            // They read no variable, and soon there are none.
+            let _ = externs::hold(self.session.folder(), std::iter::empty());
             let compiled = self.context.execute(&before);
             if let Err(trouble) = compiled {
                 return Err(match trouble {
@@ -189,25 +249,39 @@ impl Evaluator {
 
     /// evcxr forgets each variable that a failed cell was to bind, an earlier one of that name
     /// included, which is in the store still.
-    fn restore(&mut self, plan: &Plan, after: &Variables, all: bool) {
+    fn restore(&mut self, plan: &Plan, after: &Variables, all: bool, changed: &[Cause]) {
         // Under a new definition an old value must not be read.
         let stored =
             |name: &&String| plan.untouched.contains(name) || all && !plan.replaced.contains(name);
         let lost = plan.before.keys().filter(|name| !after.contains_key(*name)).filter(stored);
-        let takes: Vec<String> = lost
+        let readable = lost.filter(|name| {
+            let reached = self.notebook.reached(&plan.before[*name]);
+            !changed.iter().any(|cause| cause.is_in(&reached))
+        });
+        let readable: Vec<&String> = readable.collect();
+        let takes: Vec<String> = readable
+            .iter()
             .map(|name| {
                 let keyword = if self.notebook.is_mutable(name) { "mut " } else { "" };
-                let ty = &plan.before[name];
+                let ty = &plan.before[*name];
                 format!(
                     "let {keyword}{name}: {ty} = \
                      evcxr_variable_store.take_variable::<{ty}>(stringify!({name}));"
                 )
             })
             .collect();
-        if !takes.is_empty() {
-            let Self { context, output, .. } = self;
-            // Where the store has lost one, it stays lost, and is named as such.
-            let _ = output.keeping(|| context.execute(&takes.join(" ")));
+        if takes.is_empty() {
+            return;
+        }
+        let there = after.iter().chain(readable.iter().map(|name| (*name, &plan.before[*name])));
+        let held = there.flat_map(|(_, ty)| self.notebook.reached(ty)).collect();
+        if self.tell_compiler(&held, compiler::UNTOUCHED, &[]).is_err() {
+            return;
+        }
+        let Self { context, output, .. } = self;
+        // Where the store has lost one, it stays lost, and is named as such.
+        if output.keeping(|| context.execute(&takes.join(" "))).is_ok() {
+            externs::accept(self.session.folder());
         }
     }
 }

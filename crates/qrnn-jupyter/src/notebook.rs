@@ -3,10 +3,8 @@
 use std::collections::{BTreeSet, HashMap};
 
 use ra_ap_syntax::ast::{self, AstNode};
-use ra_ap_syntax::{Edition, SourceFile};
 
-use crate::externs;
-use crate::items::{self, ANYTHING, Item, Name};
+use crate::items::{self, Item, Name};
 use crate::statements::{Binding, Statement};
 use crate::types::Insertion;
 
@@ -34,11 +32,13 @@ pub struct Gone {
 
 #[derive(Debug, Default)]
 pub struct Notebook {
-    items: HashMap<Name, Item>,
+    pub items: HashMap<Name, Item>,
     /// Whether a variable is mutable.
     mutable: HashMap<String, bool>,
     gone: HashMap<String, Gone>,
     blocks: Vec<Block>,
+    /// The crates that `:dep` lines have brought.
+    pub crates: BTreeSet<String>,
 }
 
 /// An `impl` in a cell that does not define its type: evcxr keeps each for ever, so that a cell run
@@ -59,63 +59,24 @@ pub struct Loss<'a> {
 impl Notebook {
     /// What new definitions would do to the variables.
     pub fn losses<'a>(&self, new: &'a [Item], variables: &Variables) -> Vec<Loss<'a>> {
-        let changed: Vec<&Item> = new
-            .iter()
-            .filter(|item| self.items.get(&item.name).is_some_and(|old| old.shape != item.shape))
-            .collect();
-        if changed.is_empty() {
+        let (known, fresh): (Vec<&Item>, Vec<&Item>) =
+            new.iter().partition(|item| self.items.contains_key(&item.name));
+        let mut changed = known;
+        changed.retain(|item| self.items[&item.name].shape != item.shape);
+        let fresh: Vec<&Item> = fresh.into_iter().filter(|item| self.may_shadow(item)).collect();
+        if changed.is_empty() && fresh.is_empty() {
             return vec![];
         }
         let mut losses = vec![];
         for (variable, ty) in variables {
             let reached = self.reached(ty);
-            let item = changed.iter().find(|item| reached.contains(key(&item.name)));
+            let is_lost = |item: &&&Item| reached.contains(key(&item.name));
+            let is_shadowed = |item: &&&Item| self.uses(ty, &reached, key(&item.name));
+            let item = changed.iter().find(is_lost).or_else(|| fresh.iter().find(is_shadowed));
             losses.extend(item.map(|&item| Loss { variable: variable.clone(), item }));
         }
         losses.sort_by(|a, b| (a.item.at, &a.variable).cmp(&(b.item.at, &b.variable)));
         losses
-    }
-
-    /// The names of items and crates that values of a type may depend on.
-    pub fn reached(&self, ty: &str) -> BTreeSet<String> {
-        let parsed = SourceFile::parse(&format!("type T = {ty};"), Edition::Edition2024);
-        let mut reached = items::mentions(parsed.tree().syntax());
-        loop {
-            let before = reached.len();
-            let globs = self.has_unknown_type(&reached);
-            let follows = |item: &&Item| match &item.name {
-                Name::Own(name) => reached.contains(name),
-                Name::Impl(_) => !item.head.is_disjoint(&reached),
-                Name::Nameless(text) => globs || is_call(text) || self.is_of_the_notebook(item),
-            };
-            let more =
-                self.items.values().filter(follows).flat_map(|item| {
-                    item.mentions.iter().map(String::as_str).chain([key(&item.name)])
-                });
-            let more: BTreeSet<String> = more.map(str::to_owned).collect();
-            reached.extend(more);
-            if reached.contains(ANYTHING) {
-                reached.extend(self.items.keys().map(|name| key(name).to_owned()));
-                reached.insert(externs::ALL.to_owned());
-            }
-            if reached.len() == before {
-                return reached;
-            }
-        }
-    }
-
-    /// Whether there is a type of a name that nothing here defines: a glob import may have brought it.
-    fn has_unknown_type(&self, names: &BTreeSet<String>) -> bool {
-        const KNOWN: [&str; 5] = ["Box", "Option", "Result", "String", "Vec"];
-        names.iter().any(|name| {
-            let is_type = name.starts_with(char::is_uppercase) && !KNOWN.contains(&name.as_str());
-            is_type && !self.items.contains_key(&Name::Own(name.clone()))
-        })
-    }
-
-    /// Whether a glob import takes its names from an item of the notebook's own.
-    fn is_of_the_notebook(&self, import: &Item) -> bool {
-        import.mentions.iter().any(|name| self.items.contains_key(&Name::Own(name.clone())))
     }
 
     /// A cell's definitions hold from now on.
@@ -155,6 +116,16 @@ impl Notebook {
         }
         self.gone.retain(|name, _| !after.contains_key(name));
         lost
+    }
+
+    /// Takes note of the crates that cells are compiled against.
+    pub fn know_crates(&mut self, crates: BTreeSet<String>) {
+        self.crates = crates;
+    }
+
+    /// Whether an item or an import has this name.
+    pub fn defines(&self, name: &str) -> bool {
+        self.items.contains_key(&Name::Own(name.to_owned()))
     }
 
     /// Everything is gone: `:clear`.
@@ -209,12 +180,8 @@ impl Block {
     }
 }
 
-/// Whether a nameless item is a macro's call, which may define any name.
-fn is_call(text: &str) -> bool {
-    text.contains('!')
-}
-
-fn key(name: &Name) -> &str {
+/// What an item is called among the names that a type leads to.
+pub fn key(name: &Name) -> &str {
     match name {
         Name::Own(name) | Name::Impl(name) | Name::Nameless(name) => name,
     }
@@ -246,7 +213,7 @@ fn standalone(statements: &[Statement]) -> Vec<(usize, String, BTreeSet<String>)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::statements;
+    use crate::{externs, statements};
 
     fn notebook(cells: &[&str]) -> Notebook {
         let mut notebook = Notebook::default();
@@ -260,7 +227,8 @@ mod tests {
     fn lost(cells: &[&str], ty: &str, new: &str) -> Option<String> {
         let variables = Variables::from([("x".to_owned(), ty.to_owned())]);
         let items = items::of(&statements::of(new));
-        let notebook = notebook(cells);
+        let mut notebook = notebook(cells);
+        notebook.know_crates(["a".to_owned(), "b".to_owned(), "other".to_owned()].into());
         let losses = notebook.losses(&items, &variables);
         losses.first().map(|loss| key(&loss.item.name).to_owned())
     }
@@ -302,6 +270,9 @@ mod tests {
                 "macro_rules! make { () => { u16 } }",
             ),
             (vec!["struct A(u8);"], "std::boxed::Box<dyn std::any::Any>", "struct A(u16);"),
+            (vec!["use a::*; struct A(Part);"], "A", "struct Part(u16);"),
+            (vec!["use a::*; struct A(Part);"], "A", "use b::Part;"),
+            (vec!["struct A(Option<u8>);"], "A", "enum Option<T> { A(T), B(T) }"),
             (
                 vec![
                     "trait T { type O; } struct W<X: T>(X::O); struct P;",
@@ -312,6 +283,52 @@ mod tests {
             ),
         ] {
             assert!(lost(&cells, ty, new).is_some(), "{new}");
+        }
+    }
+
+    #[test]
+    fn a_new_name_for_something_else_loses_nothing() {
+        for (cells, ty, new) in [
+            (
+                vec!["struct A<T, const N: usize>([T; N]);"],
+                "A<u8, 3>",
+                "struct T; const N: usize = 2;",
+            ),
+            (vec!["use qrnn::prelude::*; struct A(Corpus);"], "A", "use qrnn::corpus::Corpus;"),
+            (vec!["use a::*; struct A(a::Part);"], "A", "use a; struct Part;"),
+            (vec!["struct A(Vec<u8>);"], "A", "use std::vec::Vec; fn train() {}"),
+            (vec!["use a::*; struct A(Part);"], "std::vec::Vec<u8>", "struct Part(u16);"),
+        ] {
+            assert_eq!(lost(&cells, ty, new), None, "{new}");
+        }
+    }
+
+    #[test]
+    fn objects_hide_what_their_supertraits_give_back() {
+        let change = "struct S(u16);";
+        for (cells, ty) in [
+            (vec!["struct S(u8);", "trait T: std::any::Any {}"], "std::boxed::Box<dyn T>"),
+            (vec!["struct S(u8);", "trait B: std::error::Error {} trait T: B {}"], "Box<dyn T>"),
+            (vec!["struct S(u8);", "mod m { pub trait T: std::any::Any {} }"], "Box<dyn m::T>"),
+            (
+                vec!["struct S(u8);", "mod m { pub trait T: std::any::Any {} } use m::T;"],
+                "Box<dyn T>",
+            ),
+            (vec!["struct S(u8);", "use other::T;"], "Box<dyn T>"),
+            (vec!["struct S(u8);"], "Box<dyn other::T>"),
+            (vec!["struct S(u8);"], "std::thread::JoinHandle<()>"),
+            (vec!["struct S(u8);", "use std::io; struct R(io::Result<u8>);"], "R"),
+        ] {
+            assert!(lost(&cells, ty, change).is_some(), "{ty}");
+        }
+        for (cells, ty) in [
+            (vec!["struct S(u8);", "trait T: std::fmt::Debug {}"], "Box<dyn T>"),
+            (vec!["struct S(u8);", "trait T: std::any::Any {} struct G<X: T>(X);"], "G<u8>"),
+            (vec!["struct S(u8);", "use qrnn::prelude::*;"], "Box<dyn Observer>"),
+            (vec!["struct S(u8);", "enum Error { A } struct R(Result<u8, Error>);"], "R"),
+            (vec!["struct S(u8);"], "std::result::Result<qrnn::model::Lm, qrnn::error::Error>"),
+        ] {
+            assert_eq!(lost(&cells, ty, change), None, "{ty}");
         }
     }
 

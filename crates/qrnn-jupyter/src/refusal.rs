@@ -2,6 +2,7 @@
 //! gone.
 
 use crate::diagnostic::Diagnostic;
+use crate::externs::Cause;
 use crate::notebook::{Gone, How, Loss, Notebook};
 use crate::wrong::Wrong;
 
@@ -34,31 +35,42 @@ pub fn by_definition(losses: &[Loss<'_>], code: &str, count: u64) -> Wrong {
     Wrong::drawn(NAME, &diagnostics, code, count)
 }
 
-/// A dependency would be built anew, which makes other types of its types.
-pub fn by_dependency(krate: &str, names: &[String]) -> Wrong {
+/// What the cell is compiled from is no longer what earlier cells were compiled from.
+pub fn by_change(cause: &Cause, names: &[String]) -> Wrong {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let why = format!(
-        "the crate `{krate}` would be built anew, with other features or of another \
-         version, and {} may hold values of the earlier build",
-        listed(&names)
-    );
-    plain(&why, &names)
+    let what = match cause {
+        Cause::Crate(name) => format!(
+            "the crate `{name}` was built anew (other features, another version, or its sources \
+             have changed)"
+        ),
+        Cause::File(path) => {
+            format!("the file {path}, which a definition of the notebook reads, has changed")
+        }
+        Cause::Variable(name) => format!(
+            "{name} in the environment, which a definition of the notebook reads, has changed"
+        ),
+    };
+    plain(&format!("{what}, and {} may hold values of before that", listed(&names)), &names)
 }
 
 /// The process found another type than the one that a variable was stored with.
 pub fn by_type(names: &[String]) -> Wrong {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let why = format!(
-        "{} may be of another type by that name, as a dependency was built anew",
-        listed(&names)
-    );
+    let why = format!("the type of {} is another than when the value was made", listed(&names));
     plain(&why, &names)
 }
 
 fn plain(why: &str, names: &[&str]) -> Wrong {
-    let help = go_on(names);
-    let kept = "Nothing was run, and every variable is as it was";
-    Wrong::plain(NAME, format!("{why}. {kept}. To go on, {help}"))
+    let (listed, drops) = (listed(names), drops(names));
+    let it = if names.len() == 1 { "it holds" } else { "they hold" };
+    Wrong::plain(
+        NAME,
+        format!(
+            "{why}. Nothing was run, and every variable is as it was. To go on, run `{drops}` in a \
+             cell and run this cell again, or have this cell bind {listed} anew; to read what {it}, \
+             undo the change first"
+        ),
+    )
 }
 
 fn listed(names: &[&str]) -> String {
@@ -66,12 +78,15 @@ fn listed(names: &[&str]) -> String {
 }
 
 fn go_on(names: &[&str]) -> String {
-    let drops: Vec<String> = names.iter().map(|name| format!("drop({name});")).collect();
     format!(
         "take what you need out of {}, run `{}` in a cell, and run this cell again",
         listed(names),
-        drops.join(" ")
+        drops(names)
     )
+}
+
+fn drops(names: &[&str]) -> String {
+    names.iter().map(|name| format!("drop({name});")).collect::<Vec<_>>().join(" ")
 }
 
 /// Says of a name that cannot be found that it was a variable.
@@ -141,11 +156,13 @@ mod tests {
 
     #[test]
     fn a_refusal_says_what_and_how_to_go_on() {
-        let wrong = by_dependency("tokio", &["a".into(), "b".into()]);
+        let wrong = by_change(&Cause::Crate("tokio".into()), &["a".into(), "b".into()]);
         for part in ["`tokio`", "`a`, `b` may hold values", "Nothing was run", "drop(a); drop(b);"]
         {
             assert!(wrong.value.contains(part), "{part} is not in {}", wrong.value);
         }
-        assert!(by_type(&["a".into()]).value.contains("`a` may be of another type"));
+        assert!(by_type(&["a".into()]).value.contains("the type of `a` is another"));
+        let wrong = by_change(&Cause::File("/m.rs".into()), &["a".into()]);
+        assert!(wrong.value.starts_with("the file /m.rs, which"), "{}", wrong.value);
     }
 }

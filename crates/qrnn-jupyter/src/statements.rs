@@ -1,6 +1,6 @@
 //! A cell taken apart into its statements, as evcxr takes it apart.
 
-use ra_ap_syntax::ast::{self, AstNode, HasName};
+use ra_ap_syntax::ast::{self, AstNode, HasArgList, HasName};
 use ra_ap_syntax::{Edition, SourceFile, SyntaxNode, TextSize};
 
 use crate::completeness::without_commands;
@@ -84,7 +84,12 @@ pub fn bindings(statements: &[Statement]) -> Vec<Binding> {
 
 /// Whether nothing but the binding itself names the variable up to the end of its statement.
 pub fn is_bound_unread(code: &str, binding: &Binding) -> bool {
-    mentions(&code[..binding.end], &binding.name).count() == 1
+    // A field, a method or an item of another place is no variable.
+    let is_other = |at: &usize| {
+        let before = &code[..*at];
+        before.ends_with("::") || before.ends_with('.') && !before.ends_with("..")
+    };
+    mentions(&code[..binding.end], &binding.name).filter(|at| !is_other(at)).count() == 1
 }
 
 /// A call of the cell's own `main`, where the cell is a whole program and nothing else.
@@ -111,10 +116,7 @@ pub fn call_of_main(statements: &[Statement]) -> Option<String> {
 /// The statements `x = ..` of a cell: the variable, and where it stands.
 pub fn assignments(statements: &[Statement]) -> Vec<(String, usize)> {
     let found = statements.iter().filter_map(|statement| {
-        let expression = ast::ExprStmt::cast(statement.node.clone())
-            .and_then(|statement| statement.expr())
-            .or_else(|| ast::Expr::cast(statement.node.clone()))?;
-        let ast::Expr::BinExpr(operation) = expression else { return None };
+        let ast::Expr::BinExpr(operation) = expression(statement)? else { return None };
         let assigns = matches!(operation.op_kind()?, ast::BinaryOp::Assignment { op: None });
         let ast::Expr::PathExpr(target) = operation.lhs()? else { return None };
         let name = target.path()?.as_single_name_ref()?;
@@ -122,6 +124,34 @@ pub fn assignments(statements: &[Statement]) -> Vec<(String, usize)> {
         assigns.then(|| (name.text().to_string(), at))
     });
     found.collect()
+}
+
+/// The variables that a cell drops, where it consists of nothing but `drop(x);`.
+pub fn drops(code: &str) -> Vec<String> {
+    if code.lines().any(|line| line.trim_start().starts_with([':', '!'])) {
+        return vec![];
+    }
+    let (statements, whole) = parsed(code);
+    let names: Option<Vec<String>> = statements.iter().map(dropped).collect();
+    names.filter(|_| whole).unwrap_or_default()
+}
+
+fn dropped(statement: &Statement) -> Option<String> {
+    let ast::Expr::CallExpr(call) = expression(statement)? else { return None };
+    let ast::Expr::PathExpr(function) = call.expr()? else { return None };
+    let function = function.syntax().text().to_string();
+    let mut arguments = call.arg_list()?.args();
+    let (Some(ast::Expr::PathExpr(argument)), None) = (arguments.next(), arguments.next()) else {
+        return None;
+    };
+    let name = argument.path()?.as_single_name_ref()?.text().to_string();
+    matches!(&*function, "drop" | "std::mem::drop" | "mem::drop").then_some(name)
+}
+
+fn expression(statement: &Statement) -> Option<ast::Expr> {
+    ast::ExprStmt::cast(statement.node.clone())
+        .and_then(|statement| statement.expr())
+        .or_else(|| ast::Expr::cast(statement.node.clone()))
 }
 
 /// The first place at which a name stands as a word of its own, in strings and comments too.
@@ -176,11 +206,34 @@ mod tests {
         for (code, unread) in [
             ("let m = f();", true),
             ("let mut m = f(); m + 1", true),
+            ("let m = krate::m(x.m, y.m());", true),
             ("let m = m + 1;", false),
+            ("let m = S { a: 1, ..m };", false),
+            ("let m = S(m::new());", false),
             ("println!(\"{m}\"); let m = 1;", false),
         ] {
             let bound = bindings(&of(code));
             assert_eq!(is_bound_unread(code, &bound[0]), unread, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_cell_of_drops_alone_is_known() {
+        assert_eq!(drops("drop(a); drop(b);"), ["a", "b"]);
+        assert_eq!(drops("// done\nstd::mem::drop(a);\ndrop(b)"), ["a", "b"]);
+        for code in [
+            "",
+            "f(a);",
+            "drop(a); f();",
+            "drop(a.b);",
+            "drop(&a);",
+            "drop(a, b);",
+            "drop(a); let b = 1;",
+            ":dep x\ndrop(a);",
+            "drop(a); }",
+            "{ drop(a); }",
+        ] {
+            assert!(drops(code).is_empty(), "{code}");
         }
     }
 

@@ -78,7 +78,10 @@ pub fn places(code: &str) -> Vec<Place> {
                 continue;
             }
             let kind = match (&whole, statement.ty()) {
-                (Some(_), Some(ty)) if is_full(&ty) => continue,
+                // evcxr's code has a variable's type within a line, which `generated.rs` counts on.
+                (Some(_), Some(ty)) if is_full(&ty) && !ty.syntax().text().contains_char('\n') => {
+                    continue;
+                }
                 (Some(_), Some(ty)) => {
                     let (start, end) = offset(ty.syntax().text_range());
                     Kind::Instead(start, end)
@@ -266,6 +269,7 @@ mod tests {
             [""; 0]
         );
         assert_eq!(names("let x = 1; let x = \"a\";"), ["x"]);
+        assert_eq!(names("let x: Vec<\nu8> = v;"), ["x"]);
         assert_eq!(names("this is (not Rust"), [""; 0]);
         assert_eq!(names(""), [""; 0]);
     }

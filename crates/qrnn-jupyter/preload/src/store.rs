@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::collections::HashMap;
 use std::io::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 /// What a cell prints where `?` ended it; evcxr listens for it.
@@ -33,12 +34,23 @@ impl VariableStore {
     }
 
     /// # Panics
-    /// Where the variable is missing, which the check comes before.
+    /// Where the variable is missing, or has another type, which the check comes before. It stays
+    /// in the store then.
     #[inline]
     pub fn take_variable<T: 'static>(&mut self, name: &str) -> T {
         match self.take(name).downcast::<T>() {
             Ok(value) => *value,
-            Err(_) => wrong_type(name),
+            Err(value) => self.wrong_type(name, value),
+        }
+    }
+
+    /// Drops the variable by the code that made it, whatever its type is called by now.
+    pub fn discard(&mut self, name: &str) {
+        let value = self.variables.remove(name);
+        // The code around this unwinds no further; the panic hook has told of the panic.
+        let dropped = catch_unwind(AssertUnwindSafe(|| drop(value)));
+        if let Err(payload) = dropped {
+            crate::caught(&*payload);
         }
     }
 
@@ -68,6 +80,12 @@ impl VariableStore {
             None => panic!("the variable `{name}` was lost in an earlier cell"),
         }
     }
+
+    #[inline(never)]
+    fn wrong_type(&mut self, name: &str, value: Box<dyn Any>) -> ! {
+        self.put(name, value);
+        panic!("the variable `{name}` has another type than before")
+    }
 }
 
 /// A `return` may have ended the cell before its value was stored: evcxr forgets the variable and
@@ -84,9 +102,4 @@ fn missing(name: &str) -> bool {
 fn changed(name: &str) -> bool {
     crate::tell(&serde_json::json!({ "msg_type": "changed", "name": name }));
     false
-}
-
-#[inline(never)]
-fn wrong_type(name: &str) -> ! {
-    panic!("the variable `{name}` has another type than before")
 }
