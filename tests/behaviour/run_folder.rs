@@ -73,7 +73,7 @@ fn a_weight_file_is_a_whole_model_wherever_it_lies() {
     here.succeeds();
     let test = |ran: &Ran| {
         let report: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
-        report["perplexity"].clone()
+        report["loss"].clone()
     };
     assert!(test(&here).is_number() && test(&here) == test(&there), "{}", here.stdout);
     reproduce(&["generate", "--checkpoint", &weights, "--words", "3"]).succeeds();

@@ -29,8 +29,8 @@ use crate::{refusal, syntax};
 /// Before the user's first cell, and after `:clear`. Rust's own linker, lld, is faster than what evcxr
 /// may have found. The preloaded library comes into every cell; and cells may use `?`, which evcxr would
 /// otherwise find out by compiling the first such cell twice.
-const PREPARATIONS: [&str; 3] =
-    [":linker system", "use qrnn_preload::cell::*;", "Ok::<(), std::fmt::Error>(())?;"];
+const PREPARATIONS: [&str; 2] =
+    [":linker system", "use qrnn_preload::cell::*; Ok::<(), std::fmt::Error>(())?;"];
 
 /// Has evcxr know what each cell needs.
 ///
