@@ -59,6 +59,7 @@ use clap::{Parser, Subcommand};
 
 use crate::error::{Error, Result};
 use crate::kernelspec::Places;
+use crate::preload::Preload;
 
 /// A Jupyter kernel for Rust notebooks with qrnn and tch at hand. `cargo xtask kernel` installs it.
 #[derive(Debug, Parser)]
@@ -131,6 +132,9 @@ fn run(command: Command) -> Result<ExitCode> {
             let list: Vec<PathBuf> = list.lines().map(PathBuf::from).collect();
             let places = Places::of(prefix.as_deref())?;
             kernelspec::install(&places, &list, &libtorch, &sources)?;
+            let preload = Preload::in_folder(places.home.join("preload"));
+            environment::use_toolchain(&preload);
+            analysis::keep(&preload)?;
             terminal::show(format_args!("kernelspec {}", places.spec.display()));
             terminal::show(format_args!(
                 "program and preloaded libraries {}",

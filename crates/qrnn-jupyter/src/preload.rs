@@ -57,9 +57,17 @@ impl Preload {
         }
     }
 
+    pub fn in_folder(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
     /// The one whose library this is.
     pub fn of_library(library: &Path) -> Self {
         Self { folder: library.parent().unwrap_or(Path::new("")).into() }
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     pub fn library(&self) -> PathBuf {

@@ -9,6 +9,7 @@ use jupyter_protocol::JupyterMessage;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::analysis::engine::{Engine, Silence};
+use crate::analysis::kept;
 use crate::analysis::notebook::Notebook;
 use crate::analysis::protocol::{Ask, Found, Inspection};
 use crate::analysis::replies::{self, Cursor};
@@ -149,6 +150,8 @@ impl Analyst {
             && std::fs::copy(lock, folder.join("Cargo.lock")).is_ok()
         {
             self.preloaded = dependencies;
+            // Where it is missing, cargo and rustc are asked now.
+            let _ = std::fs::copy(preload.folder().join(kept::FILE), folder.join(kept::FILE));
         }
         self.load();
     }

@@ -10,6 +10,7 @@ mod completion;
 mod engine;
 mod host;
 mod inspection;
+mod kept;
 mod notebook;
 mod outline;
 mod process;
@@ -19,6 +20,7 @@ mod replies;
 mod trial;
 
 pub use analyst::{Analyst, Known};
+pub use kept::keep;
 pub use process::{ROLE, run};
 pub use project::{has_sources, library};
 pub use trial::trial;

@@ -8,7 +8,7 @@ use std::sync::mpsc::{self, Receiver, TryRecvError};
 
 use crate::analysis::host::Host;
 use crate::analysis::protocol::{Answer, Ask, Completions, Found, Question};
-use crate::analysis::{completion, inspection, project};
+use crate::analysis::{completion, inspection, kept, project};
 use crate::log;
 
 /// Tells this program that it is to be that process; the folder for its manifest follows.
@@ -131,7 +131,11 @@ fn nothing(ask: &Ask) -> Found {
 
 fn load(folder: &Path, mut host: Host, dependencies: String) -> Loaded {
     let mut cold: &[&str] = &[];
-    match project::ask(folder, &dependencies).map(project::Asked::project) {
+    let project = match kept::read(folder, &dependencies) {
+        Some(project) => Ok(project),
+        None => project::ask(folder, &dependencies).map(project::Asked::project),
+    };
+    match project {
         // Cargo cannot find one of them; what is known of the others stays.
         Ok(project) if project.named.is_empty() && !dependencies.is_empty() && host.is_loaded() => {
         }

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
@@ -21,7 +22,7 @@ const STANDARD: [(&str, &[&str]); 4] = [
 const STEPS: usize = 2;
 
 /// All that is known of the crates and of the compiler.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Project {
     /// Each after those that it depends on; the standard library's first.
     pub crates: Vec<Crate>,
@@ -33,7 +34,7 @@ pub struct Project {
     pub data_layout: Option<String>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Crate {
     pub name: String,
     pub version: Option<String>,
