@@ -146,12 +146,19 @@ fn writable(ty: &str) -> Option<String> {
     (!ty.contains('{')).then(|| without_never(&ty))
 }
 
-/// `!` can be written as what a function returns, and nowhere else; elsewhere it has another name.
+/// `!` can be written as what a function returns, and nowhere else; elsewhere it has another name. Where
+/// rustc says `_` of a cell that compiles, nothing ever settles the type, as in `|| panic!()`: it is
+/// `!`, too.
 fn without_never(ty: &str) -> String {
+    let is_name = |c: char| c.is_alphanumeric() || c == '_';
     let mut written = String::with_capacity(ty.len());
-    for c in ty.chars() {
+    for (at, c) in ty.char_indices() {
+        let unsettled = c == '_'
+            && !ty[..at].ends_with(|c: char| is_name(c) || c == '\'')
+            && !ty[at + 1..].starts_with(is_name);
         match c {
             '!' if !written.ends_with("-> ") => written += NEVER,
+            '_' if unsettled => written += NEVER,
             _ => written.push(c),
         }
     }
@@ -348,6 +355,7 @@ mod tests {
             say("std::result::Result<!, fn(u8) -> !>").unwrap(),
             "std::result::Result<::qrnn_preload::Never, fn(u8) -> !>"
         );
+        assert_eq!(say("A<'_, _, b_c, _d>").unwrap(), "A<'_, ::qrnn_preload::Never, b_c, _d>");
         assert_eq!(shown("(A<{closure@src/lib.rs:3:9: 3:12}>, u8)"), "(A<{closure}>, u8)");
         assert_eq!(shown("impl Fn()"), "impl Fn()");
         assert_eq!(named("mismatched types", line), None);

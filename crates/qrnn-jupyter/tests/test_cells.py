@@ -264,6 +264,25 @@ class Cells(unittest.TestCase):
             value = self.run_ok(f'std::env::var("{name}").unwrap_or_default()').result
             self.assertEqual(value, json.dumps(os.environ.get(name, "")), name)
 
+    def test_a_variable_may_have_a_type_that_never_is(self):
+        self.run_ok('let never = std::panic::catch_unwind(|| panic!("a"));')
+        self.assertEqual(self.run_ok("never.is_err()").result, "true")
+        self.run_ok("let other: Result<u8, std::convert::Infallible> = Ok(1); let f: fn() -> ! = || loop {};")
+        self.assertEqual(self.run_ok("(other, never.is_err())").result, "(Ok(1), true)")
+
+    def test_a_type_without_a_name_is_told_without_generated_places(self):
+        cell = self.run_wrong("let closure = || 1;", "CompileError")
+        self.assertIn("it has type `{closure}`", cell.traceback)
+        self.assertNotIn("lib.rs", cell.traceback)
+
+    def test_after_clear_everything_works(self):
+        self.run_ok("let cleared = 1;")
+        self.assertIn("`cleared`", self.run_ok(":clear").result)
+        self.assertEqual(self.run_ok("let y = 5; trait Tr { fn f(&self) -> i32; }\ny").result, "5")
+        self.run_wrong('std::fs::read("/no/such")?;', "Error")
+        self.run_wrong("cleared", "CompileError")
+        self.run_ok("use qrnn::prelude::*;")
+
     def test_the_heart_beats_through_a_long_cell(self):
         beats = self.kernel.client.hb_channel
         sent = self.kernel.send("std::thread::sleep(std::time::Duration::from_secs(3));")
