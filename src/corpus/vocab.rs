@@ -1,9 +1,9 @@
 //! Words and their ids.
 
-use std::hash::BuildHasher as _;
 use std::sync::OnceLock;
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::HashTable;
+use twox_hash::XxHash3_64;
 
 use crate::{Error, Result};
 
@@ -15,9 +15,14 @@ pub struct Vocab {
     text: String,
     /// Where each word ends in `text`, in bytes.
     ends: Vec<u32>,
-    hasher: DefaultHashBuilder,
     /// Ids by word; made when the first word is looked up, which training never does.
     index: OnceLock<HashTable<u32>>,
+}
+
+/// Without a seed. hashbrown's own hasher has one in a static, of which the stock evcxr kernel links a
+/// copy into each cell: a cell would not find the words that another has entered.
+fn hash_of(word: &str) -> u64 {
+    XxHash3_64::oneshot(word.as_bytes())
 }
 
 impl Vocab {
@@ -96,7 +101,7 @@ impl Vocab {
     /// The id of a word, if the corpus has it.
     pub fn id(&self, word: &str) -> Option<u32> {
         let index = self.index.get_or_init(|| self.make_index());
-        index.find(self.hasher.hash_one(word), |id| self.word(*id) == word).copied()
+        index.find(hash_of(word), |id| self.word(*id) == word).copied()
     }
 
     /// The ids of words that stand between spaces.
@@ -128,8 +133,8 @@ impl Vocab {
         if self.index.get().is_none() {
             let _ = self.index.set(self.make_index());
         }
-        let Self { text, ends, hasher, index } = self;
-        let hash = hasher.hash_one(new);
+        let Self { text, ends, index } = self;
+        let hash = hash_of(new);
         let index = index.get_mut()?;
         if let Some(id) = index.find(hash, |id| word(text, ends, *id) == new) {
             return Some(*id);
@@ -138,12 +143,12 @@ impl Vocab {
         let end = u32::try_from(text.len() + new.len()).ok()?;
         text.push_str(new);
         ends.push(end);
-        index.insert_unique(hash, id, |id| hasher.hash_one(word(text, ends, *id)));
+        index.insert_unique(hash, id, |id| hash_of(word(text, ends, *id)));
         Some(id)
     }
 
     fn make_index(&self) -> HashTable<u32> {
-        let hash = |id: &u32| self.hasher.hash_one(self.word(*id));
+        let hash = |id: &u32| hash_of(self.word(*id));
         let mut index = HashTable::with_capacity(self.len());
         for id in 0..self.len() as u32 {
             index.insert_unique(hash(&id), id, hash);
