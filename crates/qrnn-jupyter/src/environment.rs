@@ -48,9 +48,8 @@ pub fn prepare(program: &Path, session: &Path, counter: &Path) -> Result<()> {
     changes.use_toolchain(&preload);
     preload.check()?;
     changes.set([
-        // Cargo runs this program in rustc's place, and nothing between the two but this program:
-        // without any, a file of the user's could name one; with an empty name, cargo would keep
-        // nothing of what it asks rustc, and ask six times for each cell.
+        // Cargo runs this program in the place of rustc. The second variable overrides a wrapper in the
+        // user's configuration; were it empty, cargo would not cache what it asks rustc.
         ("RUSTC_WRAPPER", program.into()),
         ("RUSTC_WORKSPACE_WRAPPER", program.into()),
     ]);

@@ -34,12 +34,13 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<Output> {
-    let mut runs: Vec<PathBuf> = vec![];
-    for run in &args.runs {
-        // One run named twice is one curve.
-        let same = |other: &PathBuf| matches!((run.canonicalize(), other.canonicalize()), (Ok(a), Ok(b)) if a == b);
-        if !runs.iter().any(same) {
-            runs.push(run.clone());
+    // One run named twice is one curve.
+    let (mut runs, mut seen) = (vec![], vec![]);
+    for run in args.runs {
+        let place = run.canonicalize().unwrap_or_else(|_| run.clone());
+        if !seen.contains(&place) {
+            seen.push(place);
+            runs.push(run);
         }
     }
     let logs = RunLog::read_all(&runs)?;
