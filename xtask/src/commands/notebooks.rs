@@ -25,8 +25,7 @@ pub struct Notebooks {
     /// button pressed; wants Debian's chromium and chromium-driver
     #[arg(long, conflicts_with = "save")]
     lab: bool,
-    /// Execute them in the stock kernel, evcxr_jupyter, which builds the library once more for each
-    /// notebook: minutes
+    /// Execute them in the stock kernel, evcxr_jupyter, which builds the library in the first: minutes
     #[arg(long, conflicts_with_all = ["save", "lab"])]
     stock: bool,
     /// Use the kernel that is installed in this folder, in place of building one
@@ -39,7 +38,10 @@ pub struct Notebooks {
 impl Notebooks {
     pub fn run(self) -> Result<ExitCode> {
         let work = setup::root().join("target/notebooks");
-        std::fs::create_dir_all(&work).map_err(Error::io(&work, "create"))?;
+        // Without it evcxr builds everything in a new folder for each notebook. It must lie outside
+        // of this workspace, and one kernel at a time can use it.
+        let stock_build = tempfile::Builder::new().prefix("qrnn-evcxr").tempdir();
+        let stock_build = stock_build.map_err(Error::io("a temporary folder", "create"))?;
         let files = match (self.files.is_empty(), self.lab) {
             (true, true) => vec![setup::root().join(TOUR)],
             (true, false) => all(&setup::root().join("notebooks"))?,
@@ -77,7 +79,8 @@ impl Notebooks {
             run.arg(&script).arg(file).args(self.save.then_some("--save"));
             if self.stock {
                 // The first cell waits for the build.
-                run.args(["--kernel", kernel, "--timeout", "3600"]);
+                run.args(["--kernel", kernel, "--timeout", "3600"])
+                    .env("EVCXR_TMPDIR", stock_build.path());
             }
             if self.lab {
                 run.arg("--out").arg(work.join("screenshots"));
