@@ -13,9 +13,11 @@ pub fn adapted(code: &str, untouched: &[&str]) -> String {
     report_failures(&mut code);
     report_caught_panics(&mut code);
     share_store(&mut code);
+    let trial = code.contains(TRIAL);
     let lines = code.split('\n').map(|line| match line {
         // The kernel chooses which warnings are the user's (`warnings.rs`).
         "#![allow(unused_imports, unused_mut, dead_code)]" => String::new(),
+        ").evcxr_display();" if trial => ");".into(),
         ").evcxr_display();" => ").qrnn_ending().evcxr_display();".into(),
         line if is_untouched(line, untouched) => String::new(),
         line => line.replacen(
@@ -26,6 +28,10 @@ pub fn adapted(code: &str, untouched: &[&str]) -> String {
     });
     lines.collect::<Vec<_>>().join("\n")
 }
+
+/// In evcxr's own cell, `42`, by which it sees at its start whether cells compile. As it knows no way to
+/// display a number before it has tried, that would be compiled twice.
+const TRIAL: &str = "fn run_user_code_0(";
 
 /// What the kernel's own code for dropping a variable unread begins with.
 pub const DISCARDING: &str = "evcxr_variable_store.discard(stringify!(";
@@ -164,6 +170,15 @@ mod tests {
                 "}",
             ]
         );
+    }
+
+    #[test]
+    fn evcxrs_own_cell_is_not_displayed() {
+        let cell = |number| format!("fn run_user_code_{number}(\n(\n42\n).evcxr_display();\n");
+        assert_eq!(adapted(&cell(0), &[]), "fn run_user_code_0(\n(\n42\n);\n");
+        for number in [1, 10] {
+            assert!(adapted(&cell(number), &[]).ends_with("42\n).qrnn_ending().evcxr_display();\n"));
+        }
     }
 
     #[test]
