@@ -114,11 +114,18 @@ impl Changes {
         }
         let Some(toolchain) = preload.toolchain() else { return };
         let bin = toolchain.join("bin");
+        // As evcxr names it, so that what one cargo asks rustc is known to all.
+        self.change("RUSTC".as_ref(), Some(bin.join("rustc").into()));
         let path = std::env::var_os("PATH").unwrap_or_default();
         let mut path: Vec<PathBuf> = std::env::split_paths(&path).collect();
         path.insert(0, bin);
         if let Ok(path) = std::env::join_paths(path) {
             self.change("PATH".as_ref(), Some(path));
+        }
+        // A cargo that rustup starts has this variable; so have all, for the same reason.
+        let rustup = toolchain.parent().filter(|all| all.ends_with("toolchains"));
+        if let Some(home) = rustup.and_then(Path::parent) {
+            self.change("RUSTUP_HOME".as_ref(), Some(home.into()));
         }
         // For rustup, which evcxr asks first; it takes a folder for a name.
         self.change("RUSTUP_TOOLCHAIN".as_ref(), Some(toolchain.into()));

@@ -19,12 +19,13 @@ use crate::launch;
 use crate::message::{Publisher, Request};
 use crate::notebook::Notebook;
 use crate::output::{Output, Place, Report};
+use crate::preload::Preload;
 use crate::session::Session;
 use crate::source_map::SourceMap;
 use crate::types::{self, Insertion};
 use crate::warnings::Compiled;
 use crate::wrong::{Wrong, cell_name};
-use crate::{refusal, syntax};
+use crate::{refusal, rustc_answers, syntax};
 
 /// Before the user's first cell, and after `:clear`. Rust's own linker, lld, is faster than what evcxr
 /// may have found. The preloaded library comes into every cell; and cells may use `?`, which evcxr would
@@ -89,6 +90,8 @@ impl Evaluator {
             interrupter.clone(),
         )
         .map_err(Error::system("read the evaluation process"))?;
+        let preload = Preload::find(program)?;
+        rustc_answers::bring(&preload, session.folder());
         // In the session's folder, as evcxr would take settings from an evcxr.toml beside the notebook;
         // cells run beside it.
         let beside = std::env::current_dir().ok();
@@ -104,6 +107,7 @@ impl Evaluator {
             started.map_err(|trouble| Error::Evaluator(trouble.to_string()))?;
         let mut context = CommandContext::with_eval_context(context);
         prepare(&mut context).map_err(|trouble| Error::Evaluator(explain(&trouble)))?;
+        rustc_answers::keep(&preload, session.folder());
         let commands = context.completions(":", 1).map(|found| found.completions);
         let mut commands: Vec<_> =
             commands.into_iter().flatten().map(|command| command.code).collect();

@@ -41,6 +41,7 @@ mod reaching;
 mod read_files;
 mod reader;
 mod refusal;
+mod rustc_answers;
 mod session;
 mod shell;
 mod source_map;
