@@ -48,7 +48,7 @@ impl Engine {
         // Memory is needed by the hundred megabytes; taken piece by piece that costs time, and in small
         // pages it is slow to walk through.
         let tunables =
-            "glibc.malloc.arena_max=1:glibc.malloc.top_pad=67108864:glibc.malloc.hugetlb=1";
+            "glibc.malloc.arena_max=2:glibc.malloc.top_pad=67108864:glibc.malloc.hugetlb=1";
         command.env("GLIBC_TUNABLES", tunables);
         let no_pipe = || Error::system("ask rust-analyzer")(std::io::ErrorKind::BrokenPipe);
         let mut child = command.spawn().map_err(Error::system("start rust-analyzer"))?;

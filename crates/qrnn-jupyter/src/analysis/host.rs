@@ -5,14 +5,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ra_ap_hir::{CfgAtom, CfgOptions, ChangeWithProcMacros, Symbol};
-use ra_ap_ide::{AnalysisHost, CrateGraphBuilder, Edition, FileId, SourceRoot};
+use ra_ap_ide::{AnalysisHost, CrateGraphBuilder, Edition, FileId, RootDatabase, SourceRoot};
 use ra_ap_ide_db::base_db::target::{Arch, TargetData};
 use ra_ap_ide_db::base_db::{
     AbsPathBuf, CrateBuilderId, CrateDisplayName, CrateName, CrateOrigin, CrateWorkspaceData,
     DependencyBuilder, Env, FileSet, LangCrateOrigin, Version, VfsPath,
 };
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use triomphe::Arc;
 
+use crate::analysis::ahead::Files;
 use crate::analysis::outline::outline;
 use crate::analysis::project::{Crate, Project};
 use crate::error::{Error, Result};
@@ -25,6 +27,8 @@ pub struct Host {
     files: HashMap<PathBuf, FileId>,
     text: String,
     loaded: bool,
+    /// Files that nobody has parsed, by crates.
+    unread: Vec<Files>,
 }
 
 /// The notebook's file comes first.
@@ -33,7 +37,8 @@ const CELL_ID: FileId = FileId::from_raw(0);
 impl Host {
     pub fn new() -> Self {
         let files = HashMap::from([(PathBuf::from(CELL), CELL_ID)]);
-        Self { host: AnalysisHost::default(), files, text: String::new(), loaded: false }
+        let host = AnalysisHost::default();
+        Self { host, files, text: String::new(), loaded: false, unread: vec![] }
     }
 
     pub fn analysis(&self) -> ra_ap_ide::Analysis {
@@ -46,6 +51,15 @@ impl Host {
 
     pub fn file(&self) -> FileId {
         CELL_ID
+    }
+
+    pub fn database(&self) -> RootDatabase {
+        self.host.raw_database().clone()
+    }
+
+    /// Files of the preloaded crates that were not parsed before; the next call has none.
+    pub fn unread(&mut self) -> Vec<Files> {
+        std::mem::take(&mut self.unread)
     }
 
     /// A library's file as it is on the disk, where rust-analyzer may have been given its outline.
@@ -78,25 +92,40 @@ impl Host {
         let mut own = FileSet::default();
         own.insert(CELL_ID, VfsPath::new_real_path(CELL.to_owned()));
         let mut roots = vec![SourceRoot::new_local(own)];
-        let mut files = vec![];
+        let mut new = vec![];
+        self.unread.clear();
         for krate in &project.crates {
             let mut set = FileSet::default();
+            let mut unread = vec![];
+            let mut files = vec![];
             let folder = krate.root.parent().unwrap_or(Path::new("/"));
-            files.clear();
             walk(folder, &mut files);
-            for path in files.drain(..) {
+            for path in files {
                 let Some(name) = path.to_str() else { continue };
                 let name = VfsPath::new_real_path(name.to_owned());
-                let next = u32::try_from(self.files.len()).unwrap_or(u32::MAX);
-                let id = *self.files.entry(path.clone()).or_insert_with(|| {
-                    let text = fs::read_to_string(&path).ok();
-                    let text = text.map(|text| if krate.outlined { outline(&text) } else { text });
-                    change.change_file(FileId::from_raw(next), text);
-                    FileId::from_raw(next)
-                });
+                let next = FileId::from_raw(u32::try_from(self.files.len()).unwrap_or(u32::MAX));
+                let id = *self.files.entry(path.clone()).or_insert(next);
+                if id == next {
+                    let inside = path.strip_prefix(folder).unwrap_or(&path);
+                    if krate.outlined && !is_of_a_platform(inside) {
+                        unread.push(id);
+                    }
+                    new.push((id, path, krate.outlined));
+                }
                 set.insert(id, name);
             }
+            if let Some(root) = self.files.get(&krate.root) {
+                self.unread.push((*root, unread));
+            }
             roots.push(SourceRoot::new_library(set));
+        }
+        let read = |(id, path, outlined): (FileId, PathBuf, bool)| {
+            let text = fs::read_to_string(path).ok();
+            (id, text.map(|text| if outlined { outline(&text) } else { text }))
+        };
+        let texts: Vec<_> = new.into_par_iter().map(read).collect();
+        for (id, text) in texts {
+            change.change_file(id, text);
         }
         change.change_file(CELL_ID, Some(self.text.clone()));
         change.set_roots(roots);
@@ -217,6 +246,12 @@ fn use_standard(
             let _ = graph.add_dep(from, DependencyBuilder::with_prelude(name, *id, visible, true));
         }
     }
+}
+
+/// Whether a file of the standard library is for some operating systems only, as most of these are;
+/// one that is for this is parsed when it is wanted.
+fn is_of_a_platform(path: &Path) -> bool {
+    path.components().any(|part| part.as_os_str() == "sys" || part.as_os_str() == "os")
 }
 
 /// All Rust files below a folder.

@@ -5,6 +5,7 @@
 //! reads their sources (`host`), and answers (`completion`, `inspection`). So a question is answered
 //! while a cell runs, and rust-analyzer can be stopped or can fail without the kernel.
 
+mod ahead;
 mod analyst;
 mod completion;
 mod engine;

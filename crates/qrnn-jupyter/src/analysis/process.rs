@@ -8,14 +8,14 @@ use std::sync::mpsc::{self, Receiver, TryRecvError};
 
 use crate::analysis::host::Host;
 use crate::analysis::protocol::{Answer, Ask, Completions, Found, Question};
-use crate::analysis::{completion, inspection, kept, project};
+use crate::analysis::{ahead, completion, inspection, kept, project};
 use crate::log;
 
 /// Tells this program that it is to be that process; the folder for its manifest follows.
 pub const ROLE: &str = "analysis";
 
 /// rust-analyzer recurses deeply.
-const STACK: usize = 256 << 20;
+pub const STACK: usize = 256 << 20;
 
 /// Until standard input ends, which it does with the kernel.
 pub fn run(folder: &Path) -> ExitCode {
@@ -109,11 +109,13 @@ fn found(host: &mut Host, ask: &Ask) -> Found {
         Ask::Load => Found::Loaded,
         Ask::Complete { text, offset } => {
             host.set_text(text.clone());
-            Found::Completions(completion::complete(host, *offset))
+            let complete = |host: &mut Host| completion::complete(host, *offset);
+            Found::Completions(ahead::beside(host, complete))
         }
         Ask::Inspect { text, offset, detailed } => {
             host.set_text(text.clone());
-            Found::Inspection(inspection::inspect(host, *offset, *detailed))
+            let inspect = |host: &mut Host| inspection::inspect(host, *offset, *detailed);
+            Found::Inspection(ahead::beside(host, inspect))
         }
     }
 }
@@ -151,5 +153,6 @@ fn load(folder: &Path, mut host: Host, dependencies: String) -> Loaded {
 fn warm(host: &mut Host, sample: &str) {
     let offset = sample.find("CURSOR").unwrap_or_default();
     host.set_text(sample.replace("CURSOR", ""));
-    let _ = catch_unwind(AssertUnwindSafe(|| completion::complete(host, offset)));
+    let complete = || ahead::beside(host, |host| completion::complete(host, offset));
+    let _ = catch_unwind(AssertUnwindSafe(complete));
 }
