@@ -177,7 +177,9 @@ mod tests {
         let cell = |number| format!("fn run_user_code_{number}(\n(\n42\n).evcxr_display();\n");
         assert_eq!(adapted(&cell(0), &[]), "fn run_user_code_0(\n(\n42\n);\n");
         for number in [1, 10] {
-            assert!(adapted(&cell(number), &[]).ends_with("42\n).qrnn_ending().evcxr_display();\n"));
+            assert!(
+                adapted(&cell(number), &[]).ends_with("42\n).qrnn_ending().evcxr_display();\n")
+            );
         }
     }
 

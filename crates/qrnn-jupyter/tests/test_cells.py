@@ -259,7 +259,7 @@ class Cells(unittest.TestCase):
 
     def test_the_kernels_own_variables_are_not_the_cells(self):
         # A user's own stay: `cargo xtask kernel-test` sets CARGO, for one.
-        names = ["RUSTC_WRAPPER", "CARGO", "EVCXR_TMPDIR"]
+        names = ["RUSTC_WRAPPER", "RUSTC", "RUSTUP_HOME", "CARGO", "EVCXR_TMPDIR"]
         for name in names:
             value = self.run_ok(f'std::env::var("{name}").unwrap_or_default()').result
             self.assertEqual(value, json.dumps(os.environ.get(name, "")), name)

@@ -150,8 +150,10 @@ impl Analyst {
             && std::fs::copy(lock, folder.join("Cargo.lock")).is_ok()
         {
             self.preloaded = dependencies;
-            // Where it is missing, cargo and rustc are asked now.
-            let _ = std::fs::copy(preload.folder().join(kept::FILE), folder.join(kept::FILE));
+            // What is missing is found out now.
+            for name in kept::FILES {
+                let _ = std::fs::copy(preload.folder().join(name), folder.join(name));
+            }
         }
         self.load();
     }

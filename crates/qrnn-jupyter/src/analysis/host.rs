@@ -15,7 +15,7 @@ use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use triomphe::Arc;
 
 use crate::analysis::ahead::Files;
-use crate::analysis::outline::outline;
+use crate::analysis::outlines::Outlines;
 use crate::analysis::project::{Crate, Project};
 use crate::error::{Error, Result};
 
@@ -87,7 +87,7 @@ impl Host {
     ///
     /// # Errors
     /// Where the file system has names that are not UTF-8.
-    pub fn load(&mut self, project: &Project) -> Result<()> {
+    pub fn load(&mut self, project: &Project, outlines: &Outlines) -> Result<()> {
         let mut change = ChangeWithProcMacros::default();
         let mut own = FileSet::default();
         own.insert(CELL_ID, VfsPath::new_real_path(CELL.to_owned()));
@@ -120,8 +120,8 @@ impl Host {
             roots.push(SourceRoot::new_library(set));
         }
         let read = |(id, path, outlined): (FileId, PathBuf, bool)| {
-            let text = fs::read_to_string(path).ok();
-            (id, text.map(|text| if outlined { outline(&text) } else { text }))
+            let text = if outlined { outlines.of(&path) } else { fs::read_to_string(path).ok() };
+            (id, text)
         };
         let texts: Vec<_> = new.into_par_iter().map(read).collect();
         for (id, text) in texts {
@@ -255,7 +255,7 @@ fn is_of_a_platform(path: &Path) -> bool {
 }
 
 /// All Rust files below a folder.
-fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
+pub fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
         match entry.file_type() {

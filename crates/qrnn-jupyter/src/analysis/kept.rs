@@ -6,12 +6,15 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::analysis::outlines::{self, Outlines};
 use crate::analysis::project::{self, Asked, Project};
 use crate::error::{Error, Result};
 use crate::preload::Preload;
 
-/// The file's name, with the preloaded library and in the folder of a kernel's rust-analyzer.
-pub const FILE: &str = "analysis.json";
+const FILE: &str = "analysis.json";
+
+/// What is kept with the preloaded library, and copied into the folder of a kernel's rust-analyzer.
+pub const FILES: [&str; 2] = [FILE, outlines::FILE];
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Kept {
@@ -27,11 +30,13 @@ struct Kept {
 /// Where the folder cannot be written, or rustc cannot be run.
 pub fn keep(preload: &Preload) -> Result<()> {
     let kept = preload.folder().join(FILE);
-    match fs::remove_file(&kept) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(Error::io(&kept, "delete")(error));
+    for old in FILES.map(|name| preload.folder().join(name)) {
+        match fs::remove_file(&old) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io(&old, "delete")(error));
+            }
+            _ => {}
         }
-        _ => {}
     }
     let (Some(lock), Some(dependencies)) = (preload.lock(), preload.dependencies()) else {
         return Ok(());
@@ -45,6 +50,7 @@ pub fn keep(preload: &Preload) -> Result<()> {
     if !is_whole(&project) {
         return Ok(());
     }
+    Outlines::make(&project).write(preload.folder())?;
     let text = serde_json::to_string(&Kept { dependencies, project })
         .map_err(|error| Error::file(&kept, error.to_string()))?;
     fs::write(&kept, text).map_err(Error::io(&kept, "write"))

@@ -14,6 +14,7 @@ mod inspection;
 mod kept;
 mod notebook;
 mod outline;
+mod outlines;
 mod process;
 mod project;
 mod protocol;

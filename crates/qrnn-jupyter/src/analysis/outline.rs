@@ -26,6 +26,21 @@ const ATTRIBUTES: [&str; 8] = [
 /// A body is kept where a constant may need it, in a `const fn` that no macro makes. An attribute is
 /// kept in the arguments of a macro, which may want to see one there.
 pub fn outline(text: &str) -> String {
+    // Whole tokens are replaced, so this is UTF-8 still.
+    blanked(text, &blanks(text)).unwrap_or_else(|| text.to_owned())
+}
+
+/// The text with spaces in these places; none where they are not this text's.
+pub fn blanked(text: &str, blanks: &[Range<usize>]) -> Option<String> {
+    let mut bytes = text.as_bytes().to_vec();
+    for blank in blanks {
+        bytes.get_mut(blank.clone())?.fill(b' ');
+    }
+    String::from_utf8(bytes).ok()
+}
+
+/// Where an outline has spaces.
+pub fn blanks(text: &str) -> Vec<Range<usize>> {
     let lexed = LexedStr::new(Edition::CURRENT, text);
     let tokens = Tokens::of(text, &lexed);
     let mut blank: Vec<Range<usize>> = vec![];
@@ -72,12 +87,7 @@ pub fn outline(text: &str) -> String {
         at = next;
     }
     examples(&lexed, &macros, &mut blank);
-    let mut bytes = text.as_bytes().to_vec();
-    for range in blank {
-        bytes[range].fill(b' ');
-    }
-    // Whole tokens were replaced, so this is UTF-8 still.
-    String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
+    blank
 }
 
 /// Finds the examples in the documentation that macros give to what they make: lines of comments and

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::sync::mpsc::{self, Receiver, TryRecvError};
 
 use crate::analysis::host::Host;
+use crate::analysis::outlines::Outlines;
 use crate::analysis::protocol::{Answer, Ask, Completions, Found, Question};
 use crate::analysis::{ahead, completion, inspection, kept, project};
 use crate::log;
@@ -141,7 +142,7 @@ fn load(folder: &Path, mut host: Host, dependencies: String) -> Loaded {
         // Cargo cannot find one of them; what is known of the others stays.
         Ok(project) if project.named.is_empty() && !dependencies.is_empty() && host.is_loaded() => {
         }
-        Ok(project) => match host.load(&project) {
+        Ok(project) => match host.load(&project, &Outlines::read(folder)) {
             Ok(()) => cold = &SAMPLES,
             Err(error) => log::line(&format!("rust-analyzer cannot read the sources: {error}")),
         },
