@@ -28,8 +28,19 @@ pub(super) struct Panel {
     pub legend_title: String,
     pub series: Vec<Series>,
     pub reference: Option<Reference>,
-    /// Whether something was measured, of which nothing has a place on an axis.
-    pub off_scale: bool,
+    /// Why there is nothing to draw, where there is not.
+    pub empty: Empty,
+}
+
+/// Why a panel has no points.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(super) enum Empty {
+    #[default]
+    Unmeasured,
+    /// A run that was interrupted has no test; a value that is NaN is the same here.
+    NoNumber,
+    /// None of the values has a place on an axis.
+    OffScale,
 }
 
 /// Points of one colour.
@@ -129,12 +140,19 @@ impl Figure {
     /// Leaves out every point and reference that has no place on an axis.
     pub fn without_gaps(mut self) -> Self {
         for panel in &mut self.panels {
-            let measured = panel.series.iter().any(|series| !series.points.is_empty());
+            let mut points = panel.series.iter().flat_map(|series| &series.points).peekable();
+            // A figure may come here twice.
+            if points.peek().is_some() {
+                let unknown = points.all(|point| point.y.is_nan());
+                panel.empty = if unknown { Empty::NoNumber } else { Empty::OffScale };
+            }
             for series in &mut panel.series {
                 series.without_gaps();
             }
             panel.series.retain(|series| !series.points.is_empty());
-            panel.off_scale = measured && panel.series.is_empty();
+            if panel.series.is_empty() {
+                panel.legend_title.clear();
+            }
             panel.reference = panel.reference.take().filter(|line| drawable(line.value));
         }
         self

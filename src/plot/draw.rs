@@ -5,7 +5,7 @@ use plotters::style::text_anchor::HPos;
 
 use super::axis::Axis;
 use super::canvas::{Canvas, Drawn, GREY, GRID, INK, Type, color};
-use super::chart::{Figure, Panel, Series};
+use super::chart::{Empty, Figure, Panel, Series};
 use super::font::{Weight, width};
 use super::header;
 use super::labels::{Area, Wanted, arrange};
@@ -87,9 +87,10 @@ fn draw_panel<B: DrawingBackend>(
     if points().next().is_none() {
         let middle = ((plot.left + plot.right) / 2.0, (plot.top + plot.bottom) / 2.0);
         let look = Type::new(BODY).color(GREY).anchor(HPos::Center);
-        let text = match panel.off_scale {
-            true => "every value is infinite or NaN: none has a place on an axis",
-            false => "nothing measured yet",
+        let text = match panel.empty {
+            Empty::Unmeasured => "nothing measured yet",
+            Empty::NoNumber => "nothing to draw: not measured to the end, or NaN",
+            Empty::OffScale => "every value is infinite or NaN: none has a place on an axis",
         };
         return canvas.text(text, middle, look);
     }

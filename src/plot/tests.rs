@@ -93,6 +93,23 @@ fn element_around(svg: &str, at: usize) -> &str {
 }
 
 #[test]
+fn an_empty_panel_says_why() {
+    let run = |ppl| point(25, 150, 70, 400_000, ppl);
+    let said = |runs: &[Point]| {
+        let svg = perplexity_vs_parameters(runs).best_possible(30.0).svg().unwrap();
+        // Of the published panel only.
+        assert_eq!(svg.matches("sequence length (words)").count(), 1, "{svg}");
+        texts(&svg).join("\n")
+    };
+    // Interrupted runs have no test.
+    assert!(said(&[run(f64::NAN), run(f64::NAN)]).contains("not measured to the end"));
+    assert!(said(&[run(f64::NAN), run(f64::INFINITY)]).contains("every value is infinite or NaN"));
+    assert!(
+        perplexity_vs_bptt(&[run(f64::NAN)]).svg().unwrap().contains("not measured to the end")
+    );
+}
+
+#[test]
 fn a_line_stops_at_what_has_no_place() {
     let values = [1.0, f64::INFINITY, 2.0, 3.0, f64::NAN, 1e300, 4.0, f64::INFINITY];
     let points = values.into_iter().zip(1..).map(|(y, x)| Mark::new(f64::from(x), y)).collect();
