@@ -28,7 +28,7 @@ pub(super) struct Panel {
     pub legend_title: String,
     pub series: Vec<Series>,
     pub reference: Option<Reference>,
-    /// Why there is nothing to draw, where there is not.
+    /// The reason, where the panel has no points.
     pub empty: Empty,
 }
 

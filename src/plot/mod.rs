@@ -41,7 +41,7 @@ pub struct Point {
     pub bptt: usize,
     /// Parameters, the tombstones not counted.
     pub parameters: u64,
-    /// Perplexity on the test split.
+    /// Perplexity on the test split; NaN where the run was not tested.
     pub perplexity: f64,
 }
 

@@ -25,7 +25,8 @@ pub struct Notebooks {
     /// button pressed; wants Debian's chromium and chromium-driver
     #[arg(long, conflicts_with = "save")]
     lab: bool,
-    /// Execute them in the stock kernel, evcxr_jupyter, which builds the library in the first: minutes
+    /// Execute them in the stock kernel, evcxr_jupyter, which builds the library for the first of them:
+    /// minutes
     #[arg(long, conflicts_with_all = ["save", "lab"])]
     stock: bool,
     /// Use the kernel that is installed in this folder, in place of building one
@@ -38,10 +39,11 @@ pub struct Notebooks {
 impl Notebooks {
     pub fn run(self) -> Result<ExitCode> {
         let work = setup::root().join("target/notebooks");
-        // Without it evcxr builds everything in a new folder for each notebook. It must lie outside
-        // of this workspace, and one kernel at a time can use it.
-        let stock_build = tempfile::Builder::new().prefix("qrnn-evcxr").tempdir();
-        let stock_build = stock_build.map_err(Error::io("a temporary folder", "create"))?;
+        std::fs::create_dir_all(&work).map_err(Error::io(&work, "create"))?;
+        // evcxr builds in a new folder for each kernel unless it is given one. That must lie outside of
+        // this workspace, and serves one kernel at a time.
+        let build = tempfile::Builder::new().prefix("qrnn-evcxr-").tempdir();
+        let build = build.map_err(Error::io(std::env::temp_dir(), "create a folder in"))?;
         let files = match (self.files.is_empty(), self.lab) {
             (true, true) => vec![setup::root().join(TOUR)],
             (true, false) => all(&setup::root().join("notebooks"))?,
@@ -80,7 +82,7 @@ impl Notebooks {
             if self.stock {
                 // The first cell waits for the build.
                 run.args(["--kernel", kernel, "--timeout", "3600"])
-                    .env("EVCXR_TMPDIR", stock_build.path());
+                    .env("EVCXR_TMPDIR", build.path());
             }
             if self.lab {
                 run.arg("--out").arg(work.join("screenshots"));
