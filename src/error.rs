@@ -29,7 +29,7 @@ pub enum Error {
         remedy: String,
     },
     /// The operating system refused to read or write.
-    #[error("{}: cannot {action}: {source}\n  what to do: {}", path.display(), io_remedy(source))]
+    #[error("{}: cannot {action}: {source}\n  what to do: {}", path.display(), qrnn_ops::io_remedy(source))]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -100,19 +100,9 @@ pub enum Error {
         /// The flags that lower it.
         remedy: String,
     },
-    /// libtorch refused an operation.
-    #[error("libtorch: {}\n  what to do: {}", first_lines(&.0.to_string()), torch_remedy(&.0.to_string()))]
-    Torch(#[from] tch::TchError),
-    /// The CUDA driver or compiler refused.
-    #[error("CUDA: {what}: {problem}\n  what to do: {remedy}")]
-    Cuda {
-        /// The kernel, or what else was asked for.
-        what: String,
-        /// The driver's or the compiler's answer.
-        problem: String,
-        /// What to do about it.
-        remedy: String,
-    },
+    /// An operation failed: of libtorch, of CUDA, or of this project's own.
+    #[error(transparent)]
+    Ops(#[from] qrnn_ops::Error),
     /// A plot could not be drawn.
     #[error("cannot draw {}: {problem}", path.display())]
     Plot {
@@ -127,6 +117,12 @@ pub enum Error {
 impl std::fmt::Debug for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         std::fmt::Display::fmt(self, f)
+    }
+}
+
+impl From<tch::TchError> for Error {
+    fn from(error: tch::TchError) -> Self {
+        Self::Ops(error.into())
     }
 }
 
@@ -198,8 +194,11 @@ impl Error {
             Self::Fetch { .. }
             | Self::Diverged { .. }
             | Self::NotFinite { .. }
-            | Self::Torch(_) => 1,
-            Self::Cuda { .. } | Self::Plot { .. } => 1,
+            | Self::Plot { .. } => 1,
+            Self::Ops(error) => match error {
+                qrnn_ops::Error::Torch(_) | qrnn_ops::Error::Cuda { .. } => 1,
+                _ => 2,
+            },
         }
     }
 }
@@ -217,41 +216,4 @@ fn after_divergence(checkpoint: Option<&Path>) -> String {
 
 fn at_line(line: Option<u64>) -> String {
     line.map(|n| format!(", line {n}")).unwrap_or_default()
-}
-
-/// libtorch appends its own C++ call stack, which says nothing to the reader.
-fn first_lines(message: &str) -> &str {
-    message.split("\nException raised from").next().unwrap_or(message).trim_end()
-}
-
-/// Whether libtorch's message says that an allocation failed.
-pub(crate) fn is_out_of_memory(message: &str) -> bool {
-    ["can't allocate memory", "not enough memory", "out of memory"]
-        .iter()
-        .any(|words| message.contains(words))
-}
-
-/// What helps any command: training says more (`train::Memory`).
-fn torch_remedy(message: &str) -> &'static str {
-    match is_out_of_memory(message) {
-        true => {
-            "memory ran out: end other programs on this machine, or use a smaller model or batch"
-        }
-        false => "report this",
-    }
-}
-
-fn io_remedy(error: &std::io::Error) -> &'static str {
-    use std::io::ErrorKind::*;
-    match error.kind() {
-        NotFound => "check the path",
-        PermissionDenied | ReadOnlyFilesystem => {
-            "choose a folder that you may write to, or change its permissions"
-        }
-        StorageFull | QuotaExceeded | FileTooLarge => {
-            "free some space there, or write to another disk"
-        }
-        NotADirectory => "a part of this path is a file; choose another folder",
-        _ => "check the path and the disk, then run the command again",
-    }
 }

@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::columns::Columns;
-use crate::corpus::{Corpus, Mapped, Split};
-use crate::display::Task;
+use crate::data::Batches;
+use crate::data::{Corpus, Mapped, Split};
 use crate::interrupt::Interrupt;
 use crate::model::{QrnnLm, check_vocabulary};
-use crate::report::cells::perplexity_in_text;
+use crate::view::report::cells::perplexity_in_text;
+use crate::view::show::Task;
 use crate::{Error, Result};
 
 /// Words read at once where windows are shorter: the state is carried, so that windows after one
@@ -43,7 +43,7 @@ pub struct Evaluation {
 /// How to read the text in an evaluation.
 #[derive(Debug, Clone)]
 pub struct Reading {
-    /// Columns: the original reads the validation text in 10 and the test text in 1.
+    /// Batches: the original reads the validation text in 10 and the test text in 1.
     pub batch: usize,
     /// Words a column in one window; the state is carried, so that it changes the speed only: short
     /// windows are read several at once, and long ones in pieces.
@@ -152,7 +152,7 @@ pub(crate) fn evaluate_watched(
     let _no_grad = tch::no_grad_guard();
     let started = Instant::now();
     let model = &model.rounded()?;
-    let columns = Columns::new(ids, reading.batch, what)?;
+    let columns = Batches::new(ids, reading.batch, what)?;
     let mut state = model.zero_state(reading.batch as i64)?;
     let (mut sum, mut row) = (0.0, 0);
     let device = model.options().1;

@@ -3,11 +3,11 @@
 use rand::{Rng, RngExt};
 use tch::{Kind, Tensor};
 
-use crate::corpus::{Corpus, Vocab};
-use crate::display::Task;
+use crate::data::{Corpus, Vocab};
 use crate::interrupt::Interrupt;
 use crate::model::{QrnnLm, check_vocabulary};
 use crate::random::{Purpose, generator};
+use crate::view::show::Task;
 use crate::{Error, Result};
 
 /// How to draw words.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::display::kernel;
+use crate::notebook::channel;
 use crate::terminal;
 
 /// Shared by whoever asks and whoever works; clones are the same request.
@@ -36,7 +36,7 @@ impl Interrupt {
     pub fn during_call(&self) -> Self {
         let notebook = match &self.notebook {
             Some(notebook) => Some(notebook.clone()),
-            None => kernel::interrupts().and_then(|file| Notebook::now(&file)).map(Arc::new),
+            None => channel::interrupts().and_then(|file| Notebook::now(&file)).map(Arc::new),
         };
         Self { asked: self.asked.clone(), notebook }
     }

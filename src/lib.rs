@@ -1,38 +1,29 @@
 //! The JAIST team's MicroNet-Challenge entry, rebuilt: a QRNN language model on WikiText-103,
 //! squeezed from 153 M parameters to 105 M while its test perplexity stays under 35.
 //!
-//! Data flows one way: text → words → columns → model → loss → optimiser → weights → evaluation →
+//! Data flows one way: text → tokens → batches → model → loss → optimizer → weights → evaluation →
 //! tables and plots.
 
-mod atomic_file;
-pub mod autograd;
-mod columns;
-pub mod corpus;
-pub mod count;
-pub mod cuda;
-pub mod display;
+#[doc(hidden)] // for the programs of this workspace
+pub mod command_line;
+pub mod data;
 pub mod error;
 pub mod evaluate;
-pub mod experiment;
-pub mod fetch;
+mod files;
 pub mod generate;
 pub mod interrupt;
 pub mod json;
-pub mod libtorch;
-pub mod matmul;
 pub mod model;
+pub mod notebook;
 pub mod paper;
-pub mod plot;
-pub mod pool;
-pub mod profile;
 pub mod random;
-pub mod report;
-mod tensor_file;
 pub mod terminal;
 pub mod train;
-mod user_cache;
+pub mod view;
 
 pub use error::{Error, Result};
+/// The differentiable operations that the model is made of.
+pub use qrnn_ops as ops;
 /// libtorch for Rust, the version that this crate is built on.
 pub use tch;
 
@@ -45,11 +36,12 @@ struct Readme;
 pub mod prelude {
     pub use tch::{Device, Kind, Tensor};
 
-    pub use crate::corpus::{Corpus, Split};
-    pub use crate::count::count_ops;
+    pub use crate::data::{Corpus, Split};
     pub use crate::evaluate::evaluate;
     pub use crate::generate::{Sampling, generate};
     pub use crate::model::{LmConfig, QrnnLm, Splits};
+    pub use crate::paper::operation_counts::count_ops;
     pub use crate::train::{Recipe, Trainer};
-    pub use crate::{Error, Result, paper, plot};
+    pub use crate::view::plot;
+    pub use crate::{Error, Result, paper};
 }

@@ -300,7 +300,7 @@ pub struct LayerShape {
 }
 
 impl LayerShape {
-    /// Columns of the linear map: window × input.
+    /// Batches of the linear map: window × input.
     pub fn columns(&self) -> usize {
         self.window * self.input
     }

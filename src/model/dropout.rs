@@ -1,20 +1,13 @@
 //! The masks of one training step, made from the run's seed: on the CPU drawn one number after another,
 //! on a GPU where they are wanted, with the same numbers.
 
-mod card;
-
-use rand::RngExt;
-use rand_chacha::ChaCha8Rng;
+use qrnn_ops::dropout_mask::{Bernoulli, MaskSampler};
 use tch::{Device, Kind, Tensor};
 
-#[cfg(test)]
-pub(crate) use card::DROPOUT_MASK;
-pub(crate) use card::try_out as try_card;
-
 use super::config::LmConfig;
-use crate::libtorch::upload;
+use crate::Result;
 use crate::random::Stream;
-use crate::{Result, cuda, profile};
+use qrnn_ops::profile;
 
 /// The dropout masks of one forward pass; `None` where nothing is dropped.
 ///
@@ -68,26 +61,15 @@ impl Dropouts {
         options: MaskOptions,
         stream: Stream,
     ) -> Result<Self> {
-        let maker = match cuda::launcher(options.device)? {
-            Some(launcher) => Maker::Card(card::OnCard::new(launcher, stream)),
-            None => Maker::Host(Box::new(stream.generator())),
-        };
-        Self::made_by(maker, config, (seq, batch), options)
-    }
-
-    fn made_by(
-        mut maker: Maker,
-        config: &LmConfig,
-        (seq, batch): (i64, i64),
-        options: MaskOptions,
-    ) -> Result<Self> {
+        let mut sampler = MaskSampler::new(options.device, stream.key())?;
         let stage = profile::stage("dropout masks");
         let weights = (options.weights, options.device);
         let activations = (options.activations, options.device);
         let words =
-            maker.mask(Dropped::scaled(config.dropoute), &[config.vocab as i64], weights)?;
+            sampler.sample(Bernoulli::dropout(config.dropoute), &[config.vocab as i64], weights)?;
         let emsize = config.emsize as i64;
-        let input = maker.mask(Dropped::scaled(config.dropouti), &[1, batch, emsize], weights)?;
+        let input =
+            sampler.sample(Bernoulli::dropout(config.dropouti), &[1, batch, emsize], weights)?;
         let mut layers = vec![];
         for (i, shape) in config.layer_shapes().iter().enumerate() {
             let hidden = shape.output as i64;
@@ -95,13 +77,13 @@ impl Dropouts {
             let last = i + 1 == config.nlayers;
             let p = if last { config.dropout } else { config.dropouth };
             layers.push(LayerDropouts {
-                weight: maker.mask(Dropped::scaled(config.wdrop), &linear, weights)?,
-                zoneout: maker.mask(
-                    Dropped { p: config.zoneout, kept: 1.0 },
+                weight: sampler.sample(Bernoulli::dropout(config.wdrop), &linear, weights)?,
+                zoneout: sampler.sample(
+                    Bernoulli::zoneout(config.zoneout),
                     &[seq, batch, hidden],
                     activations,
                 )?,
-                output: maker.mask(Dropped::scaled(p), &[1, batch, hidden], activations)?,
+                output: sampler.sample(Bernoulli::dropout(p), &[1, batch, hidden], activations)?,
             });
         }
         let all = Self { words, input, layers };
@@ -117,58 +99,11 @@ impl Dropouts {
     }
 }
 
-/// What a mask holds: 0 with probability p, else `kept`.
-#[derive(Debug, Clone, Copy)]
-struct Dropped {
-    p: f64,
-    kept: f64,
-}
-
-impl Dropped {
-    /// Keeps the mean.
-    fn scaled(p: f64) -> Self {
-        Self { p, kept: 1.0 / (1.0 - p) }
-    }
-}
-
-/// What turns a stream of random words into masks, one after another.
-enum Maker {
-    Host(Box<ChaCha8Rng>),
-    Card(card::OnCard),
-}
-
-impl Maker {
-    /// The next mask; `None` for p = 0, which takes no words.
-    fn mask(
-        &mut self,
-        dropped: Dropped,
-        size: &[i64],
-        options: (Kind, Device),
-    ) -> Result<Option<Tensor>> {
-        if dropped.p == 0.0 {
-            return Ok(None);
-        }
-        Ok(Some(match self {
-            Self::Host(random) => drawn(dropped, size, options, random)?,
-            Self::Card(card) => card.mask(dropped, size, options)?,
-        }))
-    }
-}
-
-fn drawn(
-    Dropped { p, kept }: Dropped,
-    size: &[i64],
-    (kind, device): (Kind, Device),
-    random: &mut ChaCha8Rng,
-) -> Result<Tensor> {
-    let n: i64 = size.iter().product();
-    let values: Vec<f32> =
-        (0..n).map(|_| if random.random::<f32>() < p as f32 { 0.0 } else { kept as f32 }).collect();
-    Ok(upload(&values, device)?.f_view(size)?.f_to_kind(kind)?)
-}
-
 #[cfg(test)]
 mod tests {
+    use qrnn_ops::cuda::Clock;
+    use qrnn_ops::cuda::host_shim::as_on_a_gpu;
+
     use super::*;
     use crate::random::Purpose;
 
@@ -197,5 +132,71 @@ mod tests {
         let drops = Dropouts::draw(&config, 7, 5, CPU, STREAM).unwrap();
         assert!(drops.words.is_none() && drops.input.is_none());
         assert!(drops.layers.iter().all(|l| l.weight.is_none() && l.output.is_none()));
+    }
+
+    /// All masks of a step equal the CPU's, on `device` or, on the CPU, by the host shim.
+    fn check_step(device: Device, config: &LmConfig, (seq, batch): (i64, i64), activations: Kind) {
+        let stream = Stream { seed: 1882, purpose: Purpose::Dropout, counter: 41 };
+        let sample = |device| {
+            let options = MaskOptions { weights: Kind::Float, activations, device };
+            Dropouts::draw(config, seq, batch, options, stream).unwrap()
+        };
+        let (ours, theirs) = (as_on_a_gpu(|| sample(device)), sample(Device::Cpu));
+        let (ours, theirs): (Vec<_>, Vec<_>) = (ours.masks().collect(), theirs.masks().collect());
+        assert_eq!(ours.len(), theirs.len());
+        for (i, (ours, theirs)) in ours.into_iter().zip(theirs).enumerate() {
+            assert_eq!((ours.kind(), ours.size()), (theirs.kind(), theirs.size()), "mask {i}");
+            assert!(ours.to_device(Device::Cpu).equal(theirs), "mask {i}");
+            let kept = theirs.gt(0.0).sum(Kind::Int64).int64_value(&[]);
+            assert!(0 < kept && kept < theirs.numel() as i64, "mask {i} drops all or none");
+        }
+    }
+
+    /// Every dropout on, and sizes that are not multiples of a block, nor of 4.
+    fn every_dropout() -> LmConfig {
+        LmConfig::paper(7, 11)
+            .vocab(301)
+            .layers(3)
+            .locked_dropouts(0.2, 0.3, 0.4)
+            .embedding_dropout(0.1)
+            .weight_drop(0.5)
+            .zoneout(0.25)
+    }
+
+    #[test]
+    fn the_masks_of_a_step_are_the_cpus() {
+        for activations in [Kind::Float, Kind::BFloat16] {
+            check_step(Device::Cpu, &every_dropout(), (5, 6), activations);
+            // What is not dropped takes no words of the stream.
+            let fewer = every_dropout().zoneout(0.0).weight_drop(0.0);
+            check_step(Device::Cpu, &fewer, (5, 6), activations);
+        }
+    }
+
+    /// The recipe of awd-lstm-lm for Penn Treebank, with and without zoneout. `--nocapture` prints the time
+    /// of all masks.
+    #[test]
+    #[ignore = "wants a GPU"]
+    fn on_a_gpu_the_masks_of_a_step_are_the_cpus() {
+        let recipe = LmConfig::paper(400, 1550)
+            .vocab(10_000)
+            .locked_dropouts(0.4, 0.3, 0.4)
+            .embedding_dropout(0.1)
+            .weight_drop(0.1);
+        let device = qrnn_ops::device::cuda().unwrap();
+        let clock = Clock::of(device).unwrap();
+        for (zoneout, activations) in
+            [(0.0, Kind::Float), (0.1, Kind::Float), (0.1, Kind::BFloat16)]
+        {
+            let config = recipe.clone().zoneout(zoneout);
+            check_step(device, &every_dropout(), (5, 6), activations);
+            check_step(device, &config, (70, 20), activations);
+            let options = MaskOptions { weights: Kind::Float, activations, device };
+            let begun = clock.mark().unwrap();
+            let masks = Dropouts::draw(&config, 70, 20, options, STREAM).unwrap();
+            let milliseconds = clock.mark().unwrap().since(&begun).unwrap() * 1e3;
+            let n: usize = masks.masks().map(Tensor::numel).sum();
+            println!("{n} numbers, zoneout {zoneout}, {activations:?}: {milliseconds:.3} ms");
+        }
     }
 }

@@ -4,7 +4,7 @@ use tch::{Kind, Tensor};
 
 use super::{QrnnLm, check_vocabulary};
 use crate::Result;
-use crate::corpus::Corpus;
+use crate::data::Corpus;
 
 /// The gates of one layer over a text, after their activations.
 ///
@@ -82,7 +82,7 @@ mod tests {
         let corpus = Corpus::synthetic().take_train(300);
         let config = LmConfig::paper(6, 10).layers(2);
         let model = QrnnLm::new(&config, &corpus, Device::Cpu).unwrap();
-        let ids = &corpus.tokens(crate::corpus::Split::Train)[..7];
+        let ids = &corpus.tokens(crate::data::Split::Train)[..7];
         let words: Vec<&str> = ids.iter().map(|&id| corpus.vocab().word(id)).collect();
         let last = model.gates(&corpus, &words.join(" "), 1).unwrap();
         assert_eq!((last.words.len(), last.forget.len(), last.forget[0].len()), (7, 7, 6));

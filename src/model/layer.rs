@@ -5,8 +5,8 @@ use tch::Tensor;
 use super::config::LayerShape;
 use super::dropout::LayerDropouts;
 use crate::Result;
-use crate::matmul::{Features, Products, linear_of_features};
-use crate::pool::{Zoneout, fo_pool_features};
+use qrnn_ops::fo_pool::{FoPoolOptions, Zoneout, fo_pool_features};
+use qrnn_ops::matmul::{Features, Products, linear_of_features};
 
 /// A layer's parameters.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl QrnnLayer {
         };
         let mask = pass.drops.filter(|_| pass.locked).and_then(|drops| drops.output.as_ref());
         let mask = mask.map(|mask| mask.f_to_kind(gates.kind())).transpose()?;
-        fo_pool_features(&gates, before, zoneout, mask.as_ref())
+        Ok(fo_pool_features(&gates, before, FoPoolOptions { zoneout, dropout: mask })?)
     }
 
     /// The linear map: z, f and o before activation, side by side, (seq, batch, 3 H).
@@ -67,12 +67,12 @@ impl QrnnLayer {
         products: Products,
         operand: Option<&Tensor>,
     ) -> Result<Tensor> {
-        match drops.and_then(|drops| drops.weight.as_ref()) {
+        Ok(match drops.and_then(|drops| drops.weight.as_ref()) {
             Some(mask) => {
                 let weight = self.weight.f_mul(mask)?;
-                linear_of_features(x, &weight, &self.bias, products, None)
+                linear_of_features(x, &weight, &self.bias, products, None)?
             }
-            None => linear_of_features(x, &self.weight, &self.bias, products, operand),
-        }
+            None => linear_of_features(x, &self.weight, &self.bias, products, operand)?,
+        })
     }
 }

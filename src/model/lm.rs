@@ -13,13 +13,14 @@ use tch::{Device, Kind, Tensor};
 use super::config::LmConfig;
 use super::dropout::{Dropouts, LayerDropouts, MaskOptions};
 use super::layer::{Pass, QrnnLayer};
-use super::split_softmax::{Clusters, SoftmaxWeights};
-use crate::corpus::{Corpus, Vocab};
-use crate::matmul::{Features, Products};
+use crate::data::{Corpus, Vocab};
 use crate::random::{Purpose, generator};
-use crate::{Error, Result, cuda, profile};
+use crate::{Error, Result};
 pub(super) use finite::check as check_finite;
 use operands::Operands;
+use qrnn_ops::matmul::{Features, Products};
+use qrnn_ops::split_softmax::{Clusters, SoftmaxWeights};
+use qrnn_ops::{cuda, profile};
 
 /// The seed of a model that was given none, the original's.
 pub const DEFAULT_SEED: u64 = 1882;
@@ -290,13 +291,13 @@ impl QrnnLm {
         let x = x.f_to_kind(self.products.activation_kind(self.options))?;
         let ones = operands.map(|operands| &operands.ones);
         if self.layers[0].shape.window == 1 {
-            return Features::of(&[&x], ones);
+            return Ok(Features::of(&[&x], ones)?);
         }
         let _stage = profile::stage("input shifted");
         let seq = x.size()[0];
         let first = previous.f_to_kind(x.kind())?.f_unsqueeze(0)?;
         let shifted = Tensor::f_cat(&[first, x.f_narrow(0, 0, seq - 1)?], 0)?;
-        Features::of(&[&x, &shifted], ones)
+        Ok(Features::of(&[&x, &shifted], ones)?)
     }
 
     /// The gradient of `objective` in each parameter, in the order of [`QrnnLm::parameters`].
@@ -359,7 +360,7 @@ impl QrnnLm {
 fn check_device(device: Device) -> Result<()> {
     match device {
         Device::Cpu => Ok(()),
-        Device::Cuda(_) => crate::cuda::device().map(|_| ()),
+        Device::Cuda(_) => Ok(qrnn_ops::device::cuda().map(drop)?),
         other => Err(Error::unavailable(
             format!("device {other:?}"),
             "the kernels are for the CPU and for CUDA",

@@ -12,9 +12,10 @@ use tch::{Device, Kind, Tensor};
 
 use super::config::{LmConfig, Splits};
 use super::{QrnnLm, lm, vocabulary, weights};
-use crate::corpus::{Corpus, Vocab};
+use crate::data::{Corpus, Vocab};
+use crate::files::tensor_file;
 use crate::train::{CHECKPOINT, RunConfig, RunDir, checkpoints};
-use crate::{Error, Result, tensor_file, terminal};
+use crate::{Error, Result, terminal};
 
 /// The keys of the metadata.
 const CONFIG: &str = "qrnn-model";

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use super::QrnnLm;
-use crate::corpus::{Corpus, Vocab};
+use crate::data::{Corpus, Vocab};
 use crate::{Error, Result};
 
 /// What to do where a model meets the ids of another vocabulary.

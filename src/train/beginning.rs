@@ -10,7 +10,7 @@ use super::recipe::Recipe;
 use super::run_dir::RunDir;
 use super::saving::RUN;
 use super::session::Session;
-use crate::corpus::Corpus;
+use crate::data::Corpus;
 use crate::model::{QrnnLm, SavedModel};
 use crate::{Error, Result};
 

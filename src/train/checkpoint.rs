@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
+use super::checkpoint_writer::Writer;
 use super::identity::Identity;
 use super::metrics::EpochReport;
 use super::optimizer::Optimiser;
 use super::recipe::Recipe;
-use super::writer::Writer;
-use crate::corpus::Corpus;
+use crate::data::Corpus;
+use crate::files::tensor_file;
 use crate::model::{LmConfig, QrnnLm, State};
-use crate::{Error, Result, tensor_file};
+use crate::{Error, Result};
 
 /// Checkpoints kept of a run.
 const KEPT: usize = 2;

@@ -7,7 +7,7 @@ use tch::Kind;
 use twox_hash::XxHash3_64;
 
 use super::recipe::Recipe;
-use crate::corpus::{Corpus, Split};
+use crate::data::{Corpus, Split};
 use crate::model::QrnnLm;
 use crate::{Error, Result};
 

@@ -1,10 +1,10 @@
 //! The memory that a training run takes on the CPU, told before it is taken.
 
 use super::recipe::{Optimizer, Recipe};
-use crate::count::count_ops;
-use crate::error::is_out_of_memory;
 use crate::model::LmConfig;
+use crate::paper::operation_counts::count_ops;
 use crate::{Error, Result};
+use qrnn_ops::is_out_of_memory;
 
 /// Bytes of an f32.
 const FLOAT: u64 = 4;
@@ -69,7 +69,7 @@ impl Memory {
     /// any other error as it is.
     pub(super) fn explain(&self, error: Error) -> Error {
         match &error {
-            Error::Torch(torch) if is_out_of_memory(&torch.to_string()) => {
+            Error::Ops(qrnn_ops::Error::Torch(torch)) if is_out_of_memory(&torch.to_string()) => {
                 self.error("the system gave no more".into())
             }
             _ => error,
@@ -153,6 +153,6 @@ mod tests {
         let torch = tch::TchError::Torch(
             "DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes".into(),
         );
-        assert!(matches!(memory.explain(Error::Torch(torch)), Error::Memory { .. }));
+        assert!(matches!(memory.explain(Error::from(torch)), Error::Memory { .. }));
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::events::Events;
+use super::tensorboard::Events;
 use crate::{Error, Result, json};
 
 /// One line of the log.

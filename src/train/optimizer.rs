@@ -1,19 +1,14 @@
 //! Gradient clipping, and the optimisers with their state as tensors.
 
-mod adam_kernel;
-
-pub(crate) use adam_kernel::try_out as try_card;
 use tch::{Kind, Tensor};
 
 use super::recipe::{Optimizer, Recipe};
-use crate::cuda::Launch;
-use crate::libtorch::{AdamStep, AdamTensors, fused_adam};
+use crate::Result;
 use crate::model::QrnnLm;
-use crate::{Result, cuda, profile};
-use adam_kernel::Update;
-
-/// What stands in the place of the loss of a step whose gradient was not finite: no cross entropy is it.
-pub(super) const BAD_GRADIENT: f64 = f64::NEG_INFINITY;
+use qrnn_ops::adam::{self, AdamUpdate, BAD_GRADIENT};
+use qrnn_ops::cuda::Launch;
+use qrnn_ops::libtorch::{AdamStep, AdamTensors, fused_adam};
+use qrnn_ops::{cuda, profile};
 
 /// The state of an optimiser over the parameters of one model.
 #[derive(Debug)]
@@ -244,7 +239,7 @@ fn adam_on_gpu(
         .zip(grads)
         .zip(moments)
         .zip(&copies)
-        .map(|((((_, parameter), gradient), moments), copy)| Update {
+        .map(|((((_, parameter), gradient), moments), copy)| AdamUpdate {
             parameter,
             gradient,
             first_moment: &moments.first,
@@ -253,7 +248,7 @@ fn adam_on_gpu(
         })
         .collect();
     let Some(Moments { step: steps, .. }) = moments.first() else { return Ok(()) };
-    adam_kernel::step(launcher, &updates, steps, judged, adam_settings(recipe, lr), recipe.clip)
+    Ok(adam::adam_step(launcher, &updates, steps, judged, adam_settings(recipe, lr), recipe.clip)?)
 }
 
 fn adam_settings(recipe: &Recipe, lr: f64) -> AdamStep {
@@ -284,7 +279,7 @@ fn adam(
         .collect();
     let step = adam_settings(recipe, lr);
     let skip = healthy.f_logical_not()?.f_to_kind(Kind::Float)?;
-    fused_adam(&tensors, step, inverse_scale, Some(&skip))
+    Ok(fused_adam(&tensors, step, inverse_scale, Some(&skip))?)
 }
 
 fn descend(

@@ -6,8 +6,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::metrics::EpochReport;
 
-use crate::report::cells::perplexity_in_text;
 use crate::terminal;
+use crate::view::report::cells::perplexity_in_text;
 
 /// Told of a run's steps and epochs. All methods may be left as they are.
 pub trait Observer: Send {

@@ -46,9 +46,9 @@ pub struct Recipe {
     pub bptt: usize,
     /// Every window of `bptt` words exactly, in place of drawn lengths.
     pub fixed_bptt: bool,
-    /// Columns of the training text.
+    /// Batches of the training text.
     pub batch: usize,
-    /// Columns of the validation text.
+    /// Batches of the validation text.
     pub valid_batch: usize,
     /// Passes over the training text.
     pub epochs: usize,

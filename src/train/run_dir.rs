@@ -9,7 +9,8 @@ use super::checkpoint;
 use super::metrics::MetricsLog;
 use super::recipe::Recipe;
 use crate::model::LmConfig;
-use crate::{Error, Result, atomic_file};
+use crate::{Error, Result};
+use qrnn_ops::atomic_file;
 
 /// What config.json holds, written before the first step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -139,7 +140,7 @@ impl RunDir {
         let mut bytes = serde_json::to_vec_pretty(value)
             .map_err(|error| Error::io(&path, "write")(error.into()))?;
         bytes.push(b'\n');
-        atomic_file::write(&path, &bytes)
+        atomic_file::write(&path, &bytes).map_err(Error::io(&path, "write"))
     }
 
     /// The config.json beside a weight file, `None` where there is none.

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::metrics::Record;
-use crate::plot::{Curve, perplexities};
+use crate::view::plot::{Curve, perplexities};
 use crate::{Error, Result};
 
 /// The log in a run's folder.

@@ -4,20 +4,22 @@ use std::time::Instant;
 
 use tch::Tensor;
 
-use super::begun::{Begun, Done};
 use super::cadence::Schedule;
 use super::checkpoint::{self, Progress};
 use super::identity::Identity;
 use super::metrics::{EpochReport, MetricsLog, Record};
-use super::optimizer::{BAD_GRADIENT, Optimiser};
+use super::pending::{Begun, Done};
+use qrnn_ops::adam::BAD_GRADIENT;
+
+use super::checkpoint_writer::Writer;
+use super::optimizer::Optimiser;
 use super::progress::{Observer, StepReport};
 use super::recipe::{Optimizer, Recipe};
 use super::run_dir::RunDir;
 use super::step::StepInputs;
 use super::trainer::TrainingRun;
-use super::writer::Writer;
-use crate::columns::Columns;
-use crate::corpus::{Corpus, Split};
+use crate::data::Batches;
+use crate::data::{Corpus, Split};
 use crate::evaluate::{Evaluation, Reading, evaluate_watched};
 use crate::interrupt::Interrupt;
 use crate::model::{QrnnLm, State};
@@ -27,7 +29,7 @@ use crate::{Error, Result};
 pub(super) struct Session<'a> {
     pub model: &'a mut QrnnLm,
     pub corpus: &'a Corpus,
-    pub columns: Columns<'a>,
+    pub columns: Batches<'a>,
     pub recipe: &'a Recipe,
     pub optimiser: Optimiser,
     pub state: State,

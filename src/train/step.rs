@@ -2,12 +2,14 @@
 
 use tch::Tensor;
 
-use super::lengths;
 use super::recipe::Recipe;
+use super::schedule;
 use super::session::Session;
-use crate::model::{Dropouts, Targets};
+use crate::model::Dropouts;
 use crate::random::{Purpose, Stream};
-use crate::{Error, Result, cuda};
+use crate::{Error, Result};
+use qrnn_ops::cuda;
+use qrnn_ops::split_softmax::Targets;
 
 /// What a step reads beside weights and state.
 pub(super) struct StepInputs {
@@ -33,8 +35,8 @@ impl Session<'_> {
     /// What the next step reads beside weights and state, on the model's device.
     pub(super) fn prepare_step(&self) -> Result<StepInputs> {
         let recipe = self.recipe;
-        let length = lengths::length(recipe, self.step());
-        let rate = lengths::rate(recipe, self.progress.epoch, length);
+        let length = schedule::length(recipe, self.step());
+        let rate = schedule::rate(recipe, self.progress.epoch, length);
         let [tokens, targets] = self.columns.window(self.row(), length);
         let (tokens, targets) = self.model.upload_batch(&tokens, targets, recipe.batch)?;
         let (seq, batch) = tokens.size2()?;

@@ -7,23 +7,23 @@ use serde::Serialize;
 use tch::{Kind, Tensor};
 
 use super::beginning;
-use super::begun::Begun;
 use super::cadence::{Cadence, Schedule};
 use super::checkpoint::{self, Progress};
+use super::checkpoint_writer::Writer;
 use super::memory::Memory;
 use super::metrics::EpochReport;
 use super::optimizer::Optimiser;
+use super::pending::Begun;
 use super::progress::Observer;
 use super::recipe::Recipe;
 use super::run_dir::RunDir;
 use super::session::Session;
-use super::writer::Writer;
-use crate::columns::Columns;
-use crate::corpus::{Corpus, Split};
-use crate::display::Training;
+use crate::data::Batches;
+use crate::data::{Corpus, Split};
 use crate::interrupt::Interrupt;
 use crate::model::{LmConfig, QrnnLm, check_vocabulary};
-use crate::report::cells::perplexity_in_text;
+use crate::view::report::cells::perplexity_in_text;
+use crate::view::show::Training;
 use crate::{Error, Result, json};
 
 /// Steps between two lines of the log, where the caller says nothing.
@@ -172,10 +172,10 @@ impl Trainer {
         self.check_intervals()?;
         check_vocabulary(model, corpus)?;
         let recipe = &self.recipe;
-        let columns = Columns::new(corpus.tokens(Split::Train), recipe.batch, "training")?;
+        let columns = Batches::new(corpus.tokens(Split::Train), recipe.batch, "training")?;
         // Too short a text is better found before the epoch than after it.
-        Columns::fixed(corpus.tokens(Split::Valid), recipe.valid_batch, "validation")?;
-        Columns::fixed(corpus.tokens(Split::Test), 1, "test")?;
+        Batches::fixed(corpus.tokens(Split::Valid), recipe.valid_batch, "validation")?;
+        Batches::fixed(corpus.tokens(Split::Test), 1, "test")?;
         let folder = self.folder.as_deref().map(RunDir::open).transpose()?;
         let checkpoint = match &folder {
             Some(folder) => {
@@ -192,7 +192,7 @@ impl Trainer {
         if let Some(folder) = &folder {
             folder.write_config(model.config(), recipe, corpus.name())?;
         }
-        crate::libtorch::keep_freed_memory();
+        qrnn_ops::libtorch::keep_freed_memory();
         let log = folder.as_ref().map(RunDir::metrics).transpose()?;
         let device = model.options().1;
         let cadence = self.cadence.unwrap_or(Cadence::of(device));

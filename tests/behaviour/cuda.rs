@@ -91,15 +91,3 @@ fn the_cpu_that_was_asked_for_needs_no_reason() {
     let ran = train(None, "auto");
     assert!(ran.stderr.contains("computing on the CPU: it is switched off"), "{}", ran.stderr);
 }
-
-#[test]
-fn a_bench_that_wants_a_card_says_what_is_missing() {
-    for bench in ["pool", "step", "evaluate", "curves"] {
-        let mut command = command(&["bench", bench, "--device", "cuda"]);
-        let ran = Ran::from(command.env("QRNN_CUDA", "off").output().unwrap());
-        ran.is_refused(bench);
-        assert!(ran.stderr.contains("--device cuda is not available: it is switched off"));
-    }
-    let ran = Ran::from(command(&["bench", "step", "--formats", "tf32"]).output().unwrap());
-    ran.is_refused("tf32 on the CPU");
-}

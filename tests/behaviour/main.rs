@@ -1,11 +1,9 @@
 //! The built program, as its users meet it.
 
-mod bench;
 mod command_line;
 mod cuda;
 mod fetch;
 mod library_path;
-mod memory;
 mod non_finite;
 mod notebook;
 mod numbers;

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use qrnn::corpus::SyntheticConfig;
-use qrnn::display::Show;
+use qrnn::data::SyntheticConfig;
 use qrnn::evaluate::Reading;
 use qrnn::model::Splits;
 use qrnn::prelude::*;
+use qrnn::view::show::Show;
 use serde_json::Value;
 
 const COUNTER: &str = "QRNN_JUPYTER_INTERRUPTS";
@@ -60,7 +60,7 @@ fn cell_that_trains() {
     plot_of(&run).evcxr_display();
 }
 
-fn plot_of(run: &qrnn::train::TrainingRun) -> qrnn::plot::Plot {
+fn plot_of(run: &qrnn::train::TrainingRun) -> qrnn::view::plot::Plot {
     plot::training_curve(std::slice::from_ref(run)).title("a\nEVCXR_END_CONTENT\n<b>")
 }
 

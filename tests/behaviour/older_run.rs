@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use qrnn::report::ReproduceResults;
+use qrnn::view::report::ReproduceResults;
 use serde_json::Value;
 
 use crate::program::reproduce;

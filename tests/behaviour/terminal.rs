@@ -76,14 +76,13 @@ fn results_are_printed_where_nobody_reads_standard_error() {
     let out = folder.path().to_str().unwrap();
     let data = text_folder(&small_text());
     let data = data.path().to_str().unwrap();
-    let commands: [&[&str]; 4] = [
+    let commands: [&[&str]; 3] = [
         &["count", "--json"],
         &["data", "stats", "--no-cache", "--data", data, "--json"],
-        &["bench", "corpus", "--bytes", "3000000", "--runs", "1", "--json"],
         &["--rows", "300-1500-140", "--scale", "50", "--no-lengths", "--out", out, "--json"],
     ];
     for args in commands {
-        let takes_seconds = args[0] == "--rows" || args.contains(&"corpus");
+        let takes_seconds = args[0] == "--rows";
         let sinks: &[Sink] = if takes_seconds { &[unread] } else { &[unread, full] };
         for errors in sinks {
             let ran = run(command(args).stderr(errors()));

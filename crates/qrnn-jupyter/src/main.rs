@@ -2,7 +2,7 @@
 
 mod analysis;
 mod bound;
-#[path = "../../../src/libtorch/brought.rs"]
+#[path = "../../qrnn-ops/src/libtorch/search_path.rs"]
 mod brought;
 mod cell;
 mod compiler;

@@ -16,7 +16,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use qrnn::libtorch::brought::{self, Brought};
+use qrnn_ops::libtorch::search_path::{self, Brought};
 
 /// Tells a process that was started by this one what it is for: `trial=` and the library that it is
 /// to be bound to, or `chosen`, and `=` and the user's own LD_PRELOAD where there was one.
@@ -117,7 +117,7 @@ pub fn stage(environment: &mut Environment) -> Stage {
 /// else returns, and has said why where there is one.
 pub fn choose(arguments: &[OsString], environment: &Environment) {
     let Some(search) = environment.get("LD_LIBRARY_PATH") else { return };
-    let found = brought::on_path(&search);
+    let found = search_path::on_path(&search);
     let Some(loaded) = found.first().and_then(|_| loaded()) else { return };
     let Ok(program) = std::fs::read_link("/proc/self/exe") else { return };
     let preload = environment.get(PRELOAD);
@@ -169,7 +169,7 @@ pub fn choose(arguments: &[OsString], environment: &Environment) {
         std::io::stderr(),
         "note: LD_LIBRARY_PATH: {}; this program needs torch {} and {taken}",
         why.join(", "),
-        brought::VERSION,
+        search_path::VERSION,
     );
 }
 

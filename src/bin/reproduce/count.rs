@@ -2,12 +2,12 @@
 
 use clap::Args as ClapArgs;
 use qrnn::Result;
-use qrnn::count::OpCounter;
 use qrnn::model::{LmConfig, Splits, WIKITEXT103_VOCAB};
+use qrnn::paper::operation_counts::OpCounter;
 use serde_json::json;
 
-use crate::numbers;
-use crate::output::Output;
+use qrnn::command_line::Output;
+use qrnn::command_line::numbers;
 
 #[derive(Debug, ClapArgs)]
 #[command(allow_negative_numbers = true)]

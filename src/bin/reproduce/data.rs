@@ -4,13 +4,13 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::{Args as ClapArgs, Subcommand};
-use qrnn::corpus::{Corpus, Origin, Split};
-use qrnn::fetch::{Dataset, Fetch, Terminal};
+use qrnn::data::download::{Dataset, Fetch, Terminal};
+use qrnn::data::{Corpus, Origin, Split};
 use qrnn::interrupt::Interrupt;
 use qrnn::{Result, json};
 use serde_json::json;
 
-use crate::output::Output;
+use qrnn::command_line::{Output, load_corpus, peak_bytes};
 
 #[derive(Debug, ClapArgs)]
 pub struct Args {
@@ -57,7 +57,7 @@ pub fn run(args: Args) -> Result<Output> {
     let started = Instant::now();
     let corpus = match data {
         Some(folder) if no_cache => Corpus::from_text(folder)?,
-        data => load(data)?,
+        data => load_corpus(data)?,
     };
     let seconds = started.elapsed().as_secs_f64();
     let peak = peak_bytes();
@@ -120,19 +120,4 @@ fn fetch(args: FetchArgs) -> Result<Output> {
         "seconds": seconds,
     });
     Ok(Output::done(text, json))
-}
-
-/// A folder's corpus, or the embedded language.
-pub fn load(data: Option<PathBuf>) -> Result<Corpus> {
-    match data {
-        Some(folder) => Corpus::from_dir(folder),
-        None => Ok(Corpus::synthetic()),
-    }
-}
-
-/// The most memory that this process has held so far, where the system tells.
-pub fn peak_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
 }

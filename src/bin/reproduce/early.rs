@@ -11,8 +11,8 @@ use std::panic::catch_unwind;
 use clap::Parser as _;
 
 use crate::brought_torch::{self, Environment};
-use crate::output::{explain, finish};
 use crate::{Cli, Command, count, preset};
+use qrnn::command_line::{explain, finish};
 
 type Early = unsafe extern "C" fn(c_int, *const *const c_char, *mut *const c_char);
 

@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 use qrnn::Result;
-use qrnn::corpus::{Corpus, Split};
+use qrnn::data::{Corpus, Split};
 use qrnn::evaluate::{Reading, evaluate_as, evaluate_text};
 use qrnn::interrupt::Interrupt;
 use serde_json::json;
 
 use crate::model_flags::{CheckpointFlags, ComputeFlags};
-use crate::numbers;
-use crate::output::Output;
+use qrnn::command_line::Output;
+use qrnn::command_line::numbers;
 
 #[derive(Debug, ClapArgs)]
 #[command(allow_negative_numbers = true)]
@@ -59,7 +59,7 @@ pub fn run(args: Args) -> Result<Output> {
         reading.batch = batch;
     }
     reading.interrupt = Interrupt::on_ctrl_c()?;
-    qrnn::libtorch::keep_freed_memory();
+    qrnn_ops::libtorch::keep_freed_memory();
     if let Some(file) = &args.text {
         let evaluation = evaluate_text(&model, file, &reading)?;
         return Ok(Output::done(format!("{}: {evaluation}", file.display()), json!(evaluation)));

@@ -9,8 +9,8 @@ use qrnn::interrupt::Interrupt;
 use serde_json::json;
 
 use crate::model_flags::{CheckpointFlags, ComputeFlags};
-use crate::numbers;
-use crate::output::{INTERRUPTED, Output};
+use qrnn::command_line::numbers;
+use qrnn::command_line::{INTERRUPTED, Output};
 
 #[derive(Debug, ClapArgs)]
 #[command(allow_negative_numbers = true)]

@@ -1,6 +1,5 @@
 //! `reproduce`: the paper's table, and each of its steps by itself.
 
-mod bench;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[cfg(not(test))]
 mod brought_torch;
@@ -12,8 +11,6 @@ mod early;
 mod evaluate;
 mod generate;
 mod model_flags;
-mod numbers;
-mod output;
 mod plot;
 mod preset;
 mod table;
@@ -22,7 +19,7 @@ mod train;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use output::{explain, finish};
+use qrnn::command_line::{explain, finish};
 
 /// Rebuilds the JAIST team's MicroNet-Challenge entry: a QRNN language model on WikiText-103,
 /// squeezed from 153 M parameters to 105 M while its test perplexity stays under 35.
@@ -53,8 +50,6 @@ enum Command {
     Data(data::Args),
     /// Draw the curves of runs from their logs
     Plot(plot::Args),
-    /// Measure
-    Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -67,7 +62,7 @@ fn main() -> ExitCode {
         Err(said) => return ExitCode::from(explain(&said)),
     };
     if !matches!(cli.command, Some(Command::Count(_))) {
-        qrnn::libtorch::set_threads();
+        qrnn::command_line::set_threads();
     }
     let (json, result) = match cli.command {
         None => (cli.table.json, table::run(cli.table)),
@@ -77,7 +72,6 @@ fn main() -> ExitCode {
         Some(Command::Generate(args)) => (args.json, generate::run(args)),
         Some(Command::Data(args)) => (args.json, data::run(args)),
         Some(Command::Plot(args)) => (args.json, plot::run(args)),
-        Some(Command::Bench(args)) => (args.json, bench::run(args)),
     };
     ExitCode::from(finish(json, result))
 }

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args as ClapArgs, ValueEnum};
-use qrnn::corpus::Corpus;
-use qrnn::matmul::Products;
+use qrnn::command_line::require_cuda;
+use qrnn::data::Corpus;
 use qrnn::model::{QrnnLm, SavedModel, Splits};
 use qrnn::terminal;
-use qrnn::{Error, Result, cuda};
+use qrnn::{Error, Result};
+use qrnn_ops::matmul::Products;
 use tch::Device;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -48,7 +49,7 @@ impl ComputeFlags {
     /// [`Error::Unavailable`] for CUDA where there is none.
     pub fn device(&self) -> Result<Device> {
         self.choose(|| {
-            let (device, why) = cuda::device_or_cpu();
+            let (device, why) = qrnn_ops::device::cuda_or_cpu();
             if let Some(why) = why {
                 terminal::note(format_args!("computing on the CPU: {}", why.replace('\n', " ")));
             }
@@ -68,7 +69,7 @@ impl ComputeFlags {
         match self.device {
             DeviceChoice::Cpu => Ok(Device::Cpu),
             DeviceChoice::Auto => Ok(auto()),
-            DeviceChoice::Cuda => card(),
+            DeviceChoice::Cuda => require_cuda(),
         }
     }
 
@@ -107,19 +108,6 @@ impl ComputeFlags {
             (Precision::Tf32, _) => Err(unavailable("tf32", "it is a format of NVIDIA GPUs")),
         }
     }
-}
-
-/// The first card, for --device cuda.
-///
-/// # Errors
-/// [`Error::Unavailable`] where there is none that can be used.
-pub fn card() -> Result<Device> {
-    cuda::device().map_err(|error| match error {
-        Error::Unavailable { problem, remedy, .. } => {
-            Error::Unavailable { what: "--device cuda".into(), problem, remedy }
-        }
-        other => other,
-    })
 }
 
 fn unavailable(format: &str, problem: &str) -> Error {

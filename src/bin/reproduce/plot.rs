@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, ValueEnum};
-use qrnn::plot::training_curve;
 use qrnn::train::RunLog;
+use qrnn::view::plot::training_curve;
 use qrnn::{Error, Result, json};
 use serde_json::json;
 
-use crate::output::Output;
+use qrnn::command_line::Output;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Curves {

@@ -3,18 +3,18 @@
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
-use qrnn::corpus::Corpus;
-use qrnn::count::beside_published;
-use qrnn::experiment::{Board, DEFAULT_DIVISOR, Experiment, Scale, check_writable};
+use qrnn::data::Corpus;
 use qrnn::interrupt::Interrupt;
-use qrnn::report::{OpTables, ParameterCount};
+use qrnn::paper::experiment::{Board, DEFAULT_DIVISOR, Experiment, Scale, check_writable};
+use qrnn::paper::operation_counts::beside_published;
 use qrnn::terminal;
+use qrnn::view::report::{OpTables, ParameterCount};
 use qrnn::{Error, Result, paper};
 use serde_json::json;
 
 use crate::model_flags::ComputeFlags;
-use crate::numbers;
-use crate::output::{INTERRUPTED, Output};
+use qrnn::command_line::numbers;
+use qrnn::command_line::{INTERRUPTED, Output};
 
 #[derive(Debug, ClapArgs)]
 #[command(allow_negative_numbers = true)]

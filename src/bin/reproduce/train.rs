@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
-use qrnn::corpus::Split;
+use qrnn::data::Split;
 use qrnn::interrupt::Interrupt;
 use qrnn::model::{LmConfig, QrnnLm, Splits};
 use qrnn::terminal;
@@ -12,11 +12,10 @@ use qrnn::{Error, Result};
 use serde_json::{Value, json};
 use tch::Kind;
 
-use crate::data;
 use crate::model_flags::{ComputeFlags, say_unchecked};
-use crate::numbers;
-use crate::output::{INTERRUPTED, Output};
 use crate::preset;
+use qrnn::command_line::numbers;
+use qrnn::command_line::{INTERRUPTED, Output, load_corpus};
 
 /// The defaults are the entry's: 300/1800, windows of 300, batch 40.
 #[derive(Debug, ClapArgs)]
@@ -200,7 +199,7 @@ pub fn run(args: Args) -> Result<Output> {
             args.compute.training_products(device, multiplications)?
         }
     };
-    let corpus = data::load(args.data.clone())?;
+    let corpus = load_corpus(args.data.clone())?;
     terminal::note(format_args!("{corpus}\n{products}"));
     let config = args.config(corpus.vocab().len());
     let words = corpus.tokens(Split::Train).len();

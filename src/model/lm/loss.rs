@@ -3,9 +3,10 @@
 use tch::Tensor;
 
 use super::QrnnLm;
-use crate::matmul::Features;
-use crate::model::split_softmax::{self, Asked, Computation, DeviceTargets, Targets};
-use crate::{Result, cuda, libtorch};
+use crate::Result;
+use qrnn_ops::matmul::Features;
+use qrnn_ops::split_softmax::{self, Asked, Computation, DeviceTargets, Targets};
+use qrnn_ops::{cuda, libtorch};
 
 impl QrnnLm {
     /// The mean cross entropy of `targets` after `output`, in nats a word; differentiable.
@@ -25,7 +26,8 @@ impl QrnnLm {
     fn mean_loss(&self, output: &Features, targets: Targets, asked: Asked) -> Result<Tensor> {
         let operand = self.operands()?.map(|operands| &operands.softmax);
         let computation = Computation { products: self.products, operand };
-        split_softmax::mean_loss(&self.clusters, &self.softmax, output, targets, computation, asked)
+        let (clusters, weights) = (&self.clusters, &self.softmax);
+        Ok(split_softmax::mean_loss(clusters, weights, output, targets, computation, asked)?)
     }
 
     /// The summed cross entropy, in nats, without gradients; arguments as for [`QrnnLm::loss`].
@@ -38,7 +40,8 @@ impl QrnnLm {
     pub(crate) fn loss_sum_of(&self, output: &Features, targets: &Targets) -> Result<f64> {
         let operand = self.operands()?.map(|operands| &operands.softmax);
         let computation = Computation { products: self.products, operand };
-        split_softmax::loss_sum(&self.clusters, &self.softmax, output, targets, computation)
+        let (clusters, weights) = (&self.clusters, &self.softmax);
+        Ok(split_softmax::loss_sum(clusters, weights, output, targets, computation)?)
     }
 
     /// Brings a batch to the model's device: the token ids, (seq, batch), and the targets as the
@@ -68,7 +71,8 @@ impl QrnnLm {
     /// The log probability of each word of the vocabulary after each place of `output`:
     /// (seq × batch, V).
     pub fn log_probabilities(&self, output: &Tensor) -> Result<Tensor> {
-        split_softmax::log_probabilities(&self.clusters, &self.softmax, &self.flat(output)?)
+        let output = self.flat(output)?;
+        Ok(split_softmax::log_probabilities(&self.clusters, &self.softmax, &output)?)
     }
 
     pub(super) fn flat(&self, output: &Tensor) -> Result<Tensor> {

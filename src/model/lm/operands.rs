@@ -4,9 +4,10 @@
 use tch::Tensor;
 
 use super::QrnnLm;
-use crate::matmul::{Products, augmented_weight, one_and_zeros, write_augmented};
-use crate::model::split_softmax;
-use crate::{Result, cuda, profile};
+use crate::Result;
+use qrnn_ops::matmul::{Products, augmented_weight, one_and_zeros, write_augmented};
+use qrnn_ops::split_softmax;
+use qrnn_ops::{cuda, profile};
 
 /// Copies of all weights. The optimizer writes them together with the parameters; whoever changes
 /// parameters in another way is found out by libtorch's count of changes to a tensor.
@@ -58,7 +59,7 @@ impl QrnnLm {
             |layer: &super::QrnnLayer| augmented_weight(&[(&layer.weight, &layer.bias)], kind);
         Ok(Operands {
             products: self.products,
-            layers: self.layers.iter().map(layer).collect::<Result<_>>()?,
+            layers: self.layers.iter().map(layer).collect::<Result<_, _>>()?,
             softmax: split_softmax::operand(&self.softmax, kind)?,
             ones: one_and_zeros((kind, self.options.1))?,
             versions,
@@ -112,8 +113,8 @@ impl QrnnLm {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cuda::host::as_on_a_gpu;
     use crate::model::{LmConfig, Splits};
+    use qrnn_ops::cuda::host_shim::as_on_a_gpu;
     use tch::{Device, Kind};
 
     /// Each copy holds its parameter's numbers after any way of changing it, and no others.

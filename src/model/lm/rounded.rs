@@ -2,8 +2,11 @@
 
 use tch::Tensor;
 
-use super::{QrnnLayer, QrnnLm, SoftmaxWeights};
-use crate::{Result, cuda};
+use qrnn_ops::split_softmax::SoftmaxWeights;
+
+use super::{QrnnLayer, QrnnLm};
+use crate::Result;
+use qrnn_ops::cuda;
 
 impl QrnnLm {
     /// The same model to be read many times without gradients: its matrices are rounded once to the
@@ -14,7 +17,7 @@ impl QrnnLm {
     pub(crate) fn rounded(&self) -> Result<Self> {
         let _no_grad = tch::no_grad_guard();
         if !cuda::is_gpu(self.options.1) {
-            return self.with_matrices(|matrix| self.products.operand(matrix));
+            return self.with_matrices(|matrix| Ok(self.products.operand(matrix)?));
         }
         // A GPU's products read copies beside the parameters, which stay as they are.
         let mut model = self.with_matrices(|matrix| Ok(matrix.shallow_clone()))?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::tests::{corpus, model, recipe};
 use super::*;
-use crate::tensor_file;
+use crate::files::tensor_file;
 use crate::train::{Optimizer, Quiet, StepReport};
 
 impl Trainer {

@@ -3,10 +3,10 @@
 use tch::{Device, Kind, Tensor};
 
 use super::*;
-use crate::cuda::host::as_on_a_gpu;
-use crate::matmul::Products;
 use crate::model::{LmConfig, Splits};
 use crate::train::{Optimizer, Quiet};
+use qrnn_ops::cuda::host_shim::as_on_a_gpu;
+use qrnn_ops::matmul::Products;
 
 /// A run of the paper's recipe on the embedded language: the same seed draws the same weights, masks
 /// and lengths on every device.
@@ -82,14 +82,14 @@ fn bf16_stays_within_the_noise_of_a_seed() {
 #[test]
 #[ignore = "wants a GPU"]
 fn on_a_card_200_steps_are_those_of_the_cpu() {
-    check_200_steps(crate::cuda::device().unwrap(), Products::Single);
+    check_200_steps(qrnn_ops::device::cuda().unwrap(), Products::Single);
 }
 
 /// What TF32 rounds away is no more than bf16 does on the CPU, or 1e-3 where the CPU has no bf16.
 #[test]
 #[ignore = "wants a GPU"]
 fn on_a_card_200_steps_in_tf32_are_near_those_of_the_cpu_in_fp32() {
-    let card = crate::cuda::device().unwrap();
+    let card = qrnn_ops::device::cuda().unwrap();
     let (_, all) = differences_of_200_steps(card, Products::Tf32, Products::Single);
     let (_, bound) = differences_of_200_steps(Device::Cpu, Products::Bf16, Products::Single);
     assert!(all < bound.max(1e-3), "{all:e}, {bound:e}");
@@ -100,7 +100,7 @@ fn on_a_card_200_steps_in_tf32_are_near_those_of_the_cpu_in_fp32() {
 #[test]
 #[ignore = "wants a GPU"]
 fn on_a_card_200_steps_in_bf16_are_near_those_of_the_cpu_in_bf16() {
-    let card = crate::cuda::device().unwrap();
+    let card = qrnn_ops::device::cuda().unwrap();
     let (_, all) = differences_of_200_steps(card, Products::Bf16, Products::Bf16);
     let (_, bound) = differences_of_200_steps(Device::Cpu, Products::Bf16, Products::Single);
     // Without bf16 products, both runs of the CPU are in fp32: what rounding changes is unknown.
@@ -111,13 +111,13 @@ fn on_a_card_200_steps_in_bf16_are_near_those_of_the_cpu_in_bf16() {
 #[test]
 #[ignore = "wants a GPU"]
 fn on_a_card_tf32_stays_within_the_noise_of_a_seed() {
-    check_noise(crate::cuda::device().unwrap(), Products::Tf32);
+    check_noise(qrnn_ops::device::cuda().unwrap(), Products::Tf32);
 }
 
 #[test]
 #[ignore = "wants a GPU"]
 fn on_a_card_bf16_stays_within_the_noise_of_a_seed() {
-    check_noise(crate::cuda::device().unwrap(), Products::Bf16);
+    check_noise(qrnn_ops::device::cuda().unwrap(), Products::Bf16);
 }
 
 /// A small run with every dropout and several clusters, by the operations of a GPU on the host shim

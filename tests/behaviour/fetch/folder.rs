@@ -4,7 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use qrnn::Error;
-use qrnn::fetch::{Fetch, Patience, Quiet};
+use qrnn::data::download::{Fetch, Patience, Quiet};
 use qrnn::interrupt::Interrupt;
 
 use super::server::{Answer, Server};

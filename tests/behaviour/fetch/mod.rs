@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use md5::{Digest, Md5};
 use qrnn::Error;
-use qrnn::fetch::{Archive, DataFile, Dataset, Fetch, Fetched, Patience, Quiet, Watch};
+use qrnn::data::download::{Archive, DataFile, Dataset, Fetch, Fetched, Patience, Quiet, Watch};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use zip::write::SimpleFileOptions;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use md5::Md5;
-use qrnn::fetch::Quiet;
+use qrnn::data::download::Quiet;
 
 use super::server::{Answer, Server};
 use super::{comes_through, fetch, good_zip, holds_texts, is_refused, is_whole, names, sum};

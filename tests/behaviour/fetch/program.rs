@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use md5::Md5;
-use qrnn::fetch::Quiet;
+use qrnn::data::download::Quiet;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::server::{Answer, Server};

@@ -1,0 +1,155 @@
+//! `reproduce bench curves`
+
+use clap::Args as ClapArgs;
+use qrnn::data::Corpus;
+use qrnn::model::{LmConfig, QrnnLm, Splits, WIKITEXT103_VOCAB};
+use qrnn::terminal;
+use qrnn::train::{Quiet, Recipe, Trainer};
+use qrnn::{Error, Result};
+use serde_json::json;
+use tch::{Device, Kind};
+
+use crate::device::DeviceFlags;
+use crate::precision::{self, Format};
+use crate::report::{RecordFlags, Report};
+use crate::shape::Shape;
+use crate::{device as devices, random_tokens};
+use qrnn::command_line::Output;
+use qrnn::command_line::numbers;
+
+#[derive(Debug, ClapArgs)]
+#[command(allow_negative_numbers = true)]
+pub struct Args {
+    /// Model: emsize-nhid-plain or emsize-nhid-split
+    #[arg(long, default_value = "300-1800-split")]
+    model: Shape,
+    /// Formats of the matrix products; the first is the one that the others are held against
+    #[arg(long, value_delimiter = ',', default_value = "fp32,bf16")]
+    #[arg(default_value_if("device", "cuda", "tf32,bf16"))]
+    formats: Vec<Format>,
+    /// First words of the split softmax's tails
+    #[arg(long, value_delimiter = ',', default_value = "2800,20000,76000")]
+    splits: Vec<usize>,
+    /// Columns
+    #[arg(long, value_parser = numbers::size, default_value_t = 40)]
+    batch_size: usize,
+    /// Mean length of a training window, in words
+    #[arg(long, value_parser = numbers::size, default_value_t = 300)]
+    bptt: usize,
+    /// Steps of each run
+    #[arg(long, value_parser = numbers::steps, default_value_t = 4000)]
+    steps: u64,
+    /// Learning rate
+    #[arg(long, default_value_t = 1e-3)]
+    lr: f64,
+    /// Word types of the ids that are made
+    #[arg(long, value_parser = numbers::size, default_value_t = WIKITEXT103_VOCAB)]
+    types: usize,
+    /// Parts of a run whose mean losses are compared
+    #[arg(long, value_parser = numbers::times::<u64>, default_value_t = 10)]
+    parts: u64,
+    #[command(flatten)]
+    device: DeviceFlags,
+    #[command(flatten)]
+    record: RecordFlags,
+}
+
+/// The mean losses of a run's parts.
+struct Curve {
+    format: Format,
+    seed: u64,
+    losses: Vec<f64>,
+    tokens_per_second: f64,
+}
+
+/// Trains by the entry's recipe in each format with the same seed, and in the first with another seed:
+/// what a format changes is held against what a seed changes.
+pub fn run(args: Args, json: bool) -> Result<Output> {
+    let device = args.device.card()?.unwrap_or(Device::Cpu);
+    precision::check(&args.formats, device)?;
+    let Some(&first) = args.formats.first() else {
+        return Err(Error::usage("--formats", "names none", "give at least one"));
+    };
+    let mut report = Report::new("curves", device, &args.record, json)?;
+    // Windows are no longer than bptt and a few words on the mean.
+    let words = args.batch_size * (args.bptt + 1) * (args.steps as usize + 2);
+    let corpus = random_tokens::corpus(args.types, words, 20)?;
+    report.say(format!(
+        "mean losses of {} parts of {} steps, {} with {} columns of {} words, on {} of {} types, {}",
+        args.parts,
+        args.steps,
+        args.model,
+        args.batch_size,
+        args.bptt,
+        corpus.name(),
+        args.types,
+        devices::name(device)?,
+    ));
+    let mut runs: Vec<(Format, u64)> = args.formats.iter().map(|format| (*format, 1)).collect();
+    runs.push((first, 2));
+    let mut curves: Vec<Curve> = vec![];
+    for (format, seed) in runs {
+        let name = format!("{}, seed {seed}", format.name());
+        terminal::note(format_args!("{} with seed {seed} ...", format.name()));
+        match curve(&args, &corpus, device, format, seed) {
+            Ok(curve) => {
+                let losses: Vec<_> =
+                    curve.losses.iter().map(|loss| format!("{loss:9.4}")).collect();
+                let speed = curve.tokens_per_second;
+                report.say(format!("  {name:<14}{}   {speed:.0} words/s", losses.join("")));
+                report.note(json!({"what": "losses of a run", "format": format.name(),
+                    "seed": seed, "steps": args.steps, "losses": curve.losses,
+                    "tokens_per_second": speed}))?;
+                curves.push(curve);
+            }
+            Err(error) => {
+                let fields = json!({"what": "losses of a run", "format": format.name(),
+                    "seed": seed, "steps": args.steps});
+                report.failed(&format!("the run in {name}"), fields, &error)?;
+            }
+        }
+    }
+
+    let furthest = |a: &Curve, b: &Curve| {
+        let differences = a.losses.iter().zip(&b.losses).map(|(a, b)| (a - b).abs());
+        differences.fold(0.0, f64::max)
+    };
+    let of = |format, seed| curves.iter().find(|one| (one.format, one.seed) == (format, seed));
+    let mut closing = vec![];
+    if let (Some(base), Some(other)) = (of(first, 1), of(first, 2)) {
+        let by_seed = furthest(base, other);
+        for curve in curves.iter().filter(|curve| curve.format != first) {
+            let by_format = furthest(base, curve);
+            closing.push(format!(
+                "{} is at most {by_format:.1e} from {}, the other seed {by_seed:.1e}",
+                curve.format.name(),
+                first.name(),
+            ));
+            report.note(json!({"what": "furthest losses", "format": curve.format.name(),
+                "against": first.name(), "difference": by_format,
+                "difference_of_a_seed": by_seed}))?;
+        }
+    }
+    Ok(report.done(closing.join("\n")))
+}
+
+fn curve(args: &Args, corpus: &Corpus, device: Device, format: Format, seed: u64) -> Result<Curve> {
+    let splits = args.splits.iter().copied().filter(|&at| args.model.split && at < args.types);
+    let splits = splits.collect::<Vec<_>>();
+    let config = LmConfig::paper(args.model.emsize, args.model.nhid)
+        .vocab(args.types)
+        .splits(if splits.is_empty() { Splits::None } else { Splits::At(splits) });
+    let mut model = QrnnLm::seeded(&config, (Kind::Float, device), seed)?;
+    model.set_products(format.products());
+    let recipe = Recipe::paper().bptt(args.bptt).batch(args.batch_size).lr(args.lr).seed(seed);
+    let recipe = Recipe { steps: Some(args.steps), ..recipe };
+    let run = Trainer::new(recipe).observer(Quiet).fit(&mut model, corpus)?;
+    let part = (args.steps as usize).div_ceil(args.parts as usize);
+    let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+    Ok(Curve {
+        format,
+        seed,
+        losses: run.losses.chunks(part).map(mean).collect(),
+        tokens_per_second: run.tokens_per_second,
+    })
+}

@@ -1,0 +1,84 @@
+//! Measures this project against alternatives in the same run: `cargo xtask bench step …`.
+
+mod baselines;
+mod corpus;
+mod curves;
+mod device;
+mod evaluate;
+mod pool;
+mod precision;
+mod products;
+mod python;
+mod random_tokens;
+mod report;
+mod roofline;
+mod shape;
+mod stages;
+mod step;
+mod subprocess;
+mod torch_model;
+mod zipf;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use qrnn::command_line::{explain, finish};
+
+/// Measures this project against PyTorch, a loop of tensor operations, and the machine's limits.
+#[derive(Debug, Parser)]
+#[command(name = "qrnn-bench", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Print one JSON object
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Reading a text of WikiText-103's size, against plain Python
+    Corpus(corpus::Args),
+    /// One reading of a folder, for `corpus`
+    #[command(hide = true)]
+    ReadCorpus(corpus::ReadOnce),
+    /// Losses of long runs in several formats, against those of another seed
+    Curves(curves::Args),
+    /// The entry's model on WikiText-103's test text, against the same model in PyTorch
+    Evaluate(evaluate::Args),
+    /// fo-pooling, against its bytes alone and a loop of tensor operations
+    Pool(pool::Args),
+    /// Training steps, against the same model in PyTorch
+    Step(step::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return ExitCode::from(explain(&error)),
+    };
+    qrnn::command_line::set_threads();
+    let json = cli.json;
+    let result = match cli.command {
+        Command::Corpus(args) => corpus::run(args),
+        Command::ReadCorpus(args) => corpus::read_once(args),
+        Command::Curves(args) => curves::run(args, json),
+        Command::Evaluate(args) => evaluate::run(args, json),
+        Command::Pool(args) => pool::run(args, json),
+        Command::Step(args) => step::run(args, json),
+    };
+    ExitCode::from(finish(json, result))
+}
+
+/// Between which two the middle half lies.
+fn middle_half(mut values: Vec<f64>) -> [f64; 2] {
+    values.sort_by(f64::total_cmp);
+    let last = values.len().saturating_sub(1);
+    [last / 4, last - last / 4].map(|at| values.get(at).copied().unwrap_or_default())
+}
+
+/// The middle one; the lower middle one of an even number. 0 of none.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len().saturating_sub(1) / 2).copied().unwrap_or_default()
+}

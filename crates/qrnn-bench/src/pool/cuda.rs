@@ -1,0 +1,328 @@
+//! `reproduce bench pool` on a card. First ours: the kernels against the copy bandwidth. Then the peers and
+//! ours in turns, the whole calls.
+
+use std::collections::BTreeMap;
+
+use qrnn::terminal;
+use qrnn::{Error, Result};
+use serde_json::{Value, json};
+use tch::{Device, Kind};
+
+use super::ours::{self, Measured, Ours};
+use super::{Args, Size, WARM_UP};
+use crate::baselines::pooling::{self, Variant, numbers_name};
+use crate::baselines::{Peers, WRITTEN_BY};
+use crate::report::Report;
+use crate::roofline::Ceilings;
+use crate::{median, middle_half};
+use qrnn::command_line::Output;
+
+/// What is measured.
+const WHAT: [&str; 2] = ["forward", "forward and backward"];
+
+/// Turns of ours and the peers.
+const TURNS: usize = 4;
+
+/// Time steps from which on a case is long, and the runs of such a one: it takes tens of milliseconds.
+const LONG: (i64, usize) = (4096, 40);
+
+/// Ours in one kind of numbers.
+struct Case {
+    size: Size,
+    kind: Kind,
+    measured: Measured,
+    /// The places of [`WHAT`] in the report.
+    at: [usize; 2],
+}
+
+pub fn run(args: &Args, device: Device, json: bool) -> Result<Output> {
+    let mut report = Report::new("pool", device, &args.record, json)?;
+    // Their programs load while ours is measured.
+    let kinds = pooling::kinds(&args.peers.0, device);
+    let mut peers = Peers::spawn(&args.peer_flags, kinds)?;
+    terminal::note("the device's ceilings ...");
+    let ceilings = Ceilings::measure(device, &[])?;
+    ceilings.report(&mut report)?;
+    let mut cases = vec![];
+    for size in args.sizes() {
+        report.say(format!(
+            "\nfo-pooling of (seq, batch, hidden) {:?}; medians of {} runs, two sets of inputs in turns, by \
+             the device's clock",
+            size.0,
+            runs(args, size),
+        ));
+        for kind in [Kind::Float, Kind::BFloat16] {
+            terminal::note(format_args!("ours, {kind:?} ..."));
+            let measure = Ours::new(size.0, device, kind)
+                .and_then(|ours| ours.measure(size.0, kind, runs(args, size)));
+            match measure {
+                Ok(measured) => {
+                    cases.push(note(args, size, kind, measured, &ceilings, &mut report)?)
+                }
+                Err(error) => {
+                    let what = format!("fo-pooling of {:?} in {}", size.0, numbers_name(kind));
+                    let fields = json!({"what": WHAT[0], "kind": numbers_name(kind),
+                        "size": size.0});
+                    report.failed(&what, fields, &error)?;
+                }
+            }
+        }
+    }
+    peers.hello();
+    let mut published = BTreeMap::new();
+    for case in &cases {
+        if peers.live.is_empty() {
+            break;
+        }
+        terminal::note(format_args!(
+            "{:?} {:?} and the peers in turns ...",
+            case.size.0, case.kind
+        ));
+        in_turns(args, device, case, &mut peers, &mut published, &mut report)?;
+    }
+    for peer in &peers.left_out {
+        report.say(format!("{}: left out: {}", peer.words, peer.reason));
+        let mut value = peer.value();
+        let places = cases.iter().flat_map(|case| case.at);
+        places.for_each(|at| report.append(at, "peers", value.clone()));
+        value["what"] = json!("peer");
+        value["of"] = json!("pooling");
+        report.note(value)?;
+    }
+    Ok(report.done(format!("\n{}", peers.closing())))
+}
+
+fn runs(args: &Args, size: Size) -> usize {
+    let runs = args.runs as usize;
+    if size.0[0] < LONG.0 { runs } else { runs.min(LONG.1) }
+}
+
+/// Says and records what ours came to.
+fn note(
+    args: &Args,
+    size: Size,
+    kind: Kind,
+    measured: Measured,
+    ceilings: &Ceilings,
+    report: &mut Report,
+) -> Result<Case> {
+    let (bytes, bound) = (ours::bytes(size.0, kind), ours::bound(kind));
+    // NaN is further than anything.
+    let far = measured.off.is_nan() || measured.off > bound;
+    let mut at = [0; 2];
+    for (i, what) in WHAT.into_iter().enumerate() {
+        let (seconds, call) = (measured.kernels[i], measured.calls[i]);
+        let share = bytes[i] / seconds / ceilings.bandwidth;
+        report.say(format!(
+            "{what:<21} {:<5} {:8.3} ms   {:7.1} MB   {:6.0} GB/s, {:.0} % of the copy's   the call {:.3} ms",
+            numbers_name(kind),
+            1e3 * seconds,
+            1e-6 * bytes[i],
+            1e-9 * bytes[i] / seconds,
+            100.0 * share,
+            1e3 * call,
+        ));
+        at[i] = report.note(json!({"what": what, "kind": numbers_name(kind), "size": size.0,
+            "bytes": bytes[i], "seconds": seconds, "call_seconds": call, "floor":
+            "its bytes at the copy's bandwidth", "floor_seconds": bytes[i] / ceilings.bandwidth,
+            "share_of_bandwidth": share, "off_from_float64": measured.off, "off_bound": bound,
+            "far": far, "runs": runs(args, size), "peers": []}))?;
+    }
+    report.say(format!(
+        "from double precision, outputs and gradients on fresh inputs: at most {:.1e}{}",
+        measured.off,
+        if far { format!(", and may be {bound:.1e}") } else { String::new() },
+    ));
+    if far {
+        report.wrong(format!(
+            "fo-pooling of {:?} in {}: it is {:.1e} from double precision, and may be {bound:.1e}",
+            size.0,
+            numbers_name(kind),
+            measured.off,
+        ));
+    }
+    Ok(Case { size, kind, measured, at })
+}
+
+/// The peers and ours on one case, a few runs each after the other. `published` keeps the published
+/// design's seconds by size: it is in single precision alone, and ours in bf16 is held against it, too.
+fn in_turns(
+    args: &Args,
+    device: Device,
+    case: &Case,
+    peers: &mut Peers,
+    published: &mut BTreeMap<[i64; 3], [f64; 2]>,
+    report: &mut Report,
+) -> Result<()> {
+    let (size, kind) = (case.size.0, case.kind);
+    // Side by side: most of it is compiling.
+    peers.live.iter_mut().for_each(|peer| peer.prepare(size, kind));
+    let mut variants: BTreeMap<&str, Vec<Variant>> = BTreeMap::new();
+    peers.each(|peer| {
+        variants.insert(peer.name, peer.prepared()?);
+        Ok(())
+    });
+    let per_turn = runs(args, case.size).div_ceil(TURNS);
+    let mut again: [Vec<f64>; 2] = Default::default();
+    let mut theirs: BTreeMap<(&str, String), [Vec<f64>; 2]> = BTreeMap::new();
+    let failed = |report: &mut Report, error: Error| {
+        let fields = json!({"what": "interleaved", "of": "pooling", "size": size,
+            "kind": numbers_name(kind)});
+        report.failed("fo-pooling beside the peers", fields, &error)
+    };
+    let ours = match Ours::new(size, device, kind) {
+        Ok(ours) => ours,
+        Err(error) => return failed(report, error),
+    };
+    for turn in 0..TURNS {
+        let warm_up = if turn == 0 { WARM_UP as usize } else { 1 };
+        let [forward, both] = match ours.calls((warm_up, per_turn)) {
+            Ok(calls) => calls,
+            Err(error) => return failed(report, error),
+        };
+        again[0].extend(forward);
+        again[1].extend(both);
+        peers.each(|peer| {
+            for times in peer.pool(per_turn)? {
+                let [forward, both] = times.seconds;
+                let all = theirs.entry((peer.name, times.variant)).or_default();
+                all[0].extend(forward);
+                all[1].extend(both);
+            }
+            Ok(())
+        });
+    }
+    let again = again.map(median);
+    for (i, what) in WHAT.into_iter().enumerate() {
+        let first = case.measured.calls[i];
+        report.note(json!({"what": "interleaved", "of": what, "kind": numbers_name(kind),
+            "size": size, "seconds": again[i], "first_pass_seconds": first,
+            "times_the_first_pass": again[i] / first}))?;
+        report.amend(case.at[i], "interleaved_call_seconds", json!(again[i]));
+    }
+    report.say(format!(
+        "\n{size:?} in {}, in turns: ours forward {:.3} ms ({:.3} by itself before), forward and backward \
+         {:.3} ({:.3})",
+        numbers_name(kind),
+        1e3 * again[0],
+        1e3 * case.measured.calls[0],
+        1e3 * again[1],
+        1e3 * case.measured.calls[1],
+    ));
+    for peer in &peers.live {
+        for variant in variants.get(peer.name).into_iter().flatten() {
+            let of = Of { case, again, version: &peer.version, peer: peer.name };
+            match (&variant.off, theirs.get(&(peer.name, variant.name.clone()))) {
+                (Ok(off), Some(seconds)) => {
+                    of.note(variant, *off, seconds, report)?;
+                    if peer.name == "published" {
+                        published.insert(size, seconds.clone().map(median));
+                    }
+                }
+                (Err(reason), _) => of.left_out(variant, reason, report)?,
+                _ => (),
+            }
+        }
+    }
+    let Some(seconds) = published.get(&size) else { return Ok(()) };
+    for i in 0..WHAT.len() {
+        let fields = [
+            ("against", json!("the published design, fp32")),
+            ("written_by", json!(WRITTEN_BY)),
+            ("against_seconds", json!(seconds[i])),
+            ("ratio", json!(seconds[i] / again[i])),
+        ];
+        fields.into_iter().for_each(|(name, value)| report.amend(case.at[i], name, value));
+    }
+    if kind == Kind::BFloat16 {
+        report.say(format!(
+            "{:<44} forward {:.2} times ours, forward and backward {:.2} times",
+            "the published design in fp32",
+            seconds[0] / again[0],
+            seconds[1] / again[1],
+        ));
+    }
+    Ok(())
+}
+
+/// A peer's variant beside ours.
+struct Of<'a> {
+    case: &'a Case,
+    /// Ours in the same turns.
+    again: [f64; 2],
+    peer: &'a str,
+    version: &'a str,
+}
+
+impl Of<'_> {
+    fn fields(&self, variant: &Variant) -> Value {
+        json!({"peer": self.peer, "variant": variant.name, "against": variant.words, "by":
+            self.version})
+    }
+
+    fn note(
+        &self,
+        variant: &Variant,
+        off: f64,
+        seconds: &[Vec<f64>; 2],
+        report: &mut Report,
+    ) -> Result<()> {
+        let medians = [0, 1].map(|i| median(seconds[i].clone()));
+        let ratios = [0, 1].map(|i| medians[i] / self.again[i]);
+        report.say(format!(
+            "{:<44} forward {:.3} ms, {:.2} times ours; forward and backward {:.3} ms, {:.2} times; from \
+             double precision {off:.1e}",
+            variant.words,
+            1e3 * medians[0],
+            ratios[0],
+            1e3 * medians[1],
+            ratios[1],
+        ));
+        for (i, what) in WHAT.into_iter().enumerate() {
+            let mut value = self.fields(variant);
+            value["seconds"] = json!(medians[i]);
+            value["middle_half"] = json!(middle_half(seconds[i].clone()));
+            value["ratio"] = json!(ratios[i]);
+            value["off_from_float64"] = json!(off);
+            value["runs"] = json!(seconds[i].len());
+            report.append(self.case.at[i], "peers", value.clone());
+            self.line(value, what, report)?;
+        }
+        Ok(())
+    }
+
+    fn left_out(&self, variant: &Variant, reason: &str, report: &mut Report) -> Result<()> {
+        report.say(format!("{:<44} left out: {reason}", variant.words));
+        let mut value = self.fields(variant);
+        value["failed"] = json!(reason);
+        self.case.at.iter().for_each(|at| report.append(*at, "peers", value.clone()));
+        self.line(value, "pooling", report)
+    }
+
+    fn line(&self, mut value: Value, of: &str, report: &mut Report) -> Result<()> {
+        value["what"] = json!("peer");
+        value["of"] = json!(of);
+        value["kind"] = json!(numbers_name(self.case.kind));
+        value["size"] = json!(self.case.size.0);
+        report.note(value).map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::device::parsed;
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_is_the_entrys_on_a_card() {
+        let sizes = |words: &[&str]| {
+            let args: Args = parsed(words);
+            args.sizes().iter().map(|size| size.0).collect::<Vec<_>>()
+        };
+        let entry = vec![[300, 40, 1800], [140, 60, 1800], [16_384, 1, 1800]];
+        assert_eq!(sizes(&["--device", "cuda"]), entry);
+        assert_eq!(sizes(&["--device", "cuda", "--hidden", "7"]), [[300, 40, 7]]);
+        assert_eq!(sizes(&["--device", "cuda", "--cases", "2x3x4,5x6x7"]), [[2, 3, 4], [5, 6, 7]]);
+        assert_eq!(sizes(&[]), [[140, 20, 1024]]);
+    }
+}

@@ -1,0 +1,170 @@
+//! What a device can do at most, measured in the run that is held against it: a copy, and a large
+//! matrix product of each format.
+
+use std::fmt::Write as _;
+
+use qrnn::Result;
+use qrnn_ops::cuda::Clock;
+use qrnn_ops::matmul::Added;
+use serde_json::{Value, json};
+use tch::{Device, Kind, Tensor};
+
+use crate::median;
+use crate::precision::Format;
+use crate::report::Report;
+
+/// Runs that are not counted: libraries are loaded, clocks rise.
+const WARM_UP: usize = 5;
+
+/// Runs that are.
+const RUNS: usize = 20;
+
+/// Two sets of tensors in turns: what one run leaves in the cache is not what the next reads.
+const SETS: usize = 2;
+
+pub struct Ceilings {
+    device: Device,
+    /// Bytes copied.
+    bytes: f64,
+    /// Rows and columns of the product's matrices.
+    side: i64,
+    /// Bytes a second, read and written.
+    pub bandwidth: f64,
+    /// Multiplications and additions a second, by format.
+    rates: Vec<(Format, Result<f64>)>,
+}
+
+/// Seconds of each of `runs` runs by the device's clock, after `warm_up` others. `work` is told the
+/// number of the run; nothing waits between two.
+///
+/// # Errors
+/// Those of `work`, and of the clock.
+pub fn time(
+    clock: &Clock,
+    (warm_up, runs): (usize, usize),
+    mut work: impl FnMut(usize) -> Result<()>,
+) -> Result<Vec<f64>> {
+    let mut marks = vec![];
+    for run in 0..warm_up + runs {
+        let begun = clock.mark()?;
+        work(run)?;
+        marks.push((begun, clock.mark()?));
+    }
+    marks.iter().skip(warm_up).map(|(begun, ended)| Ok(ended.since(begun)?)).collect()
+}
+
+/// Gives a card some work to be busy with. What follows waits in its queue meanwhile, and is then timed
+/// without the host that gave it.
+///
+/// # Errors
+/// [`qrnn::Error::Torch`] where memory runs out.
+pub fn run_ahead(device: Device) -> Result<()> {
+    if device.is_cuda() {
+        let matrix = Tensor::f_randn([8192, 8192], (Kind::Float, device))?;
+        let out = matrix.f_empty_like()?;
+        for _ in 0..2 {
+            Format::Fp32.products().multiply(&out, &matrix, &matrix, Added::Nothing)?;
+        }
+    }
+    Ok(())
+}
+
+impl Ceilings {
+    /// Measures them, on random numbers.
+    ///
+    /// # Errors
+    /// [`qrnn::Error::Torch`] where memory runs out; [`qrnn::Error::Cuda`] where the card fails.
+    pub fn measure(device: Device, formats: &[Format]) -> Result<Self> {
+        let clock = Clock::of(device)?;
+        // Large against the caches, and on the CPU soon done.
+        let (numbers, side) = if device.is_cuda() { (1 << 28, 8192) } else { (1 << 23, 512) };
+        let random = |size: &[i64], kind| Tensor::f_randn(size, (kind, device));
+        let pairs = (0..SETS)
+            .map(|_| Ok((random(&[numbers], Kind::Float)?, random(&[numbers], Kind::Float)?)))
+            .collect::<Result<Vec<_>>>()?;
+        let seconds = time(&clock, (WARM_UP, RUNS), |run| {
+            let (to, from) = &pairs[run % SETS];
+            Ok(to.shallow_clone().f_copy_(from)?)
+        })?;
+        drop(pairs);
+        let bytes = 2.0 * 4.0 * numbers as f64;
+        let bandwidth = bytes / median(seconds);
+        let rate = |format: Format| -> Result<f64> {
+            let products = format.products();
+            let kind = products.activation_kind((Kind::Float, device));
+            let sets = (0..SETS)
+                .map(|_| Ok([random(&[side, side], kind)?, random(&[side, side], kind)?]))
+                .collect::<Result<Vec<_>>>()?;
+            let out = random(&[side, side], kind)?;
+            let seconds = time(&clock, (WARM_UP, RUNS), |run| {
+                let [a, b] = &sets[run % SETS];
+                Ok(products.multiply(&out, a, b, Added::Nothing)?)
+            })?;
+            Ok(2.0 * (side as f64).powi(3) / median(seconds))
+        };
+        let rates = formats.iter().map(|&format| (format, rate(format))).collect();
+        Ok(Self { device, bytes, side, bandwidth, rates })
+    }
+
+    /// Multiplications and additions a second in this format; NaN where it was not asked for, or failed.
+    pub fn rate(&self, format: Format) -> f64 {
+        let rate = self.rates.iter().find(|(other, _)| *other == format);
+        rate.and_then(|(_, rate)| rate.as_ref().ok()).copied().unwrap_or(f64::NAN)
+    }
+
+    /// Says and records them.
+    ///
+    /// # Errors
+    /// Those of the report.
+    pub fn report(&self, report: &mut Report) -> Result<()> {
+        report.say(self.text()?);
+        for measurement in self.measurements() {
+            report.note(measurement)?;
+        }
+        for (format, rate) in &self.rates {
+            if let Err(error) = rate {
+                let fields = json!({"what": "matrix product", "size": self.side,
+                    "format": format.name()});
+                report.failed(
+                    &format!("the matrix product in {}", format.name()),
+                    fields,
+                    error,
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    /// For people.
+    ///
+    /// # Errors
+    /// [`qrnn::Error::Unavailable`] where the card has gone.
+    fn text(&self) -> Result<String> {
+        let mut text = format!(
+            "{}\na copy of {:.2} GB, read and written: {:.0} GB/s",
+            super::device::name(self.device)?,
+            self.bytes / 2e9,
+            1e-9 * self.bandwidth,
+        );
+        for (format, rate) in &self.rates {
+            let Ok(rate) = rate else { continue };
+            let (name, side, rate) = (format.name(), self.side, 1e-12 * rate);
+            let _ = write!(text, "\na product of {side} × {side} in {name}: {rate:.1} TFLOP/s");
+        }
+        Ok(text)
+    }
+
+    /// One object a ceiling.
+    fn measurements(&self) -> Vec<Value> {
+        let mut all = vec![json!({"what": "copy", "bytes": self.bytes, "seconds":
+            self.bytes / self.bandwidth, "bytes_per_second": self.bandwidth, "runs": RUNS})];
+        let operations = 2.0 * (self.side as f64).powi(3);
+        all.extend(self.rates.iter().filter_map(|(format, rate)| {
+            let rate = rate.as_ref().ok()?;
+            Some(json!({"what": "matrix product", "size": self.side, "format": format.name(),
+                "operations": operations, "seconds": operations / rate,
+                "operations_per_second": rate, "runs": RUNS}))
+        }));
+        all
+    }
+}

@@ -1,0 +1,32 @@
+//! The shape of a model, as flags name it.
+
+#[derive(Debug, Clone, Copy)]
+pub struct Shape {
+    pub emsize: usize,
+    pub nhid: usize,
+    pub split: bool,
+}
+
+impl std::str::FromStr for Shape {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wanted = || "write for example 128-256-plain or 300-1800-split".to_owned();
+        let parts: Vec<&str> = text.split('-').collect();
+        let &[emsize, nhid, softmax] = parts.as_slice() else { return Err(wanted()) };
+        let split = match softmax {
+            "split" => true,
+            "plain" => false,
+            _ => return Err(wanted()),
+        };
+        let size = |text: &str| qrnn::command_line::numbers::size(text).map_err(|_| wanted());
+        Ok(Self { emsize: size(emsize)?, nhid: size(nhid)?, split })
+    }
+}
+
+impl std::fmt::Display for Shape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let softmax = if self.split { "split" } else { "plain" };
+        write!(f, "{}-{}-{softmax}", self.emsize, self.nhid)
+    }
+}

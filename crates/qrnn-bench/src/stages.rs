@@ -1,0 +1,112 @@
+//! Where the time of a step goes: a table, and a chart of bars.
+
+use std::path::Path;
+
+use plotters::prelude::*;
+use qrnn::{Error, Result};
+use qrnn_ops::profile::Profile;
+
+/// What is in no stage.
+const REST: &str = "all else";
+
+/// One step, divided.
+pub struct Bar {
+    name: String,
+    /// Seconds of the whole step.
+    seconds: f64,
+    /// Its stages, the longest first, and the rest last.
+    stages: Vec<(&'static str, f64)>,
+}
+
+impl Bar {
+    /// From what was seen during `steps` steps of `seconds` each.
+    pub fn new(name: String, profile: &Profile, seconds: f64, steps: u32) -> Self {
+        let each = |time: std::time::Duration| time.as_secs_f64() / f64::from(steps);
+        let mut stages: Vec<_> =
+            profile.stages.iter().map(|(&stage, &time)| (stage, each(time))).collect();
+        stages.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let known: f64 = stages.iter().map(|stage| stage.1).sum();
+        stages.push((REST, (seconds - known).max(0.0)));
+        Self { name, seconds, stages }
+    }
+
+    fn of(&self, stage: &str) -> f64 {
+        self.stages.iter().find(|(name, _)| *name == stage).map_or(0.0, |(_, seconds)| *seconds)
+    }
+}
+
+/// The stages that take a twentieth of a millisecond in any of the bars, in the first one's order; the
+/// rest comes last.
+fn names(bars: &[Bar]) -> Vec<&'static str> {
+    let mut names = vec![];
+    for (name, seconds) in bars.iter().flat_map(|bar| &bar.stages) {
+        if *name != REST && *seconds >= 5e-5 && !names.contains(name) {
+            names.push(*name);
+        }
+    }
+    names.push(REST);
+    names
+}
+
+/// One row a stage, one column a bar, in milliseconds.
+pub fn table(bars: &[Bar]) -> String {
+    let mut text = format!("\n{:<18}", "ms in a step");
+    text += &bars.iter().map(|bar| format!("{:>22}", bar.name)).collect::<String>();
+    for name in names(bars) {
+        text += &format!("\n{name:<18}");
+        for bar in bars {
+            let seconds = bar.of(name);
+            let share = format!("{:.1} ({:.0} %)", 1e3 * seconds, 100.0 * seconds / bar.seconds);
+            text += &format!("{share:>22}");
+        }
+    }
+    text
+}
+
+/// Draws the bars one below the other, each as long as its step is.
+///
+/// # Errors
+/// [`Error::Plot`] where the file cannot be written.
+pub fn draw(bars: &[Bar], path: &Path) -> Result<()> {
+    let wrong = |problem: String| Error::Plot { path: path.into(), problem };
+    let names = names(bars);
+    let (width, left, row) = (860, 170, 34);
+    let height = (bars.len() as i32 + 1) * row + 30 + 20 * names.len() as i32;
+    let longest = bars.iter().map(|bar| bar.seconds).fold(1e-9, f64::max);
+    let mut picture = String::new();
+    {
+        let area = SVGBackend::with_string(&mut picture, (width as u32, height as u32))
+            .into_drawing_area();
+        let label = ("sans-serif", 13).into_font();
+        let draw = || -> Result<(), Box<dyn std::error::Error>> {
+            area.fill(&WHITE)?;
+            for (i, bar) in bars.iter().enumerate() {
+                let top = 10 + i as i32 * row;
+                area.draw(&Text::new(bar.name.clone(), (10, top + 6), label.clone()))?;
+                let mut at = 0.0;
+                for (k, name) in names.iter().enumerate() {
+                    let end = at + bar.of(name);
+                    let x = |seconds: f64| {
+                        left + (seconds / longest * f64::from(width - left - 90)) as i32
+                    };
+                    let style = Palette99::pick(k).filled();
+                    area.draw(&Rectangle::new([(x(at), top), (x(end), top + row - 12)], style))?;
+                    at = end;
+                }
+                let end = left + (bar.seconds / longest * f64::from(width - left - 90)) as i32;
+                let text = format!("{:.1} ms", 1e3 * bar.seconds);
+                area.draw(&Text::new(text, (end + 6, top + 6), label.clone()))?;
+            }
+            for (k, name) in names.iter().enumerate() {
+                let top = bars.len() as i32 * row + 20 + 20 * k as i32;
+                let style = Palette99::pick(k).filled();
+                area.draw(&Rectangle::new([(left, top), (left + 14, top + 12)], style))?;
+                area.draw(&Text::new(*name, (left + 22, top), label.clone()))?;
+            }
+            area.present()?;
+            Ok(())
+        };
+        draw().map_err(|error| wrong(error.to_string()))?;
+    }
+    std::fs::write(path, picture).map_err(|error| wrong(error.to_string()))
+}

@@ -1,0 +1,380 @@
+//! `reproduce bench step`
+
+mod beside;
+mod cuda;
+mod interleaved;
+mod lower_bound;
+mod shown;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use clap::Args as ClapArgs;
+use qrnn::data::{Corpus, Split};
+use qrnn::interrupt::Interrupt;
+use qrnn::model::{LmConfig, QrnnLm, Splits, WIKITEXT103_VOCAB};
+use qrnn::terminal;
+use qrnn::train::{Observer, Recipe, StepReport, Trainer};
+use qrnn::{Error, Result};
+use qrnn_ops::profile::{self, Profile};
+use serde_json::{Value, json};
+use tch::{Device, Kind};
+
+use crate::baselines::step::Mode;
+use crate::baselines::{Chosen, PeerFlags};
+use crate::device::DeviceFlags;
+use crate::precision::{self, Format};
+use crate::products::{self, Alone};
+use crate::report::{RecordFlags, Report};
+use crate::shape::Shape;
+use crate::stages;
+use crate::torch_model::{Reading, TorchModel, write_inputs};
+use crate::{median, subprocess};
+use qrnn::command_line::numbers;
+use qrnn::command_line::{Output, load_corpus, peak_bytes};
+
+/// Steps that are not counted: memory is taken, threads start.
+const WARM_UP: usize = 2;
+
+/// Between two turns: threads that have nothing to do spin for a while before they sleep, and would
+/// slow down whoever comes next.
+const PAUSE: Duration = Duration::from_millis(30);
+
+#[derive(Debug, ClapArgs)]
+#[command(allow_negative_numbers = true)]
+pub struct Args {
+    /// Folder with train.txt, valid.txt and test.txt; the embedded language where it is left out
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Models: emsize-nhid-plain or emsize-nhid-split
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "128-256-plain,128-256-split,300-1800-split",
+        default_value_if("device", "cuda", "300-1800-split")
+    )]
+    models: Vec<Shape>,
+    /// Formats of the matrix products: fp32, bf16, on a card tf32, or torch for torch's own in fp32
+    #[arg(long, value_delimiter = ',', default_value = "fp32,bf16")]
+    #[arg(default_value_if("device", "cuda", "bf16,tf32,fp32"))]
+    formats: Vec<Format>,
+    /// First words of the split softmax's tails
+    #[arg(long, value_delimiter = ',', default_value = "2800,10000")]
+    #[arg(default_value_if("device", "cuda", "2800,20000,76000"))]
+    splits: Vec<usize>,
+    /// Columns; 40 on a card
+    #[arg(long, value_parser = numbers::size, default_value_t = 20, default_value_if("device", "cuda", "40"))]
+    batch_size: usize,
+    /// Words a column in one step; 300 on a card
+    #[arg(long, value_parser = numbers::size, default_value_t = 70, default_value_if("device", "cuda", "300"))]
+    bptt: usize,
+    /// Steps of each side that are counted, in turns; 208 on a card
+    #[arg(long, value_parser = numbers::times::<u32>, default_value_t = 7)]
+    #[arg(default_value_if("device", "cuda", "208"))]
+    steps: u32,
+    /// PyTorch implementations to compare with on a GPU: none, or some of published,tf32,tuned
+    #[arg(long, default_value = "published,tf32,tuned")]
+    peers: Chosen<Mode>,
+    #[command(flatten)]
+    peer_flags: PeerFlags,
+    #[command(flatten)]
+    record: RecordFlags,
+    /// Draw where the time of a step goes into this SVG
+    #[arg(long, value_name = "FILE")]
+    profile: Option<PathBuf>,
+    /// Take the steps of ours alone, and tell the memory
+    #[arg(long, hide = true)]
+    alone: bool,
+    /// Word types of the ids that are made for a card where --data is left out
+    #[arg(long, value_parser = numbers::size, default_value_t = WIKITEXT103_VOCAB)]
+    types: usize,
+    #[command(flatten)]
+    device: DeviceFlags,
+}
+
+/// One model in one format.
+struct Case<'a> {
+    shape: Shape,
+    format: Format,
+    /// The tails' first words.
+    splits: Vec<usize>,
+    corpus: &'a Corpus,
+    args: &'a Args,
+}
+
+/// What the steps of a case came to.
+struct Measured {
+    /// Seconds of each counted step of ours, and of each opponent's.
+    ours: Vec<f64>,
+    theirs: Vec<f64>,
+    theirs_bf16: Vec<f64>,
+    /// Largest difference of a step's loss from that of PyTorch in single precision.
+    difference: f64,
+    opponent: Option<String>,
+    profile: Profile,
+}
+
+pub fn run(args: Args, json: bool) -> Result<Output> {
+    if let Some(device) = args.device.card()? {
+        return cuda::run(&args, device, json);
+    }
+    precision::check(&args.formats, Device::Cpu)?;
+    let corpus = load_corpus(args.data.clone())?;
+    let cases = args
+        .models
+        .iter()
+        .flat_map(|&shape| args.formats.iter().map(move |&format| (shape, format)));
+    let cases = cases.map(|(shape, format)| Case {
+        shape,
+        format,
+        splits: args
+            .splits
+            .iter()
+            .copied()
+            .filter(|&at| shape.split && at < corpus.vocab().len())
+            .collect(),
+        corpus: &corpus,
+        args: &args,
+    });
+    if args.alone {
+        for case in cases {
+            case.measure(false)?;
+        }
+        let peak = peak_bytes();
+        return Ok(Output::done(format!("{peak:?} bytes"), json!({"peak_bytes": peak})));
+    }
+    let mut report = Report::new("step", Device::Cpu, &args.record, json)?;
+    report.say(format!(
+        "training steps of {} words ({} columns of {}) on {}, {} word types; medians of {} steps in turns",
+        args.batch_size * args.bptt,
+        args.batch_size,
+        args.bptt,
+        corpus.name(),
+        corpus.vocab().len(),
+        args.steps,
+    ));
+    let mut drawn = vec![];
+    for case in cases {
+        terminal::note(format_args!("{} {} ...", case.shape, case.format.name()));
+        let measured = case.measure(true)?;
+        let alone = products::alone(&measured.profile.products, case.format.products(), 3)?;
+        let (said, value) = case.report(&measured, &alone)?;
+        report.say(said);
+        report.note(value)?;
+        let name = format!("{} {}", case.shape, case.format.name());
+        drawn.push(stages::Bar::new(name, &measured.profile, median(measured.ours), args.steps));
+    }
+    let mut closing = stages::table(&drawn);
+    if let Some(path) = &args.profile {
+        stages::draw(&drawn, path)?;
+        closing += &format!("\nwrote {}", path.display());
+    }
+    Ok(report.done(closing))
+}
+
+impl Case<'_> {
+    fn model(&self) -> Result<QrnnLm> {
+        let splits =
+            if self.splits.is_empty() { Splits::None } else { Splits::At(self.splits.clone()) };
+        let config = LmConfig::paper(self.shape.emsize, self.shape.nhid)
+            .vocab(self.corpus.vocab().len())
+            .locked_dropouts(0.0, 0.0, 0.0)
+            .splits(splits);
+        let mut model = QrnnLm::seeded(&config, (Kind::Float, Device::Cpu), 1)?;
+        model.set_products(self.format.products());
+        Ok(model)
+    }
+
+    /// Takes steps in turns with the opponents: the trainer's own, watched by its observer.
+    fn measure(&self, against: bool) -> Result<Measured> {
+        let args = self.args;
+        let mut model = self.model()?;
+        let folder = tempfile::tempdir().map_err(Error::io(std::env::temp_dir(), "write to"))?;
+        let opponents = match against {
+            true => self.opponents(folder.path(), &model)?,
+            false => vec![],
+        };
+        let interrupt = Interrupt::default();
+        let turns = Arc::new(Mutex::new(Turns {
+            opponents,
+            steps: WARM_UP + args.steps as usize,
+            interrupt: interrupt.clone(),
+            since: Instant::now(),
+            ours: vec![],
+            theirs: [vec![], vec![]],
+            difference: 0.0,
+            failed: None,
+        }));
+        let recipe =
+            Recipe { fixed_bptt: true, ..Recipe::paper().bptt(args.bptt).batch(args.batch_size) };
+        Trainer::new(recipe)
+            .observer(Watching(turns.clone()))
+            .interrupt(interrupt)
+            .fit(&mut model, self.corpus)?;
+        let profile = profile::stop()?;
+        let mut turns = turns.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(error) = turns.failed.take() {
+            return Err(error);
+        }
+        let counted = |seconds: &[f64]| seconds.iter().skip(WARM_UP).copied().collect();
+        Ok(Measured {
+            ours: counted(&turns.ours),
+            theirs: counted(&turns.theirs[0]),
+            theirs_bf16: counted(&turns.theirs[1]),
+            difference: turns.difference,
+            opponent: turns.opponents.first().map(|opponent| opponent.version.clone()),
+            profile,
+        })
+    }
+
+    /// PyTorch in single precision, and for bf16 in bf16 too.
+    fn opponents(&self, folder: &Path, model: &QrnnLm) -> Result<Vec<TorchModel>> {
+        let args = self.args;
+        write_inputs(folder, model, self.corpus.tokens(Split::Train))?;
+        let mut opponents = vec![];
+        for bf16 in [false, true] {
+            let reading = Reading {
+                folder,
+                splits: &self.splits,
+                batch: args.batch_size,
+                bptt: args.bptt,
+                bf16,
+            };
+            if !bf16 || self.format == Format::Bf16 {
+                opponents.extend(TorchModel::start(&args.peer_flags.python, &reading)?);
+            }
+        }
+        Ok(opponents)
+    }
+
+    fn report(&self, measured: &Measured, alone: &Alone) -> Result<(String, Value)> {
+        let words = (self.args.batch_size * self.args.bptt) as f64;
+        let steps = f64::from(self.args.steps);
+        let (floor, operations) = (alone.seconds / steps, alone.operations / steps);
+        let seconds = median(measured.ours.clone());
+        let peak = subprocess::peak_bytes(&self.alone())?;
+        let mut text = format!(
+            "\n{} {}: {:.0} words/s, {:.1} ms a step\n\
+             matrix products alone {:.1} ms ({:.0} GFLOP/s), {:.0} % of the step; peak memory {:.2} GB",
+            self.shape,
+            self.format.name(),
+            words / seconds,
+            1e3 * seconds,
+            1e3 * floor,
+            1e-9 * operations / floor,
+            100.0 * floor / seconds,
+            peak / 1e9,
+        );
+        let mut value = json!({"what": "training step", "model": self.shape.to_string(),
+            "format": self.format.name(), "splits": self.splits, "seconds": seconds,
+            "words_per_second": words / seconds, "floor": "its matrix products alone",
+            "floor_seconds": floor, "operations": operations, "share_in_products": floor / seconds,
+            "peak_bytes": peak, "runs": self.args.steps});
+        let Some(opponent) = &measured.opponent else {
+            text += &format!(
+                "\nno PyTorch to measure against: {} has no torch (--python)",
+                self.args.peer_flags.python
+            );
+            return Ok((text, value));
+        };
+        let theirs = median(measured.theirs.clone());
+        text += &format!(
+            "\n{opponent}, fp32: {:.0} words/s, {:.1} ms: {:.2} times as long; losses differ by at most {:.1e}",
+            words / theirs,
+            1e3 * theirs,
+            theirs / seconds,
+            measured.difference,
+        );
+        value["against"] = json!(format!("{opponent}, fp32"));
+        value["against_seconds"] = json!(theirs);
+        value["ratio"] = json!(theirs / seconds);
+        value["largest_loss_difference"] = json!(measured.difference);
+        if !measured.theirs_bf16.is_empty() {
+            let theirs = median(measured.theirs_bf16.clone());
+            text += &format!(
+                "\nbf16 by autocast: {:.1} ms: {:.2} times as long",
+                1e3 * theirs,
+                theirs / seconds
+            );
+            value["against_bf16_seconds"] = json!(theirs);
+            value["ratio_bf16"] = json!(theirs / seconds);
+        }
+        Ok((text, value))
+    }
+
+    /// The call that takes this case's steps alone.
+    fn alone(&self) -> Vec<String> {
+        let args = self.args;
+        let splits: Vec<String> = args.splits.iter().map(usize::to_string).collect();
+        let mut call: Vec<String> =
+            ["step", "--json", "--alone", "--steps", "2"].map(Into::into).into();
+        let flags = [
+            ("--models", self.shape.to_string()),
+            ("--formats", self.format.name().into()),
+            ("--splits", splits.join(",")),
+            ("--batch-size", args.batch_size.to_string()),
+            ("--bptt", args.bptt.to_string()),
+        ];
+        call.extend(flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]));
+        if let Some(data) = &args.data {
+            call.extend(["--data".into(), data.display().to_string()]);
+        }
+        call
+    }
+}
+
+/// Steps of ours and of the opponents, one after the other.
+struct Turns {
+    opponents: Vec<TorchModel>,
+    steps: usize,
+    interrupt: Interrupt,
+    /// When our step began.
+    since: Instant,
+    ours: Vec<f64>,
+    theirs: [Vec<f64>; 2],
+    difference: f64,
+    failed: Option<Error>,
+}
+
+struct Watching(Arc<Mutex<Turns>>);
+
+impl Observer for Watching {
+    fn begin(&mut self, _: usize, _: usize) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).since = Instant::now();
+    }
+
+    fn step(&mut self, step: &StepReport) {
+        let turns = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.ours.push(turns.since.elapsed().as_secs_f64());
+        let alone = turns.opponents.is_empty();
+        let pause = || {
+            if !alone {
+                std::thread::sleep(PAUSE)
+            }
+        };
+        for (i, opponent) in turns.opponents.iter_mut().enumerate() {
+            pause();
+            match opponent.run("step") {
+                Ok(answer) => {
+                    turns.theirs[i].push(answer.seconds);
+                    if i == 0 {
+                        turns.difference = turns.difference.max((answer.loss - step.loss).abs());
+                    }
+                }
+                Err(error) => {
+                    turns.failed = Some(error);
+                    turns.interrupt.request();
+                }
+            }
+        }
+        if turns.ours.len() >= turns.steps {
+            turns.interrupt.request();
+        }
+        if turns.ours.len() == WARM_UP {
+            profile::start();
+        }
+        pause();
+        turns.since = Instant::now();
+    }
+}

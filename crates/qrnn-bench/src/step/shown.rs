@@ -1,0 +1,137 @@
+//! What a card's steps came to, in text and in fields.
+
+use qrnn_ops::profile::Profile;
+use serde_json::{Value, json};
+
+use super::interleaved::{BLOCK, Taken};
+use crate::baselines::{Peer, WRITTEN_BY};
+use crate::precision::Format;
+use crate::roofline::Ceilings;
+use crate::{median, middle_half};
+
+/// Words of the training text of WikiText-103: an epoch.
+const EPOCH: f64 = 103_227_021.0;
+
+/// Epochs of the entry.
+const EPOCHS: f64 = 20.0;
+
+/// One format's outcome.
+pub struct Measured {
+    pub format: Format,
+    pub ours: Taken,
+    /// Of a block of steps that was watched.
+    pub profile: Profile,
+    pub peak_bytes: Option<f64>,
+    /// Losses of steps in which nothing was dropped, where they are to be compared.
+    pub undropped: Vec<f64>,
+}
+
+/// A step of so many words, whose floor is so many seconds.
+pub fn step(measured: &Measured, words: f64, floor: f64, ceilings: &Ceilings) -> (String, Value) {
+    let format = measured.format;
+    let (seconds, wall) = (median(measured.ours.each.clone()), median(measured.ours.wall.clone()));
+    let speed = words / wall;
+    let epoch = EPOCH / speed;
+    let mut text = format!(
+        "\n{}: {:.2} ms a step (the middle half {}; {:.2} by the wall clock), {speed:.0} words/s: \
+         {epoch:.1} s an epoch of WikiText-103, {:.1} minutes for {EPOCHS:.0}\ncounted floor {:.2} ms: \
+         {:.2} times as long",
+        format.name(),
+        1e3 * seconds,
+        half(&measured.ours.each),
+        1e3 * wall,
+        epoch * EPOCHS / 60.0,
+        1e3 * floor,
+        seconds / floor,
+    );
+    let mut value = json!({"what": "training step", "format": format.name(), "seconds": seconds,
+        "middle_half": middle_half(measured.ours.each.clone()),
+        "wall_seconds": wall, "words": words, "words_per_second": speed,
+        "epoch_seconds": epoch, "minutes_for_20_epochs": epoch * EPOCHS / 60.0,
+        "floor": "each product and each byte once, at the measured ceilings",
+        "floor_seconds": floor, "times_the_floor": seconds / floor,
+        "runs": measured.ours.each.len(), "peers": []});
+    if let Some(bytes) = measured.peak_bytes {
+        text += &format!("; peak memory {:.2} GB", bytes / 1e9);
+        value["peak_bytes"] = json!(bytes);
+    }
+    let (said, stages) = stages(&measured.profile, seconds, format, ceilings);
+    value["stages"] = json!(stages);
+    (text + &said, value)
+}
+
+/// The anchor's time in the turns with the peers beside that of its own.
+pub fn interleaved(format: Format, seconds: f64, first_pass: f64) -> String {
+    format!(
+        "\n{} in turns with the peers: {:.2} ms a step, {:.2} by itself before ({:.2} times)",
+        format.name(),
+        1e3 * seconds,
+        1e3 * first_pass,
+        seconds / first_pass,
+    )
+}
+
+/// A peer, and how many times as long as ours it takes.
+pub fn peer(peer: &Peer, theirs: &Taken, ratios: &[(Format, f64)]) -> (String, Value) {
+    let seconds = median(theirs.each.clone());
+    let ratio = |(format, ratio): &(Format, f64)| format!("{ratio:.2} times {}", format.name());
+    let ratios: Vec<_> = ratios.iter().map(ratio).collect();
+    let mut text = format!(
+        "{:<42} {:8.2} ms ({})   {}",
+        peer.words,
+        1e3 * seconds,
+        half(&theirs.each),
+        ratios.join(", "),
+    );
+    if let Some(bytes) = theirs.peak_bytes {
+        text += &format!("   peak memory {:.2} GB", bytes / 1e9);
+    }
+    let value = json!({"peer": peer.name, "against": peer.words, "by": peer.version, "written_by":
+        WRITTEN_BY, "seconds": seconds, "middle_half": middle_half(theirs.each.clone()),
+        "wall_seconds": median(theirs.wall.clone()), "peak_bytes": theirs.peak_bytes});
+    (text, value)
+}
+
+/// Between which times the middle half of the steps lies, for people.
+fn half(seconds: &[f64]) -> String {
+    let [low, high] = middle_half(seconds.to_vec());
+    format!("{:.2} to {:.2}", 1e3 * low, 1e3 * high)
+}
+
+/// Each stage's time in a step that was watched, what it did, and how near that is to the ceiling.
+fn stages(
+    profile: &Profile,
+    seconds: f64,
+    format: Format,
+    ceilings: &Ceilings,
+) -> (String, Vec<Value>) {
+    let steps = BLOCK as f64;
+    let mut all: Vec<_> = profile.stages.iter().collect();
+    all.sort_by(|a, b| b.1.cmp(a.1));
+    let mut text = String::from("\nstages of a step that was watched:");
+    let (mut values, mut known) = (vec![], 0.0);
+    for (&name, time) in all {
+        let time = time.as_secs_f64() / steps;
+        known += time;
+        text += &format!("\n  {name:<18} {:8.3} ms", 1e3 * time);
+        let mut value = json!({"stage": name, "seconds": time});
+        if name == "matrix products" {
+            let operations = profile.products.iter().map(|product| product.operations());
+            let operations = operations.sum::<f64>() / steps;
+            let share = operations / time / ceilings.rate(format);
+            text +=
+                &format!("   {:8.1} GFLOP   {:3.0} % of the rate", 1e-9 * operations, 1e2 * share);
+            (value["operations"], value["share_of_rate"]) = (json!(operations), json!(share));
+        } else if let Some(bytes) = profile.bytes.get(name) {
+            let bytes = bytes / steps;
+            let share = bytes / time / ceilings.bandwidth;
+            text += &format!("   {:8.1} MB      {:3.0} % of the copy", 1e-6 * bytes, 1e2 * share);
+            (value["bytes"], value["share_of_bandwidth"]) = (json!(bytes), json!(share));
+        }
+        values.push(value);
+    }
+    let rest = (seconds - known).max(0.0);
+    text += &format!("\n  {:<18} {:8.3} ms", "all else", 1e3 * rest);
+    values.push(json!({"stage": "all else", "seconds": rest}));
+    (text, values)
+}

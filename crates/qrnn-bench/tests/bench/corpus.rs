@@ -1,0 +1,23 @@
+//! The reading of a text.
+
+use crate::program::bench;
+
+#[test]
+fn the_reading_bench_measures_what_it_says() {
+    let scratch = tempfile::tempdir().unwrap();
+    let args = ["corpus", "--bytes", "3000000", "--runs", "2", "--json", "--scratch"];
+    let bench = bench(&[&args[..], &[scratch.path().to_str().unwrap()]].concat()).json();
+    let measured = |what: &str| {
+        let all = bench["measurements"].as_array().unwrap();
+        all.iter().find(|one| one["what"] == what).unwrap_or_else(|| panic!("{what}: {bench}"))
+    };
+    let reading = measured("text to ids");
+    // Every type occurs, at any length of text.
+    assert_eq!(reading["types"], 267_735);
+    let (bytes, seconds) = (reading["bytes"].as_f64().unwrap(), reading["seconds"].as_f64());
+    assert!(bytes >= 3e6 && seconds.unwrap() > 0.0);
+    let python = measured("two passes of Python");
+    let ratio = python["seconds"].as_f64().unwrap() / seconds.unwrap();
+    assert!((python["ratio"].as_f64().unwrap() / ratio - 1.0).abs() < 1e-9);
+    assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0, "the text was left behind");
+}

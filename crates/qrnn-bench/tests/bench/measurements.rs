@@ -1,0 +1,144 @@
+//! What is measured on a card, measured in the same way on the CPU, where a card is not to be had:
+//! figures that follow from each other do, and the PyTorch peers compute what ours does.
+
+use serde_json::Value;
+
+use crate::program;
+
+/// A small model on made ids.
+const SMALL: [&str; 5] = ["--types", "3000", "--splits", "200,1000,2000", "--json"];
+
+/// A Python with torch: the one that QRNN_PYTHON names, else python3.
+fn python() -> String {
+    std::env::var("QRNN_PYTHON").unwrap_or_else(|_| "python3".into())
+}
+
+fn bench(args: &[&str]) -> Vec<Value> {
+    let mut value = program::bench(args).json();
+    serde_json::from_value(value["measurements"].take()).unwrap()
+}
+
+pub fn all<'a>(measurements: &'a [Value], what: &str) -> Vec<&'a Value> {
+    measurements.iter().filter(|one| one["what"] == what).collect()
+}
+
+pub fn number(value: &Value, name: &str) -> f64 {
+    value[name].as_f64().unwrap_or_else(|| panic!("{name} is no number in {value}"))
+}
+
+fn near(a: f64, b: f64) {
+    assert!((a / b - 1.0).abs() < 1e-9, "{a} and {b}");
+}
+
+/// The peers' part of a measurement of the first format; none where there is no torch.
+fn peers(measurement: &Value) -> &Vec<Value> {
+    let peers = measurement["peers"].as_array().unwrap();
+    match peers.len() {
+        0 => qrnn::terminal::note(format_args!(
+            "peers not tested: {} has no torch (QRNN_PYTHON names another)",
+            python()
+        )),
+        n => assert_eq!(n, 3, "{measurement}"),
+    }
+    for peer in peers {
+        let ours = number(measurement, "interleaved_seconds");
+        near(number(peer, "ratio"), number(peer, "seconds") / ours);
+        assert!(peer["written_by"].as_str().unwrap().contains("for this project"));
+    }
+    peers
+}
+
+#[test]
+fn steps_are_measured_against_ceilings_floor_and_peers() {
+    let args = ["step", "--as-on-a-card", "--models", "8-12-split", "--bptt", "7"];
+    let more = ["--batch-size", "3", "--formats", "fp32", "--steps", "20", "--python", &python()];
+    let measured = bench(&[&args[..], &more, &SMALL].concat());
+    let [copy, product] = ["copy", "matrix product"].map(|what| all(&measured, what)[0]);
+    near(number(copy, "bytes_per_second"), number(copy, "bytes") / number(copy, "seconds"));
+    let [step] = all(&measured, "training step")[..] else { panic!("{measured:?}") };
+    // Whole blocks of 16.
+    assert_eq!((number(step, "runs"), number(step, "words")), (32.0, 21.0));
+    let half: Vec<f64> = serde_json::from_value(step["middle_half"].clone()).unwrap();
+    assert!(half[0] <= number(step, "seconds") && number(step, "seconds") <= half[1]);
+    near(number(step, "words_per_second"), 21.0 / number(step, "wall_seconds"));
+    near(number(step, "epoch_seconds"), 103_227_021.0 / number(step, "words_per_second"));
+    near(number(step, "minutes_for_20_epochs"), number(step, "epoch_seconds") / 3.0);
+    let counted = step["counted"].as_array().unwrap().iter().map(|piece| {
+        let by_rate = number(piece, "operations") / number(product, "operations_per_second");
+        by_rate.max(number(piece, "bytes") / number(copy, "bytes_per_second"))
+    });
+    near(number(step, "floor_seconds"), counted.sum());
+    for stage in step["stages"].as_array().unwrap() {
+        let (seconds, bytes) = (number(stage, "seconds"), stage["bytes"].as_f64());
+        if let Some(bytes) = bytes {
+            let bandwidth = number(copy, "bytes_per_second");
+            near(number(stage, "share_of_bandwidth"), bytes / seconds / bandwidth);
+        }
+    }
+    let names: Vec<_> = step["stages"].as_array().unwrap().iter().map(|s| &s["stage"]).collect();
+    for name in ["matrix products", "pooling forward", "pooling backward", "optimiser"] {
+        assert!(names.iter().any(|other| *other == name), "{name} is not in {names:?}");
+    }
+    if !peers(step).is_empty() {
+        let difference = number(step, "largest_loss_difference");
+        assert!(difference < 1e-4, "{difference}");
+    }
+}
+
+#[test]
+fn pooling_is_measured_against_its_bytes_and_the_published_design() {
+    let args = ["pool", "--as-on-a-card", "--seq", "20", "--batch", "3", "--hidden", "50"];
+    let measured = bench(&[&args[..], &["--runs", "5", "--json", "--python", &python()]].concat());
+    let copy = number(all(&measured, "copy")[0], "bytes_per_second");
+    for (what, passes, kept) in [("forward", 4.0, 0.0), ("forward and backward", 11.0, 6.0)] {
+        let kinds = all(&measured, what);
+        assert_eq!(kinds.iter().map(|one| &one["kind"]).collect::<Vec<_>>(), ["f32", "bf16"]);
+        for (one, size) in kinds.iter().zip([4.0, 2.0]) {
+            let columns = 3.0 * 50.0;
+            near(number(one, "bytes"), columns * (passes * 20.0 * size + kept * 4.0));
+            let share = number(one, "bytes") / number(one, "seconds") / copy;
+            near(number(one, "share_of_bandwidth"), share);
+            assert!(number(one, "call_seconds") >= number(one, "seconds"));
+            if one["against"].is_null() {
+                eprintln!("no peer: {} has no torch (QRNN_PYTHON names another)", python());
+                continue;
+            }
+            near(
+                number(one, "ratio"),
+                number(one, "against_seconds") / number(one, "interleaved_call_seconds"),
+            );
+            let left_out: Vec<_> = one["peers"].as_array().unwrap().iter().collect();
+            let left_out = left_out.iter().filter(|peer| peer["failed"] == "needs a GPU");
+            assert_eq!(left_out.count(), 2, "{one}");
+        }
+    }
+}
+
+#[test]
+fn evaluation_is_measured_against_the_peers() {
+    let args = ["evaluate", "--as-on-a-card", "--model", "8-12", "--tokens", "200", "--bptt", "50"];
+    let more = ["--runs", "1", "--formats", "fp32", "--python", &python()];
+    let measured = bench(&[&args[..], &more, &SMALL].concat());
+    let [ours] = all(&measured, "evaluation of the entry")[..] else { panic!("{measured:?}") };
+    assert_eq!(number(ours, "tokens"), 200.0);
+    for (peer, tolerance) in peers(ours).iter().zip([1e-5, 1e-5, 2e-2]) {
+        let difference = number(peer, "loss_difference");
+        assert!(difference < tolerance, "{peer}");
+    }
+}
+
+/// Torch's products and ours differ by rounding alone; another seed is another run.
+#[test]
+fn curves_of_formats_are_held_against_that_of_a_seed() {
+    let args = ["curves", "--model", "8-12-split", "--bptt", "7", "--batch-size", "3"];
+    let more = ["--formats", "fp32,torch", "--steps", "60", "--parts", "6"];
+    let measured = bench(&[&args[..], &more, &SMALL].concat());
+    let curves = all(&measured, "losses of a run");
+    let named = |one: &&Value| (one["format"].as_str().unwrap().to_owned(), number(one, "seed"));
+    let expected = [("fp32", 1.0), ("torch", 1.0), ("fp32", 2.0)].map(|(f, s)| (f.to_owned(), s));
+    assert_eq!(curves.iter().map(named).collect::<Vec<_>>(), expected);
+    assert!(curves.iter().all(|one| one["losses"].as_array().unwrap().len() == 6));
+    let furthest = all(&measured, "furthest losses")[0];
+    assert!(number(furthest, "difference") < 1e-3, "{furthest}");
+    assert!(number(furthest, "difference_of_a_seed") > 1e-2, "{furthest}");
+}

@@ -1,0 +1,16 @@
+//! What a bench says where it cannot measure.
+
+use crate::program::{Ran, command};
+
+#[test]
+fn a_bench_that_wants_a_card_says_what_is_missing() {
+    for bench in ["pool", "step", "evaluate", "curves"] {
+        let mut command = command(&[bench, "--device", "cuda"]);
+        let ran = Ran::from(command.env("QRNN_CUDA", "off").output().unwrap());
+        assert_eq!(ran.status, Some(2), "{bench}: {}", ran.stderr);
+        assert!(ran.stderr.contains("--device cuda is not available: it is switched off"));
+    }
+    let ran = Ran::from(command(&["step", "--formats", "tf32"]).output().unwrap());
+    assert_eq!(ran.status, Some(2), "{}", ran.stderr);
+    assert!(ran.stderr.contains("--formats tf32"), "{}", ran.stderr);
+}

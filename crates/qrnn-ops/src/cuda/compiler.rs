@@ -1,0 +1,272 @@
+//! NVRTC: the text of a kernel to an image for a card. It needs no card.
+
+use std::ffi::{CString, c_char, c_int};
+use std::ptr;
+
+use cudarc::nvrtc::result::{self as nvrtc, NvrtcError};
+use cudarc::nvrtc::sys;
+
+use super::launch::Source;
+use super::libraries;
+use crate::{Error, Result};
+
+/// What every kernel is compiled with, beside the architecture. The division and the flush of
+/// subnormal numbers cost an ulp and save half of the instructions of a gate.
+const OPTIONS: [&str; 4] =
+    ["--std=c++17", "--device-as-default-execution-space", "--ftz=true", "--prec-div=false"];
+
+/// The oldest cards that NVRTC 13 compiles for: Turing.
+const OLDEST: i32 = 75;
+
+/// NVRTC, loaded.
+#[derive(Debug, Clone)]
+pub struct Compiler {
+    /// Major and minor number.
+    version: (i32, i32),
+    /// The architectures that it knows, 90 for sm_90, ascending.
+    architectures: Vec<i32>,
+}
+
+/// What an image is for, 90 for compute capability 9.0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// Machine code of this architecture.
+    Machine(i32),
+    /// PTX for a card that is newer than the compiler; the driver does the rest.
+    Virtual(i32),
+}
+
+impl Target {
+    /// As NVRTC's option has it.
+    pub fn name(self) -> String {
+        match self {
+            Self::Machine(architecture) => format!("sm_{architecture}"),
+            Self::Virtual(architecture) => format!("compute_{architecture}"),
+        }
+    }
+}
+
+impl Compiler {
+    /// Loads NVRTC.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] where it cannot be found.
+    pub fn open() -> Result<Self> {
+        libraries::nvrtc()?;
+        let refused = |error: NvrtcError| {
+            Error::unavailable(
+                "CUDA",
+                format!("NVRTC does not work: {:?}", error.0),
+                "run `cargo xtask setup --cuda`, or install nvidia-cuda-nvrtc 13.0",
+            )
+        };
+        // SAFETY: asks whether the library that was loaded above is found by its name.
+        if !unsafe { sys::is_culib_present() } {
+            return Err(Error::unavailable(
+                "CUDA",
+                "NVRTC was loaded, but is not found by its name",
+                "put the folder of libnvrtc.so.13 on LD_LIBRARY_PATH",
+            ));
+        }
+        let (mut major, mut minor, mut count): (c_int, c_int, c_int) = (0, 0, 0);
+        // SAFETY: each call writes one int, and the last as many as were announced.
+        let architectures = unsafe {
+            sys::nvrtcVersion(&mut major, &mut minor).result().map_err(refused)?;
+            sys::nvrtcGetNumSupportedArchs(&mut count).result().map_err(refused)?;
+            let mut architectures = vec![0; usize::try_from(count).unwrap_or(0)];
+            sys::nvrtcGetSupportedArchs(architectures.as_mut_ptr()).result().map_err(refused)?;
+            architectures.sort_unstable();
+            architectures
+        };
+        Ok(Self { version: (major, minor), architectures })
+    }
+
+    /// Major and minor number.
+    pub fn version(&self) -> (i32, i32) {
+        self.version
+    }
+
+    /// What to compile for a card of this compute capability.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] for a card that is too old.
+    pub fn target(&self, (major, minor): (i32, i32)) -> Result<Target> {
+        let card = 10 * major + minor;
+        let newest = self.architectures.iter().copied().max().unwrap_or(OLDEST);
+        match card {
+            _ if self.architectures.contains(&card) => Ok(Target::Machine(card)),
+            _ if card > newest => Ok(Target::Virtual(newest)),
+            // Code for 8.6 runs on an 8.7 that the compiler has not heard of.
+            _ => match self
+                .architectures
+                .iter()
+                .rev()
+                .find(|known| card >= OLDEST && **known / 10 == major && **known < card)
+            {
+                Some(known) => Ok(Target::Machine(*known)),
+                None => Err(Error::unavailable(
+                    "CUDA",
+                    format!(
+                        "the card has compute capability {major}.{minor}, and NVRTC {}.{} compiles \
+                         for {}.{} and newer",
+                        self.version.0,
+                        self.version.1,
+                        OLDEST / 10,
+                        OLDEST % 10
+                    ),
+                    "use --device cpu, or a card of the Turing generation (2018) or newer",
+                )),
+            },
+        }
+    }
+
+    /// Everything but the text that an image depends on, the driver apart.
+    pub fn settings(&self, target: Target) -> String {
+        let (major, minor) = self.version;
+        format!("NVRTC {major}.{minor} {} {}", target.name(), OPTIONS.join(" "))
+    }
+
+    /// Compiles a source: the image, which the driver loads, and what the compiler said.
+    ///
+    /// # Errors
+    /// [`Error::Cuda`] with the compiler's words.
+    pub fn compile(
+        &self,
+        source: &Source,
+        target: Target,
+        more_options: &[&str],
+    ) -> Result<(Vec<u8>, String)> {
+        let architecture = format!("--gpu-architecture={}", target.name());
+        let options: Vec<&str> =
+            OPTIONS.iter().chain(more_options).copied().chain([architecture.as_str()]).collect();
+        let program = Program::of(source)?;
+        // SAFETY: the program was created and not destroyed.
+        let compiled = unsafe { nvrtc::compile_program(program.handle, &options) };
+        let log = program.log();
+        match compiled {
+            Ok(()) => Ok((program.image(target).map_err(|error| refused(source, &error))?, log)),
+            Err(error) => Err(Error::Cuda {
+                what: format!("NVRTC cannot compile {} for {}", source.name, target.name()),
+                problem: if log.is_empty() { format!("{:?}", error.0) } else { log },
+                remedy: "report this".into(),
+            }),
+        }
+    }
+}
+
+fn refused(source: &Source, error: &NvrtcError) -> Error {
+    Error::Cuda {
+        what: format!("NVRTC cannot take {}", source.name),
+        problem: format!("{:?}", error.0),
+        remedy: "report this".into(),
+    }
+}
+
+/// A program of NVRTC's, destroyed when dropped.
+struct Program {
+    handle: sys::nvrtcProgram,
+}
+
+impl Program {
+    fn of(source: &Source) -> Result<Self> {
+        let c = |text: &str| {
+            CString::new(text).map_err(|_| Error::Cuda {
+                what: source.name.into(),
+                problem: "its text has a zero byte".into(),
+                remedy: "report this".into(),
+            })
+        };
+        let (text, name) = (c(source.text)?, c(source.name)?);
+        let headers: Vec<_> = source
+            .headers
+            .iter()
+            .map(|(name, text)| Ok((c(name)?, c(text)?)))
+            .collect::<Result<_>>()?;
+        let names: Vec<_> = headers.iter().map(|(name, _)| name.as_ptr()).collect();
+        let texts: Vec<_> = headers.iter().map(|(_, text)| text.as_ptr()).collect();
+        let mut handle = ptr::null_mut();
+        // SAFETY: all texts end with a zero and live during the call, which copies them; the arrays
+        // have as many entries as is said.
+        unsafe {
+            sys::nvrtcCreateProgram(
+                &mut handle,
+                text.as_ptr(),
+                name.as_ptr(),
+                headers.len() as c_int,
+                texts.as_ptr(),
+                names.as_ptr(),
+            )
+            .result()
+            .map_err(|error| refused(source, &error))?;
+        }
+        Ok(Self { handle })
+    }
+
+    /// What the compiler said, without its closing zero.
+    fn log(&self) -> String {
+        // SAFETY: the program is alive.
+        let log = unsafe { nvrtc::get_program_log(self.handle) }.unwrap_or_default();
+        let bytes: Vec<u8> = log.into_iter().map(|byte| byte as u8).collect();
+        String::from_utf8_lossy(&bytes).trim_end_matches('\0').trim_end().to_owned()
+    }
+
+    fn image(&self, target: Target) -> Result<Vec<u8>, NvrtcError> {
+        type Size = unsafe fn(sys::nvrtcProgram, *mut usize) -> sys::nvrtcResult;
+        type Get = unsafe fn(sys::nvrtcProgram, *mut c_char) -> sys::nvrtcResult;
+        let (size, get): (Size, Get) = match target {
+            Target::Machine(_) => (sys::nvrtcGetCUBINSize, sys::nvrtcGetCUBIN),
+            Target::Virtual(_) => (sys::nvrtcGetPTXSize, sys::nvrtcGetPTX),
+        };
+        let mut bytes = 0;
+        // SAFETY: the program is alive, and the buffer as large as NVRTC says.
+        unsafe {
+            size(self.handle, &mut bytes).result()?;
+            let mut image = vec![0u8; bytes];
+            get(self.handle, image.as_mut_ptr().cast()).result()?;
+            Ok(image)
+        }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // SAFETY: created in `of`, destroyed once.
+        let _ = unsafe { nvrtc::destroy_program(self.handle) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_card_gets_what_it_can_run() {
+        let compiler = Compiler { version: (13, 0), architectures: vec![75, 80, 86, 90, 120] };
+        for (card, target) in [
+            ((7, 5), Target::Machine(75)),
+            ((8, 9), Target::Machine(86)),
+            ((9, 0), Target::Machine(90)),
+            ((12, 1), Target::Virtual(120)),
+        ] {
+            assert_eq!(compiler.target(card).unwrap(), target);
+        }
+        for card in [(7, 0), (3, 5), (10, 0)] {
+            let error = compiler.target(card).unwrap_err();
+            assert!(matches!(error, Error::Unavailable { .. }));
+            let capability = format!("{}.{}", card.0, card.1);
+            assert!(error.to_string().contains(&capability), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_broken_kernel_is_refused_with_the_compilers_words() {
+        let compiler = Compiler::open().unwrap();
+        let broken = Source {
+            name: "broken.cu",
+            text: "#include \"h.cuh\"\nextern \"C\" __global__ void k(float* x) { *x = undefined; }",
+            headers: &[("h.cuh", "")],
+        };
+        let error = compiler.compile(&broken, Target::Machine(90), &[]).unwrap_err().to_string();
+        assert!(error.contains("broken.cu(2)") && error.contains("undefined"), "{error}");
+    }
+}

@@ -1,0 +1,130 @@
+//! The NVIDIA driver: its version, its devices, its error messages.
+
+use std::ffi::c_int;
+
+use cudarc::driver::result::{self as driver, DriverError};
+use cudarc::driver::sys;
+
+use super::compiler::Compiler;
+use super::libraries;
+use crate::{Error, Result};
+
+/// The NVIDIA driver, loaded and awake.
+#[derive(Debug, Clone, Copy)]
+pub struct Driver {
+    /// The CUDA version that it speaks, 13000 for 13.0.
+    pub(super) version: i32,
+}
+
+impl Driver {
+    /// # Errors
+    /// [`Error::Unavailable`] where there is no driver, or no card.
+    pub fn open() -> Result<Self> {
+        libraries::driver()?;
+        let refused = |error: DriverError| unavailable(&error);
+        // SAFETY: asks whether the library that was loaded above is found by its name.
+        if !unsafe { sys::is_culib_present() } {
+            return Err(Error::unavailable(
+                "CUDA",
+                "the driver's library was loaded, but is not found by its name",
+                "put the folder of libcuda.so.1 on LD_LIBRARY_PATH",
+            ));
+        }
+        driver::init().map_err(refused)?;
+        if driver::device::get_count().map_err(refused)? == 0 {
+            return Err(unavailable(&DriverError(sys::CUresult::CUDA_ERROR_NO_DEVICE)));
+        }
+        let mut version: c_int = 0;
+        // SAFETY: writes one int.
+        unsafe { sys::cuDriverGetVersion(&mut version) }.result().map_err(refused)?;
+        Ok(Self { version })
+    }
+
+    /// Whether it can load what the compiler makes.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] for a driver that is too old.
+    pub fn check(self, compiler: &Compiler) -> Result<()> {
+        let (major, minor) = compiler.version();
+        if self.version / 1000 >= major {
+            return Ok(());
+        }
+        Err(Error::unavailable(
+            "CUDA",
+            format!(
+                "the NVIDIA driver is too old: it speaks CUDA {}.{}, and libtorch and NVRTC are of \
+                 CUDA {major}.{minor}",
+                self.version / 1000,
+                self.version % 1000 / 10
+            ),
+            "update the driver (CUDA 13 wants 580 or later), or use --device cpu",
+        ))
+    }
+
+    /// A card's compute capability, major and minor number.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] where there is no such card.
+    pub fn capability(self, ordinal: usize) -> Result<(i32, i32)> {
+        use sys::CUdevice_attribute::*;
+        let device = device(ordinal)?;
+        // SAFETY: the device is the driver's.
+        let attribute = |attribute| unsafe { driver::device::get_attribute(device, attribute) };
+        let number = |of| attribute(of).map_err(|error| unavailable(&error));
+        Ok((
+            number(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
+            number(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
+        ))
+    }
+}
+
+pub(super) fn device(ordinal: usize) -> Result<sys::CUdevice> {
+    let ordinal = c_int::try_from(ordinal).unwrap_or(c_int::MAX);
+    driver::device::get(ordinal).map_err(|error| unavailable(&error))
+}
+
+pub(super) fn unavailable(error: &DriverError) -> Error {
+    use sys::CUresult::*;
+    let (problem, remedy) = match error.0 {
+        CUDA_ERROR_NO_DEVICE => (
+            "the NVIDIA driver finds no GPU".to_owned(),
+            "see what `nvidia-smi` and CUDA_VISIBLE_DEVICES say (a container must be started with \
+             the GPU: docker run --gpus all), or use --device cpu",
+        ),
+        CUDA_ERROR_INVALID_DEVICE => (
+            "there is no GPU of that number".to_owned(),
+            "count GPUs from 0, as `nvidia-smi` lists them",
+        ),
+        CUDA_ERROR_SYSTEM_DRIVER_MISMATCH => (
+            "the NVIDIA driver's library and kernel module are of different versions".to_owned(),
+            "restart the machine after a driver update, or use --device cpu",
+        ),
+        _ => (
+            format!("the NVIDIA driver refuses: {}", message(error)),
+            "see what `nvidia-smi` says, or use --device cpu",
+        ),
+    };
+    Error::unavailable("CUDA", problem, remedy)
+}
+
+/// The driver's name of an error, and what it says of it.
+pub(super) fn message(error: &DriverError) -> String {
+    let text = error.error_string().map(|text| text.to_string_lossy().into_owned());
+    format!("{:?}, {}", error.0, text.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_driver_is_told_by_both_versions() {
+        let Ok(compiler) = Compiler::open() else { panic!("NVRTC is part of set-up") };
+        let error = Driver { version: 12040 }.check(&compiler).unwrap_err();
+        assert!(matches!(error, Error::Unavailable { .. }));
+        let said = error.to_string();
+        assert!(said.contains("12.4") && said.contains("13.0") && said.contains("580"), "{said}");
+        Driver { version: 13000 }.check(&compiler).unwrap();
+        Driver { version: 14010 }.check(&compiler).unwrap();
+    }
+}

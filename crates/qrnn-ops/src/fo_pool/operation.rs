@@ -1,0 +1,123 @@
+//! fo-pooling as one differentiable operation: checks its arguments and picks the back end.
+
+use tch::{Device, Kind, Tensor};
+
+use super::options::{FoPoolOptions, Pooled, Zoneout};
+use super::{cpu, cuda as on_cuda};
+use crate::matmul::{Features, augmented_row};
+use crate::{Error, Result, cuda};
+
+/// fo-pooling with its gates: differentiable in `gates` and `initial_state`.
+///
+/// * `gates`: (seq, batch, 3 hidden), the linear map's output: z, f and o side by side;
+/// * `initial_state`: (batch, hidden), the state c before the first step.
+///
+/// Takes any sizes; a tensor that is not contiguous is copied. Kinds: Float, and Double on the CPU. Gates
+/// of kind BFloat16 (or Half, as autocast makes them) give an output of their kind, while the state is
+/// computed, passed on and returned in Float.
+///
+/// # Errors
+/// [`Error::Shape`] where shapes, kinds or devices do not fit together; [`Error::Unavailable`] and
+/// [`Error::Cuda`] where the GPU's kernel cannot be compiled or launched.
+pub fn fo_pool(gates: &Tensor, initial_state: &Tensor, options: FoPoolOptions) -> Result<Pooled> {
+    let hidden = gates.size().last().copied().unwrap_or_default() / 3;
+    fo_pool_in_rows(gates, initial_state, options, hidden)
+}
+
+/// [`fo_pool`] with the output laid out as the linear maps of its device read it.
+///
+/// # Errors
+/// As [`fo_pool`].
+pub fn fo_pool_features(
+    gates: &Tensor,
+    initial_state: &Tensor,
+    options: FoPoolOptions,
+) -> Result<(Features, Tensor)> {
+    let width = gates.size().last().copied().unwrap_or_default() / 3;
+    let row = if cuda::is_gpu(gates.device()) { augmented_row(width) } else { width };
+    let Pooled { output: all, state } = fo_pool_in_rows(gates, initial_state, options, row)?;
+    Ok((Features { all, width }, state))
+}
+
+/// [`fo_pool`] with output rows of `out_row` elements. On a GPU that may be more than the features: the
+/// rest of a row is then a one and zeros.
+fn fo_pool_in_rows(
+    gates: &Tensor,
+    initial_state: &Tensor,
+    options: FoPoolOptions,
+    out_row: i64,
+) -> Result<Pooled> {
+    check(gates, initial_state, &options)?;
+    if gates.kind() == Kind::Half {
+        let float = |tensor: &Tensor| tensor.f_to_kind(Kind::Float);
+        let zoneout = match options.zoneout {
+            Zoneout::Masked(mask) => Zoneout::Masked(float(&mask)?),
+            other => other,
+        };
+        let dropout = options.dropout.as_ref().map(float).transpose()?;
+        let options = FoPoolOptions { zoneout, dropout };
+        let pooled = fo_pool_in_rows(&float(gates)?, &float(initial_state)?, options, out_row)?;
+        return Ok(Pooled { output: pooled.output.f_to_kind(Kind::Half)?, state: pooled.state });
+    }
+    let state = if gates.kind() == Kind::Double { Kind::Double } else { Kind::Float };
+    let initial_state = initial_state.f_to_kind(state)?;
+    if matches!(gates.kind(), Kind::Float | Kind::BFloat16)
+        && let Some(launcher) = cuda::launcher(gates.device())?
+    {
+        return on_cuda::fo_pool(launcher, gates, &initial_state, options, out_row);
+    }
+    match (gates.device(), gates.kind()) {
+        (Device::Cpu, Kind::Float | Kind::Double | Kind::BFloat16) => {
+            cpu::fo_pool(gates, &initial_state, &options)
+        }
+        (device, kind) => refuse(format!("no kernel for {kind:?} on {device:?}")),
+    }
+}
+
+fn refuse<T>(problem: String) -> Result<T> {
+    Err(Error::shape(
+        "fo_pool",
+        problem,
+        "give gates (seq, batch, 3 hidden), a state (batch, hidden) and masks of one kind and \
+         device; beside BFloat16 or Half gates the state may be Float",
+    ))
+}
+
+fn check(gates: &Tensor, initial_state: &Tensor, options: &FoPoolOptions) -> Result<()> {
+    let (size, state) = (gates.size(), initial_state.size());
+    let &[seq, batch, width] = size.as_slice() else {
+        return refuse(format!("the gates have shape {size:?}"));
+    };
+    let hidden = width / 3;
+    if width % 3 != 0 || [seq, batch, width].contains(&0) || state != [batch, hidden] {
+        return refuse(format!("gates {size:?} and state {state:?} do not fit together"));
+    }
+    let alike = |mask: &Tensor| mask.kind() == gates.kind() && mask.device() == gates.device();
+    if let Zoneout::Masked(mask) = &options.zoneout
+        && (mask.size() != [seq, batch, hidden] || !alike(mask))
+    {
+        return refuse(format!("the zoneout mask {mask:?} does not fit gates {gates:?}"));
+    }
+    if let Some(mask) = &options.dropout
+        && (![vec![batch, hidden], vec![1, batch, hidden]].contains(&mask.size()) || !alike(mask))
+    {
+        return refuse(format!("the dropout mask {mask:?} does not fit gates {gates:?}"));
+    }
+    let narrow = matches!(gates.kind(), Kind::BFloat16 | Kind::Half);
+    let kinds =
+        initial_state.kind() == gates.kind() || (narrow && initial_state.kind() == Kind::Float);
+    if !kinds || initial_state.device() != gates.device() {
+        return refuse(format!(
+            "the gates are {:?} on {:?}, the state {:?} on {:?}",
+            gates.kind(),
+            gates.device(),
+            initial_state.kind(),
+            initial_state.device()
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

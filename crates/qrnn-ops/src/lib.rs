@@ -1,0 +1,36 @@
+//! Differentiable operations for [tch](https://crates.io/crates/tch), on CPU and CUDA: the fo-pooling of a
+//! QRNN, the split softmax, dropout masks, Adam, linear maps with a choice of precision, and custom
+//! autograd functions written in Rust.
+//!
+//! Rooms, lowest first; each imports only from those before it.
+//!
+//! | room | contents |
+//! | --- | --- |
+//! | [`libtorch`] | functions of libtorch that tch does not bind |
+//! | [`autograd`] | custom autograd functions |
+//! | [`simd`] | number formats and exponentials of the CPU kernels |
+//! | [`cuda`] | CUDA at run time: libraries, driver, NVRTC, launches |
+//! | [`profile`] | times of the stages of a training step |
+//! | [`matmul`], [`dropout_mask`], [`adam`] | matrix products and linear maps; masks; Adam on CUDA |
+//! | [`fo_pool`], [`split_softmax`] | the operations of a QRNN language model |
+//! | [`device`] | chooses a device, and tests every operation on it once |
+
+pub mod adam;
+pub mod atomic_file;
+pub mod autograd;
+pub mod cuda;
+pub mod device;
+pub mod dropout_mask;
+mod error;
+pub mod fo_pool;
+#[cfg(test)]
+mod kernels_compile;
+pub mod libtorch;
+pub mod matmul;
+pub mod profile;
+mod self_test;
+pub mod simd;
+pub mod split_softmax;
+pub mod user_cache;
+
+pub use error::{Error, Result, io_remedy, is_out_of_memory};

@@ -1,0 +1,34 @@
+//! The calling convention of the C++ shims: null for success, or an error message.
+
+use std::ffi::{CStr, c_char, c_void};
+
+use tch::{TchError, Tensor};
+use torch_sys::C_tensor;
+
+use crate::Result;
+
+unsafe extern "C" {
+    fn free(pointer: *mut c_void);
+}
+
+/// Turns a shim's answer into a result.
+///
+/// # Safety
+/// `message` is null or a string made by `malloc` that nobody else will free.
+pub(crate) unsafe fn check(message: *mut c_char) -> Result<()> {
+    if message.is_null() {
+        return Ok(());
+    }
+    // SAFETY: a C string by this function's contract, freed once and not used after.
+    let text = unsafe {
+        let text = CStr::from_ptr(message).to_string_lossy().into_owned();
+        free(message.cast());
+        text
+    };
+    Err(TchError::Torch(text).into())
+}
+
+/// The addresses of tensors, as the shims take them.
+pub(crate) fn addresses<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Vec<*const C_tensor> {
+    tensors.into_iter().map(Tensor::as_ptr).collect()
+}

@@ -1,0 +1,143 @@
+//! The rows that linear maps read. On a GPU each has a one and zeros behind its numbers: a bias is
+//! then one more column of the weight, and one product gives both gradients.
+//!
+//! ```text
+//! [x | 1 | 0 …] [W | b | 0 …]ᵀ = x Wᵀ + b
+//! ```
+
+use tch::{Device, Kind, Tensor};
+
+use crate::{Result, cuda};
+
+/// Rows begin at multiples of this many numbers, 16 bytes in bf16: cuBLAS reads such rows fast.
+const ALIGNED: i64 = 8;
+
+/// From one augmented row of `width` numbers to the next.
+pub fn augmented_row(width: i64) -> i64 {
+    (width as u64 + 1).next_multiple_of(ALIGNED as u64) as i64
+}
+
+/// Features of tokens, (seq, batch, width), and what lies behind each row of them.
+#[derive(Debug)]
+pub struct Features {
+    /// (seq, batch, width), or (seq, batch, [`augmented_row`]) where a one and zeros are behind each
+    /// row. Of the gradient of this tensor, only the first `width` columns mean anything.
+    pub all: Tensor,
+    pub width: i64,
+}
+
+impl Features {
+    /// Parts side by side, each (seq, batch, …), laid out as their device's linear maps read them.
+    ///
+    /// * `ones`: what [`one_and_zeros`] made for them, if that is at hand.
+    ///
+    /// # Errors
+    /// [`crate::Error::Torch`] where shapes or kinds do not fit together.
+    pub fn of(parts: &[&Tensor], ones: Option<&Tensor>) -> Result<Self> {
+        let width = parts.iter().map(|part| part.size().last().copied().unwrap_or(1)).sum();
+        let Some(first) = parts.first().filter(|first| cuda::is_gpu(first.device())) else {
+            let all = match parts {
+                [only] => only.shallow_clone(),
+                _ => Tensor::f_cat(parts, -1)?,
+            };
+            return Ok(Self { all, width });
+        };
+        let mut size = first.size();
+        let ones = match ones {
+            Some(ones) => ones.shallow_clone(),
+            None => one_and_zeros((first.kind(), first.device()))?,
+        };
+        let n = augmented_row(width) - width;
+        if let Some(last) = size.last_mut() {
+            *last = n;
+        }
+        let behind = ones.f_narrow(0, 0, n)?.f_expand(&size, false)?;
+        let parts: Vec<&Tensor> = parts.iter().copied().chain([&behind]).collect();
+        Ok(Self { all: Tensor::f_cat(&parts, -1)?, width })
+    }
+
+    /// Whether a one and zeros are behind each row.
+    pub fn are_augmented(&self) -> bool {
+        self.all.size().last().is_some_and(|row| *row > self.width)
+    }
+
+    /// The features alone: (seq, batch, width).
+    pub fn view(&self) -> Result<Tensor> {
+        match self.are_augmented() {
+            true => Ok(self.all.f_narrow(-1, 0, self.width)?),
+            false => Ok(self.all.shallow_clone()),
+        }
+    }
+}
+
+/// A one and zeros, as many as an augmented row has behind its numbers at most: (8).
+///
+/// # Errors
+/// [`crate::Error::Torch`] where memory runs out.
+pub fn one_and_zeros(options: (Kind, Device)) -> Result<Tensor> {
+    Ok(Tensor::f_arange(ALIGNED, options)?.f_eq(0.0)?.f_to_kind(options.0)?)
+}
+
+/// A weight and its bias as the second factor of a product with augmented rows: [W | b | 0 …], of the
+/// kind that is multiplied.
+///
+/// * `parts`: weights (rows, width) and biases (rows), stacked one below the other;
+///
+/// # Errors
+/// [`crate::Error::Torch`] where memory runs out.
+pub fn augmented_weight(parts: &[(&Tensor, &Tensor)], kind: Kind) -> Result<Tensor> {
+    let _no_grad = tch::no_grad_guard();
+    let rows = parts.iter().map(|(weight, _)| weight.size()[0]).sum::<i64>();
+    let (first, width) = (parts[0].0, parts[0].0.size2()?.1);
+    let all = Tensor::f_zeros([rows, augmented_row(width)], (kind, first.device()))?;
+    write_augmented(&all, parts)?;
+    Ok(all)
+}
+
+/// Writes weights and biases into what [`augmented_weight`] made.
+///
+/// # Errors
+/// [`crate::Error::Torch`] where shapes do not fit.
+pub fn write_augmented(all: &Tensor, parts: &[(&Tensor, &Tensor)]) -> Result<()> {
+    let _no_grad = tch::no_grad_guard();
+    let mut row = 0;
+    for (weight, bias) in parts {
+        let (rows, width) = weight.size2()?;
+        let own = all.f_narrow(0, row, rows)?;
+        own.f_narrow(1, 0, width)?.f_copy_(weight)?;
+        own.f_select(1, width)?.f_copy_(bias)?;
+        row += rows;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cuda::host_shim::as_on_a_gpu;
+
+    const FLOAT: (Kind, Device) = (Kind::Float, Device::Cpu);
+
+    #[test]
+    fn a_bias_is_a_column_of_the_weight() {
+        let (x, y) = (Tensor::randn([3, 2, 5], FLOAT), Tensor::randn([3, 2, 2], FLOAT));
+        let (weight, bias) = (Tensor::randn([4, 7], FLOAT), Tensor::randn([4], FLOAT));
+        let plain = Features::of(&[&x, &y], None).unwrap();
+        assert!(!plain.are_augmented());
+        assert_eq!((plain.width, plain.all.size()), (7, vec![3, 2, 7]));
+        let features = as_on_a_gpu(|| Features::of(&[&x, &y], None)).unwrap();
+        assert!(features.are_augmented());
+        assert_eq!((features.width, features.all.size()), (7, vec![3, 2, 8]));
+        assert_eq!(features.view().unwrap(), plain.all);
+        let whole = augmented_weight(&[(&weight, &bias)], Kind::Float).unwrap();
+        let expected = plain.all.linear(&weight, Some(&bias));
+        assert!(features.all.linear::<Tensor>(&whole, None).allclose(&expected, 1e-5, 1e-5, false));
+    }
+
+    #[test]
+    fn rows_have_room_for_the_bias_and_begin_at_16_bytes() {
+        for (width, row) in [(1, 8), (7, 8), (8, 16), (300, 304), (600, 608), (1800, 1808)] {
+            assert_eq!(augmented_row(width), row);
+        }
+    }
+}

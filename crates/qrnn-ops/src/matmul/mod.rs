@@ -1,0 +1,16 @@
+//! Matrix products and linear maps: on the CPU by the crate `gemm` or by torch, on CUDA by cuBLAS.
+
+mod cpu;
+mod cublas;
+mod features;
+mod linear;
+mod multiply;
+mod precision;
+mod self_test;
+mod torch;
+
+pub use features::{Features, augmented_row, augmented_weight, one_and_zeros, write_augmented};
+pub use linear::{linear, linear_in_rows, linear_of_features};
+pub use precision::Products;
+pub(crate) use self_test::self_test;
+pub use torch::Added;

@@ -1,0 +1,8 @@
+//! Building blocks of the CPU's vector kernels: number formats, exponentials, stores that bypass the caches.
+
+mod element;
+mod math;
+mod nontemporal;
+
+pub use element::{Bf16, Real, Stored};
+pub use nontemporal::{Output, Sink};

@@ -1,0 +1,203 @@
+//! The loss of a split softmax, differentiable in the hidden states and all weights.
+
+use tch::{Kind, Tensor};
+
+use super::clusters::Clusters;
+use super::cpu::{Gradients, places, softmax_loss};
+use super::cuda::CudaSoftmax;
+use super::targets::Targets;
+use super::weights::{Computation, SoftmaxWeights};
+use crate::autograd::{self, Backward, Forward, Function};
+use crate::matmul::{Features, Products};
+use crate::{Result, libtorch};
+
+/// The summed cross entropy of words, in nats, without gradients.
+///
+/// * `hidden`: (words, E), augmented on a GPU.
+pub fn loss_sum(
+    clusters: &Clusters,
+    weights: &SoftmaxWeights,
+    hidden: &Features,
+    targets: &Targets,
+    computation: Computation<'_>,
+) -> Result<f64> {
+    let _no_grad = tch::no_grad_guard();
+    let words = match targets {
+        Targets::Host(words) => words,
+        Targets::Device(targets) => {
+            let options = (hidden.all.kind(), hidden.all.device());
+            let softmax = CudaSoftmax::new(clusters, weights, options, computation)?;
+            let sum = softmax.loss_sum(&flat(hidden)?, targets)?;
+            return Ok(libtorch::download(&sum)?[0]);
+        }
+    };
+    let products = computation.products;
+    let hidden = &flat(hidden)?;
+    let (head, tails) = clusters.sort(words);
+    let (weight, bias) = weights.head(clusters)?;
+    let mut sum = softmax_loss(hidden, &weight, &bias, &head, products, None)?;
+    for (k, tail) in tails.iter().enumerate().filter(|(_, tail)| !tail.places.is_empty()) {
+        let (weight, bias) = weights.tail(clusters, k)?;
+        let rows = hidden.f_index_select(0, &places(tail, hidden)?)?;
+        sum += softmax_loss(&rows, &weight, &bias, &tail.targets, products, None)?;
+    }
+    Ok(sum)
+}
+
+/// The mean cross entropy of words, in nats a word, differentiable in `hidden` and all weights.
+///
+/// Shapes as for [`loss_sum`]; `asked` is a promise.
+pub fn mean_loss(
+    clusters: &Clusters,
+    weights: &SoftmaxWeights,
+    hidden: &Features,
+    targets: Targets,
+    computation: Computation<'_>,
+    asked: Asked,
+) -> Result<Tensor> {
+    let function = SplitSoftmax {
+        clusters: clusters.clone(),
+        targets,
+        products: computation.products,
+        operand: computation.operand.map(Tensor::shallow_clone),
+        asked,
+        gradients: vec![],
+    };
+    let hidden = flat(hidden)?;
+    let mut inputs = vec![&hidden];
+    inputs.extend(weights.tensors());
+    let mut outputs = autograd::apply(function, &inputs)?;
+    Ok(outputs.swap_remove(0))
+}
+
+/// Hidden states one below the other: (words, E), with what is behind each.
+fn flat(hidden: &Features) -> Result<Tensor> {
+    Ok(hidden.all.f_reshape([-1, hidden.all.size().last().copied().unwrap_or(1)])?)
+}
+
+/// The log probability of every word after each hidden state: (words, V).
+///
+/// * `hidden`: (words, E).
+pub fn log_probabilities(
+    clusters: &Clusters,
+    weights: &SoftmaxWeights,
+    hidden: &Tensor,
+) -> Result<Tensor> {
+    let _no_grad = tch::no_grad_guard();
+    let log_softmax = |(weight, bias): (Tensor, Tensor)| -> Result<Tensor> {
+        let hidden = hidden.f_to_kind(weight.kind())?;
+        Ok(hidden.f_linear(&weight, Some(&bias))?.f_log_softmax(-1, None::<Kind>)?)
+    };
+    let head = log_softmax(weights.head(clusters)?)?;
+    let mut parts = vec![head.f_narrow(1, 0, clusters.head_words() as i64)?];
+    for k in 0..clusters.tails() {
+        let of_tail = head.f_narrow(1, clusters.tombstone(k) as i64, 1)?;
+        parts.push(log_softmax(weights.tail(clusters, k)?)?.f_add(&of_tail)?);
+    }
+    Ok(Tensor::f_cat(&parts, 1)?)
+}
+
+/// How the gradient of a mean loss will be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// The loss may be part of any expression.
+    WithAnyFactor,
+    /// With the factor 1, which a card would have to be waited for to be known.
+    AsItIs,
+}
+
+/// The mean loss as autograd sees it. The gradients are taken in the forward, while the logits are
+/// at hand, and the backward only hands them on.
+struct SplitSoftmax {
+    clusters: Clusters,
+    targets: Targets,
+    products: Products,
+    operand: Option<Tensor>,
+    asked: Asked,
+    gradients: Vec<Tensor>,
+}
+
+impl Function for SplitSoftmax {
+    fn forward(&mut self, inputs: &[&Tensor]) -> Result<Forward> {
+        let hidden = inputs[0];
+        let weights = SoftmaxWeights {
+            weight: inputs[1].shallow_clone(),
+            bias: inputs[2].shallow_clone(),
+            tail: inputs
+                .get(3)
+                .zip(inputs.get(4))
+                .map(|(v, b)| (v.shallow_clone(), b.shallow_clone())),
+        };
+        let (scale, products) = (1.0 / self.targets.words() as f64, self.products);
+        let words = match &self.targets {
+            Targets::Host(words) => words,
+            Targets::Device(targets) => {
+                let computation = Computation { products, operand: self.operand.as_ref() };
+                let options = (hidden.kind(), hidden.device());
+                let softmax = CudaSoftmax::new(&self.clusters, &weights, options, computation)?;
+                let (mean, gradients) = softmax.loss_and_gradients(hidden, targets, scale)?;
+                self.gradients = gradients;
+                return Ok(Forward { outputs: vec![mean], saved: vec![] });
+            }
+        };
+        let (head, tails) = self.clusters.sort(words);
+
+        let (weight, bias) = weights.head(&self.clusters)?;
+        let kind = (weights.weight.kind(), hidden.device());
+        let mut grad_hidden = Tensor::f_empty(hidden.size(), kind)?;
+        let (grad_weight, grad_bias) =
+            (weights.weight.f_empty_like()?, weights.bias.f_zeros_like()?);
+        let (grad_head, grad_head_bias) = (weight.f_empty_like()?, bias.f_zeros_like()?);
+        let gradients =
+            Gradients { scale, hidden: &grad_hidden, weight: &grad_head, bias: &grad_head_bias };
+        let mut sum = softmax_loss(hidden, &weight, &bias, &head, products, Some(gradients))?;
+
+        let words = self.clusters.head_words() as i64;
+        grad_weight.f_narrow(0, 0, words)?.f_copy_(&grad_head.f_narrow(0, 0, words)?)?;
+        grad_bias.f_narrow(0, 0, words)?.f_copy_(&grad_head_bias.f_narrow(0, 0, words)?)?;
+        for (k, tail) in tails.iter().enumerate() {
+            let (start, size) = self.clusters.tail(k);
+            let mut grad_weight = grad_weight.f_narrow(0, start as i64, size as i64)?;
+            let grad_bias = grad_bias.f_narrow(0, start as i64, size as i64)?;
+            if tail.places.is_empty() {
+                let _ = grad_weight.f_zero_()?;
+                continue;
+            }
+            let places = places(tail, hidden)?;
+            let rows = hidden.f_index_select(0, &places)?;
+            let grad_rows = Tensor::f_empty(rows.size(), kind)?;
+            let (weight, bias) = weights.tail(&self.clusters, k)?;
+            let gradients =
+                Gradients { scale, hidden: &grad_rows, weight: &grad_weight, bias: &grad_bias };
+            sum += softmax_loss(&rows, &weight, &bias, &tail.targets, products, Some(gradients))?;
+            let _ = grad_hidden.f_index_add_(0, &places, &grad_rows)?;
+        }
+        self.gradients = vec![grad_hidden, grad_weight, grad_bias];
+        let tails = self.clusters.tails() as i64;
+        if tails > 0 {
+            self.gradients.push(grad_head.f_narrow(0, words, tails)?);
+            self.gradients.push(grad_head_bias.f_narrow(0, words, tails)?);
+        }
+        let mean = Tensor::f_from_slice(&[sum * scale])?.f_squeeze()?.f_to_kind(kind.0)?;
+        Ok(Forward { outputs: vec![mean], saved: vec![] })
+    }
+
+    fn backward(&self, call: Backward<'_>) -> Result<Vec<Option<Tensor>>> {
+        let Some(factor) = &call.grads[0] else {
+            return Ok(self.gradients.iter().map(|_| None).collect());
+        };
+        // The usual factor is 1, and the weight's gradient is as large as the vocabulary.
+        let is_one = self.asked == Asked::AsItIs
+            || !factor.device().is_cuda() && factor.f_double_value(&[])? == 1.0;
+        self.gradients
+            .iter()
+            .map(|gradient| {
+                Ok(Some(if is_one { gradient.shallow_clone() } else { gradient.f_mul(factor)? }))
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

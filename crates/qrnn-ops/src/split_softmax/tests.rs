@@ -1,0 +1,155 @@
+use proptest::prelude::*;
+use tch::Device;
+
+use super::*;
+use crate::split_softmax::cpu::PIECE;
+
+const DOUBLE: (Kind, Device) = (Kind::Double, Device::Cpu);
+
+fn leaf(size: &[i64]) -> Tensor {
+    Tensor::randn(size, DOUBLE).set_requires_grad(true)
+}
+
+fn weights(vocab: i64, width: i64, tails: i64) -> SoftmaxWeights {
+    SoftmaxWeights {
+        weight: leaf(&[vocab, width]),
+        bias: leaf(&[vocab]),
+        tail: (tails > 0).then(|| (leaf(&[tails, width]), leaf(&[tails]))),
+    }
+}
+
+/// [`super::mean_loss`] on the CPU.
+fn mean_loss(
+    clusters: &Clusters,
+    weights: &SoftmaxWeights,
+    hidden: &Tensor,
+    words: &[i64],
+    products: Products,
+    asked: Asked,
+) -> Tensor {
+    let (hidden, targets) = (Features::of(&[hidden], None).unwrap(), Targets::Host(words.into()));
+    let computation = Computation { products, operand: None };
+    super::mean_loss(clusters, weights, &hidden, targets, computation, asked).unwrap()
+}
+
+/// The loss from full log probabilities, by plain differentiable operations.
+fn plain(clusters: &Clusters, weights: &SoftmaxWeights, hidden: &Tensor, words: &[i64]) -> Tensor {
+    let softmax = |w: Tensor, b: Tensor| hidden.linear(&w, Some(&b)).log_softmax(-1, None::<Kind>);
+    let (w, b) = weights.head(clusters).unwrap();
+    let head = softmax(w, b);
+    let mut parts = vec![head.narrow(1, 0, clusters.head_words() as i64)];
+    for k in 0..clusters.tails() {
+        let (w, b) = weights.tail(clusters, k).unwrap();
+        // DESIGN: tail k, counted from 1, is the head's k-th column from the end.
+        parts.push(softmax(w, b) + head.select(1, -(k as i64 + 1)).unsqueeze(1));
+    }
+    Tensor::cat(&parts, 1).nll_loss(&Tensor::from_slice(words))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn equals_full_log_probabilities_in_value_and_gradient(
+        vocab in 8..40i64, width in 1..6i64, words in 1..30usize, tails in 0..4usize, seed: u16,
+    ) {
+        tch::manual_seed(i64::from(seed));
+        let borders = (1..=tails).map(|k| k * vocab as usize / (tails + 2)).collect();
+        let clusters = Clusters::new(vocab as usize, borders);
+        let weights = weights(vocab, width, tails as i64);
+        let hidden = leaf(&[words as i64, width]);
+        let targets: Vec<i64> = (0..words as i64).map(|i| (i * i + i64::from(seed)) % vocab).collect();
+
+        let ours = mean_loss(&clusters, &weights, &hidden, &targets, Products::Single, Asked::WithAnyFactor);
+        (&ours * 3.0).backward();
+        let gradients = |clear: bool| -> Vec<Tensor> {
+            let mut leaves = weights.tensors();
+            leaves.push(&hidden);
+            leaves.into_iter().map(|leaf| {
+                let grad = leaf.grad().copy();
+                if clear { leaf.shallow_clone().zero_grad(); }
+                grad
+            }).collect()
+        };
+        let first = gradients(true);
+        let plain = plain(&clusters, &weights, &hidden, &targets);
+        (&plain * 3.0).backward();
+        prop_assert!((ours.double_value(&[]) - plain.double_value(&[])).abs() < 1e-10);
+        for (a, b) in first.iter().zip(gradients(false)) {
+            prop_assert!((a - b).abs().max().double_value(&[]) < 1e-10);
+        }
+        let computation = Computation { products: Products::Single, operand: None };
+        let (hidden, targets) = (Features::of(&[&hidden], None).unwrap(), Targets::Host(targets));
+        let sum = loss_sum(&clusters, &weights, &hidden, &targets, computation).unwrap();
+        prop_assert!((sum / words as f64 - ours.double_value(&[])).abs() < 1e-10);
+    }
+}
+
+#[test]
+fn probabilities_of_all_words_add_up_to_one() {
+    let clusters = Clusters::new(30, vec![5, 12, 20]);
+    let weights = weights(30, 4, 3);
+    let log_p = log_probabilities(&clusters, &weights, &leaf(&[7, 4])).unwrap();
+    let sums = log_p.exp().sum_dim_intlist(1, false, None::<Kind>);
+    assert!((sums - 1.0).abs().max().double_value(&[]) < 1e-12);
+}
+
+#[test]
+fn pieces_give_the_same_as_one_softmax() {
+    let vocab = PIECE / 3 + 1; // two rows a piece
+    let options = (Kind::Float, Device::Cpu);
+    let make = |size: &[i64]| (Tensor::randn(size, options) * 0.1).set_requires_grad(true);
+    let weights = SoftmaxWeights {
+        weight: make(&[vocab as i64, 1]),
+        bias: make(&[vocab as i64]),
+        tail: None,
+    };
+    let clusters = Clusters::new(vocab, vec![]);
+    let hidden = make(&[5, 1]);
+    let words = [0, 7, vocab as i64 - 1, 3, 3];
+    let ours =
+        mean_loss(&clusters, &weights, &hidden, &words, Products::Single, Asked::WithAnyFactor);
+    ours.backward();
+    let grad = weights.weight.grad().copy();
+    weights.weight.shallow_clone().zero_grad();
+    let plain = plain(&clusters, &weights, &hidden, &words);
+    plain.backward();
+    assert!((ours.double_value(&[]) - plain.double_value(&[])).abs() < 1e-5);
+    assert!((grad - weights.weight.grad()).abs().max().double_value(&[]) < 1e-7);
+}
+
+/// Rows that are a multiple of [`ROWS`] and rows that are not, with clusters that have any number.
+#[test]
+fn bf16_is_within_its_rounding_for_any_number_of_rows() {
+    let (vocab, width) = (60, 16);
+    let clusters = Clusters::new(60, vec![20, 35]);
+    for rows in [1, 31, 32, 33, 100] {
+        tch::manual_seed(rows);
+        let weights = weights(vocab, width, 2);
+        let hidden = leaf(&[rows, width]);
+        let words: Vec<i64> = (0..rows).map(|i| i * 7 % vocab).collect();
+        let exact = plain(&clusters, &weights, &hidden, &words);
+        let mut leaves = weights.tensors();
+        leaves.push(&hidden);
+        let theirs = Tensor::run_backward(&[&exact], &leaves, false, false);
+
+        let float = |tensor: &Tensor| tensor.to_kind(Kind::Float).detach().set_requires_grad(true);
+        let (vectors, scalars) = weights.tail.as_ref().unwrap();
+        let narrow = SoftmaxWeights {
+            weight: float(&weights.weight),
+            bias: float(&weights.bias),
+            tail: Some((float(vectors), float(scalars))),
+        };
+        let hidden = float(&hidden);
+        let ours = mean_loss(&clusters, &narrow, &hidden, &words, Products::Bf16, Asked::AsItIs);
+        assert!((ours.double_value(&[]) / exact.double_value(&[]) - 1.0).abs() < 1e-2);
+        let mut leaves = narrow.tensors();
+        leaves.push(&hidden);
+        for (ours, theirs) in
+            Tensor::run_backward(&[&ours], &leaves, false, false).iter().zip(&theirs)
+        {
+            let off = ((ours - theirs).norm() / theirs.norm()).double_value(&[]);
+            assert!(off < 2e-2, "{rows} rows: {off}");
+        }
+    }
+}

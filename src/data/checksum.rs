@@ -1,0 +1,89 @@
+//! Check sums of long texts and arrays, at the speed of memory: XXH3 of blocks, on all cores.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use multiversion::multiversion;
+use twox_hash::XxHash3_64;
+
+use super::chunks::read_up_to;
+use super::reader::{in_threads, threads};
+
+/// Bytes summed at a time: little enough to stay in the cache for a second look.
+const BLOCK: usize = 1 << 18;
+
+/// The sum of a file as it is now.
+pub(super) fn file(path: &Path) -> io::Result<u64> {
+    let file = File::open(path)?;
+    let bytes = file.metadata()?.len();
+    let blocks = bytes.div_ceil(BLOCK as u64);
+    let sums = in_threads(shares(blocks), |blocks| {
+        let mut buffer = vec![0; BLOCK];
+        let mut sums = vec![];
+        for block in blocks {
+            let read = read_up_to(&file, &mut buffer, block * BLOCK as u64)?;
+            sums.push(XxHash3_64::oneshot(&buffer[..read]));
+        }
+        Ok(sums)
+    });
+    Ok(of_sums(sums.into_iter().collect::<io::Result<Vec<_>>>()?.concat()))
+}
+
+/// The sum of some bytes.
+pub(super) fn bytes(bytes: &[u8]) -> u64 {
+    of_sums(bytes.chunks(BLOCK).map(XxHash3_64::oneshot).collect())
+}
+
+/// The sum of some ids, as of their bytes, and the highest.
+pub(super) fn ids(ids: &[u32]) -> (u64, Option<u32>) {
+    let blocks: Vec<_> = ids.chunks(BLOCK / 4).collect();
+    let looked = in_threads(shares(blocks.len() as u64), |share| {
+        blocks[share.start as usize..share.end as usize]
+            .iter()
+            .map(|ids| (XxHash3_64::oneshot(bytemuck::cast_slice(ids)), highest(ids)))
+            .collect::<Vec<_>>()
+    });
+    let (sums, highest): (Vec<_>, Vec<_>) = looked.into_iter().flatten().unzip();
+    (of_sums(sums), highest.into_iter().max().filter(|_| !ids.is_empty()))
+}
+
+/// One sum of many.
+fn of_sums(sums: Vec<u64>) -> u64 {
+    XxHash3_64::oneshot(bytemuck::cast_slice(&sums))
+}
+
+/// `count` things cut into a range for each core.
+fn shares(count: u64) -> Vec<std::ops::Range<u64>> {
+    let share = count.div_ceil(threads() as u64).max(1);
+    let starts = (0..count.max(1)).step_by(share as usize);
+    starts.map(|start| start..(start + share).min(count)).collect()
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "aarch64+neon"))]
+fn highest(ids: &[u32]) -> u32 {
+    let mut highest = 0;
+    for id in ids {
+        highest = highest.max(*id);
+    }
+    highest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_of_a_file_its_bytes_and_its_ids_agree() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ids");
+        for count in [0, 1, BLOCK / 4, BLOCK / 4 + 1, 5 * BLOCK] {
+            let ids: Vec<u32> = (0..count as u32).map(|n| n.wrapping_mul(2_654_435_761)).collect();
+            std::fs::write(&path, bytemuck::cast_slice(&ids)).unwrap();
+            let (sum, highest) = super::ids(&ids);
+            assert_eq!(sum, file(&path).unwrap());
+            assert_eq!(sum, bytes(bytemuck::cast_slice(&ids)));
+            assert_eq!(highest, ids.iter().max().copied());
+        }
+    }
+}

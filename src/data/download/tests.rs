@@ -1,0 +1,183 @@
+//! The archive reader on archives that somebody damaged, by chance or on purpose.
+
+use std::fs;
+use std::io::{Cursor, Write};
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+use zip::CompressionMethod;
+use zip::write::SimpleFileOptions;
+
+use super::archive::{Refusal, unpack_from};
+use super::checksums::{Taker, of_file};
+use super::dataset::{Archive, DataFile, Dataset};
+use super::progress::Quiet;
+use crate::interrupt::Interrupt;
+
+const TEXTS: [(&str, &str); 2] =
+    [("wiki.train.tokens", " the cat sat \n on \n"), ("wiki.test.tokens", " a dog \n")];
+
+fn dataset() -> Dataset {
+    let file = |(name, text): (&str, &str)| DataFile {
+        name: name.into(),
+        other_name: None,
+        max_bytes: 100,
+        bytes: Some(text.len() as u64),
+        sha256: None,
+        sha1: None,
+        lines: None,
+        tokens: None,
+    };
+    let archive =
+        Archive { file: "small.zip".into(), md5: String::new(), sha256: None, max_bytes: 1 << 20 };
+    Dataset { name: "small".into(), archive, files: TEXTS.map(file).into(), mirrors: vec![] }
+}
+
+/// Deflated and stored entries, a folder, one that is not wanted.
+fn archive() -> Vec<u8> {
+    let mut zip = zip::ZipWriter::new(Cursor::new(vec![]));
+    let deflated = SimpleFileOptions::default();
+    let stored = deflated.compression_method(CompressionMethod::Stored);
+    zip.add_directory("small", stored).unwrap();
+    for ((name, text), options) in TEXTS.into_iter().zip([deflated, stored]) {
+        zip.start_file(format!("small/{name}"), options).unwrap();
+        zip.write_all(text.as_bytes()).unwrap();
+    }
+    zip.start_file("small/README", deflated).unwrap();
+    zip.write_all(b"not wanted").unwrap();
+    zip.finish().unwrap().into_inner()
+}
+
+/// A change to the bytes; places wrap around.
+#[derive(Debug, Clone)]
+enum Change {
+    Set(usize, u8),
+    /// Four bytes at once, as sizes, offsets and signatures are.
+    Word(usize, u32),
+    Cut(usize),
+    /// A piece is put in again somewhere else.
+    Copy(usize, usize, usize),
+    /// A name's bytes become those of another.
+    Name(usize, &'static [u8]),
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let words = prop_oneof![
+        any::<u32>(),
+        Just(0),
+        Just(u32::MAX),
+        Just(0x0403_4b50),
+        Just(0x0201_4b50),
+        Just(0x0605_4b50),
+        Just(0x0606_4b50),
+        Just(0x0706_4b50)
+    ];
+    let names = prop_oneof![
+        Just(&b"/"[..]),
+        Just(&b"../"[..]),
+        Just(&b"..\\"[..]),
+        Just(&b"C:"[..]),
+        Just(&b"\0"[..]),
+        Just(&b"/../../x"[..])
+    ];
+    prop_oneof![
+        4 => (any::<usize>(), any::<u8>()).prop_map(|(at, byte)| Change::Set(at, byte)),
+        4 => (any::<usize>(), words).prop_map(|(at, word)| Change::Word(at, word)),
+        1 => any::<usize>().prop_map(Change::Cut),
+        2 => any::<(usize, usize, usize)>().prop_map(|(from, n, to)| Change::Copy(from, n, to)),
+        3 => (any::<usize>(), names).prop_map(|(at, name)| Change::Name(at, name)),
+    ]
+}
+
+fn apply(bytes: &mut Vec<u8>, change: Change) {
+    let size = bytes.len().max(1);
+    let put = |bytes: &mut Vec<u8>, at: usize, new: &[u8]| {
+        for (place, byte) in bytes.iter_mut().skip(at).zip(new) {
+            *place = *byte;
+        }
+    };
+    match change {
+        Change::Set(at, byte) => put(bytes, at % size, &[byte]),
+        Change::Word(at, word) => put(bytes, at % size, &word.to_le_bytes()),
+        Change::Cut(at) => bytes.truncate(at % size),
+        Change::Copy(from, n, to) => {
+            let piece: Vec<u8> = bytes.iter().skip(from % size).take(n % 100).copied().collect();
+            let to = (to % size).min(bytes.len());
+            bytes.splice(to..to, piece);
+        }
+        Change::Name(which, name) => {
+            let places: Vec<usize> =
+                (0..bytes.len()).filter(|&at| bytes[at..].starts_with(b"small/")).collect();
+            if !places.is_empty() {
+                put(bytes, places[which % places.len()], name);
+            }
+        }
+    }
+}
+
+/// All files below a folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = vec![];
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// Whether it was taken; fails where anything appears that should not. The folder is empty again
+/// afterwards.
+fn reads(bytes: &[u8], folder: &Path) -> bool {
+    let into = folder.join("in/here");
+    fs::create_dir_all(&into).unwrap();
+    let (name, interrupt) = (Path::new("small.zip"), Interrupt::default());
+    let result = unpack_from(Cursor::new(bytes), name, &dataset(), &into, &interrupt, &mut Quiet);
+    let found = files(folder);
+    for path in &found {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap();
+        assert_eq!(path.parent(), Some(into.as_path()));
+        assert!(TEXTS.iter().any(|(text, _)| *text == name), "{name}");
+        assert!(fs::metadata(path).unwrap().len() <= 100);
+    }
+    let taken = match result {
+        Ok(()) => {
+            assert_eq!(found.len(), TEXTS.len());
+            for known in &dataset().files {
+                let path = into.join(&known.name);
+                let facts = of_file(&path, Taker::of_text(known), &interrupt).unwrap();
+                assert_eq!(facts.differ(known), None);
+            }
+            true
+        }
+        Err(Refusal::Bad(_)) => false,
+        // Whatever is wrong here is the archive's doing.
+        Err(Refusal::Other(error)) => panic!("blames the disk: {error}"),
+    };
+    found.iter().for_each(|path| fs::remove_file(path).unwrap());
+    taken
+}
+
+#[test]
+fn changed_archives_write_nothing_outside() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(reads(&archive(), folder.path()), "the archive that is changed below is good");
+    let changes = prop::collection::vec(change(), 1..6);
+    proptest!(ProptestConfig::with_cases(4000), |(changes in changes)| {
+        let mut bytes = archive();
+        changes.into_iter().for_each(|change| apply(&mut bytes, change));
+        reads(&bytes, folder.path());
+    });
+}
+
+#[test]
+fn bytes_are_no_archive() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = prop::collection::vec(any::<u8>(), 0..300);
+    proptest!(ProptestConfig::with_cases(4000), |(bytes in bytes)| {
+        prop_assert!(!reads(&bytes, folder.path()));
+    });
+}

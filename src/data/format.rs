@@ -1,0 +1,188 @@
+//! Files that are no plain text in UTF-8, named for what they are.
+
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::Path;
+
+use crate::{Error, Result};
+
+/// Bytes looked at: a tar archive says what it is behind its 257th.
+const LOOK: usize = 4096;
+
+/// What a file turned out to be, and what makes a text of it; `{}` stands for its name.
+struct Format {
+    name: &'static str,
+    remedy: &'static str,
+}
+
+/// Formats that are told by how they begin.
+const BEGINNINGS: [(&[u8], Format); 15] = [
+    (b"\xff\xfe\0\0", Format { name: "text in UTF-32", remedy: "iconv -f UTF-32 -t UTF-8 {}" }),
+    (b"\0\0\xfe\xff", Format { name: "text in UTF-32", remedy: "iconv -f UTF-32 -t UTF-8 {}" }),
+    (b"\xff\xfe", UTF16),
+    (b"\xfe\xff", UTF16),
+    (b"\x1f\x8b", Format { name: "compressed by gzip", remedy: "gzip -dc {}" }),
+    (b"BZh", Format { name: "compressed by bzip2", remedy: "bzip2 -dc {}" }),
+    (b"\xfd7zXZ\0", Format { name: "compressed by xz", remedy: "xz -dc {}" }),
+    (b"\x28\xb5\x2f\xfd", Format { name: "compressed by zstd", remedy: "zstd -dc {}" }),
+    (b"PK\x03\x04", Format { name: "a zip archive", remedy: "unzip -p {}" }),
+    (b"7z\xbc\xaf\x27\x1c", Format { name: "a 7-Zip archive", remedy: "7z x -so {}" }),
+    (b"PAR1", Format { name: "a Parquet table", remedy: NO_COMMAND }),
+    (b"ARROW1", Format { name: "an Arrow table", remedy: NO_COMMAND }),
+    (b"%PDF-", Format { name: "a PDF document", remedy: "pdftotext {} -" }),
+    (
+        b"version https://git-lfs.github.com/spec/",
+        Format { name: "a pointer of Git LFS, not the text itself", remedy: "git lfs pull" },
+    ),
+    (
+        b"/annex/objects/",
+        Format { name: "a pointer of git-annex, not the text itself", remedy: "git annex get {}" },
+    ),
+];
+
+const UTF16: Format = Format { name: "text in UTF-16", remedy: "iconv -f UTF-16 -t UTF-8 {}" };
+
+/// A remedy that is no command.
+const NO_COMMAND: &str = "";
+
+/// Refuses what is no file to be read from its beginning to its end (it would be waited for in
+/// silence), and what says in its first bytes that it is something other than plain text.
+///
+/// # Errors
+/// [`Error::BadFile`] with what it is; [`Error::Io`] where it cannot be looked at.
+pub(super) fn check(path: &Path) -> Result<()> {
+    let kind = fs::metadata(path).map_err(Error::io(path, "read"))?.file_type();
+    let special = match () {
+        () if kind.is_dir() => Some("is a folder"),
+        () if kind.is_fifo() => Some("is a named pipe"),
+        () if kind.is_socket() => Some("is a socket"),
+        () if kind.is_char_device() || kind.is_block_device() => Some("is a device"),
+        () => None,
+    };
+    if let Some(special) = special {
+        return Err(Error::bad_file(
+            path,
+            format!("{special}, where a text file should be"),
+            "put the text in its place as an ordinary file, one paragraph a line",
+        ));
+    }
+    let mut start = vec![];
+    let file = File::open(path).map_err(Error::io(path, "open"))?;
+    file.take(LOOK as u64).read_to_end(&mut start).map_err(Error::io(path, "read"))?;
+    let Some(Format { name, remedy }) = format_of(&start) else { return Ok(()) };
+    let remedy = match *remedy {
+        NO_COMMAND => "write its text to a file in UTF-8, one paragraph a line".to_owned(),
+        command if command.contains("{}") => {
+            let command = command.replace("{}", &quoted(path));
+            let target = path.file_name().unwrap_or_default().to_string_lossy();
+            format!("put what this prints in its place: {command} > /tmp/{target}")
+        }
+        command => format!("run {command} in its folder"),
+    };
+    Err(Error::bad_file(path, format!("is {name}"), remedy))
+}
+
+fn format_of(start: &[u8]) -> Option<&'static Format> {
+    const TAR: Format = Format { name: "a tar archive", remedy: "tar -xOf {}" };
+    const PAGE: Format = Format {
+        name: "a page of HTML, perhaps a server's refusal in place of the text",
+        remedy: NO_COMMAND,
+    };
+    const LOW_FIRST: Format =
+        Format { name: "text in UTF-16", remedy: "iconv -f UTF-16LE -t UTF-8 {}" };
+    const HIGH_FIRST: Format =
+        Format { name: "text in UTF-16", remedy: "iconv -f UTF-16BE -t UTF-8 {}" };
+    const BINARY: Format = Format { name: "binary data, no text", remedy: NO_COMMAND };
+    if let Some((_, format)) = BEGINNINGS.iter().find(|(bytes, _)| start.starts_with(bytes)) {
+        return Some(format);
+    }
+    if start.get(257..262) == Some(b"ustar") {
+        return Some(&TAR);
+    }
+    let page = start.trim_ascii_start();
+    let begins =
+        |tag: &str| page.get(..tag.len()).is_some_and(|p| p.eq_ignore_ascii_case(tag.as_bytes()));
+    if begins("<!doctype html") || begins("<html") {
+        return Some(&PAGE);
+    }
+    // Letters of most scripts and spaces have a zero as one of their two bytes in UTF-16; a text in
+    // UTF-8 has hardly any.
+    let zeros =
+        |first: usize| start.iter().skip(first).step_by(2).filter(|byte| **byte == 0).count();
+    let (even, odd, all) = (zeros(0), zeros(1), start.len());
+    match () {
+        () if odd * 8 > all && even * 8 < odd => Some(&LOW_FIRST),
+        () if even * 8 > all && odd * 8 < even => Some(&HIGH_FIRST),
+        () if (even + odd) * 8 > all => Some(&BINARY),
+        () => None,
+    }
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let path = path.to_string_lossy();
+    let plain = |c: char| c.is_alphanumeric() || "/._-+:@".contains(c);
+    if path.chars().all(plain) { path.into() } else { format!("'{}'", path.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Corpus;
+
+    /// BUGS A6: a file in the place of train.txt that is no text is named, with what to do.
+    #[test]
+    fn what_is_no_text_is_named_for_what_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        for split in ["valid", "test"] {
+            fs::write(folder.path().join(format!("{split}.txt")), "a b\nb a\n").unwrap();
+        }
+        let train = folder.path().join("train.txt");
+        let utf16 = |text: &str, bytes: fn(u16) -> [u8; 2]| -> Vec<u8> {
+            text.encode_utf16().flat_map(bytes).collect()
+        };
+        let text = "the cat sat\non the mat\n";
+        let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a21\nsize 5408\n";
+        let mut tar = vec![b'a'; 512];
+        tar[257..262].copy_from_slice(b"ustar");
+        for (bytes, says, command) in [
+            (utf16(&format!("\u{feff}{text}"), u16::to_le_bytes), "UTF-16", "-f UTF-16 "),
+            (utf16(&format!("\u{feff}{text}"), u16::to_be_bytes), "UTF-16", "-f UTF-16 "),
+            (utf16(text, u16::to_le_bytes), "UTF-16", "-f UTF-16LE "),
+            (utf16(text, u16::to_be_bytes), "UTF-16", "-f UTF-16BE "),
+            (b"\x1f\x8b\x08\0\0\0\0\0\0\x03KL".to_vec(), "gzip", "gzip -dc"),
+            (b"PK\x03\x04abc".to_vec(), "zip archive", "unzip -p"),
+            (b"\x28\xb5\x2f\xfdabc".to_vec(), "zstd", "zstd -dc"),
+            (tar, "tar archive", "tar -xOf"),
+            (pointer.into(), "Git LFS", "git lfs pull"),
+            (b"\n<!DOCTYPE HTML>\n<p>403\n".to_vec(), "HTML", "UTF-8"),
+            (b"a\0\0\0b\0\0\0\n\0\0\0c\0\0\0".to_vec(), "binary", "UTF-8"),
+        ] {
+            fs::write(&train, &bytes).unwrap();
+            let error = Corpus::from_dir(folder.path()).unwrap_err().to_string();
+            assert!(error.contains("train.txt: is ") && error.contains(says), "{error}");
+            assert!(error.contains(command) && !error.contains("LATIN1"), "{error}");
+        }
+        // A zero here and there is part of a word, as it is to Python.
+        fs::write(&train, "a b\0 c\nthe cat sat on the mat\n").unwrap();
+        Corpus::from_dir(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn a_pipe_is_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("train.txt");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).unwrap();
+        let error = check(&pipe).unwrap_err().to_string();
+        assert!(error.contains("is a named pipe"), "{error}");
+        let error = check(Path::new("/dev/null")).unwrap_err().to_string();
+        assert!(error.contains("is a device"), "{error}");
+    }
+
+    #[test]
+    fn a_path_is_quoted_for_the_shell() {
+        assert_eq!(quoted(Path::new("/a b/it's")), r"'/a b/it'\''s'");
+        assert_eq!(quoted(Path::new("/data/train.txt")), "/data/train.txt");
+    }
+}

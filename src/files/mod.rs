@@ -1,0 +1,3 @@
+//! Files of tensors.
+
+pub(crate) mod tensor_file;

@@ -1,0 +1,3 @@
+//! The channels between a notebook cell and our Jupyter kernel.
+
+pub mod channel;

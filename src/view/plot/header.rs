@@ -1,0 +1,133 @@
+//! The head of a panel: title, what it shows, legend.
+
+use plotters::prelude::DrawingBackend;
+
+use super::canvas::{Canvas, Drawn, GREY, Type, color};
+use super::chart::{Panel, Series};
+use super::font::{Weight, width};
+use super::labels::Area;
+use super::render::{MARKER, SMALL};
+
+const LINE_HEIGHT: f64 = 16.0;
+const TITLE: f64 = 13.5;
+
+/// Room for a marker or a piece of line in front of its name.
+const SWATCH: f64 = 23.0;
+
+/// Height of a panel's head above a plot so wide.
+pub(super) fn height(panel: &Panel, room: f64) -> f64 {
+    let subtitle = wrapped(&panel.subtitle, room).len();
+    let legend = legend_rows(panel, room).len();
+    title_height(panel) + (subtitle + legend) as f64 * LINE_HEIGHT + 10.0
+}
+
+fn title_height(panel: &Panel) -> f64 {
+    if panel.title.is_empty() { 0.0 } else { 19.0 }
+}
+
+/// Draws the head of a panel, its upper edge at `top`.
+pub(super) fn draw<B: DrawingBackend>(
+    canvas: &Canvas<'_, B>,
+    panel: &Panel,
+    top: f64,
+    plot: &Area,
+) -> Drawn {
+    canvas.text(&panel.title, (plot.left, top + 8.0), Type::new(TITLE).bold())?;
+    let mut y = top + title_height(panel) + 8.0;
+    for line in wrapped(&panel.subtitle, plot.right - plot.left) {
+        canvas.text(&line, (plot.left, y), Type::new(SMALL).color(GREY))?;
+        y += LINE_HEIGHT;
+    }
+    for row in legend_rows(panel, plot.right - plot.left) {
+        for item in row {
+            let x = plot.left + item.x;
+            let mut text_x = x;
+            if let Some((i, series)) = item.series {
+                let (from, to) = ((x + 2.0, y), (x + 18.0, y));
+                if series.line {
+                    canvas.line([from, to], 2.0, color(i))?;
+                }
+                if series.markers {
+                    canvas.marker(i, (x + 10.0, y), MARKER)?;
+                }
+                text_x += SWATCH;
+            }
+            canvas.text(item.text, (text_x, y), Type::new(SMALL))?;
+        }
+        y += LINE_HEIGHT;
+    }
+    Ok(())
+}
+
+struct LegendItem<'a> {
+    x: f64,
+    text: &'a str,
+    series: Option<(usize, &'a Series)>,
+}
+
+/// The legend's items in rows no wider than `room`; none where a lone series needs no name.
+fn legend_rows(panel: &Panel, room: f64) -> Vec<Vec<LegendItem<'_>>> {
+    let mut rows: Vec<Vec<LegendItem<'_>>> = Vec::new();
+    let mut x = 0.0;
+    let named = panel.series.iter().enumerate().filter(|(_, series)| !series.label.is_empty());
+    let entries = named.map(|(i, series)| (series.label.as_str(), Some((i, series))));
+    let heading = Some((panel.legend_title.as_str(), None)).filter(|(text, _)| !text.is_empty());
+    for (text, series) in heading.into_iter().chain(entries) {
+        let swatch = if series.is_some() { SWATCH } else { 0.0 };
+        let item_width = swatch + width(text, Weight::Regular, SMALL) + 12.0;
+        match rows.last_mut() {
+            Some(row) if x + item_width <= room + 12.0 => row.push(LegendItem { x, text, series }),
+            _ => {
+                x = 0.0;
+                rows.push(vec![LegendItem { x, text, series }]);
+            }
+        }
+        x += item_width;
+    }
+    rows
+}
+
+/// At most two lines of words, each no wider than `room`; what does not fit ends in an ellipsis.
+fn wrapped(text: &str, room: f64) -> Vec<String> {
+    let fits = |line: &str| width(line, Weight::Regular, SMALL) <= room * 0.97;
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if fits(&format!("{line} {word}")) => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.into()),
+        }
+    }
+    let cut = lines.len() > 2;
+    lines.truncate(2);
+    for (i, line) in lines.iter_mut().enumerate() {
+        // A folder's name may be one word that is wider than the panel.
+        let mut ellipsis = cut && i == 1;
+        while !fits(&format!("{line}{}", if ellipsis { "…" } else { "" })) && line.pop().is_some()
+        {
+            ellipsis = true;
+        }
+        if ellipsis {
+            line.push('…');
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_line_is_wider_than_the_panel() {
+        let long = "a_folder_whose_name_is_one_word_and_wider_than_any_panel_of_any_figure";
+        for text in [long.to_owned(), format!("{long} {long} {long}"), "a b ".repeat(90)] {
+            let lines = wrapped(&text, 200.0);
+            assert!(lines.len() <= 2 && lines.iter().any(|line| line.ends_with('…')));
+            assert!(lines.iter().all(|line| width(line, Weight::Regular, SMALL) <= 200.0));
+        }
+        assert_eq!(wrapped("short enough", 200.0), ["short enough"]);
+    }
+}

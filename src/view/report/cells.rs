@@ -1,0 +1,101 @@
+//! Figures and texts as they stand in a table.
+
+use crate::paper::operation_counts::grouped;
+
+/// What stands where there is no figure.
+pub(crate) const NOTHING: &str = "–";
+
+/// A text that HTML shows as it is.
+pub(crate) fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+/// A perplexity with two decimals; a power of ten where it is large.
+pub(crate) fn perplexity(value: f64) -> String {
+    if value.is_nan() {
+        NOTHING.into()
+    } else if value.is_infinite() {
+        "inf".into()
+    } else if value >= 1e6 {
+        format!("{value:.1e}")
+    } else if value >= 1000.0 {
+        grouped(value.round() as u64)
+    } else {
+        format!("{value:.2}")
+    }
+}
+
+/// The perplexity of a loss, as a cell of a table: of a loss beyond 709 too, whose perplexity no number of
+/// the computer holds.
+pub(crate) fn perplexity_of(loss: f64) -> String {
+    let value = loss.exp();
+    if value.is_finite() || !loss.is_finite() {
+        return perplexity(value);
+    }
+    let digits = loss / std::f64::consts::LN_10;
+    // From 9.95 on, the mantissa is rounded to 10.
+    let exponent = (digits + 1.0 - 9.95f64.log10()).floor();
+    format!("{:.1}e{exponent}", 10f64.powf(digits - exponent))
+}
+
+/// [`perplexity_of`] in a line of text, without marks between the thousands.
+pub(crate) fn perplexity_in_text(loss: f64) -> String {
+    let value = loss.exp();
+    if value < 1e6 { format!("{value:.2}") } else { perplexity_of(loss) }
+}
+
+/// Seconds, with a decimal where there are few.
+pub(crate) fn seconds(value: f64) -> String {
+    match value {
+        v if !v.is_finite() => NOTHING.into(),
+        v if v < 10.0 => format!("{v:.1}"),
+        v => grouped(v.max(0.0).round() as u64),
+    }
+}
+
+/// A time in words: "48 s", "2 min 5 s", "3 h 20 min".
+pub(crate) fn duration(value: f64) -> String {
+    let whole = if value.is_finite() { value.max(0.0).round() as u64 } else { 0 };
+    match whole {
+        0..=9 => format!("{} s", seconds(value)),
+        10..=119 => format!("{whole} s"),
+        120..=7199 => format!("{} min {} s", whole / 60, whole % 60),
+        _ => format!("{} h {} min", whole / 3600, whole / 60 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_read_well_at_any_size() {
+        let shown = [32.579, 1234.4, 2e9, f64::NAN, f64::INFINITY].map(perplexity);
+        assert_eq!(shown, ["32.58", "1,234", "2.0e9", "–", "inf"]);
+        let shown = [f64::ln(1234.4), 550.0, 5000.0, f64::INFINITY, f64::NAN].map(perplexity_of);
+        assert_eq!(shown, ["1,234", "7.3e238", "3.0e2171", "inf", "–"]);
+        let shown = [f64::ln(1234.4), 5000.0, f64::NAN].map(perplexity_in_text);
+        assert_eq!(shown, ["1234.40", "3.0e2171", "–"]);
+        // Just below a power of ten.
+        assert_eq!(perplexity_of(1000.0 * std::f64::consts::LN_10 - 1e-4), "1.0e1000");
+        let shown = [3.12, 119.6, 125.0, 12_000.0].map(duration);
+        assert_eq!(shown, ["3.1 s", "2 min 0 s", "2 min 5 s", "3 h 20 min"]);
+        assert_eq!(seconds(1234.0), "1,234");
+    }
+
+    #[test]
+    fn markup_is_shown_not_obeyed() {
+        assert_eq!(escaped("<b a='\"'>&"), "&lt;b a=&#39;&quot;&#39;&gt;&amp;");
+    }
+}
