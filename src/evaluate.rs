@@ -7,10 +7,10 @@ use serde::Serialize;
 
 use crate::data::Batches;
 use crate::data::{Corpus, Mapped, Split};
+use crate::format::perplexity_in_text;
 use crate::interrupt::Interrupt;
 use crate::model::{QrnnLm, check_vocabulary};
-use crate::view::report::cells::perplexity_in_text;
-use crate::view::show::Task;
+use crate::progress::{Progress, Silent, Task, Unit};
 use crate::{Error, Result};
 
 /// Words read at once where windows are shorter: the state is carried, so that windows after one
@@ -42,7 +42,7 @@ pub struct Evaluation {
 
 /// How to read the text in an evaluation.
 #[derive(Debug, Clone)]
-pub struct Reading {
+pub struct EvalOptions {
     /// Batches: the original reads the validation text in 10 and the test text in 1.
     pub batch: usize,
     /// Words a column in one window; the state is carried, so that it changes the speed only: short
@@ -52,7 +52,7 @@ pub struct Reading {
     pub interrupt: Interrupt,
 }
 
-impl Reading {
+impl EvalOptions {
     /// As the original reads a split.
     pub fn original(split: Split, bptt: usize) -> Self {
         let batch = if split == Split::Test { 1 } else { 10 };
@@ -73,28 +73,20 @@ impl Reading {
     }
 }
 
-/// Evaluates as the original does: validation in 10 columns, test in 1, windows of the
-/// configuration's bptt, state zero at the start and carried from window to window.
+/// Evaluates a model on a split.
 ///
 /// # Errors
-/// [`Error::Usage`] where the text is too short or the vocabularies differ.
-pub fn evaluate(model: &QrnnLm, corpus: &Corpus, split: Split) -> Result<Evaluation> {
-    evaluate_as(model, corpus, split, &Reading::original(split, model.config().bptt))
-}
-
-/// Evaluates with windows and columns of one's own.
-///
-/// # Errors
-/// As [`evaluate`]; [`Error::Interrupted`] where asked to stop, [`Error::NotFinite`] where the loss is
-/// no number.
-pub fn evaluate_as(
+/// [`Error::Usage`] where the text is too short or its vocabulary is not the model's;
+/// [`Error::Interrupted`] where asked to stop, [`Error::NotFinite`] where the loss is NaN.
+pub fn evaluate_split(
     model: &QrnnLm,
     corpus: &Corpus,
     split: Split,
-    reading: &Reading,
+    options: &EvalOptions,
+    progress: &mut dyn Progress,
 ) -> Result<Evaluation> {
     check_vocabulary(model, corpus)?;
-    evaluate_ids(model, corpus.tokens(split), &split.to_string(), reading)
+    evaluate_ids(model, corpus.tokens(split), &split.to_string(), options, progress)
 }
 
 /// What an evaluation of any text finds.
@@ -110,66 +102,77 @@ pub struct TextEvaluation {
 /// Evaluates a text file by the words that the model carries.
 ///
 /// # Errors
-/// As [`evaluate_as`]; [`Error::Usage`] where the model's words are not known, [`Error::BadFile`]
+/// As [`evaluate_split`]; [`Error::Usage`] where the model's words are not known, [`Error::BadFile`]
 /// where the text has words that the model does not know, and that has no `<unk>` for them.
 pub fn evaluate_text(
     model: &QrnnLm,
     path: impl AsRef<Path>,
-    reading: &Reading,
+    options: &EvalOptions,
+    progress: &mut dyn Progress,
 ) -> Result<TextEvaluation> {
     let path = path.as_ref();
     let Mapped { ids, unknown } = Mapped::read(path, model.own_words()?)?;
-    let evaluation = evaluate_ids(model, &ids, &path.display().to_string(), reading)?;
+    let evaluation = evaluate_ids(model, &ids, &path.display().to_string(), options, progress)?;
     Ok(TextEvaluation { evaluation, unknown })
 }
 
-/// Evaluates ids, which are of the model's words; `what` names them in messages.
-pub(crate) fn evaluate_ids(
+/// Evaluates ids of the model's vocabulary; `what` names them in messages.
+fn evaluate_ids(
     model: &QrnnLm,
     ids: &[u32],
     what: &str,
-    reading: &Reading,
+    options: &EvalOptions,
+    progress: &mut dyn Progress,
 ) -> Result<Evaluation> {
-    let mut task = Task::words(format!("evaluating {what}"), ids.len());
-    let found = evaluate_watched(model, ids, what, reading, &mut |words| task.at(words as u64))?;
-    match found.loss.is_nan() {
-        true => Err(model.explain_not_finite("the loss")),
-        false => Ok(found),
+    progress.start(&Task::new(format!("evaluating {what}"), Unit::Tokens, ids.len() as u64));
+    let evaluation = mean_loss(model, ids, what, options, progress);
+    progress.finish();
+    match evaluation? {
+        evaluation if evaluation.loss.is_nan() => Err(model.explain_not_finite("the loss")),
+        evaluation => Ok(evaluation),
     }
 }
 
-/// As [`evaluate_ids`], tells the words read so far to `watch`, and gives a loss that is no number as
-/// it is.
-pub(crate) fn evaluate_watched(
+/// The validation of a training run: no progress, and a loss of NaN is not an error.
+pub(crate) fn validate(
     model: &QrnnLm,
     ids: &[u32],
     what: &str,
-    reading: &Reading,
-    watch: &mut dyn FnMut(usize),
+    options: &EvalOptions,
 ) -> Result<Evaluation> {
-    reading.check()?;
-    let interrupt = reading.interrupt.during_call();
+    mean_loss(model, ids, what, options, &mut Silent)
+}
+
+fn mean_loss(
+    model: &QrnnLm,
+    ids: &[u32],
+    what: &str,
+    options: &EvalOptions,
+    progress: &mut dyn Progress,
+) -> Result<Evaluation> {
+    options.check()?;
+    let interrupt = options.interrupt.during_call();
     let _no_grad = tch::no_grad_guard();
     let started = Instant::now();
     let model = &model.rounded()?;
-    let columns = Batches::new(ids, reading.batch, what)?;
-    let mut state = model.zero_state(reading.batch as i64)?;
+    let columns = Batches::new(ids, options.batch, what)?;
+    let mut state = model.zero_state(options.batch as i64)?;
     let (mut sum, mut row) = (0.0, 0);
     let device = model.options().1;
     let at_once = if device.is_cuda() { WORDS_AT_ONCE_ON_CARD } else { WORDS_AT_ONCE };
-    let most = (MOST_WORDS / reading.batch).max(1);
-    let seq = reading.bptt.max(at_once / reading.batch).min(most);
+    let most = (MOST_WORDS / options.batch).max(1);
+    let seq = options.bptt.max(at_once / options.batch).min(most);
     while row < columns.rows() - 1 {
         if interrupt.requested() {
             return Err(Error::Interrupted { saved: "the evaluation was not finished".into() });
         }
         let [words, targets] = columns.window(row, seq);
-        let (words, targets) = model.upload_batch(&words, targets, reading.batch)?;
+        let (words, targets) = model.upload_batch(&words, targets, options.batch)?;
         let forwarded = model.forward(&words, &state, None)?;
         sum += model.loss_sum_of(&forwarded.features, &targets)?;
         state = forwarded.state;
-        row += targets.words() / reading.batch;
-        watch(row * reading.batch);
+        row += targets.words() / options.batch;
+        progress.advance(targets.words() as u64);
     }
     let loss = sum / columns.predicted() as f64;
     Ok(Evaluation {

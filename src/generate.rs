@@ -3,11 +3,11 @@
 use rand::{Rng, RngExt};
 use tch::{Kind, Tensor};
 
-use crate::data::{Corpus, Vocab};
+use crate::data::Vocab;
 use crate::interrupt::Interrupt;
-use crate::model::{QrnnLm, check_vocabulary};
+use crate::model::QrnnLm;
+use crate::progress::{Progress, Task, Unit};
 use crate::random::{Purpose, generator};
-use crate::view::show::Task;
 use crate::{Error, Result};
 
 /// How to draw words.
@@ -45,40 +45,18 @@ impl std::fmt::Display for Generated {
     }
 }
 
-/// Continues `prompt` (words between spaces; the beginning of a text where it is empty) by the words
-/// of the corpus that the model was trained on.
+/// Continues `prompt` (words between spaces; the beginning of a text where it is empty) in the words of
+/// `vocab`, which must be the model's.
 ///
 /// # Errors
-/// [`Error::Usage`] where the words of the corpus are not the model's, a word of the prompt is not
-/// among them, or the temperature is negative; [`Error::NotFinite`] where the model gives no
-/// probabilities.
-pub fn generate(
+/// [`Error::Usage`] where a word of the prompt is not in the vocabulary, or the temperature is negative;
+/// [`Error::NotFinite`] where the model's probabilities are NaN.
+pub fn generate_text(
     model: &QrnnLm,
-    corpus: &Corpus,
-    prompt: &str,
-    sampling: &Sampling,
-) -> Result<Generated> {
-    check_vocabulary(model, corpus)?;
-    generate_by(corpus.vocab(), model, prompt, sampling)
-}
-
-/// [`generate`] by the words that the model carries.
-///
-/// # Errors
-/// As [`generate`], and where it carries none.
-pub fn generate_by_own_words(
-    model: &QrnnLm,
-    prompt: &str,
-    sampling: &Sampling,
-) -> Result<Generated> {
-    generate_by(model.own_words()?, model, prompt, sampling)
-}
-
-fn generate_by(
     vocab: &Vocab,
-    model: &QrnnLm,
     prompt: &str,
     sampling: &Sampling,
+    progress: &mut dyn Progress,
 ) -> Result<Generated> {
     let interrupt = sampling.interrupt.during_call();
     let temperature = sampling.temperature;
@@ -99,13 +77,12 @@ fn generate_by(
     let mut state = model.zero_state(1)?;
     let mut text = prompt.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut interrupted = false;
-    let mut task = Task::words("writing", sampling.words);
-    for i in 0..sampling.words {
+    progress.start(&Task::new("writing", Unit::Tokens, sampling.words as u64));
+    for _ in 0..sampling.words {
         if interrupt.requested() {
             interrupted = true;
             break;
         }
-        task.at(i as u64);
         let input = Tensor::f_from_slice(&words)?.f_unsqueeze(1)?.f_to_device(device)?;
         let forwarded = model.forward(&input, &state, None)?;
         state = forwarded.state;
@@ -115,7 +92,7 @@ fn generate_by(
         if log_p.iter().any(|l| l.is_nan()) {
             return Err(model.explain_not_finite("the probability of the next word"));
         }
-        let word = draw(&log_p, temperature, rng);
+        let word = sample(&log_p, temperature, rng);
         words = vec![word as i64];
         let word = vocab.word(word as u32);
         if word == "<eos>" {
@@ -126,12 +103,14 @@ fn generate_by(
             }
             text.push_str(word);
         }
+        progress.advance(1);
     }
+    progress.finish();
     Ok(Generated { text, interrupted })
 }
 
 /// One word by its log probability.
-fn draw(log_p: &[f64], temperature: f64, rng: &mut impl Rng) -> usize {
+fn sample(log_p: &[f64], temperature: f64, rng: &mut impl Rng) -> usize {
     let best = log_p.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let likeliest = || log_p.iter().position(|&l| l == best).unwrap_or(0);
     if temperature == 0.0 {
@@ -158,7 +137,7 @@ mod tests {
         let log_p = [0.7f64.ln(), 0.2f64.ln(), 0.1f64.ln()];
         let rng = &mut generator(1, Purpose::Generation, 0);
         let mut share = |temperature: f64| {
-            (0..4000).filter(|_| draw(&log_p, temperature, rng) == 0).count() as f64 / 4000.0
+            (0..4000).filter(|_| sample(&log_p, temperature, rng) == 0).count() as f64 / 4000.0
         };
         assert_eq!(share(0.0), 1.0);
         assert!((share(1.0) - 0.7).abs() < 0.03);

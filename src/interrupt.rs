@@ -28,6 +28,17 @@ impl Interrupt {
             || self.notebook.as_deref().is_some_and(Notebook::was_pressed)
     }
 
+    /// Ends a call on request; `saved` says what is kept of its work.
+    ///
+    /// # Errors
+    /// [`crate::Error::Interrupted`] where a stop was requested.
+    pub fn check(&self, saved: impl FnOnce() -> String) -> crate::Result<()> {
+        if self.requested() {
+            return Err(crate::Error::Interrupted { saved: saved() });
+        }
+        Ok(())
+    }
+
     /// The same request for the time of one call: in a cell of our Jupyter kernel, the notebook's
     /// interrupt button asks too, if it is pressed from now on. What was pressed before was meant
     /// for another call.

@@ -10,12 +10,15 @@ pub mod data;
 pub mod error;
 pub mod evaluate;
 mod files;
+pub mod format;
 pub mod generate;
 pub mod interrupt;
 pub mod json;
 pub mod model;
 pub mod notebook;
 pub mod paper;
+pub mod prelude;
+pub mod progress;
 pub mod random;
 pub mod terminal;
 pub mod train;
@@ -31,17 +34,3 @@ pub use tch;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
-
-/// All that a program or a notebook cell usually wants.
-pub mod prelude {
-    pub use tch::{Device, Kind, Tensor};
-
-    pub use crate::data::{Corpus, Split};
-    pub use crate::evaluate::evaluate;
-    pub use crate::generate::{Sampling, generate};
-    pub use crate::model::{LmConfig, QrnnLm, Splits};
-    pub use crate::paper::operation_counts::count_ops;
-    pub use crate::train::{Recipe, Trainer};
-    pub use crate::view::plot;
-    pub use crate::{Error, Result, paper};
-}

@@ -8,7 +8,7 @@ use multiversion::multiversion;
 use twox_hash::XxHash3_64;
 
 use super::chunks::read_up_to;
-use super::reader::{in_threads, threads};
+use super::threads::{in_threads, threads};
 
 /// Bytes summed at a time: little enough to stay in the cache for a second look.
 const BLOCK: usize = 1 << 18;

@@ -2,56 +2,14 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 
 use super::ids::Ids;
+use super::split::Split;
 use super::synthetic::{self, SyntheticConfig};
 use super::vocab::Vocab;
 use super::{checksum, folder, reader, token_cache, unigram};
-use crate::data::download::{Dataset, Fetch};
-use crate::view::show::Download;
 use crate::{Error, Result};
-
-/// One of the three parts of a corpus.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Split {
-    /// What a model learns from.
-    Train,
-    /// What chooses the best epoch.
-    Valid,
-    /// What the report states, once.
-    Test,
-}
-
-impl Split {
-    /// The three splits in the order in which ids are given out.
-    pub const ALL: [Self; 3] = [Self::Train, Self::Valid, Self::Test];
-}
-
-impl fmt::Display for Split {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Train => "train",
-            Self::Valid => "valid",
-            Self::Test => "test",
-        })
-    }
-}
-
-impl FromStr for Split {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|split| split.to_string() == name).ok_or_else(|| {
-            Error::usage(
-                "split",
-                format!("there is no split named {name:?}"),
-                "say train, valid or test",
-            )
-        })
-    }
-}
 
 /// Three splits of one text as ids, with their joint vocabulary. Clones share the text.
 #[derive(Clone)]
@@ -148,17 +106,6 @@ impl Corpus {
     /// As [`Corpus::from_dir`]; where the text is not there, the message says what to download.
     pub fn wikitext103(path: impl AsRef<Path>) -> Result<Self> {
         Self::from_dir(folder::wikitext103(path.as_ref())?)
-    }
-
-    /// Reads WikiText-103 from the folder `wikitext-103` in `path`; it is downloaded first if it is
-    /// not there, or not whole (up to 200 MB, which become about 550 MB). A download that was stopped goes on.
-    ///
-    /// # Errors
-    ///
-    /// As [`Corpus::from_dir`] and [`Fetch::run`].
-    pub fn fetch_wikitext103(path: impl Into<PathBuf>) -> Result<Self> {
-        let fetch = Fetch::new(Dataset::named(folder::WIKITEXT)?, path);
-        Self::from_dir(fetch.run(&mut *Download::or_terminal())?.path)
     }
 
     /// The embedded language at its default seed and size.

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::corpus::Split;
 use super::reader::EOS;
+use super::split::Split;
 use super::vocab::Vocab;
 use crate::{Error, Result};
 use qrnn_ops::atomic_file;

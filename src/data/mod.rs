@@ -20,14 +20,17 @@ mod format;
 mod ids;
 mod mapped;
 mod reader;
+mod split;
 mod synthetic;
+mod threads;
 mod token_cache;
 mod unigram;
 mod vocab;
 mod word_table;
 
 pub(crate) use batches::Batches;
-pub use corpus::{Corpus, Origin, Split};
+pub use corpus::{Corpus, Origin};
 pub(crate) use mapped::Mapped;
+pub use split::Split;
 pub use synthetic::SyntheticConfig;
 pub use vocab::Vocab;

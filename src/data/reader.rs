@@ -5,6 +5,7 @@ use std::fs::File;
 use std::path::Path;
 
 use super::chunks::Chunks;
+use super::threads::{in_threads, threads};
 use super::vocab::Vocab;
 use super::word_table::{BATCH, Key, SHORT, Words, halves, key};
 use crate::{Error, Result};
@@ -57,29 +58,8 @@ pub(super) fn text(path: &Path, vocab: &mut Vocab, least_lines: u64) -> Result<V
     }
 }
 
-/// Cores to read with.
-pub(super) fn threads() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
 /// Bytes worth a thread of their own.
 const PART: u64 = 1 << 20;
-
-/// What `work` makes of each item, each in a thread of its own where there are several.
-pub(super) fn in_threads<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
-    if items.len() == 1 {
-        return items.into_iter().map(work).collect();
-    }
-    std::thread::scope(|scope| {
-        let work = &work;
-        let working: Vec<_> =
-            items.into_iter().map(|item| scope.spawn(move || work(item))).collect();
-        let finished = working.into_iter().map(|thread| thread.join());
-        finished
-            .map(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
-    })
-}
 
 /// A part of a text, read by itself: its words in order of first appearance, and the text as
 /// numbers of these.

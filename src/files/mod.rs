@@ -1,3 +1,4 @@
-//! Files of tensors.
+//! Files of tensors, and the folder of a run.
 
+pub(crate) mod run_folder;
 pub(crate) mod tensor_file;

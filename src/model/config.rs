@@ -220,6 +220,14 @@ impl LmConfig {
             .collect()
     }
 
+    /// Parameters, without those that only the loss has.
+    pub fn parameters(&self) -> u64 {
+        let size = |rows: usize, columns: usize| (rows as u64).saturating_mul(columns as u64 + 1);
+        let layers =
+            self.layer_shapes().into_iter().map(|shape| size(shape.rows(), shape.columns()));
+        layers.fold(size(self.vocab, self.emsize), u64::saturating_add)
+    }
+
     /// Multiplications in the linear map of the largest layer, for so many words.
     pub fn layer_multiplications(&self, words: usize) -> usize {
         let weights = self.layer_shapes().into_iter().map(|shape| shape.rows() * shape.columns());

@@ -2,7 +2,8 @@
 
 use tch::{Kind, Tensor};
 
-use super::{QrnnLm, check_vocabulary};
+use super::lm::QrnnLm;
+use super::vocabulary::check_vocabulary;
 use crate::Result;
 use crate::data::Corpus;
 

@@ -1,10 +1,5 @@
 //! The QRNN language model.
 
-mod finite;
-mod loss;
-mod operands;
-mod rounded;
-
 use std::sync::Arc;
 
 use rand::{Rng, RngExt};
@@ -13,11 +8,10 @@ use tch::{Device, Kind, Tensor};
 use super::config::LmConfig;
 use super::dropout::{Dropouts, LayerDropouts, MaskOptions};
 use super::layer::{Pass, QrnnLayer};
+use super::operands::Operands;
 use crate::data::{Corpus, Vocab};
 use crate::random::{Purpose, generator};
 use crate::{Error, Result};
-pub(super) use finite::check as check_finite;
-use operands::Operands;
 use qrnn_ops::matmul::{Features, Products};
 use qrnn_ops::split_softmax::{Clusters, SoftmaxWeights};
 use qrnn_ops::{cuda, profile};
@@ -30,17 +24,17 @@ pub const DEFAULT_SEED: u64 = 1882;
 /// Its parameters bear the original's names (see [`QrnnLm::parameters`]).
 #[derive(Debug)]
 pub struct QrnnLm {
-    config: LmConfig,
+    pub(super) config: LmConfig,
     /// The words that ids stand for, where that is known.
     pub(super) vocab: Option<Arc<Vocab>>,
-    options: (Kind, Device),
-    products: Products,
-    clusters: Clusters,
+    pub(super) options: (Kind, Device),
+    pub(super) products: Products,
+    pub(super) clusters: Clusters,
     /// On a GPU: the weights as its products read them.
-    operands: Option<Operands>,
-    layers: Vec<QrnnLayer>,
+    pub(super) operands: Option<Operands>,
+    pub(super) layers: Vec<QrnnLayer>,
     /// The embedding (V, E) is the softmax's weight.
-    softmax: SoftmaxWeights,
+    pub(super) softmax: SoftmaxWeights,
 }
 
 /// What one window hands to the next: no gradient flows through it.
@@ -387,4 +381,5 @@ fn uniform(
 }
 
 #[cfg(test)]
+#[path = "lm_tests.rs"]
 mod tests;

@@ -2,9 +2,15 @@
 
 mod config;
 mod dropout;
+mod finite;
 mod gates;
+mod health;
 mod layer;
 mod lm;
+mod loss;
+mod operand_refresh;
+mod operands;
+mod rounded;
 mod saved;
 mod vocabulary;
 mod weights;

@@ -8,13 +8,17 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::Deserialize;
 use tch::{Device, Kind, Tensor};
 
 use super::config::{LmConfig, Splits};
-use super::{QrnnLm, lm, vocabulary, weights};
+use super::lm::{DEFAULT_SEED, QrnnLm};
+use super::{finite, vocabulary, weights};
 use crate::data::{Corpus, Vocab};
+use crate::files::run_folder::{
+    CHECKPOINT, CONFIG as CONFIG_FILE, WEIGHTS, checkpoints, invalid_setting, read_config,
+};
 use crate::files::tensor_file;
-use crate::train::{CHECKPOINT, RunConfig, RunDir, checkpoints};
 use crate::{Error, Result, terminal};
 
 /// The keys of the metadata.
@@ -65,6 +69,26 @@ fn vocab_of(path: &Path, metadata: &HashMap<String, String>) -> Result<Option<Vo
     }
 }
 
+/// What a model needs of a run's config.json.
+#[derive(Deserialize)]
+struct ConfigFile {
+    corpus: String,
+    model: LmConfig,
+    recipe: WindowLength,
+}
+
+#[derive(Deserialize)]
+struct WindowLength {
+    bptt: usize,
+}
+
+fn config_beside(weights: &Path) -> Result<Option<ConfigFile>> {
+    let path = weights.with_file_name(CONFIG_FILE);
+    let Some(config) = read_config::<ConfigFile>(&path)? else { return Ok(None) };
+    config.model.check().map_err(|error| invalid_setting(&path, error))?;
+    Ok(Some(config))
+}
+
 /// A model that was opened, its tensors read, to be looked at and made.
 #[derive(Debug)]
 pub struct SavedModel {
@@ -90,12 +114,12 @@ impl SavedModel {
         if !path.is_dir() {
             return Self::open_file(path);
         }
-        let weights = path.join("model.safetensors");
+        let weights = path.join(WEIGHTS);
         if weights.exists() {
             return Self::open_file(&weights);
         }
         match checkpoints(path)?.pop() {
-            Some(newest) => Self::open_file(&newest),
+            Some((_, newest)) => Self::open_file(&newest),
             None => Err(Error::bad_file(
                 path,
                 "holds no model: neither model.safetensors nor a checkpoint",
@@ -132,7 +156,7 @@ impl SavedModel {
         };
         match &config {
             None => {
-                if let Some(beside) = RunDir::config_beside(path)? {
+                if let Some(beside) = config_beside(path)? {
                     corpus = Some(beside.corpus);
                     config = Some(beside.model.bptt(beside.recipe.bptt));
                 }
@@ -140,9 +164,9 @@ impl SavedModel {
             Some(own) => {
                 // In a run's folder it is the run's, elsewhere perhaps somebody else's.
                 let of_a_run = path.with_file_name("metrics.jsonl").exists();
-                let beside = RunDir::config_beside(path);
+                let beside = config_beside(path);
                 let beside = if of_a_run { beside? } else { beside.ok().flatten() };
-                let same = |beside: &RunConfig| {
+                let same = |beside: &ConfigFile| {
                     beside.model.clone().bptt(beside.recipe.bptt)
                         == own.clone().bptt(beside.recipe.bptt)
                 };
@@ -244,7 +268,7 @@ impl SavedModel {
             splits: splits.or(own).cloned().unwrap_or_default(),
             ..settings
         };
-        let mut model = QrnnLm::seeded(&config, (Kind::Float, device), super::DEFAULT_SEED)?;
+        let mut model = QrnnLm::seeded(&config, (Kind::Float, device), DEFAULT_SEED)?;
         self.load_into(&mut model)?;
         Ok(model)
     }
@@ -267,7 +291,7 @@ impl SavedModel {
             return Err(splits.err().filter(|_| same).unwrap_or(error));
         }
         splits?;
-        lm::check_finite(self.named.iter().map(|(name, tensor)| (name.as_str(), tensor)))?;
+        finite::check(self.named.iter().map(|(name, tensor)| (name.as_str(), tensor)))?;
         weights::assign(self.named, &model.parameters())?;
         model.vocab = self.vocab;
         Ok(())

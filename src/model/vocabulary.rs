@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use super::QrnnLm;
+use super::lm::QrnnLm;
 use crate::data::{Corpus, Vocab};
 use crate::{Error, Result};
 
@@ -23,7 +23,7 @@ impl QrnnLm {
 
     /// # Errors
     /// [`Error::Usage`] where the model does not know its words.
-    pub(crate) fn own_words(&self) -> Result<&Vocab> {
+    pub fn own_words(&self) -> Result<&Vocab> {
         self.vocab().ok_or_else(|| {
             Error::usage(
                 "the words of the model",

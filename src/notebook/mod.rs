@@ -1,3 +1,8 @@
-//! The channels between a notebook cell and our Jupyter kernel.
+//! What a notebook cell and its kernel say to each other.
 
-pub mod channel;
+pub(crate) mod channel;
+mod live_display;
+mod mime_bundle;
+
+pub use live_display::LiveDisplay;
+pub use mime_bundle::MimeBundle;

@@ -2,6 +2,7 @@
 
 pub mod experiment;
 pub mod operation_counts;
+pub mod results;
 mod tables;
 
 pub use tables::*;

@@ -5,12 +5,13 @@ use std::time::Instant;
 
 use super::checkpoint::{self, Restored};
 use super::identity::Identity;
-use super::metrics::Record;
 use super::recipe::Recipe;
+use super::record::Record;
 use super::run_dir::RunDir;
 use super::saving::RUN;
 use super::session::Session;
 use crate::data::Corpus;
+use crate::files::run_folder::checkpoints;
 use crate::model::{QrnnLm, SavedModel};
 use crate::{Error, Result};
 
@@ -24,7 +25,7 @@ pub(super) fn checkpoint_of(
     overwrite: bool,
     (model, recipe, corpus): (&QrnnLm, &Recipe, &Corpus),
 ) -> Result<Option<PathBuf>> {
-    let newest = checkpoint::list(folder.path())?.pop();
+    let newest = checkpoints(folder.path())?.pop().map(|(_, path)| path);
     let held = folder.held()?;
     let out = format!("--out {}", folder.path().display());
     match newest {
@@ -73,28 +74,28 @@ pub(super) fn checkpoint_of(
 impl Session<'_> {
     /// Takes over what a checkpoint restored; the model has its weights already.
     pub(super) fn restore(&mut self, restored: Restored) -> Result<()> {
-        self.progress = restored.progress;
+        self.position = restored.position;
         self.optimiser = restored.optimiser;
         self.state = restored.state;
         self.losses = restored.losses;
         self.identity = restored.identity;
         if self.identity.is_none() {
             let name = self.corpus.name();
-            self.observer.notice(&format!(
+            self.show.message(&format!(
                 "the checkpoint does not say which text it was trained on (version 0.1 wrote it): \
                  that it was {name} could not be checked"
             ));
         }
-        self.schedule.written(self.progress.step, Instant::now());
+        self.schedule.written(self.position.step, Instant::now());
         self.restore_best()?;
         let Some(log) = &mut self.log else { return Ok(()) };
-        let epochs_in_log = log.cut(self.progress.log_bytes, self.progress.step)?;
+        let epochs_in_log = log.cut(self.position.log_bytes, self.position.step)?;
         if let Some(known) = epochs_in_log {
             // Its epochs are in the checkpoint, too.
-            for epoch in self.progress.epochs.iter().filter(|epoch| !known.contains(&epoch.epoch)) {
+            for epoch in self.position.epochs.iter().filter(|epoch| !known.contains(&epoch.epoch)) {
                 log.add(&Record::Epoch(epoch.clone()))?;
             }
-            self.observer.notice(
+            self.show.message(
                 "metrics.jsonl is not the log of this run up to its checkpoint: whole lines that were \
                  there were kept, the epochs were added, and the rest of the steps are missing in it",
             );
@@ -104,7 +105,7 @@ impl Session<'_> {
 
     /// The best weights so far, which are in model.safetensors.
     fn restore_best(&mut self) -> Result<()> {
-        let (Some(loss), Some(folder)) = (self.progress.best, &self.folder) else { return Ok(()) };
+        let (Some(loss), Some(folder)) = (self.position.best, &self.folder) else { return Ok(()) };
         let (path, trained) = (folder.weights(), self.model.weight_copies()?);
         if path.exists() {
             let saved = SavedModel::open(&path)?;
@@ -121,12 +122,12 @@ impl Session<'_> {
             self.best = Some(self.model.weight_copies()?);
             return self.model.set_weights(&trained);
         }
-        self.observer.notice(&format!(
+        self.show.message(&format!(
             "{} is missing, and with it the best weights so far (validation loss {loss:.4}): the \
              weights of the checkpoint take their place until the next epoch ends",
             path.display()
         ));
-        self.progress.best = None;
+        self.position.best = None;
         self.save_weights()?;
         self.best = Some(trained);
         Ok(())

@@ -7,25 +7,24 @@ use tch::{Kind, Tensor};
 
 use super::checkpoint_writer::Writer;
 use super::identity::Identity;
-use super::metrics::EpochReport;
 use super::optimizer::Optimiser;
 use super::recipe::Recipe;
 use crate::data::Corpus;
+use crate::files::run_folder::{CHECKPOINT, checkpoints};
 use crate::files::tensor_file;
 use crate::model::{LmConfig, QrnnLm, State};
+use crate::progress::EpochReport;
 use crate::{Error, Result};
 
 /// Checkpoints kept of a run.
 const KEPT: usize = 2;
 
-/// The key of its note in a checkpoint's metadata.
-pub(crate) const NOTE: &str = "qrnn-checkpoint";
 const REMEDY: &str =
     "delete this file to resume from the one before, or train anew in another --out";
 
 /// Where a run stands, but for its tensors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Progress {
+pub(super) struct RunPosition {
     /// Steps done since the beginning of the run.
     pub step: u64,
     /// The epoch at work, counted from 1.
@@ -52,7 +51,7 @@ pub(super) struct Progress {
     pub since_log: (f64, usize, f64),
 }
 
-impl Progress {
+impl RunPosition {
     pub(super) fn new() -> Self {
         Self {
             step: 0,
@@ -83,7 +82,8 @@ impl Progress {
 /// What the file's note says.
 #[derive(Debug, Serialize, Deserialize)]
 struct Note {
-    progress: Progress,
+    #[serde(rename = "progress")]
+    position: RunPosition,
     model: LmConfig,
     recipe: Recipe,
     optimiser: String,
@@ -94,7 +94,7 @@ struct Note {
 
 /// What a checkpoint restores beside the model's weights.
 pub(super) struct Restored {
-    pub progress: Progress,
+    pub position: RunPosition,
     pub optimiser: Optimiser,
     pub state: State,
     pub losses: Vec<f64>,
@@ -102,40 +102,18 @@ pub(super) struct Restored {
     pub identity: Option<Identity>,
 }
 
-/// The checkpoints of a run's folder, the newest last.
-pub(crate) fn list(folder: &Path) -> Result<Vec<PathBuf>> {
-    Ok(by_step(folder)?.into_iter().map(|(_, path)| path).collect())
-}
-
 /// The newest checkpoint of before a step that went wrong: one of after it has the very weights with
 /// which that step goes wrong.
 pub(super) fn before(folder: &Path, step: u64) -> Option<PathBuf> {
-    let all = by_step(folder).ok()?;
+    let all = checkpoints(folder).ok()?;
     all.into_iter().rev().find(|(written, _)| *written < step).map(|(_, path)| path)
-}
-
-fn by_step(folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
-    let mut found: Vec<(u64, PathBuf)> = vec![];
-    for entry in std::fs::read_dir(folder).map_err(Error::io(folder, "read"))? {
-        let path = entry.map_err(Error::io(folder, "read"))?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let step = name
-            .strip_prefix("checkpoint-")
-            .and_then(|rest| rest.strip_suffix(".safetensors"))
-            .and_then(|step| step.parse().ok());
-        if let Some(step) = step {
-            found.push((step, path));
-        }
-    }
-    found.sort();
-    Ok(found)
 }
 
 /// All that a checkpoint holds.
 pub(super) struct Contents<'a> {
     pub model: &'a QrnnLm,
     pub recipe: &'a Recipe,
-    pub progress: &'a Progress,
+    pub position: &'a RunPosition,
     pub optimiser: &'a Optimiser,
     pub state: &'a State,
     pub losses: &'a [f64],
@@ -148,15 +126,15 @@ pub(super) struct Contents<'a> {
 /// # Errors
 /// [`Error::Io`] where the disk is full; the checkpoints before stay.
 pub(super) fn save(writer: &mut Writer, folder: &Path, contents: &Contents<'_>) -> Result<()> {
-    let &Contents { model, recipe, progress, optimiser, state, losses, identity } = contents;
+    let &Contents { model, recipe, position, optimiser, state, losses, identity } = contents;
     let note = Note {
-        progress: progress.clone(),
+        position: position.clone(),
         model: model.config().clone(),
         recipe: recipe.clone(),
         optimiser: optimiser.name().into(),
         identity: identity.cloned(),
     };
-    let path = folder.join(format!("checkpoint-{}.safetensors", progress.step));
+    let path = folder.join(format!("checkpoint-{}.safetensors", position.step));
     let note =
         serde_json::to_string(&note).map_err(|error| Error::io(&path, "write")(error.into()))?;
     let losses = Tensor::f_from_slice(losses)?;
@@ -172,14 +150,14 @@ pub(super) fn save(writer: &mut Writer, folder: &Path, contents: &Contents<'_>) 
     }
     let folder = folder.to_owned();
     let mut metadata = crate::model::metadata(model)?;
-    metadata.insert(NOTE.to_owned(), note);
+    metadata.insert(CHECKPOINT.to_owned(), note);
     writer.write(&path, &tensors, metadata, move || prune(&folder))
 }
 
 /// Deletes all checkpoints but the newest.
 fn prune(folder: &Path) -> Result<()> {
-    let all = list(folder)?;
-    for old in all.iter().take(all.len().saturating_sub(KEPT)) {
+    let all = checkpoints(folder)?;
+    for (_, old) in all.iter().take(all.len().saturating_sub(KEPT)) {
         std::fs::remove_file(old).map_err(Error::io(old, "delete"))?;
     }
     Ok(())
@@ -201,11 +179,11 @@ pub(super) fn load(
     if !tensor_file::is_sealed(&file) {
         return Err(damaged("has no sum of its bytes: is no checkpoint, or a spoiled one".into()));
     }
-    let note = file.metadata.get(NOTE).ok_or_else(|| damaged("is no checkpoint".into()))?;
+    let note = file.metadata.get(CHECKPOINT).ok_or_else(|| damaged("is no checkpoint".into()))?;
     let mut note: Note = serde_json::from_str(note)
         .map_err(|error| damaged(format!("is a checkpoint of another version ({error})")))?;
     crate::model::check_words(path, &file.metadata, corpus)?;
-    note.progress.complete(&note.recipe);
+    note.position.complete(&note.recipe);
     check_same(&note, model.config(), recipe)?;
     if let Some(identity) = &note.identity {
         identity.check(path, corpus)?;
@@ -247,8 +225,8 @@ pub(super) fn load(
             .collect::<Result<_>>()?,
     };
     let losses = take("losses".into(), None)?.f_to_kind(Kind::Double)?.f_view(-1)?;
-    let (progress, identity) = (note.progress, note.identity);
-    Ok(Restored { progress, optimiser, state, losses: Vec::try_from(losses)?, identity })
+    let (position, identity) = (note.position, note.identity);
+    Ok(Restored { position, optimiser, state, losses: Vec::try_from(losses)?, identity })
 }
 
 /// Going on with other settings would be neither run.
@@ -288,9 +266,9 @@ fn first_difference(a: &impl Serialize, b: &impl Serialize) -> Option<(String, S
 mod tests {
     use super::*;
 
-    fn reread(progress: &Progress, recipe: &Recipe) -> Progress {
-        let note = serde_json::to_string(progress).unwrap();
-        let mut read: Progress = serde_json::from_str(&note).unwrap();
+    fn reread(position: &RunPosition, recipe: &Recipe) -> RunPosition {
+        let note = serde_json::to_string(position).unwrap();
+        let mut read: RunPosition = serde_json::from_str(&note).unwrap();
         read.complete(recipe);
         read
     }
@@ -305,14 +283,14 @@ mod tests {
             valid_ppl: f64::INFINITY,
             seconds: 1.0,
         };
-        let begun = Progress { step: 7, ..Progress::new() };
+        let begun = RunPosition { step: 7, ..RunPosition::new() };
         assert_eq!(reread(&begun, &recipe), begun);
         let best = Some(f64::INFINITY);
-        let done = Progress { epochs: vec![report], best, ..begun.clone() };
+        let done = RunPosition { epochs: vec![report], best, ..begun.clone() };
         assert_eq!(reread(&done, &recipe), done);
-        let judged = Progress { best, ..begun };
+        let judged = RunPosition { best, ..begun };
         assert_eq!(reread(&judged, &finetuning), judged);
-        let stopped = Progress::new();
+        let stopped = RunPosition::new();
         assert_eq!(reread(&stopped, &finetuning), stopped);
     }
 }

@@ -2,7 +2,6 @@
 
 use super::recipe::{Optimizer, Recipe};
 use crate::model::LmConfig;
-use crate::paper::operation_counts::count_ops;
 use crate::{Error, Result};
 use qrnn_ops::is_out_of_memory;
 
@@ -41,7 +40,7 @@ impl Memory {
         let row = kept.sum::<usize>() as u64 * 8 / 5;
         let rows = (recipe.bptt as u64).saturating_mul(recipe.batch as u64).min(text as u64);
         Self {
-            weights: count_ops(config).parameters.saturating_mul(FLOAT * copies),
+            weights: config.parameters().saturating_mul(FLOAT * copies),
             step: rows.saturating_mul(row).saturating_mul(FLOAT),
         }
     }

@@ -4,80 +4,12 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
+use super::record::Record;
 use super::tensorboard::Events;
-use crate::{Error, Result, json};
+use crate::{Error, Result};
 
-/// One line of the log.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", remote = "Self")]
-pub enum Record {
-    /// Some steps of training.
-    Steps {
-        /// Steps done since the beginning of the run.
-        step: u64,
-        /// Epoch, counted from 1.
-        epoch: usize,
-        /// Mean cross entropy since the last such line, in nats a word.
-        #[serde(with = "json::number")]
-        loss: f64,
-        /// Learning rate of the last step.
-        #[serde(with = "json::number")]
-        rate: f64,
-        /// Words trained on, a second, since the last such line.
-        #[serde(with = "json::number")]
-        tokens_per_second: f64,
-    },
-    /// The end of an epoch.
-    Epoch(EpochReport),
-    /// The end of the run.
-    Test {
-        /// Mean cross entropy of the best model on the test text, in nats a word.
-        #[serde(with = "json::number")]
-        loss: f64,
-        /// Its perplexity.
-        #[serde(with = "json::number", default = "json::unknown")]
-        ppl: f64,
-    },
-}
-
-json::completed!(Record);
-
-impl Record {
-    fn complete(&mut self) {
-        if let Self::Test { loss, ppl } = self {
-            *ppl = json::perplexity(*ppl, *loss);
-        }
-    }
-}
-
-/// What an epoch came to.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(remote = "Self")]
-pub struct EpochReport {
-    /// Counted from 1.
-    pub epoch: usize,
-    /// Mean cross entropy in training, dropouts on, in nats a word.
-    #[serde(with = "json::number")]
-    pub train_loss: f64,
-    /// Mean cross entropy on the validation text, in nats a word.
-    #[serde(with = "json::number")]
-    pub valid_loss: f64,
-    /// exp(valid_loss).
-    #[serde(with = "json::number", default = "json::unknown")]
-    pub valid_ppl: f64,
-    /// Time of the epoch, its validation included.
-    pub seconds: f64,
-}
-
-json::completed!(EpochReport);
-
-impl EpochReport {
-    fn complete(&mut self) {
-        self.valid_ppl = json::perplexity(self.valid_ppl, self.valid_loss);
-    }
-}
+/// Steps between two lines of the log, where the caller says nothing.
+pub(super) const LOG_EVERY: u64 = 20;
 
 /// Appends to a run's log; each line is on its way to the disk when a call returns.
 #[derive(Debug)]
@@ -167,6 +99,7 @@ impl MetricsLog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::progress::EpochReport;
 
     fn reread(record: &Record) -> Record {
         serde_json::from_str(&serde_json::to_string(record).unwrap()).unwrap()

@@ -9,7 +9,7 @@ use qrnn_ops::libtorch::{download, host_tensor};
 
 /// Losses that are read at once from a GPU, as many as there are steps between two lines of the log:
 /// each reading waits for the GPU. What a user sees of a run comes in bursts of so many steps.
-const ON_GPU: usize = super::trainer::LOG_EVERY as usize;
+const ON_GPU: usize = super::metrics::LOG_EVERY as usize;
 
 /// Steps that were begun, in their order.
 #[derive(Debug)]

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::checkpoint;
 use super::metrics::MetricsLog;
 use super::recipe::Recipe;
+use crate::files::run_folder::{CONFIG, WEIGHTS, checkpoints, invalid_setting, read_config};
 use crate::model::LmConfig;
 use crate::{Error, Result};
 use qrnn_ops::atomic_file;
@@ -23,24 +23,6 @@ pub struct RunConfig {
     pub model: LmConfig,
     /// The training.
     pub recipe: Recipe,
-}
-
-const MEND: &str =
-    "mend that field, or move the file away: the sizes are then read off the weights";
-
-impl RunConfig {
-    /// # Errors
-    /// [`Error::BadFile`] for settings that no run can have: the commands that read the file need not
-    /// have the flags that a message about the settings would name.
-    fn check(&self, path: &Path) -> Result<()> {
-        self.model.check().and_then(|()| self.recipe.check()).map_err(|error| match error {
-            Error::Usage { what, problem, .. } => {
-                let setting = what.trim_start_matches("--");
-                Error::bad_file(path, format!("holds {setting}: {problem}"), MEND)
-            }
-            other => other,
-        })
-    }
 }
 
 /// A run's folder: config.json, metrics.jsonl, model.safetensors, checkpoints, results.json. It is
@@ -87,7 +69,7 @@ impl RunDir {
         let named = ["model.safetensors", "results.json", "config.json", "metrics.jsonl"];
         let mut held: Vec<_> =
             named.into_iter().filter(|name| self.path.join(name).exists()).collect();
-        if !checkpoint::list(&self.path)?.is_empty() {
+        if !checkpoints(&self.path)?.is_empty() {
             held.insert(0, "checkpoints");
         }
         Ok(held)
@@ -98,7 +80,8 @@ impl RunDir {
     /// # Errors
     /// [`Error::Io`].
     pub fn clear(&self) -> Result<()> {
-        let mut old = checkpoint::list(&self.path)?;
+        let old = checkpoints(&self.path)?.into_iter().map(|(_, path)| path);
+        let mut old: Vec<_> = old.collect();
         old.extend(["results.json", "model.safetensors"].map(|name| self.path.join(name)));
         for path in old.iter().filter(|path| path.exists()) {
             std::fs::remove_file(path).map_err(Error::io(path, "delete"))?;
@@ -108,7 +91,7 @@ impl RunDir {
 
     /// The best model's weights.
     pub fn weights(&self) -> PathBuf {
-        self.path.join("model.safetensors")
+        self.path.join(WEIGHTS)
     }
 
     /// # Errors
@@ -120,7 +103,7 @@ impl RunDir {
             model: model.clone(),
             recipe: recipe.clone(),
         };
-        self.write_json("config.json", &config)
+        self.write_json(CONFIG, &config)
     }
 
     /// Opens metrics.jsonl.
@@ -148,21 +131,10 @@ impl RunDir {
     /// # Errors
     /// [`Error::Io`], or [`Error::BadFile`] with the line where it is not what a run writes.
     pub fn config_beside(weights: &Path) -> Result<Option<RunConfig>> {
-        let path = weights.with_file_name("config.json");
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Error::io(&path, "read")(error)),
-        };
-        let config: RunConfig = serde_json::from_str(&text).map_err(|error| {
-            Error::bad_line(
-                &path,
-                error.line() as u64,
-                format!("not the configuration of a run ({error})"),
-                MEND,
-            )
-        })?;
-        config.check(&path)?;
+        let path = weights.with_file_name(CONFIG);
+        let Some(config) = read_config::<RunConfig>(&path)? else { return Ok(None) };
+        let checked = config.model.check().and_then(|()| config.recipe.check());
+        checked.map_err(|error| invalid_setting(&path, error))?;
         Ok(Some(config))
     }
 }

@@ -3,8 +3,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::metrics::Record;
-use crate::view::plot::{Curve, perplexities};
+use super::record::Record;
 use crate::{Error, Result};
 
 /// The log in a run's folder.
@@ -71,33 +70,6 @@ impl RunLog {
         }
         Ok(logs)
     }
-
-    /// Perplexity in training by step: of the words since the last line of the log. Without the
-    /// beginning, as a notebook shows it: an untrained model's would flatten the rest.
-    pub fn training(&self) -> Curve {
-        let losses = self.records.iter().filter_map(|record| match record {
-            Record::Steps { step, loss, .. } => Some((*step as f64, *loss)),
-            _ => None,
-        });
-        Curve { label: self.name.clone(), points: perplexities(losses) }
-    }
-
-    /// Perplexity on the validation text by step, one point an epoch; what [`RunLog::training`] leaves
-    /// out is left out here, too.
-    pub fn validation(&self) -> Curve {
-        let from = self.training().points.first().map_or(0.0, |first| first.0);
-        let mut last = 0;
-        let points = self.records.iter().filter_map(|record| match record {
-            Record::Steps { step, .. } => {
-                last = *step;
-                None
-            }
-            Record::Epoch(epoch) => Some((last as f64, epoch.valid_ppl)),
-            Record::Test { .. } => None,
-        });
-        let points = points.filter(|point| point.0 >= from).collect();
-        Curve { label: format!("{}, valid", self.name), points }
-    }
 }
 
 /// The log that a path names: that of a run's folder, or the path itself.
@@ -126,7 +98,7 @@ fn differing_tail(path: &Path, others: &[&Path]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::EpochReport;
+    use crate::progress::EpochReport;
 
     #[test]
     fn a_log_reads_back_without_its_unfinished_line() {

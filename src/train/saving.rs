@@ -25,19 +25,19 @@ impl Session<'_> {
     pub(super) fn checkpoint(&mut self) -> Result<()> {
         let Some(folder) = self.folder.as_ref().map(RunDir::path) else { return Ok(()) };
         if let Some(log) = &mut self.log {
-            self.progress.log_bytes = log.sync()?;
+            self.position.log_bytes = log.sync()?;
         }
         let contents = Contents {
             model: self.model,
             recipe: self.recipe,
-            progress: &self.progress,
+            position: &self.position,
             optimiser: &self.optimiser,
             state: &self.state,
             losses: &self.losses,
             identity: self.identity.as_ref(),
         };
         checkpoint::save(&mut self.writer, folder, &contents)?;
-        self.schedule.written(self.progress.step, Instant::now());
+        self.schedule.written(self.position.step, Instant::now());
         Ok(())
     }
 }

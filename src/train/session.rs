@@ -5,24 +5,25 @@ use std::time::Instant;
 use tch::Tensor;
 
 use super::cadence::Schedule;
-use super::checkpoint::{self, Progress};
+use super::checkpoint::{self, RunPosition};
 use super::identity::Identity;
-use super::metrics::{EpochReport, MetricsLog, Record};
+use super::metrics::MetricsLog;
 use super::pending::{Begun, Done};
+use super::record::Record;
 use qrnn_ops::adam::BAD_GRADIENT;
 
 use super::checkpoint_writer::Writer;
 use super::optimizer::Optimiser;
-use super::progress::{Observer, StepReport};
 use super::recipe::{Optimizer, Recipe};
 use super::run_dir::RunDir;
 use super::step::StepInputs;
-use super::trainer::TrainingRun;
+use super::training_run::TrainingRun;
 use crate::data::Batches;
 use crate::data::{Corpus, Split};
-use crate::evaluate::{Evaluation, Reading, evaluate_watched};
+use crate::evaluate::{EvalOptions, Evaluation, validate};
 use crate::interrupt::Interrupt;
 use crate::model::{QrnnLm, State};
+use crate::progress::{EpochReport, Progress, StepReport};
 use crate::{Error, Result};
 
 /// What a run works with.
@@ -38,12 +39,12 @@ pub(super) struct Session<'a> {
     pub writer: Writer,
     pub folder: Option<RunDir>,
     pub log: Option<MetricsLog>,
-    pub observer: &'a mut dyn Observer,
+    pub show: &'a mut dyn Progress,
     pub interrupt: &'a Interrupt,
     pub schedule: Schedule,
     pub log_every: u64,
     /// Where the run stands, as far as losses were read.
-    pub progress: Progress,
+    pub position: RunPosition,
     pub begun: Begun,
     /// The inputs of the next step, where they were prepared before it.
     pub next: Option<StepInputs>,
@@ -69,17 +70,17 @@ impl Session<'_> {
     pub(super) fn run(&mut self) -> Result<TrainingRun> {
         let started = Instant::now();
         let mut interrupted = false;
-        if self.recipe.finetune && self.progress.step == 0 {
+        if self.recipe.finetune && self.position.step == 0 {
             interrupted = !self.judge_beginning()?;
         }
-        while !interrupted && self.progress.epoch <= self.recipe.epochs && !self.is_finetuned() {
+        while !interrupted && self.position.epoch <= self.recipe.epochs && !self.is_finetuned() {
             let epoch_started = Instant::now();
             let steps = self.steps()?;
-            self.progress.seconds += epoch_started.elapsed().as_secs_f64();
+            self.position.seconds += epoch_started.elapsed().as_secs_f64();
             if steps == Steps::Enough {
                 // In the middle of an epoch, so that a run with more steps can go on from here.
                 self.checkpoint()?;
-                if self.progress.words == 0 {
+                if self.position.words == 0 {
                     break;
                 }
             }
@@ -108,17 +109,17 @@ impl Session<'_> {
         if let Some(test) = &test {
             self.record(&Record::Test { loss: test.loss, ppl: test.ppl })?;
         }
-        let progress = &self.progress;
+        let position = &self.position;
         Ok(TrainingRun {
             config: self.model.config().clone(),
             recipe: self.recipe.clone(),
-            epochs: progress.epochs.clone(),
+            epochs: position.epochs.clone(),
             losses: std::mem::take(&mut self.losses),
             test_loss: test.as_ref().map(|test| test.loss),
             test_ppl: test.as_ref().map(|test| test.ppl),
             parameters: self.model.parameter_count(),
-            tokens_per_second: progress.tokens as f64 / progress.step_seconds.max(1e-9),
-            tokens: progress.tokens,
+            tokens_per_second: position.tokens as f64 / position.step_seconds.max(1e-9),
+            tokens: position.tokens,
             checkpoint: self.folder.as_ref().map(RunDir::weights),
             seconds: started.elapsed().as_secs_f64(),
             interrupted,
@@ -127,7 +128,7 @@ impl Session<'_> {
 
     /// Whether finetuning has come to its end.
     fn is_finetuned(&self) -> bool {
-        self.recipe.finetune && is_stuck(&self.progress.epochs, self.recipe.nonmono)
+        self.recipe.finetune && is_stuck(&self.position.epochs, self.recipe.nonmono)
     }
 
     /// Whether the recipe's number of steps is done, or more.
@@ -137,7 +138,7 @@ impl Session<'_> {
 
     /// The steps of an epoch that are still to be done.
     fn steps(&mut self) -> Result<Steps> {
-        if self.progress.row == 0 {
+        if self.position.row == 0 {
             self.state = self.model.zero_state(self.recipe.batch as i64)?;
         }
         let ended = self.begin_steps()?;
@@ -185,12 +186,12 @@ impl Session<'_> {
 
     /// Steps done or begun.
     pub(super) fn step(&self) -> u64 {
-        self.progress.step + self.begun.steps() as u64
+        self.position.step + self.begun.steps() as u64
     }
 
     /// Rows of this epoch walked down.
     pub(super) fn row(&self) -> usize {
-        self.progress.row + self.begun.words() / self.recipe.batch
+        self.position.row + self.begun.words() / self.recipe.batch
     }
 
     fn begin_step(&mut self) -> Result<()> {
@@ -202,7 +203,7 @@ impl Session<'_> {
         let (rate, words) = (inputs.rate, inputs.targets.words());
         let loss = self.train_step(inputs)?;
         self.begun.add(begin, loss, words, rate);
-        self.observer.given();
+        self.show.step_submitted();
         Ok(())
     }
 
@@ -216,29 +217,30 @@ impl Session<'_> {
         if !loss.is_finite() {
             return Err(self.diverged(loss, rate));
         }
-        let (epoch, progress) = (self.progress.epoch, &mut self.progress);
-        progress.step += 1;
-        progress.row += words / self.recipe.batch;
-        progress.loss_sum += loss * words as f64;
-        progress.words += words;
-        progress.tokens += words as u64;
-        progress.step_seconds += seconds;
-        let since = &mut progress.since_log;
+        let (epoch, position) = (self.position.epoch, &mut self.position);
+        position.step += 1;
+        position.row += words / self.recipe.batch;
+        position.loss_sum += loss * words as f64;
+        position.words += words;
+        position.tokens += words as u64;
+        position.step_seconds += seconds;
+        let since = &mut position.since_log;
         *since = (since.0 + loss * words as f64, since.1 + words, since.2 + seconds);
         let (loss_since, words_since, seconds_since) = *since;
         let report = StepReport {
-            step: progress.step,
+            step: position.step,
             epoch,
-            row: progress.row,
+            row: position.row,
+            rows: self.columns.rows(),
             loss,
             rate,
             tokens_per_second: words_since as f64 / seconds_since.max(1e-9),
         };
         self.losses.push(loss);
-        self.observer.step(&report);
+        self.show.step(&report);
         let enough = self.recipe.steps.is_some_and(|steps| report.step >= steps);
         if report.step.is_multiple_of(self.log_every) || enough {
-            self.progress.since_log = (0.0, 0, 0.0);
+            self.position.since_log = (0.0, 0, 0.0);
             self.record(&Record::Steps {
                 step: report.step,
                 epoch,
@@ -253,7 +255,7 @@ impl Session<'_> {
     /// Takes the weights that finetuning begins with for the best so far; false where interrupted.
     fn judge_beginning(&mut self) -> Result<bool> {
         let Some(valid) = self.evaluate(Split::Valid)? else { return Ok(false) };
-        self.progress.best = Some(valid.loss);
+        self.position.best = Some(valid.loss);
         self.best = Some(self.model.weight_copies()?);
         self.save_weights()?;
         Ok(true)
@@ -274,20 +276,20 @@ impl Session<'_> {
         let valid = self.evaluate(Split::Valid)?;
         if let Some(valid) = &valid {
             let report = EpochReport {
-                epoch: self.progress.epoch,
-                train_loss: self.progress.loss_sum / self.progress.words.max(1) as f64,
+                epoch: self.position.epoch,
+                train_loss: self.position.loss_sum / self.position.words.max(1) as f64,
                 valid_loss: valid.loss,
                 valid_ppl: valid.ppl,
-                seconds: self.progress.seconds + started.elapsed().as_secs_f64(),
+                seconds: self.position.seconds + started.elapsed().as_secs_f64(),
             };
             // A loss that is no number is none to compare others with.
             let is_best = !valid.loss.is_nan()
-                && self.progress.best.is_none_or(|best| valid.loss < best || best.is_nan());
-            self.observer.epoch(&report, is_best);
+                && self.position.best.is_none_or(|best| valid.loss < best || best.is_nan());
+            self.show.epoch(&report, is_best);
             self.record(&Record::Epoch(report.clone()))?;
-            self.progress.epochs.push(report);
+            self.position.epochs.push(report);
             if is_best {
-                self.progress.best = Some(valid.loss);
+                self.position.best = Some(valid.loss);
                 self.best = Some(self.model.weight_copies()?);
                 self.save_weights()?;
             }
@@ -300,19 +302,19 @@ impl Session<'_> {
         }
         if trained.is_none()
             && self.recipe.optimizer == Optimizer::Sgd
-            && is_stuck(&self.progress.epochs, self.recipe.nonmono)
+            && is_stuck(&self.position.epochs, self.recipe.nonmono)
         {
             self.optimiser = Optimiser::averaging(self.model)?;
         }
-        let progress = &mut self.progress;
-        progress.epoch += 1;
-        (progress.row, progress.loss_sum, progress.words, progress.seconds) = (0, 0.0, 0, 0.0);
+        let position = &mut self.position;
+        position.epoch += 1;
+        (position.row, position.loss_sum, position.words, position.seconds) = (0, 0.0, 0, 0.0);
         Ok(true)
     }
 
     /// `None` where interrupted.
     fn evaluate(&mut self, split: Split) -> Result<Option<Evaluation>> {
-        let reading = Reading {
+        let options = EvalOptions {
             interrupt: self.interrupt.clone(),
             batch: if split == Split::Test { 1 } else { self.recipe.valid_batch },
             bptt: self.recipe.bptt,
@@ -321,7 +323,7 @@ impl Session<'_> {
         let products = self.model.products();
         self.model.set_products(products.exact());
         let (ids, what) = (self.corpus.tokens(split), split.to_string());
-        let evaluation = evaluate_watched(self.model, ids, &what, &reading, &mut |_| {});
+        let evaluation = validate(self.model, ids, &what, &options);
         self.model.set_products(products);
         match evaluation {
             Ok(evaluation) => Ok(Some(evaluation)),
@@ -342,12 +344,12 @@ impl Session<'_> {
             return error; // it was so before the step, as no step makes it so
         }
         let folder = self.folder.as_ref().map(RunDir::path);
-        let newest = folder.and_then(|folder| checkpoint::before(folder, self.progress.step));
+        let newest = folder.and_then(|folder| checkpoint::before(folder, self.position.step));
         let problem = match loss == BAD_GRADIENT {
             true => "the gradient is not finite".to_owned(),
             false => format!("the loss is {loss}"),
         };
-        Error::Diverged { step: self.progress.step, problem, rate, checkpoint: newest }
+        Error::Diverged { step: self.position.step, problem, rate, checkpoint: newest }
     }
 }
 

@@ -3,12 +3,8 @@
 use tch::Tensor;
 
 use super::recipe::Recipe;
-use super::schedule;
-use super::session::Session;
+use crate::Result;
 use crate::model::Dropouts;
-use crate::random::{Purpose, Stream};
-use crate::{Error, Result};
-use qrnn_ops::cuda;
 use qrnn_ops::split_softmax::Targets;
 
 /// What a step reads beside weights and state.
@@ -16,68 +12,19 @@ pub(super) struct StepInputs {
     /// Learning rate.
     pub rate: f64,
     /// Token ids, (seq, batch).
-    tokens: Tensor,
+    pub tokens: Tensor,
     pub targets: Targets,
-    drops: Dropouts,
-}
-
-impl Session<'_> {
-    /// Brings the next step's ids and masks to a GPU before the losses are read, while it still works
-    /// on the last step: after the reading it need not wait for them.
-    pub(super) fn prepare_next(&mut self, rows: usize) -> Result<()> {
-        let device = self.model.options().1;
-        if cuda::is_gpu(device) && self.row() + 2 < rows && !self.is_enough() {
-            self.next = Some(self.prepare_step()?);
-        }
-        Ok(())
-    }
-
-    /// What the next step reads beside weights and state, on the model's device.
-    pub(super) fn prepare_step(&self) -> Result<StepInputs> {
-        let recipe = self.recipe;
-        let length = schedule::length(recipe, self.step());
-        let rate = schedule::rate(recipe, self.progress.epoch, length);
-        let [tokens, targets] = self.columns.window(self.row(), length);
-        let (tokens, targets) = self.model.upload_batch(&tokens, targets, recipe.batch)?;
-        let (seq, batch) = tokens.size2()?;
-        let stream = Stream { seed: recipe.seed, purpose: Purpose::Dropout, counter: self.step() };
-        let masks = self.model.mask_options();
-        let drops = Dropouts::draw(self.model.config(), seq, batch, masks, stream)?;
-        Ok(StepInputs { rate, tokens, targets, drops })
-    }
-
-    /// One step: its loss without regularisers, a scalar tensor.
-    pub(super) fn train_step(&mut self, inputs: StepInputs) -> Result<Tensor> {
-        let recipe = self.recipe;
-        let StepInputs { tokens, targets, drops, rate } = inputs;
-        self.model.refresh_operands()?;
-        let embedded = tch::no_grad(|| self.model.embed(&tokens))?.f_set_requires_grad(true)?;
-        let raw = recipe.beta > 0.0;
-        let forwarded =
-            self.model.forward_embedded(&embedded, &tokens, &self.state, Some(&drops), raw)?;
-        self.go_on()?;
-        let loss = self.model.loss_as_it_is(&forwarded.features, targets)?;
-        self.go_on()?;
-        let objective = regularised(&loss, &forwarded.raw, &forwarded.output, recipe)?;
-        let grads = self.model.gradients(&objective, &embedded, &tokens)?;
-        let loss = loss.f_detach()?;
-        self.optimiser.step(self.model, &grads, (&loss, &self.healthy), recipe, rate)?;
-        self.state = forwarded.state;
-        Ok(loss)
-    }
-
-    /// Within a step, which may take long: it is given up, and leaves nothing changed.
-    fn go_on(&self) -> Result<()> {
-        match self.interrupt.requested() {
-            true => Err(Error::Interrupted { saved: "the step was given up".into() }),
-            false => Ok(()),
-        }
-    }
+    pub drops: Dropouts,
 }
 
 /// The loss with the original's two regularisers: alpha times the mean square of the dropped
 /// output, beta times the mean square of the raw output's differences in time.
-fn regularised(loss: &Tensor, raw: &Tensor, output: &Tensor, recipe: &Recipe) -> Result<Tensor> {
+pub(super) fn regularized(
+    loss: &Tensor,
+    raw: &Tensor,
+    output: &Tensor,
+    recipe: &Recipe,
+) -> Result<Tensor> {
     let mean_square = |x: &Tensor| x.f_square()?.f_mean(None::<tch::Kind>);
     let mut objective = loss.shallow_clone();
     if recipe.alpha > 0.0 {

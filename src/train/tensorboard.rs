@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use prost::Message;
 
-use super::metrics::Record;
+use super::record::Record;
 use crate::{Error, Result};
 
 /// Part of every event file's name; TensorBoard looks for it.

@@ -3,31 +3,26 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use serde::Serialize;
 use tch::{Kind, Tensor};
 
 use super::beginning;
 use super::cadence::{Cadence, Schedule};
-use super::checkpoint::{self, Progress};
+use super::checkpoint::{self, RunPosition};
 use super::checkpoint_writer::Writer;
 use super::memory::Memory;
-use super::metrics::EpochReport;
+use super::metrics::LOG_EVERY;
 use super::optimizer::Optimiser;
 use super::pending::Begun;
-use super::progress::Observer;
 use super::recipe::Recipe;
 use super::run_dir::RunDir;
 use super::session::Session;
+use super::training_run::TrainingRun;
 use crate::data::Batches;
 use crate::data::{Corpus, Split};
 use crate::interrupt::Interrupt;
-use crate::model::{LmConfig, QrnnLm, check_vocabulary};
-use crate::view::report::cells::perplexity_in_text;
-use crate::view::show::Training;
-use crate::{Error, Result, json};
-
-/// Steps between two lines of the log, where the caller says nothing.
-pub(super) const LOG_EVERY: u64 = 20;
+use crate::model::{QrnnLm, check_vocabulary};
+use crate::progress::{Progress, Task, Unit};
+use crate::{Error, Result};
 
 /// Trains models by a recipe.
 ///
@@ -44,7 +39,6 @@ pub(super) const LOG_EVERY: u64 = 20;
 pub struct Trainer {
     recipe: Recipe,
     folder: Option<PathBuf>,
-    observer: Box<dyn Observer>,
     interrupt: Interrupt,
     /// `None` for what is best for the device.
     cadence: Option<Cadence>,
@@ -56,38 +50,6 @@ pub struct Trainer {
     overwrite: bool,
 }
 
-/// What a training run came to.
-#[derive(Debug, Clone, Serialize)]
-pub struct TrainingRun {
-    /// The model's configuration.
-    #[serde(skip)]
-    pub config: LmConfig,
-    /// The recipe.
-    #[serde(skip)]
-    pub recipe: Recipe,
-    /// One entry an epoch.
-    pub epochs: Vec<EpochReport>,
-    /// Cross entropy of each step, in nats a word, without the regularisers.
-    pub losses: Vec<f64>,
-    /// Mean cross entropy of the best model on the test text, in nats a word.
-    pub test_loss: Option<f64>,
-    /// exp(test_loss).
-    pub test_ppl: Option<f64>,
-    /// Trained numbers of the model.
-    pub parameters: u64,
-    /// Words trained on, over the time spent in training steps.
-    pub tokens_per_second: f64,
-    /// Words trained on.
-    pub tokens: u64,
-    /// Where the weights were written, if anywhere.
-    #[serde(serialize_with = "json::optional_path")]
-    pub checkpoint: Option<PathBuf>,
-    /// Time of the whole run.
-    pub seconds: f64,
-    /// Whether it was stopped before its end.
-    pub interrupted: bool,
-}
-
 impl Trainer {
     /// A trainer that shows its progress, in the terminal or as a live picture in a notebook of our
     /// kernel, and writes no files.
@@ -95,7 +57,6 @@ impl Trainer {
         Self {
             recipe,
             folder: None,
-            observer: Training::or_terminal(),
             interrupt: Interrupt::default(),
             cadence: None,
             in_background: None,
@@ -109,12 +70,6 @@ impl Trainer {
     /// Writes config.json, metrics.jsonl, checkpoints and the best model.safetensors into a folder.
     pub fn folder(mut self, folder: impl AsRef<Path>) -> Self {
         self.folder = Some(folder.as_ref().into());
-        self
-    }
-
-    /// Shows progress by an observer of one's own; [`super::Quiet`] shows none.
-    pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
-        self.observer = Box::new(observer);
         self
     }
 
@@ -166,7 +121,12 @@ impl Trainer {
     /// # Errors
     /// [`Error::Usage`] for an impossible recipe, too little text or a folder in use, [`Error::Diverged`] where the
     /// loss is no number, [`Error::Io`] where the folder cannot be written.
-    pub fn fit(&mut self, model: &mut QrnnLm, corpus: &Corpus) -> Result<TrainingRun> {
+    pub fn fit_with(
+        &self,
+        model: &mut QrnnLm,
+        corpus: &Corpus,
+        progress: &mut dyn Progress,
+    ) -> Result<TrainingRun> {
         let interrupt = self.interrupt.during_call();
         self.recipe.check()?;
         self.check_intervals()?;
@@ -206,11 +166,11 @@ impl Trainer {
             writer: Writer::new(device, self.in_background.unwrap_or(device.is_cuda())),
             folder,
             log,
-            observer: self.observer.as_mut(),
+            show: progress,
             interrupt: &interrupt,
             schedule: Schedule::new(cadence, 0, Instant::now()),
             log_every: self.log_every,
-            progress: Progress::new(),
+            position: RunPosition::new(),
             begun: Begun::new(self.losses_at_once, device)?,
             next: None,
             losses: vec![],
@@ -222,11 +182,12 @@ impl Trainer {
             Some(restored) => session.restore(restored)?,
             None => session.begin_anew()?,
         }
-        session.observer.begin(recipe.epochs, columns.rows());
+        let rows = recipe.epochs.saturating_mul(columns.rows()) as u64;
+        session.show.start(&Task::new("training", Unit::Rows, rows));
         let memory =
             Memory::estimate(session.model.config(), recipe, corpus.tokens(Split::Train).len());
         let run = session.run().map_err(|error| memory.explain(error));
-        session.observer.end();
+        session.show.finish();
         run
     }
 
@@ -245,32 +206,6 @@ impl Trainer {
                 "must be at least 1",
                 "leave it out, or give a number of steps",
             )),
-        }
-    }
-}
-
-impl std::fmt::Display for TrainingRun {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(
-            f,
-            "{} parameters, {} words in {:.1} s, {:.0} words/s",
-            self.parameters, self.tokens, self.seconds, self.tokens_per_second
-        )?;
-        for epoch in &self.epochs {
-            writeln!(
-                f,
-                "epoch {:>3}  train loss {:.4}  valid loss {:.4}  valid ppl {}",
-                epoch.epoch,
-                epoch.train_loss,
-                epoch.valid_loss,
-                perplexity_in_text(epoch.valid_loss)
-            )?;
-        }
-        match self.test_loss {
-            Some(loss) => {
-                write!(f, "test loss {loss:.4}  test ppl {}", perplexity_in_text(loss))
-            }
-            None => write!(f, "interrupted, not tested"),
         }
     }
 }

@@ -1,5 +1,8 @@
-//! What results look like: in notebooks, as plots, as a report.
+//! What results and progress look like: in notebooks, in a terminal, as plots, as a report. The rest of the
+//! library imports nothing from here.
 
+mod html;
 pub mod plot;
+pub mod progress;
 pub mod report;
 pub mod show;

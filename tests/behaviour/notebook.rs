@@ -6,9 +6,10 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use qrnn::data::SyntheticConfig;
-use qrnn::evaluate::Reading;
+use qrnn::evaluate::{EvalOptions, evaluate_split};
 use qrnn::model::Splits;
 use qrnn::prelude::*;
+use qrnn::view::progress;
 use qrnn::view::show::Show;
 use serde_json::Value;
 
@@ -146,7 +147,7 @@ fn cell_that_is_interrupted() {
     const PROMPT: Duration = Duration::from_secs(1);
     let (corpus, mut model) = small(20_000);
     let before = model.weight_copies().unwrap();
-    let mut trainer = Trainer::new(recipe(10_000));
+    let trainer = Trainer::new(recipe(10_000));
     let (run, took) = interrupted(|| trainer.fit(&mut model, &corpus).unwrap());
     assert!(took < PROMPT, "{took:?}");
     assert!(run.interrupted && !run.losses.is_empty() && run.test_ppl.is_none());
@@ -171,8 +172,8 @@ fn cell_that_is_interrupted() {
     assert!(took < PROMPT, "{took:?}");
     let error = result.unwrap_err();
     assert_eq!(format!("{error:?}"), "interrupted: the evaluation was not finished");
-    let reading = Reading { bptt: 3, ..Reading::original(Split::Test, 3) };
-    qrnn::evaluate::evaluate_as(&other, &long, Split::Test, &reading).unwrap();
+    let options = EvalOptions { bptt: 3, ..EvalOptions::original(Split::Test, 3) };
+    evaluate_split(&other, &long, Split::Test, &options, &mut *progress::here()).unwrap();
 
     let sampling = Sampling { words: 10_000_000, ..Sampling::default() };
     let (text, took) = interrupted(|| generate(&model, &corpus, "", &sampling).unwrap());

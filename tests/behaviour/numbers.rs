@@ -2,14 +2,15 @@
 
 use std::path::Path;
 
-use qrnn::evaluate::{Reading, evaluate_as};
+use qrnn::evaluate::{EvalOptions, evaluate_split};
 use qrnn::prelude::*;
+use qrnn::progress::Silent;
 
 use crate::command_line::{small_text, text_folder};
 use crate::program::{command, reproduce};
 
 /// Commands, and their flags that take a whole number of at least 1.
-const WHOLE: [(&str, &[&str]); 9] = [
+const WHOLE: [(&str, &[&str]); 4] = [
     ("count", &["--emsize", "--nhid", "--nlayers", "--vocab", "--param-bits"]),
     (
         "train",
@@ -17,11 +18,6 @@ const WHOLE: [(&str, &[&str]); 9] = [
     ),
     ("train", &["--checkpoint-every", "--log-interval"]),
     ("evaluate --checkpoint x", &["--bptt", "--batch-size"]),
-    ("bench corpus", &["--bytes", "--runs"]),
-    ("bench curves", &["--batch-size", "--bptt", "--steps", "--types", "--parts"]),
-    ("bench evaluate", &["--tokens", "--runs", "--bptt", "--types"]),
-    ("bench pool", &["--seq", "--batch", "--hidden", "--runs"]),
-    ("bench step", &["--batch-size", "--bptt", "--steps", "--types"]),
 ];
 
 /// Flags that take 0 as well.
@@ -32,7 +28,7 @@ const ANY: [(&str, &[&str]); 3] = [
 ];
 
 /// Commands, flags that take a number with a fraction, and what they refuse.
-const REAL: [(&str, &[&str], &[&str]); 8] = [
+const REAL: [(&str, &[&str], &[&str]); 7] = [
     ("train", &["--lr"], &["0", "-1", "nan", "inf", "1e400"]),
     ("train", &["--clip", "--alpha", "--beta", "--wdecay"], &["-0.1", "nan", "inf"]),
     (
@@ -44,7 +40,6 @@ const REAL: [(&str, &[&str], &[&str]); 8] = [
     ("train", &["--when"], &["0", "-2", "99999999999999999999", "1.5"]),
     ("count", &["--sparsity"], &["-0.1", "1", "nan"]),
     ("", &["--scale"], &["0", "-3", "0.5", "51", "nan", "inf"]),
-    ("bench pool", &["--peer-limit"], &["-1", "nan", "1e9"]),
 ];
 
 /// Checks that a value is refused by its flag, and returns what was said.
@@ -213,7 +208,7 @@ fn the_library_refuses_what_the_program_refuses() {
         assert!(error.to_string().contains(setting), "{setting}: {error}");
     };
     let trainer = || Trainer::new(Recipe::paper().bptt(20).batch(4).epochs(1));
-    for (mut trainer, setting) in [
+    for (trainer, setting) in [
         (trainer().checkpoint_every(0), "--checkpoint-every 0"),
         (trainer().log_every(0), "--log-interval 0"),
         (trainer().losses_at_once(0), "losses_at_once 0"),
@@ -221,8 +216,9 @@ fn the_library_refuses_what_the_program_refuses() {
     ] {
         refused(trainer.fit(&mut model, &corpus).unwrap_err(), setting);
     }
-    let reading = Reading { bptt: 0, ..Reading::original(Split::Test, 20) };
-    refused(evaluate_as(&model, &corpus, Split::Test, &reading).unwrap_err(), "--bptt 0");
+    let options = EvalOptions { bptt: 0, ..EvalOptions::original(Split::Test, 20) };
+    let result = evaluate_split(&model, &corpus, Split::Test, &options, &mut Silent);
+    refused(result.unwrap_err(), "--bptt 0");
     for (config, setting) in [
         (config.clone().layers(20_000), "--nlayers 20000"),
         (config.clone().layers(usize::MAX), "--nlayers"),

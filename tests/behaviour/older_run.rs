@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use qrnn::view::report::ReproduceResults;
+use qrnn::paper::results::ReproduceResults;
 use serde_json::Value;
 
 use crate::program::reproduce;

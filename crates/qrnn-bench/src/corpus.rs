@@ -10,7 +10,8 @@ use qrnn::terminal;
 use qrnn::{Error, Result};
 use serde_json::{Value, json};
 
-use crate::{median, zipf};
+use crate::statistics::median;
+use crate::zipf;
 use qrnn::command_line::{Output, numbers, peak_bytes};
 
 #[derive(Debug, ClapArgs)]

@@ -3,8 +3,9 @@
 use clap::Args as ClapArgs;
 use qrnn::data::Corpus;
 use qrnn::model::{LmConfig, QrnnLm, Splits, WIKITEXT103_VOCAB};
+use qrnn::progress::Silent;
 use qrnn::terminal;
-use qrnn::train::{Quiet, Recipe, Trainer};
+use qrnn::train::{Recipe, Trainer};
 use qrnn::{Error, Result};
 use serde_json::json;
 use tch::{Device, Kind};
@@ -143,7 +144,7 @@ fn curve(args: &Args, corpus: &Corpus, device: Device, format: Format, seed: u64
     model.set_products(format.products());
     let recipe = Recipe::paper().bptt(args.bptt).batch(args.batch_size).lr(args.lr).seed(seed);
     let recipe = Recipe { steps: Some(args.steps), ..recipe };
-    let run = Trainer::new(recipe).observer(Quiet).fit(&mut model, corpus)?;
+    let run = Trainer::new(recipe).fit_with(&mut model, corpus, &mut Silent)?;
     let part = (args.steps as usize).div_ceil(args.parts as usize);
     let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
     Ok(Curve {

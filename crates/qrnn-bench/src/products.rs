@@ -8,7 +8,7 @@ use qrnn_ops::matmul::{Added, Products};
 use qrnn_ops::profile::MatmulShape;
 use tch::{Device, Kind, Tensor};
 
-use crate::median;
+use crate::statistics::median;
 
 /// All products of some steps.
 pub struct Alone {

@@ -9,9 +9,9 @@ use qrnn_ops::matmul::Added;
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
 
-use crate::median;
 use crate::precision::Format;
 use crate::report::Report;
+use crate::statistics::median;
 
 /// Runs that are not counted: libraries are loaded, clocks rise.
 const WARM_UP: usize = 5;

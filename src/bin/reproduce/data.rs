@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::{Args as ClapArgs, Subcommand};
-use qrnn::data::download::{Dataset, Fetch, Terminal};
+use qrnn::data::download::{Dataset, Fetch};
 use qrnn::data::{Corpus, Origin, Split};
 use qrnn::interrupt::Interrupt;
+use qrnn::view::progress;
 use qrnn::{Result, json};
 use serde_json::json;
 
@@ -98,7 +99,7 @@ fn fetch(args: FetchArgs) -> Result<Output> {
         fetch = fetch.url(url)?;
     }
     let started = Instant::now();
-    let fetched = fetch.interrupt(Interrupt::on_ctrl_c()?).run(&mut Terminal::default())?;
+    let fetched = fetch.interrupt(Interrupt::on_ctrl_c()?).run(&mut *progress::here())?;
     let seconds = started.elapsed().as_secs_f64();
     let path = fetched.path.display();
     let text = match &fetched.from {

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::Args as ClapArgs;
 use qrnn::Result;
 use qrnn::data::{Corpus, Split};
-use qrnn::evaluate::{Reading, evaluate_as, evaluate_text};
+use qrnn::evaluate::{EvalOptions, evaluate_split, evaluate_text};
 use qrnn::interrupt::Interrupt;
+use qrnn::view::progress;
 use serde_json::json;
 
 use crate::model_flags::{CheckpointFlags, ComputeFlags};
@@ -54,18 +55,18 @@ pub fn run(args: Args) -> Result<Output> {
     model.set_products(products);
     // Any text is read as the test text is, in one piece.
     let split = if args.text.is_some() { Split::Test } else { args.split };
-    let mut reading = Reading::original(split, args.bptt.unwrap_or(model.config().bptt));
+    let mut options = EvalOptions::original(split, args.bptt.unwrap_or(model.config().bptt));
     if let Some(batch) = args.batch_size {
-        reading.batch = batch;
+        options.batch = batch;
     }
-    reading.interrupt = Interrupt::on_ctrl_c()?;
+    options.interrupt = Interrupt::on_ctrl_c()?;
     qrnn_ops::libtorch::keep_freed_memory();
     if let Some(file) = &args.text {
-        let evaluation = evaluate_text(&model, file, &reading)?;
+        let evaluation = evaluate_text(&model, file, &options, &mut *progress::here())?;
         return Ok(Output::done(format!("{}: {evaluation}", file.display()), json!(evaluation)));
     }
     let corpus = corpus.unwrap_or_else(Corpus::synthetic);
-    let evaluation = evaluate_as(&model, &corpus, args.split, &reading)?;
+    let evaluation = evaluate_split(&model, &corpus, args.split, &options, &mut *progress::here())?;
     let text = format!("{} text of {}: {evaluation}", args.split, corpus.name());
     Ok(Output::done(text, json!(evaluation)))
 }

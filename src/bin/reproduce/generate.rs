@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 use qrnn::Result;
-use qrnn::generate::{Sampling, generate, generate_by_own_words};
+use qrnn::generate::{Sampling, generate_text};
 use qrnn::interrupt::Interrupt;
+use qrnn::view::progress;
 use serde_json::json;
 
 use crate::model_flags::{CheckpointFlags, ComputeFlags};
@@ -56,8 +57,11 @@ pub fn run(args: Args) -> Result<Output> {
         interrupt: Interrupt::on_ctrl_c()?,
     };
     let generated = match &corpus {
-        Some(corpus) => generate(&model, corpus, &args.prompt, &sampling)?,
-        None => generate_by_own_words(&model, &args.prompt, &sampling)?,
+        Some(corpus) => progress::generate(&model, corpus, &args.prompt, &sampling)?,
+        None => {
+            let vocab = model.own_words()?;
+            generate_text(&model, vocab, &args.prompt, &sampling, &mut *progress::here())?
+        }
     };
     let json = json!({ "text": generated.text, "interrupted": generated.interrupted });
     let status = if generated.interrupted { INTERRUPTED } else { 0 };

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use clap::Args as ClapArgs;
 use qrnn::data::Corpus;
 use qrnn::interrupt::Interrupt;
-use qrnn::paper::experiment::{Board, DEFAULT_DIVISOR, Experiment, Scale, check_writable};
+use qrnn::paper::experiment::{DEFAULT_DIVISOR, Experiment, Scale, check_writable};
 use qrnn::paper::operation_counts::beside_published;
+use qrnn::paper::results::{OpTables, ParameterCount};
 use qrnn::terminal;
-use qrnn::view::report::{OpTables, ParameterCount};
 use qrnn::{Error, Result, paper};
 use serde_json::json;
 
@@ -91,7 +91,7 @@ pub fn run(args: Args) -> Result<Output> {
     check_writable(&args.out)?;
     terminal::note(format_args!("{}\n\n{}\n{}\n", counts(), corpus, experiment.products));
 
-    let results = experiment.run(&corpus, &Board::default())?;
+    let results = experiment.run(&corpus)?;
     let paths = results.save(&args.out)?;
     let json = serde_json::to_value(&results).unwrap_or_else(|error| json!(error.to_string()));
     let mut text = format!("\n{}\n", results.to_text());

@@ -9,9 +9,9 @@ use zip::result::ZipError;
 
 use super::checksums::Taker;
 use super::dataset::{DataFile, Dataset};
-use super::progress::{Watch, megabytes};
-use super::stop_if;
+use crate::format::megabytes;
 use crate::interrupt::Interrupt;
+use crate::progress::{Progress, Task, Unit};
 use crate::{Error, Result};
 
 /// An archive of a few texts has no more entries than this.
@@ -51,10 +51,10 @@ pub(super) fn unpack(
     dataset: &Dataset,
     into: &Path,
     interrupt: &Interrupt,
-    watch: &mut dyn Watch,
+    progress: &mut dyn Progress,
 ) -> Result<(), Refusal> {
     let file = File::open(archive).map_err(Error::io(archive, "read"))?;
-    unpack_from(BufReader::new(file), archive, dataset, into, interrupt, watch)
+    unpack_from(BufReader::new(file), archive, dataset, into, interrupt, progress)
 }
 
 /// As [`unpack`], of bytes that lie anywhere; `archive` is their name.
@@ -64,7 +64,7 @@ pub(super) fn unpack_from(
     dataset: &Dataset,
     into: &Path,
     interrupt: &Interrupt,
-    watch: &mut dyn Watch,
+    progress: &mut dyn Progress,
 ) -> Result<(), Refusal> {
     let entries = entries(&mut file).map_err(Error::io(archive, "read"))?;
     if entries > MOST_ENTRIES {
@@ -94,11 +94,16 @@ pub(super) fn unpack_from(
         room(&dataset.files[at], entry.size())?;
         bytes += entry.size();
     }
-    watch.begin("unpacking", 0, Some(bytes));
+    progress.start(&Task {
+        label: "unpacking".into(),
+        unit: Unit::Bytes,
+        done: 0,
+        total: Some(bytes),
+    });
     for (known, place) in dataset.files.iter().zip(places) {
         let place = place.ok_or_else(|| bad(format!("has no {}", known.name)))?;
         let mut entry = zip.by_index(place).map_err(|error| spoilt(error, archive))?;
-        one(&mut entry, archive, known, into, interrupt, watch)?;
+        one(&mut entry, archive, known, into, interrupt, progress)?;
     }
     Ok(())
 }
@@ -110,7 +115,7 @@ fn one(
     known: &DataFile,
     into: &Path,
     interrupt: &Interrupt,
-    watch: &mut dyn Watch,
+    progress: &mut dyn Progress,
 ) -> Result<(), Refusal> {
     let path = into.join(&known.name);
     let mut file = File::create_new(&path).map_err(Error::io(&path, "create"))?;
@@ -118,7 +123,7 @@ fn one(
     let mut buffer = vec![0; 1 << 20];
     let (mut done, mut synced) = (0, 0);
     loop {
-        stop_if(interrupt, || format!("{} stays as it is", archive.display()))?;
+        interrupt.check(|| format!("{} stays as it is", archive.display()))?;
         let n = match entry.read(&mut buffer) {
             Ok(0) => break,
             Ok(n) => n,
@@ -133,7 +138,7 @@ fn one(
             file.sync_data().map_err(Error::io(&path, "write"))?;
             synced = done;
         }
-        watch.more(n as u64);
+        progress.advance(n as u64);
     }
     if let Some(difference) = taker.facts().differ(known) {
         return Err(bad(format!("its {} is another text: {difference}", known.name)));

@@ -9,7 +9,6 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 use super::dataset::{Archive, DataFile};
-use super::stop_if;
 use super::token_counts::Count;
 use crate::interrupt::Interrupt;
 use crate::{Error, Result};
@@ -119,7 +118,7 @@ pub(super) fn of_file(path: &Path, mut taker: Taker, interrupt: &Interrupt) -> R
     let mut file = File::open(path).map_err(Error::io(path, "read"))?;
     let mut buffer = vec![0; 1 << 20];
     loop {
-        stop_if(interrupt, || "nothing was changed".into())?;
+        interrupt.check(|| "nothing was changed".into())?;
         match file.read(&mut buffer).map_err(Error::io(path, "read"))? {
             0 => return Ok(taker.facts()),
             n => taker.take(&buffer[..n]),

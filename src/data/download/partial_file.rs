@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::progress::megabytes;
+use crate::format::megabytes;
 use crate::{Error, Result};
 use qrnn_ops::atomic_file;
 

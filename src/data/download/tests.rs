@@ -11,8 +11,8 @@ use zip::write::SimpleFileOptions;
 use super::archive::{Refusal, unpack_from};
 use super::checksums::{Taker, of_file};
 use super::dataset::{Archive, DataFile, Dataset};
-use super::progress::Quiet;
 use crate::interrupt::Interrupt;
+use crate::progress::Silent;
 
 const TEXTS: [(&str, &str); 2] =
     [("wiki.train.tokens", " the cat sat \n on \n"), ("wiki.test.tokens", " a dog \n")];
@@ -135,7 +135,7 @@ fn reads(bytes: &[u8], folder: &Path) -> bool {
     let into = folder.join("in/here");
     fs::create_dir_all(&into).unwrap();
     let (name, interrupt) = (Path::new("small.zip"), Interrupt::default());
-    let result = unpack_from(Cursor::new(bytes), name, &dataset(), &into, &interrupt, &mut Quiet);
+    let result = unpack_from(Cursor::new(bytes), name, &dataset(), &into, &interrupt, &mut Silent);
     let found = files(folder);
     for path in &found {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap();

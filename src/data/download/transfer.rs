@@ -2,9 +2,10 @@
 
 use super::connection::{Broken, Connection, Head};
 use super::partial_file::{Origin, Part};
-use super::progress::{Watch, megabytes};
 use super::retry::{Patience, sleep};
+use crate::format::megabytes;
 use crate::interrupt::Interrupt;
+use crate::progress::{Progress, Task, Unit};
 use crate::{Error, Result};
 
 /// What a download needs beside the part.
@@ -14,7 +15,7 @@ pub(super) struct Download<'a> {
     pub max_bytes: u64,
     pub patience: &'a Patience,
     pub interrupt: &'a Interrupt,
-    pub watch: &'a mut dyn Watch,
+    pub progress: &'a mut dyn Progress,
     /// Whether a part is the archive, whatever the server says of its size.
     pub whole: &'a dyn Fn(&Part) -> Result<bool>,
     /// Bytes received, over all attempts.
@@ -53,7 +54,7 @@ impl Download<'_> {
         let mut tries = 0;
         loop {
             let attempt = self.attempt(part);
-            self.watch.end();
+            self.progress.finish();
             let (problem, asked) = match attempt {
                 Ok(()) => return Ok(()),
                 Err(Trouble::Stop(stop)) => return Err(stop),
@@ -70,7 +71,7 @@ impl Download<'_> {
                 return Err(Stop::Server(format!("{problem} (given up after {tries} attempts)")));
             }
             let pause = self.patience.pause(tries, asked);
-            self.watch.note(&format!("{problem}; again in {} s", pause.as_secs_f64()));
+            self.progress.message(&format!("{problem}; again in {} s", pause.as_secs_f64()));
             if !sleep(pause, self.interrupt) {
                 return Err(Stop::All(interrupted(part)));
             }
@@ -83,14 +84,19 @@ impl Download<'_> {
         let connection = Connection::open(self.url, from, tag, self.patience);
         let head = connection.head(self.interrupt).map_err(|broken| trouble(broken, part))?;
         let Some(total) = self.agree(&head, part)? else { return Ok(()) };
-        self.watch.begin("downloading", part.bytes(), total);
+        self.progress.start(&Task {
+            label: "downloading".into(),
+            unit: Unit::Bytes,
+            done: part.bytes(),
+            total: total,
+        });
         while let Some(bytes) =
             connection.bytes(self.interrupt).map_err(|broken| trouble(broken, part))?
         {
             self.received += bytes.len() as u64;
             self.fits(part.bytes() + bytes.len() as u64)?;
             part.add(&bytes)?;
-            self.watch.more(bytes.len() as u64);
+            self.progress.advance(bytes.len() as u64);
         }
         match total {
             Some(total) if part.bytes() < total => Err(Trouble::Again(
@@ -119,7 +125,7 @@ impl Download<'_> {
         let total = match (head.status, head.range) {
             (200, _) => {
                 if from > 0 {
-                    self.watch.note(&format!(
+                    self.progress.message(&format!(
                         "the server sends the file from its beginning; {} are given up",
                         megabytes(from)
                     ));

@@ -5,7 +5,8 @@ use super::grammar::{
     SECTION, SLOTS, Slot, State, Step, TITLE,
 };
 use super::lexicon::Fixed::*;
-use super::lexicon::{Kind, Lexicon, Number, WordId};
+use super::lexicon::{Kind, Lexicon, Number};
+use super::sample::WordId;
 
 impl State {
     /// Moves on by one word that the grammar offers here.

@@ -1,7 +1,8 @@
 //! Where the text stands: a state that follows from the words so far and nothing else. Since no
 //! choice stays hidden, the probability of the next word given all past ones is known exactly.
 
-use super::lexicon::{Fixed, Number, Stock, WordId};
+use super::lexicon::{Fixed, Number, Stock};
+use super::sample::WordId;
 
 /// Something that the text keeps in mind: the last word said in this role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

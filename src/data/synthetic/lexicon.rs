@@ -5,10 +5,7 @@ use std::collections::HashSet;
 
 use rand_chacha::ChaCha8Rng;
 
-use super::sample::{self, List, Source};
-
-/// A word's place in the lexicon (not its id in a [`crate::data::Vocab`]).
-pub(super) type WordId = u16;
+use super::sample::{self, List, Source, WordId};
 
 /// Article topics; each has nouns, verbs and adjectives of its own.
 pub(super) const TOPICS: usize = 16;

@@ -3,6 +3,7 @@
 mod advance;
 mod grammar;
 mod lexicon;
+mod mixture;
 mod offers;
 mod sample;
 
@@ -12,10 +13,11 @@ mod figures;
 mod tests;
 
 use grammar::State;
-use lexicon::{Fixed, Lexicon, WordId};
-use sample::Mixture;
+use lexicon::{Fixed, Lexicon};
+use mixture::Mixture;
+use sample::WordId;
 
-use crate::data::corpus::Split;
+use crate::data::split::Split;
 use crate::data::vocab::Vocab;
 
 /// The sizes and the seed of the embedded language.

@@ -2,7 +2,8 @@
 
 use super::grammar::{Node, Role, Slot, State, Step};
 use super::lexicon::{CLASSES, Fixed, Lexicon, Number, SHARED};
-use super::sample::{Mixture, Source};
+use super::mixture::Mixture;
+use super::sample::Source;
 
 /// How often a word taken up again is the one remembered.
 const KEPT: f64 = 0.95;

@@ -5,7 +5,8 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use super::lexicon::{Lexicon, WordId};
+/// A word's place in the lexicon (not its id in a [`crate::data::Vocab`]).
+pub(super) type WordId = u16;
 
 /// The generator of one stream of the language with this seed.
 pub(super) fn generator(seed: u64, stream: u64) -> ChaCha8Rng {
@@ -44,7 +45,7 @@ impl List {
         self.probabilities.get(rank).copied().unwrap_or(0.0)
     }
 
-    fn sample(&self, random: &mut ChaCha8Rng) -> WordId {
+    pub(super) fn sample(&self, random: &mut ChaCha8Rng) -> WordId {
         let rank = pick(unit(random), self.probabilities.iter().copied());
         self.start + rank as WordId
     }
@@ -57,47 +58,8 @@ pub(super) enum Source {
     List(u16),
 }
 
-/// The distribution of the next word: sources with weights, which need not sum to one.
-#[derive(Debug, Default)]
-pub(super) struct Mixture {
-    parts: Vec<(f64, Source)>,
-    total: f64,
-}
-
-impl Mixture {
-    pub(super) fn clear(&mut self) {
-        self.parts.clear();
-        self.total = 0.0;
-    }
-
-    /// Adds a source; without weight it is left out.
-    pub(super) fn offer(&mut self, weight: f64, source: Source) {
-        if weight > 0.0 {
-            self.parts.push((weight, source));
-            self.total += weight;
-        }
-    }
-
-    /// The probability of `word`, summed over all sources that could give it.
-    pub(super) fn probability(&self, word: WordId, lexicon: &Lexicon) -> f64 {
-        let from = |source: Source| match source {
-            Source::Word(only) => f64::from(u8::from(only == word)),
-            Source::List(list) => lexicon.listed(list).probability(word),
-        };
-        self.parts.iter().map(|&(weight, source)| weight * from(source)).sum::<f64>() / self.total
-    }
-
-    pub(super) fn sample(&self, lexicon: &Lexicon, random: &mut ChaCha8Rng) -> WordId {
-        let share = unit(random) * self.total;
-        match self.parts[pick(share, self.parts.iter().map(|part| part.0))].1 {
-            Source::Word(word) => word,
-            Source::List(list) => lexicon.listed(list).sample(random),
-        }
-    }
-}
-
 /// The index in whose share of the running sum `point` falls; the last one if rounding leaves none.
-fn pick(mut point: f64, shares: impl Iterator<Item = f64>) -> usize {
+pub(super) fn pick(mut point: f64, shares: impl Iterator<Item = f64>) -> usize {
     let mut last = 0;
     for (index, share) in shares.enumerate() {
         last = index;

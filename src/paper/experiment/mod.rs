@@ -1,8 +1,6 @@
 //! The paper's experiment: every row of its table and every length of its figure, trained at a
 //! scale, and put beside the published figures.
 
-mod board;
-mod notebook_board;
 mod scale;
 
 use std::collections::VecDeque;
@@ -10,17 +8,18 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
-pub use board::Board;
 pub use scale::{DEFAULT_DIVISOR, Scale};
 use tch::{Device, Kind};
 
 use crate::data::{Corpus, Split};
+use crate::format::perplexity_in_text;
 use crate::interrupt::Interrupt;
 use crate::model::{LmConfig, QrnnLm};
-use crate::train::{Recipe, Trainer, TrainingRun};
-use crate::view::report::{
+use crate::paper::results::{
     self, LengthResult, Machine, Measured, OpTables, ParameterCount, ReproduceResults, RowResult,
 };
+use crate::progress::{Progress, Task, Unit};
+use crate::train::{Recipe, Trainer, TrainingRun};
 use crate::{Error, Result, paper};
 use qrnn_ops::matmul::Products;
 use scale::Case;
@@ -104,11 +103,16 @@ impl Experiment {
     /// # Errors
     /// [`Error::Usage`] for a row that the table does not have or too little text; the first error
     /// of a training run.
-    pub fn run(&self, corpus: &Corpus, board: &Board) -> Result<ReproduceResults> {
-        Self { interrupt: self.interrupt.during_call(), ..self.clone() }.run_to_end(corpus, board)
+    pub fn run_with(
+        &self,
+        corpus: &Corpus,
+        progress: &mut dyn Progress,
+    ) -> Result<ReproduceResults> {
+        Self { interrupt: self.interrupt.during_call(), ..self.clone() }
+            .run_to_end(corpus, progress)
     }
 
-    fn run_to_end(&self, corpus: &Corpus, board: &Board) -> Result<ReproduceResults> {
+    fn run_to_end(&self, corpus: &Corpus, progress: &mut dyn Progress) -> Result<ReproduceResults> {
         let started = (Instant::now(), SystemTime::now());
         let rows = self.chosen_rows()?;
         let text = match self.scale.train_tokens() {
@@ -116,8 +120,10 @@ impl Experiment {
             None => corpus.clone(),
         };
         let jobs = self.jobs(&rows, text.vocab().len());
-        board.begin(jobs.len());
-        let done = self.train_all(jobs, &text, board)?;
+        progress.start(&Task::new("all", Unit::Runs, jobs.len() as u64));
+        let done = self.train_all(jobs, &text, &Mutex::new(&mut *progress));
+        progress.finish();
+        let done = done?;
 
         let mut row_results: Vec<_> = rows.iter().map(|row| RowResult::new(row, None)).collect();
         let mut length_results: Vec<_> = match self.lengths {
@@ -136,7 +142,7 @@ impl Experiment {
             version: env!("CARGO_PKG_VERSION").into(),
             commit: option_env!("QRNN_COMMIT").map(str::to_owned),
             command: self.command.clone(),
-            started: report::utc(started.1),
+            started: results::utc(started.1),
             seconds: started.0.elapsed().as_secs_f64(),
             seed: self.seed,
             interrupted: self.interrupt.requested(),
@@ -209,7 +215,7 @@ impl Experiment {
         &self,
         jobs: Vec<Job>,
         text: &Corpus,
-        board: &Board,
+        progress: &Mutex<&mut dyn Progress>,
     ) -> Result<Vec<(Job, Measured)>> {
         let cores = tch::get_num_threads().max(1) as usize;
         let workers = match self.scale {
@@ -229,7 +235,7 @@ impl Experiment {
                 scope.spawn(|| {
                     while !self.interrupt.requested() && lock(&failed).is_none() {
                         let Some(job) = lock(&waiting).pop_front() else { break };
-                        match self.train(&job, text, board) {
+                        match self.train(&job, text, progress) {
                             Ok(measured) => lock(&done).push((job, measured)),
                             Err(error) => *lock(&failed) = Some(error),
                         }
@@ -238,22 +244,30 @@ impl Experiment {
             }
         });
         tch::set_num_threads(cores as i32);
-        board.end();
         match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some(error) => Err(error),
             None => Ok(done.into_inner().unwrap_or_else(PoisonError::into_inner)),
         }
     }
 
-    fn train(&self, job: &Job, text: &Corpus, board: &Board) -> Result<Measured> {
+    fn train(
+        &self,
+        job: &Job,
+        text: &Corpus,
+        progress: &Mutex<&mut dyn Progress>,
+    ) -> Result<Measured> {
         let mut model = QrnnLm::seeded(&job.config, (Kind::Float, self.device), self.seed)?;
         model.set_products(self.products);
-        let run = Trainer::new(job.recipe.clone())
-            .observer(board.watcher(&job.label))
-            .interrupt(self.interrupt.clone())
-            .fit(&mut model, text)?;
+        let mut part = lock(progress).part(&job.label);
+        let trainer = Trainer::new(job.recipe.clone()).interrupt(self.interrupt.clone());
+        let run = trainer.fit_with(&mut model, text, &mut *part)?;
         let measured = measured(job, &run);
-        board.done(&job.label, &measured);
+        let outcome = match measured.interrupted {
+            true => "interrupted".to_owned(),
+            false => format!("test perplexity {}", perplexity_in_text(measured.test_loss)),
+        };
+        part.message(&format!("{outcome} in {:.1} s", measured.seconds));
+        lock(progress).advance(1);
         Ok(measured)
     }
 }
@@ -283,9 +297,9 @@ fn measured(job: &Job, run: &TrainingRun) -> Measured {
     }
 }
 
-fn facts(corpus: &Corpus) -> report::Corpus {
+fn facts(corpus: &Corpus) -> results::Corpus {
     let count = |split| corpus.tokens(split).len() as u64;
-    report::Corpus {
+    results::Corpus {
         name: corpus.name().into(),
         words: corpus.vocab().len(),
         train_tokens: count(Split::Train),

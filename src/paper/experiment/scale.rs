@@ -2,8 +2,8 @@
 
 use crate::model::{LmConfig, Splits, WIKITEXT103_VOCAB};
 use crate::paper;
+use crate::paper::results;
 use crate::train::Recipe;
-use crate::view::report;
 use crate::{Error, Result};
 use qrnn_ops::matmul::Products;
 
@@ -96,15 +96,15 @@ impl Scale {
     }
 
     /// The scale as the report states it.
-    pub(super) fn facts(self, products: Products) -> report::Scale {
+    pub(super) fn facts(self, products: Products) -> results::Scale {
         match self {
-            Self::Full => report::Scale {
+            Self::Full => results::Scale {
                 name: "full size".into(),
                 note: "the paper's sizes".into(),
                 recipe: format!("the paper's; {products}"),
                 full: true,
             },
-            Self::Reduced(divisor) => report::Scale {
+            Self::Reduced(divisor) => results::Scale {
                 name: "reduced scale".into(),
                 note: format!(
                     "widths ÷ {divisor}, lengths ÷ {}, steps of about {:.0} words at every length",

@@ -17,12 +17,10 @@
 //! the bias. The decoder's V multiplications stand for the final maximum over the vocabulary. The
 //! whole vocabulary is decoded, however training splits its softmax.
 
-mod grouped;
 mod table;
 #[cfg(test)]
 mod tests;
 
-pub use grouped::grouped;
 pub use table::{OpRow, OpTable, beside_published, beside_published_html};
 
 use crate::model::{LayerShape, LmConfig, MAX_SIZE};

@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use serde::{Deserialize, Serialize};
 
-use super::grouped;
+use crate::format::thousands;
 use crate::paper;
 
 /// What one part of the model costs, for one word.
@@ -74,11 +74,11 @@ impl OpTable {
     pub(crate) fn summary(&self) -> String {
         let tombstones = match self.criterion_parameters {
             0 => String::new(),
-            n => format!(" (and {} of the loss)", grouped(n)),
+            n => format!(" (and {} of the loss)", thousands(n)),
         };
         format!(
             "{} parameters{tombstones}, MicroNet score {:.4}",
-            grouped(self.parameters),
+            thousands(self.parameters),
             self.score
         )
     }

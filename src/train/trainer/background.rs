@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use super::tests::{corpus, model, recipe};
 use super::*;
+use crate::files::run_folder::checkpoints;
 use crate::files::tensor_file;
-use crate::train::{Optimizer, Quiet, StepReport};
+use crate::progress::{Progress, Silent, StepReport};
+use crate::train::Optimizer;
 
 impl Trainer {
     fn in_background(mut self) -> Self {
@@ -25,7 +27,7 @@ impl Trainer {
 /// Does something of the test's at one step.
 struct At<F>(u64, F);
 
-impl<F: FnMut() + Send> Observer for At<F> {
+impl<F: FnMut() + Send> Progress for At<F> {
     fn step(&mut self, step: &StepReport) {
         if step.step == self.0 {
             self.1();
@@ -34,20 +36,16 @@ impl<F: FnMut() + Send> Observer for At<F> {
 }
 
 /// The steps of a folder's checkpoints.
-fn checkpoints(folder: &Path) -> Vec<u64> {
-    let step = |path: PathBuf| {
-        let name = path.file_stem().unwrap().to_str().unwrap();
-        name.strip_prefix("checkpoint-").unwrap().parse().unwrap()
-    };
-    checkpoint::list(folder).unwrap().into_iter().map(step).collect()
+fn steps_of_checkpoints(folder: &Path) -> Vec<u64> {
+    checkpoints(folder).unwrap().into_iter().map(|(step, _)| step).collect()
 }
 
-/// As [`checkpoints`], each of which must be whole.
+/// As [`steps_of_checkpoints`], each of which must be whole.
 fn whole_checkpoints(folder: &Path) -> Vec<u64> {
-    for path in checkpoint::list(folder).unwrap() {
+    for (_, path) in checkpoints(folder).unwrap() {
         assert!(tensor_file::is_sealed(&tensor_file::read(&path, "").unwrap()), "{path:?}");
     }
-    checkpoints(folder)
+    steps_of_checkpoints(folder)
 }
 
 /// Files that a write has not given their name yet.
@@ -72,16 +70,16 @@ fn resuming_from_the_background_equals_not_stopping_to_the_bit() {
         let (corpus, folder) = (corpus(), tempfile::tempdir().unwrap());
         let mut whole = model(&corpus, 0.2);
         let undisturbed =
-            Trainer::new(recipe.clone()).observer(Quiet).fit(&mut whole, &corpus).unwrap();
+            Trainer::new(recipe.clone()).fit_with(&mut whole, &corpus, &mut Silent).unwrap();
         for stop in [7, 30, undisturbed.losses.len() as u64 - 3] {
-            let mut trainer = Trainer::new(recipe.clone())
-                .observer(At(stop, || panic!("on purpose")))
+            let mut panics = At(stop, || panic!("on purpose"));
+            let trainer = Trainer::new(recipe.clone())
                 .folder(folder.path())
                 .resume(true)
                 .in_background()
                 .all_the_time();
             let mut model = model(&corpus, 0.2);
-            let fit = AssertUnwindSafe(|| trainer.fit(&mut model, &corpus));
+            let fit = AssertUnwindSafe(|| trainer.fit_with(&mut model, &corpus, &mut panics));
             assert!(catch_unwind(fit).is_err());
             let steps = whole_checkpoints(folder.path());
             assert!(steps.len() <= 2 && steps.iter().all(|&step| step < stop), "{steps:?}");
@@ -90,11 +88,10 @@ fn resuming_from_the_background_equals_not_stopping_to_the_bit() {
         assert_eq!(whole_checkpoints(folder.path()).len(), 2);
         let mut resumed = model(&corpus, 0.2);
         let run = Trainer::new(recipe)
-            .observer(Quiet)
             .folder(folder.path())
             .resume(true)
             .in_background()
-            .fit(&mut resumed, &corpus)
+            .fit_with(&mut resumed, &corpus, &mut Silent)
             .unwrap();
         check_same(&(run, resumed), &(undisturbed, whole));
     }
@@ -107,9 +104,8 @@ fn the_clock_is_looked_at_where_losses_are_read() {
     let corpus = corpus();
     let kept = |trainer: Trainer| {
         let folder = tempfile::tempdir().unwrap();
-        let mut trainer =
-            trainer.observer(Quiet).folder(folder.path()).losses_at_once(4).log_every(u64::MAX);
-        trainer.fit(&mut model(&corpus, 0.0), &corpus).unwrap();
+        let trainer = trainer.folder(folder.path()).losses_at_once(4).log_every(u64::MAX);
+        trainer.fit_with(&mut model(&corpus, 0.0), &corpus, &mut Silent).unwrap();
         assert_eq!(unfinished(folder.path()), 0);
         whole_checkpoints(folder.path())
     };
@@ -132,14 +128,13 @@ fn what_stops_the_thread_stops_the_run_as_if_there_were_none() {
         let spoil = move || {
             taken.iter().for_each(|name| std::fs::create_dir(path.join(name)).unwrap());
         };
-        let mut trainer = Trainer::new(recipe().epochs(100))
-            .observer(At(5, spoil))
-            .folder(folder.path())
-            .checkpoint_every(6);
+        let mut trainer =
+            Trainer::new(recipe().epochs(100)).folder(folder.path()).checkpoint_every(6);
         if background {
             trainer = trainer.in_background();
         }
-        let error = trainer.fit(&mut model(&corpus, 0.0), &corpus).unwrap_err();
+        let mut spoils = At(5, spoil);
+        let error = trainer.fit_with(&mut model(&corpus, 0.0), &corpus, &mut spoils).unwrap_err();
         assert_eq!(unfinished(folder.path()), 0);
         error.to_string().replace(folder.path().to_str().unwrap(), "")
     };
@@ -161,12 +156,11 @@ fn process_with_checkpoints_all_the_time() {
     let Some(folder) = std::env::var_os(FOLDER) else { return };
     let corpus = corpus();
     Trainer::new(long_recipe())
-        .observer(Quiet)
         .folder(folder)
         .resume(true)
         .in_background()
         .all_the_time()
-        .fit(&mut model(&corpus, 0.2), &corpus)
+        .fit_with(&mut model(&corpus, 0.2), &corpus, &mut Silent)
         .unwrap();
 }
 
@@ -192,8 +186,8 @@ fn a_kill_in_the_middle_of_a_write_leaves_the_checkpoint_before() {
             process(folder.path(), "").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let (had, left) = (whole_checkpoints(folder.path()), unfinished(folder.path()));
         // Not before it has one of its own.
-        while checkpoints(folder.path()).len() < 2
-            || checkpoints(folder.path()) == had
+        while steps_of_checkpoints(folder.path()).len() < 2
+            || steps_of_checkpoints(folder.path()) == had
             || unfinished(folder.path()) == left
         {
             assert!(child.try_wait().unwrap().is_none(), "done after {kills} kills");
@@ -209,11 +203,11 @@ fn a_kill_in_the_middle_of_a_write_leaves_the_checkpoint_before() {
     }
     let fit = |folder: Option<&Path>| {
         let mut model = model(&corpus, 0.2);
-        let mut trainer = Trainer::new(long_recipe()).observer(Quiet).resume(true);
+        let mut trainer = Trainer::new(long_recipe()).resume(true);
         if let Some(folder) = folder {
             trainer = trainer.folder(folder);
         }
-        let run = trainer.fit(&mut model, &corpus).unwrap();
+        let run = trainer.fit_with(&mut model, &corpus, &mut Silent).unwrap();
         (run, model)
     };
     check_same(&fit(Some(folder.path())), &fit(None));

@@ -4,7 +4,8 @@ use tch::{Device, Kind, Tensor};
 
 use super::*;
 use crate::model::{LmConfig, Splits};
-use crate::train::{Optimizer, Quiet};
+use crate::progress::Silent;
+use crate::train::Optimizer;
 use qrnn_ops::cuda::host_shim::as_on_a_gpu;
 use qrnn_ops::matmul::Products;
 
@@ -22,7 +23,7 @@ fn run(device: Device, products: Products, seed: u64, steps: Option<u64>) -> Tra
     model.set_products(products);
     let recipe = Recipe::paper().bptt(23).batch(6).epochs(3).lr(2e-3).seed(seed);
     let recipe = Recipe { steps, ..recipe };
-    Trainer::new(recipe).observer(Quiet).fit(&mut model, &corpus).unwrap()
+    Trainer::new(recipe).fit_with(&mut model, &corpus, &mut Silent).unwrap()
 }
 
 /// The largest differences of the first 20 losses and of the first 200 from those of the CPU: what
@@ -136,7 +137,7 @@ fn small_run(on_gpu: bool, products: Products, recipe: &Recipe) -> (Vec<f64>, Ve
     let work = || {
         let mut model = QrnnLm::seeded(&config, (Kind::Float, Device::Cpu), 3).unwrap();
         model.set_products(products);
-        let run = Trainer::new(recipe.clone()).observer(Quiet).fit(&mut model, &corpus).unwrap();
+        let run = Trainer::new(recipe.clone()).fit_with(&mut model, &corpus, &mut Silent).unwrap();
         let mut losses = run.losses;
         losses.extend(run.test_loss);
         (losses, model.weight_copies().unwrap())

@@ -2,8 +2,10 @@ use tch::{Device, Kind};
 
 use super::*;
 use crate::Error;
+use crate::files::run_folder::checkpoints;
 use crate::model::{LmConfig, Splits};
-use crate::train::{Optimizer, Quiet, Record, StepReport};
+use crate::progress::{Progress, Silent, StepReport};
+use crate::train::{Optimizer, Record};
 
 pub(super) fn corpus() -> Corpus {
     // Tests run side by side: threads that wait for each other would starve.
@@ -27,13 +29,13 @@ pub(super) fn recipe() -> Recipe {
 fn fit(recipe: Recipe, dropout: f64) -> (TrainingRun, QrnnLm) {
     let corpus = corpus();
     let mut model = model(&corpus, dropout);
-    let run = Trainer::new(recipe).observer(Quiet).fit(&mut model, &corpus).unwrap();
+    let run = Trainer::new(recipe).fit_with(&mut model, &corpus, &mut Silent).unwrap();
     (run, model)
 }
 
 /// Asks for a stop after some steps.
 struct StopAt(Interrupt, u64);
-impl Observer for StopAt {
+impl Progress for StopAt {
     fn step(&mut self, step: &StepReport) {
         if step.step == self.1 {
             self.0.request();
@@ -52,7 +54,7 @@ fn the_loss_falls_and_the_run_is_what_it_says() {
     assert!(mean(&run.losses[n - 10..]) < mean(&run.losses[..10]) - 0.5, "{:?}", run.losses);
     assert_eq!(run.epochs.len(), 2);
     assert_eq!(run.parameters, model.parameter_count());
-    let test = crate::evaluate::evaluate(&model, &corpus(), Split::Test).unwrap();
+    let test = crate::view::progress::evaluate(&model, &corpus(), Split::Test).unwrap();
     assert!((test.loss - run.test_loss.unwrap()).abs() < 1e-6);
     assert!(test.reference_loss < test.loss);
 }
@@ -88,7 +90,7 @@ fn a_diverging_run_says_at_which_step_and_rate() {
         let _no_grad = tch::no_grad_guard();
         let _ = model.parameters()[0].1.shallow_clone().fill_(f64::NAN);
     }
-    let error = Trainer::new(recipe()).observer(Quiet).fit(&mut model, &corpus).unwrap_err();
+    let error = Trainer::new(recipe()).fit_with(&mut model, &corpus, &mut Silent).unwrap_err();
     assert!(matches!(error, Error::NotFinite { .. }), "{error}");
     assert!(error.to_string().contains("encoder.weight"), "{error}");
     assert_eq!(error.exit_status(), 1);
@@ -102,7 +104,7 @@ fn a_run_that_diverges_leaves_the_model_as_it_was_before_that_step() {
         let run = |steps| {
             let mut model = model(&corpus, 0.0);
             let recipe = Recipe { optimizer, steps, clip: 0.0, ..recipe().lr(1e30) };
-            let result = Trainer::new(recipe).observer(Quiet).fit(&mut model, &corpus);
+            let result = Trainer::new(recipe).fit_with(&mut model, &corpus, &mut Silent);
             (result, model)
         };
         let (result, model) = run(None);
@@ -113,9 +115,9 @@ fn a_run_that_diverges_leaves_the_model_as_it_was_before_that_step() {
         if step > 0 {
             let recipe = Recipe { optimizer, clip: 0.0, ..recipe().lr(1e30) };
             let interrupt = Interrupt::default();
-            let mut trainer =
-                Trainer::new(recipe).observer(StopAt(interrupt.clone(), step)).interrupt(interrupt);
-            trainer.fit(&mut before, &corpus).unwrap();
+            let mut stop = StopAt(interrupt.clone(), step);
+            let trainer = Trainer::new(recipe).interrupt(interrupt);
+            trainer.fit_with(&mut before, &corpus, &mut stop).unwrap();
         }
         for ((name, a), (_, b)) in model.parameters().into_iter().zip(before.parameters()) {
             assert_eq!(a, b, "{optimizer:?}: {name}");
@@ -131,12 +133,11 @@ fn losses_read_in_bursts_are_those_read_one_by_one() {
         let (mut model, folder) = (model(&corpus, 0.3), tempfile::tempdir().unwrap());
         let recipe = Recipe { steps: Some(60), ..recipe().epochs(2) };
         let run = Trainer::new(recipe)
-            .observer(Quiet)
             .folder(folder.path())
             .checkpoint_every(11)
             .log_every(13)
             .losses_at_once(at_once)
-            .fit(&mut model, &corpus)
+            .fit_with(&mut model, &corpus, &mut Silent)
             .unwrap();
         let log = std::fs::read_to_string(folder.path().join("metrics.jsonl")).unwrap();
         let steps: Vec<_> = log
@@ -160,8 +161,8 @@ fn a_run_ends_at_the_same_step_and_weights_however_late_its_loss_is_read() {
         let run = |at_once| {
             let mut model = model(&corpus, 0.0);
             let recipe = Recipe { optimizer, clip: 0.0, ..recipe().lr(1e30) };
-            let mut trainer = Trainer::new(recipe).observer(Quiet).losses_at_once(at_once);
-            let error = trainer.fit(&mut model, &corpus).unwrap_err();
+            let trainer = Trainer::new(recipe).losses_at_once(at_once);
+            let error = trainer.fit_with(&mut model, &corpus, &mut Silent).unwrap_err();
             let Error::Diverged { step, .. } = error else { panic!("{error}") };
             (step, model.weight_copies().unwrap())
         };
@@ -179,11 +180,11 @@ fn an_interrupt_keeps_what_was_learned() {
     let (mut model, folder) = (model(&corpus, 0.0), tempfile::tempdir().unwrap());
     let before = model.parameters()[0].1.copy();
     let interrupt = Interrupt::default();
+    let mut stop = StopAt(interrupt.clone(), 5);
     let run = Trainer::new(recipe())
-        .observer(StopAt(interrupt.clone(), 5))
         .interrupt(interrupt)
         .folder(folder.path())
-        .fit(&mut model, &corpus)
+        .fit_with(&mut model, &corpus, &mut stop)
         .unwrap();
     assert!(run.interrupted && run.losses.len() == 5);
     assert_ne!(&before, model.parameters()[0].1);
@@ -197,9 +198,8 @@ fn the_log_holds_every_epoch_and_can_be_read_back() {
     let corpus = corpus();
     let (mut model, folder) = (model(&corpus, 0.0), tempfile::tempdir().unwrap());
     let run = Trainer::new(recipe().epochs(2))
-        .observer(Quiet)
         .folder(folder.path())
-        .fit(&mut model, &corpus)
+        .fit_with(&mut model, &corpus, &mut Silent)
         .unwrap();
     let text = std::fs::read_to_string(folder.path().join("metrics.jsonl")).unwrap();
     let records: Vec<Record> =
@@ -221,7 +221,7 @@ fn too_little_text_is_found_before_anything_is_written() {
     let (mut model, folder) = (model(&corpus, 0.0), tempfile::tempdir().unwrap());
     let out = folder.path().join("run");
     let error =
-        Trainer::new(recipe()).observer(Quiet).folder(&out).fit(&mut model, &corpus).unwrap_err();
+        Trainer::new(recipe()).folder(&out).fit_with(&mut model, &corpus, &mut Silent).unwrap_err();
     assert!(error.to_string().contains("--batch-size 6"), "{error}");
     assert!(!out.exists());
 }
@@ -235,19 +235,18 @@ fn resuming_equals_not_stopping_to_the_bit() {
         let corpus = corpus();
         let mut whole = model(&corpus, 0.2);
         let undisturbed =
-            Trainer::new(recipe.clone()).observer(Quiet).fit(&mut whole, &corpus).unwrap();
+            Trainer::new(recipe.clone()).fit_with(&mut whole, &corpus, &mut Silent).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let mut last = None;
         for steps in [Some(3), Some(20), Some(undisturbed.losses.len() as u64 / 2), None] {
             let mut model = model(&corpus, 0.2); // fresh weights: all must come from the checkpoint
             let interrupt = Interrupt::default();
-            let stop = StopAt(interrupt.clone(), steps.unwrap_or(u64::MAX));
+            let mut stop = StopAt(interrupt.clone(), steps.unwrap_or(u64::MAX));
             let run = Trainer::new(recipe.clone())
-                .observer(stop)
                 .interrupt(interrupt)
                 .folder(folder.path())
                 .resume(true)
-                .fit(&mut model, &corpus)
+                .fit_with(&mut model, &corpus, &mut stop)
                 .unwrap();
             assert_eq!(run.interrupted, steps.is_some());
             last = Some((run, model));
@@ -266,9 +265,8 @@ fn a_run_is_neither_mixed_with_another_nor_lost_to_it() {
     let corpus = corpus();
     let folder = tempfile::tempdir().unwrap();
     let fit = |trainer: Trainer, corpus: &Corpus| {
-        let trainer = trainer.observer(Quiet).folder(folder.path());
-        let mut trainer = trainer;
-        trainer.fit(&mut model(corpus, 0.0), corpus)
+        let trainer = trainer.folder(folder.path());
+        trainer.fit_with(&mut model(corpus, 0.0), corpus, &mut Silent)
     };
     let short = Recipe { steps: Some(3), ..recipe() };
     fit(Trainer::new(short.clone()), &corpus).unwrap();
@@ -292,14 +290,14 @@ fn damaged_checkpoints_are_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let short = Recipe { steps: Some(3), ..recipe() };
     let fit = |resume| {
-        Trainer::new(short.clone())
-            .observer(Quiet)
-            .folder(folder.path())
-            .resume(resume)
-            .fit(&mut model(&corpus, 0.0), &corpus)
+        Trainer::new(short.clone()).folder(folder.path()).resume(resume).fit_with(
+            &mut model(&corpus, 0.0),
+            &corpus,
+            &mut Silent,
+        )
     };
     fit(false).unwrap();
-    let path = checkpoint::list(folder.path()).unwrap().pop().unwrap();
+    let (_, path) = checkpoints(folder.path()).unwrap().pop().unwrap();
     let whole = std::fs::read(&path).unwrap();
     let foreign = {
         model(&corpus, 0.0).save_weights(folder.path().join("w")).unwrap();
@@ -320,10 +318,9 @@ fn a_run_of_some_steps_can_be_given_more() {
     let corpus = corpus();
     let run = |recipe: Recipe, folder: &Path| {
         Trainer::new(recipe)
-            .observer(Quiet)
             .folder(folder)
             .resume(true)
-            .fit(&mut model(&corpus, 0.2), &corpus)
+            .fit_with(&mut model(&corpus, 0.2), &corpus, &mut Silent)
             .unwrap()
     };
     let (parts, whole) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

@@ -1,6 +1,6 @@
 //! An axis, linear or logarithmic: its range, its ticks and where a value lies on the page.
 
-use crate::paper::operation_counts::grouped;
+use crate::format::thousands;
 
 /// Part of the data's span that is left free on either side.
 const MARGIN: f64 = 0.08;
@@ -112,7 +112,7 @@ impl Axis {
         if self.step < 1e-6 || value.abs() >= 1e12 {
             format!("{value:.2e}")
         } else if decimals <= 0.0 && value >= 0.0 {
-            grouped(value.round() as u64)
+            thousands(value.round() as u64)
         } else {
             format!("{value:.*}", decimals.max(0.0) as usize)
         }
@@ -123,7 +123,7 @@ impl Axis {
 fn power_text(value: f64) -> String {
     match value {
         v if v >= 999_999.5 => format!("{v:.0e}"),
-        v if v >= 0.999 => grouped(v.round() as u64),
+        v if v >= 0.999 => thousands(v.round() as u64),
         v if v >= 0.0009 => format!("{v:.3}"),
         v => format!("{v:.0e}"),
     }

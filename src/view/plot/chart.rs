@@ -1,6 +1,6 @@
 //! What a figure shows, before it is drawn.
 
-use super::render::PAGE;
+use super::style::PAGE;
 
 /// One or more panels side by side under a title.
 #[derive(Debug, Clone, PartialEq)]

@@ -6,7 +6,7 @@ use super::canvas::{Canvas, Drawn, GREY, Type, color};
 use super::chart::{Panel, Series};
 use super::font::{Weight, width};
 use super::labels::Area;
-use super::render::{MARKER, SMALL};
+use super::style::{MARKER, SMALL};
 
 const LINE_HEIGHT: f64 = 16.0;
 const TITLE: f64 = 13.5;

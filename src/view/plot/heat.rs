@@ -6,7 +6,7 @@ use plotters::style::text_anchor::HPos;
 
 use super::canvas::{Canvas, Drawn, GREY, Type};
 use super::font::{Weight, width};
-use super::render::{PAGE, SMALL};
+use super::style::{PAGE, SMALL};
 
 /// Shades that are told apart; neighbours of one shade become one rectangle.
 const SHADES: usize = 24;

@@ -1,7 +1,7 @@
 //! The panels that show the published figures.
 
-use super::Point;
 use super::chart::{Mark, Panel, Series};
+use super::points::Point;
 use crate::paper;
 
 /// A published row as a point.

@@ -9,7 +9,8 @@ use super::chart::{Figure, Panel, Reference};
 use super::font;
 use super::heat::{self, HeatMap};
 use super::raster::{self, Raster};
-use super::render::{self, PAGE};
+use super::render;
+use super::style::PAGE;
 use crate::{Error, Result};
 use qrnn_ops::atomic_file;
 

@@ -9,9 +9,7 @@ use super::chart::{Empty, Figure, Panel, Series};
 use super::font::{Weight, width};
 use super::header;
 use super::labels::{Area, Wanted, arrange};
-
-/// Width and height of a figure in page pixels.
-pub(super) const PAGE: (u32, u32) = (900, 520);
+use super::style::{MARKER, SMALL};
 
 const MARGIN: f64 = 16.0;
 /// Left of a panel's plot, at least: its label and its ticks.
@@ -23,12 +21,6 @@ const BETWEEN_PANELS: f64 = 22.0;
 
 const FIGURE_TITLE: f64 = 17.0;
 const BODY: f64 = 12.0;
-/// Em of ticks, labels and legends.
-pub(super) const SMALL: f64 = 11.5;
-
-/// Radius of a marker.
-pub(super) const MARKER: f64 = 4.5;
-
 /// Width of a series' line.
 const CURVE: f64 = 1.6;
 

@@ -1,3 +1,4 @@
+use super::chart::{Figure, Mark, Panel, Series};
 use super::*;
 
 fn point(emsize: usize, nhid: usize, bptt: usize, parameters: u64, perplexity: f64) -> Point {
@@ -78,7 +79,7 @@ fn wide_ticks_leave_room_to_the_axis_title() {
     let svg = perplexity_vs_parameters(&runs).svg().unwrap();
     let shown = texts(&svg);
     let tick = shown.iter().find(|text| text.ends_with(",000")).unwrap();
-    let left = x_of(&svg, tick) - font::width(tick, font::Weight::Regular, render::SMALL);
+    let left = x_of(&svg, tick) - font::width(tick, font::Weight::Regular, style::SMALL);
     // The measured panel's title is the second of that name.
     let middle = svg.rfind("test perplexity").unwrap();
     let title = x_of(&format!("<svg>{}</svg>", element_around(&svg, middle)), "test perplexity");

@@ -1,8 +1,9 @@
 //! Curves of training: of finished runs, and of one that goes on.
 
 use super::chart::{Figure, Mark, Panel, Series};
-use super::{Curve, Plot, Point};
-use crate::train::TrainingRun;
+use super::picture::Plot;
+use super::points::{Curve, Point};
+use crate::train::{Record, RunLog, TrainingRun};
 
 /// Width and height of the picture of a run that goes on.
 const LIVE_PAGE: (u32, u32) = (900, 300);
@@ -45,8 +46,37 @@ impl From<&TrainingRun> for Curve {
     }
 }
 
+impl RunLog {
+    /// Perplexity in training by step: of the words since the last line of the log. Without the
+    /// beginning, as a notebook shows it: an untrained model's would flatten the rest.
+    pub fn training(&self) -> Curve {
+        let losses = self.records.iter().filter_map(|record| match record {
+            Record::Steps { step, loss, .. } => Some((*step as f64, *loss)),
+            _ => None,
+        });
+        Curve { label: self.name.clone(), points: perplexities(losses) }
+    }
+
+    /// Perplexity on the validation text by step, one point an epoch; what [`RunLog::training`] leaves
+    /// out is left out here, too.
+    pub fn validation(&self) -> Curve {
+        let from = self.training().points.first().map_or(0.0, |first| first.0);
+        let mut last = 0;
+        let points = self.records.iter().filter_map(|record| match record {
+            Record::Steps { step, .. } => {
+                last = *step;
+                None
+            }
+            Record::Epoch(epoch) => Some((last as f64, epoch.valid_ppl)),
+            Record::Test { .. } => None,
+        });
+        let points = points.filter(|point| point.0 >= from).collect();
+        Curve { label: format!("{}, valid", self.name), points }
+    }
+}
+
 /// Losses as perplexities, from where they have come near enough to the lowest.
-pub(crate) fn perplexities(losses: impl Iterator<Item = (f64, f64)>) -> Vec<(f64, f64)> {
+fn perplexities(losses: impl Iterator<Item = (f64, f64)>) -> Vec<(f64, f64)> {
     let points: Vec<_> = losses.map(|(step, loss)| (step, loss.exp())).collect();
     let low = points.iter().map(|(_, ppl)| *ppl).fold(f64::INFINITY, f64::min);
     points.into_iter().skip_while(|(_, ppl)| *ppl > REACH * low).collect()

@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::cells::{NOTHING, duration, escaped, perplexity, perplexity_of, seconds};
-use super::{Measured, ReproduceResults};
-use crate::paper::operation_counts::{beside_published_html, grouped};
+use crate::format::{NOTHING, duration, perplexity, perplexity_of, seconds, thousands};
+use crate::paper::operation_counts::beside_published_html;
+use crate::paper::results::{Measured, ReproduceResults};
+use crate::view::html::escaped;
 use crate::{Result, paper};
 
 const STYLE: &str = include_str!("page.css");
@@ -67,14 +68,14 @@ fn heading(page: &mut String, results: &ReproduceResults) {
         ("Seed", results.seed.to_string()),
         ("Scale", format!("{}: {}", results.scale.name, results.scale.note)),
         ("Recipe", results.scale.recipe.clone()),
-        ("Text", format!("{}, {} word types", corpus.name, grouped(corpus.words as u64))),
+        ("Text", format!("{}, {} word types", corpus.name, thousands(corpus.words as u64))),
         (
             "Words",
             format!(
                 "{} train, {} valid, {} test",
-                grouped(corpus.train_tokens),
-                grouped(corpus.valid_tokens),
-                grouped(corpus.test_tokens)
+                thousands(corpus.train_tokens),
+                thousands(corpus.valid_tokens),
+                thousands(corpus.test_tokens)
             ),
         ),
     ];
@@ -107,7 +108,7 @@ fn parameters(page: &mut String, results: &ReproduceResults) {
         let difference = i128::from(count.counted) - i128::from(count.published);
         let note = match count.criterion {
             0 => String::new(),
-            n => format!(" (with {} of the loss)", grouped(n)),
+            n => format!(" (with {} of the loss)", thousands(n)),
         };
         let _ = writeln!(
             page,
@@ -115,8 +116,8 @@ fn parameters(page: &mut String, results: &ReproduceResults) {
              <td class=\"first\">{difference}</td></tr>",
             entry_class(&count.name),
             escaped(&count.name),
-            grouped(count.counted),
-            grouped(count.published),
+            thousands(count.counted),
+            thousands(count.published),
         );
     }
     page.push_str("</tbody></table></div>\n");
@@ -153,9 +154,9 @@ fn measured_cells(page: &mut String, measured: Option<&Measured>) {
         run.bptt.to_string(),
         run.batch.to_string(),
         run.epochs.to_string(),
-        grouped(run.tokens),
-        grouped(run.steps),
-        grouped(run.parameters),
+        thousands(run.tokens),
+        thousands(run.steps),
+        thousands(run.parameters),
         perplexity_of(run.valid_loss),
         perplexity_of(run.test_loss) + if run.interrupted { "*" } else { "" },
         seconds(run.seconds),
@@ -214,7 +215,7 @@ fn experiments(page: &mut String, results: &ReproduceResults) -> Result<()> {
             published.nhid,
             published.bptt,
             published.epochs,
-            grouped(published.parameters),
+            thousands(published.parameters),
             perplexity(published.test_ppl),
         );
         measured_cells(page, row.measured.as_ref());

@@ -1,4 +1,8 @@
-use super::*;
+use crate::paper;
+use crate::paper::results::{
+    Corpus, LengthResult, Machine, Measured, OpTables, ParameterCount, ReproduceResults, RowResult,
+    Scale,
+};
 
 fn run(emsize: usize, nhid: usize, bptt: usize, test_ppl: f64) -> Measured {
     Measured {

@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::cells::{perplexity, perplexity_of, seconds};
-use super::{Measured, ReproduceResults};
+use crate::format::thousands;
+use crate::format::{perplexity, perplexity_of, seconds};
 use crate::paper;
-use crate::paper::operation_counts::grouped;
+use crate::paper::results::{Measured, ReproduceResults};
 
 pub(super) fn tables(results: &ReproduceResults) -> String {
     let mut text = String::new();
@@ -93,8 +93,8 @@ fn measured_line(measured: Option<&Measured>) -> String {
         format!("{}-{}-{}", run.emsize, run.nhid, run.bptt),
         run.batch,
         run.epochs,
-        grouped(run.tokens),
-        grouped(run.parameters),
+        thousands(run.tokens),
+        thousands(run.parameters),
         perplexity_of(run.valid_loss),
         perplexity_of(run.test_loss),
         seconds(run.seconds),

@@ -1,19 +1,19 @@
 //! What each result shows.
 
-use super::html::{Table, heading, remark};
-use super::{Bundle, Show, WIDTH};
+use super::{Show, WIDTH};
 use crate::data::{Corpus, Split};
 use crate::evaluate::Evaluation;
+use crate::format::{NOTHING, duration, perplexity, perplexity_of, thousands};
 use crate::generate::Generated;
 use crate::model::{Gates, LmConfig, QrnnLm};
+use crate::notebook::MimeBundle;
 use crate::paper;
-use crate::paper::operation_counts::{
-    OpTable, beside_published, beside_published_html, count_ops, grouped,
-};
+use crate::paper::operation_counts::{OpTable, beside_published, beside_published_html, count_ops};
+use crate::paper::results::{Measured, OpTables, ReproduceResults};
 use crate::train::{Recipe, TrainingRun};
+use crate::view::html::escaped;
+use crate::view::html::{Table, heading, remark};
 use crate::view::plot::{self, Plot};
-use crate::view::report::cells::{NOTHING, duration, escaped, perplexity, perplexity_of};
-use crate::view::report::{Measured, OpTables, ReproduceResults};
 
 /// Words of a corpus's beginning that its summary shows.
 const SAMPLE: usize = 40;
@@ -35,28 +35,28 @@ shown_by_evcxr!(OpTable, OpTables, ReproduceResults, Plot);
 
 impl Show for Corpus {
     /// Tokens of each split, what no context gives and what no model beats, and how it begins.
-    fn bundle(&self) -> Bundle {
+    fn bundle(&self) -> MimeBundle {
         let mut table = Table::new(&[self.name(), "tokens", "unigram ppl", "best possible ppl"]);
         for split in Split::ALL {
             let best = self.best_perplexity(split).map_or_else(|| NOTHING.into(), perplexity);
             let unigram = perplexity(self.unigram_perplexity(split));
-            let tokens = grouped(self.tokens(split).len() as u64);
+            let tokens = thousands(self.tokens(split).len() as u64);
             table.row(&[split.to_string(), tokens, unigram, best]);
         }
         let words = self.tokens(Split::Train).iter().take(SAMPLE);
         let sample: Vec<&str> = words.map(|&id| self.vocab().word(id)).collect();
-        let types = grouped(self.vocab().len() as u64);
+        let types = thousands(self.vocab().len() as u64);
         let note = format!("{types} word types. The text begins: {} …", sample.join(" "));
-        Bundle::html(table.html() + &remark(&note), format!("{self}\n{note}"))
+        MimeBundle::html(table.html() + &remark(&note), format!("{self}\n{note}"))
     }
 }
 
 impl Show for LmConfig {
-    fn bundle(&self) -> Bundle {
+    fn bundle(&self) -> MimeBundle {
         let of = |p: f64| format!("{p}");
-        let parameters = grouped(count_ops(self).parameters);
+        let parameters = thousands(count_ops(self).parameters);
         let facts = [
-            ("vocabulary", grouped(self.vocab as u64)),
+            ("vocabulary", thousands(self.vocab as u64)),
             ("emsize", self.emsize.to_string()),
             ("nhid", self.nhid.to_string()),
             ("nlayers", self.nlayers.to_string()),
@@ -78,7 +78,7 @@ impl Show for LmConfig {
 }
 
 impl Show for Recipe {
-    fn bundle(&self) -> Bundle {
+    fn bundle(&self) -> MimeBundle {
         let when: Vec<String> = self.when.iter().map(usize::to_string).collect();
         let mut facts = vec![
             ("optimizer", format!("{:?}", self.optimizer).to_lowercase()),
@@ -96,41 +96,41 @@ impl Show for Recipe {
     }
 }
 
-fn of_facts<'a>(title: &str, facts: impl IntoIterator<Item = (&'a str, String)>) -> Bundle {
+fn of_facts<'a>(title: &str, facts: impl IntoIterator<Item = (&'a str, String)>) -> MimeBundle {
     let facts: Vec<_> = facts.into_iter().collect();
     let lines: Vec<_> = facts.iter().map(|(name, value)| format!("{name}: {value}")).collect();
-    Bundle::html(Table::facts(facts).html(), format!("{title}\n{}", lines.join("\n")))
+    MimeBundle::html(Table::facts(facts).html(), format!("{title}\n{}", lines.join("\n")))
 }
 
 impl Show for QrnnLm {
     /// Its tensors under the original's names.
-    fn bundle(&self) -> Bundle {
+    fn bundle(&self) -> MimeBundle {
         let mut table = Table::new(&["tensor", "shape", "parameters"]);
         let mut text = String::new();
         for (name, tensor) in self.parameters() {
             let shape: Vec<String> = tensor.size().iter().map(i64::to_string).collect();
-            let (shape, numbers) = (shape.join(" × "), grouped(tensor.numel() as u64));
+            let (shape, numbers) = (shape.join(" × "), thousands(tensor.numel() as u64));
             text += &format!("{name:<24} {shape:>16} {numbers:>14}\n");
             table.row(&[name, shape, numbers]);
         }
-        let total = grouped(self.parameter_count());
+        let total = thousands(self.parameter_count());
         table.strong_row(&["total".into(), String::new(), total.clone()]);
         let (kind, device) = self.options();
         let note = format!("{kind:?} on {device:?}; the embedding is the softmax's weight too");
-        Bundle::html(table.html() + &remark(&note), format!("{text}total {total}; {note}"))
+        MimeBundle::html(table.html() + &remark(&note), format!("{text}total {total}; {note}"))
     }
 }
 
 impl Show for Gates {
     /// The heat map of its forget gates.
-    fn bundle(&self) -> Bundle {
+    fn bundle(&self) -> MimeBundle {
         plot::forget_gates(self).bundle()
     }
 }
 
 impl Show for TrainingRun {
     /// A line an epoch, the best in bold, and what it came to.
-    fn bundle(&self) -> Bundle {
+    fn bundle(&self) -> MimeBundle {
         let mut table = Table::new(&["epoch", "train loss", "valid loss", "valid ppl", "time"]);
         let best = self.epochs.iter().map(|epoch| epoch.valid_loss).fold(f64::INFINITY, f64::min);
         for epoch in &self.epochs {
@@ -149,58 +149,58 @@ impl Show for TrainingRun {
         let outcome = match self.test_loss {
             _ if self.interrupted => format!(
                 "Interrupted after {} steps; the model keeps what it has learned.",
-                grouped(self.losses.len() as u64)
+                thousands(self.losses.len() as u64)
             ),
             Some(loss) => format!("Test perplexity {}.", perplexity_of(loss)),
             None => "Not tested.".into(),
         };
         let note = format!(
             "{} parameters, {} words in {}, {} words a second.",
-            grouped(self.parameters),
-            grouped(self.tokens),
+            thousands(self.parameters),
+            thousands(self.tokens),
             duration(self.seconds),
-            grouped(self.tokens_per_second.max(0.0) as u64)
+            thousands(self.tokens_per_second.max(0.0) as u64)
         );
-        Bundle::html(table.html() + &heading(&outcome) + &remark(&note), self.to_string())
+        MimeBundle::html(table.html() + &heading(&outcome) + &remark(&note), self.to_string())
     }
 }
 
 impl Show for Evaluation {
-    fn bundle(&self) -> Bundle {
+    fn bundle(&self) -> MimeBundle {
         let facts = [
             ("perplexity", perplexity_of(self.loss)),
             ("loss (nats a word)", format!("{:.4}", self.loss)),
             ("loss as the original divides it", format!("{:.4}", self.reference_loss)),
-            ("words predicted", grouped(self.tokens as u64)),
+            ("words predicted", thousands(self.tokens as u64)),
             ("time", duration(self.seconds)),
         ];
-        Bundle::html(Table::facts(facts).html(), self.to_string())
+        MimeBundle::html(Table::facts(facts).html(), self.to_string())
     }
 }
 
 impl Show for Generated {
-    fn bundle(&self) -> Bundle {
+    fn bundle(&self) -> MimeBundle {
         let html = format!("<pre style=\"white-space:pre-wrap\">{}</pre>", escaped(&self.text));
-        Bundle::html(html, self.to_string())
+        MimeBundle::html(html, self.to_string())
     }
 }
 
 impl Show for OpTable {
-    fn bundle(&self) -> Bundle {
+    fn bundle(&self) -> MimeBundle {
         let mut table = Table::new(&["op", "params (MBytes)", "mults (M)", "adds (M)", "MFLOPS"]);
         for row in &self.rows {
             table.row(&op_cells(row));
         }
         table.strong_row(&op_cells(&self.total));
         let html = table.html() + &remark(&self.summary());
-        Bundle::html(html, self.to_string())
+        MimeBundle::html(html, self.to_string())
     }
 }
 
 impl Show for OpTables {
     /// Each figure, counted and published.
-    fn bundle(&self) -> Bundle {
-        Bundle::html(beside_published_html(&self.counted), beside_published(&self.counted))
+    fn bundle(&self) -> MimeBundle {
+        MimeBundle::html(beside_published_html(&self.counted), beside_published(&self.counted))
     }
 }
 
@@ -213,7 +213,7 @@ const MEASURED: [&str; 6] = ["emsize/nhid", "bptt", "params", "valid ppl", "test
 
 impl Show for ReproduceResults {
     /// Published and measured figures, in columns of their own.
-    fn bundle(&self) -> Bundle {
+    fn bundle(&self) -> MimeBundle {
         let note =
             format!("Measured: {}, {}; {}.", self.scale.name, self.corpus.name, self.scale.note);
         let mut html = String::new();
@@ -224,7 +224,7 @@ impl Show for ReproduceResults {
                 let published = &row.published;
                 let mut cells = vec![
                     row.name.clone(),
-                    grouped(published.parameters),
+                    thousands(published.parameters),
                     perplexity(published.test_ppl),
                 ];
                 cells.extend(measured(row.measured.as_ref()));
@@ -253,7 +253,7 @@ impl Show for ReproduceResults {
         let best = best.map_or_else(String::new, |best| format!(", of the best possible {best}"));
         let unigram = perplexity(self.corpus.unigram_test_ppl);
         let note = format!("{note} Test perplexity of word frequencies alone {unigram}{best}.");
-        Bundle::html(html + &remark(&note), self.to_text())
+        MimeBundle::html(html + &remark(&note), self.to_text())
     }
 }
 
@@ -263,7 +263,7 @@ fn measured(measured: Option<&Measured>) -> [String; 6] {
     [
         format!("{}/{}", run.emsize, run.nhid),
         run.bptt.to_string(),
-        grouped(run.parameters),
+        thousands(run.parameters),
         perplexity_of(run.valid_loss),
         perplexity_of(run.test_loss) + cut,
         duration(run.seconds),
@@ -271,11 +271,11 @@ fn measured(measured: Option<&Measured>) -> [String; 6] {
 }
 
 impl Show for Plot {
-    fn bundle(&self) -> Bundle {
+    fn bundle(&self) -> MimeBundle {
         let text = format!("plot: {}", self.name());
         match (self.svg_of_width(WIDTH), self.png()) {
-            (Ok(svg), Ok(png)) => Bundle::svg(svg, text).with_png(&png),
-            (Err(error), _) | (_, Err(error)) => Bundle::text(error.to_string()),
+            (Ok(svg), Ok(png)) => MimeBundle::svg(svg, text).with_png(&png),
+            (Err(error), _) | (_, Err(error)) => MimeBundle::text(error.to_string()),
         }
     }
 }

@@ -2,14 +2,15 @@ use tch::Device;
 
 use super::*;
 use crate::data::{Corpus, Split};
-use crate::evaluate::evaluate;
-use crate::generate::{Generated, Sampling, generate};
+use crate::generate::{Generated, Sampling};
 use crate::model::{LmConfig, QrnnLm};
 use crate::paper;
-use crate::paper::experiment::{Board, Experiment, Scale};
+use crate::paper::experiment::{Experiment, Scale};
 use crate::paper::operation_counts::{OpRow, count_ops};
-use crate::train::{Quiet, Recipe, Trainer};
+use crate::progress::Silent;
+use crate::train::{Recipe, Trainer};
 use crate::view::plot;
+use crate::view::progress::{evaluate, generate};
 
 /// Every form of a value, checked for being what its type says; the HTML or SVG comes back.
 fn sound(what: &str, value: &impl Show) -> String {
@@ -46,7 +47,7 @@ fn every_result_shows_itself_soundly() {
     let config = LmConfig::paper(8, 12).layers(2).bptt(20);
     let mut model = QrnnLm::new(&config, &corpus, Device::Cpu).unwrap();
     let recipe = Recipe::paper().bptt(20).batch(4).epochs(2);
-    let run = Trainer::new(recipe.clone()).observer(Quiet).fit(&mut model, &corpus).unwrap();
+    let run = Trainer::new(recipe.clone()).fit_with(&mut model, &corpus, &mut Silent).unwrap();
 
     let shown = sound("corpus", &corpus);
     assert!(shown.contains("&lt;eos&gt;") && shown.contains("3,000"), "{shown}");
@@ -60,7 +61,7 @@ fn every_result_shows_itself_soundly() {
             .contains("perplexity")
     );
     assert!(sound("operations", &count_ops(&paper::entry().config())).contains("156.857"));
-    assert!(sound("both", &crate::view::report::OpTables::of_entry()).contains("published"));
+    assert!(sound("both", &crate::paper::results::OpTables::of_entry()).contains("published"));
     let sampling = Sampling { words: 30, ..Sampling::default() };
     sound("text", &generate(&model, &corpus, "", &sampling).unwrap());
 
@@ -74,7 +75,7 @@ fn every_result_shows_itself_soundly() {
     let scale = Scale::reduced(50.0).unwrap();
     let experiment = Experiment::table(scale, &["300-1500-140"]);
     let text = Corpus::synthetic().take_train(2_000);
-    let results = experiment.run(&text, &Board::default()).unwrap();
+    let results = experiment.run_with(&text, &mut Silent).unwrap();
     let shown = sound("experiment", &results);
     assert!(shown.contains("36.46") && !shown.contains("Sequence length"), "{shown}");
 }
@@ -87,14 +88,4 @@ fn what_is_shown_cannot_be_markup() {
     let mut table = count_ops(&paper::entry().config());
     table.rows.push(OpRow { op: hostile.into(), ..table.total.clone() });
     assert!(!sound("operations", &table).contains("<script"));
-}
-
-#[test]
-fn base64_is_that_of_the_standard() {
-    // RFC 4648, section 10.
-    for (plain, encoded) in
-        [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")]
-    {
-        assert_eq!(base64(plain.as_bytes()), encoded);
-    }
 }

@@ -4,8 +4,9 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use qrnn::Error;
-use qrnn::data::download::{Fetch, Patience, Quiet};
+use qrnn::data::download::{Fetch, Patience};
 use qrnn::interrupt::Interrupt;
+use qrnn::progress::Silent;
 
 use super::server::{Answer, Server};
 use super::{
@@ -18,17 +19,17 @@ fn texts_arrive_whole_and_only_once() {
     let server = Server::start(move |_, _| Answer::whole(&archive));
     let folder = tempfile::tempdir().unwrap();
     let fetch = fetch(folder.path(), &[server.url("/small-v1.zip")]);
-    let fetched = fetch.run(&mut Quiet).unwrap();
+    let fetched = fetch.run(&mut Silent).unwrap();
     is_whole(folder.path(), &fetched);
     assert_eq!(fetched.downloaded, good_zip().len() as u64);
     assert_eq!(fetched.from, Some(server.url("/small-v1.zip")));
     assert_eq!(server.requests().len(), 1);
 
-    let again = fetch.run(&mut Quiet).unwrap();
+    let again = fetch.run(&mut Silent).unwrap();
     is_whole(folder.path(), &again);
     assert_eq!((again.downloaded, again.from), (0, None));
     // The folder itself may be named, too.
-    let inside = Fetch::new(dataset(&[]), folder.path().join("small")).run(&mut Quiet).unwrap();
+    let inside = Fetch::new(dataset(&[]), folder.path().join("small")).run(&mut Silent).unwrap();
     assert_eq!(inside.path, folder.path().join("small"));
     assert_eq!(server.requests().len(), 1);
 }
@@ -38,7 +39,7 @@ fn an_archive_put_there_by_hand_is_unpacked() {
     let folder = tempfile::tempdir().unwrap();
     let own = folder.path().join("small-v1.zip");
     fs::write(&own, good_zip()).unwrap();
-    let fetched = fetch(folder.path(), &[]).run(&mut Quiet).unwrap();
+    let fetched = fetch(folder.path(), &[]).run(&mut Silent).unwrap();
     assert_eq!((fetched.from, fetched.downloaded), (Some(own.display().to_string()), 0));
     holds_texts(&fetched.path);
     assert!(own.exists());
@@ -65,9 +66,9 @@ fn texts_that_are_there_stay() {
     // As the original's script renames it.
     fs::write(inner.join("valid.txt"), text("valid")).unwrap();
     let fetch = fetch(folder.path(), &[server.url("/x")]);
-    fetch.run(&mut Quiet).unwrap();
+    fetch.run(&mut Silent).unwrap();
     assert_eq!(names(&inner), ["notes", "valid.txt", "wiki.test.tokens", "wiki.train.tokens"]);
-    fetch.run(&mut Quiet).unwrap();
+    fetch.run(&mut Silent).unwrap();
     assert_eq!(server.requests().len(), 1);
 
     // Another text is neither overwritten nor passed over.
@@ -75,7 +76,7 @@ fn texts_that_are_there_stay() {
     other[7] ^= 1;
     for bytes in [other, b"short".to_vec()] {
         fs::write(inner.join("valid.txt"), &bytes).unwrap();
-        let error = fetch.run(&mut Quiet).unwrap_err();
+        let error = fetch.run(&mut Silent).unwrap_err();
         assert!(matches!(error, Error::BadFile { .. }), "{error:?}");
         assert!(error.to_string().contains("valid.txt: is in the way"), "{error}");
         assert_eq!(fs::read(inner.join("valid.txt")).unwrap(), bytes);
@@ -93,14 +94,14 @@ fn rubbish_of_killed_processes_does_no_harm() {
     fs::write(part(".small.unpacking/wiki.train.tokens"), "half").unwrap();
     let archive = good_zip();
     let server = Server::start(move |_, request| Answer::ranges(request, &archive, "\"a\""));
-    let fetched = fetch(folder.path(), &[server.url("/x")]).run(&mut Quiet).unwrap();
+    let fetched = fetch(folder.path(), &[server.url("/x")]).run(&mut Silent).unwrap();
     is_whole(folder.path(), &fetched);
 
     // A part that is complete is not fetched again, even from a server that is gone.
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("small-v1.zip.part"), good_zip()).unwrap();
     let gone = Server::start(|_, _| Answer::status(404));
-    let fetched = fetch(folder.path(), &[gone.url("/x")]).run(&mut Quiet).unwrap();
+    let fetched = fetch(folder.path(), &[gone.url("/x")]).run(&mut Silent).unwrap();
     is_whole(folder.path(), &fetched);
     assert_eq!((fetched.downloaded, gone.requests().len()), (0, 0));
 }
@@ -114,9 +115,9 @@ fn one_folder_one_process() {
     let folder = tempfile::tempdir().unwrap();
     let fetch = fetch(folder.path(), &[server.url("/x")]);
     std::thread::scope(|scope| {
-        let first = scope.spawn(|| fetch.run(&mut Quiet).unwrap());
+        let first = scope.spawn(|| fetch.run(&mut Silent).unwrap());
         wait_for(|| !server.requests().is_empty());
-        let error = fetch.run(&mut Quiet).unwrap_err();
+        let error = fetch.run(&mut Silent).unwrap_err();
         assert!(matches!(error, Error::Usage { .. }), "{error:?}");
         assert!(error.to_string().contains("another process is fetching"), "{error}");
         first.join().unwrap();
@@ -152,7 +153,7 @@ fn an_interrupt_keeps_the_part() {
         let kept = || fs::metadata(&part).map_or(0, |data| data.len());
         std::thread::scope(|scope| {
             let work = fetch.clone().patience(slow).interrupt(interrupt.clone());
-            let working = scope.spawn(move || work.run(&mut Quiet).unwrap_err());
+            let working = scope.spawn(move || work.run(&mut Silent).unwrap_err());
             wait_for(|| kept() >= 20_000);
             let asked = Instant::now();
             interrupt.request();
@@ -162,7 +163,7 @@ fn an_interrupt_keeps_the_part() {
             assert!(error.to_string().contains("are kept in"), "{error}");
         });
         let before = kept();
-        let fetched = fetch.run(&mut Quiet).unwrap();
+        let fetched = fetch.run(&mut Silent).unwrap();
         is_whole(folder.path(), &fetched);
         assert_eq!(fetched.downloaded, size - before, "{moment}");
     }

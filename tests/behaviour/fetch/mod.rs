@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use md5::{Digest, Md5};
 use qrnn::Error;
-use qrnn::data::download::{Archive, DataFile, Dataset, Fetch, Fetched, Patience, Quiet, Watch};
+use qrnn::data::download::{Archive, DataFile, Dataset, Fetch, Fetched, Patience};
+use qrnn::progress::{Progress, Silent};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use zip::write::SimpleFileOptions;
@@ -94,8 +95,8 @@ fn fetch(to: &Path, mirrors: &[String]) -> Fetch {
 #[derive(Default)]
 struct Notes(String);
 
-impl Watch for Notes {
-    fn note(&mut self, line: &str) {
+impl Progress for Notes {
+    fn message(&mut self, line: &str) {
         self.0 += line;
         self.0 += "\n";
     }
@@ -145,7 +146,7 @@ fn is_refused(
     let server = Server::start(answer);
     let folder = tempfile::tempdir().unwrap();
     let to = folder.path().join("to");
-    let error = fetch(&to, &[server.url("/small-v1.zip")]).run(&mut Quiet).unwrap_err();
+    let error = fetch(&to, &[server.url("/small-v1.zip")]).run(&mut Silent).unwrap_err();
     assert!(matches!(error, Error::Fetch { .. }), "{error:?}");
     assert_eq!(error.exit_status(), 1);
     let message = error.to_string();

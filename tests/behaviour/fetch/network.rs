@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use md5::Md5;
-use qrnn::data::download::Quiet;
+use qrnn::progress::Silent;
 
 use super::server::{Answer, Server};
 use super::{comes_through, fetch, good_zip, holds_texts, is_refused, is_whole, names, sum};
@@ -169,7 +169,7 @@ fn the_next_mirror_is_asked_and_all_are_told_of() {
     let mut mirrors = paths.map(|path| bad.url(path)).to_vec();
 
     let folder = tempfile::tempdir().unwrap();
-    let error = fetch(folder.path(), &mirrors).run(&mut Quiet).unwrap_err().to_string();
+    let error = fetch(folder.path(), &mirrors).run(&mut Silent).unwrap_err().to_string();
     for path in paths {
         assert!(error.contains(&bad.url(path)), "{error}");
     }
@@ -183,7 +183,7 @@ fn the_next_mirror_is_asked_and_all_are_told_of() {
     let good = Server::start(move |_, _| Answer::whole(&archive));
     mirrors.push(good.url("/small-v1.zip"));
     let folder = tempfile::tempdir().unwrap();
-    let fetched = fetch(folder.path(), &mirrors).run(&mut Quiet).unwrap();
+    let fetched = fetch(folder.path(), &mirrors).run(&mut Silent).unwrap();
     assert_eq!(fetched.from, Some(good.url("/small-v1.zip")));
     holds_texts(&fetched.path);
 }
@@ -199,7 +199,7 @@ fn a_mirror_goes_on_where_another_broke_off() {
     let second = Server::start(move |_, request| Answer::ranges(request, &archive, "\"b\""));
     let folder = tempfile::tempdir().unwrap();
     let mirrors = [first.url("/a"), second.url("/b")];
-    let fetched = fetch(folder.path(), &mirrors).run(&mut Quiet).unwrap();
+    let fetched = fetch(folder.path(), &mirrors).run(&mut Silent).unwrap();
     is_whole(folder.path(), &fetched);
     assert_eq!(second.requests()[0].from(), Some(30_000));
     // The tag of one server means nothing to the other.

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use md5::Md5;
-use qrnn::data::download::Quiet;
+use qrnn::progress::Silent;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::server::{Answer, Server};
@@ -54,7 +54,7 @@ fn nobody_at_the_address() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let url = format!("http://{free}/x.zip");
-    let error = fetch(folder.path(), &[url]).run(&mut Quiet).unwrap_err().to_string();
+    let error = fetch(folder.path(), &[url]).run(&mut Silent).unwrap_err().to_string();
     assert!(error.contains("4 attempts") && error.contains("put it into"), "{error}");
     let url = "http://no-such-host.invalid/x.zip";
     let ran = program(folder.path(), url);

@@ -4,21 +4,24 @@
 use std::collections::HashMap;
 
 use qrnn::data::{Corpus, Split};
-use qrnn::evaluate::{Reading, evaluate_as};
+use qrnn::evaluate::{EvalOptions, evaluate_split};
 use qrnn::model::{LmConfig, QrnnLm, Splits};
+use qrnn::progress::Silent;
 use qrnn::terminal;
 use qrnn::{Error, Result, paper};
 use serde_json::json;
 use tch::{Device, Kind};
 
-use super::{Args, shown_text, write_text};
+use super::args::Args;
+use super::text::{shown_text, write_text};
 use crate::baselines::step::Setting;
 use crate::baselines::{Peers, WRITTEN_BY};
 use crate::precision::Format;
 use crate::report::Report;
 use crate::roofline::Ceilings;
+use crate::statistics::median;
 use crate::torch_model::write_inputs;
-use crate::{device as devices, median, precision, random_tokens};
+use crate::{device as devices, precision, random_tokens};
 use qrnn::command_line::Output;
 
 /// Windows of a peer that are not counted: kernels are compiled in them.
@@ -126,8 +129,9 @@ impl Bench<'_> {
 
     fn once(&mut self, format: Format) -> Result<(f64, f64)> {
         self.model.set_products(format.products());
-        let reading = Reading::original(Split::Test, self.args.bptt);
-        let evaluation = evaluate_as(&self.model, &self.corpus, Split::Test, &reading)?;
+        let options = EvalOptions::original(Split::Test, self.args.bptt);
+        let (model, corpus) = (&self.model, &self.corpus);
+        let evaluation = evaluate_split(model, corpus, Split::Test, &options, &mut Silent)?;
         Ok((evaluation.seconds, evaluation.loss))
     }
 

@@ -8,13 +8,13 @@ use qrnn::{Error, Result};
 use serde_json::{Value, json};
 use tch::{Device, Kind};
 
+use super::args::{Args, Size, WARM_UP};
 use super::ours::{self, Measured, Ours};
-use super::{Args, Size, WARM_UP};
 use crate::baselines::pooling::{self, Variant, numbers_name};
 use crate::baselines::{Peers, WRITTEN_BY};
 use crate::report::Report;
 use crate::roofline::Ceilings;
-use crate::{median, middle_half};
+use crate::statistics::{median, middle_half};
 use qrnn::command_line::Output;
 
 /// What is measured.

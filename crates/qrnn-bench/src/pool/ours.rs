@@ -6,9 +6,10 @@ use qrnn_ops::fo_pool::{FoPoolOptions, fo_pool};
 use qrnn_ops::{autograd, profile};
 use tch::{Device, Kind, Tensor};
 
-use super::{GradientGiven, WARM_UP};
-use crate::median;
+use super::args::WARM_UP;
+use super::gradient::GradientGiven;
 use crate::roofline::{run_ahead, time};
+use crate::statistics::median;
 
 /// Sets of inputs in turns, so that none is in the cache when it is read.
 const SETS: usize = 2;

@@ -8,9 +8,9 @@ use super::interleaved::{Taken, Theirs};
 use super::shown::{self, Measured};
 use crate::baselines::Peers;
 use crate::baselines::step::Mode;
-use crate::median;
 use crate::precision::Format;
 use crate::report::Report;
+use crate::statistics::median;
 
 impl Bench<'_> {
     /// Holds the losses of every format, nothing dropped, against the published step's.

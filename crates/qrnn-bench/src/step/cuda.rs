@@ -11,7 +11,7 @@ use qrnn::{Error, Result};
 use serde_json::{Value, json};
 use tch::{Device, Kind};
 
-use super::Args;
+use super::args::Args;
 use super::interleaved::{BLOCK, Blocks, Taken, Theirs, take};
 use super::lower_bound::{self, Piece};
 use super::shown::{self, Measured};

@@ -8,7 +8,8 @@ use std::time::Instant;
 use qrnn::data::Corpus;
 use qrnn::interrupt::Interrupt;
 use qrnn::model::QrnnLm;
-use qrnn::train::{Observer, Recipe, StepReport, Trainer};
+use qrnn::progress::{Progress, StepReport, Task};
+use qrnn::train::{Recipe, Trainer};
 use qrnn::{Error, Result};
 use qrnn_ops::cuda::{Clock, Mark};
 use qrnn_ops::profile;
@@ -84,12 +85,11 @@ pub fn take(
         failed: None,
     }));
     let fitted = Trainer::new(recipe)
-        .observer(Watching(turns.clone()))
         .interrupt(interrupt)
         .losses_at_once(blocks.steps)
         .log_every(u64::MAX)
         .checkpoint_every(u64::MAX)
-        .fit(model, corpus);
+        .fit_with(model, corpus, &mut Watching(turns.clone()));
     let turns = &mut *turns.lock().unwrap_or_else(PoisonError::into_inner);
     *peers = std::mem::take(&mut turns.peers);
     if let Some(error) = turns.failed.take() {
@@ -208,12 +208,12 @@ impl Watching {
     }
 }
 
-impl Observer for Watching {
-    fn begin(&mut self, _: usize, _: usize) {
+impl Progress for Watching {
+    fn start(&mut self, _: &Task) {
         self.turn(Turns::begin_block);
     }
 
-    fn given(&mut self) {
+    fn step_submitted(&mut self) {
         self.turn(Turns::mark);
     }
 

@@ -7,7 +7,7 @@ use super::interleaved::{BLOCK, Taken};
 use crate::baselines::{Peer, WRITTEN_BY};
 use crate::precision::Format;
 use crate::roofline::Ceilings;
-use crate::{median, middle_half};
+use crate::statistics::{median, middle_half};
 
 /// Words of the training text of WikiText-103: an epoch.
 const EPOCH: f64 = 103_227_021.0;

@@ -1,93 +1,20 @@
 //! `reproduce bench pool`
 
-mod cuda;
-mod ours;
-mod streams;
-
 use std::time::Instant;
 
-use clap::Args as ClapArgs;
 use qrnn::Result;
-use qrnn_ops::autograd::{self, Backward, Forward, Function};
+use qrnn_ops::autograd::{self};
 use qrnn_ops::fo_pool::{FoPoolOptions, fo_pool};
 use qrnn_ops::libtorch::keep_freed_memory;
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
 
-use crate::baselines::pooling::Method;
-use crate::baselines::{Chosen, PeerFlags};
-use crate::device::DeviceFlags;
-use crate::median;
-use crate::report::{RecordFlags, Report};
+use super::args::{Args, Size, WARM_UP};
+use super::gradient::GradientGiven;
+use super::streams::Streams;
+use crate::report::Report;
+use crate::statistics::median;
 use qrnn::command_line::Output;
-use qrnn::command_line::numbers;
-use streams::Streams;
-
-/// Runs that are not counted.
-const WARM_UP: u32 = 3;
-
-#[derive(Debug, ClapArgs)]
-#[command(allow_negative_numbers = true)]
-pub struct Args {
-    /// Time steps; 140, 300 on a card
-    #[arg(long, value_parser = numbers::times::<i64>)]
-    seq: Option<i64>,
-    /// Columns; 20, 40 on a card
-    #[arg(long, value_parser = numbers::times::<i64>)]
-    batch: Option<i64>,
-    /// Features; 1024, 1800 on a card
-    #[arg(long, value_parser = numbers::times::<i64>)]
-    hidden: Option<i64>,
-    /// Sizes on a card, SEQxBATCHxHIDDEN: where no size is given, the entry's windows, shorter ones, and
-    /// one long column
-    #[arg(long, value_delimiter = ',', conflicts_with_all = ["seq", "batch", "hidden"])]
-    #[arg(default_value_if("device", "cuda", "300x40x1800,140x60x1800,16384x1x1800"))]
-    cases: Vec<Size>,
-    /// Times that each is measured, in turns; 200 on a card, at most 40 of a long sequence
-    #[arg(long, value_parser = numbers::times::<u32>, default_value_t = 21)]
-    #[arg(default_value_if("device", "cuda", "200"))]
-    runs: u32,
-    /// Implementations to compare with on a GPU: none, or some of published,hgrn,scan
-    #[arg(long, default_value = "published,hgrn,scan")]
-    peers: Chosen<Method>,
-    #[command(flatten)]
-    peer_flags: PeerFlags,
-    #[command(flatten)]
-    record: RecordFlags,
-    #[command(flatten)]
-    device: DeviceFlags,
-}
-
-/// Time steps, columns and features.
-#[derive(Debug, Clone, Copy)]
-pub struct Size([i64; 3]);
-
-impl std::str::FromStr for Size {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let numbers: Option<Vec<i64>> = text.split('x').map(|part| part.parse().ok()).collect();
-        match numbers.as_deref() {
-            Some(&[seq, batch, hidden]) if [seq, batch, hidden].iter().all(|n| *n > 0) => {
-                Ok(Self([seq, batch, hidden]))
-            }
-            _ => Err("write for example 300x40x1800".into()),
-        }
-    }
-}
-
-impl Args {
-    /// The sizes to measure: those of `--cases`, unless a part of one is given.
-    fn sizes(&self) -> Vec<Size> {
-        let parts = [self.seq, self.batch, self.hidden];
-        if parts.iter().all(Option::is_none) && !self.cases.is_empty() {
-            return self.cases.clone();
-        }
-        let others = if self.device.is_cuda() { [300, 40, 1800] } else { [140, 20, 1024] };
-        let part = |i: usize| parts[i].unwrap_or(others[i]);
-        vec![Size([part(0), part(1), part(2)])]
-    }
-}
 
 /// What is measured, in the order of a turn.
 const NAMES: [&str; 6] = [
@@ -99,10 +26,7 @@ const NAMES: [&str; 6] = [
     "a loop of tensor operations, forward and backward",
 ];
 
-pub fn run(args: Args, json: bool) -> Result<Output> {
-    if let Some(device) = args.device.card()? {
-        return cuda::run(&args, device, json);
-    }
+pub fn run(args: &Args, json: bool) -> Result<Output> {
     let mut report = Report::new("pool", Device::Cpu, &args.record, json)?;
     keep_freed_memory();
     let Size(size) = args.sizes()[0];
@@ -181,22 +105,6 @@ fn measurement(ours: usize, size: [i64; 3], bytes: f64, seconds: [f64; 3], runs:
     json!({"what": NAMES[ours], "size": size, "bytes": bytes, "seconds": own,
         "floor": NAMES[ours + 1], "floor_seconds": floor, "times_the_floor": own / floor,
         "against": NAMES[ours + 2], "against_seconds": plain, "ratio": plain / own, "runs": runs})
-}
-
-/// A loss that costs nothing, of a gradient that lies ready: what is timed is the operation alone.
-struct GradientGiven(Tensor);
-
-impl Function for GradientGiven {
-    fn forward(&mut self, _: &[&Tensor]) -> qrnn_ops::Result<Forward> {
-        Ok(Forward {
-            outputs: vec![Tensor::f_zeros([1], (Kind::Float, self.0.device()))?],
-            saved: vec![],
-        })
-    }
-
-    fn backward(&self, _: Backward<'_>) -> qrnn_ops::Result<Vec<Option<Tensor>>> {
-        Ok(vec![Some(self.0.shallow_clone())])
-    }
 }
 
 /// The recurrence as a loop of tensor operations over time.

@@ -4,7 +4,8 @@ use tch::Tensor;
 
 use qrnn_ops::split_softmax::SoftmaxWeights;
 
-use super::{QrnnLayer, QrnnLm};
+use super::layer::QrnnLayer;
+use super::lm::QrnnLm;
 use crate::Result;
 use qrnn_ops::cuda;
 

@@ -1,28 +1,31 @@
-//! Figures and texts as they stand in a table.
+//! Numbers as tables, reports and progress lines print them.
 
-use crate::paper::operation_counts::grouped;
+/// Printed in the place of a missing number.
+pub const NOTHING: &str = "–";
 
-/// What stands where there is no figure.
-pub(crate) const NOTHING: &str = "–";
-
-/// A text that HTML shows as it is.
-pub(crate) fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            other => out.push(other),
+/// `104905335` as `104,905,335`.
+pub fn thousands(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
         }
+        out.push(digit);
     }
     out
 }
 
+/// Bytes as `12.3 MB`.
+pub fn megabytes(bytes: u64) -> String {
+    match bytes {
+        0..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        _ => format!("{:.1} MB", bytes as f64 / 1e6),
+    }
+}
+
 /// A perplexity with two decimals; a power of ten where it is large.
-pub(crate) fn perplexity(value: f64) -> String {
+pub fn perplexity(value: f64) -> String {
     if value.is_nan() {
         NOTHING.into()
     } else if value.is_infinite() {
@@ -30,7 +33,7 @@ pub(crate) fn perplexity(value: f64) -> String {
     } else if value >= 1e6 {
         format!("{value:.1e}")
     } else if value >= 1000.0 {
-        grouped(value.round() as u64)
+        thousands(value.round() as u64)
     } else {
         format!("{value:.2}")
     }
@@ -38,7 +41,7 @@ pub(crate) fn perplexity(value: f64) -> String {
 
 /// The perplexity of a loss, as a cell of a table: of a loss beyond 709 too, whose perplexity no number of
 /// the computer holds.
-pub(crate) fn perplexity_of(loss: f64) -> String {
+pub fn perplexity_of(loss: f64) -> String {
     let value = loss.exp();
     if value.is_finite() || !loss.is_finite() {
         return perplexity(value);
@@ -50,22 +53,22 @@ pub(crate) fn perplexity_of(loss: f64) -> String {
 }
 
 /// [`perplexity_of`] in a line of text, without marks between the thousands.
-pub(crate) fn perplexity_in_text(loss: f64) -> String {
+pub fn perplexity_in_text(loss: f64) -> String {
     let value = loss.exp();
     if value < 1e6 { format!("{value:.2}") } else { perplexity_of(loss) }
 }
 
 /// Seconds, with a decimal where there are few.
-pub(crate) fn seconds(value: f64) -> String {
+pub fn seconds(value: f64) -> String {
     match value {
         v if !v.is_finite() => NOTHING.into(),
         v if v < 10.0 => format!("{v:.1}"),
-        v => grouped(v.max(0.0).round() as u64),
+        v => thousands(v.max(0.0).round() as u64),
     }
 }
 
 /// A time in words: "48 s", "2 min 5 s", "3 h 20 min".
-pub(crate) fn duration(value: f64) -> String {
+pub fn duration(value: f64) -> String {
     let whole = if value.is_finite() { value.max(0.0).round() as u64 } else { 0 };
     match whole {
         0..=9 => format!("{} s", seconds(value)),
@@ -95,7 +98,8 @@ mod tests {
     }
 
     #[test]
-    fn markup_is_shown_not_obeyed() {
-        assert_eq!(escaped("<b a='\"'>&"), "&lt;b a=&#39;&quot;&#39;&gt;&amp;");
+    fn commas_stand_every_three_digits() {
+        let shown: Vec<_> = [0, 999, 1_000, 104_905_335, u64::MAX].map(thousands).into();
+        assert_eq!(shown, ["0", "999", "1,000", "104,905,335", "18,446,744,073,709,551,615"]);
     }
 }

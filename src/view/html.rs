@@ -2,14 +2,12 @@
 
 use std::fmt::Write as _;
 
-use crate::view::report::cells::escaped;
-
 /// Jupyter centres tables and aligns cells to the right; text wants the left.
 const LEFT: &str = " style=\"text-align:left\"";
 
 /// A table: words in the first column, figures in the others.
 #[derive(Debug, Default)]
-pub(super) struct Table {
+pub struct Table {
     html: String,
 }
 
@@ -64,12 +62,38 @@ impl Table {
     }
 }
 
+/// A text that HTML shows as it is.
+pub fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
 /// A heading over a table.
-pub(super) fn heading(text: &str) -> String {
+pub fn heading(text: &str) -> String {
     format!("<p><b>{}</b></p>", escaped(text))
 }
 
 /// A remark under a table.
-pub(super) fn remark(text: &str) -> String {
+pub fn remark(text: &str) -> String {
     format!("<p><small>{}</small></p>", escaped(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn markup_is_shown_not_obeyed() {
+        assert_eq!(escaped("<b a='\"'>&"), "&lt;b a=&#39;&quot;&#39;&gt;&amp;");
+    }
 }

@@ -1,37 +1,29 @@
 //! `reproduce bench step`
 
-mod beside;
-mod cuda;
-mod interleaved;
-mod lower_bound;
-mod shown;
-
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use clap::Args as ClapArgs;
 use qrnn::data::{Corpus, Split};
 use qrnn::interrupt::Interrupt;
-use qrnn::model::{LmConfig, QrnnLm, Splits, WIKITEXT103_VOCAB};
+use qrnn::model::{LmConfig, QrnnLm, Splits};
+use qrnn::progress::{Progress, StepReport, Task};
 use qrnn::terminal;
-use qrnn::train::{Observer, Recipe, StepReport, Trainer};
+use qrnn::train::{Recipe, Trainer};
 use qrnn::{Error, Result};
 use qrnn_ops::profile::{self, Profile};
 use serde_json::{Value, json};
 use tch::{Device, Kind};
 
-use crate::baselines::step::Mode;
-use crate::baselines::{Chosen, PeerFlags};
-use crate::device::DeviceFlags;
+use super::args::Args;
 use crate::precision::{self, Format};
 use crate::products::{self, Alone};
-use crate::report::{RecordFlags, Report};
+use crate::report::Report;
 use crate::shape::Shape;
 use crate::stages;
+use crate::statistics::median;
+use crate::subprocess;
 use crate::torch_model::{Reading, TorchModel, write_inputs};
-use crate::{median, subprocess};
-use qrnn::command_line::numbers;
 use qrnn::command_line::{Output, load_corpus, peak_bytes};
 
 /// Steps that are not counted: memory is taken, threads start.
@@ -40,58 +32,6 @@ const WARM_UP: usize = 2;
 /// Between two turns: threads that have nothing to do spin for a while before they sleep, and would
 /// slow down whoever comes next.
 const PAUSE: Duration = Duration::from_millis(30);
-
-#[derive(Debug, ClapArgs)]
-#[command(allow_negative_numbers = true)]
-pub struct Args {
-    /// Folder with train.txt, valid.txt and test.txt; the embedded language where it is left out
-    #[arg(long)]
-    data: Option<PathBuf>,
-    /// Models: emsize-nhid-plain or emsize-nhid-split
-    #[arg(
-        long,
-        value_delimiter = ',',
-        default_value = "128-256-plain,128-256-split,300-1800-split",
-        default_value_if("device", "cuda", "300-1800-split")
-    )]
-    models: Vec<Shape>,
-    /// Formats of the matrix products: fp32, bf16, on a card tf32, or torch for torch's own in fp32
-    #[arg(long, value_delimiter = ',', default_value = "fp32,bf16")]
-    #[arg(default_value_if("device", "cuda", "bf16,tf32,fp32"))]
-    formats: Vec<Format>,
-    /// First words of the split softmax's tails
-    #[arg(long, value_delimiter = ',', default_value = "2800,10000")]
-    #[arg(default_value_if("device", "cuda", "2800,20000,76000"))]
-    splits: Vec<usize>,
-    /// Columns; 40 on a card
-    #[arg(long, value_parser = numbers::size, default_value_t = 20, default_value_if("device", "cuda", "40"))]
-    batch_size: usize,
-    /// Words a column in one step; 300 on a card
-    #[arg(long, value_parser = numbers::size, default_value_t = 70, default_value_if("device", "cuda", "300"))]
-    bptt: usize,
-    /// Steps of each side that are counted, in turns; 208 on a card
-    #[arg(long, value_parser = numbers::times::<u32>, default_value_t = 7)]
-    #[arg(default_value_if("device", "cuda", "208"))]
-    steps: u32,
-    /// PyTorch implementations to compare with on a GPU: none, or some of published,tf32,tuned
-    #[arg(long, default_value = "published,tf32,tuned")]
-    peers: Chosen<Mode>,
-    #[command(flatten)]
-    peer_flags: PeerFlags,
-    #[command(flatten)]
-    record: RecordFlags,
-    /// Draw where the time of a step goes into this SVG
-    #[arg(long, value_name = "FILE")]
-    profile: Option<PathBuf>,
-    /// Take the steps of ours alone, and tell the memory
-    #[arg(long, hide = true)]
-    alone: bool,
-    /// Word types of the ids that are made for a card where --data is left out
-    #[arg(long, value_parser = numbers::size, default_value_t = WIKITEXT103_VOCAB)]
-    types: usize,
-    #[command(flatten)]
-    device: DeviceFlags,
-}
 
 /// One model in one format.
 struct Case<'a> {
@@ -115,10 +55,7 @@ struct Measured {
     profile: Profile,
 }
 
-pub fn run(args: Args, json: bool) -> Result<Output> {
-    if let Some(device) = args.device.card()? {
-        return cuda::run(&args, device, json);
-    }
+pub fn run(args: &Args, json: bool) -> Result<Output> {
     precision::check(&args.formats, Device::Cpu)?;
     let corpus = load_corpus(args.data.clone())?;
     let cases = args
@@ -135,7 +72,7 @@ pub fn run(args: Args, json: bool) -> Result<Output> {
             .filter(|&at| shape.split && at < corpus.vocab().len())
             .collect(),
         corpus: &corpus,
-        args: &args,
+        args,
     });
     if args.alone {
         for case in cases {
@@ -208,10 +145,11 @@ impl Case<'_> {
         }));
         let recipe =
             Recipe { fixed_bptt: true, ..Recipe::paper().bptt(args.bptt).batch(args.batch_size) };
-        Trainer::new(recipe)
-            .observer(Watching(turns.clone()))
-            .interrupt(interrupt)
-            .fit(&mut model, self.corpus)?;
+        Trainer::new(recipe).interrupt(interrupt).fit_with(
+            &mut model,
+            self.corpus,
+            &mut Watching(turns.clone()),
+        )?;
         let profile = profile::stop()?;
         let mut turns = turns.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(error) = turns.failed.take() {
@@ -339,8 +277,8 @@ struct Turns {
 
 struct Watching(Arc<Mutex<Turns>>);
 
-impl Observer for Watching {
-    fn begin(&mut self, _: usize, _: usize) {
+impl Progress for Watching {
+    fn start(&mut self, _: &Task) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).since = Instant::now();
     }
 

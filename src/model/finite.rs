@@ -2,14 +2,11 @@
 
 use tch::{Kind, Tensor};
 
-use super::QrnnLm;
 use crate::{Error, Result};
 
 /// # Errors
 /// [`Error::NotFinite`] naming the first of the parameters that holds a NaN or an infinity.
-pub(in crate::model) fn check<'a>(
-    parameters: impl IntoIterator<Item = (&'a str, &'a Tensor)>,
-) -> Result<()> {
+pub(super) fn check<'a>(parameters: impl IntoIterator<Item = (&'a str, &'a Tensor)>) -> Result<()> {
     let _no_grad = tch::no_grad_guard();
     for (name, tensor) in parameters {
         // A sum is finite only where all of its terms are; it is quickly made, and tells nearly always.
@@ -23,29 +20,6 @@ pub(in crate::model) fn check<'a>(
         }
     }
     Ok(())
-}
-
-impl QrnnLm {
-    /// # Errors
-    /// [`Error::NotFinite`] naming the first parameter that holds a NaN or an infinity.
-    pub(crate) fn check_finite(&self) -> Result<()> {
-        check(self.parameters().iter().map(|(name, tensor)| (name.as_str(), *tensor)))
-    }
-
-    /// Why a result of the model is no number: its weights, or a computation that overflowed.
-    pub(crate) fn explain_not_finite(&self, what: &str) -> Error {
-        match self.check_finite() {
-            Err(error) => error,
-            Ok(()) => Error::NotFinite {
-                what: what.into(),
-                problem: "is no number, though all weights are finite: something overflowed".into(),
-                remedy:
-                    "compute in fp32 (`--precision fp32`); where it is so there too, train with \
-                         a lower learning rate"
-                        .into(),
-            },
-        }
-    }
 }
 
 fn not_finite(tensor: &str, count: i64) -> Error {

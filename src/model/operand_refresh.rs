@@ -1,28 +1,13 @@
-//! The model's weights as the matrix products of a GPU read them: rounded to the products' precision,
-//! with each bias as a column of its weight.
+//! Keeps the copies of the weights that a GPU reads equal to the weights.
 
+use qrnn_ops::matmul::{augmented_weight, one_and_zeros, write_augmented};
+use qrnn_ops::{cuda, profile, split_softmax};
 use tch::Tensor;
 
-use super::QrnnLm;
+use super::layer::QrnnLayer;
+use super::lm::QrnnLm;
+use super::operands::Operands;
 use crate::Result;
-use qrnn_ops::matmul::{Products, augmented_weight, one_and_zeros, write_augmented};
-use qrnn_ops::split_softmax;
-use qrnn_ops::{cuda, profile};
-
-/// Copies of all weights. The optimizer writes them together with the parameters; whoever changes
-/// parameters in another way is found out by libtorch's count of changes to a tensor.
-#[derive(Debug)]
-pub(crate) struct Operands {
-    products: Products,
-    /// Of each layer: (3 H, augmented row).
-    pub layers: Vec<Tensor>,
-    /// (tombstones and words, augmented row).
-    pub softmax: Tensor,
-    /// What is behind the first layer's input.
-    pub ones: Tensor,
-    /// How often each parameter had been changed through libtorch when it was copied.
-    versions: Vec<i64>,
-}
 
 impl QrnnLm {
     /// Makes the copies anew, or again where a parameter or the precision has changed since. On the
@@ -55,8 +40,7 @@ impl QrnnLm {
 
     fn new_operands(&self, versions: Vec<i64>) -> Result<Operands> {
         let kind = self.products.activation_kind(self.options);
-        let layer =
-            |layer: &super::QrnnLayer| augmented_weight(&[(&layer.weight, &layer.bias)], kind);
+        let layer = |layer: &QrnnLayer| augmented_weight(&[(&layer.weight, &layer.bias)], kind);
         Ok(Operands {
             products: self.products,
             layers: self.layers.iter().map(layer).collect::<Result<_, _>>()?,
@@ -112,6 +96,8 @@ impl QrnnLm {
 
 #[cfg(test)]
 mod tests {
+    use qrnn_ops::matmul::Products;
+
     use super::*;
     use crate::model::{LmConfig, Splits};
     use qrnn_ops::cuda::host_shim::as_on_a_gpu;

@@ -2,7 +2,7 @@
 
 use tch::Tensor;
 
-use super::QrnnLm;
+use super::lm::QrnnLm;
 use crate::Result;
 use qrnn_ops::matmul::Features;
 use qrnn_ops::split_softmax::{self, Asked, Computation, DeviceTargets, Targets};

@@ -1,0 +1,79 @@
+//! The text of an evaluation.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use qrnn::model::{QrnnLm, WIKITEXT103_VOCAB};
+use qrnn::{Error, Result};
+
+use crate::random_tokens;
+
+/// What is evaluated, for people.
+pub fn shown_text(model: &QrnnLm, tokens: &[u32], borders: &[usize], runs: u32) -> String {
+    format!(
+        "evaluation of {} parameters (random) on the first {} words of the test text; medians of {runs} runs \
+         in turns\nwords by cluster: {}; one column",
+        model.parameter_count(),
+        tokens.len(),
+        random_tokens::shares(tokens, borders),
+    )
+}
+
+/// Writes a folder whose vocabulary has WikiText-103's size, with the test text's first words.
+///
+/// The ids of the original come from its training text, which is not needed here: words keep the
+/// order of their first appearance in the validation and test texts, stretched evenly in the
+/// logarithm from the head's border on, so that every cluster has words. Other ids have a filler.
+pub fn write_text(data: &Path, folder: &Path, tokens: usize) -> Result<()> {
+    let read = |name: &str| -> Result<String> {
+        let plain = data.join(format!("{name}.txt"));
+        let path = if plain.is_file() { plain } else { data.join(format!("wiki.{name}.tokens")) };
+        std::fs::read_to_string(&path).map_err(Error::io(&path, "read"))
+    };
+    let (valid, test) = (read("valid")?, read("test")?);
+    let mut ids: HashMap<&str, usize> = HashMap::from([("<eos>", 0)]);
+    let mut types = vec!["<eos>"];
+    for word in valid.split_whitespace().chain(test.split_whitespace()) {
+        ids.entry(word).or_insert_with(|| {
+            types.push(word);
+            types.len() - 1
+        });
+    }
+    let head = 2800.0;
+    let stretch = (WIKITEXT103_VOCAB as f64 / head).ln() / (types.len() as f64 / head).ln();
+    let mut vocabulary = vec![None; WIKITEXT103_VOCAB];
+    let mut free = 0;
+    for (rank, word) in types.iter().enumerate() {
+        let rank = rank as f64;
+        let id = if rank < head { rank } else { head * (rank / head).powf(stretch) };
+        let id = (id as usize).max(free);
+        if let Some(place) = vocabulary.get_mut(id) {
+            *place = Some(*word);
+            free = id + 1;
+        }
+    }
+    let mut train = String::from("\n"); // <eos>
+    for (id, word) in vocabulary.iter().enumerate().skip(1) {
+        let _ = match word {
+            Some(word) => write!(train, "{word} "),
+            None => write!(train, "filler{id} "),
+        };
+    }
+    let mut left = tokens;
+    let mut short = String::new();
+    for line in test.lines() {
+        let words = line.split_whitespace().count() + 1;
+        if words > left {
+            break;
+        }
+        left -= words;
+        short += line;
+        short.push('\n');
+    }
+    for (name, text) in [("train", &train), ("valid", &short), ("test", &short)] {
+        let path = folder.join(format!("{name}.txt"));
+        std::fs::write(&path, text).map_err(Error::io(&path, "write"))?;
+    }
+    Ok(())
+}

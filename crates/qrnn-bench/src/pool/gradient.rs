@@ -1,0 +1,20 @@
+//! A gradient for the output of an operation.
+
+use qrnn_ops::autograd::{Backward, Forward, Function};
+use tch::{Kind, Tensor};
+
+/// A loss that costs nothing, of a gradient that lies ready: what is timed is the operation alone.
+pub struct GradientGiven(pub Tensor);
+
+impl Function for GradientGiven {
+    fn forward(&mut self, _: &[&Tensor]) -> qrnn_ops::Result<Forward> {
+        Ok(Forward {
+            outputs: vec![Tensor::f_zeros([1], (Kind::Float, self.0.device()))?],
+            saved: vec![],
+        })
+    }
+
+    fn backward(&self, _: Backward<'_>) -> qrnn_ops::Result<Vec<Option<Tensor>>> {
+        Ok(vec![Some(self.0.shallow_clone())])
+    }
+}

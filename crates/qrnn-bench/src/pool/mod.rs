@@ -1,0 +1,19 @@
+//! fo-pooling, against its bytes alone and a loop of tensor operations.
+
+mod args;
+mod cpu;
+mod cuda;
+mod gradient;
+mod ours;
+mod streams;
+
+pub use args::Args;
+use qrnn::Result;
+use qrnn::command_line::Output;
+
+pub fn run(args: Args, json: bool) -> Result<Output> {
+    match args.device.card()? {
+        Some(device) => cuda::run(&args, device, json),
+        None => cpu::run(&args, json),
+    }
+}

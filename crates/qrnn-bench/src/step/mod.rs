@@ -1,0 +1,20 @@
+//! Training steps, against the same model in PyTorch.
+
+mod args;
+mod beside;
+mod cpu;
+mod cuda;
+mod interleaved;
+mod lower_bound;
+mod shown;
+
+pub use args::Args;
+use qrnn::Result;
+use qrnn::command_line::Output;
+
+pub fn run(args: Args, json: bool) -> Result<Output> {
+    match args.device.card()? {
+        Some(device) => cuda::run(&args, device, json),
+        None => cpu::run(&args, json),
+    }
+}

@@ -1,0 +1,47 @@
+//! Outputs that change while a cell runs.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::json;
+
+use super::channel::{MESSAGE, interrupts};
+use super::mime_bundle::MimeBundle;
+use crate::terminal;
+
+/// A place in a notebook whose content changes while the cell runs.
+///
+/// ```no_run
+/// # use qrnn::notebook::{LiveDisplay, MimeBundle};
+/// if let Some(mut live) = LiveDisplay::in_notebook() {
+///     for step in 1..=10 {
+///         live.show(&MimeBundle::text(format!("step {step} of 10")));
+///     }
+/// }
+/// ```
+#[derive(Debug)]
+pub struct LiveDisplay {
+    id: String,
+    shown: bool,
+}
+
+impl LiveDisplay {
+    /// A new place, which appears when something is first shown there; `None` where the cell is not
+    /// run by our kernel, which alone can change what it has shown.
+    pub fn in_notebook() -> Option<Self> {
+        interrupts()?;
+        // The time and the process, and no static: cells may each hold a copy of this library.
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        Some(Self { id: format!("qrnn-{:x}-{time:x}", std::process::id()), shown: false })
+    }
+
+    /// Shows this in place of what was shown before.
+    pub fn show(&mut self, bundle: &MimeBundle) {
+        let kind = if self.shown { "update_display_data" } else { "display_data" };
+        self.shown = true;
+        let data: serde_json::Map<_, _> =
+            bundle.parts().iter().map(|(mime, body)| (mime.to_string(), json!(body))).collect();
+        let content = json!({"data": data, "metadata": {}, "transient": {"display_id": self.id}});
+        let message = json!({"msg_type": kind, "content": content});
+        terminal::show(format_args!("{MESSAGE}{message}"));
+    }
+}

@@ -1,0 +1,49 @@
+//! Lines of metrics.jsonl.
+
+use serde::{Deserialize, Serialize};
+
+use crate::json;
+use crate::progress::EpochReport;
+
+/// One line of the log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", remote = "Self")]
+pub enum Record {
+    /// Some steps of training.
+    Steps {
+        /// Steps done since the beginning of the run.
+        step: u64,
+        /// Epoch, counted from 1.
+        epoch: usize,
+        /// Mean cross entropy since the last such line, in nats a word.
+        #[serde(with = "json::number")]
+        loss: f64,
+        /// Learning rate of the last step.
+        #[serde(with = "json::number")]
+        rate: f64,
+        /// Words trained on, a second, since the last such line.
+        #[serde(with = "json::number")]
+        tokens_per_second: f64,
+    },
+    /// The end of an epoch.
+    Epoch(EpochReport),
+    /// The end of the run.
+    Test {
+        /// Mean cross entropy of the best model on the test text, in nats a word.
+        #[serde(with = "json::number")]
+        loss: f64,
+        /// Its perplexity.
+        #[serde(with = "json::number", default = "json::unknown")]
+        ppl: f64,
+    },
+}
+
+json::completed!(Record);
+
+impl Record {
+    fn complete(&mut self) {
+        if let Self::Test { loss, ppl } = self {
+            *ppl = json::perplexity(*ppl, *loss);
+        }
+    }
+}

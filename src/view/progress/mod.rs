@@ -1,0 +1,88 @@
+//! Progress on the screen, and the library's long functions with their progress shown where they are
+//! called.
+
+mod live_line;
+mod live_table;
+mod live_training;
+mod notebook;
+mod terminal;
+
+use std::path::PathBuf;
+
+pub use notebook::Notebook;
+pub use terminal::Terminal;
+
+use crate::Result;
+use crate::data::download::{Dataset, Fetch};
+use crate::data::{Corpus, Split};
+use crate::evaluate::{EvalOptions, Evaluation, evaluate_split};
+use crate::generate::{Generated, Sampling, generate_text};
+use crate::model::{QrnnLm, check_vocabulary};
+use crate::paper::experiment::Experiment;
+use crate::paper::results::ReproduceResults;
+use crate::progress::Progress;
+use crate::train::{Trainer, TrainingRun};
+
+/// The progress for where this process runs: a notebook of our kernel, a terminal, or plain lines.
+pub fn here() -> Box<dyn Progress> {
+    match Notebook::here() {
+        Some(notebook) => Box::new(notebook),
+        None => Box::new(Terminal::default()),
+    }
+}
+
+/// Evaluates a model as the original does: validation in 10 columns, test in 1, windows of the
+/// configuration's bptt, the state zero at the start and passed from window to window.
+///
+/// # Errors
+/// As [`evaluate_split`].
+pub fn evaluate(model: &QrnnLm, corpus: &Corpus, split: Split) -> Result<Evaluation> {
+    let options = EvalOptions::original(split, model.config().bptt);
+    evaluate_split(model, corpus, split, &options, &mut *here())
+}
+
+/// Continues `prompt` (words between spaces; the beginning of a text where it is empty).
+///
+/// # Errors
+/// As [`generate_text`]; [`crate::Error::Usage`] where the corpus has other words than the model.
+pub fn generate(
+    model: &QrnnLm,
+    corpus: &Corpus,
+    prompt: &str,
+    sampling: &Sampling,
+) -> Result<Generated> {
+    check_vocabulary(model, corpus)?;
+    generate_text(model, corpus.vocab(), prompt, sampling, &mut *here())
+}
+
+impl Corpus {
+    /// Reads WikiText-103 from the folder `wikitext-103` in `path`, after downloading it where it is missing
+    /// or incomplete (up to 200 MB, which become about 550 MB). An interrupted download continues.
+    ///
+    /// # Errors
+    /// As [`Corpus::from_dir`] and [`Fetch::run`].
+    pub fn fetch_wikitext103(path: impl Into<PathBuf>) -> Result<Self> {
+        let fetch = Fetch::new(Dataset::named("wikitext-103")?, path);
+        Self::from_dir(fetch.run(&mut *here())?.path)
+    }
+}
+
+impl Trainer {
+    /// [`Trainer::fit_with`] with the progress shown here.
+    ///
+    /// # Errors
+    /// As [`Trainer::fit_with`].
+    pub fn fit(&self, model: &mut QrnnLm, corpus: &Corpus) -> Result<TrainingRun> {
+        self.fit_with(model, corpus, &mut *here())
+    }
+}
+
+impl Experiment {
+    /// [`Experiment::run_with`] with the progress shown here.
+    ///
+    /// # Errors
+    /// As [`Experiment::run_with`].
+    pub fn run(&self, corpus: &Corpus) -> Result<ReproduceResults> {
+        self.run_with(corpus, &mut *here())
+    }
+}

@@ -1,0 +1,143 @@
+//! Progress on standard error: bars in a terminal, lines elsewhere.
+
+use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use crate::format::{megabytes, perplexity_in_text};
+use crate::progress::{EpochReport, Progress, StepReport, Task, Unit};
+use crate::terminal;
+
+/// Pause between two lines about a download where there is no terminal.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// A bar for the task, and one above it for each part. Where standard error is not a terminal: a line per
+/// epoch, per message, and now and then for a download.
+#[derive(Debug)]
+pub struct Terminal {
+    bars: MultiProgress,
+    bar: ProgressBar,
+    task: Option<Task>,
+    smooth_loss: Option<f64>,
+    /// Of a part: it prints no line per epoch, since there are many parts.
+    label: Option<String>,
+    last_line: Instant,
+}
+
+impl Default for Terminal {
+    fn default() -> Self {
+        let bars = MultiProgress::new();
+        let bar = bars.add(ProgressBar::new(0));
+        Self { bars, bar, task: None, smooth_loss: None, label: None, last_line: Instant::now() }
+    }
+}
+
+impl Terminal {
+    fn print(&self, line: &str) {
+        if self.bar.is_hidden() {
+            terminal::note(line);
+        } else {
+            self.bar.println(line);
+        }
+    }
+
+    /// How far a download is, for a log file.
+    fn print_bytes(&mut self) {
+        let Some(Task { label, unit: Unit::Bytes, done, total }) = &self.task else { return };
+        let total = total.map(|total| format!(" of {}", megabytes(total))).unwrap_or_default();
+        terminal::note(format_args!("{label}: {}{total}", megabytes(*done)));
+        self.last_line = Instant::now();
+    }
+}
+
+fn template(task: &Task) -> &'static str {
+    match (task.unit, task.total) {
+        (Unit::Bytes, Some(_)) => {
+            "{prefix:>11} {bar:28.cyan/dim} {percent:>3} %  {decimal_bytes} of \
+             {decimal_total_bytes}  {decimal_bytes_per_sec}  {eta} left"
+        }
+        (Unit::Bytes, None) => "{prefix:>11} {spinner} {decimal_bytes}  {decimal_bytes_per_sec}",
+        (Unit::Runs, _) => "{prefix:>14} {bar:28.green/dim} {pos}/{len} runs  {elapsed}",
+        (Unit::Rows | Unit::Tokens, _) => {
+            "{prefix:>14} {bar:28.cyan/dim} {percent:>3} %  {msg}  {eta:>4} left"
+        }
+    }
+}
+
+impl Progress for Terminal {
+    fn start(&mut self, task: &Task) {
+        self.task = Some(task.clone());
+        // A fixed template is never refused.
+        if let Ok(style) = ProgressStyle::with_template(template(task)) {
+            self.bar.set_style(style.progress_chars("━━╌"));
+        }
+        self.bar.reset();
+        self.bar.set_prefix(self.label.clone().unwrap_or_else(|| task.label.clone()));
+        if let Some(total) = task.total {
+            self.bar.set_length(total);
+        }
+        self.bar.set_position(task.done);
+        // Speed and time left are those of what remains.
+        self.bar.reset_eta();
+        if self.bar.is_hidden() {
+            self.print_bytes();
+        } else if task.unit != Unit::Bytes {
+            self.bar.enable_steady_tick(Duration::from_millis(250));
+        }
+    }
+
+    fn advance(&mut self, by: u64) {
+        let Some(task) = &mut self.task else { return };
+        task.done += by;
+        self.bar.set_position(task.done);
+        if self.bar.is_hidden() && self.last_line.elapsed() >= PAUSE {
+            self.print_bytes();
+        }
+    }
+
+    fn step(&mut self, step: &StepReport) {
+        let smooth = self.smooth_loss.map_or(step.loss, |loss| 0.95 * loss + 0.05 * step.loss);
+        self.smooth_loss = Some(smooth);
+        self.bar.set_position(((step.epoch - 1) * step.rows + step.row) as u64);
+        self.bar.set_message(format!(
+            "epoch {}  loss {smooth:.3}  ppl {:>6}  {:>6.0} words/s",
+            step.epoch,
+            perplexity_in_text(smooth),
+            step.tokens_per_second
+        ));
+    }
+
+    fn epoch(&mut self, report: &EpochReport, best: bool) {
+        if self.label.is_some() {
+            return;
+        }
+        self.print(&format!(
+            "epoch {:>3}  train loss {:.4}  valid loss {:.4}  valid ppl {:>8}  {:>7.1} s{}",
+            report.epoch,
+            report.train_loss,
+            report.valid_loss,
+            perplexity_in_text(report.valid_loss),
+            report.seconds,
+            if best { "  best so far" } else { "" }
+        ));
+    }
+
+    fn message(&mut self, text: &str) {
+        match &self.label {
+            Some(label) => self.print(&format!("{label:>14}  {text}")),
+            None => self.print(text),
+        }
+    }
+
+    fn finish(&mut self) {
+        self.bar.finish_and_clear();
+    }
+
+    fn part(&mut self, label: &str) -> Box<dyn Progress> {
+        let bars = self.bars.clone();
+        let bar = bars.insert_before(&self.bar, ProgressBar::new(0));
+        let label = Some(label.to_owned());
+        let last_line = Instant::now();
+        Box::new(Self { bars, bar, task: None, smooth_loss: None, label, last_line })
+    }
+}
