@@ -12,7 +12,7 @@
 // and then zeros into what lies between the rows of `out`: the next linear map's bias is a column of
 // its weight. The backward does not read them.
 //
-// A thread owns a column (b, h) and walks it through time; neighbours own neighbouring h, so a warp
+// A thread owns a column (b, h) and walks it through time; neighbors own neighboring h, so a warp
 // reads whole lines. What hides the memory's latency is that each thread has STEPS time steps on
 // their way while it works on STEPS others.
 //

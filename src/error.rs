@@ -65,7 +65,7 @@ pub enum Error {
         after_divergence(checkpoint.as_deref())
     )]
     Diverged {
-        /// Optimiser steps taken before.
+        /// Optimizer steps taken before.
         step: u64,
         /// What is not finite.
         problem: String,

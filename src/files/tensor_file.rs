@@ -20,7 +20,7 @@ pub(crate) struct TensorFile {
 }
 
 /// The key of the seal in the metadata.
-const SEAL: &str = "seal";
+const CHECKSUM: &str = "seal";
 
 /// The one key of a file's own metadata, which holds all of it as JSON, sorted: safetensors writes its
 /// keys in any order, and the same tensors and notes are to give the same bytes.
@@ -96,8 +96,8 @@ fn write_parts(
     failed: &RefCell<Option<tch::TchError>>,
 ) -> Result<()> {
     let sums = parts.iter().map(|(name, part)| (name.as_str(), XxHash3_64::oneshot(&part.data())));
-    let seal = seal(sums, &metadata);
-    metadata.insert(SEAL.into(), seal);
+    let checksum = checksum(sums, &metadata);
+    metadata.insert(CHECKSUM.into(), checksum);
     let sorted: BTreeMap<_, _> = metadata.into_iter().collect();
     let sorted =
         serde_json::to_string(&sorted).map_err(|error| Error::io(path, "write")(error.into()))?;
@@ -118,18 +118,18 @@ fn write_parts(
 }
 
 /// Whether a file that was read bears a seal, and so is whole.
-pub(crate) fn is_sealed(file: &TensorFile) -> bool {
-    file.metadata.contains_key(SEAL)
+pub(crate) fn has_checksum(file: &TensorFile) -> bool {
+    file.metadata.contains_key(CHECKSUM)
 }
 
 /// A sum of the bytes of all tensors and of the notes beside them.
-fn seal<'a>(
+fn checksum<'a>(
     sums: impl Iterator<Item = (&'a str, u64)>,
     metadata: &HashMap<String, String>,
 ) -> String {
     let sums: BTreeMap<&str, u64> = sums.collect();
     let notes: BTreeMap<&String, &String> =
-        metadata.iter().filter(|(key, _)| *key != SEAL).collect();
+        metadata.iter().filter(|(key, _)| *key != CHECKSUM).collect();
     format!("{:016x}", XxHash3_64::oneshot(format!("{sums:?}{notes:?}").as_bytes()))
 }
 
@@ -206,7 +206,7 @@ pub(crate) fn read(path: &Path, remedy: &str) -> Result<TensorFile> {
     }
     let views = SafeTensors::deserialize(&bytes).map_err(broken)?;
     let sums = views.iter().map(|(name, view)| (name, XxHash3_64::oneshot(view.data())));
-    if metadata.get(SEAL).is_some_and(|sealed| *sealed != seal(sums, &metadata)) {
+    if metadata.get(CHECKSUM).is_some_and(|sealed| *sealed != checksum(sums, &metadata)) {
         return Err(Error::bad_file(path, "is spoiled: its bytes do not give its sum", remedy));
     }
     let mut tensors = BTreeMap::new();
@@ -279,7 +279,7 @@ mod tests {
             }
             std::fs::write(&path, &bytes).unwrap();
             if let Ok(file) = read(&path, "")
-                && is_sealed(&file)
+                && has_checksum(&file)
             {
                 let (a, b) = sample(&path);
                 prop_assert_eq!((&file.tensors["a"], &file.tensors["b"]), (&a, &b));

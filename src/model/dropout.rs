@@ -14,18 +14,18 @@ use qrnn_ops::profile;
 /// Masks hold 0 and 1 / (1 - p), zoneout's 0 and 1. Drawn apart from the forward, so that a test
 /// can give its own.
 #[derive(Debug, Default)]
-pub struct Dropouts {
+pub struct DropoutMasks {
     /// (vocab), on whole words (dropoute).
     pub words: Option<Tensor>,
     /// (1, batch, emsize), on the embedding (dropouti).
     pub input: Option<Tensor>,
     /// One entry a layer; empty where nothing is dropped in any.
-    pub layers: Vec<LayerDropouts>,
+    pub layers: Vec<LayerMasks>,
 }
 
 /// The masks of one layer.
 #[derive(Debug, Default)]
-pub struct LayerDropouts {
+pub struct LayerMasks {
     /// (3 H, window × input), on the linear weight (wdrop).
     pub weight: Option<Tensor>,
     /// (seq, batch, H), on the forget gate (zoneout).
@@ -45,7 +45,7 @@ pub struct MaskOptions {
     pub device: Device,
 }
 
-impl Dropouts {
+impl DropoutMasks {
     /// The masks of a training step of `seq` words in each of `batch` columns.
     ///
     /// Every number of every mask takes one word of `stream`, in the order of the fields, wherever the
@@ -54,7 +54,7 @@ impl Dropouts {
     /// # Errors
     /// [`crate::Error::Torch`] where memory runs out; [`crate::Error::Unavailable`] and
     /// [`crate::Error::Cuda`] where a GPU's kernel cannot be had or launched.
-    pub fn draw(
+    pub fn sample(
         config: &LmConfig,
         seq: i64,
         batch: i64,
@@ -76,7 +76,7 @@ impl Dropouts {
             let linear = [shape.rows() as i64, shape.columns() as i64];
             let last = i + 1 == config.nlayers;
             let p = if last { config.dropout } else { config.dropouth };
-            layers.push(LayerDropouts {
+            layers.push(LayerMasks {
                 weight: sampler.sample(Bernoulli::dropout(config.wdrop), &linear, weights)?,
                 zoneout: sampler.sample(
                     Bernoulli::zoneout(config.zoneout),
@@ -115,23 +115,23 @@ mod tests {
     fn masks_have_the_shapes_the_forward_wants_and_keep_the_mean() {
         let config =
             LmConfig::paper(40, 60).vocab(500).embedding_dropout(0.2).weight_drop(0.5).zoneout(0.3);
-        let drops = Dropouts::draw(&config, 7, 5, CPU, STREAM).unwrap();
+        let masks = DropoutMasks::sample(&config, 7, 5, CPU, STREAM).unwrap();
         let size = |mask: &Option<Tensor>| mask.as_ref().unwrap().size();
-        assert_eq!(size(&drops.words), [500]);
-        assert_eq!(size(&drops.input), [1, 5, 40]);
-        assert_eq!(size(&drops.layers[0].weight), [180, 80]);
-        assert_eq!(size(&drops.layers[1].zoneout), [7, 5, 60]);
-        assert_eq!(size(&drops.layers[3].output), [1, 5, 40]);
-        let mean = drops.layers[0].weight.as_ref().unwrap().mean(Kind::Double).double_value(&[]);
+        assert_eq!(size(&masks.words), [500]);
+        assert_eq!(size(&masks.input), [1, 5, 40]);
+        assert_eq!(size(&masks.layers[0].weight), [180, 80]);
+        assert_eq!(size(&masks.layers[1].zoneout), [7, 5, 60]);
+        assert_eq!(size(&masks.layers[3].output), [1, 5, 40]);
+        let mean = masks.layers[0].weight.as_ref().unwrap().mean(Kind::Double).double_value(&[]);
         assert!((mean - 1.0).abs() < 0.05, "{mean}");
     }
 
     #[test]
     fn nothing_is_drawn_where_nothing_is_dropped() {
         let config = LmConfig::paper(4, 6).vocab(5).locked_dropouts(0.0, 0.0, 0.0);
-        let drops = Dropouts::draw(&config, 7, 5, CPU, STREAM).unwrap();
-        assert!(drops.words.is_none() && drops.input.is_none());
-        assert!(drops.layers.iter().all(|l| l.weight.is_none() && l.output.is_none()));
+        let masks = DropoutMasks::sample(&config, 7, 5, CPU, STREAM).unwrap();
+        assert!(masks.words.is_none() && masks.input.is_none());
+        assert!(masks.layers.iter().all(|l| l.weight.is_none() && l.output.is_none()));
     }
 
     /// All masks of a step equal the CPU's, on `device` or, on the CPU, by the host shim.
@@ -139,7 +139,7 @@ mod tests {
         let stream = Stream { seed: 1882, purpose: Purpose::Dropout, counter: 41 };
         let sample = |device| {
             let options = MaskOptions { weights: Kind::Float, activations, device };
-            Dropouts::draw(config, seq, batch, options, stream).unwrap()
+            DropoutMasks::sample(config, seq, batch, options, stream).unwrap()
         };
         let (ours, theirs) = (as_on_a_gpu(|| sample(device)), sample(Device::Cpu));
         let (ours, theirs): (Vec<_>, Vec<_>) = (ours.masks().collect(), theirs.masks().collect());
@@ -193,7 +193,7 @@ mod tests {
             check_step(device, &config, (70, 20), activations);
             let options = MaskOptions { weights: Kind::Float, activations, device };
             let begun = clock.mark().unwrap();
-            let masks = Dropouts::draw(&config, 70, 20, options, STREAM).unwrap();
+            let masks = DropoutMasks::sample(&config, 70, 20, options, STREAM).unwrap();
             let milliseconds = clock.mark().unwrap().since(&begun).unwrap() * 1e3;
             let n: usize = masks.masks().map(Tensor::numel).sum();
             println!("{n} numbers, zoneout {zoneout}, {activations:?}: {milliseconds:.3} ms");

@@ -3,10 +3,10 @@
 use tch::Tensor;
 
 use super::config::LayerShape;
-use super::dropout::LayerDropouts;
+use super::dropout::LayerMasks;
 use crate::Result;
 use qrnn_ops::fo_pool::{FoPoolOptions, Zoneout, fo_pool_features};
-use qrnn_ops::matmul::{Features, Products, linear_of_features};
+use qrnn_ops::matmul::{Features, Precision, linear_of_features};
 
 /// A layer's parameters.
 #[derive(Debug)]
@@ -23,13 +23,13 @@ pub struct QrnnLayer {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pass<'a> {
     /// The masks in training, `None` in evaluation.
-    pub drops: Option<&'a LayerDropouts>,
+    pub masks: Option<&'a LayerMasks>,
     /// Whether the output is to be dropped; else its mask is left to the caller.
     pub locked: bool,
     /// Probability, for the scale in evaluation.
     pub zoneout: f64,
     /// How the linear map is computed.
-    pub products: Products,
+    pub precision: Precision,
     /// Weight and bias as a factor of its products, where they were made so.
     pub operand: Option<&'a Tensor>,
 }
@@ -45,16 +45,16 @@ impl QrnnLayer {
         before: &Tensor,
         pass: &Pass<'_>,
     ) -> Result<(Features, Tensor)> {
-        let gates = self.gates(x, pass.drops, pass.products, pass.operand)?;
-        let zoneout = match pass.drops {
+        let gates = self.gates(x, pass.masks, pass.precision, pass.operand)?;
+        let zoneout = match pass.masks {
             None if pass.zoneout > 0.0 => Zoneout::Scaled(1.0 - pass.zoneout),
             None => Zoneout::Off,
-            Some(drops) => match &drops.zoneout {
+            Some(masks) => match &masks.zoneout {
                 Some(mask) => Zoneout::Masked(mask.f_to_kind(gates.kind())?),
                 None => Zoneout::Off,
             },
         };
-        let mask = pass.drops.filter(|_| pass.locked).and_then(|drops| drops.output.as_ref());
+        let mask = pass.masks.filter(|_| pass.locked).and_then(|masks| masks.output.as_ref());
         let mask = mask.map(|mask| mask.f_to_kind(gates.kind())).transpose()?;
         Ok(fo_pool_features(&gates, before, FoPoolOptions { zoneout, dropout: mask })?)
     }
@@ -63,16 +63,16 @@ impl QrnnLayer {
     pub(super) fn gates(
         &self,
         x: &Features,
-        drops: Option<&LayerDropouts>,
-        products: Products,
+        masks: Option<&LayerMasks>,
+        precision: Precision,
         operand: Option<&Tensor>,
     ) -> Result<Tensor> {
-        Ok(match drops.and_then(|drops| drops.weight.as_ref()) {
+        Ok(match masks.and_then(|masks| masks.weight.as_ref()) {
             Some(mask) => {
                 let weight = self.weight.f_mul(mask)?;
-                linear_of_features(x, &weight, &self.bias, products, None)?
+                linear_of_features(x, &weight, &self.bias, precision, None)?
             }
-            None => linear_of_features(x, &self.weight, &self.bias, products, operand)?,
+            None => linear_of_features(x, &self.weight, &self.bias, precision, operand)?,
         })
     }
 }

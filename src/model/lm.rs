@@ -6,13 +6,13 @@ use rand::{Rng, RngExt};
 use tch::{Device, Kind, Tensor};
 
 use super::config::LmConfig;
-use super::dropout::{Dropouts, LayerDropouts, MaskOptions};
+use super::dropout::{DropoutMasks, LayerMasks, MaskOptions};
 use super::layer::{Pass, QrnnLayer};
 use super::operands::Operands;
 use crate::data::{Corpus, Vocab};
 use crate::random::{Purpose, generator};
 use crate::{Error, Result};
-use qrnn_ops::matmul::{Features, Products};
+use qrnn_ops::matmul::{Features, Precision};
 use qrnn_ops::split_softmax::{Clusters, SoftmaxWeights};
 use qrnn_ops::{cuda, profile};
 
@@ -28,7 +28,7 @@ pub struct QrnnLm {
     /// The words that ids stand for, where that is known.
     pub(super) vocab: Option<Arc<Vocab>>,
     pub(super) options: (Kind, Device),
-    pub(super) products: Products,
+    pub(super) precision: Precision,
     pub(super) clusters: Clusters,
     /// On a GPU: the weights as its products read them.
     pub(super) operands: Option<Operands>,
@@ -43,7 +43,7 @@ pub struct State {
     /// The state c of each layer, (batch, H).
     pub layers: Vec<Tensor>,
     /// The last input of the first layer, (batch, E).
-    pub last_input: Tensor,
+    pub previous_input: Tensor,
 }
 
 /// What a forward pass gives.
@@ -106,9 +106,9 @@ impl QrnnLm {
             _ => Some((zeros(&[tails, emsize])?, zeros(&[tails])?)),
         };
         let softmax = SoftmaxWeights { weight, bias: zeros(&[vocab])?, tail };
-        let products = Products::default();
+        let precision = Precision::default();
         let (config, vocab, operands) = (config.clone(), None, None);
-        Ok(Self { config, vocab, options, products, clusters, operands, layers, softmax })
+        Ok(Self { config, vocab, options, precision, clusters, operands, layers, softmax })
     }
 
     /// Copies of all weights, in the order of [`QrnnLm::parameters`].
@@ -134,18 +134,18 @@ impl QrnnLm {
     }
 
     /// How the matrix products are computed: in single precision where nothing else was set.
-    pub fn products(&self) -> Products {
-        self.products
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// Sets how the matrix products are computed, in training and evaluation. Weights and all that
     /// is carried stay as they are.
-    pub fn set_products(&mut self, products: Products) {
-        if products != self.products {
+    pub fn set_precision(&mut self, precision: Precision) {
+        if precision != self.precision {
             // An optimizer that steps meanwhile would not write them.
             self.operands = None;
         }
-        self.products = products;
+        self.precision = precision;
     }
 
     /// The configuration, with the vocabulary in place.
@@ -161,7 +161,7 @@ impl QrnnLm {
     /// Kinds and place of the masks that its forward wants, so that it converts none.
     pub fn mask_options(&self) -> MaskOptions {
         let (weights, device) = self.options;
-        MaskOptions { weights, activations: self.products.activation_kind(self.options), device }
+        MaskOptions { weights, activations: self.precision.activation_kind(self.options), device }
     }
 
     /// All parameters under the original's names: `encoder.weight`, `rnns.{i}.linear.weight` and
@@ -194,14 +194,14 @@ impl QrnnLm {
                 .iter()
                 .map(|layer| zeros(layer.shape.output))
                 .collect::<Result<_, _>>()?,
-            last_input: zeros(self.config.emsize)?,
+            previous_input: zeros(self.config.emsize)?,
         })
     }
 
     /// Runs the model over a window.
     ///
     /// * `words`: (seq, batch), kind Int64;
-    /// * `drops`: the masks in training, `None` in evaluation.
+    /// * `masks`: the masks in training, `None` in evaluation.
     ///
     /// # Errors
     /// [`Error::Torch`] where memory runs out; [`Error::Usage`] where state and batch do not fit.
@@ -209,9 +209,9 @@ impl QrnnLm {
         &self,
         words: &Tensor,
         state: &State,
-        drops: Option<&Dropouts>,
+        masks: Option<&DropoutMasks>,
     ) -> Result<Forwarded> {
-        self.forward_embedded(&self.embed(words)?, words, state, drops, true)
+        self.forward_embedded(&self.embed(words)?, words, state, masks, true)
     }
 
     /// The embedding of words, (seq, batch, E), before any dropout.
@@ -234,30 +234,30 @@ impl QrnnLm {
         embedded: &Tensor,
         words: &Tensor,
         state: &State,
-        drops: Option<&Dropouts>,
+        masks: Option<&DropoutMasks>,
         raw: bool,
     ) -> Result<Forwarded> {
         let mut x = embedded.shallow_clone();
-        if let Some(mask) = drops.and_then(|drops| drops.words.as_ref()) {
+        if let Some(mask) = masks.and_then(|masks| masks.words.as_ref()) {
             let kept = mask.f_index_select(0, &words.f_view(-1)?)?;
             x = x.f_mul(&kept.f_view_as(words)?.f_unsqueeze(2)?)?;
         }
-        if let Some(mask) = drops.and_then(|drops| drops.input.as_ref()) {
+        if let Some(mask) = masks.and_then(|masks| masks.input.as_ref()) {
             x = x.f_mul(mask)?;
         }
-        let last_input = x.f_select(0, -1)?.f_detach()?;
+        let previous_input = x.f_select(0, -1)?.f_detach()?;
         let operands = self.operands()?;
-        let mut x = self.first_features(&x, &state.last_input, operands)?;
+        let mut x = self.first_features(&x, &state.previous_input, operands)?;
         let mut states = vec![];
         let mut undropped = None;
         let raw = raw || !cuda::is_gpu(self.options.1);
         for (i, (layer, before)) in self.layers.iter().zip(&state.layers).enumerate() {
-            let drops = drops.and_then(|drops| drops.layers.get(i));
+            let masks = masks.and_then(|masks| masks.layers.get(i));
             let dropped_apart = raw && i + 1 == self.layers.len();
             let operand = operands.map(|operands| &operands.layers[i]);
-            let (output, state) = self.layer(layer, &x, before, drops, !dropped_apart, operand)?;
+            let (output, state) = self.layer(layer, &x, before, masks, !dropped_apart, operand)?;
             states.push(state.f_detach()?);
-            x = match drops.and_then(|drops| drops.output.as_ref()) {
+            x = match masks.and_then(|masks| masks.output.as_ref()) {
                 Some(mask) if dropped_apart => {
                     let output = output.view()?;
                     let dropped = output.f_mul(&mask.f_to_kind(output.kind())?)?;
@@ -269,7 +269,7 @@ impl QrnnLm {
         }
         let output = x.view()?;
         let raw = undropped.unwrap_or_else(|| output.shallow_clone());
-        Ok(Forwarded { raw, output, features: x, state: State { layers: states, last_input } })
+        Ok(Forwarded { raw, output, features: x, state: State { layers: states, previous_input } })
     }
 
     /// The first layer's input: x_t, and beside it x_{t-1} where the layer's window is 2.
@@ -282,7 +282,7 @@ impl QrnnLm {
         previous: &Tensor,
         operands: Option<&Operands>,
     ) -> Result<Features> {
-        let x = x.f_to_kind(self.products.activation_kind(self.options))?;
+        let x = x.f_to_kind(self.precision.activation_kind(self.options))?;
         let ones = operands.map(|operands| &operands.ones);
         if self.layers[0].shape.window == 1 {
             return Ok(Features::of(&[&x], ones)?);
@@ -328,11 +328,11 @@ impl QrnnLm {
     pub(super) fn gates_before_activation(&self, words: &Tensor, layer: usize) -> Result<Tensor> {
         let state = self.zero_state(words.size()[1])?;
         let x = Tensor::f_embedding(&self.softmax.weight, words, -1, false, false)?;
-        let mut x = self.first_features(&x, &state.last_input, None)?;
+        let mut x = self.first_features(&x, &state.previous_input, None)?;
         for (below, before) in self.layers[..layer].iter().zip(&state.layers) {
             x = self.layer(below, &x, before, None, true, None)?.0;
         }
-        self.layers[layer].gates(&x, None, self.products, None)
+        self.layers[layer].gates(&x, None, self.precision, None)
     }
 
     fn layer(
@@ -340,12 +340,12 @@ impl QrnnLm {
         layer: &QrnnLayer,
         x: &Features,
         before: &Tensor,
-        drops: Option<&LayerDropouts>,
+        masks: Option<&LayerMasks>,
         locked: bool,
         operand: Option<&Tensor>,
     ) -> Result<(Features, Tensor)> {
-        let (zoneout, products) = (self.config.zoneout, self.products);
-        layer.forward(x, before, &Pass { drops, locked, zoneout, products, operand })
+        let (zoneout, precision) = (self.config.zoneout, self.precision);
+        layer.forward(x, before, &Pass { masks, locked, zoneout, precision, operand })
     }
 }
 

@@ -41,10 +41,10 @@ fn the_loss_has_the_gradient_of_finite_differences() {
     let model = QrnnLm::seeded(&config, DOUBLE, 3).unwrap();
     let (input, targets) = words(4, 2, 30);
     let stream = Stream { seed: 1, purpose: Purpose::Dropout, counter: 0 };
-    let drops = Dropouts::draw(&config, 4, 2, model.mask_options(), stream).unwrap();
+    let masks = DropoutMasks::sample(&config, 4, 2, model.mask_options(), stream).unwrap();
     let loss = || {
         let state = model.zero_state(2).unwrap();
-        let out = model.forward(&input, &state, Some(&drops)).unwrap();
+        let out = model.forward(&input, &state, Some(&masks)).unwrap();
         model.loss(&out.output, &targets).unwrap()
     };
     loss().backward();

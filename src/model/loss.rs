@@ -5,7 +5,7 @@ use tch::Tensor;
 use super::lm::QrnnLm;
 use crate::Result;
 use qrnn_ops::matmul::Features;
-use qrnn_ops::split_softmax::{self, Asked, Computation, DeviceTargets, Targets};
+use qrnn_ops::split_softmax::{self, Computation, DeviceTargets, Targets, UpstreamGrad};
 use qrnn_ops::{cuda, libtorch};
 
 impl QrnnLm {
@@ -15,19 +15,24 @@ impl QrnnLm {
     /// * `targets`: seq × batch words, row by row.
     pub fn loss(&self, output: &Tensor, targets: &[i64]) -> Result<Tensor> {
         let targets = Targets::of(&self.clusters, targets, self.options.1)?;
-        self.mean_loss(&Features::of(&[output], None)?, targets, Asked::WithAnyFactor)
+        self.mean_loss(&Features::of(&[output], None)?, targets, UpstreamGrad::Any)
     }
 
     /// As [`QrnnLm::loss`], for an objective in which it stands as it is.
-    pub(crate) fn loss_as_it_is(&self, output: &Features, targets: Targets) -> Result<Tensor> {
-        self.mean_loss(output, targets, Asked::AsItIs)
+    pub(crate) fn training_loss(&self, output: &Features, targets: Targets) -> Result<Tensor> {
+        self.mean_loss(output, targets, UpstreamGrad::One)
     }
 
-    fn mean_loss(&self, output: &Features, targets: Targets, asked: Asked) -> Result<Tensor> {
+    fn mean_loss(
+        &self,
+        output: &Features,
+        targets: Targets,
+        upstream: UpstreamGrad,
+    ) -> Result<Tensor> {
         let operand = self.operands()?.map(|operands| &operands.softmax);
-        let computation = Computation { products: self.products, operand };
+        let computation = Computation { precision: self.precision, operand };
         let (clusters, weights) = (&self.clusters, &self.softmax);
-        Ok(split_softmax::mean_loss(clusters, weights, output, targets, computation, asked)?)
+        Ok(split_softmax::mean_loss(clusters, weights, output, targets, computation, upstream)?)
     }
 
     /// The summed cross entropy, in nats, without gradients; arguments as for [`QrnnLm::loss`].
@@ -39,7 +44,7 @@ impl QrnnLm {
     /// As [`QrnnLm::loss_sum`], of what [`QrnnLm::upload_batch`] uploaded.
     pub(crate) fn loss_sum_of(&self, output: &Features, targets: &Targets) -> Result<f64> {
         let operand = self.operands()?.map(|operands| &operands.softmax);
-        let computation = Computation { products: self.products, operand };
+        let computation = Computation { precision: self.precision, operand };
         let (clusters, weights) = (&self.clusters, &self.softmax);
         Ok(split_softmax::loss_sum(clusters, weights, output, targets, computation)?)
     }

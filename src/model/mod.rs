@@ -17,7 +17,7 @@ mod weights;
 
 pub(crate) use config::MAX_SIZE;
 pub use config::{LayerShape, LmConfig, MOST_LAYERS, Splits, WIKITEXT103_VOCAB};
-pub use dropout::{Dropouts, LayerDropouts, MaskOptions};
+pub use dropout::{DropoutMasks, LayerMasks, MaskOptions};
 pub use gates::Gates;
 pub use layer::QrnnLayer;
 pub use lm::{DEFAULT_SEED, Forwarded, QrnnLm, State};

@@ -22,7 +22,7 @@ impl QrnnLm {
         let versions = self.versions()?;
         let stage = profile::stage("rounding to bf16");
         match &mut self.operands {
-            Some(operands) if operands.products == self.products => {
+            Some(operands) if operands.precision == self.precision => {
                 if operands.versions == versions {
                     return Ok(());
                 }
@@ -39,10 +39,10 @@ impl QrnnLm {
     }
 
     fn new_operands(&self, versions: Vec<i64>) -> Result<Operands> {
-        let kind = self.products.activation_kind(self.options);
+        let kind = self.precision.activation_kind(self.options);
         let layer = |layer: &QrnnLayer| augmented_weight(&[(&layer.weight, &layer.bias)], kind);
         Ok(Operands {
-            products: self.products,
+            precision: self.precision,
             layers: self.layers.iter().map(layer).collect::<Result<_, _>>()?,
             softmax: split_softmax::operand(&self.softmax, kind)?,
             ones: one_and_zeros((kind, self.options.1))?,
@@ -61,7 +61,8 @@ impl QrnnLm {
     /// [`crate::Error::Torch`] where libtorch does not tell.
     pub(super) fn operands(&self) -> Result<Option<&Operands>> {
         let Some(operands) = &self.operands else { return Ok(None) };
-        let current = operands.products == self.products && operands.versions == self.versions()?;
+        let current =
+            operands.precision == self.precision && operands.versions == self.versions()?;
         Ok(current.then_some(operands))
     }
 
@@ -96,7 +97,7 @@ impl QrnnLm {
 
 #[cfg(test)]
 mod tests {
-    use qrnn_ops::matmul::Products;
+    use qrnn_ops::matmul::Precision;
 
     use super::*;
     use crate::model::{LmConfig, Splits};
@@ -109,15 +110,15 @@ mod tests {
         as_on_a_gpu(|| {
             let config = LmConfig::paper(6, 10).vocab(30).layers(2).splits(Splits::At(vec![8, 16]));
             let mut model = QrnnLm::seeded(&config, (Kind::Float, Device::Cpu), 1).unwrap();
-            for products in [Products::Single, Products::Bf16] {
-                model.set_products(products);
+            for precision in [Precision::Single, Precision::Bf16] {
+                model.set_precision(precision);
                 assert!(model.copies_of_parameters().unwrap().iter().all(Option::is_none));
                 for round in 0..3 {
                     model.refresh_operands().unwrap();
                     let copies = model.copies_of_parameters().unwrap();
                     for ((name, parameter), copy) in model.parameters().iter().zip(&copies) {
                         let copy = copy.as_ref().unwrap();
-                        let kind = products.activation_kind((Kind::Float, Device::Cpu));
+                        let kind = precision.activation_kind((Kind::Float, Device::Cpu));
                         assert_eq!(copy.kind(), kind, "{name}");
                         assert_eq!(*copy, parameter.to_kind(kind), "{name}, round {round}");
                     }

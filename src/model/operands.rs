@@ -1,14 +1,14 @@
 //! Copies of the weights in the form that the matrix products of a GPU read: rounded to their precision, with
 //! each bias as a column of its weight.
 
-use qrnn_ops::matmul::Products;
+use qrnn_ops::matmul::Precision;
 use tch::Tensor;
 
 /// Copies of all weights. The optimizer writes them together with the parameters; whoever changes
 /// parameters in another way is found out by libtorch's count of changes to a tensor.
 #[derive(Debug)]
 pub(crate) struct Operands {
-    pub products: Products,
+    pub precision: Precision,
     /// Of each layer: (3 H, augmented row).
     pub layers: Vec<Tensor>,
     /// (tombstones and words, augmented row).

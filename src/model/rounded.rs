@@ -18,7 +18,7 @@ impl QrnnLm {
     pub(crate) fn rounded(&self) -> Result<Self> {
         let _no_grad = tch::no_grad_guard();
         if !cuda::is_gpu(self.options.1) {
-            return self.with_matrices(|matrix| Ok(self.products.operand(matrix)?));
+            return self.with_matrices(|matrix| Ok(self.precision.operand(matrix)?));
         }
         // A GPU's products read copies beside the parameters, which stay as they are.
         let mut model = self.with_matrices(|matrix| Ok(matrix.shallow_clone()))?;
@@ -41,7 +41,7 @@ impl QrnnLm {
             config: self.config.clone(),
             vocab: self.vocab.clone(),
             options: self.options,
-            products: self.products,
+            precision: self.precision,
             clusters: self.clusters.clone(),
             operands: None,
             layers: self.layers.iter().map(layer).collect::<Result<_>>()?,

@@ -256,8 +256,8 @@ impl SavedModel {
         device: Device,
     ) -> Result<QrnnLm> {
         let sizes = self.sizes()?;
-        if let Some(asked) = splits {
-            self.check_splits(asked, sizes.vocab)?;
+        if let Some(upstream) = splits {
+            self.check_splits(upstream, sizes.vocab)?;
         }
         let own = self.config.as_ref().map(|config| &config.splits);
         let config = LmConfig {
@@ -314,9 +314,9 @@ impl SavedModel {
     /// # Errors
     /// [`Error::Usage`] where other clusters are asked for than those that the weights were trained
     /// with.
-    fn check_splits(&self, asked: &Splits, vocab: usize) -> Result<()> {
+    fn check_splits(&self, upstream: &Splits, vocab: usize) -> Result<()> {
         let Some(own) = self.config.as_ref().map(|config| &config.splits) else { return Ok(()) };
-        let (theirs, ours) = (asked.borders(vocab)?, own.borders(vocab)?);
+        let (theirs, ours) = (upstream.borders(vocab)?, own.borders(vocab)?);
         if theirs == ours {
             return Ok(());
         }
@@ -325,12 +325,12 @@ impl SavedModel {
             false => Splits::At(borders),
         };
         let ours = shown(ours);
-        let asked = match asked {
+        let upstream = match upstream {
             Splits::Auto => format!("--splits auto (here {})", shown(theirs)),
             Splits::None | Splits::At(_) => format!("--splits {}", shown(theirs)),
         };
         Err(Error::usage(
-            asked,
+            upstream,
             format!("{} was trained with --splits {ours}", self.path.display()),
             format!("leave it out, or say `--splits {ours}`"),
         ))

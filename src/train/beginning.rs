@@ -54,16 +54,16 @@ pub(super) fn checkpoint_of(
     if !only_begun {
         return refused(format!("the folder holds {names}, but no checkpoint to go on from"));
     }
-    let Some(begun) = RunDir::config_beside(&folder.weights()).ok().flatten() else {
+    let Some(pending) = RunDir::config_beside(&folder.weights()).ok().flatten() else {
         return refused(format!("the folder holds {names}, but not the settings of a run"));
     };
-    if begun.corpus != corpus.name() {
-        let (theirs, ours) = (&begun.corpus, corpus.name());
+    if pending.corpus != corpus.name() {
+        let (theirs, ours) = (&pending.corpus, corpus.name());
         return refused(format!(
             "a run that read {theirs} was begun in the folder, and this one reads {ours}"
         ));
     }
-    match checkpoint::difference((&begun.model, &begun.recipe), (model.config(), recipe)) {
+    match checkpoint::difference((&pending.model, &pending.recipe), (model.config(), recipe)) {
         None => Ok(None),
         Some((field, theirs, ours)) => refused(format!(
             "a run with {field} {theirs} was begun in the folder, and this call says {ours}"
@@ -75,7 +75,7 @@ impl Session<'_> {
     /// Takes over what a checkpoint restored; the model has its weights already.
     pub(super) fn restore(&mut self, restored: Restored) -> Result<()> {
         self.position = restored.position;
-        self.optimiser = restored.optimiser;
+        self.optimizer = restored.optimizer;
         self.state = restored.state;
         self.losses = restored.losses;
         self.identity = restored.identity;
@@ -89,7 +89,7 @@ impl Session<'_> {
         self.schedule.written(self.position.step, Instant::now());
         self.restore_best()?;
         let Some(log) = &mut self.log else { return Ok(()) };
-        let epochs_in_log = log.cut(self.position.log_bytes, self.position.step)?;
+        let epochs_in_log = log.truncate(self.position.log_bytes, self.position.step)?;
         if let Some(known) = epochs_in_log {
             // Its epochs are in the checkpoint, too.
             for epoch in self.position.epochs.iter().filter(|epoch| !known.contains(&epoch.epoch)) {
@@ -134,13 +134,13 @@ impl Session<'_> {
     }
 
     /// A new run: its log is empty.
-    pub(super) fn begin_anew(&mut self) -> Result<()> {
+    pub(super) fn start_new(&mut self) -> Result<()> {
         self.identity = match &self.folder {
             Some(_) => Some(Identity::new(self.model, self.recipe, self.corpus)?),
             None => None,
         };
         match &mut self.log {
-            Some(log) => log.cut(0, 0).map(drop),
+            Some(log) => log.truncate(0, 0).map(drop),
             None => Ok(()),
         }
     }

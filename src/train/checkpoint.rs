@@ -7,7 +7,7 @@ use tch::{Kind, Tensor};
 
 use super::checkpoint_writer::Writer;
 use super::identity::Identity;
-use super::optimizer::Optimiser;
+use super::optimizer::Optimizer;
 use super::recipe::Recipe;
 use crate::data::Corpus;
 use crate::files::run_folder::{CHECKPOINT, checkpoints};
@@ -15,6 +15,9 @@ use crate::files::tensor_file;
 use crate::model::{LmConfig, QrnnLm, State};
 use crate::progress::EpochReport;
 use crate::{Error, Result};
+
+/// Prefix of the optimizer's tensors in a checkpoint.
+const OPTIMIZER: &str = "optimiser";
 
 /// Checkpoints kept of a run.
 const KEPT: usize = 2;
@@ -86,7 +89,8 @@ struct Note {
     position: RunPosition,
     model: LmConfig,
     recipe: Recipe,
-    optimiser: String,
+    #[serde(rename = "optimiser")]
+    optimizer: String,
     /// Which run this is of, and which texts it reads; not in files of version 0.1 at first.
     #[serde(default)]
     identity: Option<Identity>,
@@ -95,7 +99,7 @@ struct Note {
 /// What a checkpoint restores beside the model's weights.
 pub(super) struct Restored {
     pub position: RunPosition,
-    pub optimiser: Optimiser,
+    pub optimizer: Optimizer,
     pub state: State,
     pub losses: Vec<f64>,
     /// `None` in a file that does not say it.
@@ -114,7 +118,7 @@ pub(super) struct Contents<'a> {
     pub model: &'a QrnnLm,
     pub recipe: &'a Recipe,
     pub position: &'a RunPosition,
-    pub optimiser: &'a Optimiser,
+    pub optimizer: &'a Optimizer,
     pub state: &'a State,
     pub losses: &'a [f64],
     pub identity: Option<&'a Identity>,
@@ -126,12 +130,12 @@ pub(super) struct Contents<'a> {
 /// # Errors
 /// [`Error::Io`] where the disk is full; the checkpoints before stay.
 pub(super) fn save(writer: &mut Writer, folder: &Path, contents: &Contents<'_>) -> Result<()> {
-    let &Contents { model, recipe, position, optimiser, state, losses, identity } = contents;
+    let &Contents { model, recipe, position, optimizer, state, losses, identity } = contents;
     let note = Note {
         position: position.clone(),
         model: model.config().clone(),
         recipe: recipe.clone(),
-        optimiser: optimiser.name().into(),
+        optimizer: optimizer.name().into(),
         identity: identity.cloned(),
     };
     let path = folder.join(format!("checkpoint-{}.safetensors", position.step));
@@ -141,10 +145,10 @@ pub(super) fn save(writer: &mut Writer, folder: &Path, contents: &Contents<'_>) 
     let mut tensors: Vec<(String, &Tensor)> = vec![("losses".into(), &losses)];
     let named = |prefix: &str, (name, tensor)| (format!("{prefix}.{name}"), tensor);
     tensors.extend(model.parameters().into_iter().map(|entry| named("model", entry)));
-    let optimiser_tensors = optimiser.tensors()?;
-    let borrowed = optimiser_tensors.iter().map(|(name, tensor)| (name.clone(), tensor));
-    tensors.extend(borrowed.map(|entry| named("optimiser", entry)));
-    tensors.push(("state.last_input".into(), &state.last_input));
+    let optimizer_tensors = optimizer.tensors()?;
+    let borrowed = optimizer_tensors.iter().map(|(name, tensor)| (name.clone(), tensor));
+    tensors.extend(borrowed.map(|entry| named(OPTIMIZER, entry)));
+    tensors.push(("state.last_input".into(), &state.previous_input));
     for (i, layer) in state.layers.iter().enumerate() {
         tensors.push((format!("state.{i}"), layer));
     }
@@ -176,7 +180,7 @@ pub(super) fn load(
 ) -> Result<Restored> {
     let file = tensor_file::read(path, REMEDY)?;
     let damaged = |problem: String| Error::bad_file(path, problem, REMEDY);
-    if !tensor_file::is_sealed(&file) {
+    if !tensor_file::has_checksum(&file) {
         return Err(damaged("has no sum of its bytes: is no checkpoint, or a spoiled one".into()));
     }
     let note = file.metadata.get(CHECKPOINT).ok_or_else(|| damaged("is no checkpoint".into()))?;
@@ -207,16 +211,16 @@ pub(super) fn load(
         .map(|(name, tensor)| take(format!("model.{name}"), Some(tensor)))
         .collect::<Result<Vec<_>>>()?;
     model.set_weights(&weights)?;
-    let optimiser = Optimiser::restored(model, &note.optimiser, &|name, like| {
-        take(format!("optimiser.{name}"), like)
+    let optimizer = Optimizer::restored(model, &note.optimizer, &|name, like| {
+        take(format!("{OPTIMIZER}.{name}"), like)
     })?
-    .ok_or_else(|| damaged(format!("has an optimiser '{}'", note.optimiser)))?;
+    .ok_or_else(|| damaged(format!("has an optimizer '{}'", note.optimizer)))?;
     let zero = model.zero_state(recipe.batch as i64)?;
     let of_state = |name: &str, like: &Tensor| -> Result<Tensor> {
         Ok(take(format!("state.{name}"), Some(like))?.f_to_kind(kind)?)
     };
     let state = State {
-        last_input: of_state("last_input", &zero.last_input)?,
+        previous_input: of_state("last_input", &zero.previous_input)?,
         layers: zero
             .layers
             .iter()
@@ -226,7 +230,7 @@ pub(super) fn load(
     };
     let losses = take("losses".into(), None)?.f_to_kind(Kind::Double)?.f_view(-1)?;
     let (position, identity) = (note.position, note.identity);
-    Ok(Restored { position, optimiser, state, losses: Vec::try_from(losses)?, identity })
+    Ok(Restored { position, optimizer, state, losses: Vec::try_from(losses)?, identity })
 }
 
 /// Going on with other settings would be neither run.
@@ -283,12 +287,12 @@ mod tests {
             valid_ppl: f64::INFINITY,
             seconds: 1.0,
         };
-        let begun = RunPosition { step: 7, ..RunPosition::new() };
-        assert_eq!(reread(&begun, &recipe), begun);
+        let pending = RunPosition { step: 7, ..RunPosition::new() };
+        assert_eq!(reread(&pending, &recipe), pending);
         let best = Some(f64::INFINITY);
-        let done = RunPosition { epochs: vec![report], best, ..begun.clone() };
+        let done = RunPosition { epochs: vec![report], best, ..pending.clone() };
         assert_eq!(reread(&done, &recipe), done);
-        let judged = RunPosition { best, ..begun };
+        let judged = RunPosition { best, ..pending };
         assert_eq!(reread(&judged, &finetuning), judged);
         let stopped = RunPosition::new();
         assert_eq!(reread(&stopped, &finetuning), stopped);

@@ -180,7 +180,7 @@ mod tests {
             }
             writer.finish().unwrap();
             let file = tensor_file::read(&path, "").unwrap();
-            assert!(tensor_file::is_sealed(&file));
+            assert!(tensor_file::has_checksum(&file));
             file
         };
         let (at_once, later) = (read(false), read(true));
@@ -231,9 +231,9 @@ mod tests {
         let tensors = tensors();
         let message = |in_background| {
             let mut writer = Writer::new(Device::Cpu, in_background);
-            let begun = writer.write(&taken, &named(&tensors), note(), || panic!("not reached"));
+            let pending = writer.write(&taken, &named(&tensors), note(), || panic!("not reached"));
             if in_background {
-                begun.unwrap();
+                pending.unwrap();
                 let next = folder.path().join("next");
                 writer.write(&next, &named(&tensors), note(), || Ok(())).unwrap();
                 let error = writer.finish().unwrap_err();
@@ -241,7 +241,7 @@ mod tests {
                 writer.finish().unwrap();
                 error.to_string()
             } else {
-                begun.unwrap_err().to_string()
+                pending.unwrap_err().to_string()
             }
         };
         let (at_once, later) = (message(false), message(true));

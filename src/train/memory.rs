@@ -1,6 +1,6 @@
 //! The memory that a training run takes on the CPU, told before it is taken.
 
-use super::recipe::{Optimizer, Recipe};
+use super::recipe::{OptimizerKind, Recipe};
 use crate::model::LmConfig;
 use crate::{Error, Result};
 use qrnn_ops::is_out_of_memory;
@@ -19,7 +19,7 @@ const SURE: f64 = 0.7;
 /// An estimate, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
-    /// Weights, their gradients, the optimiser's state and the best epoch's weights.
+    /// Weights, their gradients, the optimizer's state and the best epoch's weights.
     pub weights: u64,
     /// What a step of full length keeps for its backward pass, and what that pass takes.
     pub step: u64,
@@ -29,9 +29,9 @@ impl Memory {
     /// For a model, a recipe and a training text of so many words.
     pub fn estimate(config: &LmConfig, recipe: &Recipe, text: usize) -> Self {
         let copies = match recipe.optimizer {
-            Optimizer::Adam => 5,
+            OptimizerKind::Adam => 5,
             // Descent may turn to averaging.
-            Optimizer::Asgd | Optimizer::Sgd => 4,
+            OptimizerKind::Asgd | OptimizerKind::Sgd => 4,
         };
         // Of a row: the input, z, f, o, c, h and the dropped h; the backward pass takes about
         // three fifths as much again.
@@ -79,12 +79,12 @@ impl Memory {
         let flags = if self.step > self.weights {
             "lower --batch-size or --bptt: most of it is one step's activations"
         } else {
-            "lower --emsize or --nhid: most of it is weights and what the optimiser keeps of them"
+            "lower --emsize or --nhid: most of it is weights and what the optimizer keeps of them"
         };
         let parts = [self.weights, self.step].map(size);
         Error::Memory {
             needed: format!(
-                "about {} ({} for weights and optimiser, {} for a step)",
+                "about {} ({} for weights and optimizer, {} for a step)",
                 size(self.total()),
                 parts[0],
                 parts[1]

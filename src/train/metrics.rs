@@ -35,7 +35,7 @@ impl MetricsLog {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn cut(&mut self, bytes: u64, step: u64) -> Result<Option<Vec<usize>>> {
+    pub fn truncate(&mut self, bytes: u64, step: u64) -> Result<Option<Vec<usize>>> {
         let read = |file: &mut File| {
             let mut kept = vec![];
             file.rewind()?;

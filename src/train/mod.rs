@@ -1,4 +1,4 @@
-//! Training: recipe, schedule, optimiser, the loop, its log and what a user sees of it.
+//! Training: recipe, schedule, optimizer, the loop, its log and what a user sees of it.
 
 mod beginning;
 mod cadence;
@@ -25,8 +25,8 @@ mod training_run;
 pub use crate::progress::{EpochReport, StepReport};
 pub use memory::Memory;
 pub use metrics::MetricsLog;
-pub use optimizer::Optimiser;
-pub use recipe::{Optimizer, Recipe};
+pub use optimizer::Optimizer;
+pub use recipe::{OptimizerKind, Recipe};
 pub use record::Record;
 pub use run_dir::{RunConfig, RunDir};
 pub use run_log::RunLog;

@@ -1,8 +1,8 @@
-//! Gradient clipping, and the optimisers with their state as tensors.
+//! Gradient clipping, and the optimizers with their state as tensors.
 
 use tch::{Kind, Tensor};
 
-use super::recipe::{Optimizer, Recipe};
+use super::recipe::{OptimizerKind, Recipe};
 use crate::Result;
 use crate::model::QrnnLm;
 use qrnn_ops::adam::{self, AdamUpdate, BAD_GRADIENT};
@@ -10,9 +10,9 @@ use qrnn_ops::cuda::Launch;
 use qrnn_ops::libtorch::{AdamStep, AdamTensors, fused_adam};
 use qrnn_ops::{cuda, profile};
 
-/// The state of an optimiser over the parameters of one model.
+/// The state of an optimizer over the parameters of one model.
 #[derive(Debug)]
-pub enum Optimiser {
+pub enum Optimizer {
     /// Adam (Kingma and Ba 2015).
     Adam(Vec<Moments>),
     /// Plain stochastic gradient descent.
@@ -43,15 +43,15 @@ pub struct Average {
     rate: Option<f64>,
 }
 
-impl Optimiser {
-    /// The recipe's optimiser before its first step.
+impl Optimizer {
+    /// The recipe's optimizer before its first step.
     ///
     /// # Errors
     /// [`crate::Error::Torch`] where memory runs out.
     pub fn new(model: &QrnnLm, recipe: &Recipe) -> Result<Self> {
         let _no_grad = tch::no_grad_guard();
         match recipe.optimizer {
-            Optimizer::Adam => {
+            OptimizerKind::Adam => {
                 let options = (Kind::Float, model.options().1);
                 let moments = model
                     .parameters()
@@ -66,8 +66,8 @@ impl Optimiser {
                     .collect::<Result<_>>()?;
                 Ok(Self::Adam(with_one_counter(model, moments)))
             }
-            Optimizer::Sgd => Ok(Self::Sgd),
-            Optimizer::Asgd => Self::averaging(model),
+            OptimizerKind::Sgd => Ok(Self::Sgd),
+            OptimizerKind::Asgd => Self::averaging(model),
         }
     }
 
@@ -111,7 +111,7 @@ impl Optimiser {
         Ok(all)
     }
 
-    /// The optimiser that [`Optimiser::name`] and [`Optimiser::tensors`] described; `None` for a
+    /// The optimizer that [`Optimizer::name`] and [`Optimizer::tensors`] described; `None` for a
     /// name that there is not. `take` gives a tensor by its name, of the shape of another.
     pub(super) fn restored(
         model: &QrnnLm,
@@ -186,7 +186,7 @@ impl Optimiser {
             clip => Some(inverse_clip(&norm, clip)?),
         };
         judge(&norm, loss, healthy)?;
-        let stage = profile::stage("optimiser");
+        let stage = profile::stage("optimizer");
         match self {
             Self::Adam(moments) => {
                 let kept = moments.iter().flat_map(|moments| [&moments.first, &moments.second]);

@@ -13,7 +13,7 @@ const ON_GPU: usize = super::metrics::LOG_EVERY as usize;
 
 /// Steps that were begun, in their order.
 #[derive(Debug)]
-pub(super) struct Begun {
+pub(super) struct PendingSteps {
     /// How many to read at once.
     most: usize,
     steps: Vec<(Tensor, usize, f64)>,
@@ -22,8 +22,8 @@ pub(super) struct Begun {
 }
 
 /// A step whose loss is known.
-pub(super) struct Done {
-    /// Nats a word, without regularisers.
+pub(super) struct FinishedStep {
+    /// Nats a word, without regularizers.
     pub loss: f64,
     pub words: usize,
     pub rate: f64,
@@ -31,7 +31,7 @@ pub(super) struct Done {
     pub seconds: f64,
 }
 
-impl Begun {
+impl PendingSteps {
     /// None yet; `most` are to be read at once, or as many as are best on the device.
     ///
     /// # Errors
@@ -49,7 +49,7 @@ impl Begun {
         self.since.unwrap_or_else(Instant::now)
     }
 
-    /// Adds a step; `since` is what [`Begun::clock`] said before it.
+    /// Adds a step; `since` is what [`PendingSteps::clock`] said before it.
     pub fn add(&mut self, since: Instant, loss: Tensor, words: usize, rate: f64) {
         self.since = Some(since);
         self.steps.push((loss, words, rate));
@@ -64,18 +64,18 @@ impl Begun {
     }
 
     /// Whether it is time to read.
-    pub fn are_many(&self) -> bool {
+    pub fn is_full(&self) -> bool {
         self.steps.len() >= self.most
     }
 
     /// Waits for all steps and takes them out: one copy to the host.
-    pub fn read(&mut self) -> Result<Vec<Done>> {
+    pub fn read(&mut self) -> Result<Vec<FinishedStep>> {
         let Some(since) = self.since.take() else { return Ok(vec![]) };
         let steps = std::mem::take(&mut self.steps);
         let losses: Vec<_> = steps.iter().map(|(loss, ..)| loss).collect();
         let losses = download(&Tensor::f_stack(&losses, 0)?)?;
         let seconds = since.elapsed().as_secs_f64() / steps.len() as f64;
-        let done = |((_, words, rate), loss)| Done { loss, words, rate, seconds };
+        let done = |((_, words, rate), loss)| FinishedStep { loss, words, rate, seconds };
         Ok(steps.into_iter().zip(losses).map(done).collect())
     }
 }
@@ -86,17 +86,17 @@ mod tests {
 
     #[test]
     fn steps_are_read_in_their_order_and_once() {
-        let mut begun = Begun::new(Some(3), Device::Cpu).unwrap();
-        assert!(begun.read().unwrap().is_empty());
+        let mut pending = PendingSteps::new(Some(3), Device::Cpu).unwrap();
+        assert!(pending.read().unwrap().is_empty());
         for i in 0..3 {
-            assert!(!begun.are_many());
-            let clock = begun.clock();
-            begun.add(clock, Tensor::from(f64::from(i)), 10 + i as usize, 0.5);
+            assert!(!pending.is_full());
+            let clock = pending.clock();
+            pending.add(clock, Tensor::from(f64::from(i)), 10 + i as usize, 0.5);
         }
-        assert!(begun.are_many());
-        assert_eq!((begun.steps(), begun.words()), (3, 33));
-        let done = begun.read().unwrap();
+        assert!(pending.is_full());
+        assert_eq!((pending.steps(), pending.words()), (3, 33));
+        let done = pending.read().unwrap();
         assert_eq!(done.iter().map(|done| done.loss).collect::<Vec<_>>(), [0.0, 1.0, 2.0]);
-        assert_eq!((begun.steps(), begun.read().unwrap().len()), (0, 0));
+        assert_eq!((pending.steps(), pending.read().unwrap().len()), (0, 0));
     }
 }

@@ -8,7 +8,7 @@ use crate::{Error, Result};
 /// What turns gradients into steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Optimizer {
+pub enum OptimizerKind {
     /// Adam with decays 0.9 and 0.999 and epsilon 1e-8.
     Adam,
     /// Stochastic gradient descent, which turns to averaging when the validation loss has not
@@ -18,7 +18,7 @@ pub enum Optimizer {
     Asgd,
 }
 
-impl std::str::FromStr for Optimizer {
+impl std::str::FromStr for OptimizerKind {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
@@ -28,7 +28,7 @@ impl std::str::FromStr for Optimizer {
             "asgd" => Ok(Self::Asgd),
             other => Err(Error::usage(
                 format!("--optimizer {other}"),
-                "there is no such optimiser",
+                "there is no such optimizer",
                 "write adam, sgd (which turns to averaging by itself) or asgd",
             )),
         }
@@ -67,7 +67,7 @@ pub struct Recipe {
     /// L2 weight decay.
     pub wdecay: f64,
     /// What turns gradients into steps.
-    pub optimizer: Optimizer,
+    pub optimizer: OptimizerKind,
     /// Epochs without a better validation loss before descent turns to averaging.
     pub nonmono: usize,
     /// Averaged descent from a trained model, which stands as the best until beaten, and ends where
@@ -100,7 +100,7 @@ impl Recipe {
             alpha: 0.0,
             beta: 0.0,
             wdecay: 0.0,
-            optimizer: Optimizer::Adam,
+            optimizer: OptimizerKind::Adam,
             nonmono: 5,
             finetune: false,
             seed: 1882,
@@ -137,8 +137,8 @@ impl Recipe {
         self
     }
 
-    /// Sets the optimiser.
-    pub fn optimizer(mut self, optimizer: Optimizer) -> Self {
+    /// Sets the optimizer.
+    pub fn optimizer(mut self, optimizer: OptimizerKind) -> Self {
         self.optimizer = optimizer;
         self
     }
@@ -173,7 +173,7 @@ impl Recipe {
                 ));
             }
         }
-        if self.finetune && self.optimizer != Optimizer::Asgd {
+        if self.finetune && self.optimizer != OptimizerKind::Asgd {
             return Err(Error::usage(
                 "--finetune",
                 "is done by averaged SGD",

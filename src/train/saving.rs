@@ -31,7 +31,7 @@ impl Session<'_> {
             model: self.model,
             recipe: self.recipe,
             position: &self.position,
-            optimiser: &self.optimiser,
+            optimizer: &self.optimizer,
             state: &self.state,
             losses: &self.losses,
             identity: self.identity.as_ref(),

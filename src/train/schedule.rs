@@ -18,7 +18,7 @@ const SHORTEST: usize = 5;
 /// The length of step number `step` of a run: bptt with probability 0.95, else half of it; then a
 /// normal with that mean and deviation 5, truncated to an integer, at least 5 (main.py of
 /// awd-lstm-lm).
-pub fn length(recipe: &Recipe, step: u64) -> usize {
+pub fn sequence_length(recipe: &Recipe, step: u64) -> usize {
     if recipe.fixed_bptt {
         return recipe.bptt;
     }
@@ -33,7 +33,7 @@ pub fn length(recipe: &Recipe, step: u64) -> usize {
 }
 
 /// A step's rate: the epoch's, scaled by the drawn length.
-pub fn rate(recipe: &Recipe, epoch: usize, length: usize) -> f64 {
+pub fn learning_rate(recipe: &Recipe, epoch: usize, length: usize) -> f64 {
     recipe.epoch_rate(epoch) * length as f64 / recipe.bptt as f64
 }
 
@@ -45,7 +45,7 @@ mod tests {
     fn lengths_have_the_originals_mean_and_spread() {
         let recipe = Recipe::paper().bptt(140);
         let n = 4000;
-        let lengths: Vec<f64> = (0..n).map(|step| length(&recipe, step) as f64).collect();
+        let lengths: Vec<f64> = (0..n).map(|step| sequence_length(&recipe, step) as f64).collect();
         let full: Vec<f64> = lengths.iter().copied().filter(|&l| l > 105.0).collect();
         let share = full.len() as f64 / n as f64;
         assert!((share - FULL).abs() < 0.012, "{share}");
@@ -58,9 +58,9 @@ mod tests {
     #[test]
     fn lengths_have_a_floor_and_can_be_fixed() {
         let short = Recipe::paper().bptt(3);
-        assert!((0..200).all(|step| length(&short, step) >= SHORTEST));
+        assert!((0..200).all(|step| sequence_length(&short, step) >= SHORTEST));
         let fixed = Recipe { fixed_bptt: true, ..Recipe::paper().bptt(70) };
-        assert!((0..200).all(|step| length(&fixed, step) == 70));
-        assert_eq!(rate(&fixed, 1, 35), 0.5e-3);
+        assert!((0..200).all(|step| sequence_length(&fixed, step) == 70));
+        assert_eq!(learning_rate(&fixed, 1, 35), 0.5e-3);
     }
 }

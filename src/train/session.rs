@@ -8,13 +8,13 @@ use super::cadence::Schedule;
 use super::checkpoint::{self, RunPosition};
 use super::identity::Identity;
 use super::metrics::MetricsLog;
-use super::pending::{Begun, Done};
+use super::pending::{FinishedStep, PendingSteps};
 use super::record::Record;
 use qrnn_ops::adam::BAD_GRADIENT;
 
 use super::checkpoint_writer::Writer;
-use super::optimizer::Optimiser;
-use super::recipe::{Optimizer, Recipe};
+use super::optimizer::Optimizer;
+use super::recipe::{OptimizerKind, Recipe};
 use super::run_dir::RunDir;
 use super::step::StepInputs;
 use super::training_run::TrainingRun;
@@ -32,7 +32,7 @@ pub(super) struct Session<'a> {
     pub corpus: &'a Corpus,
     pub columns: Batches<'a>,
     pub recipe: &'a Recipe,
-    pub optimiser: Optimiser,
+    pub optimizer: Optimizer,
     pub state: State,
     /// Before the folder, which it writes into: fields are dropped in their order, and the folder
     /// is another process's to take from then on.
@@ -45,7 +45,7 @@ pub(super) struct Session<'a> {
     pub log_every: u64,
     /// Where the run stands, as far as losses were read.
     pub position: RunPosition,
-    pub begun: Begun,
+    pub pending: PendingSteps,
     /// The inputs of the next step, where they were prepared before it.
     pub next: Option<StepInputs>,
     pub losses: Vec<f64>,
@@ -59,10 +59,10 @@ pub(super) struct Session<'a> {
 
 /// How an epoch's steps ended.
 #[derive(PartialEq)]
-enum Steps {
-    Whole,
+enum EpochEnd {
+    Complete,
     /// The recipe's number of steps is done.
-    Enough,
+    StepLimit,
     Interrupted,
 }
 
@@ -71,24 +71,24 @@ impl Session<'_> {
         let started = Instant::now();
         let mut interrupted = false;
         if self.recipe.finetune && self.position.step == 0 {
-            interrupted = !self.judge_beginning()?;
+            interrupted = !self.validate_initial_weights()?;
         }
         while !interrupted && self.position.epoch <= self.recipe.epochs && !self.is_finetuned() {
             let epoch_started = Instant::now();
             let steps = self.steps()?;
             self.position.seconds += epoch_started.elapsed().as_secs_f64();
-            if steps == Steps::Enough {
+            if steps == EpochEnd::StepLimit {
                 // In the middle of an epoch, so that a run with more steps can go on from here.
                 self.checkpoint()?;
                 if self.position.words == 0 {
                     break;
                 }
             }
-            if steps == Steps::Interrupted || !self.end_epoch()? {
+            if steps == EpochEnd::Interrupted || !self.end_epoch()? {
                 interrupted = true;
                 break;
             }
-            if steps == Steps::Enough {
+            if steps == EpochEnd::StepLimit {
                 break;
             }
             self.checkpoint()?;
@@ -128,16 +128,16 @@ impl Session<'_> {
 
     /// Whether finetuning has come to its end.
     fn is_finetuned(&self) -> bool {
-        self.recipe.finetune && is_stuck(&self.position.epochs, self.recipe.nonmono)
+        self.recipe.finetune && validation_stalled(&self.position.epochs, self.recipe.nonmono)
     }
 
     /// Whether the recipe's number of steps is done, or more.
-    pub(super) fn is_enough(&self) -> bool {
+    pub(super) fn step_limit_reached(&self) -> bool {
         self.recipe.steps.is_some_and(|steps| self.step() >= steps)
     }
 
     /// The steps of an epoch that are still to be done.
-    fn steps(&mut self) -> Result<Steps> {
+    fn steps(&mut self) -> Result<EpochEnd> {
         if self.position.row == 0 {
             self.state = self.model.zero_state(self.recipe.batch as i64)?;
         }
@@ -146,23 +146,23 @@ impl Session<'_> {
         Ok(ended)
     }
 
-    fn begin_steps(&mut self) -> Result<Steps> {
+    fn begin_steps(&mut self) -> Result<EpochEnd> {
         let rows = self.columns.rows();
         // As the original, which leaves a last row of one word alone.
         while self.row() + 2 < rows || (self.row() == 0 && rows == 2) {
-            if self.is_enough() {
-                return Ok(Steps::Enough);
+            if self.step_limit_reached() {
+                return Ok(EpochEnd::StepLimit);
             }
             if self.interrupt.requested() {
-                return Ok(Steps::Interrupted);
+                return Ok(EpochEnd::Interrupted);
             }
             match self.begin_step() {
-                Err(Error::Interrupted { .. }) => return Ok(Steps::Interrupted),
+                Err(Error::Interrupted { .. }) => return Ok(EpochEnd::Interrupted),
                 done => done?,
             }
-            if self.begun.are_many()
+            if self.pending.is_full()
                 || self.step().is_multiple_of(self.log_every)
-                || self.is_enough()
+                || self.step_limit_reached()
             {
                 self.prepare_next(rows)?;
                 self.read_losses()?;
@@ -172,7 +172,7 @@ impl Session<'_> {
                 self.checkpoint()?;
             }
         }
-        Ok(if self.is_enough() { Steps::Enough } else { Steps::Whole })
+        Ok(if self.step_limit_reached() { EpochEnd::StepLimit } else { EpochEnd::Complete })
     }
 
     /// Not while another is being written: it then comes when that is done.
@@ -180,40 +180,40 @@ impl Session<'_> {
         if self.folder.is_none() || self.writer.is_writing()? {
             return Ok(false);
         }
-        let losses_known = self.begun.steps() == 0;
+        let losses_known = self.pending.steps() == 0;
         Ok(self.schedule.is_due(self.step(), losses_known, Instant::now()))
     }
 
     /// Steps done or begun.
     pub(super) fn step(&self) -> u64 {
-        self.position.step + self.begun.steps() as u64
+        self.position.step + self.pending.steps() as u64
     }
 
     /// Rows of this epoch walked down.
     pub(super) fn row(&self) -> usize {
-        self.position.row + self.begun.words() / self.recipe.batch
+        self.position.row + self.pending.words() / self.recipe.batch
     }
 
     fn begin_step(&mut self) -> Result<()> {
-        let begin = self.begun.clock();
+        let begin = self.pending.clock();
         let inputs = match self.next.take() {
             Some(inputs) => inputs,
             None => self.prepare_step()?,
         };
         let (rate, words) = (inputs.rate, inputs.targets.words());
         let loss = self.train_step(inputs)?;
-        self.begun.add(begin, loss, words, rate);
+        self.pending.add(begin, loss, words, rate);
         self.show.step_submitted();
         Ok(())
     }
 
     /// Reads the losses of the steps that were begun, and says what is to be said of them.
     fn read_losses(&mut self) -> Result<()> {
-        self.begun.read()?.into_iter().try_for_each(|step| self.note(&step))
+        self.pending.read()?.into_iter().try_for_each(|step| self.record_step(&step))
     }
 
-    fn note(&mut self, done: &Done) -> Result<()> {
-        let &Done { loss, words, rate, seconds } = done;
+    fn record_step(&mut self, done: &FinishedStep) -> Result<()> {
+        let &FinishedStep { loss, words, rate, seconds } = done;
         if !loss.is_finite() {
             return Err(self.diverged(loss, rate));
         }
@@ -253,7 +253,7 @@ impl Session<'_> {
     }
 
     /// Takes the weights that finetuning begins with for the best so far; false where interrupted.
-    fn judge_beginning(&mut self) -> Result<bool> {
+    fn validate_initial_weights(&mut self) -> Result<bool> {
         let Some(valid) = self.evaluate(Split::Valid)? else { return Ok(false) };
         self.position.best = Some(valid.loss);
         self.best = Some(self.model.weight_copies()?);
@@ -265,7 +265,7 @@ impl Session<'_> {
     fn end_epoch(&mut self) -> Result<bool> {
         let started = Instant::now();
         // Where weights are averaged, their mean is what is judged and kept.
-        let trained = match self.optimiser.mean() {
+        let trained = match self.optimizer.mean() {
             Some(mean) => {
                 let trained = self.model.weight_copies()?;
                 self.model.set_weights(mean)?;
@@ -301,10 +301,10 @@ impl Session<'_> {
             return Ok(false);
         }
         if trained.is_none()
-            && self.recipe.optimizer == Optimizer::Sgd
-            && is_stuck(&self.position.epochs, self.recipe.nonmono)
+            && self.recipe.optimizer == OptimizerKind::Sgd
+            && validation_stalled(&self.position.epochs, self.recipe.nonmono)
         {
-            self.optimiser = Optimiser::averaging(self.model)?;
+            self.optimizer = Optimizer::averaging(self.model)?;
         }
         let position = &mut self.position;
         position.epoch += 1;
@@ -320,11 +320,11 @@ impl Session<'_> {
             bptt: self.recipe.bptt,
         };
         // A figure that is compared with others, whatever the format of training.
-        let products = self.model.products();
-        self.model.set_products(products.exact());
+        let precision = self.model.precision();
+        self.model.set_precision(precision.exact());
         let (ids, what) = (self.corpus.tokens(split), split.to_string());
         let evaluation = validate(self.model, ids, &what, &options);
-        self.model.set_products(products);
+        self.model.set_precision(precision);
         match evaluation {
             Ok(evaluation) => Ok(Some(evaluation)),
             Err(Error::Interrupted { .. }) => Ok(None),
@@ -354,7 +354,7 @@ impl Session<'_> {
 }
 
 /// Whether the last validation loss is above the best of more than `nonmono` epochs before it.
-fn is_stuck(epochs: &[EpochReport], nonmono: usize) -> bool {
+fn validation_stalled(epochs: &[EpochReport], nonmono: usize) -> bool {
     let Some((last, before)) = epochs.split_last() else { return false };
     let long_ago = &before[..before.len().saturating_sub(nonmono)];
     long_ago.iter().any(|epoch| last.valid_loss > epoch.valid_loss)

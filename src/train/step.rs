@@ -4,7 +4,7 @@ use tch::Tensor;
 
 use super::recipe::Recipe;
 use crate::Result;
-use crate::model::Dropouts;
+use crate::model::DropoutMasks;
 use qrnn_ops::split_softmax::Targets;
 
 /// What a step reads beside weights and state.
@@ -14,10 +14,10 @@ pub(super) struct StepInputs {
     /// Token ids, (seq, batch).
     pub tokens: Tensor,
     pub targets: Targets,
-    pub drops: Dropouts,
+    pub masks: DropoutMasks,
 }
 
-/// The loss with the original's two regularisers: alpha times the mean square of the dropped
+/// The loss with the original's two regularizers: alpha times the mean square of the dropped
 /// output, beta times the mean square of the raw output's differences in time.
 pub(super) fn regularized(
     loss: &Tensor,

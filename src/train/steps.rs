@@ -6,7 +6,7 @@ use tch::Tensor;
 use super::schedule;
 use super::session::Session;
 use super::step::{StepInputs, regularized};
-use crate::model::Dropouts;
+use crate::model::DropoutMasks;
 use crate::random::{Purpose, Stream};
 use crate::{Error, Result};
 
@@ -15,7 +15,7 @@ impl Session<'_> {
     /// on the last step: after the reading it need not wait for them.
     pub(super) fn prepare_next(&mut self, rows: usize) -> Result<()> {
         let device = self.model.options().1;
-        if cuda::is_gpu(device) && self.row() + 2 < rows && !self.is_enough() {
+        if cuda::is_gpu(device) && self.row() + 2 < rows && !self.step_limit_reached() {
             self.next = Some(self.prepare_step()?);
         }
         Ok(())
@@ -24,39 +24,39 @@ impl Session<'_> {
     /// What the next step reads beside weights and state, on the model's device.
     pub(super) fn prepare_step(&self) -> Result<StepInputs> {
         let recipe = self.recipe;
-        let length = schedule::length(recipe, self.step());
-        let rate = schedule::rate(recipe, self.position.epoch, length);
+        let length = schedule::sequence_length(recipe, self.step());
+        let rate = schedule::learning_rate(recipe, self.position.epoch, length);
         let [tokens, targets] = self.columns.window(self.row(), length);
         let (tokens, targets) = self.model.upload_batch(&tokens, targets, recipe.batch)?;
         let (seq, batch) = tokens.size2()?;
         let stream = Stream { seed: recipe.seed, purpose: Purpose::Dropout, counter: self.step() };
         let masks = self.model.mask_options();
-        let drops = Dropouts::draw(self.model.config(), seq, batch, masks, stream)?;
-        Ok(StepInputs { rate, tokens, targets, drops })
+        let masks = DropoutMasks::sample(self.model.config(), seq, batch, masks, stream)?;
+        Ok(StepInputs { rate, tokens, targets, masks })
     }
 
-    /// One step: its loss without regularisers, a scalar tensor.
+    /// One step: its loss without regularizers, a scalar tensor.
     pub(super) fn train_step(&mut self, inputs: StepInputs) -> Result<Tensor> {
         let recipe = self.recipe;
-        let StepInputs { tokens, targets, drops, rate } = inputs;
+        let StepInputs { tokens, targets, masks, rate } = inputs;
         self.model.refresh_operands()?;
         let embedded = tch::no_grad(|| self.model.embed(&tokens))?.f_set_requires_grad(true)?;
         let raw = recipe.beta > 0.0;
         let forwarded =
-            self.model.forward_embedded(&embedded, &tokens, &self.state, Some(&drops), raw)?;
-        self.go_on()?;
-        let loss = self.model.loss_as_it_is(&forwarded.features, targets)?;
-        self.go_on()?;
+            self.model.forward_embedded(&embedded, &tokens, &self.state, Some(&masks), raw)?;
+        self.check_interrupt()?;
+        let loss = self.model.training_loss(&forwarded.features, targets)?;
+        self.check_interrupt()?;
         let objective = regularized(&loss, &forwarded.raw, &forwarded.output, recipe)?;
         let grads = self.model.gradients(&objective, &embedded, &tokens)?;
         let loss = loss.f_detach()?;
-        self.optimiser.step(self.model, &grads, (&loss, &self.healthy), recipe, rate)?;
+        self.optimizer.step(self.model, &grads, (&loss, &self.healthy), recipe, rate)?;
         self.state = forwarded.state;
         Ok(loss)
     }
 
     /// Within a step, which may take long: it is given up, and leaves nothing changed.
-    fn go_on(&self) -> Result<()> {
+    fn check_interrupt(&self) -> Result<()> {
         match self.interrupt.requested() {
             true => Err(Error::Interrupted { saved: "the step was given up".into() }),
             false => Ok(()),

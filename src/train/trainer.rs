@@ -11,8 +11,8 @@ use super::checkpoint::{self, RunPosition};
 use super::checkpoint_writer::Writer;
 use super::memory::Memory;
 use super::metrics::LOG_EVERY;
-use super::optimizer::Optimiser;
-use super::pending::Begun;
+use super::optimizer::Optimizer;
+use super::pending::PendingSteps;
 use super::recipe::Recipe;
 use super::run_dir::RunDir;
 use super::session::Session;
@@ -157,7 +157,7 @@ impl Trainer {
         let device = model.options().1;
         let cadence = self.cadence.unwrap_or(Cadence::of(device));
         let mut session = Session {
-            optimiser: Optimiser::new(model, recipe)?,
+            optimizer: Optimizer::new(model, recipe)?,
             state: model.zero_state(recipe.batch as i64)?,
             model,
             corpus,
@@ -171,7 +171,7 @@ impl Trainer {
             schedule: Schedule::new(cadence, 0, Instant::now()),
             log_every: self.log_every,
             position: RunPosition::new(),
-            begun: Begun::new(self.losses_at_once, device)?,
+            pending: PendingSteps::new(self.losses_at_once, device)?,
             next: None,
             losses: vec![],
             identity: None,
@@ -180,7 +180,7 @@ impl Trainer {
         };
         match restored {
             Some(restored) => session.restore(restored)?,
-            None => session.begin_anew()?,
+            None => session.start_new()?,
         }
         let rows = recipe.epochs.saturating_mul(columns.rows()) as u64;
         session.show.start(&Task::new("training", Unit::Rows, rows));

@@ -21,7 +21,7 @@ pub struct TrainingRun {
     pub recipe: Recipe,
     /// One entry an epoch.
     pub epochs: Vec<EpochReport>,
-    /// Cross entropy of each step, in nats a word, without the regularisers.
+    /// Cross entropy of each step, in nats a word, without the regularizers.
     pub losses: Vec<f64>,
     /// Mean cross entropy of the best model on the test text, in nats a word.
     pub test_loss: Option<f64>,

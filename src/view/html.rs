@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-/// Jupyter centres tables and aligns cells to the right; text wants the left.
+/// Jupyter centers tables and aligns cells to the right; text wants the left.
 const LEFT: &str = " style=\"text-align:left\"";
 
 /// A table: words in the first column, figures in the others.

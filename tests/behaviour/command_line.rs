@@ -61,7 +61,7 @@ fn interrupted(args: &[&str], ready: impl Fn() -> bool) -> Ran {
     child.wait_with_output().unwrap().into()
 }
 
-/// The loader tells whose initialisers it calls (ld.so(8), LD_DEBUG).
+/// The loader tells whose initializers it calls (ld.so(8), LD_DEBUG).
 #[test]
 fn what_needs_no_tensors_does_not_wait_for_libtorch() {
     let wakes_libtorch = |args: &[&str]| {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use qrnn::model::{Dropouts, LayerDropouts};
+use qrnn::model::{DropoutMasks, LayerMasks};
 use qrnn::prelude::*;
 use serde_json::Value;
 
@@ -111,11 +111,11 @@ fn given_masks() {
     let masks: HashMap<String, Tensor> =
         Tensor::read_safetensors(file("masks.safetensors")).unwrap().into_iter().collect();
     let mask = |name: String| Some(masks[&name].shallow_clone());
-    let drops = Dropouts {
+    let masks = DropoutMasks {
         words: mask("words".into()),
         input: mask("input".into()),
         layers: (0..4)
-            .map(|i| LayerDropouts {
+            .map(|i| LayerMasks {
                 weight: mask(format!("layers.{i}.weight")),
                 zoneout: mask(format!("layers.{i}.zoneout")),
                 output: mask(format!("layers.{i}.output")),
@@ -136,7 +136,7 @@ fn given_masks() {
         let words = columns.narrow(0, 7 * window, 7).contiguous();
         let targets = columns.narrow(0, 7 * window + 1, 7).contiguous().view(-1);
         let targets = Vec::<i64>::try_from(targets).unwrap();
-        let forwarded = model.forward(&words, &state, Some(&drops)).unwrap();
+        let forwarded = model.forward(&words, &state, Some(&masks)).unwrap();
         let loss = model.loss(&forwarded.output, &targets).unwrap();
         let their_loss = theirs["losses"][window as usize].as_f64().unwrap();
         let difference = (loss.double_value(&[]) - their_loss).abs();

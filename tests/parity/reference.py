@@ -7,7 +7,7 @@ Run it again with Python 3, torch==2.11.0 (CPU), numpy and safetensors:
 It writes text/, init.safetensors, weight_drop.safetensors, masks.safetensors and expected.json
 beside itself. Nothing
 here is taken from the Rust side: the layer is a loop over time, the softmax is made of full log
-probabilities, gradients are autograd's, and the optimisers are torch.optim's.
+probabilities, gradients are autograd's, and the optimizers are torch.optim's.
 """
 
 import json

@@ -7,21 +7,21 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use qrnn::prelude::*;
 use qrnn_ops::fo_pool::{FoPoolOptions, fo_pool};
 use qrnn_ops::libtorch::{AdamStep, AdamTensors, fused_adam};
-use qrnn_ops::matmul::{Added, Products, linear};
+use qrnn_ops::matmul::{Added, Precision, linear};
 
 const FLOAT: (Kind, Device) = (Kind::Float, Device::Cpu);
 
 /// Words a step: 20 columns of 70.
 const WORDS: i64 = 1400;
 
-fn products(c: &mut Criterion) {
+fn precision(c: &mut Criterion) {
     let mut group = c.benchmark_group("product_1400_256_768");
     let (a, b) = (Tensor::randn([WORDS, 256], FLOAT), Tensor::randn([256, 768], FLOAT));
     let out = Tensor::zeros([WORDS, 768], FLOAT);
     group.throughput(Throughput::Elements(2 * 256 * 768 * WORDS as u64));
-    for products in [Products::Torch, Products::Single, Products::Bf16] {
-        group.bench_function(format!("{products:?}"), |bencher| {
-            bencher.iter(|| products.multiply(&out, &a, &b, Added::Nothing).unwrap());
+    for precision in [Precision::Torch, Precision::Single, Precision::Bf16] {
+        group.bench_function(format!("{precision:?}"), |bencher| {
+            bencher.iter(|| precision.multiply(&out, &a, &b, Added::Nothing).unwrap());
         });
     }
     group.finish();
@@ -52,11 +52,11 @@ fn layer(c: &mut Criterion) {
     let (x, weight, bias) = (leaf(&[70, 20, 256]), leaf(&[768, 256]), leaf(&[768]));
     let before = Tensor::zeros([20, 256], FLOAT);
     group.throughput(Throughput::Elements(WORDS as u64));
-    for products in [Products::Torch, Products::Single, Products::Bf16] {
-        let x = x.to_kind(products.activation_kind(FLOAT));
-        group.bench_function(format!("{products:?}"), |bencher| {
+    for precision in [Precision::Torch, Precision::Single, Precision::Bf16] {
+        let x = x.to_kind(precision.activation_kind(FLOAT));
+        group.bench_function(format!("{precision:?}"), |bencher| {
             bencher.iter(|| {
-                let gates = linear(&x, &weight, &bias, products).unwrap();
+                let gates = linear(&x, &weight, &bias, precision).unwrap();
                 let sum = fo_pool(&gates, &before, FoPoolOptions::default())
                     .unwrap()
                     .output
@@ -77,9 +77,9 @@ fn split_softmax(c: &mut Criterion) {
     let words: Vec<i64> =
         (0..WORDS).map(|i| if i % 3 < 2 { i % 2800 } else { i * 19 % 28_441 }).collect();
     group.throughput(Throughput::Elements(WORDS as u64));
-    for products in [Products::Torch, Products::Single, Products::Bf16] {
-        model.set_products(products);
-        group.bench_function(format!("{products:?}"), |bencher| {
+    for precision in [Precision::Torch, Precision::Single, Precision::Bf16] {
+        model.set_precision(precision);
+        group.bench_function(format!("{precision:?}"), |bencher| {
             bencher.iter(|| {
                 let loss = model.loss(&hidden, &words).unwrap();
                 Tensor::run_backward(&[&loss], &[&hidden], false, false)
@@ -138,7 +138,7 @@ fn corpus(c: &mut Criterion) {
 fn all(c: &mut Criterion) {
     qrnn_ops::libtorch::keep_freed_memory();
     qrnn_ops::libtorch::set_threads();
-    for piece in [products, pool, layer, split_softmax, adam, corpus] {
+    for piece in [precision, pool, layer, split_softmax, adam, corpus] {
         piece(c);
     }
 }

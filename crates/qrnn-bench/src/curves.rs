@@ -11,7 +11,7 @@ use serde_json::json;
 use tch::{Device, Kind};
 
 use crate::device::DeviceFlags;
-use crate::precision::{self, Format};
+use crate::precision::{self, PrecisionChoice};
 use crate::report::{RecordFlags, Report};
 use crate::shape::Shape;
 use crate::{device as devices, random_tokens};
@@ -27,7 +27,7 @@ pub struct Args {
     /// Formats of the matrix products; the first is the one that the others are held against
     #[arg(long, value_delimiter = ',', default_value = "fp32,bf16")]
     #[arg(default_value_if("device", "cuda", "tf32,bf16"))]
-    formats: Vec<Format>,
+    formats: Vec<PrecisionChoice>,
     /// First words of the split softmax's tails
     #[arg(long, value_delimiter = ',', default_value = "2800,20000,76000")]
     splits: Vec<usize>,
@@ -57,7 +57,7 @@ pub struct Args {
 
 /// The mean losses of a run's parts.
 struct Curve {
-    format: Format,
+    format: PrecisionChoice,
     seed: u64,
     losses: Vec<f64>,
     tokens_per_second: f64,
@@ -86,7 +86,8 @@ pub fn run(args: Args, json: bool) -> Result<Output> {
         args.types,
         devices::name(device)?,
     ));
-    let mut runs: Vec<(Format, u64)> = args.formats.iter().map(|format| (*format, 1)).collect();
+    let mut runs: Vec<(PrecisionChoice, u64)> =
+        args.formats.iter().map(|format| (*format, 1)).collect();
     runs.push((first, 2));
     let mut curves: Vec<Curve> = vec![];
     for (format, seed) in runs {
@@ -134,14 +135,20 @@ pub fn run(args: Args, json: bool) -> Result<Output> {
     Ok(report.done(closing.join("\n")))
 }
 
-fn curve(args: &Args, corpus: &Corpus, device: Device, format: Format, seed: u64) -> Result<Curve> {
+fn curve(
+    args: &Args,
+    corpus: &Corpus,
+    device: Device,
+    format: PrecisionChoice,
+    seed: u64,
+) -> Result<Curve> {
     let splits = args.splits.iter().copied().filter(|&at| args.model.split && at < args.types);
     let splits = splits.collect::<Vec<_>>();
     let config = LmConfig::paper(args.model.emsize, args.model.nhid)
         .vocab(args.types)
         .splits(if splits.is_empty() { Splits::None } else { Splits::At(splits) });
     let mut model = QrnnLm::seeded(&config, (Kind::Float, device), seed)?;
-    model.set_products(format.products());
+    model.set_precision(format.precision());
     let recipe = Recipe::paper().bptt(args.bptt).batch(args.batch_size).lr(args.lr).seed(seed);
     let recipe = Recipe { steps: Some(args.steps), ..recipe };
     let run = Trainer::new(recipe).fit_with(&mut model, corpus, &mut Silent)?;

@@ -1,18 +1,18 @@
 //! How the matrix products are computed, as the benchmarks name it.
 
 use qrnn::{Error, Result};
-use qrnn_ops::matmul::Products;
+use qrnn_ops::matmul::Precision;
 use tch::Device;
 
 #[derive(Debug, Clone, Copy, PartialEq, clap::ValueEnum)]
-pub enum Format {
+pub enum PrecisionChoice {
     Fp32,
     Tf32,
     Bf16,
     Torch,
 }
 
-impl Format {
+impl PrecisionChoice {
     pub fn name(self) -> &'static str {
         match self {
             Self::Fp32 => "fp32",
@@ -22,12 +22,12 @@ impl Format {
         }
     }
 
-    pub fn products(self) -> Products {
+    pub fn precision(self) -> Precision {
         match self {
-            Self::Fp32 => Products::Single,
-            Self::Tf32 => Products::Tf32,
-            Self::Bf16 => Products::Bf16,
-            Self::Torch => Products::Torch,
+            Self::Fp32 => Precision::Single,
+            Self::Tf32 => Precision::Tf32,
+            Self::Bf16 => Precision::Bf16,
+            Self::Torch => Precision::Torch,
         }
     }
 }
@@ -36,8 +36,8 @@ impl Format {
 ///
 /// # Errors
 /// [`Error::Unavailable`] naming one that it does not.
-pub fn check(formats: &[Format], device: Device) -> Result<()> {
-    if device.is_cuda() || !formats.contains(&Format::Tf32) {
+pub fn check(formats: &[PrecisionChoice], device: Device) -> Result<()> {
+    if device.is_cuda() || !formats.contains(&PrecisionChoice::Tf32) {
         return Ok(());
     }
     Err(Error::Unavailable {

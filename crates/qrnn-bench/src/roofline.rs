@@ -9,7 +9,7 @@ use qrnn_ops::matmul::Added;
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
 
-use crate::precision::Format;
+use crate::precision::PrecisionChoice;
 use crate::report::Report;
 use crate::statistics::median;
 
@@ -31,7 +31,7 @@ pub struct Ceilings {
     /// Bytes a second, read and written.
     pub bandwidth: f64,
     /// Multiplications and additions a second, by format.
-    rates: Vec<(Format, Result<f64>)>,
+    rates: Vec<(PrecisionChoice, Result<f64>)>,
 }
 
 /// Seconds of each of `runs` runs by the device's clock, after `warm_up` others. `work` is told the
@@ -63,7 +63,7 @@ pub fn run_ahead(device: Device) -> Result<()> {
         let matrix = Tensor::f_randn([8192, 8192], (Kind::Float, device))?;
         let out = matrix.f_empty_like()?;
         for _ in 0..2 {
-            Format::Fp32.products().multiply(&out, &matrix, &matrix, Added::Nothing)?;
+            PrecisionChoice::Fp32.precision().multiply(&out, &matrix, &matrix, Added::Nothing)?;
         }
     }
     Ok(())
@@ -74,7 +74,7 @@ impl Ceilings {
     ///
     /// # Errors
     /// [`qrnn::Error::Torch`] where memory runs out; [`qrnn::Error::Cuda`] where the card fails.
-    pub fn measure(device: Device, formats: &[Format]) -> Result<Self> {
+    pub fn measure(device: Device, formats: &[PrecisionChoice]) -> Result<Self> {
         let clock = Clock::of(device)?;
         // Large against the caches, and on the CPU soon done.
         let (numbers, side) = if device.is_cuda() { (1 << 28, 8192) } else { (1 << 23, 512) };
@@ -89,16 +89,16 @@ impl Ceilings {
         drop(pairs);
         let bytes = 2.0 * 4.0 * numbers as f64;
         let bandwidth = bytes / median(seconds);
-        let rate = |format: Format| -> Result<f64> {
-            let products = format.products();
-            let kind = products.activation_kind((Kind::Float, device));
+        let rate = |format: PrecisionChoice| -> Result<f64> {
+            let precision = format.precision();
+            let kind = precision.activation_kind((Kind::Float, device));
             let sets = (0..SETS)
                 .map(|_| Ok([random(&[side, side], kind)?, random(&[side, side], kind)?]))
                 .collect::<Result<Vec<_>>>()?;
             let out = random(&[side, side], kind)?;
             let seconds = time(&clock, (WARM_UP, RUNS), |run| {
                 let [a, b] = &sets[run % SETS];
-                Ok(products.multiply(&out, a, b, Added::Nothing)?)
+                Ok(precision.multiply(&out, a, b, Added::Nothing)?)
             })?;
             Ok(2.0 * (side as f64).powi(3) / median(seconds))
         };
@@ -107,7 +107,7 @@ impl Ceilings {
     }
 
     /// Multiplications and additions a second in this format; NaN where it was not asked for, or failed.
-    pub fn rate(&self, format: Format) -> f64 {
+    pub fn rate(&self, format: PrecisionChoice) -> f64 {
         let rate = self.rates.iter().find(|(other, _)| *other == format);
         rate.and_then(|(_, rate)| rate.as_ref().ok()).copied().unwrap_or(f64::NAN)
     }

@@ -25,7 +25,7 @@ pub struct Profile {
     /// Bytes that a piece read and wrote, where it says so.
     pub bytes: BTreeMap<&'static str, f64>,
     /// The matrix products, in their order.
-    pub products: Vec<MatmulShape>,
+    pub matmuls: Vec<MatmulShape>,
 }
 
 /// The shape of a matrix product, which its time depends on.
@@ -73,14 +73,14 @@ struct Seen {
     clock: Clock,
     stages: Vec<(&'static str, Mark, Mark)>,
     bytes: BTreeMap<&'static str, f64>,
-    products: Vec<MatmulShape>,
+    matmuls: Vec<MatmulShape>,
     failed: Option<Error>,
 }
 
 impl Seen {
     const fn new(clock: Clock) -> Self {
         let bytes = BTreeMap::new();
-        Self { clock, stages: vec![], bytes, products: vec![], failed: None }
+        Self { clock, stages: vec![], bytes, matmuls: vec![], failed: None }
     }
 
     fn mark(&mut self) -> Option<Mark> {
@@ -124,7 +124,7 @@ pub fn stop() -> Result<Profile> {
         *stages.entry(*name).or_default() += Duration::from_secs_f64(seconds);
         spans.push((*name, seconds));
     }
-    Ok(Profile { stages, spans, bytes: seen.bytes, products: seen.products })
+    Ok(Profile { stages, spans, bytes: seen.bytes, matmuls: seen.matmuls })
 }
 
 /// Times a piece of the work until it is dropped.
@@ -164,9 +164,9 @@ impl Drop for Stage {
 }
 
 /// Notes a matrix product where somebody watches.
-pub(crate) fn product(product: impl FnOnce() -> MatmulShape) {
+pub(crate) fn matmul(shape: impl FnOnce() -> MatmulShape) {
     if WATCHING.load(Ordering::Relaxed) {
-        lock().products.push(product());
+        lock().matmuls.push(shape());
     }
 }
 

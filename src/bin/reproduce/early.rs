@@ -1,7 +1,7 @@
-//! What needs no tensors is done before libtorch wakes up: its initialisers take 0.2 s, and a table of
+//! What needs no tensors is done before libtorch wakes up: its initializers take 0.2 s, and a table of
 //! operations or a word about a wrong flag should not wait for them.
 //!
-//! The loader calls the functions in a program's `.preinit_array` before the initialisers of any
+//! The loader calls the functions in a program's `.preinit_array` before the initializers of any
 //! library. Where there is no such thing, `main` does the same work later.
 
 use std::ffi::{CStr, OsString, c_char, c_int};

@@ -45,14 +45,14 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<Output> {
     let device = args.compute.device()?;
-    let products = args.compute.products(device)?;
+    let precision = args.compute.precision(device)?;
     let saved = args.checkpoint.open()?;
     let corpus = match &args.text {
         Some(_) => None,
         None => Some(args.checkpoint.corpus(&saved, args.data)?),
     };
     let mut model = args.checkpoint.model(saved, device)?;
-    model.set_products(products);
+    model.set_precision(precision);
     // Any text is read as the test text is, in one piece.
     let split = if args.text.is_some() { Split::Test } else { args.split };
     let mut options = EvalOptions::original(split, args.bptt.unwrap_or(model.config().bptt));

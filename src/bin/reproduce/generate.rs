@@ -42,14 +42,14 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<Output> {
     let device = args.compute.device()?;
-    let products = args.compute.products(device)?;
+    let precision = args.compute.precision(device)?;
     let saved = args.checkpoint.open()?;
     let corpus = match (&args.data, saved.vocab()) {
         (None, Some(_)) => None,
         _ => Some(args.checkpoint.corpus(&saved, args.data)?),
     };
     let mut model = args.checkpoint.model(saved, device)?;
-    model.set_products(products);
+    model.set_precision(precision);
     let sampling = Sampling {
         words: args.words,
         temperature: args.temperature,

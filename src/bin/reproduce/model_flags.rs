@@ -8,7 +8,7 @@ use qrnn::data::Corpus;
 use qrnn::model::{QrnnLm, SavedModel, Splits};
 use qrnn::terminal;
 use qrnn::{Error, Result};
-use qrnn_ops::matmul::Products;
+use qrnn_ops::matmul::Precision;
 use tch::Device;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -19,7 +19,7 @@ pub enum DeviceChoice {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Precision {
+pub enum PrecisionChoice {
     Auto,
     Fp32,
     Tf32,
@@ -34,8 +34,8 @@ pub struct ComputeFlags {
     /// Number format of the matrix products and of what lies between them; auto is bf16 for training of
     /// models that are not small where the CPU multiplies it, else fp32. Weights, what is carried, sums and losses are in fp32
     /// always
-    #[arg(long, value_enum, default_value_t = Precision::Auto)]
-    precision: Precision,
+    #[arg(long, value_enum, default_value_t = PrecisionChoice::Auto)]
+    precision: PrecisionChoice,
     /// Torch's own matrix products in fp32, in place of the faster ones, to compare
     #[arg(long)]
     plain: bool,
@@ -77,11 +77,11 @@ impl ComputeFlags {
     /// since its result is a figure to be compared.
     ///
     /// # Errors
-    /// As [`ComputeFlags::training_products`].
-    pub fn products(&self, device: Device) -> Result<Products> {
+    /// As [`ComputeFlags::training_precision`].
+    pub fn precision(&self, device: Device) -> Result<Precision> {
         match self.precision {
-            Precision::Auto if !self.plain => Ok(Products::Single),
-            _ => self.training_products(device, 0),
+            PrecisionChoice::Auto if !self.plain => Ok(Precision::Single),
+            _ => self.training_precision(device, 0),
         }
     }
 
@@ -90,22 +90,24 @@ impl ComputeFlags {
     /// # Errors
     /// [`Error::Unavailable`] for a format that the device does not multiply, [`Error::Usage`] where
     /// --plain contradicts --precision.
-    pub fn training_products(&self, device: Device, multiplications: usize) -> Result<Products> {
+    pub fn training_precision(&self, device: Device, multiplications: usize) -> Result<Precision> {
         match (self.precision, self.plain) {
-            (Precision::Auto | Precision::Fp32, true) => Ok(Products::Torch),
+            (PrecisionChoice::Auto | PrecisionChoice::Fp32, true) => Ok(Precision::Torch),
             (_, true) => Err(Error::usage(
                 "--plain",
                 "computes in fp32, and --precision asks for another format",
                 "leave one of the two out",
             )),
-            (Precision::Auto, _) => Ok(Products::automatic(device, multiplications)),
-            (Precision::Fp32, _) => Ok(Products::Single),
-            (Precision::Bf16, _) if device.is_cuda() || Products::has_bf16() => Ok(Products::Bf16),
-            (Precision::Bf16, _) => {
+            (PrecisionChoice::Auto, _) => Ok(Precision::automatic(device, multiplications)),
+            (PrecisionChoice::Fp32, _) => Ok(Precision::Single),
+            (PrecisionChoice::Bf16, _) if device.is_cuda() || Precision::has_bf16() => {
+                Ok(Precision::Bf16)
+            }
+            (PrecisionChoice::Bf16, _) => {
                 Err(unavailable("bf16", "this CPU has no instructions for it (avx512_bf16)"))
             }
-            (Precision::Tf32, _) if device.is_cuda() => Ok(Products::Tf32),
-            (Precision::Tf32, _) => Err(unavailable("tf32", "it is a format of NVIDIA GPUs")),
+            (PrecisionChoice::Tf32, _) if device.is_cuda() => Ok(Precision::Tf32),
+            (PrecisionChoice::Tf32, _) => Err(unavailable("tf32", "it is a format of NVIDIA GPUs")),
         }
     }
 }

@@ -79,7 +79,7 @@ pub fn run(args: Args) -> Result<Output> {
         scale,
         seed: args.seed,
         device,
-        products: args.compute.training_products(device, scale.layer_multiplications())?,
+        precision: args.compute.training_precision(device, scale.layer_multiplications())?,
         command: command_line(),
         interrupt: Interrupt::on_ctrl_c()?,
     };
@@ -89,7 +89,7 @@ pub fn run(args: Args) -> Result<Output> {
         None => Corpus::synthetic(),
     };
     check_writable(&args.out)?;
-    terminal::note(format_args!("{}\n\n{}\n{}\n", counts(), corpus, experiment.products));
+    terminal::note(format_args!("{}\n\n{}\n{}\n", counts(), corpus, experiment.precision));
 
     let results = experiment.run(&corpus)?;
     let paths = results.save(&args.out)?;

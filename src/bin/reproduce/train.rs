@@ -7,7 +7,7 @@ use qrnn::data::Split;
 use qrnn::interrupt::Interrupt;
 use qrnn::model::{LmConfig, QrnnLm, Splits};
 use qrnn::terminal;
-use qrnn::train::{Memory, Optimizer, Recipe, RunDir, Trainer};
+use qrnn::train::{Memory, OptimizerKind, Recipe, RunDir, Trainer};
 use qrnn::{Error, Result};
 use serde_json::{Value, json};
 use tch::Kind;
@@ -90,7 +90,7 @@ pub struct Args {
     steps: Option<u64>,
     /// adam, sgd (which turns to averaging by itself) or asgd
     #[arg(long, default_value = "adam", help_heading = "Recipe")]
-    optimizer: Optimizer,
+    optimizer: OptimizerKind,
     /// Learning rate
     #[arg(long, default_value_t = 1e-3, help_heading = "Recipe")]
     lr: f64,
@@ -101,10 +101,10 @@ pub struct Args {
     /// Bound of the gradient's norm, 0 for none
     #[arg(long, default_value_t = 0.25, help_heading = "Recipe")]
     clip: f64,
-    /// Regulariser on the size of the last output
+    /// Regularizer on the size of the last output
     #[arg(long, default_value_t = 0.0, help_heading = "Recipe")]
     alpha: f64,
-    /// Regulariser on the change of the last output in time
+    /// Regularizer on the change of the last output in time
     #[arg(long, default_value_t = 0.0, help_heading = "Recipe")]
     beta: f64,
     /// L2 weight decay
@@ -177,7 +177,7 @@ impl Args {
             alpha: self.alpha,
             beta: self.beta,
             wdecay: self.wdecay,
-            optimizer: if finetune { Optimizer::Asgd } else { self.optimizer },
+            optimizer: if finetune { OptimizerKind::Asgd } else { self.optimizer },
             finetune,
             nonmono: self.nonmono,
             seed: self.seed,
@@ -191,21 +191,21 @@ pub fn run(args: Args) -> Result<Output> {
     recipe.check()?;
     let device = args.compute.device()?;
     // Windows of one length are for runs whose losses are compared digit by digit.
-    let products = match args.fixed_bptt {
-        true => args.compute.products(device)?,
+    let precision = match args.fixed_bptt {
+        true => args.compute.precision(device)?,
         false => {
             let words = recipe.bptt * recipe.batch;
             let multiplications = args.config(1).layer_multiplications(words);
-            args.compute.training_products(device, multiplications)?
+            args.compute.training_precision(device, multiplications)?
         }
     };
     let corpus = load_corpus(args.data.clone())?;
-    terminal::note(format_args!("{corpus}\n{products}"));
+    terminal::note(format_args!("{corpus}\n{precision}"));
     let config = args.config(corpus.vocab().len());
     let words = corpus.tokens(Split::Train).len();
     Memory::estimate(&config, &recipe, words).check()?;
     let mut model = QrnnLm::seeded(&config, (Kind::Float, device), args.seed)?;
-    model.set_products(products);
+    model.set_precision(precision);
     model.adopt_vocab(&corpus);
     if let Some(file) = args.init.as_ref().or(args.finetune.as_ref()) {
         model.load_weights(file)?;
@@ -225,7 +225,7 @@ pub fn run(args: Args) -> Result<Output> {
     let run = trainer.fit(&mut model, &corpus)?;
 
     let mut json = json!(run);
-    json["products"] = json!(products);
+    json["products"] = json!(precision);
     if args.steps.is_none()
         && let Value::Object(fields) = &mut json
     {

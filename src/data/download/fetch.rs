@@ -18,9 +18,9 @@ use crate::{Error, Result};
 /// A fetch to be done.
 ///
 /// ```no_run
-/// use qrnn::fetch::{Dataset, Fetch, Terminal};
+/// use qrnn::data::download::{Dataset, Fetch};
 ///
-/// let fetched = Fetch::new(Dataset::named("wikitext-103")?, "data").run(&mut Terminal::default())?;
+/// let fetched = Fetch::new(Dataset::named("wikitext-103")?, "data").run(&mut qrnn::progress::Silent)?;
 /// println!("{}", fetched.path.display());
 /// # Ok::<(), qrnn::Error>(())
 /// ```

@@ -26,7 +26,7 @@ pub(super) fn below(random: &mut ChaCha8Rng, bound: usize) -> usize {
     (unit(random) * bound as f64) as usize
 }
 
-/// Neighbouring words of the lexicon with a Zipf law: the k-th, from 0, weighs 1 / (k + 4).
+/// Neighboring words of the lexicon with a Zipf law: the k-th, from 0, weighs 1 / (k + 4).
 #[derive(Debug)]
 pub(super) struct List {
     start: WordId,

@@ -21,7 +21,7 @@ use crate::paper::results::{
 use crate::progress::{Progress, Task, Unit};
 use crate::train::{Recipe, Trainer, TrainingRun};
 use crate::{Error, Result, paper};
-use qrnn_ops::matmul::Products;
+use qrnn_ops::matmul::Precision;
 use scale::Case;
 
 /// Models whose widths are divided by this or more are trained by one thread each: a second has
@@ -44,7 +44,7 @@ pub struct Experiment {
     /// Where to train.
     pub device: Device,
     /// How matrix products are computed in training.
-    pub products: Products,
+    pub precision: Precision,
     /// The command line that repeats the run, for the report.
     pub command: String,
     /// Stops the experiment after a step of each run; what was measured is kept.
@@ -75,7 +75,7 @@ impl Experiment {
             scale,
             seed: crate::model::DEFAULT_SEED,
             device,
-            products: Products::automatic(device, scale.layer_multiplications()),
+            precision: Precision::automatic(device, scale.layer_multiplications()),
             command: "a notebook".into(),
             interrupt: Interrupt::default(),
         }
@@ -146,7 +146,7 @@ impl Experiment {
             seconds: started.0.elapsed().as_secs_f64(),
             seed: self.seed,
             interrupted: self.interrupt.requested(),
-            scale: self.scale.facts(self.products),
+            scale: self.scale.facts(self.precision),
             corpus: facts(&text),
             machine: Machine::here(match self.device {
                 Device::Cpu => "CPU".to_owned(),
@@ -257,7 +257,7 @@ impl Experiment {
         progress: &Mutex<&mut dyn Progress>,
     ) -> Result<Measured> {
         let mut model = QrnnLm::seeded(&job.config, (Kind::Float, self.device), self.seed)?;
-        model.set_products(self.products);
+        model.set_precision(self.precision);
         let mut part = lock(progress).part(&job.label);
         let trainer = Trainer::new(job.recipe.clone()).interrupt(self.interrupt.clone());
         let run = trainer.fit_with(&mut model, text, &mut *part)?;

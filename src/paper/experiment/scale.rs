@@ -5,7 +5,7 @@ use crate::paper;
 use crate::paper::results;
 use crate::train::Recipe;
 use crate::{Error, Result};
-use qrnn_ops::matmul::Products;
+use qrnn_ops::matmul::Precision;
 
 /// Words of the training text at the default scale.
 const TRAIN_TOKENS: f64 = 400_000.0;
@@ -18,7 +18,7 @@ const EPOCHS: usize = 4;
 const WHEN: usize = 3;
 
 /// Words a training step at the default scale: at every length the same, so that every run takes
-/// the same number of optimiser steps.
+/// the same number of optimizer steps.
 const STEP_TOKENS: f64 = 140.0;
 
 /// Step size at a reduced scale: few steps on a narrow model want a larger one than the paper's.
@@ -96,12 +96,12 @@ impl Scale {
     }
 
     /// The scale as the report states it.
-    pub(super) fn facts(self, products: Products) -> results::Scale {
+    pub(super) fn facts(self, precision: Precision) -> results::Scale {
         match self {
             Self::Full => results::Scale {
                 name: "full size".into(),
                 note: "the paper's sizes".into(),
-                recipe: format!("the paper's; {products}"),
+                recipe: format!("the paper's; {precision}"),
                 full: true,
             },
             Self::Reduced(divisor) => results::Scale {
@@ -115,7 +115,7 @@ impl Scale {
                     "Adam at {RATE}, divided by 10 after epoch {WHEN} of {EPOCHS}, over the first \
                      words of the text; embedding from ±{INIT_RANGE}; softmax split at the paper's \
                      shares of the vocabulary; clip, dropouts and jitter of the length as in the \
-                     paper; {products}"
+                     paper; {precision}"
                 ),
                 full: false,
             },

@@ -51,7 +51,7 @@ pub fn count_ops(config: &LmConfig) -> OpTable {
 /// What to count and at which width.
 ///
 /// ```
-/// # use qrnn::{count::OpCounter, model::LmConfig};
+/// # use qrnn::{model::LmConfig, paper::operation_counts::OpCounter};
 /// let table = OpCounter::new().strict(true).sparsity(0.5).count(&LmConfig::paper(300, 1800))?;
 /// assert!(table.score < 0.823);
 /// # Ok::<(), qrnn::Error>(())

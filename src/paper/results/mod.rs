@@ -134,7 +134,7 @@ pub struct Measured {
     pub epochs: usize,
     /// Words trained on, over all epochs.
     pub tokens: u64,
-    /// Optimiser steps.
+    /// Optimizer steps.
     pub steps: u64,
     /// Parameters, the tombstones not counted.
     pub parameters: u64,

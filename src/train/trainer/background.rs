@@ -9,7 +9,7 @@ use super::*;
 use crate::files::run_folder::checkpoints;
 use crate::files::tensor_file;
 use crate::progress::{Progress, Silent, StepReport};
-use crate::train::Optimizer;
+use crate::train::OptimizerKind;
 
 impl Trainer {
     fn in_background(mut self) -> Self {
@@ -43,7 +43,7 @@ fn steps_of_checkpoints(folder: &Path) -> Vec<u64> {
 /// As [`steps_of_checkpoints`], each of which must be whole.
 fn whole_checkpoints(folder: &Path) -> Vec<u64> {
     for (_, path) in checkpoints(folder).unwrap() {
-        assert!(tensor_file::is_sealed(&tensor_file::read(&path, "").unwrap()), "{path:?}");
+        assert!(tensor_file::has_checksum(&tensor_file::read(&path, "").unwrap()), "{path:?}");
     }
     steps_of_checkpoints(folder)
 }
@@ -65,7 +65,7 @@ fn check_same(a: &(TrainingRun, QrnnLm), b: &(TrainingRun, QrnnLm)) {
 /// A run that panics is ended by its last checkpoint in the background, and goes on from there.
 #[test]
 fn resuming_from_the_background_equals_not_stopping_to_the_bit() {
-    for optimizer in [Optimizer::Adam, Optimizer::Sgd] {
+    for optimizer in [OptimizerKind::Adam, OptimizerKind::Sgd] {
         let recipe = Recipe { nonmono: 0, ..recipe().epochs(3).optimizer(optimizer).lr(4e-3) };
         let (corpus, folder) = (corpus(), tempfile::tempdir().unwrap());
         let mut whole = model(&corpus, 0.2);

@@ -5,7 +5,7 @@ use crate::Error;
 use crate::files::run_folder::checkpoints;
 use crate::model::{LmConfig, Splits};
 use crate::progress::{Progress, Silent, StepReport};
-use crate::train::{Optimizer, Record};
+use crate::train::{OptimizerKind, Record};
 
 pub(super) fn corpus() -> Corpus {
     // Tests run side by side: threads that wait for each other would starve.
@@ -75,7 +75,7 @@ fn a_number_of_steps_is_kept_to() {
 }
 
 #[test]
-fn regularisers_weigh_on_the_weights_but_not_on_the_reported_loss() {
+fn regularizers_weigh_on_the_weights_but_not_on_the_reported_loss() {
     let first = |alpha, beta| fit(Recipe { alpha, beta, steps: Some(2), ..recipe() }, 0.0).0.losses;
     let (plain, heavy) = (first(0.0, 0.0), first(1e4, 1e4));
     assert_eq!(plain[0], heavy[0]);
@@ -100,7 +100,7 @@ fn a_diverging_run_says_at_which_step_and_rate() {
 #[test]
 fn a_run_that_diverges_leaves_the_model_as_it_was_before_that_step() {
     let corpus = corpus();
-    for optimizer in [Optimizer::Adam, Optimizer::Sgd, Optimizer::Asgd] {
+    for optimizer in [OptimizerKind::Adam, OptimizerKind::Sgd, OptimizerKind::Asgd] {
         let run = |steps| {
             let mut model = model(&corpus, 0.0);
             let recipe = Recipe { optimizer, steps, clip: 0.0, ..recipe().lr(1e30) };
@@ -157,7 +157,7 @@ fn losses_read_in_bursts_are_those_read_one_by_one() {
 #[test]
 fn a_run_ends_at_the_same_step_and_weights_however_late_its_loss_is_read() {
     let corpus = corpus();
-    for optimizer in [Optimizer::Adam, Optimizer::Sgd] {
+    for optimizer in [OptimizerKind::Adam, OptimizerKind::Sgd] {
         let run = |at_once| {
             let mut model = model(&corpus, 0.0);
             let recipe = Recipe { optimizer, clip: 0.0, ..recipe().lr(1e30) };
@@ -229,7 +229,7 @@ fn too_little_text_is_found_before_anything_is_written() {
 /// Stops after each number of steps in turn, resumes in a new model, and must come to the same.
 #[test]
 fn resuming_equals_not_stopping_to_the_bit() {
-    for optimizer in [Optimizer::Adam, Optimizer::Sgd, Optimizer::Asgd] {
+    for optimizer in [OptimizerKind::Adam, OptimizerKind::Sgd, OptimizerKind::Asgd] {
         // So few epochs without progress that plain descent turns to averaging on the way.
         let recipe = Recipe { nonmono: 0, ..recipe().epochs(3).optimizer(optimizer).lr(4e-3) };
         let corpus = corpus();

@@ -24,7 +24,7 @@ pub(super) const GRID: RGBColor = RGBColor(0xE4, 0xE4, 0xE4);
 /// Background, and the rim of markers.
 pub(super) const PAPER: RGBColor = RGBColor(0xFF, 0xFF, 0xFF);
 
-/// Okabe and Ito's colours, told apart with any colour vision.
+/// Okabe and Ito's colors, told apart with any color vision.
 const PALETTE: [RGBColor; 6] = [
     RGBColor(0x00, 0x72, 0xB2),
     RGBColor(0xD5, 0x5E, 0x00),
@@ -34,7 +34,7 @@ const PALETTE: [RGBColor; 6] = [
     RGBColor(0x56, 0xB4, 0xE9),
 ];
 
-/// Colour of the i-th series.
+/// Color of the i-th series.
 pub(super) fn color(i: usize) -> RGBColor {
     PALETTE[i % PALETTE.len()]
 }
@@ -126,7 +126,7 @@ impl<'a, B: DrawingBackend> Canvas<'a, B> {
         self.area.draw(&rectangle).map_err(|e| e.to_string())
     }
 
-    /// The marker of the i-th series: shapes differ as well as colours.
+    /// The marker of the i-th series: shapes differ as well as colors.
     pub fn marker(&self, i: usize, at: At, radius: f64) -> Drawn {
         self.shape(i, at, radius + 1.2, PAPER)?;
         self.shape(i, at, radius, color(i))

@@ -43,7 +43,7 @@ pub(super) enum Empty {
     OffScale,
 }
 
-/// Points of one colour.
+/// Points of one color.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Series {
     pub label: String,

@@ -112,7 +112,7 @@ pub fn forget_gates(gates: &Gates) -> Plot {
     Plot::of_map("forget_gates", map)
 }
 
-/// One colour a sequence length, each point named by its widths.
+/// One color a sequence length, each point named by its widths.
 fn by_length(points: &[Point]) -> Panel {
     let mut lengths: Vec<usize> = points.iter().map(|point| point.bptt).collect();
     lengths.sort_unstable();

@@ -8,7 +8,7 @@ use super::canvas::{Canvas, Drawn, GREY, Type};
 use super::font::{Weight, width};
 use super::style::{PAGE, SMALL};
 
-/// Shades that are told apart; neighbours of one shade become one rectangle.
+/// Shades that are told apart; neighbors of one shade become one rectangle.
 const SHADES: usize = 24;
 
 const LEFT: f64 = 72.0;
@@ -17,7 +17,7 @@ const RIGHT: f64 = 96.0;
 /// Longest word that is written out, in pixels.
 const LONGEST: f64 = 110.0;
 
-/// The colours of 0, 1/2 and 1: dark to light to be read in print as well.
+/// The colors of 0, 1/2 and 1: dark to light to be read in print as well.
 const SCALE: [(f64, f64, f64); 3] =
     [(13.0, 44.0, 84.0), (42.0, 138.0, 160.0), (250.0, 236.0, 170.0)];
 

@@ -65,7 +65,7 @@ const GAPS: [f64; 3] = [8.0, 13.0, 19.0];
 /// Times that every label may look for a better place than its last.
 const ROUNDS: usize = 6;
 
-/// The centre of each label, or none where no free place is near its point.
+/// The center of each label, or none where no free place is near its point.
 pub(super) fn arrange(
     wanted: &[Wanted],
     obstacles: &[Area],

@@ -275,9 +275,9 @@ fn draw_point_labels<B: DrawingBackend>(
     obstacles: &[Area],
 ) -> Drawn {
     let points = panel.series.iter().flat_map(|series| &series.points);
-    let labelled: Vec<_> =
+    let labeled: Vec<_> =
         points.filter_map(|point| Some((point, point.label.as_deref()?))).collect();
-    let wanted: Vec<_> = labelled
+    let wanted: Vec<_> = labeled
         .iter()
         .map(|(point, label)| Wanted {
             x: x.place(point.x),
@@ -287,7 +287,7 @@ fn draw_point_labels<B: DrawingBackend>(
             height: 14.0,
         })
         .collect();
-    for ((_, label), at) in labelled.iter().zip(arrange(&wanted, obstacles, plot)) {
+    for ((_, label), at) in labeled.iter().zip(arrange(&wanted, obstacles, plot)) {
         if let Some(at) = at {
             canvas.text(label, at, Type::new(SMALL).anchor(HPos::Center))?;
         }

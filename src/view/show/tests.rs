@@ -23,10 +23,7 @@ fn sound(what: &str, value: &impl Show) -> String {
             "text/html" => {
                 let whole = format!("<div>{body}</div>");
                 roxmltree::Document::parse(&whole).unwrap_or_else(|e| panic!("{what}: {e} {body}"));
-                assert!(
-                    !body.contains("color"),
-                    "{what}: the theme's colours are to be left alone"
-                );
+                assert!(!body.contains("color"), "{what}: the theme's colors are to be left alone");
             }
             "image/svg+xml" => {
                 let parsed = roxmltree::Document::parse(body).unwrap();

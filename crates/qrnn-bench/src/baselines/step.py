@@ -70,7 +70,7 @@ class Model:
         )
 
     def loss_by_mask(self, hidden, targets):
-        """The mean cross entropy, each cluster's words picked by a mask: a synchronisation each."""
+        """The mean cross entropy, each cluster's words picked by a mask: a synchronization each."""
         weight, bias = self.p["encoder.weight"], self.p["decoder.bias"]
         if not self.splits:
             return -torch.log_softmax(F.linear(hidden, weight, bias), -1).gather(

@@ -8,7 +8,7 @@ use qrnn::command_line::numbers;
 use crate::baselines::step::Mode;
 use crate::baselines::{Chosen, PeerFlags};
 use crate::device::DeviceFlags;
-use crate::precision::Format;
+use crate::precision::PrecisionChoice;
 use crate::report::RecordFlags;
 
 #[derive(Debug, ClapArgs)]
@@ -23,7 +23,7 @@ pub struct Args {
     /// Formats of the matrix products: fp32, bf16, on a card tf32, or torch for torch's own in fp32
     #[arg(long, value_delimiter = ',', default_value = "fp32,bf16")]
     #[arg(default_value_if("device", "cuda", "fp32,tf32,bf16"))]
-    pub formats: Vec<Format>,
+    pub formats: Vec<PrecisionChoice>,
     /// Times that each is measured, in turns
     #[arg(long, value_parser = numbers::times::<u32>, default_value_t = 3)]
     pub runs: u32,

@@ -14,11 +14,10 @@ use tch::{Device, Kind};
 
 use super::args::Args;
 use super::text::{shown_text, write_text};
-use crate::precision::{self};
-use crate::products;
 use crate::report::Report;
 use crate::statistics::median;
 use crate::torch_model::{self, TorchModel, write_inputs};
+use crate::{matmuls, precision};
 use qrnn::command_line::Output;
 
 /// The window in words.
@@ -51,7 +50,7 @@ pub fn run(args: &Args, json: bool) -> Result<Output> {
     for turn in 0..args.runs {
         terminal::note(format_args!("turn {} of {} ...", turn + 1, args.runs));
         for (i, format) in args.formats.iter().enumerate() {
-            model.set_products(format.products());
+            model.set_precision(format.precision());
             profile::start();
             let options = EvalOptions::original(Split::Test, WINDOW);
             let evaluation = evaluate_split(&model, &corpus, Split::Test, &options, &mut Silent)?;
@@ -79,7 +78,7 @@ pub fn run(args: &Args, json: bool) -> Result<Output> {
     let against = (!theirs.is_empty()).then(|| median(theirs));
     for ((format, (seconds, loss)), profile) in args.formats.iter().zip(ours).zip(&profiles) {
         let seconds = median(seconds);
-        let alone = products::alone(&profile.products, format.products(), 3)?;
+        let alone = matmuls::alone(&profile.matmuls, format.precision(), 3)?;
         let _ = write!(
             text,
             "\n{:<6} {seconds:7.2} s ({:.0} s for all 245,569 words)   matrix products alone {:.2} s \

@@ -16,7 +16,7 @@ use super::args::Args;
 use super::text::{shown_text, write_text};
 use crate::baselines::step::Setting;
 use crate::baselines::{Peers, WRITTEN_BY};
-use crate::precision::Format;
+use crate::precision::PrecisionChoice;
 use crate::report::Report;
 use crate::roofline::Ceilings;
 use crate::statistics::median;
@@ -39,7 +39,7 @@ type Theirs = HashMap<&'static str, Measured>;
 
 /// One format's outcome, and its place in the report.
 struct Ours {
-    format: Format,
+    format: PrecisionChoice,
     measured: Measured,
     at: usize,
 }
@@ -127,8 +127,8 @@ impl Bench<'_> {
         self.corpus.tokens(Split::Test).len()
     }
 
-    fn once(&mut self, format: Format) -> Result<(f64, f64)> {
-        self.model.set_products(format.products());
+    fn once(&mut self, format: PrecisionChoice) -> Result<(f64, f64)> {
+        self.model.set_precision(format.precision());
         let options = EvalOptions::original(Split::Test, self.args.bptt);
         let (model, corpus) = (&self.model, &self.corpus);
         let evaluation = evaluate_split(model, corpus, Split::Test, &options, &mut Silent)?;
@@ -136,7 +136,7 @@ impl Bench<'_> {
     }
 
     /// The first turn is not counted: kernels are compiled in it.
-    fn alone(&mut self, format: Format) -> Result<Measured> {
+    fn alone(&mut self, format: PrecisionChoice) -> Result<Measured> {
         let mut measured = Measured::default();
         for turn in 0..=self.args.runs {
             let (seconds, loss) = self.once(format)?;
@@ -145,7 +145,12 @@ impl Bench<'_> {
         Ok(measured)
     }
 
-    fn report(&self, format: Format, measured: &Measured, report: &mut Report) -> Result<usize> {
+    fn report(
+        &self,
+        format: PrecisionChoice,
+        measured: &Measured,
+        report: &mut Report,
+    ) -> Result<usize> {
         let (seconds, words) = (median(measured.seconds.clone()), self.words());
         report.say(format!(
             "{:<6} {seconds:7.3} s   {:.0} words/s   loss {:.4}",
@@ -159,7 +164,11 @@ impl Bench<'_> {
     }
 
     /// Ours in one precision, and what each live peer came to.
-    fn in_turns(&mut self, format: Format, peers: &mut Peers) -> Result<(Measured, Theirs)> {
+    fn in_turns(
+        &mut self,
+        format: PrecisionChoice,
+        peers: &mut Peers,
+    ) -> Result<(Measured, Theirs)> {
         let (mut again, mut theirs) = (Measured::default(), Theirs::new());
         let (window, words) = (self.args.bptt, self.words());
         for turn in 0..=self.args.runs {

@@ -9,7 +9,7 @@ use qrnn::model::WIKITEXT103_VOCAB;
 use crate::baselines::step::Mode;
 use crate::baselines::{Chosen, PeerFlags};
 use crate::device::DeviceFlags;
-use crate::precision::Format;
+use crate::precision::PrecisionChoice;
 use crate::report::RecordFlags;
 use crate::shape::Shape;
 
@@ -30,7 +30,7 @@ pub struct Args {
     /// Formats of the matrix products: fp32, bf16, on a card tf32, or torch for torch's own in fp32
     #[arg(long, value_delimiter = ',', default_value = "fp32,bf16")]
     #[arg(default_value_if("device", "cuda", "bf16,tf32,fp32"))]
-    pub formats: Vec<Format>,
+    pub formats: Vec<PrecisionChoice>,
     /// First words of the split softmax's tails
     #[arg(long, value_delimiter = ',', default_value = "2800,10000")]
     #[arg(default_value_if("device", "cuda", "2800,20000,76000"))]

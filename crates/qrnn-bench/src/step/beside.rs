@@ -8,7 +8,7 @@ use super::interleaved::{Taken, Theirs};
 use super::shown::{self, Measured};
 use crate::baselines::Peers;
 use crate::baselines::step::Mode;
-use crate::precision::Format;
+use crate::precision::PrecisionChoice;
 use crate::report::Report;
 use crate::statistics::median;
 
@@ -35,7 +35,11 @@ impl Bench<'_> {
             let (format, losses) = (measured.format, &measured.undropped);
             let differences = losses.iter().zip(&reference).map(|(a, b)| (a - b).abs());
             let furthest = differences.fold(0.0, f64::max);
-            let bound = if matches!(format, Format::Fp32 | Format::Torch) { 1e-3 } else { 5e-2 };
+            let bound = if matches!(format, PrecisionChoice::Fp32 | PrecisionChoice::Torch) {
+                1e-3
+            } else {
+                5e-2
+            };
             // A NaN passes through `max`.
             let finite = losses.iter().all(|loss| loss.is_finite());
             let far = !finite || furthest > bound;

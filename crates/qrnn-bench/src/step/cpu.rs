@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 use tch::{Device, Kind};
 
 use super::args::Args;
-use crate::precision::{self, Format};
-use crate::products::{self, Alone};
+use crate::matmuls::{self, Alone};
+use crate::precision::{self, PrecisionChoice};
 use crate::report::Report;
 use crate::shape::Shape;
 use crate::stages;
@@ -36,7 +36,7 @@ const PAUSE: Duration = Duration::from_millis(30);
 /// One model in one format.
 struct Case<'a> {
     shape: Shape,
-    format: Format,
+    format: PrecisionChoice,
     /// The tails' first words.
     splits: Vec<usize>,
     corpus: &'a Corpus,
@@ -95,7 +95,7 @@ pub fn run(args: &Args, json: bool) -> Result<Output> {
     for case in cases {
         terminal::note(format_args!("{} {} ...", case.shape, case.format.name()));
         let measured = case.measure(true)?;
-        let alone = products::alone(&measured.profile.products, case.format.products(), 3)?;
+        let alone = matmuls::alone(&measured.profile.matmuls, case.format.precision(), 3)?;
         let (said, value) = case.report(&measured, &alone)?;
         report.say(said);
         report.note(value)?;
@@ -119,7 +119,7 @@ impl Case<'_> {
             .locked_dropouts(0.0, 0.0, 0.0)
             .splits(splits);
         let mut model = QrnnLm::seeded(&config, (Kind::Float, Device::Cpu), 1)?;
-        model.set_products(self.format.products());
+        model.set_precision(self.format.precision());
         Ok(model)
     }
 
@@ -179,7 +179,7 @@ impl Case<'_> {
                 bptt: args.bptt,
                 bf16,
             };
-            if !bf16 || self.format == Format::Bf16 {
+            if !bf16 || self.format == PrecisionChoice::Bf16 {
                 opponents.extend(TorchModel::start(&args.peer_flags.python, &reading)?);
             }
         }

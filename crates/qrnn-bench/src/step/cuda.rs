@@ -17,7 +17,7 @@ use super::lower_bound::{self, Piece};
 use super::shown::{self, Measured};
 use crate::baselines::Peers;
 use crate::baselines::step::{Mode, Setting};
-use crate::precision::{self, Format};
+use crate::precision::{self, PrecisionChoice};
 use crate::report::Report;
 use crate::roofline::Ceilings;
 use crate::shape::Shape;
@@ -86,9 +86,9 @@ impl<'a> Bench<'a> {
             .splits(splits)
     }
 
-    fn model(&self, format: Format, dropout: f64) -> Result<QrnnLm> {
+    fn model(&self, format: PrecisionChoice, dropout: f64) -> Result<QrnnLm> {
         let mut model = QrnnLm::seeded(&self.config(dropout), (Kind::Float, self.device), 1)?;
-        model.set_products(format.products());
+        model.set_precision(format.precision());
         Ok(model)
     }
 
@@ -131,7 +131,7 @@ impl<'a> Bench<'a> {
     /// Ours, then the peers; what is to be said last.
     fn run(&self, ceilings: &Ceilings, report: &mut Report) -> Result<String> {
         let folder = tempfile::tempdir().map_err(Error::io(std::env::temp_dir(), "write to"))?;
-        let model = self.model(Format::Fp32, 0.0)?;
+        let model = self.model(PrecisionChoice::Fp32, 0.0)?;
         write_inputs(folder.path(), &model, self.corpus.tokens(Split::Train))?;
         drop(model);
         let setting = Setting {
@@ -187,7 +187,7 @@ impl<'a> Bench<'a> {
     }
 
     /// One format by itself.
-    fn ours(&self, format: Format) -> Result<Measured> {
+    fn ours(&self, format: PrecisionChoice) -> Result<Measured> {
         let mut alone = Peers::default();
         let undropped = match self.args.peers.0.contains(&Mode::Published) {
             true => {
@@ -211,13 +211,13 @@ impl<'a> Bench<'a> {
     }
 
     /// Ours in one format and the peers, a block each after the other.
-    fn in_turns(&self, format: Format, peers: &mut Peers) -> Result<(Taken, Theirs)> {
+    fn in_turns(&self, format: PrecisionChoice, peers: &mut Peers) -> Result<(Taken, Theirs)> {
         let mut model = self.model(format, DROPOUT)?;
         take(&mut model, &self.corpus, self.recipe(), self.blocks, peers, false)
     }
 
     /// What a step must do at least.
-    fn pieces(&self, format: Format) -> Vec<Piece> {
+    fn pieces(&self, format: PrecisionChoice) -> Vec<Piece> {
         let tokens = self.corpus.tokens(Split::Train);
         let counts = random_tokens::by_cluster(tokens, &self.borders);
         let share = |count: &usize| self.words() * *count as f64 / tokens.len() as f64;
@@ -267,11 +267,11 @@ mod tests {
             300,
             208,
             vec![2800, 20_000, 76_000],
-            vec![Format::Bf16, Format::Tf32, Format::Fp32],
+            vec![PrecisionChoice::Bf16, PrecisionChoice::Tf32, PrecisionChoice::Fp32],
         );
         assert_eq!(sizes(&["--device", "cuda"]), on_card);
         let asked = sizes(&["--device", "cuda", "--bptt", "7", "--formats", "bf16"]);
-        assert_eq!((asked.1, asked.2, asked.5), (40, 7, vec![Format::Bf16]));
+        assert_eq!((asked.1, asked.2, asked.5), (40, 7, vec![PrecisionChoice::Bf16]));
         let on_cpu = sizes(&[]);
         assert_eq!((on_cpu.1, on_cpu.2, on_cpu.3), (20, 70, 7));
     }

@@ -3,7 +3,7 @@
 
 use qrnn::model::LmConfig;
 
-use crate::precision::Format;
+use crate::precision::PrecisionChoice;
 
 /// A kernel's share of a step.
 pub struct Piece {
@@ -27,13 +27,13 @@ pub struct Reading {
     pub distinct: f64,
     /// Words of each tail.
     pub in_tails: Vec<f64>,
-    pub format: Format,
+    pub format: PrecisionChoice,
 }
 
 /// A step, kernel by kernel; Adam on dense gradients.
 pub fn pieces(config: &LmConfig, borders: &[usize], reading: &Reading) -> Vec<Piece> {
     // An activation's bytes; weights' gradients and moments are in single precision always.
-    let stored = if reading.format == Format::Bf16 { 2.0 } else { 4.0 };
+    let stored = if reading.format == PrecisionChoice::Bf16 { 2.0 } else { 4.0 };
     let (words, emsize) = (reading.words, config.emsize as f64);
     let mut all = vec![];
     let mut add = |name, operations, bytes| all.push(Piece { name, operations, bytes });
@@ -64,8 +64,8 @@ pub fn pieces(config: &LmConfig, borders: &[usize], reading: &Reading) -> Vec<Pi
     }
     parameters += tails as f64 * (emsize + 1.0);
     // Weights, two moments and the gradient in, three out; in bf16 the weights' copy, too.
-    let adam = if reading.format == Format::Bf16 { 30.0 } else { 28.0 };
-    add("optimiser", 0.0, adam * parameters);
+    let adam = if reading.format == PrecisionChoice::Bf16 { 30.0 } else { 28.0 };
+    add("optimizer", 0.0, adam * parameters);
     all
 }
 
@@ -88,8 +88,8 @@ mod tests {
         let borders = [2800, 20_000, 76_000];
         let words = 12_000.0;
         for (format, rate, gflop, megabytes, milliseconds) in [
-            (Format::Bf16, 790e12, 2190.8, 7234.0, 4.34),
-            (Format::Tf32, 395e12, 2190.8, 10666.0, 7.56),
+            (PrecisionChoice::Bf16, 790e12, 2190.8, 7234.0, 4.34),
+            (PrecisionChoice::Tf32, 395e12, 2190.8, 10666.0, 7.56),
         ] {
             let in_tails = [0.232, 0.0615, 0.0265].map(|share| share * words).to_vec();
             let reading = Reading { words, distinct: 3390.0, in_tails, format };

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::interleaved::{BLOCK, Taken};
 use crate::baselines::{Peer, WRITTEN_BY};
-use crate::precision::Format;
+use crate::precision::PrecisionChoice;
 use crate::roofline::Ceilings;
 use crate::statistics::{median, middle_half};
 
@@ -17,7 +17,7 @@ const EPOCHS: f64 = 20.0;
 
 /// One format's outcome.
 pub struct Measured {
-    pub format: Format,
+    pub format: PrecisionChoice,
     pub ours: Taken,
     /// Of a block of steps that was watched.
     pub profile: Profile,
@@ -61,7 +61,7 @@ pub fn step(measured: &Measured, words: f64, floor: f64, ceilings: &Ceilings) ->
 }
 
 /// The anchor's time in the turns with the peers beside that of its own.
-pub fn interleaved(format: Format, seconds: f64, first_pass: f64) -> String {
+pub fn interleaved(format: PrecisionChoice, seconds: f64, first_pass: f64) -> String {
     format!(
         "\n{} in turns with the peers: {:.2} ms a step, {:.2} by itself before ({:.2} times)",
         format.name(),
@@ -72,9 +72,10 @@ pub fn interleaved(format: Format, seconds: f64, first_pass: f64) -> String {
 }
 
 /// A peer, and how many times as long as ours it takes.
-pub fn peer(peer: &Peer, theirs: &Taken, ratios: &[(Format, f64)]) -> (String, Value) {
+pub fn peer(peer: &Peer, theirs: &Taken, ratios: &[(PrecisionChoice, f64)]) -> (String, Value) {
     let seconds = median(theirs.each.clone());
-    let ratio = |(format, ratio): &(Format, f64)| format!("{ratio:.2} times {}", format.name());
+    let ratio =
+        |(format, ratio): &(PrecisionChoice, f64)| format!("{ratio:.2} times {}", format.name());
     let ratios: Vec<_> = ratios.iter().map(ratio).collect();
     let mut text = format!(
         "{:<42} {:8.2} ms ({})   {}",
@@ -102,7 +103,7 @@ fn half(seconds: &[f64]) -> String {
 fn stages(
     profile: &Profile,
     seconds: f64,
-    format: Format,
+    format: PrecisionChoice,
     ceilings: &Ceilings,
 ) -> (String, Vec<Value>) {
     let steps = BLOCK as f64;
@@ -116,7 +117,7 @@ fn stages(
         text += &format!("\n  {name:<18} {:8.3} ms", 1e3 * time);
         let mut value = json!({"stage": name, "seconds": time});
         if name == "matrix products" {
-            let operations = profile.products.iter().map(|product| product.operations());
+            let operations = profile.matmuls.iter().map(|product| product.operations());
             let operations = operations.sum::<f64>() / steps;
             let share = operations / time / ceilings.rate(format);
             text +=

@@ -76,7 +76,7 @@ fn steps_are_measured_against_ceilings_floor_and_peers() {
         }
     }
     let names: Vec<_> = step["stages"].as_array().unwrap().iter().map(|s| &s["stage"]).collect();
-    for name in ["matrix products", "pooling forward", "pooling backward", "optimiser"] {
+    for name in ["matrix products", "pooling forward", "pooling backward", "optimizer"] {
         assert!(names.iter().any(|other| *other == name), "{name} is not in {names:?}");
     }
     if !peers(step).is_empty() {

@@ -130,7 +130,7 @@ pub fn adam_step(
     let changed = updates.iter().flat_map(|u| [u.parameter, u.first_moment, u.second_moment]);
     let copies = updates.iter().filter_map(|update| update.copy);
     let moved = changed.clone().chain(changed).chain(gradients).chain(copies);
-    let _stage = profile::stage("optimiser").over(moved);
+    let _stage = profile::stage("optimizer").over(moved);
     let AdamStep { lr, beta1, beta2, eps, weight_decay } = settings;
     let settings = Settings { lr, beta1, beta2, eps, weight_decay, clip };
     for group in &groups {

@@ -165,9 +165,9 @@ mod tests {
         let device = crate::device::cuda().unwrap();
         let clock = Clock::of(device).unwrap();
         let matrix = tch::Tensor::rand([4096, 4096], (tch::Kind::Float, device));
-        let time = |products: usize| {
+        let time = |precision: usize| {
             let begun = clock.mark().unwrap();
-            for _ in 0..products {
+            for _ in 0..precision {
                 let _ = matrix.matmul(&matrix);
             }
             clock.mark().unwrap().since(&begun).unwrap()

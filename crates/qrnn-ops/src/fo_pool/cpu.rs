@@ -7,68 +7,68 @@
 use tch::{Kind, Tensor};
 
 use super::options::{FoPoolOptions, Pooled, Zoneout, pooled};
-use super::row_kernels::{self, Factor, GateRows, PoolStored, Step};
-use super::tiles::{Direction, Part, Parts, Rows, Sizes};
+use super::row_kernels::{self, GateRows, PoolElement, Scale, Step};
+use super::tiles::{Direction, Rows, Shape, Tile, Tiles};
 use crate::autograd::{self, Backward, Forward, Function};
-use crate::simd::{Bf16, Real, Sink, Stored};
+use crate::simd::{Accum, Bf16, Element, StorePolicy};
 use crate::{Result, profile};
 
 /// The three gates' rows of a (seq, batch, 3 hidden) tensor.
-fn gate_rows<S: Stored>(tensor: &Tensor, sizes: Sizes) -> [Rows<S>; 3] {
-    let first = Rows::new(tensor, sizes.batch, 3 * sizes.hidden);
-    [0, 1, 2].map(|k| first.beside(k, sizes.hidden))
+fn gate_rows<S: Element>(tensor: &Tensor, shape: Shape) -> [Rows<S>; 3] {
+    let first = Rows::new(tensor, shape.batch, 3 * shape.hidden);
+    [0, 1, 2].map(|k| first.offset_by(k, shape.hidden))
 }
 
 /// What both directions read.
-struct Inputs<S: Stored> {
-    sizes: Sizes,
+struct Inputs<S: Element> {
+    shape: Shape,
     gates: [Rows<S>; 3],
     mask: Option<Rows<S>>,
-    keep: S::Real,
+    keep: S::Accum,
     dropout: Option<Rows<S>>,
-    sink: Sink,
+    sink: StorePolicy,
 }
 
-impl<S: Stored> Inputs<S> {
+impl<S: Element> Inputs<S> {
     fn new(gates: &Tensor, options: &FoPoolOptions) -> Result<Self> {
-        let sizes = Sizes::of(gates, 3)?;
-        let rows = |tensor| Rows::new(tensor, sizes.batch, sizes.hidden);
+        let shape = Shape::of(gates, 3)?;
+        let rows = |tensor| Rows::new(tensor, shape.batch, shape.hidden);
         let (mask, keep) = match &options.zoneout {
             Zoneout::Off => (None, 1.0),
             Zoneout::Scaled(keep) => (None, *keep),
             Zoneout::Masked(mask) => (Some(rows(mask)), 1.0),
         };
         Ok(Self {
-            sizes,
-            gates: gate_rows(gates, sizes),
+            shape,
+            gates: gate_rows(gates, shape),
             mask,
-            keep: S::Real::from_f64(keep),
+            keep: S::Accum::from_f64(keep),
             dropout: options.dropout.as_ref().map(rows),
-            sink: Sink::of(size_of::<S>() * gates.numel()),
+            sink: StorePolicy::of(size_of::<S>() * gates.numel()),
         })
     }
 
     /// # Safety
     /// The step and part lie inside the tensors.
-    unsafe fn gates<'a>(&self, t: usize, part: &Part) -> GateRows<'a, S> {
+    unsafe fn gates<'a>(&self, t: usize, tile: &Tile) -> GateRows<'a, S> {
         // SAFETY: the gates are only read during a launch.
-        let [z, f, o] = self.gates.map(|gate| unsafe { gate.read(t, part) });
+        let [z, f, o] = self.gates.map(|gate| unsafe { gate.read(t, tile) });
         GateRows { z, f, o }
     }
 
     /// # Safety
     /// The step and part lie inside the tensors.
-    unsafe fn step<'a>(&self, t: usize, part: &Part) -> Step<'a, S> {
+    unsafe fn step<'a>(&self, t: usize, tile: &Tile) -> Step<'a, S> {
         // SAFETY: gates and masks are only read during a launch.
         unsafe {
             let factor = |mask: Option<Rows<S>>, t, all| match mask {
-                Some(mask) => Factor::Each(mask.read(t, part)),
-                None => Factor::All(all),
+                Some(mask) => Scale::Each(mask.read(t, tile)),
+                None => Scale::All(all),
             };
             Step {
-                gates: self.gates(t, part),
+                gates: self.gates(t, tile),
                 keep: factor(self.mask, t, self.keep),
-                dropout: factor(self.dropout, 0, S::Real::ONE),
+                dropout: factor(self.dropout, 0, S::Accum::ONE),
             }
         }
     }
@@ -87,29 +87,29 @@ pub(super) struct Outputs<'a> {
 }
 
 /// Runs the forward on gates (seq, batch, 3 hidden), contiguous like the masks, all of kind S.
-pub(super) fn forward<S: PoolStored>(
+pub(super) fn forward<S: PoolElement>(
     gates: &Tensor,
     options: &FoPoolOptions,
     outputs: &Outputs<'_>,
 ) -> Result<()> {
     let inputs = Inputs::<S>::new(gates, options)?;
-    let Sizes { batch, hidden, .. } = inputs.sizes;
-    let states = |tensor| Rows::<S::Real>::new(tensor, batch, hidden);
+    let Shape { batch, hidden, .. } = inputs.shape;
+    let states = |tensor| Rows::<S::Accum>::new(tensor, batch, hidden);
     let (before, state) = (states(outputs.before), states(outputs.last));
     let (kept, out) = (outputs.kept.map(states), Rows::<S>::new(outputs.out, batch, hidden));
     let sink = inputs.sink;
     // SAFETY: steps and parts lie inside by `walk`; each thread writes its own parts alone.
-    Parts::of(inputs.sizes).walk(
+    Tiles::of(inputs.shape).walk(
         Direction::InTime,
-        |part| unsafe { state.write(0, part).copy_from_slice(before.read(0, part)) },
-        |t, part, (next_t, next)| unsafe {
+        |tile| unsafe { state.write(0, tile).copy_from_slice(before.read(0, tile)) },
+        |t, tile, (next_t, next)| unsafe {
             let row = row_kernels::Forward {
-                state: state.write(0, part),
-                kept: kept.map(|kept| sink.row(kept.write(t, part))),
-                out: sink.row(out.write(t, part)),
+                state: state.write(0, tile),
+                kept: kept.map(|kept| sink.row(kept.write(t, tile))),
+                out: sink.row(out.write(t, tile)),
                 next: inputs.gates(next_t, next),
             };
-            S::forward_row(inputs.step(t, part), row);
+            S::forward_row(inputs.step(t, tile), row);
         },
         || sink.finish(),
     )
@@ -130,35 +130,35 @@ pub(super) struct Gradients<'a> {
 }
 
 /// Runs the backward; arguments as for [`forward`].
-pub(super) fn backward<S: PoolStored>(
+pub(super) fn backward<S: PoolElement>(
     gates: &Tensor,
     options: &FoPoolOptions,
     grads: &Gradients<'_>,
 ) -> Result<()> {
     let inputs = Inputs::<S>::new(gates, options)?;
-    let Sizes { batch, hidden, .. } = inputs.sizes;
-    let states = |tensor| Rows::<S::Real>::new(tensor, batch, hidden);
+    let Shape { batch, hidden, .. } = inputs.shape;
+    let states = |tensor| Rows::<S::Accum>::new(tensor, batch, hidden);
     let (kept, last, carry) = (states(grads.kept), grads.last.map(states), states(grads.before));
     let out = Rows::<S>::new(grads.out, batch, hidden);
-    let (written, sink) = (gate_rows(grads.gates, inputs.sizes), inputs.sink);
+    let (written, sink) = (gate_rows(grads.gates, inputs.shape), inputs.sink);
     // SAFETY: as in `forward`.
-    Parts::of(inputs.sizes).walk(
+    Tiles::of(inputs.shape).walk(
         Direction::Back,
-        |part| unsafe {
+        |tile| unsafe {
             match last {
-                Some(last) => carry.write(0, part).copy_from_slice(last.read(0, part)),
-                None => carry.write(0, part).fill(S::Real::default()),
+                Some(last) => carry.write(0, tile).copy_from_slice(last.read(0, tile)),
+                None => carry.write(0, tile).fill(S::Accum::default()),
             }
         },
-        |t, part, (next_t, next)| unsafe {
+        |t, tile, (next_t, next)| unsafe {
             let row = row_kernels::Backward {
-                before: kept.read(t, part),
-                out: out.read(t, part),
-                carry: carry.write(0, part),
-                gates: written.map(|gate| sink.row(gate.write(t, part))),
+                before: kept.read(t, tile),
+                out: out.read(t, tile),
+                carry: carry.write(0, tile),
+                gates: written.map(|gate| sink.row(gate.write(t, tile))),
                 next: (inputs.gates(next_t, next), kept.read(next_t, next), out.read(next_t, next)),
             };
-            S::backward_row(inputs.step(t, part), row);
+            S::backward_row(inputs.step(t, tile), row);
         },
         || sink.finish(),
     )
@@ -184,9 +184,9 @@ struct FoPool {
 }
 
 impl FoPool {
-    fn forward_of<S: PoolStored>(&self, gates: Tensor, before: &Tensor) -> Result<Forward> {
+    fn forward_of<S: PoolElement>(&self, gates: Tensor, before: &Tensor) -> Result<Forward> {
         let (seq, batch, width) = gates.size3()?;
-        let state = (S::Real::KIND, gates.device());
+        let state = (S::Accum::KIND, gates.device());
         let out = Tensor::f_empty([seq, batch, width / 3], (S::KIND, gates.device()))?;
         let last = Tensor::f_empty([batch, width / 3], state)?;
         let kept = self.keep.then(|| Tensor::f_empty([seq, batch, width / 3], state));
@@ -197,7 +197,7 @@ impl FoPool {
         Ok(Forward { outputs: vec![out, last], saved })
     }
 
-    fn backward_of<S: PoolStored>(&self, call: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {
+    fn backward_of<S: PoolElement>(&self, call: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {
         let [gates, kept] = call.saved else { unreachable!("two tensors were saved") };
         let (seq, batch, width) = gates.size3()?;
         let contiguous =
@@ -208,7 +208,7 @@ impl FoPool {
         };
         let last = contiguous(&call.grads[1])?;
         let of_gates = gates.f_empty_like()?;
-        let of_before = Tensor::f_empty([batch, width / 3], (S::Real::KIND, gates.device()))?;
+        let of_before = Tensor::f_empty([batch, width / 3], (S::Accum::KIND, gates.device()))?;
         let grads = Gradients {
             kept,
             out: &out,

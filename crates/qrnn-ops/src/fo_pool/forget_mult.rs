@@ -3,10 +3,10 @@
 use tch::{Device, Kind, Tensor};
 
 use super::cuda;
-use super::tiles::{Direction, Parts, Rows, Sizes};
+use super::tiles::{Direction, Rows, Shape, Tiles};
 use crate::autograd::{self, Backward, Forward, Function};
 use crate::cuda::CudaDevice;
-use crate::simd::Real;
+use crate::simd::Accum;
 use crate::{Error, Result};
 
 /// h_t = f_t x_t + (1 - f_t) h_{t-1}: differentiable in all arguments (Bradbury et al. 2016,
@@ -99,19 +99,19 @@ impl Function for ForgetMult {
     }
 }
 
-fn forward<R: Real>(f: &Tensor, x: &Tensor, before: &Tensor, h: &Tensor) -> Result<()> {
-    let sizes = Sizes::of(f, 1)?;
-    let rows = |tensor| Rows::<R>::new(tensor, sizes.batch, sizes.hidden);
+fn forward<R: Accum>(f: &Tensor, x: &Tensor, before: &Tensor, h: &Tensor) -> Result<()> {
+    let shape = Shape::of(f, 1)?;
+    let rows = |tensor| Rows::<R>::new(tensor, shape.batch, shape.hidden);
     let (f, x, before, h) = (rows(f), rows(x), rows(before), rows(h));
-    Parts::of(sizes).walk(
+    Tiles::of(shape).walk(
         Direction::InTime,
         |_| (),
-        |t, part, _| {
+        |t, tile, _| {
             // SAFETY: t and part lie inside by `walk`; each thread writes its own parts of h, and
             // reads only what it wrote at t - 1.
             let (f, x, last, h) = unsafe {
-                let last = if t == 0 { before.read(0, part) } else { h.read(t - 1, part) };
-                (f.read(t, part), x.read(t, part), last, h.write(t, part))
+                let last = if t == 0 { before.read(0, tile) } else { h.read(t - 1, tile) };
+                (f.read(t, tile), x.read(t, tile), last, h.write(t, tile))
             };
             for i in 0..h.len() {
                 h[i] = f[i] * x[i] + (R::ONE - f[i]) * last[i];
@@ -121,26 +121,26 @@ fn forward<R: Real>(f: &Tensor, x: &Tensor, before: &Tensor, h: &Tensor) -> Resu
     )
 }
 
-fn backward<R: Real>(
+fn backward<R: Accum>(
     [f, x, before, h]: [&Tensor; 4],
     grad: &Tensor,
     [grad_f, grad_x, grad_before]: &[Tensor; 3],
 ) -> Result<()> {
-    let sizes = Sizes::of(f, 1)?;
-    let rows = |tensor| Rows::<R>::new(tensor, sizes.batch, sizes.hidden);
+    let shape = Shape::of(f, 1)?;
+    let rows = |tensor| Rows::<R>::new(tensor, shape.batch, shape.hidden);
     let (f, x, before, h, grad) = (rows(f), rows(x), rows(before), rows(h), rows(grad));
     let (grad_f, grad_x, carry) = (rows(grad_f), rows(grad_x), rows(grad_before));
-    Parts::of(sizes).walk(
+    Tiles::of(shape).walk(
         Direction::Back,
         // SAFETY: as in `forward`; the gradients of a thread's own parts are its alone.
-        |part| unsafe { carry.write(0, part).fill(R::default()) },
-        |t, part, _| {
+        |tile| unsafe { carry.write(0, tile).fill(R::default()) },
+        |t, tile, _| {
             // SAFETY: as above.
             let (f, x, last, grad, carry, grad_f, grad_x) = unsafe {
-                let last = if t == 0 { before.read(0, part) } else { h.read(t - 1, part) };
-                let (grad, carry) = (grad.read(t, part), carry.write(0, part));
-                let (grad_f, grad_x) = (grad_f.write(t, part), grad_x.write(t, part));
-                (f.read(t, part), x.read(t, part), last, grad, carry, grad_f, grad_x)
+                let last = if t == 0 { before.read(0, tile) } else { h.read(t - 1, tile) };
+                let (grad, carry) = (grad.read(t, tile), carry.write(0, tile));
+                let (grad_f, grad_x) = (grad_f.write(t, tile), grad_x.write(t, tile));
+                (f.read(t, tile), x.read(t, tile), last, grad, carry, grad_f, grad_x)
             };
             for i in 0..carry.len() {
                 let g = grad[i] + carry[i];

@@ -7,7 +7,7 @@
 
 use multiversion::multiversion;
 
-use crate::simd::{Bf16, Output, Real, Stored};
+use crate::simd::{Accum, Bf16, Element, Output};
 
 /// Numbers of a group: in f32, a cache line and an AVX-512 register.
 const LANES: usize = 16;
@@ -25,31 +25,31 @@ pub struct GateRows<'a, S> {
 
 /// What multiplies a row.
 #[derive(Debug, Clone, Copy)]
-pub enum Factor<'a, S: Stored> {
+pub enum Scale<'a, S: Element> {
     /// All features with the same number.
-    All(S::Real),
+    All(S::Accum),
     /// Each with its own: a mask.
     Each(&'a [S]),
 }
 
 /// What both directions read of a step.
 #[derive(Debug, Clone, Copy)]
-pub struct Step<'a, S: Stored> {
+pub struct Step<'a, S: Element> {
     /// The gates.
     pub gates: GateRows<'a, S>,
     /// Zoneout's factor of the forget gate.
-    pub keep: Factor<'a, S>,
+    pub keep: Scale<'a, S>,
     /// Locked dropout's factor of the output.
-    pub dropout: Factor<'a, S>,
+    pub dropout: Scale<'a, S>,
 }
 
 /// What a step's forward reads and writes beside.
 #[derive(Debug)]
-pub struct Forward<'a, S: Stored> {
+pub struct Forward<'a, S: Element> {
     /// The state before the step; becomes that after it.
-    pub state: &'a mut [S::Real],
+    pub state: &'a mut [S::Accum],
     /// Written, where a backward may come: the state before the step.
-    pub kept: Option<Output<'a, S::Real>>,
+    pub kept: Option<Output<'a, S::Accum>>,
     /// Written: h.
     pub out: Output<'a, S>,
     /// Asked for meanwhile: the gates of the row that comes next.
@@ -58,17 +58,17 @@ pub struct Forward<'a, S: Stored> {
 
 /// What a step's backward reads and writes beside.
 #[derive(Debug)]
-pub struct Backward<'a, S: Stored> {
+pub struct Backward<'a, S: Element> {
     /// The state before the step.
-    pub before: &'a [S::Real],
+    pub before: &'a [S::Accum],
     /// Gradient of h.
     pub out: &'a [S],
     /// Gradient of the state after the step, from later ones; becomes that of the state before it.
-    pub carry: &'a mut [S::Real],
+    pub carry: &'a mut [S::Accum],
     /// Written: gradients of z, f and o before their activation.
     pub gates: [Output<'a, S>; 3],
     /// Asked for meanwhile: gates, state and gradient of the row that comes next.
-    pub next: (GateRows<'a, S>, &'a [S::Real], &'a [S]),
+    pub next: (GateRows<'a, S>, &'a [S::Accum], &'a [S]),
 }
 
 // The functions below are `inline(always)`, and loop with `for`, because only what is inlined into
@@ -91,7 +91,7 @@ fn prefetch<S>(row: &[S], at: usize) {
     }
 }
 
-impl<S: Stored> GateRows<'_, S> {
+impl<S: Element> GateRows<'_, S> {
     #[inline(always)]
     fn prefetch(&self, at: usize) {
         prefetch(self.z, at);
@@ -100,15 +100,15 @@ impl<S: Stored> GateRows<'_, S> {
     }
 }
 
-impl<S: Stored> Factor<'_, S> {
+impl<S: Element> Scale<'_, S> {
     /// The g-th group.
     #[inline(always)]
-    fn group(&self, g: usize) -> [S::Real; LANES] {
+    fn group(&self, g: usize) -> [S::Accum; LANES] {
         let row = match self {
             Self::All(factor) => return [*factor; LANES],
             Self::Each(row) => &row.as_chunks::<LANES>().0[g],
         };
-        let mut group = [S::Real::ONE; LANES];
+        let mut group = [S::Accum::ONE; LANES];
         for i in 0..LANES {
             group[i] = row[i].widen();
         }
@@ -116,7 +116,7 @@ impl<S: Stored> Factor<'_, S> {
     }
 
     #[inline(always)]
-    fn at(&self, i: usize) -> S::Real {
+    fn at(&self, i: usize) -> S::Accum {
         match self {
             Self::All(factor) => *factor,
             Self::Each(row) => row[i].widen(),
@@ -126,18 +126,18 @@ impl<S: Stored> Factor<'_, S> {
 
 /// One feature: the new state and the output.
 #[inline(always)]
-fn forward_one<S: Stored>(
+fn forward_one<S: Element>(
     (z, f, o): (S, S, S),
-    (keep, dropout): (S::Real, S::Real),
-    before: S::Real,
-) -> (S::Real, S) {
-    let (z, f, o) = Real::gates(z.widen(), f.widen(), o.widen());
+    (keep, dropout): (S::Accum, S::Accum),
+    before: S::Accum,
+) -> (S::Accum, S) {
+    let (z, f, o) = Accum::gates(z.widen(), f.widen(), o.widen());
     let c = (f * keep).mul_add(z - before, before);
     (c, S::narrow(o * c * dropout))
 }
 
 #[inline(always)]
-fn forward<S: Stored>(step: Step<'_, S>, row: Forward<'_, S>) {
+fn forward<S: Element>(step: Step<'_, S>, row: Forward<'_, S>) {
     let Step { gates: GateRows { z, f, o }, keep, dropout } = step;
     let Forward { state, mut kept, mut out, next } = row;
     let whole = state.len() / LANES;
@@ -148,7 +148,7 @@ fn forward<S: Stored>(step: Step<'_, S>, row: Forward<'_, S>) {
         let (z, f, o) = (&z_groups[g], &f_groups[g], &o_groups[g]);
         let (keep, dropout) = (keep.group(g), dropout.group(g));
         // Copies: the compiler then knows that nothing that is written is read again.
-        let (before, mut after, mut h) = (states[g], [S::Real::ONE; LANES], [S::default(); LANES]);
+        let (before, mut after, mut h) = (states[g], [S::Accum::ONE; LANES], [S::default(); LANES]);
         for i in 0..LANES {
             (after[i], h[i]) = forward_one((z[i], f[i], o[i]), (keep[i], dropout[i]), before[i]);
         }
@@ -168,15 +168,15 @@ fn forward<S: Stored>(step: Step<'_, S>, row: Forward<'_, S>) {
 
 /// One feature: the gradient of the state before, and those of z, f and o.
 #[inline(always)]
-fn backward_one<S: Stored>(
+fn backward_one<S: Element>(
     (z, f, o): (S, S, S),
-    (keep, dropout): (S::Real, S::Real),
-    before: S::Real,
+    (keep, dropout): (S::Accum, S::Accum),
+    before: S::Accum,
     out: S,
-    carry: S::Real,
-) -> (S::Real, S, S, S) {
-    let one = S::Real::ONE;
-    let (z, f, o) = Real::gates(z.widen(), f.widen(), o.widen());
+    carry: S::Accum,
+) -> (S::Accum, S, S, S) {
+    let one = S::Accum::ONE;
+    let (z, f, o) = Accum::gates(z.widen(), f.widen(), o.widen());
     let (kept, to_z) = (f * keep, z - before);
     let c = kept.mul_add(to_z, before);
     let own = out.widen() * dropout * o;
@@ -191,7 +191,7 @@ fn backward_one<S: Stored>(
 }
 
 #[inline(always)]
-fn backward<S: Stored>(step: Step<'_, S>, row: Backward<'_, S>) {
+fn backward<S: Element>(step: Step<'_, S>, row: Backward<'_, S>) {
     let Step { gates: GateRows { z, f, o }, keep, dropout } = step;
     let Backward { before, out, carry, gates: [mut by_z, mut by_f, mut by_o], next } = row;
     let whole = carry.len() / LANES;
@@ -204,7 +204,7 @@ fn backward<S: Stored>(step: Step<'_, S>, row: Backward<'_, S>) {
         prefetch(next_out, g * LANES);
         let (z, f, o) = (&z_groups[g], &f_groups[g], &o_groups[g]);
         let (keep, dropout, before, out) = (keep.group(g), dropout.group(g), &befores[g], &outs[g]);
-        let (later, mut earlier) = (carries[g], [S::Real::ONE; LANES]);
+        let (later, mut earlier) = (carries[g], [S::Accum::ONE; LANES]);
         let [mut of_z, mut of_f, mut of_o] = [[S::default(); LANES]; 3];
         for i in 0..LANES {
             let factors = (keep[i], dropout[i]);
@@ -223,9 +223,9 @@ fn backward<S: Stored>(step: Step<'_, S>, row: Backward<'_, S>) {
     }
 }
 
-/// A [`Stored`] whose row kernels are compiled for each instruction set. All rows of a call are of
+/// A [`Element`] whose row kernels are compiled for each instruction set. All rows of a call are of
 /// one length.
-pub trait PoolStored: Stored {
+pub trait PoolElement: Element {
     /// c ← f·keep·z + (1 - f·keep)·c and h = o·c·dropout.
     fn forward_row(step: Step<'_, Self>, row: Forward<'_, Self>);
 
@@ -251,7 +251,7 @@ macro_rules! pool_stored {
             backward(step, row);
         }
 
-        impl PoolStored for $stored {
+        impl PoolElement for $stored {
             fn forward_row(step: Step<'_, Self>, row: Forward<'_, Self>) {
                 $forward(step, row);
             }

@@ -12,8 +12,8 @@ const FLOAT: (Kind, Device) = (Kind::Float, Device::Cpu);
 
 /// The equations as a loop of tensor operations over time: the thing to compare with.
 fn time_loop(gates: &Tensor, before: &Tensor, keep: &Tensor) -> Pooled {
-    let parts = gates.chunk(3, 2);
-    let (z, f, o) = (parts[0].tanh(), parts[1].sigmoid() * keep, parts[2].sigmoid());
+    let tiles = gates.chunk(3, 2);
+    let (z, f, o) = (tiles[0].tanh(), tiles[1].sigmoid() * keep, tiles[2].sigmoid());
     let mut c = before.shallow_clone();
     let mut h = vec![];
     for t in 0..gates.size()[0] {

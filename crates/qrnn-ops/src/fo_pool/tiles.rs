@@ -7,23 +7,23 @@ use tch::Tensor;
 
 use crate::Result;
 use crate::libtorch::parallel_for;
-use crate::simd::Stored;
+use crate::simd::Element;
 
 /// Feature-steps worth a thread of their own.
 const GRAIN: usize = 8192;
 
 /// Features that are shared out together, at most.
-const STRETCH: usize = 1024;
+const MAX_TILE_WIDTH: usize = 1024;
 
 /// Sequence length, columns and features.
 #[derive(Debug, Clone, Copy)]
-pub struct Sizes {
+pub struct Shape {
     pub seq: usize,
     pub batch: usize,
     pub hidden: usize,
 }
 
-impl Sizes {
+impl Shape {
     /// Of a tensor (seq, batch, gates · hidden).
     pub fn of(tensor: &Tensor, gates: usize) -> Result<Self> {
         let (seq, batch, width) = tensor.size3()?;
@@ -33,7 +33,7 @@ impl Sizes {
 
 /// A column's features, or some of them.
 #[derive(Debug, Clone)]
-pub struct Part {
+pub struct Tile {
     column: usize,
     features: Range<usize>,
 }
@@ -47,40 +47,41 @@ pub enum Direction {
 
 /// All parts of a launch.
 #[derive(Debug, Clone, Copy)]
-pub struct Parts {
-    sizes: Sizes,
+pub struct Tiles {
+    shape: Shape,
     /// Features of a part; of a column's last one, what is left.
-    stretch: usize,
-    per_column: usize,
+    tile_width: usize,
+    tiles_per_column: usize,
 }
 
-impl Parts {
+impl Tiles {
     /// For tensors of so many numbers.
-    pub fn of(sizes: Sizes) -> Self {
+    pub fn of(shape: Shape) -> Self {
         // As even as they can be, in whole cache lines of bf16.
-        let stretch = sizes.hidden.div_ceil(sizes.hidden.div_ceil(STRETCH)).next_multiple_of(32);
-        Self { sizes, stretch, per_column: sizes.hidden.div_ceil(stretch) }
+        let tile_width =
+            shape.hidden.div_ceil(shape.hidden.div_ceil(MAX_TILE_WIDTH)).next_multiple_of(32);
+        Self { shape, tile_width, tiles_per_column: shape.hidden.div_ceil(tile_width) }
     }
 
-    fn get(self, i: usize) -> Part {
-        let first = i % self.per_column * self.stretch;
-        let features = first..(first + self.stretch).min(self.sizes.hidden);
-        Part { column: i / self.per_column, features }
+    fn get(self, i: usize) -> Tile {
+        let first = i % self.tiles_per_column * self.tile_width;
+        let features = first..(first + self.tile_width).min(self.shape.hidden);
+        Tile { column: i / self.tiles_per_column, features }
     }
 
-    /// Shares the parts out. A thread calls `begin(part)` for each of its own; then, time step by time
-    /// step, `visit(t, part, next)` for each, with the step and part that it will visit next, or at
+    /// Shares the parts out. A thread calls `begin(tile)` for each of its own; then, time step by time
+    /// step, `visit(t, tile, next)` for each, with the step and part that it will visit next, or at
     /// the end any; then `end()`.
     pub fn walk(
         self,
         direction: Direction,
-        begin: impl Fn(&Part) + Sync,
-        visit: impl Fn(usize, &Part, (usize, &Part)) + Sync,
+        begin: impl Fn(&Tile) + Sync,
+        visit: impl Fn(usize, &Tile, (usize, &Tile)) + Sync,
         end: impl Fn() + Sync,
     ) -> Result<()> {
-        let Sizes { seq, batch, hidden } = self.sizes;
-        let grain = GRAIN.div_ceil((seq * hidden.min(self.stretch)).max(1));
-        parallel_for(batch * self.per_column, grain, |own| {
+        let Shape { seq, batch, hidden } = self.shape;
+        let grain = GRAIN.div_ceil((seq * hidden.min(self.tile_width)).max(1));
+        parallel_for(batch * self.tiles_per_column, grain, |own| {
             own.clone().for_each(|i| begin(&self.get(i)));
             for step in 0..seq {
                 for i in own.clone() {
@@ -113,7 +114,7 @@ unsafe impl<S> Send for Rows<S> {}
 // SAFETY: as above.
 unsafe impl<S> Sync for Rows<S> {}
 
-impl<S: Stored> Rows<S> {
+impl<S: Element> Rows<S> {
     /// `tensor` is contiguous, on the CPU, of kind S, and its last dimension is the width.
     pub fn new(tensor: &Tensor, batch: usize, width: usize) -> Self {
         debug_assert!(tensor.is_contiguous() && tensor.kind() == S::KIND);
@@ -121,25 +122,25 @@ impl<S: Stored> Rows<S> {
     }
 
     /// The k-th of several such tensors that lie side by side, hidden numbers from one to the next.
-    pub fn beside(self, k: usize, hidden: usize) -> Self {
+    pub fn offset_by(self, k: usize, hidden: usize) -> Self {
         Self { at: self.at.wrapping_add(k * hidden), ..self }
     }
 
-    fn place(self, t: usize, part: &Part) -> *mut S {
-        self.at.wrapping_add((t * self.batch + part.column) * self.width + part.features.start)
+    fn place(self, t: usize, tile: &Tile) -> *mut S {
+        self.at.wrapping_add((t * self.batch + tile.column) * self.width + tile.features.start)
     }
 
     /// # Safety
     /// The place lies inside the tensor and nobody writes it meanwhile.
-    pub unsafe fn read<'a>(self, t: usize, part: &Part) -> &'a [S] {
+    pub unsafe fn read<'a>(self, t: usize, tile: &Tile) -> &'a [S] {
         // SAFETY: by this function's contract.
-        unsafe { std::slice::from_raw_parts(self.place(t, part), part.features.len()) }
+        unsafe { std::slice::from_raw_parts(self.place(t, tile), tile.features.len()) }
     }
 
     /// # Safety
     /// The place lies inside the tensor and nobody else reads or writes it meanwhile.
-    pub unsafe fn write<'a>(self, t: usize, part: &Part) -> &'a mut [S] {
+    pub unsafe fn write<'a>(self, t: usize, tile: &Tile) -> &'a mut [S] {
         // SAFETY: by this function's contract.
-        unsafe { std::slice::from_raw_parts_mut(self.place(t, part), part.features.len()) }
+        unsafe { std::slice::from_raw_parts_mut(self.place(t, tile), tile.features.len()) }
     }
 }

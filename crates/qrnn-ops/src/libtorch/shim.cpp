@@ -1,4 +1,4 @@
-// What libtorch offers and tch does not bind: its thread pool and its fused optimisers.
+// What libtorch offers and tch does not bind: its thread pool and its fused optimizers.
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>

@@ -3,7 +3,7 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::precision::Products;
+use super::precision::Precision;
 use super::torch::{Added, by_torch};
 use crate::Result;
 use crate::libtorch::parallel_for;
@@ -19,20 +19,22 @@ const WIDE: i64 = 1024;
 /// Rows or columns that a thread's share is a multiple of: those of the innermost kernels.
 const UNIT: usize = 48;
 
-/// out = a b + added, as [`Products::multiply`].
+/// out = a b + added, as [`Precision::multiply`].
 pub(super) fn multiply(
-    products: Products,
+    precision: Precision,
     out: &Tensor,
     a: &Tensor,
     b: &Tensor,
     added: Added<'_>,
 ) -> Result<()> {
-    match products {
-        Products::Bf16 if Products::has_bf16() => in_bf16(out, a, b, added),
-        Products::Single | Products::Bf16 if gemm_is_faster() => match Job::of(out, a, b, added) {
-            Some(job) => job.run(),
-            None => by_torch(out, a, b, added),
-        },
+    match precision {
+        Precision::Bf16 if Precision::has_bf16() => in_bf16(out, a, b, added),
+        Precision::Single | Precision::Bf16 if gemm_is_faster() => {
+            match Job::of(out, a, b, added) {
+                Some(job) => job.run(),
+                None => by_torch(out, a, b, added),
+            }
+        }
         _ => by_torch(out, a, b, added),
     }
 }

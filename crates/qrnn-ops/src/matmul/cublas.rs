@@ -2,7 +2,7 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::precision::Products;
+use super::precision::Precision;
 use super::torch::{Added, by_torch};
 use crate::Result;
 use crate::cuda;
@@ -12,16 +12,16 @@ use crate::libtorch::allow_tf32;
 /// the entry are not (emsize 300, head of 2,803 classes, vocabulary of 267,735).
 const ALIGNED: i64 = 8;
 
-/// out = a b + added, as [`Products::multiply`]. In bf16, `out` is of kind BFloat16 or Float.
+/// out = a b + added, as [`Precision::multiply`]. In bf16, `out` is of kind BFloat16 or Float.
 pub(super) fn multiply(
-    products: Products,
+    precision: Precision,
     out: &Tensor,
     a: &Tensor,
     b: &Tensor,
     added: Added<'_>,
 ) -> Result<()> {
-    allow_tf32(products == Products::Tf32)?;
-    if products != Products::Bf16 {
+    allow_tf32(precision == Precision::Tf32)?;
+    if precision != Precision::Bf16 {
         return by_torch(out, a, b, added);
     }
     let (a, b) = (a.f_to_kind(Kind::BFloat16)?, b.f_to_kind(Kind::BFloat16)?);

@@ -4,7 +4,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::cublas;
 use super::features::{Features, augmented_weight};
-use super::precision::Products;
+use super::precision::Precision;
 use super::torch::Added;
 use crate::autograd::{self, Backward, Forward, Function};
 use crate::{Result, profile};
@@ -20,8 +20,8 @@ use crate::{Result, profile};
 ///
 /// # Errors
 /// [`crate::Error::Torch`] where shapes do not fit together.
-pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor, products: Products) -> Result<Tensor> {
-    linear_of_features(&Features::of(&[x], None)?, weight, bias, products, None)
+pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor, precision: Precision) -> Result<Tensor> {
+    linear_of_features(&Features::of(&[x], None)?, weight, bias, precision, None)
 }
 
 /// As [`linear`], of features as their device's products read them.
@@ -35,11 +35,11 @@ pub fn linear_of_features(
     x: &Features,
     weight: &Tensor,
     bias: &Tensor,
-    products: Products,
+    precision: Precision,
     operand: Option<&Tensor>,
 ) -> Result<Tensor> {
     let align = cublas::alignment((x.all.kind(), x.all.device()));
-    linear_in_rows(x, weight, bias, products, (operand, align))
+    linear_in_rows(x, weight, bias, precision, (operand, align))
 }
 
 /// As [`linear_of_features`], with rows of the output that begin at multiples of `align` numbers.
@@ -47,11 +47,11 @@ pub fn linear_in_rows(
     x: &Features,
     weight: &Tensor,
     bias: &Tensor,
-    products: Products,
+    precision: Precision,
     (operand, align): (Option<&Tensor>, i64),
 ) -> Result<Tensor> {
     let operation = Linear {
-        products,
+        precision,
         operand: operand.map(Tensor::shallow_clone),
         kind: weight.kind(),
         size: x.all.size(),
@@ -65,7 +65,7 @@ pub fn linear_in_rows(
 }
 
 struct Linear {
-    products: Products,
+    precision: Precision,
     /// Of augmented features: weight and bias as a factor of their products.
     operand: Option<Tensor>,
     /// Of the weight and its gradient.
@@ -91,7 +91,7 @@ impl Linear {
         }
         let sums = Tensor::f_empty([1, columns], (self.kind, matrix.device()))?;
         let ones = Tensor::f_ones([1, rows], (matrix.kind(), matrix.device()))?;
-        self.products.multiply(&sums, &ones, matrix, Added::Nothing)?;
+        self.precision.multiply(&sums, &ones, matrix, Added::Nothing)?;
         Ok(sums.f_squeeze_dim(0)?)
     }
 
@@ -104,7 +104,7 @@ impl Linear {
         bias: &'a Tensor,
     ) -> Result<(Tensor, Added<'a>)> {
         if !self.augmented {
-            return Ok((self.products.operand(weight)?, Added::Bias(bias)));
+            return Ok((self.precision.operand(weight)?, Added::Bias(bias)));
         }
         let operand = match &self.operand {
             Some(operand) => operand.shallow_clone(),
@@ -125,29 +125,29 @@ impl Function for Linear {
         let mut size = self.size.clone();
         let _ = size.pop();
         size.push(weight.size()[0]);
-        let x = self.products.operand(&flat(x)?)?;
+        let x = self.precision.operand(&flat(x)?)?;
         let (factor, added) = self.factor(x.kind(), weight, bias)?;
         let out = cublas::rows(&size, self.options, self.align)?;
         let rows = out.f_view([-1, weight.size()[0]])?;
-        self.products.multiply(&rows, &x, &factor.f_tr()?, added)?;
+        self.precision.multiply(&rows, &x, &factor.f_tr()?, added)?;
         Ok(Forward { outputs: vec![out], saved: vec![x, factor] })
     }
 
     fn backward(&self, call: Backward<'_>) -> Result<Vec<Option<Tensor>>> {
         let [x, factor] = call.saved else { unreachable!("two tensors were saved") };
         let Some(grad) = &call.grads[0] else { return Ok(vec![None, None, None]) };
-        let grad = self.products.operand(&flat(grad)?)?;
+        let grad = self.precision.operand(&flat(grad)?)?;
         let mut grads = vec![None, None, None];
         if call.needed[0] {
             let out = Tensor::f_empty(&self.size[..], self.options)?;
             let of_features = flat(&out)?.f_narrow(1, 0, self.width)?;
             let weight = factor.f_narrow(1, 0, self.width)?;
-            self.products.multiply(&of_features, &grad, &weight, Added::Nothing)?;
+            self.precision.multiply(&of_features, &grad, &weight, Added::Nothing)?;
             grads[0] = Some(out);
         }
         if call.needed[1] || (self.augmented && call.needed[2]) {
             let out = Tensor::f_empty(factor.size(), (self.kind, factor.device()))?;
-            self.products.multiply(&out, &grad.f_tr()?, x, Added::Nothing)?;
+            self.precision.multiply(&out, &grad.f_tr()?, x, Added::Nothing)?;
             if self.augmented {
                 grads[2] = Some(out.f_select(1, self.width)?);
             }
@@ -178,18 +178,18 @@ mod tests {
         };
         let (plain, plain_grads) = run(x.linear(&weight, Some(&bias)));
         let features = Features::of(&[&x], None).unwrap();
-        let map = |products, align| {
-            linear_in_rows(&features, &weight, &bias, products, (None, align)).unwrap()
+        let map = |precision, align| {
+            linear_in_rows(&features, &weight, &bias, precision, (None, align)).unwrap()
         };
-        let all = [(Products::Torch, 1e-5), (Products::Single, 1e-5), (Products::Bf16, 0.1)];
-        for ((products, tolerance), align) in all.into_iter().flat_map(|p| [(p, 1), (p, 8)]) {
-            let (out, grads) = run(map(products, align));
+        let all = [(Precision::Torch, 1e-5), (Precision::Single, 1e-5), (Precision::Bf16, 0.1)];
+        for ((precision, tolerance), align) in all.into_iter().flat_map(|p| [(p, 1), (p, 8)]) {
+            let (out, grads) = run(map(precision, align));
             let row = if align == 1 { 36 } else { 40 };
             assert_eq!((out.size(), out.stride()), (vec![5, 3, 36], vec![3 * row, row, 1]));
             assert!((&out - &plain).abs().max().double_value(&[]) < tolerance);
             for (a, b) in grads.iter().zip(&plain_grads) {
                 let difference = (a - b).norm() / b.norm();
-                assert!(difference.double_value(&[]) < tolerance, "{products:?}: {difference:?}");
+                assert!(difference.double_value(&[]) < tolerance, "{precision:?}: {difference:?}");
             }
         }
     }
@@ -207,21 +207,21 @@ mod tests {
         };
         let plain = x.linear(&weight, Some(&bias));
         let plain_grads = run(&plain);
-        for (products, tolerance) in [(Products::Single, 1e-5), (Products::Bf16, 2e-2)] {
+        for (precision, tolerance) in [(Precision::Single, 1e-5), (Precision::Bf16, 2e-2)] {
             as_on_a_gpu(|| {
-                let kind = products.activation_kind((Kind::Float, Device::Cpu));
+                let kind = precision.activation_kind((Kind::Float, Device::Cpu));
                 let whole = augmented_weight(&[(&weight, &bias)], kind).unwrap();
                 for operand in [None, Some(&whole)] {
                     let features = Features::of(&[&x.to_kind(kind)], None).unwrap();
-                    let out = linear_of_features(&features, &weight, &bias, products, operand);
+                    let out = linear_of_features(&features, &weight, &bias, precision, operand);
                     let out = out.unwrap();
                     assert_eq!((out.size(), out.kind()), (vec![5, 3, 36], kind));
                     let off =
                         |a: &Tensor, b: &Tensor| ((a - b).norm() / b.norm()).double_value(&[]);
-                    assert!(off(&out, &plain) < tolerance, "{products:?}");
+                    assert!(off(&out, &plain) < tolerance, "{precision:?}");
                     for (a, b) in run(&out).iter().zip(&plain_grads) {
                         assert_eq!(a.kind(), Kind::Float);
-                        assert!(off(a, b) < tolerance, "{products:?}: {}", off(a, b));
+                        assert!(off(a, b) < tolerance, "{precision:?}: {}", off(a, b));
                     }
                 }
             });
@@ -253,17 +253,17 @@ mod tests {
             };
             let double = [Kind::Double; 3];
             let theirs = run(&|t| t[0].linear(&t[1], Some(&t[2])), Device::Cpu, double);
-            for (products, kind, bound) in [
-                (Products::Single, Kind::Float, 1e-5),
-                (Products::Tf32, Kind::Float, 5e-3),
-                (Products::Bf16, Kind::BFloat16, 2e-2),
+            for (precision, kind, bound) in [
+                (Precision::Single, Kind::Float, 1e-5),
+                (Precision::Tf32, Kind::Float, 5e-3),
+                (Precision::Bf16, Kind::BFloat16, 2e-2),
             ] {
                 let kinds = [kind, Kind::Float, Kind::Float];
-                let map = |t: &[Tensor]| linear(&t[0], &t[1], &t[2], products).unwrap();
+                let map = |t: &[Tensor]| linear(&t[0], &t[1], &t[2], precision).unwrap();
                 let ours = run(&map, device, kinds);
                 for (ours, theirs) in ours.iter().zip(&theirs) {
                     let off = ((ours - theirs).norm() / theirs.norm()).double_value(&[]);
-                    assert!(off < bound, "{inputs} to {outputs}, {products:?}: {off}");
+                    assert!(off < bound, "{inputs} to {outputs}, {precision:?}: {off}");
                 }
             }
         }

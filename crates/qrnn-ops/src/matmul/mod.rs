@@ -11,6 +11,6 @@ mod torch;
 
 pub use features::{Features, augmented_row, augmented_weight, one_and_zeros, write_augmented};
 pub use linear::{linear, linear_in_rows, linear_of_features};
-pub use precision::Products;
+pub use precision::Precision;
 pub(crate) use self_test::self_test;
 pub use torch::Added;

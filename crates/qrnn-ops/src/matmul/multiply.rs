@@ -2,13 +2,13 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::precision::Products;
+use super::precision::Precision;
 use super::torch::Added;
 use super::{cpu, cublas};
 use crate::profile::{self, MatmulShape};
 use crate::{Result, cuda};
 
-impl Products {
+impl Precision {
     /// A matrix as an operand of several products of this format: rounded once, on a card each row at
     /// an address that its fast products want.
     ///
@@ -37,7 +37,7 @@ impl Products {
     /// # Errors
     /// [`crate::Error::Torch`] where shapes or kinds do not fit together.
     pub fn multiply(self, out: &Tensor, a: &Tensor, b: &Tensor, added: Added<'_>) -> Result<()> {
-        profile::product(|| MatmulShape::of(out, a, b, matches!(added, Added::Itself)));
+        profile::matmul(|| MatmulShape::of(out, a, b, matches!(added, Added::Itself)));
         let _stage = profile::stage("matrix products");
         match out.device() {
             Device::Cuda(_) => cublas::multiply(self, out, a, b, added),

@@ -14,7 +14,7 @@ const WORTH_ROUNDING: usize = 1 << 25;
 /// How matrix products are computed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Products {
+pub enum Precision {
     /// Torch's product, in the tensors' own kind: the plain way, to compare with.
     Torch,
     /// Single precision, by the kernel that is faster on this processor.
@@ -26,7 +26,7 @@ pub enum Products {
     Bf16,
 }
 
-impl Products {
+impl Precision {
     /// The fastest whose losses stay within what a change of the seed makes of them: bf16 where the
     /// processor multiplies it (`bf16_stays_within_the_noise_of_a_seed`) and the work is worth the
     /// rounding, else single precision; on a card TF32, as bf16 activations have not proved themselves
@@ -62,7 +62,7 @@ impl Products {
     }
 }
 
-impl std::fmt::Display for Products {
+impl std::fmt::Display for Precision {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Torch => "matrix products: torch's own, in fp32",

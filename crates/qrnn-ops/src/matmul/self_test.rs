@@ -2,7 +2,7 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::precision::Products;
+use super::precision::Precision;
 use super::torch::Added;
 use crate::Result;
 use crate::cuda::{assert_close, test_pattern};
@@ -16,16 +16,16 @@ pub fn self_test(device: Device) -> Result<()> {
     let (a, b, bias) =
         (test_pattern(&[40, 72], 1.0)?, test_pattern(&[72, 56], 2.0)?, test_pattern(&[56], 1.0)?);
     let exact = a.f_mm(&b)?.f_add(&bias)?;
-    for (products, bound) in
-        [(Products::Single, 1e-5), (Products::Tf32, 5e-3), (Products::Bf16, 2e-2)]
+    for (precision, bound) in
+        [(Precision::Single, 1e-5), (Precision::Tf32, 5e-3), (Precision::Bf16, 2e-2)]
     {
         let there = |tensor: &Tensor| tensor.f_to_device(device);
         let (a, b, bias) = (there(&a)?, there(&b)?, there(&bias)?);
-        let (a, b) = (products.operand(&a)?, products.operand(&b)?);
+        let (a, b) = (precision.operand(&a)?, precision.operand(&b)?);
         for kind in [Kind::Float, a.kind()] {
             let out = Tensor::f_empty(exact.size(), (kind, device))?;
-            products.multiply(&out, &a, &b, Added::Bias(&bias))?;
-            assert_close(&format!("{products:?} product"), &out, &exact, bound)?;
+            precision.multiply(&out, &a, &b, Added::Bias(&bias))?;
+            assert_close(&format!("{precision:?} product"), &out, &exact, bound)?;
         }
     }
     Ok(())

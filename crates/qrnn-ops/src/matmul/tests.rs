@@ -28,8 +28,8 @@ proptest! {
         tch::manual_seed(i64::from(seed));
         let (a, b) = (matrix(rows, depth, by_rows.0, margin), matrix(depth, columns, by_rows.1, margin));
         let bias = Tensor::randn([columns], FLOAT);
-        for products in [Products::Torch, Products::Single, Products::Bf16] {
-            let rounds = products == Products::Bf16 && Products::has_bf16();
+        for precision in [Precision::Torch, Precision::Single, Precision::Bf16] {
+            let rounds = precision == Precision::Bf16 && Precision::has_bf16();
             let double = |t: &Tensor| if rounds { rounded(t) } else { t.to_kind(Kind::Double) };
             let product = double(&a).mm(&double(&b));
             let largest = |t: &Tensor| t.abs().max().double_value(&[]);
@@ -40,13 +40,13 @@ proptest! {
                     Added::Itself => &product + out.to_kind(Kind::Double),
                     Added::Bias(bias) => &product + double(bias),
                 };
-                products.multiply(&out, &a, &b, added).unwrap();
+                precision.multiply(&out, &a, &b, added).unwrap();
                 // In bf16, operands and bias are rounded, and the product once more, before it is added
                 // or after: it may be larger than the sum.
                 let rounding = if rounds { largest(&product).max(largest(&exact)) / 256.0 } else { 0.0 };
                 let error = largest(&(out.to_kind(Kind::Double) - &exact));
                 let bound = 1e-6 * (depth as f64).sqrt().max(1.0) * 8.0 + rounding;
-                prop_assert!(error <= bound, "{products:?} {added:?}: {error:e}");
+                prop_assert!(error <= bound, "{precision:?} {added:?}: {error:e}");
             }
         }
     }
@@ -57,7 +57,7 @@ fn what_lies_beside_the_result_is_not_touched() {
     let whole = Tensor::zeros([20, 50], FLOAT);
     let out = whole.narrow(0, 1, 17).narrow(1, 3, 35);
     let (a, b) = (Tensor::ones([17, 9], FLOAT), Tensor::ones([9, 35], FLOAT));
-    Products::Single.multiply(&out, &a, &b, Added::Nothing).unwrap();
+    Precision::Single.multiply(&out, &a, &b, Added::Nothing).unwrap();
     assert_eq!(out.min().double_value(&[]), 9.0);
     assert_eq!(whole.sum(Kind::Double).double_value(&[]), 9.0 * 17.0 * 35.0);
 }
@@ -65,11 +65,11 @@ fn what_lies_beside_the_result_is_not_touched() {
 #[test]
 fn infinities_and_nans_reach_the_result() {
     for special in [f32::NAN, f32::from_bits(0x7fff_ffff), f32::INFINITY] {
-        for products in [Products::Single, Products::Bf16] {
+        for precision in [Precision::Single, Precision::Bf16] {
             let (a, b) =
                 (Tensor::from_slice(&[special, 1.0]).view([1, 2]), Tensor::ones([2, 3], FLOAT));
             let out = Tensor::zeros([1, 3], FLOAT);
-            products.multiply(&out, &a, &b, Added::Nothing).unwrap();
+            precision.multiply(&out, &a, &b, Added::Nothing).unwrap();
             let sum = out.double_value(&[0, 2]) as f32;
             assert!(sum == special || sum.is_nan() && special.is_nan(), "{special}: {sum}");
         }
@@ -80,7 +80,7 @@ fn infinities_and_nans_reach_the_result() {
 fn shapes_that_do_not_fit_are_refused() {
     let tensor = |rows, columns| Tensor::zeros([rows, columns], FLOAT);
     let out = tensor(2, 3);
-    let result = Products::Single.multiply(&out, &tensor(2, 4), &tensor(5, 3), Added::Nothing);
+    let result = Precision::Single.multiply(&out, &tensor(2, 4), &tensor(5, 3), Added::Nothing);
     assert!(result.is_err());
 }
 
@@ -110,15 +110,15 @@ fn products_rate() {
         );
         let (y, dx, dw) = (g.empty_like(), x.empty_like(), w.empty_like());
         let mut line = format!("{m:>5} {k:>5} {n:>6}");
-        let all = [Products::Torch, Products::Single, Products::Bf16];
+        let all = [Precision::Torch, Precision::Single, Precision::Bf16];
         let mut times = vec![vec![]; 9];
         for _ in 0..15 {
-            for (i, products) in all.iter().enumerate() {
+            for (i, precision) in all.iter().enumerate() {
                 for (j, (out, a, b)) in
                     [(&y, &x, &w.tr()), (&dx, &g, &w), (&dw, &g.tr(), &x)].into_iter().enumerate()
                 {
                     let started = Instant::now();
-                    products.multiply(out, a, b, Added::Nothing).unwrap();
+                    precision.multiply(out, a, b, Added::Nothing).unwrap();
                     times[3 * i + j].push(started.elapsed().as_secs_f64());
                 }
             }

@@ -6,22 +6,22 @@ use std::ops::{Add, Div, Mul, Neg, Sub};
 use tch::Kind;
 
 /// A number in memory. Loops that only widen, compute and narrow become vector code.
-pub trait Stored: Copy + Default + Send + Sync + 'static {
+pub trait Element: Copy + Default + Send + Sync + 'static {
     /// What is computed with it.
-    type Real: Real;
+    type Accum: Accum;
     /// The torch kind of a tensor of these.
     const KIND: Kind;
 
     /// The same number.
-    fn widen(self) -> Self::Real;
+    fn widen(self) -> Self::Accum;
 
     /// The nearest number, to even where two are as near.
-    fn narrow(x: Self::Real) -> Self;
+    fn narrow(x: Self::Accum) -> Self;
 }
 
 /// A number the CPU kernels compute with: `f32`, or `f64` for the proofs.
-pub trait Real:
-    Stored<Real = Self>
+pub trait Accum:
+    Element<Accum = Self>
     + Debug
     + Default
     + Add<Output = Self>
@@ -53,8 +53,8 @@ pub trait Real:
 
 macro_rules! stored_as_it_is {
     ($real:ty, $kind:expr) => {
-        impl Stored for $real {
-            type Real = Self;
+        impl Element for $real {
+            type Accum = Self;
             const KIND: Kind = $kind;
 
             #[inline(always)]
@@ -78,8 +78,8 @@ stored_as_it_is!(f64, Kind::Double);
 #[repr(transparent)]
 pub struct Bf16(u16);
 
-impl Stored for Bf16 {
-    type Real = f32;
+impl Element for Bf16 {
+    type Accum = f32;
     const KIND: Kind = Kind::BFloat16;
 
     #[inline(always)]
@@ -102,7 +102,7 @@ mod tests {
 
     use super::*;
 
-    /// Every exponent, ties and their neighbours, what is no number.
+    /// Every exponent, ties and their neighbors, what is no number.
     #[test]
     fn bf16_rounds_as_torch_does() {
         let mut values = vec![0.0, f32::INFINITY, f32::NAN, f32::MAX, 1e-40];

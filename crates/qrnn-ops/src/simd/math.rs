@@ -1,6 +1,6 @@
 //! Branch-free exponentials, written so that the compiler turns loops over them into vector code.
 
-use super::element::Real;
+use super::element::Accum;
 
 macro_rules! real {
     ($real:ident, mantissa: $mantissa:literal, bias: $bias:literal,
@@ -41,7 +41,7 @@ macro_rules! real {
                 (power(shifted), r * polynomial(&$exp2_series, r))
             }
 
-            impl Real for $real {
+            impl Accum for $real {
                 const ONE: Self = 1.0;
 
                 #[inline(always)]
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     /// Largest error relative to the exact value, over a fine grid.
-    fn worst<R: Real>(ours: impl Fn(R) -> R, exact: impl Fn(f64) -> f64, limit: f64) -> f64
+    fn worst<R: Accum>(ours: impl Fn(R) -> R, exact: impl Fn(f64) -> f64, limit: f64) -> f64
     where
         f64: From<R>,
     {
@@ -138,7 +138,7 @@ mod tests {
     }
 
     /// Each gate by itself, the other two at numbers that move with it.
-    fn worst_gates<R: Real>(limit: f64) -> [f64; 3]
+    fn worst_gates<R: Accum>(limit: f64) -> [f64; 3]
     where
         f64: From<R>,
     {
@@ -152,8 +152,8 @@ mod tests {
 
     #[test]
     fn both_precisions_are_close_to_exact() {
-        assert!(worst(<f32 as Real>::exp, f64::exp, 80.0) < 4e-7);
-        assert!(worst(<f64 as Real>::exp, f64::exp, 300.0) < 1e-15);
+        assert!(worst(<f32 as Accum>::exp, f64::exp, 80.0) < 4e-7);
+        assert!(worst(<f64 as Accum>::exp, f64::exp, 300.0) < 1e-15);
         // Relative to sigmoids down to exp(-15).
         let [z, f, o] = worst_gates::<f32>(15.0);
         assert!(z < 4e-7 && f < 1.5e-6 && o < 1.5e-6, "{z} {f} {o}");
@@ -167,15 +167,15 @@ mod tests {
     #[test]
     fn extremes_saturate_and_nan_stays_nan() {
         for x in [f32::INFINITY, 1e30, 500.0] {
-            let (z, f, o) = Real::gates(x, -x, x);
+            let (z, f, o) = Accum::gates(x, -x, x);
             assert!(z == 1.0 && (0.0..1e-11).contains(&f) && o == 1.0, "{z} {f} {o}");
-            assert_eq!(Real::gates(-x, x, x).0, -1.0);
-            assert!(Real::exp(-x) < 1e-37 && Real::exp(x).is_finite());
+            assert_eq!(Accum::gates(-x, x, x).0, -1.0);
+            assert!(Accum::exp(-x) < 1e-37 && Accum::exp(x).is_finite());
         }
         for (z, f, o) in [(f64::NAN, 0.0, 0.0), (0.0, f64::NAN, 0.0), (0.0, 0.0, f64::NAN)] {
-            let gates = Real::gates(z, f, o);
+            let gates = Accum::gates(z, f, o);
             assert!(gates.0.is_nan() || gates.1.is_nan() || gates.2.is_nan());
         }
-        assert!(Real::exp(f32::NAN).is_nan() && Real::exp(f64::NAN).is_nan());
+        assert!(Accum::exp(f32::NAN).is_nan() && Accum::exp(f64::NAN).is_nan());
     }
 }

@@ -4,5 +4,5 @@ mod element;
 mod math;
 mod nontemporal;
 
-pub use element::{Bf16, Real, Stored};
-pub use nontemporal::{Output, Sink};
+pub use element::{Accum, Bf16, Element};
+pub use nontemporal::{Output, StorePolicy};

@@ -6,11 +6,11 @@ const LARGE: usize = 16 << 20;
 
 /// How a launch writes its rows.
 #[derive(Debug, Clone, Copy)]
-pub struct Sink {
+pub struct StorePolicy {
     past_caches: bool,
 }
 
-impl Sink {
+impl StorePolicy {
     /// For gates of so many bytes.
     pub fn of(bytes: usize) -> Self {
         Self { past_caches: bytes >= LARGE && cfg!(target_arch = "x86_64") }

@@ -5,7 +5,7 @@ use tch::{Device, Kind, Tensor};
 use super::cross_entropy::{Gradient, cross_entropy};
 use super::targets::TailWords;
 use crate::Result;
-use crate::matmul::{Added, Products};
+use crate::matmul::{Added, Precision};
 
 /// Logits held at once: 64 MB in single precision, half of it in bf16.
 pub const PIECE: usize = 16 << 20;
@@ -36,10 +36,10 @@ pub fn softmax_loss(
     weight: &Tensor,
     bias: &Tensor,
     targets: &[i64],
-    products: Products,
+    precision: Precision,
     gradients: Option<Gradients<'_>>,
 ) -> Result<f64> {
-    let (hidden, weight) = (products.operand(hidden)?, products.operand(weight)?);
+    let (hidden, weight) = (precision.operand(hidden)?, precision.operand(weight)?);
     let ((rows, emsize), classes) = (hidden.size2()?, weight.size()[0]);
     // oneDNN's kernels are made for each shape anew, and tails have other rows in every step.
     let unit = if hidden.kind() == Kind::BFloat16 { ROWS } else { 1 };
@@ -60,15 +60,15 @@ pub fn softmax_loss(
         let (start, rows) = ((piece * at_once) as i64, targets.len() as i64);
         let filled = targets.len().next_multiple_of(unit) as i64;
         let (hidden, logits) = (hidden.f_narrow(0, start, filled)?, buffer.f_narrow(0, 0, filled)?);
-        products.multiply(&logits, &hidden, &weight.f_tr()?, Added::Nothing)?;
+        precision.multiply(&logits, &hidden, &weight.f_tr()?, Added::Nothing)?;
         let gradient = gradients.as_ref().map(|to| Gradient { scale: to.scale, sums: to.bias });
         sum += cross_entropy(&logits.f_narrow(0, 0, rows)?, bias, targets, gradient)?;
         if let (Some(to), Some(of_hidden)) = (&gradients, &of_hidden) {
             let _ = logits.f_narrow(0, rows, filled - rows)?.f_zero_()?;
             let of_rows = of_hidden.f_narrow(0, start, filled)?;
-            products.multiply(&of_rows, &logits, &weight, Added::Nothing)?;
+            precision.multiply(&of_rows, &logits, &weight, Added::Nothing)?;
             let added = if piece == 0 { Added::Nothing } else { Added::Itself };
-            products.multiply(to.weight, &logits.f_tr()?, &hidden, added)?;
+            precision.multiply(to.weight, &logits.f_tr()?, &hidden, added)?;
         }
     }
     if let (Some(to), Some(of_hidden)) = (gradients, of_hidden.filter(|_| missing > 0)) {

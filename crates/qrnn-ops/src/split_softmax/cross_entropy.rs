@@ -6,7 +6,7 @@ use multiversion::multiversion;
 use tch::{Device, Kind, TchError, Tensor};
 
 use crate::libtorch::parallel_for;
-use crate::simd::{Bf16, Real, Stored};
+use crate::simd::{Accum, Bf16, Element};
 use crate::{Result, profile};
 
 /// Logits worth a thread of their own.
@@ -53,13 +53,13 @@ pub(super) fn cross_entropy(
     }
 }
 
-/// A [`Stored`] whose row kernel is compiled for each instruction set.
-trait RowStored: Stored {
+/// A [`Element`] whose row kernel is compiled for each instruction set.
+trait RowElement: Element {
     fn row(
         logits: &mut [Self],
-        bias: &[Self::Real],
+        bias: &[Self::Accum],
         target: usize,
-        gradient: Option<RowGradient<'_, Self::Real>>,
+        gradient: Option<RowGradient<'_, Self::Accum>>,
     ) -> f64;
 }
 
@@ -72,7 +72,7 @@ struct RowGradient<'a, R> {
     sums: &'a mut [R],
 }
 
-fn rows<S: RowStored>(
+fn rows<S: RowElement>(
     logits: &Tensor,
     bias: &Tensor,
     targets: &[i64],
@@ -89,22 +89,22 @@ fn rows<S: RowStored>(
     }
 
     debug_assert!(logits.is_contiguous() && logits.size()[0] as usize == targets.len());
-    debug_assert!(bias.is_contiguous() && bias.kind() == S::Real::KIND);
+    debug_assert!(bias.is_contiguous() && bias.kind() == S::Accum::KIND);
     let classes = logits.size()[1] as usize;
     let values = Shared(logits.data_ptr().cast::<S>());
     // SAFETY: `bias` is contiguous, of this kind and length, and nobody writes it meanwhile.
-    let bias = unsafe { std::slice::from_raw_parts(bias.data_ptr().cast::<S::Real>(), classes) };
+    let bias = unsafe { std::slice::from_raw_parts(bias.data_ptr().cast::<S::Accum>(), classes) };
     /// Of one task.
     struct Part<R> {
         first_row: usize,
         loss: f64,
         sums: Vec<R>,
     }
-    let parts: Mutex<Vec<Part<S::Real>>> = Mutex::new(vec![]);
+    let parts: Mutex<Vec<Part<S::Accum>>> = Mutex::new(vec![]);
     let scale = gradient.map(|gradient| gradient.scale);
     parallel_for(targets.len(), GRAIN.div_ceil(classes.max(1)), |rows| {
         let (first_row, mut loss) = (rows.start, 0.0);
-        let zeros = || vec![S::Real::default(); if scale.is_some() { classes } else { 0 }];
+        let zeros = || vec![S::Accum::default(); if scale.is_some() { classes } else { 0 }];
         let (mut room, mut sums) = (zeros(), zeros());
         for i in rows {
             // SAFETY: row i lies inside the contiguous (rows, classes) tensor, which outlives the
@@ -125,7 +125,7 @@ fn rows<S: RowStored>(
         for Part { sums: part, .. } in &parts {
             // SAFETY: the vector outlives the tensor made of it, which has its kind and size.
             let part = unsafe {
-                let (size, kind) = (&[classes as i64], S::Real::KIND);
+                let (size, kind) = (&[classes as i64], S::Accum::KIND);
                 Tensor::f_from_blob(part.as_ptr().cast(), size, &[1], kind, Device::Cpu)?
             };
             let _ = sums.f_add_(&part)?;
@@ -136,9 +136,9 @@ fn rows<S: RowStored>(
 
 /// The largest logit, by lanes. A NaN may be passed over: it makes the sum one.
 #[inline(always)]
-fn largest<S: Stored>(logits: &[S], bias: &[S::Real]) -> S::Real {
+fn largest<S: Element>(logits: &[S], bias: &[S::Accum]) -> S::Accum {
     let mut top = [logits[0].widen() + bias[0]; LANES];
-    let larger = |a: S::Real, b: S::Real| if b > a { b } else { a };
+    let larger = |a: S::Accum, b: S::Accum| if b > a { b } else { a };
     let mut parts = logits.chunks_exact(LANES).zip(bias.chunks_exact(LANES));
     for (logits, bias) in &mut parts {
         for lane in 0..LANES {
@@ -154,23 +154,23 @@ fn largest<S: Stored>(logits: &[S], bias: &[S::Real]) -> S::Real {
 
 /// The sum of exp(logit + bias - top), and in `room`, where it is not empty, each of them.
 #[inline(always)]
-fn exponentials<S: Stored>(
+fn exponentials<S: Element>(
     logits: &[S],
-    bias: &[S::Real],
-    top: S::Real,
-    room: &mut [S::Real],
+    bias: &[S::Accum],
+    top: S::Accum,
+    room: &mut [S::Accum],
 ) -> f64 {
     let mut sum = 0.0f64;
     for start in (0..logits.len()).step_by(BLOCK) {
         let end = (start + BLOCK).min(logits.len());
         let (logits, bias) = (&logits[start..end], &bias[start..end]);
-        let mut lanes = [S::Real::default(); LANES];
+        let mut lanes = [S::Accum::default(); LANES];
         let whole = logits.len() / LANES * LANES;
         for at in (0..whole).step_by(LANES) {
             let (logits, bias) = (&logits[at..at + LANES], &bias[at..at + LANES]);
-            let mut e = [S::Real::default(); LANES];
+            let mut e = [S::Accum::default(); LANES];
             for lane in 0..LANES {
-                e[lane] = Real::exp(logits[lane].widen() + bias[lane] - top);
+                e[lane] = Accum::exp(logits[lane].widen() + bias[lane] - top);
                 lanes[lane] = lanes[lane] + e[lane];
             }
             if let Some(room) = room.get_mut(start + at..start + at + LANES) {
@@ -178,7 +178,7 @@ fn exponentials<S: Stored>(
             }
         }
         for at in whole..logits.len() {
-            let e = Real::exp(logits[at].widen() + bias[at] - top);
+            let e = Accum::exp(logits[at].widen() + bias[at] - top);
             lanes[0] = lanes[0] + e;
             if let Some(room) = room.get_mut(start + at) {
                 *room = e;
@@ -192,11 +192,11 @@ fn exponentials<S: Stored>(
 }
 
 #[inline(always)]
-fn row<S: Stored>(
+fn row<S: Element>(
     logits: &mut [S],
-    bias: &[S::Real],
+    bias: &[S::Accum],
     target: usize,
-    gradient: Option<RowGradient<'_, S::Real>>,
+    gradient: Option<RowGradient<'_, S::Accum>>,
 ) -> f64 {
     let bias = &bias[..logits.len()];
     let top = largest(logits, bias);
@@ -206,7 +206,7 @@ fn row<S: Stored>(
         Some(RowGradient { scale, room, sums }) => {
             let room = &mut room[..logits.len()];
             let sum = exponentials(logits, bias, top, room);
-            let (factor, scale) = (S::Real::from_f64(scale / sum), S::Real::from_f64(scale));
+            let (factor, scale) = (S::Accum::from_f64(scale / sum), S::Accum::from_f64(scale));
             let of_target = room[target] * factor - scale;
             for ((value, e), sum) in logits.iter_mut().zip(&*room).zip(sums.iter_mut()) {
                 let share = *e * factor;
@@ -236,7 +236,7 @@ macro_rules! row_stored {
             row(logits, bias, target, gradient)
         }
 
-        impl RowStored for $stored {
+        impl RowElement for $stored {
             fn row(
                 logits: &mut [Self],
                 bias: &[$real],

@@ -13,7 +13,7 @@ use super::targets::DeviceTargets;
 use super::weights::{Computation, SoftmaxWeights, operand as make_operand};
 use crate::cuda::headers::{BLOCK, COLUMN};
 use crate::cuda::{self, Argument, Geometry, Kernel, Launch, Source, assert_close, test_pattern};
-use crate::matmul::{Added, Products};
+use crate::matmul::{Added, Precision};
 use crate::{Error, Result, profile};
 
 /// Softmax and cross entropy of rows of logits.
@@ -41,7 +41,7 @@ pub(super) struct CudaSoftmax<'a> {
     pub operand: Tensor,
     /// Numbers of a hidden state.
     pub width: i64,
-    pub products: Products,
+    pub precision: Precision,
     /// Logits held at once.
     pub piece: i64,
 }
@@ -76,7 +76,7 @@ impl<'a> CudaSoftmax<'a> {
         clusters: &'a Clusters,
         weights: &SoftmaxWeights,
         (kind, device): (Kind, Device),
-        Computation { products, operand }: Computation<'_>,
+        Computation { precision, operand }: Computation<'_>,
     ) -> Result<Self> {
         let launcher = cuda::launcher(device)?.ok_or_else(|| {
             Error::unavailable("the softmax's kernel", "it is for GPUs", "use Targets::Host")
@@ -86,7 +86,7 @@ impl<'a> CudaSoftmax<'a> {
             None => make_operand(weights, kind)?,
         };
         let width = weights.weight.size2()?.1;
-        Ok(Self { launcher, clusters, operand, width, products, piece: PIECE })
+        Ok(Self { launcher, clusters, operand, width, precision, piece: PIECE })
     }
 
     /// The summed cross entropy, a scalar of kind Float, in nats.
@@ -189,7 +189,7 @@ impl<'a> CudaSoftmax<'a> {
             let count = at_once.min(rows - start);
             let hidden = part.hidden.f_narrow(0, start, count)?;
             let logits = room.f_narrow(0, 0, count)?.f_narrow(1, 0, classes)?;
-            self.products.multiply(&logits, &hidden, &part.operand.f_tr()?, Added::Nothing)?;
+            self.precision.multiply(&logits, &hidden, &part.operand.f_tr()?, Added::Nothing)?;
             let scale = gradients.as_ref().map(|gradients| gradients.scale);
             let (targets, losses) =
                 (part.targets.f_narrow(0, start, count)?, part.losses.f_narrow(0, start, count)?);
@@ -198,9 +198,9 @@ impl<'a> CudaSoftmax<'a> {
                 let weight = part.operand.f_narrow(1, 0, self.width)?;
                 let of_rows = gradients.hidden.f_narrow(0, start, count)?;
                 let of_rows = of_rows.f_narrow(1, 0, self.width)?;
-                self.products.multiply(&of_rows, &logits, &weight, Added::Nothing)?;
+                self.precision.multiply(&of_rows, &logits, &weight, Added::Nothing)?;
                 let added = if start == 0 { Added::Nothing } else { Added::Itself };
-                self.products.multiply(gradients.operand, &logits.f_tr()?, &hidden, added)?;
+                self.precision.multiply(gradients.operand, &logits.f_tr()?, &hidden, added)?;
             }
             start += count;
         }

@@ -8,7 +8,7 @@ use super::cuda::CudaSoftmax;
 use super::targets::Targets;
 use super::weights::{Computation, SoftmaxWeights};
 use crate::autograd::{self, Backward, Forward, Function};
-use crate::matmul::{Features, Products};
+use crate::matmul::{Features, Precision};
 use crate::{Result, libtorch};
 
 /// The summed cross entropy of words, in nats, without gradients.
@@ -31,36 +31,36 @@ pub fn loss_sum(
             return Ok(libtorch::download(&sum)?[0]);
         }
     };
-    let products = computation.products;
+    let precision = computation.precision;
     let hidden = &flat(hidden)?;
     let (head, tails) = clusters.sort(words);
     let (weight, bias) = weights.head(clusters)?;
-    let mut sum = softmax_loss(hidden, &weight, &bias, &head, products, None)?;
+    let mut sum = softmax_loss(hidden, &weight, &bias, &head, precision, None)?;
     for (k, tail) in tails.iter().enumerate().filter(|(_, tail)| !tail.places.is_empty()) {
         let (weight, bias) = weights.tail(clusters, k)?;
         let rows = hidden.f_index_select(0, &places(tail, hidden)?)?;
-        sum += softmax_loss(&rows, &weight, &bias, &tail.targets, products, None)?;
+        sum += softmax_loss(&rows, &weight, &bias, &tail.targets, precision, None)?;
     }
     Ok(sum)
 }
 
 /// The mean cross entropy of words, in nats a word, differentiable in `hidden` and all weights.
 ///
-/// Shapes as for [`loss_sum`]; `asked` is a promise.
+/// Shapes as for [`loss_sum`]; `upstream` is a promise.
 pub fn mean_loss(
     clusters: &Clusters,
     weights: &SoftmaxWeights,
     hidden: &Features,
     targets: Targets,
     computation: Computation<'_>,
-    asked: Asked,
+    upstream: UpstreamGrad,
 ) -> Result<Tensor> {
     let function = SplitSoftmax {
         clusters: clusters.clone(),
         targets,
-        products: computation.products,
+        precision: computation.precision,
         operand: computation.operand.map(Tensor::shallow_clone),
-        asked,
+        upstream,
         gradients: vec![],
     };
     let hidden = flat(hidden)?;
@@ -99,11 +99,11 @@ pub fn log_probabilities(
 
 /// How the gradient of a mean loss will be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asked {
+pub enum UpstreamGrad {
     /// The loss may be part of any expression.
-    WithAnyFactor,
+    Any,
     /// With the factor 1, which a card would have to be waited for to be known.
-    AsItIs,
+    One,
 }
 
 /// The mean loss as autograd sees it. The gradients are taken in the forward, while the logits are
@@ -111,9 +111,9 @@ pub enum Asked {
 struct SplitSoftmax {
     clusters: Clusters,
     targets: Targets,
-    products: Products,
+    precision: Precision,
     operand: Option<Tensor>,
-    asked: Asked,
+    upstream: UpstreamGrad,
     gradients: Vec<Tensor>,
 }
 
@@ -128,11 +128,11 @@ impl Function for SplitSoftmax {
                 .zip(inputs.get(4))
                 .map(|(v, b)| (v.shallow_clone(), b.shallow_clone())),
         };
-        let (scale, products) = (1.0 / self.targets.words() as f64, self.products);
+        let (scale, precision) = (1.0 / self.targets.words() as f64, self.precision);
         let words = match &self.targets {
             Targets::Host(words) => words,
             Targets::Device(targets) => {
-                let computation = Computation { products, operand: self.operand.as_ref() };
+                let computation = Computation { precision, operand: self.operand.as_ref() };
                 let options = (hidden.kind(), hidden.device());
                 let softmax = CudaSoftmax::new(&self.clusters, &weights, options, computation)?;
                 let (mean, gradients) = softmax.loss_and_gradients(hidden, targets, scale)?;
@@ -150,7 +150,7 @@ impl Function for SplitSoftmax {
         let (grad_head, grad_head_bias) = (weight.f_empty_like()?, bias.f_zeros_like()?);
         let gradients =
             Gradients { scale, hidden: &grad_hidden, weight: &grad_head, bias: &grad_head_bias };
-        let mut sum = softmax_loss(hidden, &weight, &bias, &head, products, Some(gradients))?;
+        let mut sum = softmax_loss(hidden, &weight, &bias, &head, precision, Some(gradients))?;
 
         let words = self.clusters.head_words() as i64;
         grad_weight.f_narrow(0, 0, words)?.f_copy_(&grad_head.f_narrow(0, 0, words)?)?;
@@ -169,7 +169,7 @@ impl Function for SplitSoftmax {
             let (weight, bias) = weights.tail(&self.clusters, k)?;
             let gradients =
                 Gradients { scale, hidden: &grad_rows, weight: &grad_weight, bias: &grad_bias };
-            sum += softmax_loss(&rows, &weight, &bias, &tail.targets, products, Some(gradients))?;
+            sum += softmax_loss(&rows, &weight, &bias, &tail.targets, precision, Some(gradients))?;
             let _ = grad_hidden.f_index_add_(0, &places, &grad_rows)?;
         }
         self.gradients = vec![grad_hidden, grad_weight, grad_bias];
@@ -187,7 +187,7 @@ impl Function for SplitSoftmax {
             return Ok(self.gradients.iter().map(|_| None).collect());
         };
         // The usual factor is 1, and the weight's gradient is as large as the vocabulary.
-        let is_one = self.asked == Asked::AsItIs
+        let is_one = self.upstream == UpstreamGrad::One
             || !factor.device().is_cuda() && factor.f_double_value(&[])? == 1.0;
         self.gradients
             .iter()

@@ -14,6 +14,6 @@ mod weights;
 
 pub use clusters::Clusters;
 pub(crate) use cuda::self_test;
-pub use loss::{Asked, log_probabilities, loss_sum, mean_loss};
+pub use loss::{UpstreamGrad, log_probabilities, loss_sum, mean_loss};
 pub use targets::{DeviceTargets, Targets};
 pub use weights::{Computation, SoftmaxWeights, operand};

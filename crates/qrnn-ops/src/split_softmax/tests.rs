@@ -24,12 +24,12 @@ fn mean_loss(
     weights: &SoftmaxWeights,
     hidden: &Tensor,
     words: &[i64],
-    products: Products,
-    asked: Asked,
+    precision: Precision,
+    upstream: UpstreamGrad,
 ) -> Tensor {
     let (hidden, targets) = (Features::of(&[hidden], None).unwrap(), Targets::Host(words.into()));
-    let computation = Computation { products, operand: None };
-    super::mean_loss(clusters, weights, &hidden, targets, computation, asked).unwrap()
+    let computation = Computation { precision, operand: None };
+    super::mean_loss(clusters, weights, &hidden, targets, computation, upstream).unwrap()
 }
 
 /// The loss from full log probabilities, by plain differentiable operations.
@@ -60,7 +60,7 @@ proptest! {
         let hidden = leaf(&[words as i64, width]);
         let targets: Vec<i64> = (0..words as i64).map(|i| (i * i + i64::from(seed)) % vocab).collect();
 
-        let ours = mean_loss(&clusters, &weights, &hidden, &targets, Products::Single, Asked::WithAnyFactor);
+        let ours = mean_loss(&clusters, &weights, &hidden, &targets, Precision::Single, UpstreamGrad::Any);
         (&ours * 3.0).backward();
         let gradients = |clear: bool| -> Vec<Tensor> {
             let mut leaves = weights.tensors();
@@ -78,7 +78,7 @@ proptest! {
         for (a, b) in first.iter().zip(gradients(false)) {
             prop_assert!((a - b).abs().max().double_value(&[]) < 1e-10);
         }
-        let computation = Computation { products: Products::Single, operand: None };
+        let computation = Computation { precision: Precision::Single, operand: None };
         let (hidden, targets) = (Features::of(&[&hidden], None).unwrap(), Targets::Host(targets));
         let sum = loss_sum(&clusters, &weights, &hidden, &targets, computation).unwrap();
         prop_assert!((sum / words as f64 - ours.double_value(&[])).abs() < 1e-10);
@@ -108,7 +108,7 @@ fn pieces_give_the_same_as_one_softmax() {
     let hidden = make(&[5, 1]);
     let words = [0, 7, vocab as i64 - 1, 3, 3];
     let ours =
-        mean_loss(&clusters, &weights, &hidden, &words, Products::Single, Asked::WithAnyFactor);
+        mean_loss(&clusters, &weights, &hidden, &words, Precision::Single, UpstreamGrad::Any);
     ours.backward();
     let grad = weights.weight.grad().copy();
     weights.weight.shallow_clone().zero_grad();
@@ -141,7 +141,8 @@ fn bf16_is_within_its_rounding_for_any_number_of_rows() {
             tail: Some((float(vectors), float(scalars))),
         };
         let hidden = float(&hidden);
-        let ours = mean_loss(&clusters, &narrow, &hidden, &words, Products::Bf16, Asked::AsItIs);
+        let ours =
+            mean_loss(&clusters, &narrow, &hidden, &words, Precision::Bf16, UpstreamGrad::One);
         assert!((ours.double_value(&[]) / exact.double_value(&[]) - 1.0).abs() < 1e-2);
         let mut leaves = narrow.tensors();
         leaves.push(&hidden);

@@ -4,7 +4,7 @@ use tch::{Kind, Tensor};
 
 use super::clusters::Clusters;
 use crate::Result;
-use crate::matmul::{Products, augmented_weight};
+use crate::matmul::{Precision, augmented_weight};
 
 /// The parameters of the softmax.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ impl SoftmaxWeights {
 /// How a softmax computes its logits.
 #[derive(Debug, Clone, Copy)]
 pub struct Computation<'a> {
-    pub products: Products,
+    pub precision: Precision,
     /// On a GPU, what [`operand`] made of the weights; made anew where it is not given.
     pub operand: Option<&'a Tensor>,
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tch::{Kind, Tensor};
 
-use super::shape::{Sizes, at, contiguous};
+use super::shape::{Shape, at, contiguous};
 use crate::Result;
 use crate::autograd::{self, Backward, Forward, Function};
 use crate::cuda::headers::COLUMN;
@@ -44,14 +44,14 @@ impl Function for ForgetMult {
         let [f, x, before] = [0, 1, 2].map(|i| inputs[i].f_contiguous());
         let (f, x, before) = (f?, x?, before?);
         let (seq, batch, hidden) = f.size3()?;
-        let sizes = Sizes::new(seq, batch, hidden)?;
+        let shape = Shape::new(seq, batch, hidden)?;
         let out = f.f_empty_like()?;
         let kernel =
             Self::kernel(f.kind(), ["forget_mult_forward_f32", "forget_mult_forward_bf16"]);
-        let [seq, batch, hidden] = sizes.arguments();
+        let [seq, batch, hidden] = shape.arguments();
         let arguments = &mut [at(&f), at(&x), at(&before), at(&out), seq, batch, hidden];
         // SAFETY: the parameters of forget_mult_forward_* in order; all contiguous.
-        unsafe { self.launcher.launch(kernel, sizes.geometry()?, arguments)? };
+        unsafe { self.launcher.launch(kernel, shape.geometry()?, arguments)? };
         let saved = vec![f, x, before, out.shallow_clone()];
         Ok(Forward { outputs: vec![out], saved })
     }
@@ -62,12 +62,12 @@ impl Function for ForgetMult {
             return Ok(vec![None, None, None]);
         };
         let (seq, batch, hidden) = f.size3()?;
-        let sizes = Sizes::new(seq, batch, hidden)?;
+        let shape = Shape::new(seq, batch, hidden)?;
         let (grad_f, grad_x) = (f.f_empty_like()?, x.f_empty_like()?);
         let grad_before = before.f_empty_like()?;
         let kernel =
             Self::kernel(f.kind(), ["forget_mult_backward_f32", "forget_mult_backward_bf16"]);
-        let [seq, batch, hidden] = sizes.arguments();
+        let [seq, batch, hidden] = shape.arguments();
         let (into_f, into_x, into_before) = (at(&grad_f), at(&grad_x), at(&grad_before));
         let arguments = &mut [
             at(f),
@@ -83,7 +83,7 @@ impl Function for ForgetMult {
             hidden,
         ];
         // SAFETY: the parameters of forget_mult_backward_* in order; all contiguous.
-        unsafe { self.launcher.launch(kernel, sizes.geometry()?, arguments)? };
+        unsafe { self.launcher.launch(kernel, shape.geometry()?, arguments)? };
         Ok(vec![Some(grad_f), Some(grad_x), Some(grad_before)])
     }
 }
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn bfloat16_is_rounded_as_torch_does() {
-        // Every exponent, both ties and their neighbours, and what is no number.
+        // Every exponent, both ties and their neighbors, and what is no number.
         let mut values =
             vec![0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, f32::MAX, 1e-40];
         for exponent in 1..255u32 {

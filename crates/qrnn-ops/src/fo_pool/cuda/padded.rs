@@ -6,7 +6,7 @@ use tch::{Kind, Tensor};
 use super::tests::{CPU, random};
 use crate::cuda::host_shim::HostShim;
 use crate::fo_pool::options::{FoPoolOptions, Zoneout};
-use crate::matmul::{Features, Products, linear_in_rows};
+use crate::matmul::{Features, Precision, linear_in_rows};
 
 #[test]
 fn rows_that_lie_evenly_are_taken_as_they_are() {
@@ -36,7 +36,7 @@ fn a_layer_in_padded_rows_is_the_same_layer() {
     let features = Features::of(&[&x], None).unwrap();
     let run = |align: i64| {
         let gates =
-            linear_in_rows(&features, &weight, &bias, Products::Torch, (None, align)).unwrap();
+            linear_in_rows(&features, &weight, &bias, Precision::Torch, (None, align)).unwrap();
         let row = if align == 1 { 15 } else { 16 };
         assert_eq!(gates.stride(), [batch * row, row, 1]);
         let given = FoPoolOptions { zoneout: Zoneout::Off, dropout: None };

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tch::{Kind, Tensor};
 
-use super::shape::{Sizes, at, at_or_null, contiguous};
+use super::shape::{Shape, at, at_or_null, contiguous};
 use crate::autograd::{self, Backward, Forward, Function};
 use crate::cuda::headers::COLUMN;
 use crate::cuda::{Argument, Kernel, Launch, Source};
@@ -92,22 +92,22 @@ pub(super) unsafe fn forward(
     outputs: &Outputs<'_>,
 ) -> Result<()> {
     let (seq, batch, width) = gates.size3()?;
-    let sizes = Sizes::new(seq, batch, width / 3)?;
+    let shape = Shape::new(seq, batch, width / 3)?;
     let kernel = options.kernel(
         gates.kind(),
         ["fo_pool_forward_f32", "fo_pool_forward_bf16"],
         ["fo_pool_forward_zoneout_f32", "fo_pool_forward_zoneout_bf16"],
     );
     let [mask, keep, dropout] = options.arguments();
-    let [seq, batch, hidden] = sizes.arguments();
+    let [seq, batch, hidden] = shape.arguments();
     let (out, last, kept) = (at(outputs.out), at(outputs.last), at_or_null(outputs.kept));
     let (gates, before) = (Argument::Pointer(gates.data_ptr()), at(before));
-    let (row, out_row) = (sizes.row(row)?, sizes.row(outputs.out.size3()?.2)?);
+    let (row, out_row) = (shape.row(row)?, shape.row(outputs.out.size3()?.2)?);
     let arguments = &mut [
         gates, before, mask, keep, dropout, out, last, kept, seq, batch, hidden, row, out_row,
     ];
     // SAFETY: the parameters of fo_pool_forward_* in order, and tensors by this function's contract.
-    unsafe { launcher.launch(kernel, sizes.geometry()?, arguments) }
+    unsafe { launcher.launch(kernel, shape.geometry()?, arguments) }
 }
 
 /// Tensors that a backward reads and writes; contiguous.
@@ -135,14 +135,14 @@ pub(super) unsafe fn backward(
     grads: &Gradients<'_>,
 ) -> Result<()> {
     let (seq, batch, width) = gates.size3()?;
-    let sizes = Sizes::new(seq, batch, width / 3)?;
+    let shape = Shape::new(seq, batch, width / 3)?;
     let kernel = options.kernel(
         gates.kind(),
         ["fo_pool_backward_f32", "fo_pool_backward_bf16"],
         ["fo_pool_backward_zoneout_f32", "fo_pool_backward_zoneout_bf16"],
     );
     let [mask, keep, dropout] = options.arguments();
-    let [seq, batch, hidden] = sizes.arguments();
+    let [seq, batch, hidden] = shape.arguments();
     let (kept, out, last) = (at(grads.kept), at(grads.out), at_or_null(grads.last));
     let grad_before = at(grads.before);
     let [gates, grad_gates] = [gates, grads.gates].map(|t| Argument::Pointer(t.data_ptr()));
@@ -159,11 +159,11 @@ pub(super) unsafe fn backward(
         seq,
         batch,
         hidden,
-        sizes.row(row)?,
-        sizes.row(grads.out.size3()?.2)?,
+        shape.row(row)?,
+        shape.row(grads.out.size3()?.2)?,
     ];
     // SAFETY: the parameters of fo_pool_backward_* in order, and tensors by the contract.
-    unsafe { launcher.launch(kernel, sizes.geometry()?, arguments) }
+    unsafe { launcher.launch(kernel, shape.geometry()?, arguments) }
 }
 
 /// [`super::fo_pool`] on a card: gates of kind Float or BFloat16, a state of kind Float, shapes and

@@ -12,13 +12,13 @@ pub const BLOCK: u32 = 64;
 
 /// Sequence length, columns, features.
 #[derive(Debug, Clone, Copy)]
-pub struct Sizes {
+pub struct Shape {
     seq: i32,
     batch: i32,
     hidden: i32,
 }
 
-impl Sizes {
+impl Shape {
     pub fn new(seq: i64, batch: i64, hidden: i64) -> Result<Self> {
         match [seq, batch, hidden].map(i32::try_from) {
             [Ok(seq), Ok(batch), Ok(hidden)] => Ok(Self { seq, batch, hidden }),

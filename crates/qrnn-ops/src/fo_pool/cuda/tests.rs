@@ -319,8 +319,8 @@ fn on_a_card_large_tensors_are_walked_to_their_end() {
     };
     let whole = run(0, batch);
     for (first, n) in [(0, 7), (batch - 7, 7)] {
-        let part = run(first, n);
-        assert!(whole.0.narrow(1, first, n) == part.0 && whole.1.narrow(1, first, n) == part.1);
+        let tile = run(first, n);
+        assert!(whole.0.narrow(1, first, n) == tile.0 && whole.1.narrow(1, first, n) == tile.1);
     }
 }
 
@@ -343,8 +343,8 @@ fn on_a_card_eight_steps_may_be_more_numbers_than_an_int_counts() {
     };
     let whole = run(0, batch);
     for first in [0, batch - 2] {
-        let part = run(first, 2);
-        assert!(whole.0.narrow(1, first, 2) == part.0 && whole.1.narrow(1, first, 2) == part.1);
+        let tile = run(first, 2);
+        assert!(whole.0.narrow(1, first, 2) == tile.0 && whole.1.narrow(1, first, 2) == tile.1);
     }
 }
 

@@ -51,8 +51,8 @@ pub(super) fn check_written(place: Place, written: &[&Guarded]) -> Checked {
         let inside = guarded.inside();
         prop_assert_eq!(inside.isnan().any().int64_value(&[]), 0, "NaN is left or was used");
         let nans = guarded.all.isnan().to_kind(Kind::Int64).sum(None).int64_value(&[]);
-        let beside = guarded.all.numel() - inside.numel();
-        prop_assert_eq!(nans, beside as i64, "a place beside was written");
+        let offset_by = guarded.all.numel() - inside.numel();
+        prop_assert_eq!(nans, offset_by as i64, "a place beside was written");
     }
     let insides: Vec<Tensor> = written.iter().map(|guarded| guarded.inside()).collect();
     check_once(place, Access::Written, insides.iter())

@@ -7,7 +7,7 @@ use crate::cuda::host_shim::HostShim;
 use crate::cuda::host_shim::as_on_a_gpu;
 use crate::cuda::{Compiler, Target};
 use crate::matmul::Features;
-use crate::split_softmax::{Asked, SoftmaxWeights, Targets, mean_loss, operand};
+use crate::split_softmax::{SoftmaxWeights, Targets, UpstreamGrad, mean_loss, operand};
 
 const CPU: Device = Device::Cpu;
 
@@ -97,12 +97,13 @@ fn check_step(on_card: bool, sizes: &Sizes) -> Checked {
     let weights = weights(vocab, width, tails as i64);
     let hidden = random(&[words as i64, width]).set_requires_grad(true);
     let targets: Vec<i64> = (0..words as i64).map(|i| (i * i + 5 * i + width) % vocab).collect();
-    let products = Products::Single;
-    let asked = Asked::WithAnyFactor;
-    let computation = Computation { products, operand: None };
+    let precision = Precision::Single;
+    let upstream = UpstreamGrad::Any;
+    let computation = Computation { precision, operand: None };
     let plain = Features::of(&[&hidden], None).unwrap();
     let words_there = Targets::Host(targets.clone());
-    let expected = mean_loss(&clusters, &weights, &plain, words_there, computation, asked).unwrap();
+    let expected =
+        mean_loss(&clusters, &weights, &plain, words_there, computation, upstream).unwrap();
     expected.backward();
 
     let _no_grad = tch::no_grad_guard();
@@ -111,7 +112,7 @@ fn check_step(on_card: bool, sizes: &Sizes) -> Checked {
     let tail = weights.tail.as_ref().map(|(vectors, scalars)| (there(vectors), there(scalars)));
     let moved = SoftmaxWeights { weight: there(&weights.weight), bias: there(&weights.bias), tail };
     let operand = operand(&moved, Kind::Float).unwrap();
-    let softmax = CudaSoftmax { launcher, clusters: &clusters, operand, width, products, piece };
+    let softmax = CudaSoftmax { launcher, clusters: &clusters, operand, width, precision, piece };
     let scale = 1.0 / words as f64;
     let features = as_on_a_gpu(|| Features::of(&[&there(&hidden)], None)).unwrap().all;
     let (tokens, sorted) = DeviceTargets::upload(&clusters, &targets, &targets, device).unwrap();

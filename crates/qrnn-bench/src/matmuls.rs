@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use qrnn::Result;
-use qrnn_ops::matmul::{Added, Products};
+use qrnn_ops::matmul::{Added, Precision};
 use qrnn_ops::profile::MatmulShape;
 use tch::{Device, Kind, Tensor};
 
@@ -22,7 +22,7 @@ pub struct Alone {
 ///
 /// # Errors
 /// [`qrnn::Error::Ops`] where memory runs out.
-pub fn alone(shapes: &[MatmulShape], precision: Products, runs: usize) -> Result<Alone> {
+pub fn alone(shapes: &[MatmulShape], precision: Precision, runs: usize) -> Result<Alone> {
     let mut counts: HashMap<MatmulShape, usize> = HashMap::new();
     for shape in shapes {
         *counts.entry(*shape).or_default() += 1;
@@ -38,7 +38,7 @@ pub fn alone(shapes: &[MatmulShape], precision: Products, runs: usize) -> Result
 }
 
 /// Seconds of each of `runs` products of this shape.
-fn times(shape: MatmulShape, precision: Products, runs: usize) -> Result<Vec<f64>> {
+fn times(shape: MatmulShape, precision: Precision, runs: usize) -> Result<Vec<f64>> {
     let matrix = |rows, columns, by_rows, kind| -> Result<Tensor> {
         let random = |size| Tensor::f_rand(size, (Kind::Float, Device::Cpu))?.f_to_kind(kind);
         Ok(if by_rows { random([rows, columns])? } else { random([columns, rows])?.f_tr()? })
