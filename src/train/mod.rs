@@ -1,8 +1,7 @@
 //! Training: recipe, schedule, optimizer, the loop, its log and what a user sees of it.
 
-mod beginning;
-mod cadence;
 mod checkpoint;
+mod checkpoint_schedule;
 mod checkpoint_writer;
 mod identity;
 mod memory;
@@ -12,15 +11,16 @@ mod pending;
 mod recipe;
 mod record;
 mod run_dir;
+mod run_files;
 mod run_log;
-mod saving;
+mod run_start;
 mod schedule;
-mod session;
-mod step;
-mod steps;
+mod step_inputs;
 mod tensorboard;
 mod trainer;
+mod training_loop;
 mod training_run;
+mod training_step;
 
 pub use crate::progress::{EpochReport, StepReport};
 pub use memory::Memory;

@@ -5,9 +5,8 @@ use std::time::Instant;
 
 use tch::{Kind, Tensor};
 
-use super::beginning;
-use super::cadence::{Cadence, Schedule};
 use super::checkpoint::{self, RunPosition};
+use super::checkpoint_schedule::{Cadence, Schedule};
 use super::checkpoint_writer::Writer;
 use super::memory::Memory;
 use super::metrics::LOG_EVERY;
@@ -15,7 +14,8 @@ use super::optimizer::Optimizer;
 use super::pending::PendingSteps;
 use super::recipe::Recipe;
 use super::run_dir::RunDir;
-use super::session::Session;
+use super::run_start;
+use super::training_loop::Session;
 use super::training_run::TrainingRun;
 use crate::data::Batches;
 use crate::data::{Corpus, Split};
@@ -140,7 +140,7 @@ impl Trainer {
         let checkpoint = match &folder {
             Some(folder) => {
                 let run = (&*model, recipe, corpus);
-                beginning::checkpoint_of(folder, self.resume, self.overwrite, run)?
+                run_start::checkpoint_of(folder, self.resume, self.overwrite, run)?
             }
             None => None,
         };

@@ -4,8 +4,8 @@ use qrnn_ops::cuda;
 use tch::Tensor;
 
 use super::schedule;
-use super::session::Session;
-use super::step::{StepInputs, regularized};
+use super::step_inputs::{StepInputs, regularized};
+use super::training_loop::Session;
 use crate::model::DropoutMasks;
 use crate::random::{Purpose, Stream};
 use crate::{Error, Result};

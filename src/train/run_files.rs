@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::checkpoint::{self, Contents};
 use super::run_dir::RunDir;
-use super::session::Session;
+use super::training_loop::Session;
 use crate::Result;
 
 /// The key in a weight file's metadata that says of which run the weights are.

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use tch::Tensor;
 
-use super::cadence::Schedule;
 use super::checkpoint::{self, RunPosition};
+use super::checkpoint_schedule::Schedule;
 use super::identity::Identity;
 use super::metrics::MetricsLog;
 use super::pending::{FinishedStep, PendingSteps};
@@ -16,7 +16,7 @@ use super::checkpoint_writer::Writer;
 use super::optimizer::Optimizer;
 use super::recipe::{OptimizerKind, Recipe};
 use super::run_dir::RunDir;
-use super::step::StepInputs;
+use super::step_inputs::StepInputs;
 use super::training_run::TrainingRun;
 use crate::data::Batches;
 use crate::data::{Corpus, Split};
