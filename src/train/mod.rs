@@ -8,6 +8,7 @@ mod memory;
 mod metrics;
 mod optimizer;
 mod pending;
+mod position;
 mod recipe;
 mod record;
 mod run_dir;

@@ -1,17 +1,17 @@
-//! What a run leaves in its folder while it goes.
+//! The files that a run writes: the best weights and checkpoints.
 
 use std::time::Instant;
 
 use super::checkpoint::{self, Contents};
 use super::run_dir::RunDir;
-use super::training_loop::Session;
+use super::training_loop::TrainingLoop;
 use crate::Result;
 
-/// The key in a weight file's metadata that says of which run the weights are.
+/// The key in a weight file's metadata that names the run.
 pub(super) const RUN: &str = "qrnn-run";
 
-impl Session<'_> {
-    /// Writes the model's present weights as the best.
+impl TrainingLoop<'_> {
+    /// Writes the present weights to model.safetensors.
     pub(super) fn save_weights(&mut self) -> Result<()> {
         let Some(weights) = self.folder.as_ref().map(RunDir::weights) else { return Ok(()) };
         let mut metadata = crate::model::metadata(self.model)?;
@@ -21,7 +21,7 @@ impl Session<'_> {
         self.writer.write(&weights, &self.model.parameters(), metadata, || Ok(()))
     }
 
-    /// Writes a checkpoint of where the run stands; the losses of all steps must have been read.
+    /// Writes a checkpoint; the losses of all submitted steps must have been read.
     pub(super) fn checkpoint(&mut self) -> Result<()> {
         let Some(folder) = self.folder.as_ref().map(RunDir::path) else { return Ok(()) };
         if let Some(log) = &mut self.log {
@@ -37,7 +37,7 @@ impl Session<'_> {
             identity: self.identity.as_ref(),
         };
         checkpoint::save(&mut self.writer, folder, &contents)?;
-        self.schedule.written(self.position.step, Instant::now());
+        self.checkpoint_schedule.written(self.position.step, Instant::now());
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! How a run begins: anew, or where a checkpoint left it. Nothing that a folder holds is lost to it.
+//! How a run starts: fresh, or from a checkpoint. Nothing that a folder holds is lost.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -9,17 +9,43 @@ use super::recipe::Recipe;
 use super::record::Record;
 use super::run_dir::RunDir;
 use super::run_files::RUN;
-use super::training_loop::Session;
+use super::training_loop::TrainingLoop;
 use crate::data::Corpus;
 use crate::files::run_folder::checkpoints;
 use crate::model::{QrnnLm, SavedModel};
 use crate::{Error, Result};
 
-/// The checkpoint that a run is to go on from; `None` where it begins anew, which it may after this.
+/// How a run starts.
+pub(super) enum RunStart {
+    Fresh,
+    Resumed(Box<Restored>),
+}
+
+/// Looks at a run's folder. Where the run is resumed, `model` gets the weights of the newest checkpoint.
+///
+/// # Errors
+/// [`Error::Usage`] where the folder holds something that would be lost, or a run with other settings;
+/// [`Error::BadFile`] where the checkpoint is damaged.
+pub(super) fn open(
+    folder: &RunDir,
+    resume: bool,
+    overwrite: bool,
+    (model, recipe, corpus): (&mut QrnnLm, &Recipe, &Corpus),
+) -> Result<RunStart> {
+    match checkpoint_in(folder, resume, overwrite, (&*model, recipe, corpus))? {
+        Some(path) => {
+            let restored = checkpoint::load(&path, model, recipe, corpus)?;
+            Ok(RunStart::Resumed(Box::new(restored)))
+        }
+        None => Ok(RunStart::Fresh),
+    }
+}
+
+/// The checkpoint that a run continues from; `None` where it starts anew, for which the folder is free.
 ///
 /// # Errors
 /// [`Error::Usage`] where the folder holds something that would be lost.
-pub(super) fn checkpoint_of(
+fn checkpoint_in(
     folder: &RunDir,
     resume: bool,
     overwrite: bool,
@@ -54,16 +80,16 @@ pub(super) fn checkpoint_of(
     if !only_begun {
         return refused(format!("the folder holds {names}, but no checkpoint to go on from"));
     }
-    let Some(pending) = RunDir::config_beside(&folder.weights()).ok().flatten() else {
+    let Some(config) = RunDir::config_beside(&folder.weights()).ok().flatten() else {
         return refused(format!("the folder holds {names}, but not the settings of a run"));
     };
-    if pending.corpus != corpus.name() {
-        let (theirs, ours) = (&pending.corpus, corpus.name());
+    if config.corpus != corpus.name() {
+        let (theirs, ours) = (&config.corpus, corpus.name());
         return refused(format!(
             "a run that read {theirs} was begun in the folder, and this one reads {ours}"
         ));
     }
-    match checkpoint::difference((&pending.model, &pending.recipe), (model.config(), recipe)) {
+    match checkpoint::difference((&config.model, &config.recipe), (model.config(), recipe)) {
         None => Ok(None),
         Some((field, theirs, ours)) => refused(format!(
             "a run with {field} {theirs} was begun in the folder, and this call says {ours}"
@@ -71,9 +97,16 @@ pub(super) fn checkpoint_of(
     }
 }
 
-impl Session<'_> {
-    /// Takes over what a checkpoint restored; the model has its weights already.
-    pub(super) fn restore(&mut self, restored: Restored) -> Result<()> {
+impl TrainingLoop<'_> {
+    /// Starts a new run, or continues one; the model has the weights of the checkpoint already.
+    pub(super) fn start(&mut self, start: RunStart) -> Result<()> {
+        match start {
+            RunStart::Fresh => self.start_fresh(),
+            RunStart::Resumed(restored) => self.resume(*restored),
+        }
+    }
+
+    fn resume(&mut self, restored: Restored) -> Result<()> {
         self.position = restored.position;
         self.optimizer = restored.optimizer;
         self.state = restored.state;
@@ -81,21 +114,21 @@ impl Session<'_> {
         self.identity = restored.identity;
         if self.identity.is_none() {
             let name = self.corpus.name();
-            self.show.message(&format!(
+            self.progress.message(&format!(
                 "the checkpoint does not say which text it was trained on (version 0.1 wrote it): \
                  that it was {name} could not be checked"
             ));
         }
-        self.schedule.written(self.position.step, Instant::now());
+        self.checkpoint_schedule.written(self.position.step, Instant::now());
         self.restore_best()?;
         let Some(log) = &mut self.log else { return Ok(()) };
         let epochs_in_log = log.truncate(self.position.log_bytes, self.position.step)?;
         if let Some(known) = epochs_in_log {
-            // Its epochs are in the checkpoint, too.
+            // The checkpoint has its epochs, too.
             for epoch in self.position.epochs.iter().filter(|epoch| !known.contains(&epoch.epoch)) {
                 log.add(&Record::Epoch(epoch.clone()))?;
             }
-            self.show.message(
+            self.progress.message(
                 "metrics.jsonl is not the log of this run up to its checkpoint: whole lines that were \
                  there were kept, the epochs were added, and the rest of the steps are missing in it",
             );
@@ -103,7 +136,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// The best weights so far, which are in model.safetensors.
+    /// Reads the best weights so far from model.safetensors.
     fn restore_best(&mut self) -> Result<()> {
         let (Some(loss), Some(folder)) = (self.position.best, &self.folder) else { return Ok(()) };
         let (path, trained) = (folder.weights(), self.model.weight_copies()?);
@@ -122,7 +155,7 @@ impl Session<'_> {
             self.best = Some(self.model.weight_copies()?);
             return self.model.set_weights(&trained);
         }
-        self.show.message(&format!(
+        self.progress.message(&format!(
             "{} is missing, and with it the best weights so far (validation loss {loss:.4}): the \
              weights of the checkpoint take their place until the next epoch ends",
             path.display()
@@ -133,8 +166,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// A new run: its log is empty.
-    pub(super) fn start_new(&mut self) -> Result<()> {
+    fn start_fresh(&mut self) -> Result<()> {
         self.identity = match &self.folder {
             Some(_) => Some(Identity::new(self.model, self.recipe, self.corpus)?),
             None => None,

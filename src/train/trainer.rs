@@ -1,24 +1,23 @@
-//! The training loop.
+//! Trains a model by a recipe.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use tch::{Kind, Tensor};
 
-use super::checkpoint::{self, RunPosition};
-use super::checkpoint_schedule::{Cadence, Schedule};
+use super::checkpoint_schedule::{CheckpointInterval, CheckpointSchedule};
 use super::checkpoint_writer::Writer;
 use super::memory::Memory;
 use super::metrics::LOG_EVERY;
 use super::optimizer::Optimizer;
 use super::pending::PendingSteps;
+use super::position::RunPosition;
 use super::recipe::Recipe;
 use super::run_dir::RunDir;
-use super::run_start;
-use super::training_loop::Session;
+use super::run_start::{self, RunStart};
+use super::training_loop::TrainingLoop;
 use super::training_run::TrainingRun;
-use crate::data::Batches;
-use crate::data::{Corpus, Split};
+use crate::data::{Batches, Corpus, Split};
 use crate::interrupt::Interrupt;
 use crate::model::{QrnnLm, check_vocabulary};
 use crate::progress::{Progress, Task, Unit};
@@ -40,9 +39,9 @@ pub struct Trainer {
     recipe: Recipe,
     folder: Option<PathBuf>,
     interrupt: Interrupt,
-    /// `None` for what is best for the device.
-    cadence: Option<Cadence>,
-    /// Whether files of tensors are written in the background; `None` for what is best for the device.
+    /// `None` for the default of the device.
+    checkpoint_interval: Option<CheckpointInterval>,
+    /// Whether checkpoints are written by a thread; `None` for the default of the device.
     in_background: Option<bool>,
     log_every: u64,
     losses_at_once: Option<usize>,
@@ -51,14 +50,13 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// A trainer that shows its progress, in the terminal or as a live picture in a notebook of our
-    /// kernel, and writes no files.
+    /// A trainer that writes no files.
     pub fn new(recipe: Recipe) -> Self {
         Self {
             recipe,
             folder: None,
             interrupt: Interrupt::default(),
-            cadence: None,
+            checkpoint_interval: None,
             in_background: None,
             log_every: LOG_EVERY,
             losses_at_once: None,
@@ -73,54 +71,54 @@ impl Trainer {
         self
     }
 
-    /// Stops after a step when asked to; what was learned stays in the model. In a notebook of our
-    /// kernel its interrupt button asks too, without this.
+    /// Stops after the current step on request; the model keeps what it has learned. The interrupt button of
+    /// a notebook works without this.
     pub fn interrupt(mut self, interrupt: Interrupt) -> Self {
         self.interrupt = interrupt;
         self
     }
 
-    /// Writes a checkpoint every so many steps, beside the one at the end of each epoch. Where nothing
-    /// is said, every 1,000 steps on the CPU and every 5 minutes on a GPU. For a GPU, whose steps go on
-    /// while a checkpoint is written, one that is due meanwhile comes as soon as that is done.
+    /// Writes a checkpoint every `steps` steps, in addition to the one at the end of each epoch. Default:
+    /// every 1,000 steps on the CPU, every 5 minutes on a GPU. On a GPU, a checkpoint that is due while
+    /// another is being written follows it.
     pub fn checkpoint_every(mut self, steps: u64) -> Self {
-        self.cadence = Some(Cadence::Steps(steps));
+        self.checkpoint_interval = Some(CheckpointInterval::Steps(steps));
         self
     }
 
-    /// Writes a line to the log every so many steps.
+    /// Writes a line to the log every `steps` steps. Default: 20.
     pub fn log_every(mut self, steps: u64) -> Self {
         self.log_every = steps;
         self
     }
 
-    /// Reads the losses of so many steps at once. On the CPU each is read after its step where
-    /// nothing is said; on a GPU, where to read one means to wait for it, 20 are.
+    /// Copies the losses of `steps` steps to the host at once. Default: 1 on the CPU, 20 on a GPU, where the
+    /// copy synchronizes.
     pub fn losses_at_once(mut self, steps: usize) -> Self {
         self.losses_at_once = Some(steps);
         self
     }
 
-    /// Goes on from the newest checkpoint in the folder, as if the run had never stopped; begins
-    /// anew where there is none.
+    /// Continues from the newest checkpoint in the folder, as if the run had never stopped; starts a new run
+    /// where there is none.
     pub fn resume(mut self, resume: bool) -> Self {
         self.resume = resume;
         self
     }
 
-    /// Lets this run take the place of a former one in the folder.
+    /// Replaces an earlier run in the folder.
     pub fn overwrite(mut self, overwrite: bool) -> Self {
         self.overwrite = overwrite;
         self
     }
 
-    /// Trains `model` on the corpus's training text. Afterwards the model has the weights of the
-    /// epoch with the lowest validation loss, which is also the one tested; if interrupted, those
-    /// of the last step; if a step went wrong, those before it.
+    /// Trains `model` on the corpus's training text. Afterwards the model has the weights of the epoch with
+    /// the lowest validation loss, which are tested; if interrupted, those of the last step; if a step was
+    /// not finite, those before it.
     ///
     /// # Errors
-    /// [`Error::Usage`] for an impossible recipe, too little text or a folder in use, [`Error::Diverged`] where the
-    /// loss is no number, [`Error::Io`] where the folder cannot be written.
+    /// [`Error::Usage`] for an impossible recipe, too little text or a folder in use, [`Error::Diverged`]
+    /// where the loss is not finite, [`Error::Io`] where the folder cannot be written.
     pub fn fit_with(
         &self,
         model: &mut QrnnLm,
@@ -132,21 +130,18 @@ impl Trainer {
         self.check_intervals()?;
         check_vocabulary(model, corpus)?;
         let recipe = &self.recipe;
-        let columns = Batches::new(corpus.tokens(Split::Train), recipe.batch, "training")?;
+        let tokens = corpus.tokens(Split::Train);
+        let batches = Batches::new(tokens, recipe.batch, "training")?;
         // Too short a text is better found before the epoch than after it.
         Batches::fixed(corpus.tokens(Split::Valid), recipe.valid_batch, "validation")?;
         Batches::fixed(corpus.tokens(Split::Test), 1, "test")?;
         let folder = self.folder.as_deref().map(RunDir::open).transpose()?;
-        let checkpoint = match &folder {
+        let start = match &folder {
             Some(folder) => {
-                let run = (&*model, recipe, corpus);
-                run_start::checkpoint_of(folder, self.resume, self.overwrite, run)?
+                let run = (&mut *model, recipe, corpus);
+                run_start::open(folder, self.resume, self.overwrite, run)?
             }
-            None => None,
-        };
-        let restored = match &checkpoint {
-            Some(path) => Some(checkpoint::load(path, model, recipe, corpus)?),
-            None => None,
+            None => RunStart::Fresh,
         };
         model.adopt_vocab(corpus);
         if let Some(folder) = &folder {
@@ -155,22 +150,22 @@ impl Trainer {
         qrnn_ops::libtorch::keep_freed_memory();
         let log = folder.as_ref().map(RunDir::metrics).transpose()?;
         let device = model.options().1;
-        let cadence = self.cadence.unwrap_or(Cadence::of(device));
-        let mut session = Session {
+        let interval = self.checkpoint_interval.unwrap_or(CheckpointInterval::default_for(device));
+        let mut training = TrainingLoop {
             optimizer: Optimizer::new(model, recipe)?,
             state: model.zero_state(recipe.batch as i64)?,
             model,
             corpus,
-            columns,
+            batches,
             recipe,
             writer: Writer::new(device, self.in_background.unwrap_or(device.is_cuda())),
             folder,
             log,
-            show: progress,
+            progress,
             interrupt: &interrupt,
-            schedule: Schedule::new(cadence, 0, Instant::now()),
+            checkpoint_schedule: CheckpointSchedule::new(interval, 0, Instant::now()),
             log_every: self.log_every,
-            position: RunPosition::new(),
+            position: RunPosition::start(),
             pending: PendingSteps::new(self.losses_at_once, device)?,
             next: None,
             losses: vec![],
@@ -178,24 +173,20 @@ impl Trainer {
             healthy: Tensor::f_ones(&[] as &[i64], (Kind::Float, device))?,
             best: None,
         };
-        match restored {
-            Some(restored) => session.restore(restored)?,
-            None => session.start_new()?,
-        }
-        let rows = recipe.epochs.saturating_mul(columns.rows()) as u64;
-        session.show.start(&Task::new("training", Unit::Rows, rows));
-        let memory =
-            Memory::estimate(session.model.config(), recipe, corpus.tokens(Split::Train).len());
-        let run = session.run().map_err(|error| memory.explain(error));
-        session.show.finish();
+        training.start(start)?;
+        let rows = recipe.epochs.saturating_mul(batches.rows()) as u64;
+        training.progress.start(&Task::new("training", Unit::Rows, rows));
+        let memory = Memory::estimate(training.model.config(), recipe, tokens.len());
+        let run = training.run().map_err(|error| memory.explain(error));
+        training.progress.finish();
         run
     }
 
     /// # Errors
-    /// [`Error::Usage`] for an interval of no steps.
+    /// [`Error::Usage`] for an interval of 0 steps.
     fn check_intervals(&self) -> Result<()> {
         let intervals = [
-            ("--checkpoint-every", self.cadence == Some(Cadence::Steps(0))),
+            ("--checkpoint-every", self.checkpoint_interval == Some(CheckpointInterval::Steps(0))),
             ("--log-interval", self.log_every == 0),
             ("losses_at_once", self.losses_at_once == Some(0)),
         ];

@@ -1,42 +1,59 @@
-//! One training step of a session.
+//! One training step: what it reads, and what it computes.
 
 use qrnn_ops::cuda;
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
+use super::recipe::Recipe;
 use super::schedule;
-use super::step_inputs::{StepInputs, regularized};
-use super::training_loop::Session;
+use super::step_inputs::StepInputs;
+use super::training_loop::TrainingLoop;
+use crate::Result;
 use crate::model::DropoutMasks;
 use crate::random::{Purpose, Stream};
-use crate::{Error, Result};
 
-impl Session<'_> {
-    /// Brings the next step's ids and masks to a GPU before the losses are read, while it still works
-    /// on the last step: after the reading it need not wait for them.
-    pub(super) fn prepare_next(&mut self, rows: usize) -> Result<()> {
+impl TrainingLoop<'_> {
+    /// Submits the next step to the device; false where it was interrupted and changed nothing.
+    pub(super) fn submit_step(&mut self) -> Result<bool> {
+        let clock = self.pending.clock();
+        let inputs = match self.next.take() {
+            Some(inputs) => inputs,
+            None => self.prepare_step()?,
+        };
+        let (rate, tokens) = (inputs.rate, inputs.targets.words());
+        let Some(loss) = self.train_step(inputs)? else { return Ok(false) };
+        self.pending.push(clock, loss, tokens, rate);
+        self.progress.step_submitted();
+        Ok(true)
+    }
+
+    /// On a GPU, uploads the inputs of the next step while the current one is computed, before the losses
+    /// are read: the step then need not wait for its inputs.
+    pub(super) fn prepare_next(&mut self) -> Result<()> {
         let device = self.model.options().1;
-        if cuda::is_gpu(device) && self.row() + 2 < rows && !self.step_limit_reached() {
+        if cuda::is_gpu(device) && self.has_rows_left() && !self.step_limit_reached() {
             self.next = Some(self.prepare_step()?);
         }
         Ok(())
     }
 
-    /// What the next step reads beside weights and state, on the model's device.
-    pub(super) fn prepare_step(&self) -> Result<StepInputs> {
+    /// The inputs of the next step, on the model's device.
+    fn prepare_step(&self) -> Result<StepInputs> {
         let recipe = self.recipe;
         let length = schedule::sequence_length(recipe, self.step());
         let rate = schedule::learning_rate(recipe, self.position.epoch, length);
-        let [tokens, targets] = self.columns.window(self.row(), length);
-        let (tokens, targets) = self.model.upload_batch(&tokens, targets, recipe.batch)?;
+        let [inputs, targets] = self.batches.window(self.row(), length);
+        let (tokens, targets) = self.model.upload_batch(&inputs, targets, recipe.batch)?;
         let (seq, batch) = tokens.size2()?;
         let stream = Stream { seed: recipe.seed, purpose: Purpose::Dropout, counter: self.step() };
-        let masks = self.model.mask_options();
-        let masks = DropoutMasks::sample(self.model.config(), seq, batch, masks, stream)?;
+        let options = self.model.mask_options();
+        let masks = DropoutMasks::sample(self.model.config(), seq, batch, options, stream)?;
         Ok(StepInputs { rate, tokens, targets, masks })
     }
 
-    /// One step: its loss without regularizers, a scalar tensor.
-    pub(super) fn train_step(&mut self, inputs: StepInputs) -> Result<Tensor> {
+    /// Forward, backward and the optimizer's update. Returns the loss without regularizers, a scalar tensor
+    /// that is not copied to the host; `None` where the step was interrupted, which leaves the weights and
+    /// the state unchanged.
+    fn train_step(&mut self, inputs: StepInputs) -> Result<Option<Tensor>> {
         let recipe = self.recipe;
         let StepInputs { tokens, targets, masks, rate } = inputs;
         self.model.refresh_operands()?;
@@ -44,22 +61,34 @@ impl Session<'_> {
         let raw = recipe.beta > 0.0;
         let forwarded =
             self.model.forward_embedded(&embedded, &tokens, &self.state, Some(&masks), raw)?;
-        self.check_interrupt()?;
+        if self.interrupt.requested() {
+            return Ok(None);
+        }
         let loss = self.model.training_loss(&forwarded.features, targets)?;
-        self.check_interrupt()?;
+        if self.interrupt.requested() {
+            return Ok(None);
+        }
         let objective = regularized(&loss, &forwarded.raw, &forwarded.output, recipe)?;
         let grads = self.model.gradients(&objective, &embedded, &tokens)?;
         let loss = loss.f_detach()?;
         self.optimizer.step(self.model, &grads, (&loss, &self.healthy), recipe, rate)?;
         self.state = forwarded.state;
-        Ok(loss)
+        Ok(Some(loss))
     }
+}
 
-    /// Within a step, which may take long: it is given up, and leaves nothing changed.
-    fn check_interrupt(&self) -> Result<()> {
-        match self.interrupt.requested() {
-            true => Err(Error::Interrupted { saved: "the step was given up".into() }),
-            false => Ok(()),
-        }
+/// The loss with the original's two regularizers: alpha times the mean square of the dropped output, beta
+/// times the mean square of the raw output's differences in time.
+fn regularized(loss: &Tensor, raw: &Tensor, output: &Tensor, recipe: &Recipe) -> Result<Tensor> {
+    let mean_square = |x: &Tensor| x.f_square()?.f_mean(None::<Kind>);
+    let mut objective = loss.shallow_clone();
+    if recipe.alpha > 0.0 {
+        objective = objective.f_add(&mean_square(output)?.f_mul_scalar(recipe.alpha)?)?;
     }
+    let seq = raw.size()[0];
+    if recipe.beta > 0.0 && seq > 1 {
+        let difference = raw.f_narrow(0, 1, seq - 1)?.f_sub(&raw.f_narrow(0, 0, seq - 1)?)?;
+        objective = objective.f_add(&mean_square(&difference)?.f_mul_scalar(recipe.beta)?)?;
+    }
+    Ok(objective)
 }

@@ -19,7 +19,7 @@ impl Trainer {
 
     /// A checkpoint whenever the losses are known, unless one is being written.
     fn all_the_time(mut self) -> Self {
-        self.cadence = Some(Cadence::Every(Duration::ZERO));
+        self.checkpoint_interval = Some(CheckpointInterval::Time(Duration::ZERO));
         self
     }
 }
