@@ -7,6 +7,8 @@ mod dry_run;
 mod error;
 mod install;
 mod jupyter;
+mod layers;
+mod metadata;
 mod pins;
 mod pip;
 mod preflight;

@@ -4,6 +4,7 @@ mod check;
 mod cuda_dry_run;
 mod kernel;
 mod kernel_test;
+mod layers;
 mod notebooks;
 mod on_a_card;
 mod reproduce;
@@ -20,6 +21,7 @@ pub enum Command {
     Reproduce(reproduce::Reproduce),
     Test(test::Test),
     Check(check::Check),
+    Layers(layers::Layers),
     Notebooks(notebooks::Notebooks),
     Kernel(kernel::Kernel),
     KernelTest(kernel_test::KernelTest),
@@ -36,6 +38,7 @@ impl Command {
             Self::Reproduce(command) => command.run(),
             Self::Test(command) => command.run(),
             Self::Check(command) => command.run(),
+            Self::Layers(command) => command.run(),
             Self::Notebooks(command) => command.run(),
             Self::Kernel(command) => command.run(),
             Self::KernelTest(command) => command.run(),

@@ -1,0 +1,81 @@
+//! The order of the rooms of each crate: the one place to edit when a room comes, goes or moves.
+//!
+//! Lowest first. A room imports only from lines below its own, and from itself; rooms on one line
+//! do not import each other. A room is a module at the top of a crate with all that is in it, named
+//! as in paths, or a deeper module where the table names it (`paper::experiment`). The file of the
+//! crate's root (lib.rs, main.rs) has the name `crate`.
+
+/// The rooms of a crate.
+#[derive(Debug)]
+pub struct Order {
+    /// The name of the library or program, as `cargo metadata` has it.
+    pub name: &'static str,
+    pub lines: &'static [Line],
+}
+
+/// Rooms beside each other, and why they are there.
+#[derive(Debug)]
+pub struct Line {
+    pub rooms: &'static [&'static str],
+    pub reason: &'static str,
+}
+
+const fn line(rooms: &'static [&'static str], reason: &'static str) -> Line {
+    Line { rooms, reason }
+}
+
+/// Crates that have only a root file need no order.
+pub const ORDERS: &[Order] = &[
+    Order {
+        name: "qrnn_ops",
+        lines: &[
+            line(&["error"], "every room returns it"),
+            line(&["crate"], "re-exports the error, so that rooms write `use crate::Result`"),
+            line(&["profile"], "plain data that operations fill"),
+            line(&["atomic_file", "user_cache"], "files; their errors are the crate's"),
+            line(&["simd"], "element types and math, without a tensor"),
+            line(&["libtorch"], "what libtorch has and tch does not bind"),
+            line(&["autograd"], "custom functions on tch tensors"),
+            line(&["cuda"], "driver, compiler, image cache, launch: knows no operation"),
+            line(&["matmul", "dropout_mask"], "operations that need no other operation"),
+            line(&["fo_pool", "split_softmax", "adam"], "operations that multiply or mask"),
+            line(&["self_test"], "tries every operation"),
+            line(&["device"], "chooses a device, after its self-test"),
+        ],
+    },
+    Order {
+        name: "qrnn",
+        lines: &[
+            line(&["error"], "every room returns it"),
+            line(&["crate"], "re-exports the error, so that rooms write `use crate::Result`"),
+            line(&["json", "format", "terminal", "random"], "text and numbers, no domain"),
+            line(&["progress", "interrupt", "files", "notebook"], "how work is shown and stored"),
+            line(&["data"], "text to batches"),
+            line(&["model"], "batches to a loss"),
+            line(&["evaluate", "generate"], "what a model is good for, trained or not"),
+            line(&["train"], "validates with evaluate"),
+            line(&["paper"], "the published tables; experiment trains their rows"),
+            line(&["view"], "shows results; no room below knows its screen"),
+            line(&["prelude"], "what notebooks import"),
+        ],
+    },
+    Order {
+        name: "reproduce",
+        lines: &[
+            line(&["output", "numbers", "brought_torch"], "how results and errors are printed"),
+            line(&["early", "model_flags", "preset"], "flags that several commands share"),
+            line(
+                &["count", "data", "evaluate", "generate", "plot", "table", "train"],
+                "the commands, which do not know each other",
+            ),
+            line(&["crate"], "picks the command"),
+        ],
+    },
+];
+
+/// How to write a line for a room that is not in the table.
+pub const REMEDY: &str =
+    "give it a line in xtask/src/layers/table.rs: above all rooms that it imports from";
+
+/// What to do about a room of the table that is not there.
+pub const GONE: &str = "delete it from xtask/src/layers/table.rs, or give it its new name";

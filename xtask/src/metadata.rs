@@ -1,0 +1,55 @@
+//! What cargo says about the packages of the workspace.
+
+use std::path::{Path, PathBuf};
+
+use cargo_metadata::{Metadata, MetadataCommand, TargetKind};
+
+use crate::error::{Error, Result};
+
+/// A library or a program of the workspace.
+#[derive(Debug)]
+pub struct Target {
+    pub package: String,
+    pub name: String,
+    /// The root file.
+    pub file: PathBuf,
+}
+
+/// All of them, libraries first.
+///
+/// # Errors
+/// Where cargo fails.
+pub fn libraries_and_programs(root: &Path) -> Result<Vec<Target>> {
+    let metadata = read(MetadataCommand::new().manifest_path(root.join("Cargo.toml")).no_deps())?;
+    let is_bin = |kinds: &[TargetKind]| kinds.contains(&TargetKind::Bin);
+    let is_lib = |kinds: &[TargetKind]| {
+        [TargetKind::Lib, TargetKind::DyLib, TargetKind::RLib]
+            .iter()
+            .any(|kind| kinds.contains(kind))
+    };
+    let mut targets: Vec<(bool, Target)> = metadata
+        .packages
+        .iter()
+        .flat_map(|package| package.targets.iter().map(move |target| (package, target)))
+        .filter(|(_, target)| is_bin(&target.kind) || is_lib(&target.kind))
+        .map(|(package, target)| {
+            let file = target.src_path.clone().into_std_path_buf();
+            (
+                is_bin(&target.kind),
+                Target { package: package.name.to_string(), name: target.name.clone(), file },
+            )
+        })
+        .collect();
+    targets.sort_by_key(|(is_program, _)| *is_program);
+    Ok(targets.into_iter().map(|(_, target)| target).collect())
+}
+
+/// Asks cargo.
+///
+/// # Errors
+/// Where it fails, with what it says.
+pub fn read(command: &MetadataCommand) -> Result<Metadata> {
+    command.exec().map_err(|error| {
+        Error::machine(format!("cargo metadata fails: {error}"), "make Cargo.toml valid")
+    })
+}
