@@ -2,24 +2,14 @@
 
 mod cargo;
 mod commands;
-mod download;
-mod dry_run;
+mod cuda_dry_run;
 mod error;
-mod install;
+mod gpu_pack;
 mod jupyter;
 mod layers;
 mod metadata;
-mod pins;
-mod pip;
-mod preflight;
-mod rust_src;
 mod setup;
-mod stamp;
-mod stock_kernel;
 mod terminal;
-mod unpack;
-mod user_libtorch;
-mod venv;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

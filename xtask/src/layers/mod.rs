@@ -1,5 +1,6 @@
 //! Which file imports from which: no circle between files, no arrow from a lower room to a higher.
 
+pub mod command;
 mod graph;
 mod resolve;
 mod scan;

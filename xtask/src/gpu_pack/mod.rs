@@ -1,7 +1,7 @@
-//! `cargo xtask on-a-card`
+//! `cargo xtask gpu-pack`
 
+mod baselines;
 mod facts;
-mod peers;
 mod programs;
 #[cfg(test)]
 mod tests;
@@ -18,12 +18,12 @@ use crate::terminal;
 /// The script, and the Python programs that it calls.
 const SCRIPT: &str = "measure.sh";
 const SHIPPED: [(&str, &str); 6] = [
-    (SCRIPT, include_str!("../../on-a-card/measure.sh")),
-    ("machine.py", include_str!("../../on-a-card/machine.py")),
-    ("probe.py", include_str!("../../on-a-card/probe.py")),
-    ("resumed.py", include_str!("../../on-a-card/resumed.py")),
-    ("results.py", include_str!("../../on-a-card/results.py")),
-    ("table.py", include_str!("../../on-a-card/table.py")),
+    (SCRIPT, include_str!("../../gpu-pack/measure.sh")),
+    ("machine.py", include_str!("../../gpu-pack/machine.py")),
+    ("probe.py", include_str!("../../gpu-pack/probe.py")),
+    ("resumed.py", include_str!("../../gpu-pack/resumed.py")),
+    ("results.py", include_str!("../../gpu-pack/results.py")),
+    ("table.py", include_str!("../../gpu-pack/table.py")),
 ];
 
 /// What says that a folder is a pack.
@@ -34,13 +34,13 @@ const MOST_BYTES: u64 = 60_000_000;
 
 /// Pack what a machine with a GPU and no cargo needs to test and measure this program
 #[derive(Debug, clap::Args)]
-pub struct OnACard {
+pub struct GpuPack {
     /// Make the pack in this folder, which is new, empty or an earlier pack
     #[arg(long, value_name = "DIR")]
     pack: PathBuf,
 }
 
-impl OnACard {
+impl GpuPack {
     pub fn run(self) -> Result<ExitCode> {
         let pack = &self.pack;
         check_free(pack)?;
@@ -48,7 +48,7 @@ impl OnACard {
         // Before the build, which takes minutes in which the tree may change.
         let facts = facts::text(&setup::root());
         let Some(programs) = programs::build(libtorch)? else { return Ok(ExitCode::FAILURE) };
-        let wheels = peers::wheels(&setup::root().join("target/on-a-card"))?;
+        let wheels = baselines::wheels(&setup::root().join("target/gpu-pack"))?;
         fs::create_dir_all(pack).map_err(Error::io(pack, "create"))?;
         // First, so that a pack that was not finished is taken for one and made anew.
         write(&pack.join(FACTS), &facts)?;
@@ -134,6 +134,6 @@ fn how_to_use(pack: &Path) -> String {
         "carry this folder to a machine with a GPU, a driver of 580 or later and a python3 with torch \
          {}; there, at most 7 and 5 minutes:\n\n    OUT=out bash {script} first\n    OUT=out bash {script} second\n\n\
          each prints the table of figures and goals, and writes it and all that it rests on to $OUT",
-        crate::pins::VERSION
+        crate::setup::pins::VERSION
     )
 }

@@ -4,8 +4,9 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use crate::error::{Error, Result};
-use crate::venv::Venv;
-use crate::{cargo, jupyter, setup};
+use crate::jupyter::install;
+use crate::jupyter::venv::Venv;
+use crate::{cargo, setup};
 
 /// Test the Jupyter kernel with a real client; ARGS go to Python's unittest
 #[derive(Debug, clap::Args)]
@@ -23,13 +24,13 @@ impl KernelTest {
         if status != ExitCode::SUCCESS {
             return Ok(status);
         }
-        let prefix = jupyter::folder().join("prefix");
-        let status = jupyter::install(libtorch, Some(&prefix))?;
+        let prefix = install::folder().join("prefix");
+        let status = install::install(libtorch, Some(&prefix))?;
         if status != ExitCode::SUCCESS {
             return Ok(status);
         }
         let tests = setup::root().join("crates/qrnn-jupyter/tests");
-        let venv = Venv::kept(&jupyter::folder().join("venv"), jupyter::CLIENTS)?;
+        let venv = Venv::kept(&install::folder().join("venv"), install::CLIENTS)?;
         let mut unittest = venv.python();
         unittest.args(["-m", "unittest"]);
         if self.args.is_empty() {

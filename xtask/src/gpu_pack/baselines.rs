@@ -3,9 +3,9 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use crate::download;
 use crate::error::{Error, Result};
-use crate::pins::{Set, Wheel};
+use crate::setup::download;
+use crate::setup::pins::{Set, Wheel};
 
 /// Plain Python, all of them; the kernels are in Triton, which comes with torch.
 const PEERS: Set =

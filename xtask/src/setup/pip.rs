@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::error::{Error, Result};
-use crate::pins::Wheel;
+use crate::setup::pins::Wheel;
 
 /// Where pip works, inside the folder that it downloads to.
 const SCRATCH: &str = "tmp";
@@ -159,7 +159,7 @@ fn explain(name: &str, said: &str) -> Result<Fetched> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pins::LINKED;
+    use crate::setup::pins::LINKED;
 
     #[test]
     fn a_requirement_carries_its_sum() {

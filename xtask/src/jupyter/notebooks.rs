@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use crate::error::{Error, Result};
+use crate::jupyter::venv::Venv;
+use crate::jupyter::{install, stock_kernel};
+use crate::setup;
 use crate::terminal;
-use crate::venv::Venv;
-use crate::{jupyter, setup, stock_kernel};
 
-const RUNNER: &str = include_str!("../notebooks/run.py");
-const LAB_REQUIREMENTS: &str = include_str!("../notebooks/lab-requirements.txt");
-const LAB: &str = include_str!("../notebooks/lab.py");
+const RUNNER: &str = include_str!("run.py");
+const LAB_REQUIREMENTS: &str = include_str!("lab-requirements.txt");
+const LAB: &str = include_str!("lab.py");
 
 /// The notebook that is worked in as a user would.
 const TOUR: &str = "notebooks/01_tour.ipynb";
@@ -68,7 +69,7 @@ impl Notebooks {
         terminal::note(format_args!("preparing Python in {}", work.display()));
         let (name, requirements, program) = match self.lab {
             true => ("lab", LAB_REQUIREMENTS, LAB),
-            false => ("run", jupyter::CLIENTS, RUNNER),
+            false => ("run", install::CLIENTS, RUNNER),
         };
         let venv = Venv::fresh(&work.join(format!("{name}-venv")), requirements)?;
         let script = work.join(format!("{name}.py"));
@@ -157,7 +158,7 @@ mod tests {
 
     #[test]
     fn every_requirement_has_one_version() {
-        let lines = jupyter::CLIENTS.lines().chain(LAB_REQUIREMENTS.lines());
+        let lines = install::CLIENTS.lines().chain(LAB_REQUIREMENTS.lines());
         let lines = lines.filter(|line| !line.starts_with('#'));
         assert!(lines.clone().any(|line| line.starts_with("nbclient==")));
         for line in lines {

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::error::{Error, Result};
+use crate::jupyter::install;
 use crate::setup::Libtorch;
-use crate::{jupyter, terminal};
+use crate::terminal;
 
 /// Its name in Jupyter's list of kernels.
 pub const NAME: &str = "qrnn-evcxr";
@@ -32,7 +33,7 @@ pub fn install(libtorch: Libtorch, prefix: Option<&Path>) -> Result<()> {
     let data = data_folder(prefix)?;
     let folder = data.jupyter.join("kernels").join(NAME);
     let settings = data.own.join("evcxr");
-    let torch = jupyter::folder_of(libtorch);
+    let torch = install::folder_of(libtorch);
     let spec = spec(&program, &torch, &settings);
     for (folder, name, text) in
         [(&folder, "kernel.json", spec), (&settings, "init.evcxr", START.to_owned())]

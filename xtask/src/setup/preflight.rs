@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::error::{Error, Result};
-use crate::pins::{BUILD_DISK, RELEASE};
+use crate::setup::pins::{BUILD_DISK, RELEASE};
 use crate::terminal;
 
 /// `disk`: bytes that set-up will take.

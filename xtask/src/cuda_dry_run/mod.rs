@@ -4,12 +4,13 @@
 //! before the real libraries. Under them the real libtorch and the real program run to their ends
 //! without a GPU, and leave a log of every launch, product, copy, allocation and synchronization.
 
-pub mod count;
-pub mod log;
-pub mod names;
-pub mod optimizer;
-pub mod program;
-pub mod runs;
-pub mod stand_ins;
-pub mod table;
-pub mod text;
+pub mod command;
+mod count;
+mod log;
+mod names;
+mod optimizer;
+mod program;
+mod runs;
+mod stand_ins;
+mod table;
+mod text;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::pins::RELEASE;
+use crate::setup::pins::RELEASE;
 
 /// The LIBTORCH that a user set. One that equals `ours` is none: cargo itself sets that, from
 /// `.cargo/config.toml`.

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::error::Result;
-use crate::{jupyter, setup, stock_kernel};
+use crate::jupyter::{install, stock_kernel};
+use crate::setup;
 
 /// Build and install the Jupyter kernel, and all that notebooks find loaded
 #[derive(Debug, clap::Args)]
@@ -25,6 +26,6 @@ impl Kernel {
             stock_kernel::install(libtorch, self.prefix.as_deref())?;
             return Ok(ExitCode::SUCCESS);
         }
-        jupyter::install(libtorch, self.prefix.as_deref())
+        install::install(libtorch, self.prefix.as_deref())
     }
 }

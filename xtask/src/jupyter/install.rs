@@ -6,14 +6,14 @@ use std::time::Instant;
 
 use crate::cargo;
 use crate::error::{Error, Result};
-use crate::rust_src;
+use crate::jupyter::rust_src;
 use crate::setup::{self, Libtorch};
 use crate::terminal;
 
 const PROGRAM: &str = "qrnn-jupyter";
 
 /// The Python packages of a client of the kernel.
-pub const CLIENTS: &str = include_str!("../../crates/qrnn-jupyter/tests/requirements.txt");
+pub const CLIENTS: &str = include_str!("../../../crates/qrnn-jupyter/tests/requirements.txt");
 
 /// Builds the kernel and the library that its cells find loaded, and installs both.
 ///

@@ -13,7 +13,7 @@ pub fn text(root: &Path) -> String {
         "changed": changes.map(|changes| !changes.is_empty()),
         "built": said(root, "date", &["-u", "+%Y-%m-%dT%H:%M:%SZ"]),
         "rustc": said(root, "rustc", &["--version"]),
-        "torch": crate::pins::VERSION,
+        "torch": crate::setup::pins::VERSION,
     });
     format!("{facts:#}\n")
 }

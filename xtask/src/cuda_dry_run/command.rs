@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use crate::dry_run::count::{self, Counts};
-use crate::dry_run::log::{self, Event};
-use crate::dry_run::program::{self, Program};
-use crate::dry_run::{optimizer, runs, stand_ins, table, text};
+use crate::cargo;
+use crate::cuda_dry_run::count::{self, Counts};
+use crate::cuda_dry_run::log::{self, Event};
+use crate::cuda_dry_run::program::{self, Program};
+use crate::cuda_dry_run::{optimizer, runs, stand_ins, table, text};
 use crate::error::{Error, Result};
+use crate::setup::pins;
 use crate::setup::{self, Libtorch};
 use crate::terminal;
-use crate::{cargo, pins};
 
 /// A text to train on, where --text names none.
 const TEXT: &str = "../shared/data/wikitext-103/valid.txt";

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use zip::ZipArchive;
 
 use crate::error::{Error, Result};
-use crate::pins::Wheel;
+use crate::setup::pins::Wheel;
 use crate::terminal;
 
 /// An archive, and which of its entries go where.
@@ -121,7 +121,7 @@ mod tests {
     use zip::write::SimpleFileOptions;
 
     use super::*;
-    use crate::pins::{CUDA, LINKED, NVRTC};
+    use crate::setup::pins::{CUDA, LINKED, NVRTC};
 
     const WHEEL: Wheel = Wheel {
         file: "made.whl",

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
-use crate::pins::{Set, Wheel};
-use crate::pip::{self, Fetched};
+use crate::setup::pins::{Set, Wheel};
+use crate::setup::pip::{self, Fetched};
 use crate::terminal;
 
 /// Brings all wheels of a set into `folder`; those that lie there whole are kept.
@@ -93,7 +93,7 @@ fn sha256(path: &Path) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pins::LINKED;
+    use crate::setup::pins::LINKED;
 
     /// The sum is that of "abc", from the standard that defines SHA-256.
     const WHEEL: Wheel = Wheel {

@@ -1,12 +1,6 @@
 //! The commands, a file each. A new one is a file here, a line in `Command` and one in `run`.
 
 mod check;
-mod cuda_dry_run;
-mod kernel;
-mod kernel_test;
-mod layers;
-mod notebooks;
-mod on_a_card;
 mod reproduce;
 mod setup;
 mod test;
@@ -14,6 +8,8 @@ mod test;
 use std::process::ExitCode;
 
 use crate::error::Result;
+use crate::jupyter::{kernel, kernel_test, notebooks};
+use crate::{cuda_dry_run, gpu_pack, layers};
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
@@ -21,12 +17,12 @@ pub enum Command {
     Reproduce(reproduce::Reproduce),
     Test(test::Test),
     Check(check::Check),
-    Layers(layers::Layers),
+    Layers(layers::command::Layers),
     Notebooks(notebooks::Notebooks),
     Kernel(kernel::Kernel),
     KernelTest(kernel_test::KernelTest),
-    CudaDryRun(cuda_dry_run::CudaDryRun),
-    OnACard(on_a_card::OnACard),
+    CudaDryRun(cuda_dry_run::command::CudaDryRun),
+    GpuPack(gpu_pack::GpuPack),
 }
 
 impl Command {
@@ -43,7 +39,7 @@ impl Command {
             Self::Kernel(command) => command.run(),
             Self::KernelTest(command) => command.run(),
             Self::CudaDryRun(command) => command.run(),
-            Self::OnACard(command) => command.run(),
+            Self::GpuPack(command) => command.run(),
         }
     }
 }

@@ -4,9 +4,9 @@ use std::fs::{self, File};
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::pins::{LINKED, Set, VERSION};
-use crate::stamp::Stamp;
-use crate::{download, unpack};
+use crate::setup::pins::{LINKED, Set, VERSION};
+use crate::setup::stamp::Stamp;
+use crate::setup::{download, unpack};
 
 /// What a set-up works in; whatever bears it when another one starts was left by a dead one.
 const PARTIAL: &str = "partial-";

@@ -1,13 +1,21 @@
 //! What every command does first: a libtorch that torch-sys can link against.
 
+pub mod download;
+mod install;
+pub mod pins;
+mod pip;
+mod preflight;
+mod stamp;
+mod unpack;
+mod user_libtorch;
+
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::pins::{CUDA, LINKED, NVRTC, RELEASE, Set};
+use crate::setup::pins::{CUDA, LINKED, NVRTC, RELEASE, Set};
 use crate::terminal;
-use crate::{install, preflight, stamp, user_libtorch};
 
 /// Where libtorch comes from.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -126,7 +134,7 @@ mod tests {
     fn the_root_is_that_of_the_clone_that_cargo_runs_in() {
         assert_eq!(root_of(Some("/moved/xtask".into())), Path::new("/moved"));
         let compiled = root_of(None);
-        assert!(compiled.join("xtask/src/setup.rs").exists());
+        assert!(compiled.join("xtask/src/setup/mod.rs").exists());
         assert_eq!(root_of(Some("/some/other/package".into())), compiled);
     }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::pins::{Set, VERSION};
+use crate::setup::pins::{Set, VERSION};
 
 const NAME: &str = "qrnn-stamp.json";
 
@@ -79,7 +79,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::pins::{CUDA, LINKED, NVRTC};
+    use crate::setup::pins::{CUDA, LINKED, NVRTC};
 
     fn installed() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
