@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use crate::error::Result;
 use crate::jupyter::{kernel, kernel_test, notebooks};
+use crate::release::licenses;
 use crate::{cuda_dry_run, gpu_pack, layers};
 
 #[derive(Debug, clap::Subcommand)]
@@ -18,6 +19,7 @@ pub enum Command {
     Test(test::Test),
     Check(check::Check),
     Layers(layers::command::Layers),
+    Licenses(licenses::Licenses),
     Notebooks(notebooks::Notebooks),
     Kernel(kernel::Kernel),
     KernelTest(kernel_test::KernelTest),
@@ -35,6 +37,7 @@ impl Command {
             Self::Test(command) => command.run(),
             Self::Check(command) => command.run(),
             Self::Layers(command) => command.run(),
+            Self::Licenses(command) => command.run(),
             Self::Notebooks(command) => command.run(),
             Self::Kernel(command) => command.run(),
             Self::KernelTest(command) => command.run(),

@@ -18,6 +18,9 @@ pub enum Error {
     /// A wheel is not laid out as expected.
     #[error("{}: {problem}\n  what to do: run the command again; if it stays, report this", path.display())]
     Wheel { path: PathBuf, problem: String },
+    /// A file that a command writes has another text.
+    #[error("{} is stale\n  what to do: cargo xtask {command}, and commit what it wrote", path.display())]
+    Stale { path: PathBuf, command: String },
     #[error("{}: cannot {action}: {source}\n  what to do: check that there is space and that you may write there", path.display())]
     Io { path: PathBuf, action: &'static str, source: std::io::Error },
 }

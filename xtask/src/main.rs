@@ -4,10 +4,12 @@ mod cargo;
 mod commands;
 mod cuda_dry_run;
 mod error;
+mod generated;
 mod gpu_pack;
 mod jupyter;
 mod layers;
 mod metadata;
+mod release;
 mod setup;
 mod terminal;
 

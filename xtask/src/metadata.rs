@@ -44,11 +44,21 @@ pub fn libraries_and_programs(root: &Path) -> Result<Vec<Target>> {
     Ok(targets.into_iter().map(|(_, target)| target).collect())
 }
 
+/// The workspace with all dependencies that its crates have on Linux.
+///
+/// # Errors
+/// Where cargo fails.
+pub fn with_dependencies(root: &Path) -> Result<Metadata> {
+    let linux = ["--filter-platform", "x86_64-unknown-linux-gnu"].map(str::to_owned);
+    let mut command = MetadataCommand::new();
+    read(command.manifest_path(root.join("Cargo.toml")).other_options(linux))
+}
+
 /// Asks cargo.
 ///
 /// # Errors
 /// Where it fails, with what it says.
-pub fn read(command: &MetadataCommand) -> Result<Metadata> {
+fn read(command: &MetadataCommand) -> Result<Metadata> {
     command.exec().map_err(|error| {
         Error::machine(format!("cargo metadata fails: {error}"), "make Cargo.toml valid")
     })
