@@ -99,6 +99,17 @@ fn executables(messages: &str) -> Vec<PathBuf> {
 }
 
 fn command(libtorch: Libtorch, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+    let mut cargo = plain(args);
+    if libtorch == Libtorch::Ours {
+        // Cargo sets it again from .cargo/config.toml, to the value that it has for plain commands
+        // too: any other would have torch-sys built anew.
+        cargo.env_remove("LIBTORCH");
+    }
+    cargo
+}
+
+/// `cargo` with these arguments, for what builds nothing.
+pub fn plain(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut cargo = Command::new(&program);
     // In the user's folder, as plain cargo: what they write after --data or --out starts there.
@@ -115,11 +126,6 @@ fn command(libtorch: Libtorch, args: impl IntoIterator<Item = impl AsRef<OsStr>>
         {
             cargo.env_remove(name);
         }
-    }
-    if libtorch == Libtorch::Ours {
-        // Cargo sets it again from .cargo/config.toml, to the value that it has for plain commands
-        // too: any other would have torch-sys built anew.
-        cargo.env_remove("LIBTORCH");
     }
     cargo
 }

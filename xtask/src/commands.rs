@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use crate::error::Result;
 use crate::jupyter::{kernel, kernel_test, notebooks};
-use crate::release::licenses;
+use crate::release::{licenses, package};
 use crate::{cuda_dry_run, gpu_pack, layers};
 
 #[derive(Debug, clap::Subcommand)]
@@ -20,6 +20,7 @@ pub enum Command {
     Check(check::Check),
     Layers(layers::command::Layers),
     Licenses(licenses::Licenses),
+    Package(package::Package),
     Notebooks(notebooks::Notebooks),
     Kernel(kernel::Kernel),
     KernelTest(kernel_test::KernelTest),
@@ -38,6 +39,7 @@ impl Command {
             Self::Check(command) => command.run(),
             Self::Layers(command) => command.run(),
             Self::Licenses(command) => command.run(),
+            Self::Package(command) => command.run(),
             Self::Notebooks(command) => command.run(),
             Self::Kernel(command) => command.run(),
             Self::KernelTest(command) => command.run(),

@@ -44,6 +44,16 @@ pub fn libraries_and_programs(root: &Path) -> Result<Vec<Target>> {
     Ok(targets.into_iter().map(|(_, target)| target).collect())
 }
 
+/// The names of the packages that a registry could take.
+///
+/// # Errors
+/// Where cargo fails.
+pub fn publishable(root: &Path) -> Result<Vec<String>> {
+    let metadata = read(MetadataCommand::new().manifest_path(root.join("Cargo.toml")).no_deps())?;
+    let publishable = metadata.packages.into_iter().filter(|package| package.publish.is_none());
+    Ok(publishable.map(|package| package.name.to_string()).collect())
+}
+
 /// The workspace with all dependencies that its crates have on Linux.
 ///
 /// # Errors
