@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use crate::error::Result;
 use crate::jupyter::{kernel, kernel_test, notebooks};
 use crate::release::{licenses, package};
-use crate::{cuda_dry_run, gpu_pack, layers};
+use crate::{cuda_dry_run, docs, gpu_pack, layers};
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
@@ -19,6 +19,7 @@ pub enum Command {
     Test(test::Test),
     Check(check::Check),
     Layers(layers::command::Layers),
+    Docs(docs::Docs),
     Licenses(licenses::Licenses),
     Package(package::Package),
     Notebooks(notebooks::Notebooks),
@@ -38,6 +39,7 @@ impl Command {
             Self::Test(command) => command.run(),
             Self::Check(command) => command.run(),
             Self::Layers(command) => command.run(),
+            Self::Docs(command) => command.run(),
             Self::Licenses(command) => command.run(),
             Self::Package(command) => command.run(),
             Self::Notebooks(command) => command.run(),

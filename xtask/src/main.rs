@@ -3,6 +3,7 @@
 mod cargo;
 mod commands;
 mod cuda_dry_run;
+mod docs;
 mod error;
 mod generated;
 mod gpu_pack;

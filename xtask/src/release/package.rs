@@ -2,7 +2,7 @@
 
 use std::process::{ExitCode, Stdio};
 
-use globset::Glob;
+use glob::{MatchOptions, Pattern};
 
 use crate::error::{Error, Result};
 use crate::{cargo, metadata, setup, terminal};
@@ -118,8 +118,8 @@ impl Contents {
 }
 
 fn matches(pattern: &str, file: &str) -> bool {
-    let glob = globset::GlobBuilder::new(pattern).literal_separator(true).build();
-    glob.as_ref().is_ok_and(|glob: &Glob| glob.compile_matcher().is_match(file))
+    let options = MatchOptions { require_literal_separator: true, ..MatchOptions::new() };
+    Pattern::new(pattern).is_ok_and(|pattern| pattern.matches_with(file, options))
 }
 
 #[cfg(test)]
@@ -161,7 +161,7 @@ mod tests {
     fn every_pattern_of_the_table_is_a_pattern() {
         let own = PACKAGES.iter().flat_map(|it| it.required.iter().chain(it.optional));
         for pattern in REQUIRED.iter().chain(&OPTIONAL).chain(own) {
-            assert!(Glob::new(pattern).is_ok(), "{pattern}");
+            assert!(Pattern::new(pattern).is_ok(), "{pattern}");
         }
     }
 }
