@@ -49,7 +49,7 @@ fn main() -> ExitCode {
 /// and leaves a `--` or a `--help` of the user's to that program.
 fn passed_on_untouched(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut args: Vec<OsString> = args.into_iter().collect();
-    if args.get(1).is_some_and(|name| name == "reproduce" || name == "test") {
+    if args.get(1).is_some_and(|name| name == "reproduce" || name == "bench" || name == "test") {
         args.insert(2, "--".into());
     }
     args
@@ -71,16 +71,22 @@ mod tests {
 
     #[test]
     fn arguments_reach_the_other_program_as_they_are() {
-        let commands::Command::Test(test) = parse(&["test", "--", "--nocapture"]) else { panic!() };
-        assert_eq!(
-            test.cargo_arguments(),
-            ["test", "--release", "--workspace", "--exclude", "qrnn-jupyter", "--", "--nocapture"]
-        );
-        for args in [&["reproduce", "--help"][..], &["reproduce", "--", "--help"]] {
-            let commands::Command::Reproduce(reproduce) = parse(args) else { panic!() };
+        let commands::Command::Test { args } = parse(&["test", "--", "--nocapture"]) else {
+            panic!()
+        };
+        let expected =
+            ["test", "--release", "--workspace", "--exclude", "qrnn-jupyter", "--", "--nocapture"];
+        assert_eq!(commands::test(args), expected);
+        for call in [&["reproduce", "--help"][..], &["reproduce", "--", "--help"]] {
+            let commands::Command::Reproduce { args } = parse(call) else { panic!() };
             let expected = ["run", "--release", "--bin", "reproduce", "--", "--help"];
-            assert_eq!(reproduce.cargo_arguments(), expected);
+            assert_eq!(commands::reproduce(args), expected);
         }
+        let commands::Command::Bench { args } = parse(&["bench", "step", "--json"]) else {
+            panic!()
+        };
+        let expected = ["run", "--release", "--package", "qrnn-bench", "--", "step", "--json"];
+        assert_eq!(commands::bench(args), expected);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::cargo;
 use crate::cuda_dry_run::count::{self, Counts};
 use crate::cuda_dry_run::log::{self, Event};
-use crate::cuda_dry_run::program::{self, Program};
+use crate::cuda_dry_run::program::{self, StandIns};
 use crate::cuda_dry_run::{optimizer, runs, stand_ins, table, text};
 use crate::error::{Error, Result};
 use crate::setup::pins;
@@ -49,8 +49,10 @@ impl CudaDryRun {
         }
         let begun = Instant::now();
         let libtorch = setup::run_with_cuda()?;
-        terminal::note("building the program");
-        let Some(path) = build_program(libtorch)? else { return Ok(ExitCode::FAILURE) };
+        terminal::note("building the programs");
+        let Some([reproduce, bench]) = build_programs(libtorch)? else {
+            return Ok(ExitCode::FAILURE);
+        };
         terminal::note("building the stand-ins");
         let target = setup::root().join("target");
         let real = real_libraries(libtorch)?;
@@ -63,21 +65,23 @@ impl CudaDryRun {
         std::fs::create_dir_all(&folder).map_err(Error::io(&folder, "create"))?;
         clear(&folder)?;
         let users = std::env::var_os("LD_LIBRARY_PATH");
-        let program = Program {
-            path,
-            stand_ins: stand_ins::preload(&stand_ins),
+        let on_stand_ins = StandIns {
+            preload: stand_ins::preload(&stand_ins),
             libraries: program::search_path(&libraries, users.as_deref()),
             folder: folder.clone(),
         };
         let mut all = Outcome::default();
+        for (name, arguments) in runs::benches() {
+            all.note(name, &on_stand_ins, &bench, &arguments)?;
+        }
         for (name, arguments) in runs::small(&folder) {
-            all.note(name, &program, &arguments)?;
+            all.note(name, &on_stand_ins, &reproduce, &arguments)?;
         }
         self.write_text(&folder.join("text"))?;
         let steps = (COUNTED.end + 1) as u64; // the one more tells where the last one ends
-        let entry = all.note("entry", &program, &runs::entry(&folder, steps))?;
+        let entry = all.note("entry", &on_stand_ins, &reproduce, &runs::entry(&folder, steps))?;
         terminal::note("counting the bytes of the optimizer");
-        let optimizer_bytes = optimizer::bytes(&cargo::said(libtorch, optimizer::TEST)?);
+        let optimizer_bytes = optimizer::bytes(&cargo::output(libtorch, optimizer::TEST)?);
         all.count(&entry, optimizer_bytes)?;
         if self.keep.is_none() {
             // The logs stay: what is complained about can be looked up.
@@ -129,11 +133,12 @@ impl Outcome {
     fn note(
         &mut self,
         name: &str,
-        program: &Program,
+        on_stand_ins: &StandIns,
+        program: &Path,
         arguments: &[OsString],
     ) -> Result<Vec<Event>> {
         let begun = Instant::now();
-        let run = program.run(name, arguments)?;
+        let run = on_stand_ins.run(name, program, arguments)?;
         let without_context = Counts::of(&run.events).without_context;
         self.without_context += without_context;
         terminal::show(format_args!(
@@ -179,16 +184,15 @@ impl Outcome {
     }
 }
 
-/// The program's path; `None` where cargo failed, and has said why.
-fn build_program(libtorch: Libtorch) -> Result<Option<PathBuf>> {
-    let build = ["build", "--release", "--bin", "reproduce"];
-    let messages = ["--message-format", "json-render-diagnostics"];
-    let Some(built) = cargo::built(libtorch, build.into_iter().chain(messages))? else {
-        return Ok(None);
+/// The path of each program; `None` where cargo failed and has said why.
+fn build_programs(libtorch: Libtorch) -> Result<Option<[PathBuf; 2]>> {
+    let build = |package, program| -> Result<Option<PathBuf>> {
+        let args = ["--release", "--package", package, "--bin", program];
+        let built = cargo::build(libtorch, "build", args)?;
+        built.map(|artifacts| cargo::program(artifacts, program)).transpose()
     };
-    let named = |path: &PathBuf| path.file_name().is_some_and(|name| name == "reproduce");
-    let program = built.into_iter().find(named);
-    program.map(Some).ok_or_else(|| Error::machine("cargo built no reproduce", "report this"))
+    let Some(reproduce) = build("qrnn", "reproduce")? else { return Ok(None) };
+    Ok(build("qrnn-bench", "qrnn-bench")?.map(|bench| [reproduce, bench]))
 }
 
 /// The folders that hold the CUDA libraries: our set-up's, or those beside a libtorch of the user's.

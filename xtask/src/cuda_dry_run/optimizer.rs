@@ -1,8 +1,16 @@
 //! The bytes that a step of the optimizer moves, as the library's own test counts them.
 
 /// The test that counts the loads and stores of the optimizer's kernels on the CPU.
-pub const TEST: [&str; 6] =
-    ["test", "--release", "--lib", "optimizer_bytes_of_the_entry", "--", "--nocapture"];
+pub const TEST: [&str; 8] = [
+    "test",
+    "--release",
+    "--package",
+    "qrnn-ops",
+    "--lib",
+    "optimizer_bytes_of_the_entry",
+    "--",
+    "--nocapture",
+];
 
 /// The bytes in what that test prints, `optimizer: N bytes a step of the entry (...)`; `None` where
 /// there is no such test.

@@ -1,4 +1,4 @@
-//! Runs of the program on the stand-ins, and what is wrong with each.
+//! Runs of a program on the stand-ins, and what is wrong with each.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -11,11 +11,10 @@ use crate::error::{Error, Result};
 /// Where the runs keep what the program would keep in the user's cache, in their folder.
 pub const CACHE: &str = "cache";
 
-/// The program on the stand-ins.
-pub struct Program {
-    pub path: PathBuf,
+/// What programs need to run on the stand-ins.
+pub struct StandIns {
     /// For LD_PRELOAD.
-    pub stand_ins: OsString,
+    pub preload: OsString,
     /// For LD_LIBRARY_PATH: folders of the stand-ins and of the real libraries.
     pub libraries: OsString,
     /// Where logs and outputs go.
@@ -29,12 +28,12 @@ pub struct Run {
     pub complaints: Vec<String>,
 }
 
-impl Program {
-    /// Runs it with these arguments. `name` tells its files from those of other runs.
+impl StandIns {
+    /// Runs a program with these arguments. `name` tells its files from those of other runs.
     ///
     /// # Errors
     /// Where it cannot be run, or the stand-ins wrote no log.
-    pub fn run(&self, name: &str, arguments: &[OsString]) -> Result<Run> {
+    pub fn run(&self, name: &str, program: &Path, arguments: &[OsString]) -> Result<Run> {
         let [log, stdout, stderr] =
             ["log", "out", "err"].map(|extension| self.folder.join(format!("{name}.{extension}")));
         // One of an earlier run would hide that this one wrote none.
@@ -42,9 +41,9 @@ impl Program {
             std::fs::remove_file(&log).map_err(Error::io(&log, "delete"))?;
         }
         let create = |path: &Path| File::create(path).map_err(Error::io(path, "create"));
-        let status = Command::new(&self.path)
+        let status = Command::new(program)
             .args(arguments)
-            .env("LD_PRELOAD", &self.stand_ins)
+            .env("LD_PRELOAD", &self.preload)
             .env("LD_LIBRARY_PATH", &self.libraries)
             .env("QRNN_CUDA_LOG", &log)
             // Not the user's, where kernels may lie compiled: that NVRTC works here is part of it.
@@ -56,7 +55,7 @@ impl Program {
             .stdout(create(&stdout)?)
             .stderr(create(&stderr)?)
             .status()
-            .map_err(Error::io(&self.path, "run"))?;
+            .map_err(Error::io(program, "run"))?;
         let read = |path: &Path| {
             let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
             Ok(String::from_utf8_lossy(&bytes).into_owned())
@@ -137,13 +136,12 @@ mod tests {
         std::fs::write(&path, text).unwrap();
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
         let nothing = OsString::new();
-        let program = Program {
-            path,
-            stand_ins: nothing.clone(),
+        let on_stand_ins = StandIns {
+            preload: nothing.clone(),
             libraries: nothing,
             folder: folder.path().into(),
         };
-        let run = program.run("name", &[]).unwrap();
+        let run = on_stand_ins.run("name", &path, &[]).unwrap();
         let cache = folder.path().join(CACHE);
         assert_eq!(run.complaints, [format!("on standard error: error: {}", cache.display())]);
     }

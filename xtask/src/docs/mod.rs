@@ -16,7 +16,7 @@ use crate::{generated, setup};
 pub struct Docs {
     /// Write nothing; fail where a table is stale
     #[arg(long)]
-    check: bool,
+    pub check: bool,
 }
 
 struct Table {

@@ -7,28 +7,26 @@ use crate::cargo;
 use crate::error::{Error, Result};
 use crate::setup::Libtorch;
 
-/// The name of each in the pack, and the arguments that have cargo build it and tell where it lies.
-const PROGRAMS: [(&str, &[&str]); 2] = [
-    ("reproduce", &["build", "--release", "--bin", "reproduce", "--message-format", JSON]),
-    ("tests", &["test", "--release", "--lib", "--no-run", "--message-format", JSON]),
+/// The name of each program in the pack, and how cargo builds it.
+pub const PROGRAMS: [(&str, &[&str]); 4] = [
+    ("reproduce", &["build", "--release", "--bin", "reproduce"]),
+    ("qrnn-bench", &["build", "--release", "--package", "qrnn-bench"]),
+    ("tests-qrnn", &["test", "--release", "--package", "qrnn", "--lib", "--no-run"]),
+    ("tests-qrnn-ops", &["test", "--release", "--package", "qrnn-ops", "--lib", "--no-run"]),
 ];
 
-const JSON: &str = "json-render-diagnostics";
-
-/// Builds the programs, and tells the name of each in the pack and where it lies; `None` where cargo
-/// failed, and has said why.
+/// Builds the programs and returns the name of each in the pack and its path; `None` where cargo failed
+/// and has said why.
 ///
 /// # Errors
-/// Where cargo cannot be run, or tells of no program.
+/// Where cargo cannot be run, or builds not one program.
 pub fn build(libtorch: Libtorch) -> Result<Option<Vec<(&'static str, PathBuf)>>> {
     let mut built = vec![];
     for (name, args) in PROGRAMS {
-        let Some(programs) = cargo::programs(libtorch, args)? else { return Ok(None) };
-        let [program] = programs.as_slice() else {
-            let what = format!("cargo tells of {} programs where {name} was built", programs.len());
-            return Err(Error::machine(what, "report this with the version of cargo"));
+        let Some(artifacts) = cargo::build(libtorch, args[0], &args[1..])? else {
+            return Ok(None);
         };
-        built.push((name, program.clone()));
+        built.push((name, cargo::program(artifacts, name)?));
     }
     Ok(Some(built))
 }

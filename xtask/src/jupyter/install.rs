@@ -23,32 +23,26 @@ pub fn install(libtorch: Libtorch, prefix: Option<&Path>) -> Result<ExitCode> {
     rust_src::install();
     let start = Instant::now();
     terminal::note("building the kernel (the first time takes minutes: it holds rust-analyzer)");
-    let build = ["build", "--profile", "kernel", "--package", PROGRAM];
-    let Some(built) = cargo::built(libtorch, build.into_iter().chain(MESSAGES))? else {
+    let kernel = ["--profile", "kernel", "--package", PROGRAM];
+    let Some(built) = cargo::build(libtorch, "build", kernel)? else {
         return Ok(ExitCode::FAILURE);
     };
-    let named = |path: &&PathBuf| path.file_name().is_some_and(|name| name == PROGRAM);
-    let program = built.iter().find(named).ok_or_else(|| {
-        Error::machine(
-            format!("cargo built no {PROGRAM}"),
-            "the kernel is for Linux: run this there",
-        )
-    })?;
+    let program = cargo::program(built, PROGRAM)?;
     terminal::note(format_args!("  {:.0} s: {}", start.elapsed().as_secs_f64(), program.display()));
 
     let start = Instant::now();
     terminal::note("building what notebooks find loaded: qrnn, tch and all that they use");
     let torch = folder_of(libtorch);
-    let preload = ["rustc", "--release", "--package", "qrnn-preload", "--lib"];
-    let preload = preload.into_iter().chain(MESSAGES).map(str::to_owned);
-    let arguments = preload.chain(["--".into()]).chain(link_arguments(&torch)?);
-    let Some(artifacts) = cargo::built(libtorch, arguments)? else {
+    let preload = ["--release", "--package", "qrnn-preload", "--lib", "--"].map(str::to_owned);
+    let arguments = preload.into_iter().chain(link_arguments(&torch)?);
+    let Some(artifacts) = cargo::build(libtorch, "rustc", arguments)? else {
         return Ok(ExitCode::FAILURE);
     };
     let list: Vec<String> = artifacts
-        .iter()
-        .filter(|path| path.extension().is_some_and(|kind| kind == "rlib" || kind == "so"))
-        .map(|path| path.display().to_string())
+        .into_iter()
+        .flat_map(|artifact| artifact.filenames)
+        .filter(|path| matches!(path.extension(), Some("rlib" | "so")))
+        .map(|path| path.into_string())
         .collect();
     terminal::note(format_args!(
         "  {:.0} s: {} libraries",
@@ -60,13 +54,13 @@ pub fn install(libtorch: Libtorch, prefix: Option<&Path>) -> Result<ExitCode> {
     std::fs::create_dir_all(&folder).map_err(Error::io(&folder, "create"))?;
     let file = folder.join("artifacts");
     std::fs::write(&file, list.join("\n")).map_err(Error::io(&file, "write"))?;
-    let mut command = Command::new(program);
+    let mut command = Command::new(&program);
     command.arg("install").arg("--artifacts").arg(&file).arg("--libtorch").arg(&torch);
     command.arg("--sources").arg(setup::root());
     if let Some(prefix) = prefix {
         command.arg("--prefix").arg(prefix);
     }
-    let status = command.status().map_err(Error::io(program, "run"))?;
+    let status = command.status().map_err(Error::io(&program, "run"))?;
     if status.success() {
         terminal::note("installed; Jupyter lists it as \"Rust (qrnn)\"");
         Ok(ExitCode::SUCCESS)
@@ -82,8 +76,6 @@ pub fn folder_of(libtorch: Libtorch) -> PathBuf {
         Libtorch::Theirs => std::env::var_os("LIBTORCH").map(PathBuf::from).unwrap_or_default(),
     }
 }
-
-const MESSAGES: [&str; 1] = ["--message-format=json-render-diagnostics"];
 
 /// How the library is linked: with Rust's standard library shared, and found where they lie.
 fn link_arguments(libtorch: &Path) -> Result<Vec<String>> {

@@ -7,7 +7,7 @@ use crate::layers;
 use crate::{metadata, setup, terminal};
 
 /// Check that no files import each other in a circle, and no room a higher one
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub struct Layers {
     /// Look only at this crate: a package, a library or a program
     #[arg(long = "crate", value_name = "NAME")]

@@ -45,7 +45,7 @@ const WHEELS: [(&str, &str); 4] = [
 pub struct Licenses {
     /// Write nothing; fail where the file is stale
     #[arg(long)]
-    check: bool,
+    pub check: bool,
 }
 
 impl Licenses {

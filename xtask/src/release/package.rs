@@ -12,7 +12,7 @@ use crate::{cargo, metadata, setup, terminal};
 pub struct Package {
     /// Check alone
     #[arg(long)]
-    list: bool,
+    pub list: bool,
 }
 
 /// Patterns of the paths in a package, where `*` does not cross a `/` and `**` does.
