@@ -73,7 +73,10 @@ command_of() { # part, step
     ended=()
     case $2 in
         tests)
-            call=("$here/tests" "${card_tests[@]}" --nocapture)
+            # Both libraries' tests, the second too where the first fails.
+            # shellcheck disable=SC2016 # expanded by the inner shell
+            call=(bash -c 'for tests in "$0"/tests-*; do "$tests" "$@" || failed=1; done; exit ${failed:-0}'
+                "$here" "${card_tests[@]}" --nocapture)
             if [ "$small" ]; then call+=(on_a_card_marks on_a_card_the_trial); else call+=(on_a_card); fi
             ;;
         step | pool | evaluate | curves)
@@ -84,7 +87,7 @@ command_of() { # part, step
             [ "$1" = second ] && peers=(--python "$python" --peer-limit "$longest")
             [ "$2" = curves ] && peers=()
             # shellcheck disable=SC2046,SC2207 # the arguments are words without blanks
-            call=("$here/reproduce" bench "$2" --device cuda --record "$out/$1.jsonl"
+            call=("$here/qrnn-bench" "$2" --device cuda --record "$out/$1.jsonl"
                 $(arguments "$1" "$2") "${peers[@]}")
             ;;
         probe) call=("$python" "$here/probe.py" "$out/$1.jsonl" ${small:+small}) ;;
@@ -92,14 +95,14 @@ command_of() { # part, step
             local kernel=fo_pool tests=on_a_card_every_place
             case $2 in
                 *entropy) kernel=cross_entropy tests=on_a_card_the_cross_entropy ;;
-                *adam) kernel='adam|gradient_square' tests=$("$here/tests" --ignored --list 2>/dev/null |
+                *adam) kernel='adam|gradient_square' tests=$("$here/tests-qrnn-ops" --ignored --list 2>/dev/null |
                     sed -n 's/.*\(on_a_card_[a-z_]*\(adam\|optimi[sz]er\)[a-z_]*\): test$/\1/p' | head -n 1) ;;
             esac
             [ "$sanitizer" ] || { why="compute-sanitizer is not installed"; return 1; }
             [ "$tests" ] || { why="no test of this kernel is in the program"; return 1; }
             # Tensors of their own, not pieces of larger blocks that libtorch keeps.
             call=(env PYTORCH_NO_CUDA_MEMORY_CACHING=1 "${check[@]}" --tool "${2%%-*}"
-                --kernel-regex "kns=$kernel" "$here/tests" "${card_tests[@]}" "$tests")
+                --kernel-regex "kns=$kernel" "$here/tests-qrnn-ops" "${card_tests[@]}" "$tests")
             ;;
         train)
             # shellcheck disable=SC2206

@@ -90,7 +90,7 @@ class Results:
                     raise Missing(f"failed: {fits[0]['failed']}")
                 part.check(bench)
                 status = part.steps[bench]["status"]
-                raise Missing(f"bench {bench} told none" + f" and ended with {status}" * bool(status))
+                raise Missing(f"qrnn-bench {bench} told none" + f" and ended with {status}" * bool(status))
             except Missing as why:
                 missing.append(str(why))
         # A part that was not run says less than one that was.

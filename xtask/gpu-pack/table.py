@@ -24,7 +24,7 @@ def step(format, field):
     def figure(results):
         record = results.find("step", "training step", format=format)[0]
         if record.get(field) is None:
-            raise Missing(f"bench step tells no {field}")
+            raise Missing(f"qrnn-bench step tells no {field}")
         return record[field]
 
     return figure
@@ -106,7 +106,7 @@ def tests(results):
     found = re.findall(r"^test result: .*?(\d+) passed; (\d+) failed", log, flags=re.MULTILINE)
     if not found:
         raise Missing(f"the tests ended with {status} and told no result")
-    passed, failed = map(int, found[-1])
+    passed, failed = (sum(map(int, counts)) for counts in zip(*found))
     if not passed + failed:
         raise Missing("there are no such tests in the program")
     return failed, f"{failed} of {passed + failed}"
@@ -173,7 +173,7 @@ ROWS = [
     ("losses off the published step's, bf16", "1", "<= 5e-2", None, losses_without_dropout("bf16")),
     ("losses off the published step's, TF32", "1", "<= 5e-2", None, losses_without_dropout("tf32")),
     ("bf16 off TF32 / a seed off another", "x", "<= 1", None, format_beside_seed),
-    ("tests on a card that fail", "", "<= 0", None, tests),
+    ("tests on the GPU that fail", "", "<= 0", None, tests),
     ("memcheck of fo_pool, errors", "", "<= 0", None, sanitizer("memcheck-pool")),
     ("memcheck of cross_entropy, errors", "", "<= 0", None, sanitizer("memcheck-entropy")),
     ("racecheck of cross_entropy, hazards", "", "<= 0", None, sanitizer("racecheck-entropy")),

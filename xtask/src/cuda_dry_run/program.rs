@@ -136,11 +136,8 @@ mod tests {
         std::fs::write(&path, text).unwrap();
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
         let nothing = OsString::new();
-        let on_stand_ins = StandIns {
-            preload: nothing.clone(),
-            libraries: nothing,
-            folder: folder.path().into(),
-        };
+        let on_stand_ins =
+            StandIns { preload: nothing.clone(), libraries: nothing, folder: folder.path().into() };
         let run = on_stand_ins.run("name", &path, &[]).unwrap();
         let cache = folder.path().join(CACHE);
         assert_eq!(run.complaints, [format!("on standard error: error: {}", cache.display())]);

@@ -9,21 +9,31 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::programs::PROGRAMS;
 use super::{FACTS, SCRIPT, check_free, ship, sizes, write};
 
-/// A step's bench that hangs, a pool's that fails and says too much, an evaluation that tells a figure,
-/// and a run that is saved once it is interrupted, unless that happens twice.
-const REPRODUCE: &str = r#"#!/usr/bin/env bash
-after() { # flag, arguments: what follows the flag
+/// Gives what follows a flag among the arguments.
+const AFTER: &str = r#"#!/usr/bin/env bash
+after() { # flag, arguments
     local flag=$1
     shift
     while (($# > 1)); do [ "$1" = "$flag" ] && echo "$2"; shift; done
 }
+"#;
+
+/// A step's bench that hangs, a pool's that fails and prints too much, an evaluation with a figure.
+const BENCH: &str = r#"
+case "$1" in
+    step) sleep 100 ;;
+    pool) yes too much | head -c 3000000; echo the end; exit 3 ;;
+    evaluate) echo "$EVALUATED" >>"$(after --record "$@")" ;;
+esac
+"#;
+
+/// A run that is saved once it is interrupted, unless that happens twice.
+const REPRODUCE: &str = r#"
 run=$(after --out "$@")
 case "$1 $2" in
-    "bench step") sleep 100 ;;
-    "bench pool") yes too much | head -c 3000000; echo the end; exit 3 ;;
-    "bench evaluate") echo "$EVALUATED" >>"$(after --record "$@")" ;;
     train*--resume*) ;;
     train*)
         mkdir -p "$run"
@@ -48,13 +58,24 @@ echo "test result: FAILED. 30 passed; 1 failed; 0 ignored; 0 measured; 200 filte
 exit 101
 "#;
 
+/// Tests that pass: those before them must not be forgotten.
+const MORE_TESTS: &str = r#"#!/usr/bin/env bash
+echo "test result: ok. 9 passed; 0 failed; 0 ignored; 0 measured; 9 filtered out"
+"#;
+
 /// A pack of pretending programs.
 fn pack() -> TempDir {
     let pack = tempfile::tempdir().unwrap();
     ship(pack.path()).unwrap();
-    for (name, text) in [("reproduce", REPRODUCE), ("tests", TESTS)] {
+    let texts = [
+        AFTER.to_owned() + REPRODUCE,
+        AFTER.to_owned() + BENCH,
+        TESTS.to_owned(),
+        MORE_TESTS.to_owned(),
+    ];
+    for ((name, _), text) in PROGRAMS.iter().zip(texts) {
         let program = pack.path().join(name);
-        write(&program, text).unwrap();
+        write(&program, &text).unwrap();
         fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
     }
     write(&pack.path().join(FACTS), "{\"commit\": \"abc\"}").unwrap();
@@ -134,7 +155,9 @@ fn the_first_part_leaves_out_what_the_machine_lacks() {
     let (output, _) = measure(pack.path(), "first", 9);
     assert_eq!(output.status.code(), Some(1));
     let steps = steps(&pack.path().join("out"), "first");
-    assert_eq!(steps["tests"]["status"], 101, "{steps}");
+    assert_eq!(steps["tests"]["status"], 1, "{steps}");
+    let log = fs::read_to_string(pack.path().join("out/first.log")).unwrap();
+    assert!(log.contains("30 passed; 1 failed") && log.contains("9 passed"), "{log:.3000}");
     assert!(steps["evaluate"]["status"] == 0, "{steps}");
     if steps["memcheck-pool"]["status"].is_null() {
         assert_eq!(steps["memcheck-pool"]["not_run"], "compute-sanitizer is not installed");
@@ -210,7 +233,8 @@ fn results(gpu: &str, change: impl Fn(&mut Vec<Value>)) -> TempDir {
     }
     let log = "Driver\n=== tests: at most 9 s: tests --ignored\n\
          test train::trainer::formats::on_a_card_200_steps ... Single on Cuda(0): 1.0e-6 over 20 steps, 2.5e-5 over 200\n\
-         test result: ok. 31 passed; 0 failed; 0 ignored; 0 measured; 200 filtered out\n\
+         test result: ok. 5 passed; 0 failed; 0 ignored; 0 measured; 200 filtered out\n\
+         test result: ok. 26 passed; 0 failed; 0 ignored; 0 measured; 90 filtered out\n\
          === memcheck-pool: at most 9 s: x\n========= ERROR SUMMARY: 0 errors\n";
     fs::write(folder.path().join("first.log"), log).unwrap();
     let log = "=== resumed: at most 9 s: x\nthe log goes on from step 20 to 60\n";
@@ -233,7 +257,7 @@ fn figures_that_meet_their_goals_say_so() {
         ("test text, fp32", json!(1.9)),
         ("losses of 200 steps, fp32, off the CPU's", json!(2.5e-5)),
         ("bf16 off TF32 / a seed off another", json!(0.05)),
-        ("tests on a card that fail", json!(0)),
+        ("tests on the GPU that fail", json!(0)),
         ("memcheck of fo_pool, errors", json!(0)),
         ("pooling off float64, bf16", json!(2e-3)),
         ("interrupted, resumed, log: statuses", json!(0)),
@@ -245,6 +269,7 @@ fn figures_that_meet_their_goals_say_so() {
     let row = printed.lines().find(|line| line.starts_with("step in bf16")).unwrap();
     let row = row.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(row.starts_with("step in bf16 6.40 ms <= 6.50 ms met 7.8 ms at"), "{row}");
+    assert!(printed.contains("0 of 31"), "{printed}");
     assert!(printed.contains("1.03 times as long") && printed.contains("90 % of the copy"));
 }
 
@@ -252,7 +277,7 @@ fn figures_that_meet_their_goals_say_so() {
 fn figures_that_are_missing_say_why() {
     let (rows, printed) = table(results(H100, |_| ()).path());
     for (figure, why) in [
-        ("step in fp32", "bench step told none"),
+        ("step in fp32", "qrnn-bench step told none"),
         ("accelerated-scan / ours, bf16", "failed: no nvcc"),
         ("memcheck of the optimizer, errors", "memcheck-adam of measure.sh first did not end"),
         ("losses of 200 steps, bf16", "no test has printed it"),
@@ -278,7 +303,7 @@ fn figures_that_miss_their_goals_say_so() {
     assert_eq!(rows["pooling forward, bf16, of the copy"]["verdict"], "missed");
     // No number is no result that is near.
     assert_eq!(rows["pooling off float64, bf16"]["verdict"], "missed");
-    assert_eq!(rows["memory in bf16"]["why"], "bench step tells no peak_bytes");
+    assert_eq!(rows["memory in bf16"]["why"], "qrnn-bench step tells no peak_bytes");
     assert_eq!(rows["test text, fp32"]["why"], "failed: out of memory");
     assert!(printed.contains("MISSED"));
 }
