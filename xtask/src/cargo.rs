@@ -10,7 +10,8 @@ use std::sync::atomic::AtomicBool;
 use cargo_metadata::{Artifact, Message};
 
 use crate::error::{Error, Result};
-use crate::setup::{self, Libtorch};
+use crate::setup::Libtorch;
+use crate::workspace;
 
 /// Runs `cargo` with these arguments and returns its status.
 ///
@@ -96,7 +97,11 @@ pub fn plain(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     // another package, so the manifest is named.
     let mut args = args.into_iter();
     if let Some(command) = args.next() {
-        cargo.arg(command).arg("--manifest-path").arg(setup::root().join("Cargo.toml")).args(args);
+        cargo
+            .arg(command)
+            .arg("--manifest-path")
+            .arg(workspace::root().join("Cargo.toml"))
+            .args(args);
     }
     // `cargo run` has set these for xtask; build scripts that read them would run again.
     for (name, _) in std::env::vars_os() {

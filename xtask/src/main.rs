@@ -9,10 +9,10 @@ mod generated;
 mod gpu_pack;
 mod jupyter;
 mod layers;
-mod metadata;
 mod release;
 mod setup;
 mod terminal;
+mod workspace;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -13,7 +13,7 @@ use crate::cuda_dry_run::{optimizer, runs, stand_ins, table, text};
 use crate::error::{Error, Result};
 use crate::setup::pins;
 use crate::setup::{self, Libtorch};
-use crate::terminal;
+use crate::{terminal, workspace};
 
 /// A text to train on, where --text names none.
 const TEXT: &str = "../shared/data/wikitext-103/valid.txt";
@@ -54,7 +54,7 @@ impl CudaDryRun {
             return Ok(ExitCode::FAILURE);
         };
         terminal::note("building the stand-ins");
-        let target = setup::root().join("target");
+        let target = workspace::root().join("target");
         let real = real_libraries(libtorch)?;
         let place = target.join("cuda-stand-ins");
         let stand_ins = stand_ins::build(&place, &real)?;
@@ -92,7 +92,7 @@ impl CudaDryRun {
     }
 
     fn write_text(&self, folder: &Path) -> Result<()> {
-        let default = setup::root().join(TEXT);
+        let default = workspace::root().join(TEXT);
         let base = match &self.text {
             Some(path) => Some(path.as_path()),
             None => Some(default.as_path()).filter(|path| path.exists()),
@@ -197,7 +197,7 @@ fn build_programs(libtorch: Libtorch) -> Result<Option<[PathBuf; 2]>> {
 
 /// The folders that hold the CUDA libraries: our set-up's, or those beside a libtorch of the user's.
 fn real_libraries(libtorch: Libtorch) -> Result<Vec<PathBuf>> {
-    let home = setup::root().join(".libtorch");
+    let home = workspace::root().join(".libtorch");
     let roots = match libtorch {
         Libtorch::Ours => vec![home.join("current"), home.join(pins::CUDA.folder)],
         Libtorch::Theirs => {

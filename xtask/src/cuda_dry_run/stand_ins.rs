@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::error::{Error, Result};
-use crate::setup;
+use crate::workspace;
 
 /// A library that is stood in for.
 struct Library {
@@ -56,7 +56,7 @@ pub fn build(folder: &Path, real: &[PathBuf]) -> Result<Vec<PathBuf>> {
         let mut objects = vec![];
         for source in library.sources {
             let object = folder.join(source).with_extension("o");
-            let path = setup::root().join("xtask/cuda-stand-ins").join(source);
+            let path = workspace::root().join("xtask/cuda-stand-ins").join(source);
             run(compiler()
                 .args(["-std=c++17", "-c"])
                 .args(HIDDEN)

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::error::{Error, Result};
-use crate::{generated, setup};
+use crate::{generated, workspace};
 
 /// Write the tables of README and docs from the JSON that is stored in the repository
 #[derive(Debug, clap::Args)]
@@ -38,7 +38,7 @@ const TABLES: [Table; 1] = [Table {
 
 impl Docs {
     pub fn run(self) -> Result<ExitCode> {
-        let root = setup::root();
+        let root = workspace::root();
         let mut files: Vec<&str> = TABLES.iter().map(|table| table.file).collect();
         files.dedup();
         for file in files {

@@ -12,8 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::error::{Error, Result};
-use crate::setup;
-use crate::terminal;
+use crate::{setup, terminal, workspace};
 
 /// The script, and the Python programs that it calls.
 const SCRIPT: &str = "measure.sh";
@@ -46,9 +45,9 @@ impl GpuPack {
         check_free(pack)?;
         let libtorch = setup::run()?;
         // Before the build, which takes minutes in which the tree may change.
-        let facts = facts::text(&setup::root());
+        let facts = facts::text(&workspace::root());
         let Some(programs) = programs::build(libtorch)? else { return Ok(ExitCode::FAILURE) };
-        let wheels = baselines::wheels(&setup::root().join("target/gpu-pack"))?;
+        let wheels = baselines::wheels(&workspace::root().join("target/gpu-pack"))?;
         fs::create_dir_all(pack).map_err(Error::io(pack, "create"))?;
         // First, so that a pack that was not finished is taken for one and made anew.
         write(&pack.join(FACTS), &facts)?;

@@ -7,8 +7,8 @@ use std::time::Instant;
 use crate::cargo;
 use crate::error::{Error, Result};
 use crate::jupyter::rust_src;
-use crate::setup::{self, Libtorch};
-use crate::terminal;
+use crate::setup::Libtorch;
+use crate::{terminal, workspace};
 
 const PROGRAM: &str = "qrnn-jupyter";
 
@@ -56,7 +56,7 @@ pub fn install(libtorch: Libtorch, prefix: Option<&Path>) -> Result<ExitCode> {
     std::fs::write(&file, list.join("\n")).map_err(Error::io(&file, "write"))?;
     let mut command = Command::new(&program);
     command.arg("install").arg("--artifacts").arg(&file).arg("--libtorch").arg(&torch);
-    command.arg("--sources").arg(setup::root());
+    command.arg("--sources").arg(workspace::root());
     if let Some(prefix) = prefix {
         command.arg("--prefix").arg(prefix);
     }
@@ -72,14 +72,14 @@ pub fn install(libtorch: Libtorch, prefix: Option<&Path>) -> Result<ExitCode> {
 /// Where that libtorch lies.
 pub fn folder_of(libtorch: Libtorch) -> PathBuf {
     match libtorch {
-        Libtorch::Ours => setup::root().join(".libtorch/current"),
+        Libtorch::Ours => workspace::root().join(".libtorch/current"),
         Libtorch::Theirs => std::env::var_os("LIBTORCH").map(PathBuf::from).unwrap_or_default(),
     }
 }
 
 /// How the library is linked: with Rust's standard library shared, and found where they lie.
 fn link_arguments(libtorch: &Path) -> Result<Vec<String>> {
-    let exports = setup::root().join("crates/qrnn-jupyter/preload/exports.map");
+    let exports = workspace::root().join("crates/qrnn-jupyter/preload/exports.map");
     let output = Command::new("rustc").args(["--print", "target-libdir"]).output();
     let output = output.map_err(Error::io("rustc", "run"))?;
     let standard = String::from_utf8_lossy(&output.stdout).trim().to_owned();
@@ -96,5 +96,5 @@ fn link_arguments(libtorch: &Path) -> Result<Vec<String>> {
 
 /// Where chores about Jupyter keep their files.
 pub fn folder() -> PathBuf {
-    setup::root().join("target/jupyter")
+    workspace::root().join("target/jupyter")
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use crate::error::{Error, Result};
 use crate::jupyter::install;
 use crate::jupyter::venv::Venv;
-use crate::{cargo, setup};
+use crate::{cargo, setup, workspace};
 
 /// Test the Jupyter kernel with a real client; ARGS go to Python's unittest
 #[derive(Debug, clap::Args)]
@@ -29,7 +29,7 @@ impl KernelTest {
         if status != ExitCode::SUCCESS {
             return Ok(status);
         }
-        let tests = setup::root().join("crates/qrnn-jupyter/tests");
+        let tests = workspace::root().join("crates/qrnn-jupyter/tests");
         let venv = Venv::kept(&install::folder().join("venv"), install::CLIENTS)?;
         let mut unittest = venv.python();
         unittest.args(["-m", "unittest"]);

@@ -6,8 +6,8 @@ use std::process::{Command, ExitCode};
 use crate::error::{Error, Result};
 use crate::jupyter::venv::Venv;
 use crate::jupyter::{install, stock_kernel};
-use crate::setup;
 use crate::terminal;
+use crate::workspace;
 
 const RUNNER: &str = include_str!("run.py");
 const LAB_REQUIREMENTS: &str = include_str!("lab-requirements.txt");
@@ -39,15 +39,15 @@ pub struct Notebooks {
 
 impl Notebooks {
     pub fn run(self) -> Result<ExitCode> {
-        let work = setup::root().join("target/notebooks");
+        let work = workspace::root().join("target/notebooks");
         std::fs::create_dir_all(&work).map_err(Error::io(&work, "create"))?;
         // evcxr builds in a new folder for each kernel unless it is given one. That must lie outside of
         // this workspace, and serves one kernel at a time.
         let build = tempfile::Builder::new().prefix("qrnn-evcxr-").tempdir();
         let build = build.map_err(Error::io(std::env::temp_dir(), "create a folder in"))?;
         let files = match (self.files.is_empty(), self.lab) {
-            (true, true) => vec![setup::root().join(TOUR)],
-            (true, false) => all(&setup::root().join("notebooks"))?,
+            (true, true) => vec![workspace::root().join(TOUR)],
+            (true, false) => all(&workspace::root().join("notebooks"))?,
             (false, _) => self.files.clone(),
         };
         let prefix = match &self.prefix {
@@ -139,7 +139,7 @@ mod tests {
     /// What anybody sees who opens them: nbformat 4, our kernel, no cell without an id.
     #[test]
     fn the_notebooks_are_of_our_kernel_and_in_order() {
-        let files = all(&setup::root().join("notebooks")).unwrap();
+        let files = all(&workspace::root().join("notebooks")).unwrap();
         assert!(files.len() >= 9, "{files:?}");
         for file in files {
             let text = std::fs::read_to_string(&file).unwrap();

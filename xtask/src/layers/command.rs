@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use crate::error::{Error, Result};
 use crate::layers;
-use crate::{metadata, setup, terminal};
+use crate::{terminal, workspace};
 
 /// Check that no files import each other in a circle, and no room a higher one
 #[derive(Debug, Default, clap::Args)]
@@ -22,15 +22,15 @@ pub struct Layers {
 
 impl Layers {
     pub fn run(self) -> Result<ExitCode> {
-        let root = setup::root();
-        let targets = metadata::libraries_and_programs(&root)?;
+        let root = workspace::root();
+        let targets = workspace::libraries_and_programs(&root)?;
         let all: Vec<_> = targets.iter().map(|t| (t.name.clone(), t.file.clone())).collect();
         let read = layers::Layers::read(&root, &all)?;
-        let asked = |target: &&metadata::Target| match &self.only {
+        let asked = |target: &&workspace::Target| match &self.only {
             Some(name) => *name == target.package || *name == target.name,
             None => true,
         };
-        let asked: Vec<&metadata::Target> = targets.iter().filter(asked).collect();
+        let asked: Vec<&workspace::Target> = targets.iter().filter(asked).collect();
         if asked.is_empty() {
             let names: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
             return Err(Error::machine(

@@ -60,6 +60,22 @@ pub const ORDERS: &[Order] = &[
         ],
     },
     Order {
+        name: "xtask",
+        lines: &[
+            line(&["error"], "every room returns it"),
+            line(&["terminal"], "how results and notes are written"),
+            line(&["workspace", "generated"], "where the repository is, and files that it holds"),
+            line(&["setup"], "installs libtorch"),
+            line(&["cargo"], "builds after set-up"),
+            line(
+                &["cuda_dry_run", "docs", "gpu_pack", "jupyter", "layers", "release"],
+                "the commands that have parts, which do not know each other",
+            ),
+            line(&["commands"], "the list of commands"),
+            line(&["crate"], "reads the command line"),
+        ],
+    },
+    Order {
         name: "reproduce",
         lines: &[
             line(&["output", "numbers", "brought_torch"], "how results and errors are printed"),

@@ -9,7 +9,7 @@ use spdx::{Expression, ParseMode};
 
 use crate::error::{Error, Result};
 use crate::setup::pins::{LINKED, NVRTC, Wheel};
-use crate::{generated, metadata, setup};
+use crate::{generated, workspace};
 
 /// What is built for users: the name of each program, and the package that it is.
 const PROGRAMS: [(&str, &str); 3] =
@@ -50,8 +50,8 @@ pub struct Licenses {
 
 impl Licenses {
     pub fn run(self) -> Result<ExitCode> {
-        let root = setup::root();
-        let text = text(&metadata::with_dependencies(&root)?)?;
+        let root = workspace::root();
+        let text = text(&workspace::with_dependencies(&root)?)?;
         generated::store(&root.join("THIRD-PARTY-LICENSES.md"), &text, self.check, "licenses")?;
         Ok(ExitCode::SUCCESS)
     }

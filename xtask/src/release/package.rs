@@ -5,7 +5,7 @@ use std::process::{ExitCode, Stdio};
 use glob::{MatchOptions, Pattern};
 
 use crate::error::{Error, Result};
-use crate::{cargo, metadata, setup, terminal};
+use crate::{cargo, terminal, workspace};
 
 /// Check what each package holds that can be published, then make the packages in target/package
 #[derive(Debug, clap::Args)]
@@ -62,7 +62,7 @@ const PACKAGES: [Contents; 2] = [
 
 impl Package {
     pub fn run(self) -> Result<ExitCode> {
-        let packages = metadata::publishable(&setup::root())?;
+        let packages = workspace::publishable(&workspace::root())?;
         let mut faults = 0;
         for name in &packages {
             let contents = PACKAGES.iter().find(|contents| contents.package == name);

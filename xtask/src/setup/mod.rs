@@ -9,13 +9,12 @@ mod stamp;
 mod unpack;
 mod user_libtorch;
 
-use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::setup::pins::{CUDA, LINKED, NVRTC, RELEASE, Set};
-use crate::terminal;
+use crate::{terminal, workspace};
 
 /// Where libtorch comes from.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -24,19 +23,6 @@ pub enum Libtorch {
     Ours,
     /// The user's own, by LIBTORCH.
     Theirs,
-}
-
-/// The workspace's root.
-pub fn root() -> PathBuf {
-    root_of(std::env::var_os("CARGO_MANIFEST_DIR"))
-}
-
-/// What cargo says as it runs this program, before what it said at compile time: a moved clone,
-/// or a target folder that clones share, is not compiled anew.
-fn root_of(running: Option<OsString>) -> PathBuf {
-    let running = running.map(PathBuf::from).filter(|folder| folder.ends_with("xtask"));
-    let xtask = running.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
-    xtask.parent().unwrap_or(&xtask).into()
 }
 
 /// Makes libtorch ready, and NVRTC; nothing is done twice.
@@ -56,7 +42,7 @@ pub fn run_with_cuda() -> Result<Libtorch> {
 }
 
 fn run_sets(sets: &[&Set]) -> Result<Libtorch> {
-    let root = root();
+    let root = workspace::root();
     let home = root.join(".libtorch");
     if let Some(theirs) =
         user_libtorch::of_user(std::env::var_os("LIBTORCH"), &home.join(LINKED.folder))
@@ -129,14 +115,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-
-    #[test]
-    fn the_root_is_that_of_the_clone_that_cargo_runs_in() {
-        assert_eq!(root_of(Some("/moved/xtask".into())), Path::new("/moved"));
-        let compiled = root_of(None);
-        assert!(compiled.join("xtask/src/setup/mod.rs").exists());
-        assert_eq!(root_of(Some("/some/other/package".into())), compiled);
-    }
 
     #[test]
     fn a_second_setup_waits_for_the_first() {

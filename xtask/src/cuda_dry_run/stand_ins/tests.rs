@@ -102,7 +102,7 @@ fn nvrtc_compiles_on_the_stand_ins() {
 /// As src/cuda/libraries.rs looks for it; the folder is empty where only the loader may know it.
 fn nvrtc() -> PathBuf {
     let libtorch = std::env::var_os("LIBTORCH").map(PathBuf::from);
-    let libtorch = libtorch.unwrap_or_else(|| setup::root().join(".libtorch/current"));
+    let libtorch = libtorch.unwrap_or_else(|| workspace::root().join(".libtorch/current"));
     let above = libtorch.parent().unwrap();
     let folders = ["", "cuda", "nvrtc"].map(|name| above.join(name).join("nvidia/cu13/lib"));
     folders.into_iter().find(|f| f.join("libnvrtc.so.13").exists()).unwrap_or_default()

@@ -1,10 +1,24 @@
-//! What cargo says about the packages of the workspace.
+//! Where the workspace is, and its packages as cargo knows them.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use cargo_metadata::{Metadata, MetadataCommand, TargetKind};
 
 use crate::error::{Error, Result};
+
+/// The workspace's root.
+pub fn root() -> PathBuf {
+    root_of(std::env::var_os("CARGO_MANIFEST_DIR"))
+}
+
+/// What cargo says as it runs this program, before what it said at compile time: a moved clone,
+/// or a target folder that clones share, is not compiled anew.
+fn root_of(running: Option<OsString>) -> PathBuf {
+    let running = running.map(PathBuf::from).filter(|folder| folder.ends_with("xtask"));
+    let xtask = running.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    xtask.parent().unwrap_or(&xtask).into()
+}
 
 /// A library or a program of the workspace.
 #[derive(Debug)]
@@ -72,4 +86,17 @@ fn read(command: &MetadataCommand) -> Result<Metadata> {
     command.exec().map_err(|error| {
         Error::machine(format!("cargo metadata fails: {error}"), "make Cargo.toml valid")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_root_is_that_of_the_clone_that_cargo_runs_in() {
+        assert_eq!(root_of(Some("/moved/xtask".into())), Path::new("/moved"));
+        let compiled = root_of(None);
+        assert!(compiled.join("xtask/src/workspace.rs").exists());
+        assert_eq!(root_of(Some("/some/other/package".into())), compiled);
+    }
 }
