@@ -11,7 +11,6 @@ use crate::cuda_dry_run::log::{self, Event};
 use crate::cuda_dry_run::program::{self, StandIns};
 use crate::cuda_dry_run::{optimizer, runs, stand_ins, table, text};
 use crate::error::{Error, Result};
-use crate::setup::pins;
 use crate::setup::{self, Libtorch};
 use crate::{terminal, workspace};
 
@@ -199,7 +198,7 @@ fn build_programs(libtorch: Libtorch) -> Result<Option<[PathBuf; 2]>> {
 fn real_libraries(libtorch: Libtorch) -> Result<Vec<PathBuf>> {
     let home = workspace::root().join(".libtorch");
     let roots = match libtorch {
-        Libtorch::Ours => vec![home.join("current"), home.join(pins::CUDA.folder)],
+        Libtorch::Ours => vec![home.join("current"), home.join("cuda")],
         Libtorch::Theirs => {
             let theirs: PathBuf = std::env::var_os("LIBTORCH").unwrap_or_default().into();
             // As `.libtorch` has it, and as Python has it: site-packages/torch.

@@ -47,22 +47,13 @@ impl GpuPack {
         // Before the build, which takes minutes in which the tree may change.
         let facts = facts::text(&workspace::root());
         let Some(programs) = programs::build(libtorch)? else { return Ok(ExitCode::FAILURE) };
-        let wheels = baselines::wheels(&workspace::root().join("target/gpu-pack"))?;
         fs::create_dir_all(pack).map_err(Error::io(pack, "create"))?;
         // First, so that a pack that was not finished is taken for one and made anew.
         write(&pack.join(FACTS), &facts)?;
         for (name, program) in programs {
             programs::strip(&program, &pack.join(name))?;
         }
-        let folder = pack.join("wheels");
-        if folder.exists() {
-            fs::remove_dir_all(&folder).map_err(Error::io(&folder, "delete"))?;
-        }
-        fs::create_dir(&folder).map_err(Error::io(&folder, "create"))?;
-        for (wheel, path) in wheels {
-            let place = folder.join(wheel.file);
-            fs::copy(&path, &place).map_err(Error::io(&place, "write"))?;
-        }
+        baselines::copy(&workspace::root().join("target/gpu-pack"), pack)?;
         ship(pack)?;
         let files = sizes(pack)?;
         let bytes = files.iter().map(|(_, bytes)| bytes).sum::<u64>();

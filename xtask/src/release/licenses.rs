@@ -8,7 +8,7 @@ use cargo_metadata::{DependencyKind, Metadata, Package, PackageId, TargetKind};
 use spdx::{Expression, ParseMode};
 
 use crate::error::{Error, Result};
-use crate::setup::pins::{LINKED, NVRTC, Wheel};
+use crate::setup::pins::{Pins, Wheel};
 use crate::{generated, workspace};
 
 /// What is built for users: the name of each program, and the package that it is.
@@ -67,7 +67,8 @@ fn text(metadata: &Metadata) -> Result<String> {
         The programs load these libraries; they are neither in this repository nor in its packages.\n\n\
         | wheel | version | license |\n| --- | --- | --- |\n"
         .to_owned();
-    for wheel in LINKED.wheels.iter().chain(NVRTC.wheels) {
+    let pins = Pins::read()?;
+    for wheel in pins.linked.wheels.iter().chain(&pins.nvrtc.wheels) {
         let _ = writeln!(text, "| {} | {} | {} |", wheel.name, wheel.version, of_wheel(wheel)?);
     }
     text += "\n## In the programs\n\n\

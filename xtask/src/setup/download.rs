@@ -15,20 +15,20 @@ use crate::terminal;
 ///
 /// # Errors
 /// Where pip fails, or a file has another checksum even after it was fetched anew.
-pub fn wheels(set: &Set, folder: &Path, lock: &File) -> Result<Vec<(Wheel, PathBuf)>> {
+pub fn wheels<'a>(set: &'a Set, folder: &Path, lock: &File) -> Result<Vec<(&'a Wheel, PathBuf)>> {
     fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
     pip::forget_killed(folder)?;
     set.wheels
         .iter()
-        .map(|&wheel| {
+        .map(|wheel| {
             let fetch = |fresh| {
                 terminal::note(format_args!(
                     "downloading {} {} with pip",
                     wheel.name, wheel.version
                 ));
-                pip::download(&wheel, folder, fresh, lock)
+                pip::download(wheel, folder, fresh, lock)
             };
-            Ok((wheel, whole(&wheel, &folder.join(wheel.file), fetch)?))
+            Ok((wheel, whole(wheel, &folder.join(&wheel.file), fetch)?))
         })
         .collect()
 }
@@ -59,7 +59,8 @@ fn whole(
             ));
         }
     }
-    Err(Error::Checksum { file: wheel.file.into(), expected: wheel.sha256.into(), actual })
+    let (file, expected) = (wheel.file.clone(), wheel.sha256.clone());
+    Err(Error::Checksum { file, expected, actual })
 }
 
 /// `None` where the wheel is as pinned; else the sum of what lay there, which is deleted.
@@ -93,24 +94,23 @@ fn sha256(path: &Path) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::setup::pins::LINKED;
+    use crate::setup::pins::Pins;
 
     /// The sum is that of "abc", from the standard that defines SHA-256.
-    const WHEEL: Wheel = Wheel {
-        file: "abc.whl",
-        sha256: "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
-        ..LINKED.wheels[0]
-    };
+    fn wheel() -> Wheel {
+        let sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad".into();
+        Wheel { file: "abc.whl".into(), sha256, ..Pins::read().unwrap().nvrtc.wheels.remove(0) }
+    }
 
     /// Runs `whole` on what lies there, with downloads that bring these; says how many it took.
     fn run(before: Option<&str>, brought: &[&str]) -> (Result<PathBuf>, usize) {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(WHEEL.file);
+        let path = folder.path().join(wheel().file);
         if let Some(before) = before {
             fs::write(&path, before).unwrap();
         }
         let mut fetched = 0;
-        let result = whole(&WHEEL, &path, |fresh| {
+        let result = whole(&wheel(), &path, |fresh| {
             assert_eq!(fresh, fetched > 0);
             assert!(!path.exists(), "the damaged file was left");
             fs::write(&path, brought[fetched]).unwrap();
@@ -137,14 +137,14 @@ mod tests {
         let (result, fetched) = run(None, &["abd", "abd"]);
         let message = result.unwrap_err().to_string();
         assert_eq!(fetched, 2);
-        assert!(message.contains(WHEEL.sha256) && message.contains("a52d159f"), "{message}");
+        assert!(message.contains(&wheel().sha256) && message.contains("a52d159f"), "{message}");
     }
 
     #[test]
     fn pips_own_refusal_counts_as_a_wrong_sum() {
         let folder = tempfile::tempdir().unwrap();
         let refused = |_| Ok(Fetched::OtherSum("feed".into()));
-        let error = whole(&WHEEL, &folder.path().join(WHEEL.file), refused).unwrap_err();
+        let error = whole(&wheel(), &folder.path().join(wheel().file), refused).unwrap_err();
         assert!(error.to_string().contains("feed"));
     }
 }

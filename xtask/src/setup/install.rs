@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::setup::pins::{LINKED, Set, VERSION};
+use crate::setup::pins::{LINKED_FOLDER, Set, VERSION};
 use crate::setup::stamp::Stamp;
 use crate::setup::{download, unpack};
 
@@ -24,7 +24,7 @@ pub fn run(set: &Set, home: &Path, lock: &File) -> Result<()> {
     let partial = home.join(format!("{PARTIAL}{}", std::process::id()));
     let done = unpack::wheels(&wheels, &partial)
         .and_then(|()| complete(set, &partial))
-        .and_then(|()| replace(&partial, &home.join(set.folder), home));
+        .and_then(|()| replace(&partial, &home.join(&set.folder), home));
     if done.is_err() {
         // A full disk must not stay full; the error is what the user wants to hear of.
         let _ = remove(&partial);
@@ -52,7 +52,7 @@ pub fn is_clear(home: &Path) -> bool {
 
 /// What is in no wheel: the name that torch-sys links, the version that it asks for, our stamp.
 fn complete(set: &Set, partial: &Path) -> Result<()> {
-    if set.folder == LINKED.folder {
+    if set.folder == LINKED_FOLDER {
         let link = partial.join("lib/libtorch.so");
         std::os::unix::fs::symlink("libtorch_cpu.so", &link).map_err(Error::io(&link, "create"))?;
         let version = partial.join("build-version");

@@ -13,7 +13,7 @@ use std::fs::{self, File, TryLockError};
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::setup::pins::{CUDA, LINKED, NVRTC, RELEASE, Set};
+use crate::setup::pins::{LINKED_FOLDER, Pins, RELEASE, Set};
 use crate::{terminal, workspace};
 
 /// Where libtorch comes from.
@@ -30,7 +30,8 @@ pub enum Libtorch {
 /// # Errors
 /// What is missing on this machine, a download that fails, a full disk.
 pub fn run() -> Result<Libtorch> {
-    run_sets(&[&LINKED, &NVRTC])
+    let pins = Pins::read()?;
+    run_sets(&[&pins.linked, &pins.nvrtc])
 }
 
 /// [`run`], and all that computing on a GPU needs beside its driver.
@@ -38,14 +39,15 @@ pub fn run() -> Result<Libtorch> {
 /// # Errors
 /// As [`run`].
 pub fn run_with_cuda() -> Result<Libtorch> {
-    run_sets(&[&LINKED, &NVRTC, &CUDA])
+    let pins = Pins::read()?;
+    run_sets(&[&pins.linked, &pins.nvrtc, &pins.cuda])
 }
 
 fn run_sets(sets: &[&Set]) -> Result<Libtorch> {
     let root = workspace::root();
     let home = root.join(".libtorch");
     if let Some(theirs) =
-        user_libtorch::of_user(std::env::var_os("LIBTORCH"), &home.join(LINKED.folder))
+        user_libtorch::of_user(std::env::var_os("LIBTORCH"), &home.join(LINKED_FOLDER))
     {
         user_libtorch::check(&theirs)?;
         preflight::compiler_of_environment()?;
@@ -56,7 +58,7 @@ fn run_sets(sets: &[&Set]) -> Result<Libtorch> {
         return Ok(Libtorch::Theirs);
     }
     // Looked at before anything is written: a whole one may lie where one can only read.
-    let amiss = |set: &&&Set| stamp::amiss(set, &home.join(set.folder)).is_some();
+    let amiss = |set: &&&Set| stamp::amiss(set, &home.join(&set.folder)).is_some();
     let missing: Vec<&&Set> = sets.iter().filter(amiss).collect();
     if missing.is_empty() {
         // Left by a set-up that was killed in its last moment. Where it cannot be cleared, it does
@@ -75,13 +77,13 @@ fn run_sets(sets: &[&Set]) -> Result<Libtorch> {
         }
         install::clear(&home)?;
     }
-    let ours = home.join(LINKED.folder);
+    let ours = home.join(LINKED_FOLDER);
     terminal::note(format_args!("libtorch {RELEASE} is in place: {}", ours.display()));
     Ok(Libtorch::Ours)
 }
 
 fn install(set: &Set, home: &Path, lock: &File) -> Result<()> {
-    let place = home.join(set.folder);
+    let place = home.join(&set.folder);
     match stamp::amiss(set, &place) {
         // Another set-up did it while this one waited.
         None => return Ok(()),

@@ -49,7 +49,7 @@ pub fn download(wheel: &Wheel, folder: &Path, fresh: bool, lock: &File) -> Resul
         None => String::new(),
     };
     let status = child.wait().map_err(Error::io("pip", "wait for"))?;
-    if status.success() { Ok(Fetched::Done) } else { explain(wheel.name, &said) }
+    if status.success() { Ok(Fetched::Done) } else { explain(&wheel.name, &said) }
 }
 
 /// Removes what a killed pip left half-finished.
@@ -82,9 +82,9 @@ fn arguments(wheel: &Wheel, folder: &Path, requirements: &Path, fresh: bool) -> 
         "--python-version",
         "3.12",
         "--abi",
-        wheel.abi,
+        &wheel.abi,
         "--platform",
-        wheel.platform,
+        &wheel.platform,
     ]
     .map(OsString::from)
     .into();
@@ -159,12 +159,16 @@ fn explain(name: &str, said: &str) -> Result<Fetched> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::setup::pins::LINKED;
+    use crate::setup::pins::Pins;
+
+    fn torch() -> Wheel {
+        Pins::read().unwrap().linked.wheels.remove(0)
+    }
 
     #[test]
     fn a_requirement_carries_its_sum() {
         assert_eq!(
-            requirement(&LINKED.wheels[0]),
+            requirement(&torch()),
             "torch==2.11.0 --hash=sha256:\
              0f68f4ac6d95d12e896c3b7a912b5871619542ec54d3649cf48cc1edd4dd2756\n"
         );
@@ -173,7 +177,7 @@ mod tests {
     #[test]
     fn the_cache_is_left_out_only_when_asked() {
         let paths = (Path::new("d"), Path::new("r"));
-        let with = |fresh| arguments(&LINKED.wheels[0], paths.0, paths.1, fresh);
+        let with = |fresh| arguments(&torch(), paths.0, paths.1, fresh);
         assert!(with(true).contains(&"--no-cache-dir".into()));
         assert!(!with(false).contains(&"--no-cache-dir".into()));
         assert!(with(false).ends_with(&["--requirement".into(), "r".into()]));

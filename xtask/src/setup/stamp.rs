@@ -29,7 +29,7 @@ impl Stamp {
             let size = std::fs::metadata(&path).map_err(Error::io(&path, "find"))?.len();
             libraries.insert(library, size);
         }
-        let wheels = set.wheels.iter().map(|wheel| wheel.sha256.into()).collect();
+        let wheels = set.wheels.iter().map(|wheel| wheel.sha256.clone()).collect();
         Ok(Self { version: VERSION.into(), wheels, libraries })
     }
 
@@ -51,8 +51,8 @@ pub fn amiss(set: &Set, folder: &Path) -> Option<String> {
     let Ok(written) = serde_json::from_str::<Stamp>(&text) else {
         return Some(format!("its {NAME} is damaged"));
     };
-    let wheels = set.wheels.iter().map(|wheel| wheel.sha256);
-    if written.version != VERSION || !wheels.eq(written.wheels.iter().map(String::as_str)) {
+    let wheels = set.wheels.iter().map(|wheel| &wheel.sha256);
+    if written.version != VERSION || !wheels.eq(&written.wheels) {
         return Some(format!("it is {} of other wheels than the pinned ones", written.version));
     }
     for library in pinned(set) {
@@ -79,7 +79,11 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::setup::pins::{CUDA, LINKED, NVRTC};
+    use crate::setup::pins::Pins;
+
+    fn pins() -> Pins {
+        Pins::read().unwrap()
+    }
 
     fn installed() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
@@ -88,24 +92,25 @@ mod tests {
         fs::create_dir_all(folder.path().join("include/torch/csrc/api/include")).unwrap();
         fs::write(folder.path().join("include/ATen/ATen.h"), "").unwrap();
         fs::write(folder.path().join("build-version"), VERSION).unwrap();
-        for wheel in LINKED.wheels {
-            for library in wheel.libraries {
+        for wheel in &pins().linked.wheels {
+            for library in &wheel.libraries {
                 fs::write(folder.path().join(wheel.place(library).unwrap()), library).unwrap();
             }
         }
         fs::write(folder.path().join("lib/libtorch.so"), "").unwrap();
-        Stamp::of(&LINKED, folder.path()).unwrap().write(folder.path()).unwrap();
+        Stamp::of(&pins().linked, folder.path()).unwrap().write(folder.path()).unwrap();
         folder
     }
 
     #[test]
     fn a_whole_install_has_nothing_amiss() {
-        assert_eq!(amiss(&LINKED, installed().path()), None);
+        assert_eq!(amiss(&pins().linked, installed().path()), None);
     }
 
     #[test]
     fn each_set_has_a_stamp_of_its_own() {
-        for set in [&NVRTC, &CUDA] {
+        for set in [pins().nvrtc, pins().cuda] {
+            let set = &set;
             let folder = tempfile::tempdir().unwrap();
             for library in pinned(set) {
                 let path = folder.path().join(library);
@@ -115,7 +120,7 @@ mod tests {
             assert!(amiss(set, folder.path()).unwrap().contains("did not put it there"));
             Stamp::of(set, folder.path()).unwrap().write(folder.path()).unwrap();
             assert_eq!(amiss(set, folder.path()), None);
-            assert!(amiss(&LINKED, folder.path()).unwrap().contains("other wheels"));
+            assert!(amiss(&pins().linked, folder.path()).unwrap().contains("other wheels"));
         }
     }
 
@@ -134,7 +139,7 @@ mod tests {
         for (expected, damage) in damages {
             let folder = installed();
             damage(folder.path()).unwrap();
-            let said = amiss(&LINKED, folder.path()).unwrap();
+            let said = amiss(&pins().linked, folder.path()).unwrap();
             assert!(said.contains(expected), "{said}");
         }
     }
@@ -145,10 +150,10 @@ mod tests {
         let changes: [Change; 2] = [|s| s.version = "2.10.0".into(), |s| s.wheels[1] = "0".into()];
         for change in changes {
             let folder = installed();
-            let mut stamp = Stamp::of(&LINKED, folder.path()).unwrap();
+            let mut stamp = Stamp::of(&pins().linked, folder.path()).unwrap();
             change(&mut stamp);
             stamp.write(folder.path()).unwrap();
-            assert!(amiss(&LINKED, folder.path()).unwrap().contains("other wheels"));
+            assert!(amiss(&pins().linked, folder.path()).unwrap().contains("other wheels"));
         }
     }
 }

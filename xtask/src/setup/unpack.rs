@@ -1,7 +1,7 @@
 //! Wheels into the folder that torch-sys links against.
 
 use std::fs::{self, File};
-use std::io::{BufReader, Read, Write};
+use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -24,7 +24,7 @@ struct Wanted<'a> {
 ///
 /// # Errors
 /// Where an archive is broken, lacks a wanted library, or the disk is full.
-pub fn wheels(wheels: &[(Wheel, PathBuf)], target: &Path) -> Result<()> {
+pub fn wheels(wheels: &[(&Wheel, PathBuf)], target: &Path) -> Result<()> {
     // All are looked into before a byte is written.
     let wanted = wheels
         .iter()
@@ -57,7 +57,7 @@ impl<'a> Wanted<'a> {
                 entries.push((i, place));
             }
         }
-        for library in wheel.libraries {
+        for library in &wheel.libraries {
             let place = wheel.place(library);
             if !entries.iter().any(|(_, found)| Some(found) == place.as_ref()) {
                 return Err(broken(format!("has no {library}")));
@@ -75,31 +75,13 @@ impl<'a> Wanted<'a> {
                 fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
             }
             let mut out = File::create(&place).map_err(Error::io(&place, "write"))?;
-            copy(&mut entry, &mut out, &place, bar, &broken)?;
-            if self.wheel.libraries.contains(&entry.name()) {
+            io::copy(&mut bar.wrap_read(&mut entry), &mut out)
+                .map_err(Error::io(&place, "unpack"))?;
+            if self.wheel.libraries.iter().any(|library| library == entry.name()) {
                 out.sync_all().map_err(Error::io(&place, "write"))?;
             }
         }
         Ok(())
-    }
-}
-
-/// Copies, and says of an error whether the archive or the disk is to blame.
-fn copy(
-    from: &mut impl Read,
-    to: &mut File,
-    place: &Path,
-    bar: &ProgressBar,
-    broken: &impl Fn(String) -> Error,
-) -> Result<()> {
-    let mut buffer = vec![0; 1 << 18];
-    loop {
-        let n = from.read(&mut buffer).map_err(|error| broken(error.to_string()))?;
-        if n == 0 {
-            return Ok(());
-        }
-        to.write_all(&buffer[..n]).map_err(Error::io(place, "write"))?;
-        bar.inc(n as u64);
     }
 }
 
@@ -117,25 +99,28 @@ fn bar(bytes: u64) -> ProgressBar {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use zip::ZipWriter;
     use zip::write::SimpleFileOptions;
 
     use super::*;
-    use crate::setup::pins::{CUDA, LINKED, NVRTC};
+    use crate::setup::pins::Pins;
 
-    const WHEEL: Wheel = Wheel {
-        file: "made.whl",
-        folders: &[("torch/include/", "include/")],
-        libraries: &["torch/lib/libc10.so"],
-        ..LINKED.wheels[0]
-    };
+    fn wheel() -> Wheel {
+        Wheel {
+            file: "made.whl".into(),
+            libraries: vec!["torch/lib/libc10.so".into()],
+            ..Pins::read().unwrap().linked.wheels.remove(0)
+        }
+    }
 
     fn unpack(path: &Path, target: &Path) -> Result<()> {
-        wheels(&[(WHEEL, path.into())], target)
+        wheels(&[(&wheel(), path.into())], target)
     }
 
     fn archive(folder: &Path, names: &[&str]) -> PathBuf {
-        let path = folder.join(WHEEL.file);
+        let path = folder.join(wheel().file);
         let mut zip = ZipWriter::new(File::create(&path).unwrap());
         for name in names {
             zip.start_file(*name, SimpleFileOptions::default()).unwrap();
@@ -161,13 +146,14 @@ mod tests {
 
     #[test]
     fn libraries_of_cuda_keep_their_places() {
-        let nvrtc = |name| NVRTC.wheels[0].place(name);
+        let pins = Pins::read().unwrap();
+        let nvrtc = |name| pins.nvrtc.wheels[0].place(name);
         let library = "nvidia/cu13/lib/libnvrtc.so.13";
         assert_eq!(nvrtc(library).as_deref(), Some(library));
         assert_eq!(nvrtc("nvidia/cu13/lib/libnvrtc.alt.so.13"), None);
-        for wheel in CUDA.wheels {
-            for library in wheel.libraries {
-                assert_eq!(wheel.place(library).as_deref(), Some(*library));
+        for wheel in &pins.cuda.wheels {
+            for library in &wheel.libraries {
+                assert_eq!(wheel.place(library).as_ref(), Some(library));
             }
             for other in
                 ["torch/lib/libtorch_cpu.so", "torch/include/a.h", "nvidia/cudnn/include/a.h"]
