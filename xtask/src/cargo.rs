@@ -14,9 +14,6 @@ use crate::setup::Libtorch;
 use crate::workspace;
 
 /// Runs `cargo` with these arguments and returns its status.
-///
-/// # Errors
-/// Where cargo cannot be run.
 pub fn run(
     libtorch: Libtorch,
     args: impl IntoIterator<Item = impl AsRef<OsStr>>,
@@ -32,9 +29,6 @@ pub fn run(
 
 /// Runs a subcommand of `cargo` that builds, and returns what it built or found built; `None` where it
 /// failed and has said why.
-///
-/// # Errors
-/// Where cargo cannot be run.
 pub fn build(
     libtorch: Libtorch,
     subcommand: &str,
@@ -52,9 +46,6 @@ pub fn build(
 }
 
 /// The one program among these; build scripts are none.
-///
-/// # Errors
-/// Where there are several, or none.
 pub fn program(artifacts: Vec<Artifact>, name: &str) -> Result<PathBuf> {
     let programs: Vec<_> =
         artifacts.into_iter().filter_map(|artifact| artifact.executable).collect();
@@ -67,9 +58,6 @@ pub fn program(artifacts: Vec<Artifact>, name: &str) -> Result<PathBuf> {
 
 /// Runs `cargo` with these arguments and returns what it and the programs that it runs print on
 /// standard output, whether they succeed or not.
-///
-/// # Errors
-/// Where cargo cannot be run.
 pub fn output(
     libtorch: Libtorch,
     args: impl IntoIterator<Item = impl AsRef<OsStr>>,

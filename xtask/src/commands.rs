@@ -46,8 +46,6 @@ pub enum Command {
 }
 
 impl Command {
-    /// # Errors
-    /// Those of set-up; where the work itself fails, the status says so.
     pub fn run(self) -> Result<ExitCode> {
         match self {
             Self::Setup { cuda: true } => setup::run_with_cuda().map(|_| ExitCode::SUCCESS),

@@ -21,6 +21,9 @@ pub enum Error {
     /// A file that a command writes has another text.
     #[error("{} is stale\n  what to do: cargo xtask {command}, and commit what it wrote", path.display())]
     Stale { path: PathBuf, command: String },
+    /// The text names the file.
+    #[error("{0}\n  what to do: check that there is space and that you may write there")]
+    File(#[from] std::io::Error),
     #[error("{}: cannot {action}: {source}\n  what to do: check that there is space and that you may write there", path.display())]
     Io { path: PathBuf, action: &'static str, source: std::io::Error },
 }
@@ -40,6 +43,10 @@ impl Error {
 
     /// 2 where the machine or the disk must be put right first, 1 where the work failed.
     pub fn status(&self) -> ExitCode {
-        ExitCode::from(if matches!(self, Self::Machine { .. } | Self::Io { .. }) { 2 } else { 1 })
+        ExitCode::from(if matches!(self, Self::Machine { .. } | Self::File(_) | Self::Io { .. }) {
+            2
+        } else {
+            1
+        })
     }
 }

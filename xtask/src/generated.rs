@@ -6,17 +6,14 @@ use crate::error::{Error, Result};
 use crate::terminal;
 
 /// Writes the text where the file has another; or with `check` leaves it and refuses it.
-///
-/// # Errors
-/// With `check`, where the file is stale; where it cannot be written.
 pub fn store(path: &Path, text: &str, check: bool, command: &str) -> Result<()> {
-    if std::fs::read_to_string(path).is_ok_and(|stored| stored == text) {
+    if fs_err::read_to_string(path).is_ok_and(|stored| stored == text) {
         return Ok(());
     }
     if check {
         return Err(Error::Stale { path: path.into(), command: command.into() });
     }
-    std::fs::write(path, text).map_err(Error::io(path, "write"))?;
+    fs_err::write(path, text)?;
     terminal::note(format_args!("wrote {}", path.display()));
     Ok(())
 }
@@ -34,6 +31,6 @@ mod tests {
         assert!(!path.exists());
         store(&path, "new", false, "licenses").unwrap();
         store(&path, "new", true, "licenses").unwrap();
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
+        assert_eq!(fs_err::read_to_string(&path).unwrap(), "new");
     }
 }

@@ -30,9 +30,6 @@ pub struct Target {
 }
 
 /// All of them, libraries first.
-///
-/// # Errors
-/// Where cargo fails.
 pub fn libraries_and_programs(root: &Path) -> Result<Vec<Target>> {
     let metadata = read(MetadataCommand::new().manifest_path(root.join("Cargo.toml")).no_deps())?;
     let is_bin = |kinds: &[TargetKind]| kinds.contains(&TargetKind::Bin);
@@ -59,9 +56,6 @@ pub fn libraries_and_programs(root: &Path) -> Result<Vec<Target>> {
 }
 
 /// The names of the packages that a registry could take.
-///
-/// # Errors
-/// Where cargo fails.
 pub fn publishable(root: &Path) -> Result<Vec<String>> {
     let metadata = read(MetadataCommand::new().manifest_path(root.join("Cargo.toml")).no_deps())?;
     let publishable = metadata.packages.into_iter().filter(|package| package.publish.is_none());
@@ -69,9 +63,6 @@ pub fn publishable(root: &Path) -> Result<Vec<String>> {
 }
 
 /// The workspace with all dependencies that its crates have on Linux.
-///
-/// # Errors
-/// Where cargo fails.
 pub fn with_dependencies(root: &Path) -> Result<Metadata> {
     let linux = ["--filter-platform", "x86_64-unknown-linux-gnu"].map(str::to_owned);
     let mut command = MetadataCommand::new();
@@ -79,9 +70,6 @@ pub fn with_dependencies(root: &Path) -> Result<Metadata> {
 }
 
 /// Asks cargo.
-///
-/// # Errors
-/// Where it fails, with what it says.
 fn read(command: &MetadataCommand) -> Result<Metadata> {
     command.exec().map_err(|error| {
         Error::machine(format!("cargo metadata fails: {error}"), "make Cargo.toml valid")

@@ -61,7 +61,7 @@ impl CudaDryRun {
 
         let folder = self.keep.clone().unwrap_or_else(|| target.join("cuda-dry-run"));
         let folder = std::path::absolute(&folder).map_err(Error::io(&folder, "find"))?;
-        std::fs::create_dir_all(&folder).map_err(Error::io(&folder, "create"))?;
+        fs_err::create_dir_all(&folder)?;
         clear(&folder)?;
         let users = std::env::var_os("LD_LIBRARY_PATH");
         let on_stand_ins = StandIns {
@@ -103,7 +103,7 @@ impl CudaDryRun {
                     text::COPIES,
                     path.display()
                 ));
-                let read = std::fs::read_to_string(path).map_err(Error::io(path, "read"))?;
+                let read = fs_err::read_to_string(path)?;
                 text::write(folder, &read, text::COPIES, text::TYPES)?
             }
             None => {
@@ -225,7 +225,7 @@ fn clear(folder: &Path) -> Result<()> {
     for name in ["text", "small", "entry", program::CACHE] {
         let inner = folder.join(name);
         if inner.exists() {
-            std::fs::remove_dir_all(&inner).map_err(Error::io(&inner, "delete"))?;
+            fs_err::remove_dir_all(&inner)?;
         }
     }
     Ok(())

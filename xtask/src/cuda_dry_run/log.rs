@@ -63,11 +63,9 @@ impl std::fmt::Display for Event {
     }
 }
 
-/// # Errors
-/// Where the file cannot be read, or a line of it is no event: the program was killed as it wrote.
 pub fn read(path: &Path) -> Result<Vec<Event>> {
     // Names of kernels are bytes of a foreign library's.
-    let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
+    let bytes = fs_err::read(path)?;
     parse(&String::from_utf8_lossy(&bytes)).map_err(|line| {
         Error::machine(
             format!("{}: this line is no event of the stand-ins: {line:?}", path.display()),

@@ -1,7 +1,7 @@
 //! Runs of a program on the stand-ins, and what is wrong with each.
 
+use fs_err::File;
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -30,17 +30,14 @@ pub struct Run {
 
 impl StandIns {
     /// Runs a program with these arguments. `name` tells its files from those of other runs.
-    ///
-    /// # Errors
-    /// Where it cannot be run, or the stand-ins wrote no log.
     pub fn run(&self, name: &str, program: &Path, arguments: &[OsString]) -> Result<Run> {
         let [log, stdout, stderr] =
             ["log", "out", "err"].map(|extension| self.folder.join(format!("{name}.{extension}")));
         // One of an earlier run would hide that this one wrote none.
         if log.exists() {
-            std::fs::remove_file(&log).map_err(Error::io(&log, "delete"))?;
+            fs_err::remove_file(&log)?;
         }
-        let create = |path: &Path| File::create(path).map_err(Error::io(path, "create"));
+        let create = |path: &Path| File::create(path);
         let status = Command::new(program)
             .args(arguments)
             .env("LD_PRELOAD", &self.preload)
@@ -52,15 +49,12 @@ impl StandIns {
             // for this alone (src/cuda/mod.rs).
             .env("QRNN_SKIP_SELF_TEST", "1")
             .env_remove("QRNN_CUDA")
-            .stdout(create(&stdout)?)
-            .stderr(create(&stderr)?)
+            .stdout(create(&stdout)?.into_file())
+            .stderr(create(&stderr)?.into_file())
             .status()
             .map_err(Error::io(program, "run"))?;
-        let read = |path: &Path| {
-            let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
-            Ok(String::from_utf8_lossy(&bytes).into_owned())
-        };
-        let mut complaints = foreign_lines(&read(&stderr)?);
+        let written = fs_err::read(&stderr)?;
+        let mut complaints = foreign_lines(&String::from_utf8_lossy(&written));
         if !status.success() {
             complaints.insert(0, format!("it ends with {status}; see {}", stderr.display()));
         }

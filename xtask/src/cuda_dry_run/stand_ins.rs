@@ -46,11 +46,8 @@ const LIBRARIES: [Library; 4] = [
 ///
 /// * `real`: folders of the real CUDA libraries. What these export and the stand-ins do not define
 ///   becomes a stub that notes the call and answers "not supported", as does what these want of the driver.
-///
-/// # Errors
-/// Where there is no C++ compiler, no `nm`, or no space.
 pub fn build(folder: &Path, real: &[PathBuf]) -> Result<Vec<PathBuf>> {
-    std::fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
+    fs_err::create_dir_all(folder)?;
     let mut built: Vec<PathBuf> = vec![];
     for library in &LIBRARIES {
         let mut objects = vec![];
@@ -67,8 +64,7 @@ pub fn build(folder: &Path, real: &[PathBuf]) -> Result<Vec<PathBuf>> {
         }
         let left_out = left_out(library, &objects, real)?;
         let source = folder.join(format!("{}-stubs.c", library.name));
-        std::fs::write(&source, stubs(&left_out, library.not_supported))
-            .map_err(Error::io(&source, "write"))?;
+        fs_err::write(&source, stubs(&left_out, library.not_supported))?;
         let object = source.with_extension("o");
         // As C: the C++ compiler would mangle the names.
         run(compiler().args(["-x", "c", "-c"]).args(HIDDEN).arg(&source).arg("-o").arg(&object))?;
@@ -79,7 +75,7 @@ pub fn build(folder: &Path, real: &[PathBuf]) -> Result<Vec<PathBuf>> {
         link.arg("-shared").args(&objects).arg(format!("-Wl,-soname,{}", library.name));
         if library.versioned {
             let map = folder.join(format!("{}.map", library.name));
-            std::fs::write(&map, format!("{} {{ global: *; }};\n", library.name))
+            fs_err::write(&map, format!("{} {{ global: *; }};\n", library.name))
                 .map_err(Error::io(&map, "write"))?;
             link.arg(joined("-Wl,--version-script,", &map));
         }
@@ -88,7 +84,7 @@ pub fn build(folder: &Path, real: &[PathBuf]) -> Result<Vec<PathBuf>> {
     }
     // The driver is also asked for by this name, which a real one may have, too.
     let unversioned = folder.join("libcuda.so");
-    if std::fs::symlink_metadata(&unversioned).is_err() {
+    if fs_err::symlink_metadata(&unversioned).is_err() {
         std::os::unix::fs::symlink(LIBRARIES[0].name, &unversioned)
             .map_err(Error::io(&unversioned, "link"))?;
     }
@@ -126,8 +122,8 @@ fn left_out(library: &Library, objects: &[PathBuf], real: &[PathBuf]) -> Result<
             continue;
         }
         // There need be no driver here: what the others want of it is all that is known.
-        for entry in std::fs::read_dir(folder).map_err(Error::io(folder, "read"))? {
-            let path = entry.map_err(Error::io(folder, "read"))?.path();
+        for entry in fs_err::read_dir(folder)? {
+            let path = entry?.path();
             if path.file_name().is_some_and(|name| name.to_string_lossy().contains(".so")) {
                 let of_driver = |name: &String| is_of_driver(name);
                 let undefined = symbols(&["-D", "--undefined-only"], &path)?;

@@ -1,8 +1,8 @@
 //! A text with the entry's vocabulary, so that the clusters of the softmax have the sizes that they
 //! have on WikiText-103.
 
+use fs_err::File;
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
@@ -31,15 +31,12 @@ const HELD_OUT: usize = 100;
 /// Writes train.txt, valid.txt and test.txt into `folder`; the share of words in each cluster.
 ///
 /// train.txt is `base`, `copies` times. The types that it lacks are strewn in evenly, each once.
-///
-/// # Errors
-/// Where the folder cannot be written to, or the text has more types than `types`.
 pub fn write(folder: &Path, base: &str, copies: usize, types: usize) -> Result<[f64; 4]> {
-    std::fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
+    fs_err::create_dir_all(folder)?;
     let held_out: Vec<&str> = base.lines().take(HELD_OUT).collect();
     for name in ["valid.txt", "test.txt"] {
         let path = folder.join(name);
-        std::fs::write(&path, held_out.join("\n") + "\n").map_err(Error::io(&path, "write"))?;
+        fs_err::write(&path, held_out.join("\n") + "\n")?;
     }
     let known: HashSet<&str> = base.split_whitespace().collect();
     let missing = (types - 1).checked_sub(known.len()).ok_or_else(|| {
@@ -51,7 +48,7 @@ pub fn write(folder: &Path, base: &str, copies: usize, types: usize) -> Result<[
     let mut strewn = (0..).map(|i| format!("strewn{i}")).filter(|word| !known.contains(&**word));
 
     let path = folder.join("train.txt");
-    let file = File::create(&path).map_err(Error::io(&path, "create"))?;
+    let file = File::create(&path)?;
     let mut train = BufWriter::new(file);
     let mut clusters = Clusters::default();
     let words = copies * (base.split_whitespace().count() + base.lines().count());

@@ -43,7 +43,7 @@ impl Docs {
         files.dedup();
         for file in files {
             let path = root.join(file);
-            let mut text = std::fs::read_to_string(&path).map_err(Error::io(&path, "read"))?;
+            let mut text = fs_err::read_to_string(&path)?;
             for table in TABLES.iter().filter(|table| table.file == file) {
                 let lines = table.lines(&root)?;
                 text = replaced(&text, table.name, &lines).ok_or_else(|| {
@@ -73,7 +73,7 @@ impl Table {
         })?;
         let mut texts = vec![];
         for path in paths.flatten() {
-            texts.push(std::fs::read_to_string(&path).map_err(Error::io(&path, "read"))?);
+            texts.push(fs_err::read_to_string(&path)?);
         }
         let lines = if texts.is_empty() {
             Err("there is none".into())
@@ -128,8 +128,8 @@ mod tests {
         assert!(error.contains("runs/*/a.json") && error.contains("there is none"), "{error}");
         for run in ["1", "2"] {
             let run = folder.path().join("runs").join(run);
-            std::fs::create_dir_all(&run).unwrap();
-            std::fs::write(run.join("a.json"), "{}").unwrap();
+            fs_err::create_dir_all(&run).unwrap();
+            fs_err::write(run.join("a.json"), "{}").unwrap();
         }
         let error = table.lines(folder.path()).unwrap_err().to_string();
         assert!(error.contains("missing field"), "{error}");

@@ -6,7 +6,8 @@ mod programs;
 #[cfg(test)]
 mod tests;
 
-use std::fs;
+use fs_err as fs;
+use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -47,7 +48,7 @@ impl GpuPack {
         // Before the build, which takes minutes in which the tree may change.
         let facts = facts::text(&workspace::root());
         let Some(programs) = programs::build(libtorch)? else { return Ok(ExitCode::FAILURE) };
-        fs::create_dir_all(pack).map_err(Error::io(pack, "create"))?;
+        fs::create_dir_all(pack)?;
         // First, so that a pack that was not finished is taken for one and made anew.
         write(&pack.join(FACTS), &facts)?;
         for (name, program) in programs {
@@ -72,8 +73,6 @@ impl GpuPack {
     }
 }
 
-/// # Errors
-/// Where the folder holds something that is no pack.
 fn check_free(pack: &Path) -> Result<()> {
     let free = match fs::read_dir(pack) {
         Ok(mut entries) => entries.next().is_none() || pack.join(FACTS).is_file(),
@@ -93,23 +92,22 @@ fn ship(pack: &Path) -> Result<()> {
         write(&pack.join(name), text)?;
     }
     let script = pack.join(SCRIPT);
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755))
-        .map_err(Error::io(&script, "make executable"))
+    Ok(fs::set_permissions(&script, Permissions::from_mode(0o755))?)
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {
-    fs::write(path, text).map_err(Error::io(path, "write"))
+    Ok(fs::write(path, text)?)
 }
 
 /// The files below a folder and their bytes, by name.
 fn sizes(folder: &Path) -> Result<Vec<(PathBuf, u64)>> {
     let mut files = vec![];
-    for entry in fs::read_dir(folder).map_err(Error::io(folder, "read"))? {
-        let path = entry.map_err(Error::io(folder, "read"))?.path();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
         if path.is_dir() {
             files.extend(sizes(&path)?);
         } else {
-            let bytes = fs::metadata(&path).map_err(Error::io(&path, "read"))?.len();
+            let bytes = fs::metadata(&path)?.len();
             files.push((path, bytes));
         }
     }

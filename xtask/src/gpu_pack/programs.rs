@@ -17,9 +17,6 @@ pub const PROGRAMS: [(&str, &[&str]); 4] = [
 
 /// Builds the programs and returns the name of each in the pack and its path; `None` where cargo failed
 /// and has said why.
-///
-/// # Errors
-/// Where cargo cannot be run, or builds not one program.
 pub fn build(libtorch: Libtorch) -> Result<Option<Vec<(&'static str, PathBuf)>>> {
     let mut built = vec![];
     for (name, args) in PROGRAMS {
@@ -32,9 +29,6 @@ pub fn build(libtorch: Libtorch) -> Result<Option<Vec<(&'static str, PathBuf)>>>
 }
 
 /// Writes a program to `place` without its symbols.
-///
-/// # Errors
-/// Where `strip` is missing or fails.
 pub fn strip(program: &Path, place: &Path) -> Result<()> {
     let status = Command::new("strip").arg("-o").arg(place).arg(program).status();
     if status.is_ok_and(|status| status.success()) {

@@ -16,9 +16,6 @@ const PROGRAM: &str = "qrnn-jupyter";
 pub const CLIENTS: &str = include_str!("../../../crates/qrnn-jupyter/tests/requirements.txt");
 
 /// Builds the kernel and the library that its cells find loaded, and installs both.
-///
-/// # Errors
-/// Where the machine lacks something; where a build fails, the status says so.
 pub fn install(libtorch: Libtorch, prefix: Option<&Path>) -> Result<ExitCode> {
     rust_src::install();
     let start = Instant::now();
@@ -51,9 +48,9 @@ pub fn install(libtorch: Libtorch, prefix: Option<&Path>) -> Result<ExitCode> {
     ));
 
     let folder = folder();
-    std::fs::create_dir_all(&folder).map_err(Error::io(&folder, "create"))?;
+    fs_err::create_dir_all(&folder)?;
     let file = folder.join("artifacts");
-    std::fs::write(&file, list.join("\n")).map_err(Error::io(&file, "write"))?;
+    fs_err::write(&file, list.join("\n"))?;
     let mut command = Command::new(&program);
     command.arg("install").arg("--artifacts").arg(&file).arg("--libtorch").arg(&torch);
     command.arg("--sources").arg(workspace::root());

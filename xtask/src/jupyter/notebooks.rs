@@ -40,7 +40,7 @@ pub struct Notebooks {
 impl Notebooks {
     pub fn run(self) -> Result<ExitCode> {
         let work = workspace::root().join("target/notebooks");
-        std::fs::create_dir_all(&work).map_err(Error::io(&work, "create"))?;
+        fs_err::create_dir_all(&work)?;
         // evcxr builds in a new folder for each kernel unless it is given one. That must lie outside of
         // this workspace, and serves one kernel at a time.
         let build = tempfile::Builder::new().prefix("qrnn-evcxr-").tempdir();
@@ -73,7 +73,7 @@ impl Notebooks {
         };
         let venv = Venv::fresh(&work.join(format!("{name}-venv")), requirements)?;
         let script = work.join(format!("{name}.py"));
-        std::fs::write(&script, program).map_err(Error::io(&script, "write"))?;
+        fs_err::write(&script, program)?;
 
         let mut failed = vec![];
         for file in &files {
@@ -122,8 +122,8 @@ fn install_kernel(prefix: &Path, stock: bool) -> Result<Result<PathBuf, ExitCode
 /// The notebooks of a folder, by name.
 fn all(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = vec![];
-    for entry in std::fs::read_dir(folder).map_err(Error::io(folder, "read"))? {
-        let path = entry.map_err(Error::io(folder, "read"))?.path();
+    for entry in fs_err::read_dir(folder)? {
+        let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "ipynb") {
             files.push(path);
         }
@@ -142,7 +142,7 @@ mod tests {
         let files = all(&workspace::root().join("notebooks")).unwrap();
         assert!(files.len() >= 9, "{files:?}");
         for file in files {
-            let text = std::fs::read_to_string(&file).unwrap();
+            let text = fs_err::read_to_string(&file).unwrap();
             let notebook: serde_json::Value = serde_json::from_str(&text).unwrap();
             assert_eq!(notebook["nbformat"], 4, "{}", file.display());
             assert_eq!(notebook["metadata"]["kernelspec"]["name"], "qrnn");

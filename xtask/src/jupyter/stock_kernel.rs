@@ -3,7 +3,7 @@
 //! evcxr_jupyter enters itself as "Rust" and knows nothing of libtorch: qrnn is neither built in it
 //! (LIBTORCH) nor run (the library path). The entry made here has both.
 
-use std::fs;
+use fs_err as fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -20,9 +20,6 @@ const PROGRAM: &str = "evcxr_jupyter";
 const START: &str = ":cache 4096\n";
 
 /// Writes the kernelspec under `DIR/share` for a prefix, else into the user's data folder.
-///
-/// # Errors
-/// Where the program is missing, or the folder cannot be written.
 pub fn install(libtorch: Libtorch, prefix: Option<&Path>) -> Result<()> {
     let program = program(&search_path()).ok_or_else(|| {
         Error::machine(
@@ -38,9 +35,9 @@ pub fn install(libtorch: Libtorch, prefix: Option<&Path>) -> Result<()> {
     for (folder, name, text) in
         [(&folder, "kernel.json", spec), (&settings, "init.evcxr", START.to_owned())]
     {
-        fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
+        fs::create_dir_all(folder)?;
         let path = folder.join(name);
-        fs::write(&path, text).map_err(Error::io(&path, "write"))?;
+        fs::write(&path, text)?;
     }
     terminal::show(format_args!("kernelspec {}", folder.display()));
     terminal::note(format_args!(

@@ -13,9 +13,6 @@ pub struct Venv {
 
 impl Venv {
     /// Makes a new one in `folder`, in place of what was there, with exactly these packages.
-    ///
-    /// # Errors
-    /// Where Python has no venv, or a package cannot be had.
     pub fn fresh(folder: &Path, requirements: &str) -> Result<Self> {
         let mut make = Command::new("python3");
         succeeds(
@@ -24,7 +21,7 @@ impl Venv {
             "install its venv module (Debian: apt-get install python3-venv)",
         )?;
         let list = folder.join("requirements.txt");
-        std::fs::write(&list, requirements).map_err(Error::io(&list, "write"))?;
+        fs_err::write(&list, requirements)?;
         let venv = Self { folder: folder.into() };
         // All that is needed is in the list: a package of another version gets in by no way.
         let install = ["-m", "pip", "install", "--quiet", "--no-input", "--no-deps"];
@@ -42,18 +39,15 @@ impl Venv {
     }
 
     /// The one in `folder`, if its packages are these and it was made to the end; else a new one.
-    ///
-    /// # Errors
-    /// As [`Venv::fresh`].
     pub fn kept(folder: &Path, requirements: &str) -> Result<Self> {
         let done = folder.join("made");
         let python = folder.join("bin/python");
-        if std::fs::read_to_string(&done).is_ok_and(|had| had == requirements) && python.exists() {
+        if fs_err::read_to_string(&done).is_ok_and(|had| had == requirements) && python.exists() {
             return Ok(Self { folder: folder.into() });
         }
         terminal::note(format_args!("making a virtual environment: {}", folder.display()));
         let venv = Self::fresh(folder, requirements)?;
-        std::fs::write(&done, requirements).map_err(Error::io(&done, "write"))?;
+        fs_err::write(&done, requirements)?;
         Ok(venv)
     }
 

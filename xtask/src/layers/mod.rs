@@ -44,9 +44,6 @@ impl Display for Room {
 
 impl Layers {
     /// Reads libraries and programs: the name of each and its root file.
-    ///
-    /// # Errors
-    /// Where a file is missing or is not Rust.
     pub fn read(root: &Path, targets: &[(String, PathBuf)]) -> Result<Self> {
         let crates: Vec<Crate> =
             targets.iter().map(|(name, file)| Crate::read(name, file)).collect::<Result<_>>()?;

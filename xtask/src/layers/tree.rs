@@ -31,9 +31,6 @@ pub struct Module {
 
 impl Crate {
     /// Reads the crate whose root is this file.
-    ///
-    /// # Errors
-    /// Where a file is missing or is not Rust.
     pub fn read(name: &str, root: &Path) -> Result<Self> {
         let mut tree = Self { name: name.into(), modules: vec![] };
         let folder = root.parent().unwrap_or(root);
@@ -49,7 +46,7 @@ impl Crate {
         path: Vec<String>,
         parent: Option<usize>,
     ) -> Result<usize> {
-        let text = std::fs::read_to_string(&file).map_err(Error::io(&file, "read"))?;
+        let text = fs_err::read_to_string(&file)?;
         let contents = scan::scan(&text).map_err(|(line, problem)| {
             Error::machine(format!("{}:{line}: {problem}", file.display()), "make it compile")
         })?;

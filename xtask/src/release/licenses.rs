@@ -58,9 +58,6 @@ impl Licenses {
 }
 
 /// The text of THIRD-PARTY-LICENSES.md.
-///
-/// # Errors
-/// Where a crate has no license or one that is not allowed, or a wheel none here.
 fn text(metadata: &Metadata) -> Result<String> {
     let mut text = "# Third-party licenses\n\n`cargo xtask licenses` writes this file.\n\n\
         ## Downloaded by set-up\n\n\

@@ -1,6 +1,6 @@
 //! The pinned wheels, whole: checked by their sums here too, whatever pip checked.
 
-use std::fs::{self, File};
+use fs_err::{self as fs, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -12,11 +12,12 @@ use crate::setup::pip::{self, Fetched};
 use crate::terminal;
 
 /// Brings all wheels of a set into `folder`; those that lie there whole are kept.
-///
-/// # Errors
-/// Where pip fails, or a file has another checksum even after it was fetched anew.
-pub fn wheels<'a>(set: &'a Set, folder: &Path, lock: &File) -> Result<Vec<(&'a Wheel, PathBuf)>> {
-    fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
+pub fn wheels<'a>(
+    set: &'a Set,
+    folder: &Path,
+    lock: &std::fs::File,
+) -> Result<Vec<(&'a Wheel, PathBuf)>> {
+    fs::create_dir_all(folder)?;
     pip::forget_killed(folder)?;
     set.wheels
         .iter()
@@ -73,13 +74,13 @@ fn lies_there(wheel: &Wheel, path: &Path) -> Result<Option<String>> {
         return Ok(None);
     }
     terminal::note(format_args!("{} is damaged or half-finished; deleted", path.display()));
-    fs::remove_file(path).map_err(Error::io(path, "delete"))?;
+    fs::remove_file(path)?;
     Ok(Some(actual))
 }
 
 /// The checksum of a file, in lower-case hexadecimal digits.
 fn sha256(path: &Path) -> Result<String> {
-    let mut file = File::open(path).map_err(Error::io(path, "read"))?;
+    let mut file = File::open(path)?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     loop {

@@ -1,6 +1,6 @@
 //! A pinned set into its place, whole or not at all.
 
-use std::fs::{self, File};
+use fs_err::{self as fs, File};
 use std::path::Path;
 
 use crate::error::{Error, Result};
@@ -15,10 +15,7 @@ const PARTIAL: &str = "partial-";
 const DOWNLOADS: &str = "download";
 
 /// Downloads and unpacks beside the place, then renames: what bears the final name is whole.
-///
-/// # Errors
-/// Where the download fails or the disk is full; what was there before is then as it was.
-pub fn run(set: &Set, home: &Path, lock: &File) -> Result<()> {
+pub fn run(set: &Set, home: &Path, lock: &std::fs::File) -> Result<()> {
     remove_partials(home)?;
     let wheels = download::wheels(set, &home.join(DOWNLOADS), lock)?;
     let partial = home.join(format!("{PARTIAL}{}", std::process::id()));
@@ -34,9 +31,6 @@ pub fn run(set: &Set, home: &Path, lock: &File) -> Result<()> {
 
 /// Removes what nobody needs once all sets are in place: half a gigabyte of wheels, and more where a
 /// set-up was killed while it did this.
-///
-/// # Errors
-/// Where something cannot be deleted.
 pub fn clear(home: &Path) -> Result<()> {
     remove(&home.join(DOWNLOADS))?;
     remove_partials(home)
@@ -56,7 +50,7 @@ fn complete(set: &Set, partial: &Path) -> Result<()> {
         let link = partial.join("lib/libtorch.so");
         std::os::unix::fs::symlink("libtorch_cpu.so", &link).map_err(Error::io(&link, "create"))?;
         let version = partial.join("build-version");
-        fs::write(&version, VERSION).map_err(Error::io(&version, "write"))?;
+        fs::write(&version, VERSION)?;
     }
     to_disk(partial)?;
     Stamp::of(set, partial)?.write(partial)
@@ -65,7 +59,7 @@ fn complete(set: &Set, partial: &Path) -> Result<()> {
 /// The stamp vouches for ten thousand headers too, so they reach the disk before it does.
 #[cfg(target_os = "linux")]
 fn to_disk(partial: &Path) -> Result<()> {
-    let folder = File::open(partial).map_err(Error::io(partial, "open"))?;
+    let folder = File::open(partial)?;
     rustix::fs::syncfs(&folder).map_err(|error| Error::io(partial, "write to disk")(error.into()))
 }
 
@@ -79,15 +73,15 @@ fn to_disk(_: &Path) -> Result<()> {
 fn replace(partial: &Path, ours: &Path, home: &Path) -> Result<()> {
     if fs::symlink_metadata(ours).is_ok() {
         let former = home.join(format!("{PARTIAL}{}-former", std::process::id()));
-        fs::rename(ours, &former).map_err(Error::io(ours, "move away"))?;
+        fs::rename(ours, &former)?;
     }
-    fs::rename(partial, ours).map_err(Error::io(ours, "rename to"))?;
-    File::open(home).and_then(|home| home.sync_all()).map_err(Error::io(home, "write to disk"))
+    fs::rename(partial, ours)?;
+    Ok(File::open(home)?.sync_all()?)
 }
 
 fn remove_partials(home: &Path) -> Result<()> {
-    for entry in fs::read_dir(home).map_err(Error::io(home, "read"))? {
-        let entry = entry.map_err(Error::io(home, "read"))?;
+    for entry in fs::read_dir(home)? {
+        let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with(PARTIAL) {
             remove(&entry.path())?;
         }

@@ -9,7 +9,9 @@ mod stamp;
 mod unpack;
 mod user_libtorch;
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
+
+use fs_err as fs;
 use std::path::Path;
 
 use crate::error::{Error, Result};
@@ -26,18 +28,12 @@ pub enum Libtorch {
 }
 
 /// Makes libtorch ready, and NVRTC; nothing is done twice.
-///
-/// # Errors
-/// What is missing on this machine, a download that fails, a full disk.
 pub fn run() -> Result<Libtorch> {
     let pins = Pins::read()?;
     run_sets(&[&pins.linked, &pins.nvrtc])
 }
 
 /// [`run`], and all that computing on a GPU needs beside its driver.
-///
-/// # Errors
-/// As [`run`].
 pub fn run_with_cuda() -> Result<Libtorch> {
     let pins = Pins::read()?;
     run_sets(&[&pins.linked, &pins.nvrtc, &pins.cuda])
@@ -70,7 +66,7 @@ fn run_sets(sets: &[&Set]) -> Result<Libtorch> {
         }
     } else {
         preflight::check(&root, missing.iter().map(|set| set.disk).sum())?;
-        fs::create_dir_all(&home).map_err(Error::io(&home, "create"))?;
+        fs::create_dir_all(&home)?;
         let lock = lock(&home.join("lock"))?;
         for set in missing {
             install(set, &home, &lock)?;

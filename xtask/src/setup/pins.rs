@@ -77,8 +77,6 @@ pub struct Pins {
 }
 
 impl Pins {
-    /// # Errors
-    /// Where `wheels.json` has other fields.
     pub fn read() -> Result<Self> {
         serde_json::from_str(include_str!("wheels.json")).map_err(|error| {
             Error::machine(format!("xtask/src/setup/wheels.json: {error}"), "correct it")

@@ -22,16 +22,13 @@ pub enum Fetched {
 }
 
 /// Downloads a wheel into `folder`, with pip's own progress shown.
-///
-/// # Errors
-/// Where there is no network, no such wheel, no space.
 pub fn download(wheel: &Wheel, folder: &Path, fresh: bool, lock: &File) -> Result<Fetched> {
     let requirements = folder.join("requirements.txt");
-    std::fs::write(&requirements, requirement(wheel)).map_err(Error::io(&requirements, "write"))?;
+    fs_err::write(&requirements, requirement(wheel))?;
     // Pip first writes half a gigabyte to TMPDIR: /tmp may be small, and nobody would clear away
     // what a killed pip left there.
     let scratch = folder.join(SCRATCH);
-    std::fs::create_dir_all(&scratch).map_err(Error::io(&scratch, "create"))?;
+    fs_err::create_dir_all(&scratch)?;
     // All on standard error: what `reproduce --json` writes must stay alone on standard output.
     let shown = std::io::stderr().as_fd().try_clone_to_owned();
     // A pip that outlives a killed set-up keeps the lock, so that no other one meets its writing.
@@ -53,12 +50,9 @@ pub fn download(wheel: &Wheel, folder: &Path, fresh: bool, lock: &File) -> Resul
 }
 
 /// Removes what a killed pip left half-finished.
-///
-/// # Errors
-/// Where it cannot be deleted.
 pub fn forget_killed(folder: &Path) -> Result<()> {
     let scratch = folder.join(SCRATCH);
-    match std::fs::remove_dir_all(&scratch) {
+    match fs_err::remove_dir_all(&scratch) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             Err(Error::io(&scratch, "delete")(error))
         }

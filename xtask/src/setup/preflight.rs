@@ -10,9 +10,6 @@ use crate::setup::pins::{BUILD_DISK, RELEASE};
 use crate::terminal;
 
 /// `disk`: bytes that set-up will take.
-///
-/// # Errors
-/// The first thing that is missing, with what to do about it.
 pub fn check(root: &Path, disk: u64) -> Result<()> {
     platform(std::env::consts::OS, std::env::consts::ARCH)?;
     python("python3")?;
@@ -31,8 +28,6 @@ pub fn check(root: &Path, disk: u64) -> Result<()> {
     Ok(())
 }
 
-/// # Errors
-/// Where there is no C++ compiler; needed whatever libtorch is used.
 pub fn compiler_of_environment() -> Result<()> {
     let chosen = std::env::var_os("CXX").filter(|chosen| !chosen.is_empty());
     compiler(chosen.as_deref(), &["g++", "clang++"])

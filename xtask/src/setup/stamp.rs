@@ -1,13 +1,12 @@
 //! The note in an installed set that says what was put there.
 
+use fs_err::File;
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Write;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::setup::pins::{Set, VERSION};
 
 const NAME: &str = "qrnn-stamp.json";
@@ -26,7 +25,7 @@ impl Stamp {
         let mut libraries = BTreeMap::new();
         for library in pinned(set) {
             let path = folder.join(&library);
-            let size = std::fs::metadata(&path).map_err(Error::io(&path, "find"))?.len();
+            let size = fs_err::metadata(&path)?.len();
             libraries.insert(library, size);
         }
         let wheels = set.wheels.iter().map(|wheel| wheel.sha256.clone()).collect();
@@ -35,17 +34,15 @@ impl Stamp {
 
     pub fn write(&self, folder: &Path) -> Result<()> {
         let path = folder.join(NAME);
-        let text = serde_json::to_string_pretty(self)
-            .map_err(|error| Error::io(&path, "write")(error.into()))?;
-        File::create(&path)
-            .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
-            .map_err(Error::io(&path, "write"))
+        let mut file = File::create(&path)?;
+        serde_json::to_writer_pretty(&mut file, self).map_err(std::io::Error::from)?;
+        Ok(file.sync_all()?)
     }
 }
 
 /// `None` where `folder` holds a whole set of these pins, else what is amiss.
 pub fn amiss(set: &Set, folder: &Path) -> Option<String> {
-    let Ok(text) = std::fs::read_to_string(folder.join(NAME)) else {
+    let Ok(text) = fs_err::read_to_string(folder.join(NAME)) else {
         return Some(format!("{} has no {NAME}: set-up did not put it there", folder.display()));
     };
     let Ok(written) = serde_json::from_str::<Stamp>(&text) else {
@@ -56,7 +53,7 @@ pub fn amiss(set: &Set, folder: &Path) -> Option<String> {
         return Some(format!("it is {} of other wheels than the pinned ones", written.version));
     }
     for library in pinned(set) {
-        let size = std::fs::metadata(folder.join(&library)).ok().map(|found| found.len());
+        let size = fs_err::metadata(folder.join(&library)).ok().map(|found| found.len());
         match (size, written.libraries.get(&library)) {
             (None, _) => return Some(format!("{library} is missing")),
             (Some(size), Some(expected)) if size == *expected => {}
@@ -76,7 +73,7 @@ fn pinned(set: &Set) -> impl Iterator<Item = String> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use fs_err as fs;
 
     use super::*;
     use crate::setup::pins::Pins;

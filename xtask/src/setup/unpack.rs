@@ -1,6 +1,6 @@
 //! Wheels into the folder that torch-sys links against.
 
-use std::fs::{self, File};
+use fs_err::{self as fs, File};
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
@@ -21,9 +21,6 @@ struct Wanted<'a> {
 }
 
 /// Unpacks the wanted files of all wheels below `target`.
-///
-/// # Errors
-/// Where an archive is broken, lacks a wanted library, or the disk is full.
 pub fn wheels(wheels: &[(&Wheel, PathBuf)], target: &Path) -> Result<()> {
     // All are looked into before a byte is written.
     let wanted = wheels
@@ -42,7 +39,7 @@ pub fn wheels(wheels: &[(&Wheel, PathBuf)], target: &Path) -> Result<()> {
 impl<'a> Wanted<'a> {
     fn of(wheel: &'a Wheel, path: &'a Path) -> Result<Self> {
         let broken = |problem: String| Error::Wheel { path: path.into(), problem };
-        let file = File::open(path).map_err(Error::io(path, "read"))?;
+        let file = File::open(path)?;
         let mut archive =
             ZipArchive::new(BufReader::new(file)).map_err(|error| broken(error.to_string()))?;
         let mut entries = vec![];
@@ -72,11 +69,10 @@ impl<'a> Wanted<'a> {
             let mut entry = self.archive.by_index(i).map_err(|error| broken(error.to_string()))?;
             let place = target.join(place);
             if let Some(folder) = place.parent() {
-                fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
+                fs::create_dir_all(folder)?;
             }
-            let mut out = File::create(&place).map_err(Error::io(&place, "write"))?;
-            io::copy(&mut bar.wrap_read(&mut entry), &mut out)
-                .map_err(Error::io(&place, "unpack"))?;
+            let mut out = File::create(&place)?;
+            io::copy(&mut bar.wrap_read(&mut entry), &mut out)?;
             if self.wheel.libraries.iter().any(|library| library == entry.name()) {
                 out.sync_all().map_err(Error::io(&place, "write"))?;
             }

@@ -14,8 +14,6 @@ pub fn of_user(variable: Option<OsString>, ours: &Path) -> Option<PathBuf> {
     variable.filter(|value| !value.is_empty()).map(PathBuf::from).filter(|path| path != ours)
 }
 
-/// # Errors
-/// What makes this folder no libtorch that can be used.
 pub fn check(folder: &Path) -> Result<()> {
     let refuse = |problem: String| {
         Err(Error::machine(
