@@ -1,9 +1,10 @@
 //! Runs of a program on the stand-ins, and what is wrong with each.
 
-use fs_err::File;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use fs_err::File;
 
 use super::log::{self, Event};
 use crate::error::{Error, Result};

@@ -1,10 +1,11 @@
 //! A text with the entry's vocabulary, so that the clusters of the softmax have the sizes that they
 //! have on WikiText-103.
 
-use fs_err::File;
 use std::collections::{HashMap, HashSet};
 use std::io::{BufWriter, Write};
 use std::path::Path;
+
+use fs_err::File;
 
 use crate::error::{Error, Result};
 

@@ -1,7 +1,8 @@
 //! The wheels of a pack: what the benches measure against and a Python with torch lacks.
 
-use fs_err::{self as fs, File};
 use std::path::Path;
+
+use fs_err::{self as fs, File};
 
 use crate::error::{Error, Result};
 use crate::setup::download;

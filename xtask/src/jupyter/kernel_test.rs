@@ -1,10 +1,10 @@
-//! `cargo xtask kernel-test`
+//! Tests the Jupyter kernel: `cargo xtask kernel-test`.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use crate::error::{Error, Result};
-use crate::jupyter::install;
+use crate::jupyter::kernel::{self, Kernel};
 use crate::jupyter::venv::Venv;
 use crate::{cargo, setup, workspace};
 
@@ -16,21 +16,19 @@ pub struct KernelTest {
 }
 
 impl KernelTest {
-    /// The parts that are plain Rust, then the installed kernel.
+    /// The Rust tests first, then the client's tests of the installed kernel.
     pub fn run(self) -> Result<ExitCode> {
-        let libtorch = setup::run()?;
         let unit = ["test", "--profile", "kernel", "--package", "qrnn-jupyter"];
-        let status = cargo::run(libtorch, unit)?;
+        let status = cargo::run(setup::run()?, unit)?;
         if status != ExitCode::SUCCESS {
             return Ok(status);
         }
-        let prefix = install::folder().join("prefix");
-        let status = install::install(libtorch, Some(&prefix))?;
+        let prefix = kernel::folder().join("prefix");
+        let status = Kernel { prefix: Some(prefix.clone()), stock: false }.run()?;
         if status != ExitCode::SUCCESS {
             return Ok(status);
         }
-        let tests = workspace::root().join("crates/qrnn-jupyter/tests");
-        let venv = Venv::kept(&install::folder().join("venv"), install::CLIENTS)?;
+        let venv = Venv::kept(&kernel::folder().join("venv"), kernel::CLIENT_REQUIREMENTS)?;
         let mut unittest = venv.python();
         unittest.args(["-m", "unittest"]);
         if self.args.is_empty() {
@@ -38,7 +36,7 @@ impl KernelTest {
         }
         let status = unittest
             .args(self.args)
-            .current_dir(&tests)
+            .current_dir(workspace::root().join("crates/qrnn-jupyter/tests"))
             .env("JUPYTER_PATH", prefix.join("share/jupyter"))
             .env("OMP_NUM_THREADS", "1")
             .status()

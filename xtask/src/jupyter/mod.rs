@@ -1,6 +1,5 @@
 //! The Jupyter kernel and the notebooks: built, installed, tested.
 
-pub mod install;
 pub mod kernel;
 pub mod kernel_test;
 pub mod notebooks;

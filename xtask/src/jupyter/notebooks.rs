@@ -1,39 +1,38 @@
-//! `cargo xtask notebooks`
+//! Executes the notebooks: `cargo xtask notebooks`.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::path::PathBuf;
+use std::process::ExitCode;
 
 use crate::error::{Error, Result};
+use crate::jupyter::kernel::{CLIENT_REQUIREMENTS, Kernel};
+use crate::jupyter::stock_kernel;
 use crate::jupyter::venv::Venv;
-use crate::jupyter::{install, stock_kernel};
-use crate::terminal;
-use crate::workspace;
+use crate::{terminal, workspace};
 
 const RUNNER: &str = include_str!("run.py");
 const LAB_REQUIREMENTS: &str = include_str!("lab-requirements.txt");
 const LAB: &str = include_str!("lab.py");
 
-/// The notebook that is worked in as a user would.
+/// The notebook that `--lab` works in.
 const TOUR: &str = "notebooks/01_tour.ipynb";
 
-/// Execute every notebook through the Jupyter kernel; fails where a cell fails
+/// Execute every notebook through the Jupyter kernel
 #[derive(Debug, clap::Args)]
 pub struct Notebooks {
     /// Store the outputs in the notebooks
     #[arg(long)]
     save: bool,
-    /// Work in the tour in JupyterLab in headless Chromium, as a user would, with the interrupt
-    /// button pressed; wants Debian's chromium and chromium-driver
+    /// Work in the tour in JupyterLab as a user would, with the interrupt button pressed; needs Debian's
+    /// chromium and chromium-driver
     #[arg(long, conflicts_with = "save")]
     lab: bool,
-    /// Execute them in the stock kernel, evcxr_jupyter, which builds the library for the first of them:
-    /// minutes
+    /// Use the stock kernel, evcxr_jupyter, which builds the library in the first cell: minutes
     #[arg(long, conflicts_with_all = ["save", "lab"])]
     stock: bool,
-    /// Use the kernel that is installed in this folder, in place of building one
+    /// Use the kernel that is installed in this folder instead of building one
     #[arg(long)]
     prefix: Option<PathBuf>,
-    /// Notebooks [default: all of notebooks/]
+    /// Notebooks [default: all in notebooks/]
     files: Vec<PathBuf>,
 }
 
@@ -41,21 +40,21 @@ impl Notebooks {
     pub fn run(self) -> Result<ExitCode> {
         let work = workspace::root().join("target/notebooks");
         fs_err::create_dir_all(&work)?;
-        // evcxr builds in a new folder for each kernel unless it is given one. That must lie outside of
-        // this workspace, and serves one kernel at a time.
-        let build = tempfile::Builder::new().prefix("qrnn-evcxr-").tempdir();
-        let build = build.map_err(Error::io(std::env::temp_dir(), "create a folder in"))?;
         let files = match (self.files.is_empty(), self.lab) {
             (true, true) => vec![workspace::root().join(TOUR)],
-            (true, false) => all(&workspace::root().join("notebooks"))?,
-            (false, _) => self.files.clone(),
+            (true, false) => all(),
+            (false, _) => self.files,
         };
-        let prefix = match &self.prefix {
-            Some(prefix) => prefix.clone(),
-            None => match install_kernel(&work.join("prefix"), self.stock)? {
-                Ok(prefix) => prefix,
-                Err(status) => return Ok(status),
-            },
+        let prefix = match self.prefix {
+            Some(prefix) => prefix,
+            None => {
+                let prefix = work.join("prefix");
+                let status = Kernel { prefix: Some(prefix.clone()), stock: self.stock }.run()?;
+                if status != ExitCode::SUCCESS {
+                    return Ok(status);
+                }
+                prefix
+            }
         };
         let jupyter = std::path::absolute(&prefix).map_err(Error::io(&prefix, "find"))?;
         let jupyter = jupyter.join("share/jupyter");
@@ -67,13 +66,16 @@ impl Notebooks {
             ));
         }
         terminal::note(format_args!("preparing Python in {}", work.display()));
-        let (name, requirements, program) = match self.lab {
-            true => ("lab", LAB_REQUIREMENTS, LAB),
-            false => ("run", install::CLIENTS, RUNNER),
+        let (name, requirements, program) = if self.lab {
+            ("lab", LAB_REQUIREMENTS, LAB)
+        } else {
+            ("run", CLIENT_REQUIREMENTS, RUNNER)
         };
         let venv = Venv::fresh(&work.join(format!("{name}-venv")), requirements)?;
         let script = work.join(format!("{name}.py"));
         fs_err::write(&script, program)?;
+        // Kept for all notebooks, or evcxr would build anew for each. It must lie outside this workspace.
+        let build = tempfile::Builder::new().prefix("qrnn-evcxr-").tempdir()?;
 
         let mut failed = vec![];
         for file in &files {
@@ -82,13 +84,13 @@ impl Notebooks {
             run.arg(&script).arg(file).args(self.save.then_some("--save"));
             if self.stock {
                 // The first cell waits for the build.
-                run.args(["--kernel", kernel, "--timeout", "3600"])
-                    .env("EVCXR_TMPDIR", build.path());
+                run.args(["--kernel", kernel, "--timeout", "3600"]);
+                run.env("EVCXR_TMPDIR", build.path());
             }
             if self.lab {
                 run.arg("--out").arg(work.join("screenshots"));
             }
-            // The kernel under test, and nothing of what the user has installed or set.
+            // Only the kernel under test, nothing that the user has installed or set.
             run.env("JUPYTER_PATH", &jupyter)
                 .env("JUPYTER_DATA_DIR", work.join("data"))
                 .env("JUPYTER_RUNTIME_DIR", work.join("runtime"))
@@ -108,38 +110,20 @@ impl Notebooks {
     }
 }
 
-/// Installs the kernel into `prefix`, by the command that users have; its status where it fails.
-fn install_kernel(prefix: &Path, stock: bool) -> Result<Result<PathBuf, ExitCode>> {
-    let xtask = std::env::current_exe().map_err(Error::io("xtask", "find"))?;
-    let mut install = Command::new(&xtask);
-    let status = install.args(["kernel", "--prefix"]).arg(prefix);
-    let status = status.args(stock.then_some("--stock")).status();
-    let status = status.map_err(Error::io(&xtask, "run"))?;
-    let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
-    Ok(if status.success() { Ok(prefix.into()) } else { Err(ExitCode::from(code)) })
-}
-
-/// The notebooks of a folder, by name.
-fn all(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut files = vec![];
-    for entry in fs_err::read_dir(folder)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "ipynb") {
-            files.push(path);
-        }
-    }
-    files.sort();
-    Ok(files)
+/// All notebooks, sorted by name.
+fn all() -> Vec<PathBuf> {
+    let pattern = workspace::root().join("notebooks/*.ipynb");
+    glob::glob(&pattern.to_string_lossy()).into_iter().flatten().flatten().collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// What anybody sees who opens them: nbformat 4, our kernel, no cell without an id.
+    /// What Jupyter reads: nbformat 4, our kernel, an id in each cell.
     #[test]
     fn the_notebooks_are_of_our_kernel_and_in_order() {
-        let files = all(&workspace::root().join("notebooks")).unwrap();
+        let files = all();
         assert!(files.len() >= 9, "{files:?}");
         for file in files {
             let text = fs_err::read_to_string(&file).unwrap();
@@ -158,7 +142,7 @@ mod tests {
 
     #[test]
     fn every_requirement_has_one_version() {
-        let lines = install::CLIENTS.lines().chain(LAB_REQUIREMENTS.lines());
+        let lines = CLIENT_REQUIREMENTS.lines().chain(LAB_REQUIREMENTS.lines());
         let lines = lines.filter(|line| !line.starts_with('#'));
         assert!(lines.clone().any(|line| line.starts_with("nbclient==")));
         for line in lines {

@@ -1,26 +1,24 @@
-//! The stock evcxr kernel, entered in Jupyter's list so that it finds libtorch.
+//! Adds the stock evcxr kernel to Jupyter's list, with libtorch.
 //!
-//! evcxr_jupyter enters itself as "Rust" and knows nothing of libtorch: qrnn is neither built in it
-//! (LIBTORCH) nor run (the library path). The entry made here has both.
+//! The kernelspec that evcxr_jupyter writes itself names no libtorch, so qrnn neither builds (LIBTORCH) nor
+//! runs (the library path) in it. This one sets both.
 
-use fs_err as fs;
 use std::path::{Path, PathBuf};
 
+use fs_err as fs;
 use serde_json::json;
 
 use crate::error::{Error, Result};
-use crate::jupyter::install;
-use crate::setup::Libtorch;
 use crate::terminal;
 
-/// Its name in Jupyter's list of kernels.
+/// The kernel's name in Jupyter's list.
 pub const NAME: &str = "qrnn-evcxr";
 const PROGRAM: &str = "evcxr_jupyter";
-/// For evcxr's own start: it keeps what it has compiled, 4 GiB at most, for the next notebook.
+/// evcxr's settings at start: keep up to 4 GiB of compiled crates for the next notebook.
 const START: &str = ":cache 4096\n";
 
 /// Writes the kernelspec under `DIR/share` for a prefix, else into the user's data folder.
-pub fn install(libtorch: Libtorch, prefix: Option<&Path>) -> Result<()> {
+pub fn install(libtorch: &Path, prefix: Option<&Path>) -> Result<()> {
     let program = program(&search_path()).ok_or_else(|| {
         Error::machine(
             format!("there is no {PROGRAM} on the PATH or in cargo's folder"),
@@ -30,8 +28,7 @@ pub fn install(libtorch: Libtorch, prefix: Option<&Path>) -> Result<()> {
     let data = data_folder(prefix)?;
     let folder = data.jupyter.join("kernels").join(NAME);
     let settings = data.own.join("evcxr");
-    let torch = install::folder_of(libtorch);
-    let spec = spec(&program, &torch, &settings);
+    let spec = spec(&program, libtorch, &settings);
     for (folder, name, text) in
         [(&folder, "kernel.json", spec), (&settings, "init.evcxr", START.to_owned())]
     {
@@ -41,13 +38,12 @@ pub fn install(libtorch: Libtorch, prefix: Option<&Path>) -> Result<()> {
     }
     terminal::show(format_args!("kernelspec {}", folder.display()));
     terminal::note(format_args!(
-        "installed; Jupyter lists it as \"Rust (evcxr)\", and it starts {}",
+        "installed; Jupyter lists it as \"Rust (evcxr)\", which starts {}",
         program.display()
     ));
     Ok(())
 }
 
-/// What Jupyter needs to know to start it.
 fn spec(program: &Path, libtorch: &Path, settings: &Path) -> String {
     let spec = json!({
         "argv": [program, "--control_file", "{connection_file}"],
@@ -63,13 +59,12 @@ fn spec(program: &Path, libtorch: &Path, settings: &Path) -> String {
     format!("{spec:#}\n")
 }
 
-/// Jupyter's data folder, and one for what is ours.
 struct Data {
     jupyter: PathBuf,
     own: PathBuf,
 }
 
-/// As `qrnn-jupyter install` has it.
+/// The folders that `qrnn-jupyter install` uses.
 fn data_folder(prefix: Option<&Path>) -> Result<Data> {
     let variable = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     let data = match prefix {
@@ -87,7 +82,7 @@ fn data_folder(prefix: Option<&Path>) -> Result<Data> {
     Ok(Data { jupyter, own: data.join("qrnn-stock-kernel") })
 }
 
-/// Where a shell would find it, and where cargo installs.
+/// The folders where a shell looks for programs, and where cargo installs them.
 fn search_path() -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let cargo = std::env::var_os("CARGO_HOME").map(PathBuf::from);

@@ -1,9 +1,9 @@
 //! The pinned wheels, whole: checked by their sums here too, whatever pip checked.
 
-use fs_err::{self as fs, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use fs_err::{self as fs, File};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};

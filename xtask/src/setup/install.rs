@@ -1,7 +1,8 @@
 //! A pinned set into its place, whole or not at all.
 
-use fs_err::{self as fs, File};
 use std::path::Path;
+
+use fs_err::{self as fs, File};
 
 use crate::error::{Error, Result};
 use crate::setup::pins::{LINKED_FOLDER, Set, VERSION};

@@ -11,8 +11,9 @@ mod user_libtorch;
 
 use std::fs::{File, TryLockError};
 
+use std::path::{Path, PathBuf};
+
 use fs_err as fs;
-use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::setup::pins::{LINKED_FOLDER, Pins, RELEASE, Set};
@@ -25,6 +26,15 @@ pub enum Libtorch {
     Ours,
     /// The user's own, by LIBTORCH.
     Theirs,
+}
+
+impl Libtorch {
+    pub fn folder(self) -> PathBuf {
+        match self {
+            Self::Ours => workspace::root().join(".libtorch").join(LINKED_FOLDER),
+            Self::Theirs => std::env::var_os("LIBTORCH").map(PathBuf::from).unwrap_or_default(),
+        }
+    }
 }
 
 /// Makes libtorch ready, and NVRTC; nothing is done twice.

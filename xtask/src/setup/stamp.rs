@@ -1,9 +1,9 @@
 //! The note in an installed set that says what was put there.
 
-use fs_err::File;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use fs_err::File;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;

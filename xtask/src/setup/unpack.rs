@@ -1,9 +1,9 @@
 //! Wheels into the folder that torch-sys links against.
 
-use fs_err::{self as fs, File};
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
+use fs_err::{self as fs, File};
 use indicatif::{ProgressBar, ProgressStyle};
 use zip::ZipArchive;
 
