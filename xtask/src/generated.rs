@@ -1,11 +1,11 @@
-//! Files of the repository that a command writes.
+//! Files of the repository that commands write.
 
 use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::terminal;
 
-/// Writes the text where the file has another; or with `check` leaves it and refuses it.
+/// Writes a file if its text has changed; with `check`, fails instead.
 pub fn store(path: &Path, text: &str, check: bool, command: &str) -> Result<()> {
     if fs_err::read_to_string(path).is_ok_and(|stored| stored == text) {
         return Ok(());

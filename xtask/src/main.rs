@@ -1,4 +1,4 @@
-//! Set-up and chores: `cargo xtask help`.
+//! Set-up, checks and chores of the workspace: `cargo xtask help`.
 
 mod cargo;
 mod commands;
@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 
-/// Set-up and chores of the qrnn workspace. Each command sets up first what it needs.
+/// Set-up, checks and chores of the qrnn workspace. Commands that build install libtorch first.
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo xtask")]
 struct Cli {
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             if error.kind() == ErrorKind::InvalidSubcommand {
-                // Who mistypes a command wants the list of them.
+                // List the commands for a user who mistyped one.
                 terminal::note(Cli::command().render_help());
             }
             error.exit()
@@ -45,8 +45,7 @@ fn main() -> ExitCode {
     })
 }
 
-/// Puts `--` before the arguments that go to another program: clap takes this one for itself,
-/// and leaves a `--` or a `--help` of the user's to that program.
+/// Puts `--` before the arguments for another program, so that clap leaves them, `--help` too, to it.
 fn passed_on_untouched(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut args: Vec<OsString> = args.into_iter().collect();
     if args.get(1).is_some_and(|name| name == "reproduce" || name == "bench" || name == "test") {

@@ -1,4 +1,4 @@
-//! Where the workspace is, and its packages as cargo knows them.
+//! The workspace: its folder, and its packages as cargo lists them.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -7,13 +7,12 @@ use cargo_metadata::{Metadata, MetadataCommand, TargetKind};
 
 use crate::error::{Error, Result};
 
-/// The workspace's root.
 pub fn root() -> PathBuf {
     root_of(std::env::var_os("CARGO_MANIFEST_DIR"))
 }
 
-/// What cargo says as it runs this program, before what it said at compile time: a moved clone,
-/// or a target folder that clones share, is not compiled anew.
+/// Prefers the variable of the running cargo to the one at compile time: a clone that was moved, or shares
+/// its target folder, is not compiled again.
 fn root_of(running: Option<OsString>) -> PathBuf {
     let running = running.map(PathBuf::from).filter(|folder| folder.ends_with("xtask"));
     let xtask = running.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
@@ -29,7 +28,7 @@ pub struct Target {
     pub file: PathBuf,
 }
 
-/// All of them, libraries first.
+/// All libraries, then all programs.
 pub fn libraries_and_programs(root: &Path) -> Result<Vec<Target>> {
     let metadata = read(MetadataCommand::new().manifest_path(root.join("Cargo.toml")).no_deps())?;
     let is_bin = |kinds: &[TargetKind]| kinds.contains(&TargetKind::Bin);
@@ -55,21 +54,20 @@ pub fn libraries_and_programs(root: &Path) -> Result<Vec<Target>> {
     Ok(targets.into_iter().map(|(_, target)| target).collect())
 }
 
-/// The names of the packages that a registry could take.
+/// The names of the packages without `publish = false`.
 pub fn publishable(root: &Path) -> Result<Vec<String>> {
     let metadata = read(MetadataCommand::new().manifest_path(root.join("Cargo.toml")).no_deps())?;
     let publishable = metadata.packages.into_iter().filter(|package| package.publish.is_none());
     Ok(publishable.map(|package| package.name.to_string()).collect())
 }
 
-/// The workspace with all dependencies that its crates have on Linux.
+/// The workspace with its dependencies on Linux.
 pub fn with_dependencies(root: &Path) -> Result<Metadata> {
     let linux = ["--filter-platform", "x86_64-unknown-linux-gnu"].map(str::to_owned);
     let mut command = MetadataCommand::new();
     read(command.manifest_path(root.join("Cargo.toml")).other_options(linux))
 }
 
-/// Asks cargo.
 fn read(command: &MetadataCommand) -> Result<Metadata> {
     command.exec().map_err(|error| {
         Error::machine(format!("cargo metadata fails: {error}"), "make Cargo.toml valid")

@@ -1,4 +1,4 @@
-//! The sources of Rust's standard library, with which the kernel's completion knows it.
+//! Installs the sources of Rust's standard library, which the kernel's completion reads.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -6,17 +6,16 @@ use std::process::{Command, Stdio};
 
 use crate::terminal;
 
-/// What became of it.
 #[derive(Debug, PartialEq)]
 enum Outcome {
     There,
     Installed,
-    /// Why not, and what to do.
+    /// The reason, and what to do.
     Missing(String, String),
 }
 
-/// Installs rustup's component rust-src where it is missing, and says so. Without it the kernel does
-/// all else, so this is no error.
+/// Installs rustup's component rust-src where it is missing. A failure is only reported: the kernel works
+/// without it.
 pub fn install() {
     match ensure(std::env::var_os("PATH").as_deref()) {
         Outcome::There => {}
@@ -28,7 +27,7 @@ pub fn install() {
     }
 }
 
-/// With the programs on this search path.
+/// Uses the rustc and rustup on this search path.
 fn ensure(path: Option<&OsStr>) -> Outcome {
     let program = |name: &str| {
         let mut command = Command::new(name);
@@ -38,8 +37,8 @@ fn ensure(path: Option<&OsStr>) -> Outcome {
         command.stdin(Stdio::null());
         command
     };
-    let by_hand = "install Rust by rustup (https://rustup.rs), or the package of your system that \
-                   holds these sources (Debian: rust-src)";
+    let by_hand = "install Rust with rustup (https://rustup.rs), or your system's package of \
+                   these sources (Debian: rust-src)";
     let missing = |why: String, remedy: &str| Outcome::Missing(why, remedy.to_owned());
     let sysroot = match program("rustc").args(["--print", "sysroot"]).output() {
         Ok(output) if output.status.success() => {
@@ -47,16 +46,16 @@ fn ensure(path: Option<&OsStr>) -> Outcome {
         }
         Ok(output) => {
             let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            return missing(format!("rustc does not say where it lies: {said}"), by_hand);
+            return missing(format!("rustc does not print its sysroot: {said}"), by_hand);
         }
         Err(error) => return missing(format!("rustc cannot be run: {error}"), by_hand),
     };
     if has_sources(&sysroot) {
         return Outcome::There;
     }
-    // By name, as another one may be set for this folder.
+    // Named, because another toolchain may be set for this folder.
     let Some(toolchain) = toolchain(&sysroot) else {
-        return missing(format!("{} is no toolchain of rustup's", sysroot.display()), by_hand);
+        return missing(format!("{} was not installed by rustup", sysroot.display()), by_hand);
     };
     let arguments = ["component", "add", "rust-src", "--toolchain", &toolchain];
     let line = format!("rustup {}", arguments.join(" "));
@@ -66,7 +65,7 @@ fn ensure(path: Option<&OsStr>) -> Outcome {
     match program("rustup").args(arguments).status() {
         Ok(status) if !status.success() => missing(
             format!("`{line}` failed ({status})"),
-            &format!("run `{line}` and see what it says"),
+            &format!("run `{line}` and read its output"),
         ),
         Ok(_) if has_sources(&sysroot) => Outcome::Installed,
         Ok(_) => missing(format!("`{line}` did not put them into {}", sysroot.display()), by_hand),
@@ -78,7 +77,7 @@ fn has_sources(sysroot: &Path) -> bool {
     sysroot.join("lib/rustlib/src/rust/library/core/src/lib.rs").is_file()
 }
 
-/// The name of a toolchain of rustup's.
+/// The toolchain's name, if rustup installed it.
 fn toolchain(sysroot: &Path) -> Option<String> {
     let folder = sysroot.parent()?.file_name()?;
     (folder == "toolchains").then(|| sysroot.file_name()?.to_str().map(str::to_owned)).flatten()
@@ -91,7 +90,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
-    /// A folder with a toolchain of rustup's make, and stand-ins of rustc and rustup.
+    /// A folder with a toolchain as rustup has it, and fake rustc and rustup.
     struct Machine {
         folder: tempfile::TempDir,
     }
@@ -162,10 +161,10 @@ mod tests {
         let Outcome::Missing(why, remedy) = ensure(Some(&path)) else { panic!() };
         assert!(why.contains("rustup cannot be run"), "{why}");
         assert!(remedy.contains("rustup.rs"), "{remedy}");
-        // A Rust of the system's own.
+        // Rust from the system's package manager.
         let machine = Machine::new("usr", Some(INSTALLS));
         let Outcome::Missing(why, _) = machine.ensure() else { panic!() };
-        assert!(why.contains("no toolchain of rustup's"), "{why}");
+        assert!(why.contains("not installed by rustup"), "{why}");
         assert_eq!(machine.asked(), "");
     }
 

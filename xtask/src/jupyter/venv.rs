@@ -1,4 +1,4 @@
-//! A virtual environment for the Python programs that a chore needs.
+//! A virtual environment for the Python programs that the commands run.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -6,13 +6,12 @@ use std::process::{Command, Stdio};
 use crate::error::{Error, Result};
 use crate::terminal;
 
-/// A virtual environment.
 pub struct Venv {
     folder: PathBuf,
 }
 
 impl Venv {
-    /// Makes a new one in `folder`, in place of what was there, with exactly these packages.
+    /// Makes a new environment in `folder` with exactly these packages.
     pub fn fresh(folder: &Path, requirements: &str) -> Result<Self> {
         let mut make = Command::new("python3");
         succeeds(
@@ -23,22 +22,22 @@ impl Venv {
         let list = folder.join("requirements.txt");
         fs_err::write(&list, requirements)?;
         let venv = Self { folder: folder.into() };
-        // All that is needed is in the list: a package of another version gets in by no way.
+        // The list is complete, so pip need not resolve dependencies.
         let install = ["-m", "pip", "install", "--quiet", "--no-input", "--no-deps"];
         succeeds(
             venv.python().args(install).args(["--disable-pip-version-check", "-r"]).arg(&list),
-            "pip cannot install what drives the Jupyter kernel",
-            "see what pip says; the versions want Python 3.10 or later and a package index",
+            "pip cannot install the packages that run the Jupyter kernel",
+            "read pip's output; the packages need Python 3.10 or later and a package index",
         )?;
         succeeds(
             venv.python().args(["-m", "pip", "check"]),
-            "the packages that drive the Jupyter kernel do not fit together",
+            "the packages that run the Jupyter kernel conflict",
             "report this",
         )?;
         Ok(venv)
     }
 
-    /// The one in `folder`, if its packages are these and it was made to the end; else a new one.
+    /// Returns the environment in `folder` if it is complete and has these packages, else makes a new one.
     pub fn kept(folder: &Path, requirements: &str) -> Result<Self> {
         let done = folder.join("made");
         let python = folder.join("bin/python");
@@ -51,7 +50,6 @@ impl Venv {
         Ok(venv)
     }
 
-    /// Its Python, to be given arguments.
     pub fn python(&self) -> Command {
         Command::new(self.folder.join("bin/python"))
     }

@@ -1,4 +1,4 @@
-//! The pinned wheels, whole: checked by their sums here too, whatever pip checked.
+//! Downloads the pinned wheels and checks their checksums, whatever pip has checked.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::setup::pins::{Set, Wheel};
 use crate::setup::pip::{self, Fetched};
 use crate::terminal;
 
-/// Brings all wheels of a set into `folder`; those that lie there whole are kept.
+/// Downloads the wheels of a set into `folder`, except those that are there and undamaged.
 pub fn wheels<'a>(
     set: &'a Set,
     folder: &Path,
@@ -34,8 +34,8 @@ pub fn wheels<'a>(
         .collect()
 }
 
-/// The path of a wheel that is as pinned. `fetch` is called where there is none, and once more,
-/// then with pip's cache left out, where what it brought is another file.
+/// Returns the path of a wheel that has the pinned checksum. `fetch` is called where there is none, and
+/// again, without pip's cache, where it brought another file.
 fn whole(
     wheel: &Wheel,
     path: &Path,
@@ -64,7 +64,7 @@ fn whole(
     Err(Error::Checksum { file, expected, actual })
 }
 
-/// `None` where the wheel is as pinned; else the sum of what lay there, which is deleted.
+/// `None` where the wheel has the pinned checksum; else the checksum of the file, which is deleted.
 fn lies_there(wheel: &Wheel, path: &Path) -> Result<Option<String>> {
     if !path.exists() {
         return Ok(Some("of no file".into()));
@@ -73,12 +73,11 @@ fn lies_there(wheel: &Wheel, path: &Path) -> Result<Option<String>> {
     if actual == wheel.sha256 {
         return Ok(None);
     }
-    terminal::note(format_args!("{} is damaged or half-finished; deleted", path.display()));
+    terminal::note(format_args!("{} is damaged or incomplete; deleted", path.display()));
     fs::remove_file(path)?;
     Ok(Some(actual))
 }
 
-/// The checksum of a file, in lower-case hexadecimal digits.
 fn sha256(path: &Path) -> Result<String> {
     let mut file = File::open(path)?;
     let mut hasher = Sha256::new();
@@ -97,13 +96,13 @@ mod tests {
     use super::*;
     use crate::setup::pins::Pins;
 
-    /// The sum is that of "abc", from the standard that defines SHA-256.
+    /// The checksum is that of "abc", from the standard that defines SHA-256.
     fn wheel() -> Wheel {
         let sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad".into();
         Wheel { file: "abc.whl".into(), sha256, ..Pins::read().unwrap().nvrtc.wheels.remove(0) }
     }
 
-    /// Runs `whole` on what lies there, with downloads that bring these; says how many it took.
+    /// Runs `whole` on a file, with downloads of these texts; returns the number of downloads.
     fn run(before: Option<&str>, brought: &[&str]) -> (Result<PathBuf>, usize) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(wheel().file);

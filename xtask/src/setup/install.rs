@@ -1,4 +1,4 @@
-//! A pinned set into its place, whole or not at all.
+//! Installs a pinned set completely or not at all.
 
 use std::path::Path;
 
@@ -9,13 +9,14 @@ use crate::setup::pins::{LINKED_FOLDER, Set, VERSION};
 use crate::setup::stamp::Stamp;
 use crate::setup::{download, unpack};
 
-/// What a set-up works in; whatever bears it when another one starts was left by a dead one.
+/// Prefix of the folders that a set-up works in. Those of a killed set-up are deleted by the next one.
 const PARTIAL: &str = "partial-";
 
-/// The wheels, until they are unpacked: they outlive an interruption, and are not fetched again.
+/// The wheels until they are unpacked. They survive an interruption.
 const DOWNLOADS: &str = "download";
 
-/// Downloads and unpacks beside the place, then renames: what bears the final name is whole.
+/// Downloads, unpacks into a partial folder, then renames it: a folder with the final name is complete.
+/// After an error, what was there before is unchanged.
 pub fn run(set: &Set, home: &Path, lock: &std::fs::File) -> Result<()> {
     remove_partials(home)?;
     let wheels = download::wheels(set, &home.join(DOWNLOADS), lock)?;
@@ -24,20 +25,19 @@ pub fn run(set: &Set, home: &Path, lock: &std::fs::File) -> Result<()> {
         .and_then(|()| complete(set, &partial))
         .and_then(|()| replace(&partial, &home.join(&set.folder), home));
     if done.is_err() {
-        // A full disk must not stay full; the error is what the user wants to hear of.
+        // Free the space if the disk is full; report the first error.
         let _ = remove(&partial);
     }
     done
 }
 
-/// Removes what nobody needs once all sets are in place: half a gigabyte of wheels, and more where a
-/// set-up was killed while it did this.
+/// Deletes the wheels and partial folders once all sets are installed.
 pub fn clear(home: &Path) -> Result<()> {
     remove(&home.join(DOWNLOADS))?;
     remove_partials(home)
 }
 
-/// Whether `clear` has work to do.
+/// Whether there is nothing to [`clear`].
 pub fn is_clear(home: &Path) -> bool {
     let left = |name: &str| name == DOWNLOADS || name.starts_with(PARTIAL);
     fs::read_dir(home).map_or(true, |mut entries| {
@@ -45,7 +45,7 @@ pub fn is_clear(home: &Path) -> bool {
     })
 }
 
-/// What is in no wheel: the name that torch-sys links, the version that it asks for, our stamp.
+/// Adds what no wheel holds: the name that torch-sys links, the version that it reads, and our stamp.
 fn complete(set: &Set, partial: &Path) -> Result<()> {
     if set.folder == LINKED_FOLDER {
         let link = partial.join("lib/libtorch.so");
@@ -57,20 +57,20 @@ fn complete(set: &Set, partial: &Path) -> Result<()> {
     Stamp::of(set, partial)?.write(partial)
 }
 
-/// The stamp vouches for ten thousand headers too, so they reach the disk before it does.
+/// The stamp also stands for ten thousand headers, so they must reach the disk before it.
 #[cfg(target_os = "linux")]
 fn to_disk(partial: &Path) -> Result<()> {
     let folder = File::open(partial)?;
     rustix::fs::syncfs(&folder).map_err(|error| Error::io(partial, "write to disk")(error.into()))
 }
 
-/// Nothing is installed elsewhere: the pinned wheels are for Linux.
+/// Never called: the pinned wheels are for Linux.
 #[cfg(not(target_os = "linux"))]
 fn to_disk(_: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A former one is renamed before it is deleted: half deleted it could pass for whole.
+/// Renames an older set before it is deleted: half deleted, it could pass for complete.
 fn replace(partial: &Path, ours: &Path, home: &Path) -> Result<()> {
     if fs::symlink_metadata(ours).is_ok() {
         let former = home.join(format!("{PARTIAL}{}-former", std::process::id()));
@@ -90,7 +90,7 @@ fn remove_partials(home: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes a folder, a file or a link, if there is one.
+/// Deletes a folder, a file or a link, if there is one.
 fn remove(path: &Path) -> Result<()> {
     let Ok(metadata) = fs::symlink_metadata(path) else { return Ok(()) };
     if metadata.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }

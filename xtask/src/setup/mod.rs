@@ -1,4 +1,4 @@
-//! What every command does first: a libtorch that torch-sys can link against.
+//! Installs the libtorch that torch-sys links. Every command that builds does this first.
 
 pub mod download;
 mod install;
@@ -19,12 +19,12 @@ use crate::error::{Error, Result};
 use crate::setup::pins::{LINKED_FOLDER, Pins, RELEASE, Set};
 use crate::{terminal, workspace};
 
-/// Where libtorch comes from.
+/// Which libtorch is linked.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Libtorch {
     /// `.libtorch/current`, as `.cargo/config.toml` says.
     Ours,
-    /// The user's own, by LIBTORCH.
+    /// The user's, which LIBTORCH names.
     Theirs,
 }
 
@@ -37,13 +37,13 @@ impl Libtorch {
     }
 }
 
-/// Makes libtorch ready, and NVRTC; nothing is done twice.
+/// Installs libtorch and NVRTC where they are missing.
 pub fn run() -> Result<Libtorch> {
     let pins = Pins::read()?;
     run_sets(&[&pins.linked, &pins.nvrtc])
 }
 
-/// [`run`], and all that computing on a GPU needs beside its driver.
+/// Installs libtorch's CUDA libraries as well.
 pub fn run_with_cuda() -> Result<Libtorch> {
     let pins = Pins::read()?;
     run_sets(&[&pins.linked, &pins.nvrtc, &pins.cuda])
@@ -58,17 +58,16 @@ fn run_sets(sets: &[&Set]) -> Result<Libtorch> {
         user_libtorch::check(&theirs)?;
         preflight::compiler_of_environment()?;
         terminal::note(format_args!(
-            "using libtorch of LIBTORCH, with or without CUDA: {}",
+            "using the libtorch that LIBTORCH names: {}",
             theirs.display()
         ));
         return Ok(Libtorch::Theirs);
     }
-    // Looked at before anything is written: a whole one may lie where one can only read.
+    // Checked before anything is written: a complete one may be in a read-only folder.
     let amiss = |set: &&&Set| stamp::amiss(set, &home.join(&set.folder)).is_some();
     let missing: Vec<&&Set> = sets.iter().filter(amiss).collect();
     if missing.is_empty() {
-        // Left by a set-up that was killed in its last moment. Where it cannot be cleared, it does
-        // no harm either.
+        // A set-up was killed before it deleted its downloads. They do no harm where they cannot be deleted.
         if !install::is_clear(&home)
             && let Ok(_lock) = lock(&home.join("lock"))
         {
@@ -91,10 +90,10 @@ fn run_sets(sets: &[&Set]) -> Result<Libtorch> {
 fn install(set: &Set, home: &Path, lock: &File) -> Result<()> {
     let place = home.join(&set.folder);
     match stamp::amiss(set, &place) {
-        // Another set-up did it while this one waited.
+        // Another set-up installed it while this one waited.
         None => return Ok(()),
         Some(problem) if fs::symlink_metadata(&place).is_ok() => {
-            terminal::note(format_args!("installing {} anew: {problem}", set.what));
+            terminal::note(format_args!("installing {} again: {problem}", set.what));
         }
         Some(_) => {}
     }
@@ -103,15 +102,13 @@ fn install(set: &Set, home: &Path, lock: &File) -> Result<()> {
     Ok(())
 }
 
-/// One set-up at a time in a clone; the lock goes with the process, however it ends.
+/// Allows one set-up at a time in a clone. The lock ends with the process.
 fn lock(path: &Path) -> Result<File> {
     let options = File::options().read(true).write(true).create(true).truncate(false).open(path);
     let lock = options.map_err(Error::io(path, "open"))?;
     match lock.try_lock() {
         Ok(()) => return Ok(lock),
-        Err(TryLockError::WouldBlock) => {
-            terminal::note("another set-up is at work here; waiting for it")
-        }
+        Err(TryLockError::WouldBlock) => terminal::note("waiting for another set-up in this clone"),
         Err(TryLockError::Error(error)) => return Err(Error::io(path, "lock")(error)),
     }
     lock.lock().map_err(Error::io(path, "lock"))?;

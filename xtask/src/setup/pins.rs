@@ -27,16 +27,16 @@ pub const BUILD_DISK: u64 = 2_000_000_000;
 pub struct Wheel {
     pub name: String,
     pub version: String,
-    /// The tags that pip must be told, because they may not be those of the Python that runs it.
+    /// The tags for pip: those of the wheel, not of the Python that runs pip.
     #[serde(default = "no_abi")]
     pub abi: String,
     pub platform: String,
     pub file: String,
     pub sha256: String,
-    /// Beginnings of paths in the wheel, and what replaces them.
+    /// Path prefixes in the wheel and what replaces them. Files with none of these are left out.
     #[serde(default)]
     pub folders: Vec<(String, String)>,
-    /// Libraries in the wheel that must be there; those in none of the folders go to `lib`.
+    /// Libraries that the wheel must hold; those with none of the prefixes go to `lib`.
     #[serde(default)]
     pub libraries: Vec<String>,
 }
@@ -51,12 +51,12 @@ fn no_abi() -> String {
 pub struct Set {
     /// The folder in `.libtorch`; crates/qrnn-ops/src/cuda/libraries.rs looks for these names.
     pub folder: String,
-    /// What it is, for messages.
+    /// Its name in messages.
     pub what: String,
-    /// Paths below the folder that must be there beside the libraries.
+    /// Paths below the folder that must exist besides the libraries.
     #[serde(default)]
     pub parts: Vec<String>,
-    /// Bytes that its set-up takes: the wheels, and what is unpacked from them.
+    /// Bytes that its set-up takes: the wheels and their unpacked files.
     pub disk: u64,
     pub wheels: Vec<Wheel>,
 }
@@ -68,11 +68,11 @@ pub struct Pins {
     pub linked: Set,
     /// The compiler of CUDA kernels.
     pub nvrtc: Set,
-    /// libtorch's CUDA library and those that it links, in the folders that Python's wheels give them: each
-    /// finds the others by its own path.
+    /// libtorch's CUDA library and those that it links, in the folders of the wheels, where each finds the
+    /// others by a relative path.
     pub cuda: Set,
-    /// What the benches measure against and a Python with torch lacks: plain Python, whose kernels are in
-    /// Triton, which comes with torch.
+    /// Baselines of the benches that a Python with torch lacks. They are Python; their kernels are in Triton,
+    /// which comes with torch.
     pub baselines: Set,
 }
 

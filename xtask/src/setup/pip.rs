@@ -1,4 +1,4 @@
-//! Pip, which knows the user's index, proxy, certificates and cache.
+//! Downloads wheels with pip, which knows the user's index, proxy, certificates and cache.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -10,28 +10,26 @@ use std::process::{Command, Stdio};
 use crate::error::{Error, Result};
 use crate::setup::pins::Wheel;
 
-/// Where pip works, inside the folder that it downloads to.
+/// Pip's temporary folder, in the folder that it downloads to.
 const SCRATCH: &str = "tmp";
 
-/// What came of a download that did not fail.
 #[derive(Debug, PartialEq)]
 pub enum Fetched {
     Done,
-    /// Pip had a file with another checksum, here in its words, and kept nothing.
+    /// Pip received a file with this checksum instead, and kept nothing.
     OtherSum(String),
 }
 
-/// Downloads a wheel into `folder`, with pip's own progress shown.
+/// Downloads a wheel into `folder` and shows pip's progress.
 pub fn download(wheel: &Wheel, folder: &Path, fresh: bool, lock: &File) -> Result<Fetched> {
     let requirements = folder.join("requirements.txt");
     fs_err::write(&requirements, requirement(wheel))?;
-    // Pip first writes half a gigabyte to TMPDIR: /tmp may be small, and nobody would clear away
-    // what a killed pip left there.
+    // Pip writes half a gigabyte to TMPDIR first: /tmp may be small, and a killed pip leaves it there.
     let scratch = folder.join(SCRATCH);
     fs_err::create_dir_all(&scratch)?;
-    // All on standard error: what `reproduce --json` writes must stay alone on standard output.
+    // On standard error, because standard output belongs to `reproduce --json`.
     let shown = std::io::stderr().as_fd().try_clone_to_owned();
-    // A pip that outlives a killed set-up keeps the lock, so that no other one meets its writing.
+    // Pip inherits the lock: if it outlives a killed set-up, the next one waits for it.
     let locked = lock.try_clone().map_err(Error::io(folder, "lock"))?;
     let mut child = Command::new("python3")
         .args(arguments(wheel, folder, &requirements, fresh))
@@ -42,14 +40,16 @@ pub fn download(wheel: &Wheel, folder: &Path, fresh: bool, lock: &File) -> Resul
         .spawn()
         .map_err(Error::io("python3", "run"))?;
     let said = match &mut child.stderr {
-        Some(stderr) => show(stderr, &mut std::io::stderr()).map_err(Error::io("pip", "hear"))?,
+        Some(stderr) => {
+            show(stderr, &mut std::io::stderr()).map_err(Error::io("pip", "read the output of"))?
+        }
         None => String::new(),
     };
     let status = child.wait().map_err(Error::io("pip", "wait for"))?;
     if status.success() { Ok(Fetched::Done) } else { explain(&wheel.name, &said) }
 }
 
-/// Removes what a killed pip left half-finished.
+/// Deletes the temporary files of a killed pip.
 pub fn forget_killed(folder: &Path) -> Result<()> {
     let scratch = folder.join(SCRATCH);
     match fs_err::remove_dir_all(&scratch) {
@@ -60,7 +60,7 @@ pub fn forget_killed(folder: &Path) -> Result<()> {
     }
 }
 
-/// One wheel and one platform a call: old pips (20.0, of Ubuntu 20.04) take the last one only.
+/// For one wheel and one platform a call: pip 20.0 (Ubuntu 20.04) uses only the last platform given.
 fn arguments(wheel: &Wheel, folder: &Path, requirements: &Path, fresh: bool) -> Vec<OsString> {
     let mut args: Vec<OsString> = [
         "-m",
@@ -93,7 +93,7 @@ fn requirement(wheel: &Wheel) -> String {
     format!("{}=={} --hash=sha256:{}\n", wheel.name, wheel.version, wheel.sha256)
 }
 
-/// Passes on what pip says the moment it says it, and keeps it.
+/// Copies pip's output as it comes, and returns it.
 fn show(from: &mut impl Read, to: &mut impl Write) -> std::io::Result<String> {
     let (mut said, mut buffer) = (vec![], [0; 4096]);
     loop {
@@ -101,7 +101,7 @@ fn show(from: &mut impl Read, to: &mut impl Write) -> std::io::Result<String> {
             Ok(0) => return Ok(String::from_utf8_lossy(&said).into_owned()),
             Ok(n) => {
                 said.extend_from_slice(&buffer[..n]);
-                // Where nobody hears it, pip works on all the same.
+                // The download goes on where standard error is closed.
                 let _ = to.write_all(&buffer[..n]);
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -110,19 +110,18 @@ fn show(from: &mut impl Read, to: &mut impl Write) -> std::io::Result<String> {
     }
 }
 
-/// What pip's complaint means for someone who never asked for pip.
+/// Explains pip's error to a user who did not call pip.
 fn explain(name: &str, said: &str) -> Result<Fetched> {
     let mentions = |words: &[&str]| words.iter().any(|word| said.contains(word));
     if mentions(&["DO NOT MATCH THE HASHES"]) {
         let got = said.lines().find_map(|line| line.trim().strip_prefix("Got"));
         return Ok(Fetched::OtherSum(got.unwrap_or("unknown").trim().into()));
     }
-    let own = "in place of libtorch's wheels, LIBTORCH may name a libtorch 2.11.0 of yours";
+    let own = "or set LIBTORCH to your own libtorch 2.11.0";
     let (what, remedy) = if mentions(&["No space left on device", "Errno 28"]) {
         (
             "the disk is full (pip's cache takes space too)".to_owned(),
-            "free some space, then run this again; PIP_NO_CACHE_DIR=1 does without the cache"
-                .into(),
+            "free some space, then run this again; PIP_NO_CACHE_DIR=1 disables the cache".into(),
         )
     } else if mentions(&["Retrying (", "ConnectionError", "Max retries", "Timeout", "SSLError"]) {
         (

@@ -1,4 +1,4 @@
-//! What set-up needs of the machine, looked at before anything is downloaded.
+//! Checks the machine before anything is downloaded: platform, Python, C++ compiler, disk.
 
 use std::ffi::OsStr;
 use std::io::Write;
@@ -17,7 +17,7 @@ pub fn check(root: &Path, disk: u64) -> Result<()> {
     let free = free(root)?;
     enough(root, free, disk)?;
     if free < disk + BUILD_DISK {
-        // No error: CARGO_TARGET_DIR may lead to another disk.
+        // Only a warning: CARGO_TARGET_DIR may be on another disk.
         terminal::note(format_args!(
             "warning: {} MB free in {}; the build takes {} MB more after set-up",
             free / 1_000_000,
@@ -43,7 +43,6 @@ fn platform(os: &str, arch: &str) -> Result<()> {
     ))
 }
 
-/// Whether a program runs and ends well.
 fn runs(program: &OsStr, args: &[&str]) -> bool {
     Command::new(program)
         .args(args)
@@ -57,21 +56,21 @@ fn runs(program: &OsStr, args: &[&str]) -> bool {
 fn python(python: &str) -> Result<()> {
     if !runs(python.as_ref(), &["--version"]) {
         return Err(Error::machine(
-            format!("{python} is not to be found; it downloads libtorch"),
+            format!("{python} was not found; set-up downloads libtorch with it"),
             "install Python 3 with pip (Debian: apt-get install python3-pip)",
         ));
     }
     if !runs(python.as_ref(), &["-m", "pip", "--version"]) {
         return Err(Error::machine(
-            format!("{python} has no pip; it downloads libtorch"),
+            format!("{python} has no pip; set-up downloads libtorch with it"),
             "install pip (Debian: apt-get install python3-pip; else: python3 -m ensurepip)",
         ));
     }
     Ok(())
 }
 
-/// As the build calls it: CXX, which may have words before and after the program, else `c++` and
-/// nothing else. `others` are the compilers that only need to be named by CXX.
+/// Tries the compiler that the build calls: CXX, which may contain arguments, or else `c++`. `others` are
+/// compilers that the message suggests for CXX.
 fn compiler(chosen: Option<&OsStr>, others: &[&str]) -> Result<()> {
     let command = chosen.unwrap_or("c++".as_ref());
     let install = "install one (Debian: apt-get install g++), or set CXX to yours";
@@ -88,11 +87,13 @@ fn compiler(chosen: Option<&OsStr>, others: &[&str]) -> Result<()> {
         )),
         Compiler::Absent => match others.iter().find(|name| runs(name.as_ref(), &["--version"])) {
             Some(other) => Err(Error::machine(
-                format!("there is no c++, which compiles tch; {other} is not looked for"),
+                format!(
+                    "there is no c++, which compiles tch; {other} is used only if CXX names it"
+                ),
                 format!("set CXX={other}"),
             )),
             None => Err(Error::machine(
-                "no C++ compiler is to be found; it compiles tch and the autograd shim",
+                "no C++ compiler was found; it compiles tch and our shims",
                 install,
             )),
         },
@@ -101,14 +102,14 @@ fn compiler(chosen: Option<&OsStr>, others: &[&str]) -> Result<()> {
 
 enum Compiler {
     Works,
-    /// With the first line of what it said.
+    /// With the first line of its output.
     Fails(String),
     Absent,
 }
 
-/// Tries what the shim needs, without writing a file: a compiler may be there and its headers not.
+/// Compiles what the shims need, without writing a file: a compiler may lack its headers.
 fn compiles(command: &OsStr) -> Compiler {
-    // Like the cc crate: a path may have blanks in it, else they part words, as in `ccache g++`.
+    // As in the cc crate: blanks separate words (`ccache g++`), unless the whole is a path.
     let text = command.to_string_lossy();
     let words: Vec<&str> =
         if Path::new(command).exists() { vec![&*text] } else { text.split_whitespace().collect() };
@@ -122,20 +123,20 @@ fn compiles(command: &OsStr) -> Compiler {
         .spawn();
     let Ok(mut child) = child else { return Compiler::Absent };
     if let Some(mut stdin) = child.stdin.take() {
-        // One that ends without reading has failed, and says so itself.
+        // A write error means that the compiler failed; its status is read below.
         let _ = stdin.write_all(b"#include <omp.h>\n#include <vector>\n");
     }
     match child.wait_with_output() {
         Ok(output) if output.status.success() => Compiler::Works,
         Ok(output) => {
             let said = String::from_utf8_lossy(&output.stderr);
-            Compiler::Fails(said.lines().next().unwrap_or("it fails without a word").into())
+            Compiler::Fails(said.lines().next().unwrap_or("it fails without a message").into())
         }
         Err(error) => Compiler::Fails(error.to_string()),
     }
 }
 
-/// Bytes that a user may still write.
+/// Free bytes for this user.
 fn free(folder: &Path) -> Result<u64> {
     let stat = rustix::fs::statvfs(folder)
         .map_err(|error| Error::io(folder, "measure free space")(error.into()))?;
@@ -148,7 +149,7 @@ fn enough(folder: &Path, free: u64, disk: u64) -> Result<()> {
     }
     Err(Error::machine(
         format!(
-            "{} has {} MB free; libtorch takes {} MB while it is set up",
+            "{} has {} MB free; set-up of libtorch needs {} MB",
             folder.display(),
             free / 1_000_000,
             disk / 1_000_000

@@ -1,4 +1,4 @@
-//! The note in an installed set that says what was put there.
+//! The stamp in an installed set: which wheels it was unpacked from.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::setup::pins::{Set, VERSION};
 
 const NAME: &str = "qrnn-stamp.json";
 
-/// Which wheels were unpacked, and how large their libraries are.
+/// The wheels, and the sizes of their libraries.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub struct Stamp {
     version: String,
@@ -20,7 +20,6 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// Describes what lies in `folder`.
     pub fn of(set: &Set, folder: &Path) -> Result<Self> {
         let mut libraries = BTreeMap::new();
         for library in pinned(set) {
@@ -40,7 +39,7 @@ impl Stamp {
     }
 }
 
-/// `None` where `folder` holds a whole set of these pins, else what is amiss.
+/// `None` where `folder` holds the complete set of these pins; else what is wrong.
 pub fn amiss(set: &Set, folder: &Path) -> Option<String> {
     let Ok(text) = fs_err::read_to_string(folder.join(NAME)) else {
         return Some(format!("{} has no {NAME}: set-up did not put it there", folder.display()));
@@ -66,7 +65,7 @@ pub fn amiss(set: &Set, folder: &Path) -> Option<String> {
         .map(|path| format!("{path} is missing"))
 }
 
-/// Where the pinned libraries lie.
+/// The paths of the pinned libraries.
 fn pinned(set: &Set) -> impl Iterator<Item = String> {
     set.wheels.iter().flat_map(|wheel| wheel.libraries.iter().filter_map(|name| wheel.place(name)))
 }

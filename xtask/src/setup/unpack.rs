@@ -1,4 +1,4 @@
-//! Wheels into the folder that torch-sys links against.
+//! Unpacks wheels.
 
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::setup::pins::Wheel;
 use crate::terminal;
 
-/// An archive, and which of its entries go where.
+/// A wheel, and the entries to unpack with their places.
 struct Wanted<'a> {
     wheel: &'a Wheel,
     path: &'a Path,
@@ -22,7 +22,7 @@ struct Wanted<'a> {
 
 /// Unpacks the wanted files of all wheels below `target`.
 pub fn wheels(wheels: &[(&Wheel, PathBuf)], target: &Path) -> Result<()> {
-    // All are looked into before a byte is written.
+    // All are checked before a byte is written.
     let wanted = wheels
         .iter()
         .map(|(wheel, path)| Wanted::of(wheel, path))
@@ -48,7 +48,7 @@ impl<'a> Wanted<'a> {
             let entry = archive.by_index_raw(i).map_err(|error| broken(error.to_string()))?;
             if let Some(place) = wheel.place(entry.name()).filter(|_| entry.is_file()) {
                 if entry.enclosed_name().is_none() || place.split('/').any(|part| part == "..") {
-                    return Err(broken(format!("{} leads outside of the archive", entry.name())));
+                    return Err(broken(format!("{} is a path that leads outside", entry.name())));
                 }
                 bytes += entry.size();
                 entries.push((i, place));
@@ -86,7 +86,7 @@ fn bar(bytes: u64) -> ProgressBar {
     if bar.is_hidden() {
         terminal::note(format_args!("unpacking {} MB", bytes / 1_000_000));
     }
-    // The template is fixed, so it cannot be refused; a plain bar would do as well.
+    // This fixed template is valid; if it were not, a plain bar would appear.
     if let Ok(style) = ProgressStyle::with_template("unpacking {bar:40} {bytes}/{total_bytes}") {
         bar.set_style(style);
     }

@@ -1,4 +1,4 @@
-//! A libtorch of the user's own, which LIBTORCH names.
+//! The user's libtorch, which LIBTORCH names.
 
 use std::ffi::OsString;
 use std::fs;
@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::setup::pins::RELEASE;
 
-/// The LIBTORCH that a user set. One that equals `ours` is none: cargo itself sets that, from
-/// `.cargo/config.toml`.
+/// The value of LIBTORCH, unless it is `ours`, which cargo sets from `.cargo/config.toml`.
 pub fn of_user(variable: Option<OsString>, ours: &Path) -> Option<PathBuf> {
-    // As paths, so that a slash at the end makes no difference.
+    // Compared as paths: a trailing slash makes no difference.
     variable.filter(|value| !value.is_empty()).map(PathBuf::from).filter(|path| path != ours)
 }
 
@@ -19,7 +18,7 @@ pub fn check(folder: &Path) -> Result<()> {
         Err(Error::machine(
             format!("LIBTORCH is {}, but {problem}", folder.display()),
             format!(
-                "unset LIBTORCH to have libtorch {RELEASE} installed here, or set it to a whole one"
+                "unset LIBTORCH to have libtorch {RELEASE} installed here, or set it to a complete one"
             ),
         ))
     };
