@@ -1,4 +1,4 @@
-//! `cargo xtask cuda-dry-run`
+//! Runs the programs on the stand-ins and counts: `cargo xtask cuda-dry-run`.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -14,25 +14,27 @@ use crate::error::{Error, Result};
 use crate::setup::{self, Libtorch};
 use crate::{terminal, workspace};
 
-/// A text to train on, where --text names none.
+/// The default of --text.
 const TEXT: &str = "../shared/data/wikitext-103/valid.txt";
 
-/// The steps that are counted: of the first 8, some take memory that later ones find.
+/// The steps that are counted. Among the first 8, some allocate memory that later ones reuse.
 const COUNTED: std::ops::Range<usize> = 8..8 + table::STEPS;
 
-/// Run the program on a GPU that computes nothing, and count what a real one would be asked to do;
-/// brings libtorch's CUDA part (2.5 GB to download)
+/// Count the kernels, copies and synchronizations of a training step, without a GPU
+///
+/// Runs the programs on stand-ins of the CUDA libraries, which compute nothing, and fails where a count is
+/// above its limit. Installs libtorch's CUDA libraries (2.5 GB to download).
 #[derive(Debug, clap::Args)]
 pub struct CudaDryRun {
-    /// Leave logs, text and outputs of the runs in this folder [default: the logs alone, in
+    /// Keep logs, text and outputs of the runs in this folder [default: only the logs, in
     /// target/cuda-dry-run]
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
-    /// The text whose copies are trained on [default: WikiText-103's validation text where
-    /// ../shared has it, else one that is made by its law]
+    /// Train on copies of this text [default: WikiText-103's validation text in ../shared, or else a
+    /// generated text with its word frequencies]
     #[arg(long, value_name = "FILE")]
     text: Option<PathBuf>,
-    /// Run nothing; count the log of an earlier run again, DIR/entry.log of its --keep
+    /// Run nothing; count the log of an earlier run, DIR/entry.log of its --keep
     #[arg(long, value_name = "LOG", conflicts_with_all = ["keep", "text"])]
     count: Option<PathBuf>,
 }
@@ -77,13 +79,13 @@ impl CudaDryRun {
             all.note(name, &on_stand_ins, &reproduce, &arguments)?;
         }
         self.write_text(&folder.join("text"))?;
-        let steps = (COUNTED.end + 1) as u64; // the one more tells where the last one ends
+        let steps = (COUNTED.end + 1) as u64; // the last step ends where one more begins
         let entry = all.note("entry", &on_stand_ins, &reproduce, &runs::entry(&folder, steps))?;
         terminal::note("counting the bytes of the optimizer");
         let optimizer_bytes = optimizer::bytes(&cargo::output(libtorch, optimizer::TEST)?);
         all.count(&entry, optimizer_bytes)?;
         if self.keep.is_none() {
-            // The logs stay: what is complained about can be looked up.
+            // The logs stay, so that complaints can be looked up.
             clear(&folder)?;
         }
         terminal::note(format_args!("{:.0} s", begun.elapsed().as_secs_f64()));
@@ -107,7 +109,7 @@ impl CudaDryRun {
                 text::write(folder, &read, text::COPIES, text::TYPES)?
             }
             None => {
-                terminal::note("making a text by the law of WikiText-103's word frequencies");
+                terminal::note("generating a text with WikiText-103's word frequencies");
                 let made = text::by_law(text::WORDS, text::TYPES_BY_LAW);
                 text::write(folder, &made, 1, text::TYPES)?
             }
@@ -121,7 +123,7 @@ impl CudaDryRun {
     }
 }
 
-/// What all runs came to.
+/// The result of all runs.
 #[derive(Default)]
 struct Outcome {
     complaints: Vec<String>,
@@ -144,7 +146,7 @@ impl Outcome {
             "{name:<10} {:6.1} s, {} events, {}",
             begun.elapsed().as_secs_f64(),
             run.events.len(),
-            if run.complaints.is_empty() { "to its end" } else { "NOT as it should be" }
+            if run.complaints.is_empty() { "completed" } else { "FAILED" }
         ));
         self.complaints.extend(run.complaints.iter().map(|what| format!("{name}: {what}")));
         Ok(run.events)
@@ -154,8 +156,8 @@ impl Outcome {
     fn count(&mut self, entry: &[Event], optimizer_bytes: Option<f64>) -> Result<()> {
         let steps = count::steps(entry, COUNTED).ok_or_else(|| {
             Error::machine(
-                format!("the log of the entry's run has not {} steps", COUNTED.end + 1),
-                "run it again with --keep DIR, and see what DIR/entry.err says",
+                format!("the log of the entry's run has fewer than {} steps", COUNTED.end + 1),
+                "run it again with --keep DIR, and read DIR/entry.err",
             )
         })?;
         let counts = Counts::of(steps);
@@ -183,7 +185,7 @@ impl Outcome {
     }
 }
 
-/// The path of each program; `None` where cargo failed and has said why.
+/// The paths of `reproduce` and `qrnn-bench`; `None` where cargo failed.
 fn build_programs(libtorch: Libtorch) -> Result<Option<[PathBuf; 2]>> {
     let build = |package, program| -> Result<Option<PathBuf>> {
         let args = ["--release", "--package", package, "--bin", program];
@@ -194,14 +196,14 @@ fn build_programs(libtorch: Libtorch) -> Result<Option<[PathBuf; 2]>> {
     Ok(build("qrnn-bench", "qrnn-bench")?.map(|bench| [reproduce, bench]))
 }
 
-/// The folders that hold the CUDA libraries: our set-up's, or those beside a libtorch of the user's.
+/// The folders of the real CUDA libraries: those of set-up, or those beside the user's libtorch.
 fn real_libraries(libtorch: Libtorch) -> Result<Vec<PathBuf>> {
     let home = workspace::root().join(".libtorch");
     let roots = match libtorch {
         Libtorch::Ours => vec![home.join("current"), home.join("cuda")],
         Libtorch::Theirs => {
             let theirs: PathBuf = std::env::var_os("LIBTORCH").unwrap_or_default().into();
-            // As `.libtorch` has it, and as Python has it: site-packages/torch.
+            // Laid out like `.libtorch`, or like Python's site-packages/torch.
             let above = theirs.parent().map(PathBuf::from).unwrap_or_default();
             vec![theirs, above.join("cuda"), above]
         }
@@ -220,7 +222,7 @@ fn real_libraries(libtorch: Libtorch) -> Result<Vec<PathBuf>> {
     Ok(folders)
 }
 
-/// Removes the text and the run folders, which take more than a gigabyte, and the compiled kernels.
+/// Deletes the text and the run folders, which take more than a gigabyte, and the compiled kernels.
 fn clear(folder: &Path) -> Result<()> {
     for name in ["text", "small", "entry", program::CACHE] {
         let inner = folder.join(name);

@@ -1,4 +1,4 @@
-//! The events of some training steps, counted.
+//! Counts the events of training steps.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -6,7 +6,6 @@ use std::ops::Range;
 use super::log::{Event, Kind};
 use super::names;
 
-/// What some steps asked a GPU for.
 #[derive(Debug, Default, PartialEq)]
 pub struct Counts {
     /// Launches of our kernels, which come through the driver.
@@ -17,15 +16,15 @@ pub struct Counts {
     pub copies: usize,
     pub memsets: usize,
     pub synchronizations: usize,
-    /// Memory taken or given back, on the GPU or pinned: either stops the GPU.
+    /// Allocations and frees of GPU or pinned memory; each synchronizes the GPU.
     pub allocations: usize,
-    /// Copies from or to memory that the system may move: the host waits for them.
+    /// Copies of pageable memory, for which the host waits.
     pub pageable: usize,
-    /// Work that a thread gave to the GPU with no context current.
+    /// Work submitted by a thread that had no current context.
     pub without_context: usize,
-    /// Calls of functions that the stand-ins do not know, which would not be counted otherwise.
+    /// Calls of functions that the stand-ins do not define, which nothing else here counts.
     pub unknown: usize,
-    /// How often each kernel, product, copy and memset came.
+    /// Operations by kernel, product, copy or memset.
     pub by_name: BTreeMap<String, usize>,
 }
 
@@ -62,21 +61,21 @@ impl Counts {
         self.without_context += usize::from(event.has("context", "none"));
     }
 
-    /// What a GPU does: launches, products, copies and memsets.
+    /// Launches, products, copies and memsets.
     pub fn operations(&self) -> usize {
         self.ours + self.libtorch + self.products + self.copies + self.memsets
     }
 }
 
-/// The events of steps `range`, counted from 0; `None` where the log has not so many and one more,
-/// which tells where the last one ends.
+/// The events of steps `range`, counted from 0. `None` where the log lacks a further step, whose beginning
+/// is the end of the last.
 pub fn steps(events: &[Event], range: Range<usize>) -> Option<&[Event]> {
     let begins = begins(events);
     Some(&events[*begins.get(range.start)?..*begins.get(range.end)?])
 }
 
-/// What should not be in a step: the events of these steps that make the host or the GPU wait or
-/// that cannot be counted, each with its step, counted from 1.
+/// The events in these steps that make the host or the GPU wait or that cannot be counted, each with the
+/// number of its step, from 1.
 pub fn notable(events: &[Event], range: Range<usize>) -> Vec<String> {
     let begins = begins(events);
     let steps = range.filter_map(|step| Some((step, *begins.get(step)?, *begins.get(step + 1)?)));
@@ -92,8 +91,8 @@ pub fn notable(events: &[Event], range: Range<usize>) -> Vec<String> {
         .collect()
 }
 
-/// Where each step begins: with the first forward pooling after a backward one. What the host prepares
-/// for it before that counts in the step before: over a number of steps that is the same.
+/// The index at which each step begins: its first forward pooling after a backward one. What the host
+/// submits before that counts in the previous step, which makes no difference over several steps.
 fn begins(events: &[Event]) -> Vec<usize> {
     let mut begins = vec![];
     let mut forward = false;
@@ -172,8 +171,7 @@ mod tests {
         assert_eq!(counts, expected);
     }
 
-    /// Two layers; the host prepares a step with one copy, which comes before or after the step
-    /// before has ended.
+    /// Two layers; the host prepares a step with one copy, before or after the end of the previous step.
     #[test]
     fn steps_are_found_whenever_their_inputs_are_sent() {
         let step = [FORWARD, PRODUCT, FORWARD, BACKWARD, BACKWARD];

@@ -1,11 +1,14 @@
-//! The log that the stand-ins write: a line an event (`xtask/cuda-stand-ins/README.md`).
+//! The log of the stand-ins, one event a line (`xtask/cuda-stand-ins/README.md`).
 
 use std::path::Path;
 
+use clap::ValueEnum;
+
 use crate::error::{Error, Result};
 
-/// What a GPU was asked to do.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// Written in capitals in the log.
+#[derive(Debug, Clone, Copy, PartialEq, clap::ValueEnum)]
+#[value(rename_all = "UPPER")]
 pub enum Kind {
     Launch,
     Product,
@@ -14,33 +17,30 @@ pub enum Kind {
     Allocate,
     Free,
     Synchronize,
-    /// An event that is recorded or waited for in a stream: the host does not wait.
+    /// A stream records an event or waits for one; the host does not wait.
     Event,
-    /// A module of kernels that is loaded.
+    /// A module of kernels is loaded.
     Load,
-    /// A function that the stand-ins do not know.
+    /// A function that the stand-ins do not define.
     Unknown,
 }
 
-/// A line of the log.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
     pub kind: Kind,
-    /// The kernel, the product's function and shape, or what is copied where.
+    /// The kernel, the product's function and shape, or the copy's direction.
     pub name: String,
     /// `key=value`, separated by blanks.
     details: String,
 }
 
 impl Event {
-    /// A detail by its key.
     pub fn detail(&self, key: &str) -> Option<&str> {
         self.details
             .split(' ')
             .find_map(|detail| detail.strip_prefix(key).and_then(|rest| rest.strip_prefix('=')))
     }
 
-    /// Whether the detail of this key has this value.
     pub fn has(&self, key: &str, value: &str) -> bool {
         self.detail(key) == Some(value)
     }
@@ -64,17 +64,17 @@ impl std::fmt::Display for Event {
 }
 
 pub fn read(path: &Path) -> Result<Vec<Event>> {
-    // Names of kernels are bytes of a foreign library's.
+    // Kernel names come from other libraries and may not be UTF-8.
     let bytes = fs_err::read(path)?;
     parse(&String::from_utf8_lossy(&bytes)).map_err(|line| {
         Error::machine(
-            format!("{}: this line is no event of the stand-ins: {line:?}", path.display()),
-            "run it again; if it stays, report this",
+            format!("{}: this line is not an event: {line:?}", path.display()),
+            "run it again; if it fails again, report this",
         )
     })
 }
 
-/// The events of a log, or the first line that is none.
+/// The events of a log, or the first line that is not one.
 pub fn parse(text: &str) -> Result<Vec<Event>, String> {
     text.lines().map(|line| event(line).ok_or_else(|| line.to_owned())).collect()
 }
@@ -84,19 +84,7 @@ fn event(line: &str) -> Option<Event> {
     let (time, thread) = (columns.next()?, columns.next()?);
     time.parse::<u64>().ok()?;
     thread.parse::<u64>().ok()?;
-    let kind = match columns.next()? {
-        "LAUNCH" => Kind::Launch,
-        "PRODUCT" => Kind::Product,
-        "COPY" => Kind::Copy,
-        "MEMSET" => Kind::Memset,
-        "ALLOCATE" => Kind::Allocate,
-        "FREE" => Kind::Free,
-        "SYNCHRONIZE" => Kind::Synchronize,
-        "EVENT" => Kind::Event,
-        "LOAD" => Kind::Load,
-        "UNKNOWN" => Kind::Unknown,
-        _ => return None,
-    };
+    let kind = Kind::from_str(columns.next()?, false).ok()?;
     let (name, details) = (columns.next()?.into(), columns.next()?.into());
     columns.next().is_none().then_some(Event { kind, name, details })
 }

@@ -1,8 +1,8 @@
-//! The program on a GPU that computes nothing: what a real one would be asked to do, counted.
+//! Counts what training asks of a GPU, without a GPU.
 //!
-//! Stand-ins of libcuda, libcudart, libcublas and libcublasLt (`xtask/cuda-stand-ins/`) are loaded
-//! before the real libraries. Under them the real libtorch and the real program run to their ends
-//! without a GPU, and leave a log of every launch, product, copy, allocation and synchronization.
+//! Stand-ins of libcuda, libcudart, libcublas and libcublasLt (`xtask/cuda-stand-ins/`) are loaded before
+//! the real libraries. They compute nothing and log every launch, product, copy, allocation and
+//! synchronization that libtorch and our programs ask for.
 
 pub mod command;
 mod count;

@@ -1,10 +1,10 @@
-//! What an event is called in the breakdown, and which of these names are shown as one.
+//! The names of operations in the breakdown, and which of them share a row.
 
 use std::collections::BTreeMap;
 
 use super::log::{Event, Kind};
 
-/// The row of the breakdown that an event counts in.
+/// The name of the event's row in the breakdown.
 pub fn row(event: &Event) -> String {
     let detail = |key| event.detail(key).unwrap_or("?");
     match event.kind {
@@ -23,7 +23,7 @@ pub fn row(event: &Event) -> String {
     }
 }
 
-/// A kernel's name without what all of libtorch's share: return type, namespaces, parameters.
+/// A kernel's name without return type, parameters and libtorch's namespaces.
 fn kernel(name: &str) -> String {
     let mut short = name.strip_prefix("void ").unwrap_or(name).to_owned();
     for common in COMMON {
@@ -44,7 +44,7 @@ const COMMON: [&str; 7] = [
     "::operator()() const",
 ];
 
-/// Where the parameter list begins: the first parenthesis outside of template arguments.
+/// The first parenthesis outside template arguments, where the parameters begin.
 fn outermost_parenthesis(name: &str) -> Option<usize> {
     let mut depth = 0;
     name.char_indices().find_map(|(place, letter)| {
@@ -58,9 +58,8 @@ fn outermost_parenthesis(name: &str) -> Option<usize> {
     })
 }
 
-/// The names and their counts; products that come less often than `often` and differ in one dimension
-/// only are one row, which shows the range of that dimension: the softmax's tails have other rows in
-/// each step.
+/// The names with their counts. Products that occur less than `often` times and differ in one dimension are
+/// merged into a row with the range of that dimension: the sizes of the softmax's tails vary by step.
 pub fn merged(counts: &BTreeMap<String, usize>, often: usize) -> Vec<(String, usize)> {
     let is_rare = |name: &str, count| count < often && dimension(name, "k=").is_some();
     let rare = counts.iter().filter(|(name, count)| is_rare(name, **count));
@@ -70,7 +69,7 @@ pub fn merged(counts: &BTreeMap<String, usize>, often: usize) -> Vec<(String, us
             *alike.entry(masked).or_default() += 1;
         }
     }
-    // By the row: all counts, and the dimension's values.
+    // Row -> its count and the values of the dimension.
     let mut rows: BTreeMap<String, (usize, Vec<u64>)> = BTreeMap::new();
     for (name, count) in rare {
         let keys = DIMENSIONS.iter().filter_map(|key| Some((masked(name, key)?, *key)));
@@ -93,12 +92,12 @@ pub fn merged(counts: &BTreeMap<String, usize>, often: usize) -> Vec<(String, us
 
 const DIMENSIONS: [&str; 3] = ["m=", "n=", "k="];
 
-/// A product's dimension, `n=4` by its key `n=`.
+/// The value after `key`: 4 in `n=4`.
 fn dimension(name: &str, key: &str) -> Option<u64> {
     name.split(' ').find_map(|word| word.strip_prefix(key)?.parse().ok())
 }
 
-/// A product's name with `*` for a dimension.
+/// The name with `*` for the value after `key`.
 fn masked(name: &str, key: &str) -> Option<String> {
     let value = dimension(name, key)?;
     Some(name.replacen(&format!(" {key}{value}"), &format!(" {key}*"), 1))

@@ -1,4 +1,4 @@
-//! The bytes that a step of the optimizer moves, as the library's own test counts them.
+//! The bytes that an optimizer step moves, counted by a test of qrnn-ops.
 
 /// The test that counts the loads and stores of the optimizer's kernels on the CPU.
 pub const TEST: [&str; 8] = [
@@ -12,11 +12,10 @@ pub const TEST: [&str; 8] = [
     "--nocapture",
 ];
 
-/// The bytes in what that test prints, `optimizer: N bytes a step of the entry (...)`; `None` where
-/// there is no such test.
+/// Reads N from the test's output, `optimizer: N bytes a step of the entry (...)`.
 pub fn bytes(said: &str) -> Option<f64> {
     said.lines().find_map(|line| {
-        // The test's name may come before it, on the same line.
+        // The name of the test may precede it on the line.
         let (_, counted) = line.split_once("optimizer: ")?;
         let (number, _) = counted.split_once(" bytes a step of the entry")?;
         number.replace([',', '_'], "").parse().ok()

@@ -1,4 +1,4 @@
-//! Runs of a program on the stand-ins, and what is wrong with each.
+//! Runs a program on the stand-ins and collects what is wrong with the run.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -9,32 +9,29 @@ use fs_err::File;
 use super::log::{self, Event};
 use crate::error::{Error, Result};
 
-/// Where the runs keep what the program would keep in the user's cache, in their folder.
+/// The folder that replaces the user's cache.
 pub const CACHE: &str = "cache";
 
-/// What programs need to run on the stand-ins.
 pub struct StandIns {
     /// For LD_PRELOAD.
     pub preload: OsString,
     /// For LD_LIBRARY_PATH: folders of the stand-ins and of the real libraries.
     pub libraries: OsString,
-    /// Where logs and outputs go.
+    /// For logs and outputs.
     pub folder: PathBuf,
 }
 
-/// A run that came to an end.
 pub struct Run {
     pub events: Vec<Event>,
-    /// What is wrong with it, for people.
     pub complaints: Vec<String>,
 }
 
 impl StandIns {
-    /// Runs a program with these arguments. `name` tells its files from those of other runs.
+    /// Runs a program with these arguments. Its files begin with `name`.
     pub fn run(&self, name: &str, program: &Path, arguments: &[OsString]) -> Result<Run> {
         let [log, stdout, stderr] =
             ["log", "out", "err"].map(|extension| self.folder.join(format!("{name}.{extension}")));
-        // One of an earlier run would hide that this one wrote none.
+        // A log of an earlier run would hide that this one wrote none.
         if log.exists() {
             fs_err::remove_file(&log)?;
         }
@@ -44,10 +41,9 @@ impl StandIns {
             .env("LD_PRELOAD", &self.preload)
             .env("LD_LIBRARY_PATH", &self.libraries)
             .env("QRNN_CUDA_LOG", &log)
-            // Not the user's, where kernels may lie compiled: that NVRTC works here is part of it.
+            // Not the user's cache, which may hold compiled kernels: NVRTC must work here too.
             .env("XDG_CACHE_HOME", self.folder.join(CACHE))
-            // The self-test holds a GPU's results against the CPU's, and here are none. It is skipped
-            // for this alone (src/cuda/mod.rs).
+            // The self-test compares a GPU's results with the CPU's; stand-ins have none.
             .env("QRNN_SKIP_SELF_TEST", "1")
             .env_remove("QRNN_CUDA")
             .stdout(create(&stdout)?.into_file())
@@ -69,15 +65,15 @@ impl StandIns {
     }
 }
 
-/// Folders joined for a search path, the user's own behind them.
+/// A search path of these folders, then the user's.
 pub fn search_path(folders: &[PathBuf], users: Option<&OsStr>) -> OsString {
     let mut all: Vec<&OsStr> = folders.iter().map(|folder| folder.as_os_str()).collect();
     all.extend(users.filter(|users| !users.is_empty()));
     all.join(OsStr::new(":"))
 }
 
-/// Lines on standard error that are not the program's: libtorch's warnings and errors, which begin
-/// with a letter and the date or name a source file, and errors of the program itself.
+/// Warnings and errors on standard error: libtorch's begin with a letter and the date or name a source
+/// file.
 fn foreign_lines(said: &str) -> Vec<String> {
     let is_foreign = |line: &&str| {
         let logged = line.strip_prefix("[W").or(line.strip_prefix("[E"));
@@ -90,7 +86,7 @@ fn foreign_lines(said: &str) -> Vec<String> {
     let mut lines: Vec<String> = vec![];
     let mut repeated = 0;
     for line in said.lines().filter(is_foreign) {
-        // Without what is in brackets, the date, so that one that is repeated is known again.
+        // Without the date in brackets, so that repetitions are recognized.
         let words = line.split_once("] ").map_or(line, |(_, words)| words);
         if lines.iter().any(|other| other.contains(words)) {
             repeated += 1;
@@ -122,7 +118,7 @@ mod tests {
         assert_eq!(foreign_lines("turn 0 of 1 ...\n[Weights] are saved\n"), Vec::<String>::new());
     }
 
-    /// A cache that is warm would hide that kernels cannot be compiled.
+    /// A warm cache would hide that kernels cannot be compiled.
     #[test]
     fn runs_have_a_cache_of_their_own() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! The runs of the program on the stand-ins.
+//! The runs on the stand-ins.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 /// A run's name and its arguments.
 type Run = (&'static str, Vec<OsString>);
 
-/// Runs of `qrnn-bench` that only have to come to their ends, small enough for seconds each.
+/// Runs of `qrnn-bench` that only have to complete, each in seconds.
 pub fn benches() -> [Run; 3] {
     [
         ("pool", "pool --seq 20 --batch 4 --hidden 64 --runs 3"),
@@ -37,7 +37,7 @@ fn words(text: &str) -> Vec<OsString> {
     text.split_whitespace().map(OsString::from).collect()
 }
 
-/// The entry's run, long enough for the steps that are counted and one more.
+/// The entry's run, whose steps are counted.
 pub fn entry(folder: &Path, steps: u64) -> Vec<OsString> {
     let text = format!(
         "train --device cuda --precision bf16 --fixed-bptt --bptt 300 --batch-size 40 --steps {steps}"

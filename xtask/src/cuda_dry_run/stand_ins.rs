@@ -1,4 +1,4 @@
-//! The stand-ins, compiled, and the functions of the real libraries that they leave out.
+//! Compiles the stand-ins, with stubs for the functions of the real libraries that they do not define.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -8,18 +8,18 @@ use std::process::Command;
 use crate::error::{Error, Result};
 use crate::workspace;
 
-/// A library that is stood in for.
+/// A library that a stand-in replaces.
 struct Library {
     name: &'static str,
     /// In `xtask/cuda-stand-ins`.
     sources: &'static [&'static str],
-    /// Whether its symbols carry its name as their version, as those of all but the driver do.
+    /// Whether its symbols have its name as their version, as in all but the driver.
     versioned: bool,
-    /// Its word for "not supported", which is what a stub answers.
+    /// Its error code for "not supported", which stubs return.
     not_supported: u32,
 }
 
-/// The driver first: the others are linked against it.
+/// The driver comes first, because the others link it.
 const LIBRARIES: [Library; 4] = [
     Library {
         name: "libcuda.so.1",
@@ -42,10 +42,10 @@ const LIBRARIES: [Library; 4] = [
     },
 ];
 
-/// Compiles the stand-ins into `folder`; their paths, in the order of loading.
+/// Compiles the stand-ins into `folder` and returns their paths in the order of loading.
 ///
-/// * `real`: folders of the real CUDA libraries. What these export and the stand-ins do not define
-///   becomes a stub that notes the call and answers "not supported", as does what these want of the driver.
+/// * `real`: folders of the real CUDA libraries. A function that these export, or need from the driver, and
+///   that no stand-in defines becomes a stub that logs the call and returns "not supported".
 pub fn build(folder: &Path, real: &[PathBuf]) -> Result<Vec<PathBuf>> {
     fs_err::create_dir_all(folder)?;
     let mut built: Vec<PathBuf> = vec![];
@@ -66,7 +66,7 @@ pub fn build(folder: &Path, real: &[PathBuf]) -> Result<Vec<PathBuf>> {
         let source = folder.join(format!("{}-stubs.c", library.name));
         fs_err::write(&source, stubs(&left_out, library.not_supported))?;
         let object = source.with_extension("o");
-        // As C: the C++ compiler would mangle the names.
+        // Compiled as C, because C++ would mangle the names.
         run(compiler().args(["-x", "c", "-c"]).args(HIDDEN).arg(&source).arg("-o").arg(&object))?;
         objects.push(object);
 
@@ -82,7 +82,7 @@ pub fn build(folder: &Path, real: &[PathBuf]) -> Result<Vec<PathBuf>> {
         run(link.args(built.first()).arg("-ldl").arg("-o").arg(&path))?;
         built.push(path);
     }
-    // The driver is also asked for by this name, which a real one may have, too.
+    // Libraries look the driver up by this name as well.
     let unversioned = folder.join("libcuda.so");
     if fs_err::symlink_metadata(&unversioned).is_err() {
         std::os::unix::fs::symlink(LIBRARIES[0].name, &unversioned)
@@ -91,13 +91,13 @@ pub fn build(folder: &Path, real: &[PathBuf]) -> Result<Vec<PathBuf>> {
     Ok(built)
 }
 
-/// What loads the stand-ins before the libraries that they stand in for.
+/// The value of LD_PRELOAD.
 pub fn preload(stand_ins: &[PathBuf]) -> OsString {
     let paths: Vec<&OsStr> = stand_ins.iter().map(|path| path.as_os_str()).collect();
     paths.join(OsStr::new(":"))
 }
 
-/// Symbols are exported where the source says so.
+/// Only symbols that the source marks are exported.
 const HIDDEN: [&str; 4] = ["-O1", "-fPIC", "-fvisibility=hidden", "-Wall"];
 
 fn compiler() -> Command {
@@ -110,7 +110,7 @@ fn joined(option: &str, path: &Path) -> OsString {
     argument
 }
 
-/// Functions that others may call and no object defines.
+/// Functions that others may call and that no object defines.
 fn left_out(library: &Library, objects: &[PathBuf], real: &[PathBuf]) -> Result<BTreeSet<String>> {
     let mut wanted = BTreeSet::new();
     for folder in real {
@@ -121,7 +121,7 @@ fn left_out(library: &Library, objects: &[PathBuf], real: &[PathBuf]) -> Result<
             }
             continue;
         }
-        // There need be no driver here: what the others want of it is all that is known.
+        // There may be no driver here, so only what the other libraries need from it is known.
         for entry in fs_err::read_dir(folder)? {
             let path = entry?.path();
             if path.file_name().is_some_and(|name| name.to_string_lossy().contains(".so")) {
@@ -144,24 +144,24 @@ fn is_of_driver(name: &str) -> bool {
     name.strip_prefix("cu").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase()))
 }
 
-/// Functions of a library or an object, as C calls them.
+/// The C functions of a library or an object.
 fn symbols(options: &[&str], path: &Path) -> Result<BTreeSet<String>> {
     let output = output(Command::new("nm").args(options).arg(path))?;
     Ok(output.lines().filter_map(function).collect())
 }
 
-/// The function in a line of `nm`: an address where it is defined, a letter, the name.
+/// The function in a line of `nm`: address (if defined), letter, name.
 fn function(line: &str) -> Option<String> {
     let mut words = line.split_whitespace().rev();
     let (name, letter) = (words.next()?, words.next()?);
-    // The version, of the library that it is in, is not part of the name.
+    // Without the symbol's version.
     let name = name.split('@').next()?;
     let in_c = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     (["T", "W", "U"].contains(&letter) && in_c).then(|| name.to_owned())
 }
 
-/// The source of functions that note their call and answer with this number. A success would be
-/// believed, and what they should have written to be read.
+/// The source of functions that log their call and return this error. After a success, callers would read
+/// results that were never written.
 fn stubs(names: &BTreeSet<String>, answer: u32) -> String {
     let mut text = format!(
         "void stand_in_unknown(const char*);\n\

@@ -1,4 +1,4 @@
-//! The counts beside their limits.
+//! The table of counts and limits.
 
 use std::fmt::Write as _;
 
@@ -11,16 +11,15 @@ pub const STEPS: usize = 16;
 /// Kernels, products, copies and memsets of a step.
 const OPERATIONS: f64 = 90.0;
 
-/// Synchronizations in all the steps that are counted: one, which reads the losses.
+/// Synchronizations in all counted steps: one, which copies the losses back.
 const SYNCHRONIZATIONS: f64 = 1.0;
 
-/// Bytes that a step of the optimizer moves, rounding of the weights included, the norm's left out.
+/// Bytes that an optimizer step moves, with the rounding of weights and without the norm.
 const OPTIMIZER_BYTES: f64 = 3.2e9;
 
-/// The longest name of a kernel that is shown whole.
+/// Longer kernel names are cut.
 const LONGEST: usize = 110;
 
-/// A row: what was counted, and what it may be.
 #[derive(Debug, PartialEq)]
 pub struct Row {
     pub what: &'static str,
@@ -35,11 +34,9 @@ impl Row {
     }
 }
 
-/// The rows.
-///
-/// * `counts`: of [`STEPS`] steps;
-/// * `without_context`: in all runs;
-/// * `optimizer_bytes`: of a step of the entry, without the norm's.
+/// * `counts`: of [`STEPS`] steps
+/// * `without_context`: in all runs
+/// * `optimizer_bytes`: of a step of the entry, without the norm
 pub fn rows(counts: &Counts, without_context: usize, optimizer_bytes: Option<f64>) -> Vec<Row> {
     let row = |what, value: usize, limit| Row { what, value: Some(value as f64), limit };
     let each = |what, value: usize, limit| {
@@ -66,7 +63,6 @@ pub fn rows(counts: &Counts, without_context: usize, optimizer_bytes: Option<f64
     ]
 }
 
-/// The table, a line a row.
 pub fn shown(rows: &[Row]) -> String {
     let mut text = format!("{:<34} {:>14} {:>14}\n", "", "counted", "at most");
     for row in rows {
@@ -86,7 +82,7 @@ fn number(value: f64) -> String {
     }
 }
 
-/// How often each kernel, product, copy and memset comes in a step, most frequent first.
+/// Kernels, products, copies and memsets a step, most frequent first.
 pub fn breakdown(counts: &Counts) -> String {
     let mut names = names::merged(&counts.by_name, STEPS);
     names.sort_by(|(a, m), (b, n)| n.cmp(m).then(a.cmp(b)));
@@ -149,7 +145,7 @@ mod tests {
             let more = [log(), vec![line.to_owned()]].concat();
             assert_eq!(exceeded(&more, None), [row], "{line}");
         }
-        // In place of one that was pinned, so that the operations stay.
+        // It replaces a pinned copy, so the number of operations stays.
         let mut lines = log();
         let copy = lines.iter_mut().find(|line| line.starts_with("COPY")).unwrap();
         *copy = copy.replace("pinned", "pageable");

@@ -1,5 +1,4 @@
-//! A text with the entry's vocabulary, so that the clusters of the softmax have the sizes that they
-//! have on WikiText-103.
+//! A text with the entry's vocabulary, for which the softmax's clusters are as large as for WikiText-103.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{BufWriter, Write};
@@ -15,23 +14,23 @@ pub const TYPES: usize = 267_735;
 /// The first word of each tail of the entry's softmax.
 const BORDERS: [usize; 3] = [2800, 20_000, 76_000];
 
-/// How often a given text is repeated: WikiText-103's validation text then has 7 million words, in
-/// which the other types are as rare as in its training text.
+/// Copies of a given text. With 33 copies, WikiText-103's validation text has 7 million words, among which
+/// the types that are strewn in are as rare as in the training text.
 pub const COPIES: usize = 33;
 
-/// Words of a text that is made by a law, as many as those copies have.
+/// Words of a generated text: as many as in those copies.
 pub const WORDS: usize = 7_000_000;
 
-/// Word types that such a text draws from. The rarer ones are strewn in with those that were not drawn:
-/// with more types by law, the last cluster would have more than its share.
+/// Types that a generated text samples from; all others are strewn in. With more sampled types, the last
+/// cluster would be too frequent.
 pub const TYPES_BY_LAW: usize = 60_000;
 
-/// Lines of the text that validation and test read.
+/// Lines of the text in the validation and test splits.
 const HELD_OUT: usize = 100;
 
-/// Writes train.txt, valid.txt and test.txt into `folder`; the share of words in each cluster.
+/// Writes train.txt, valid.txt and test.txt into `folder`; returns the share of words in each cluster.
 ///
-/// train.txt is `base`, `copies` times. The types that it lacks are strewn in evenly, each once.
+/// train.txt is `copies` copies of `base`, with each type that it lacks inserted once, evenly.
 pub fn write(folder: &Path, base: &str, copies: usize, types: usize) -> Result<[f64; 4]> {
     fs_err::create_dir_all(folder)?;
     let held_out: Vec<&str> = base.lines().take(HELD_OUT).collect();
@@ -43,7 +42,7 @@ pub fn write(folder: &Path, base: &str, copies: usize, types: usize) -> Result<[
     let missing = (types - 1).checked_sub(known.len()).ok_or_else(|| {
         Error::machine(
             format!("the text has {} word types, more than the entry's", known.len()),
-            "give another with --text, WikiText-103's validation text for instance",
+            "name another with --text, for instance WikiText-103's validation text",
         )
     })?;
     let mut strewn = (0..).map(|i| format!("strewn{i}")).filter(|word| !known.contains(&**word));
@@ -73,7 +72,7 @@ pub fn write(folder: &Path, base: &str, copies: usize, types: usize) -> Result<[
             clusters.count("\n");
             train.write_all(b"\n")?;
         }
-        // What is still due after the last line's end.
+        // Those that are due after the last line.
         for word in strewn.by_ref().take(missing - added) {
             clusters.count_new();
             writeln!(train, "{word}")?;
@@ -85,7 +84,7 @@ pub fn write(folder: &Path, base: &str, copies: usize, types: usize) -> Result<[
     Ok(clusters.shares())
 }
 
-/// Words by cluster; ids are given in order of first appearance, as the program gives them.
+/// Counts words by cluster. Ids are in order of first appearance, as in the program.
 #[derive(Default)]
 struct Clusters<'a> {
     clusters: HashMap<&'a str, usize>,
@@ -117,9 +116,8 @@ impl<'a> Clusters<'a> {
     }
 }
 
-/// A text made by the law of WikiText-103's word frequencies, for where that is not at hand: the word
-/// of rank r comes with a probability in proportion to 1 / (r + 2.7), from rank 6,000 on to its power
-/// of 1.7.
+/// Generates a text with about WikiText-103's word frequencies: p(r) ~ 1 / (r + 2.7) for rank r, with
+/// exponent 1.7 above rank 6,000.
 pub fn by_law(words: usize, types: usize) -> String {
     const BEND: f64 = 6000.0;
     const LINE: usize = 57;
@@ -144,11 +142,11 @@ pub fn by_law(words: usize, types: usize) -> String {
     text
 }
 
-/// The generator of Steele, Lea and Flood 2014: enough for a text that only has to have its shares.
+/// SplitMix64 (Steele, Lea and Flood 2014): good enough for word frequencies.
 struct SplitMix(u64);
 
 impl SplitMix {
-    /// A number from 0 to 1, without 1.
+    /// Uniform in [0, 1).
     fn next(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -193,8 +191,8 @@ mod tests {
         assert!(error.contains("4 word types") && error.contains("--text"), "{error}");
     }
 
-    /// WikiText-103's clusters have 68, 23.2, 6.15 and 2.65 % of its words. This text is too short to
-    /// reach the last cluster, whose words are in the third here.
+    /// WikiText-103's clusters have 68, 23.2, 6.15 and 2.65 % of its words. This shorter text has no last
+    /// cluster; its words are in the third.
     #[test]
     fn words_by_law_have_the_shares_of_wikitext_103() {
         let folder = tempfile::tempdir().unwrap();

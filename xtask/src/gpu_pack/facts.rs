@@ -1,11 +1,11 @@
-//! What a pack was made of, for the table of figures.
+//! What a pack was built from, for the table of figures.
 
 use std::path::Path;
 use std::process::Command;
 
 use serde_json::json;
 
-/// The facts as JSON. What cannot be told (a tree without git, say) is null.
+/// The facts as JSON; null where unknown, for instance without git.
 pub fn text(root: &Path) -> String {
     let changes = said(root, "git", &["status", "--porcelain"]);
     let facts = json!({
@@ -18,7 +18,7 @@ pub fn text(root: &Path) -> String {
     format!("{facts:#}\n")
 }
 
-/// What a command says in `folder`; `None` where it fails.
+/// The output of a command in `folder`; `None` where it fails.
 fn said(folder: &Path, program: &str, args: &[&str]) -> Option<String> {
     let output = Command::new(program).args(args).current_dir(folder).output().ok()?;
     let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
@@ -32,7 +32,7 @@ mod tests {
     #[test]
     fn a_tree_without_git_has_no_commit_and_all_else() {
         let folder = tempfile::tempdir().unwrap();
-        // Git looks for a repository in the folders above as well.
+        // Git would look in the folders above as well.
         std::fs::write(folder.path().join(".git"), "not a repository").unwrap();
         let facts: serde_json::Value = serde_json::from_str(&text(folder.path())).unwrap();
         assert!(facts["commit"].is_null() && facts["changed"].is_null(), "{facts}");

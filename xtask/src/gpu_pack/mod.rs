@@ -1,4 +1,4 @@
-//! `cargo xtask gpu-pack`
+//! Packs the programs for a machine with a GPU: `cargo xtask gpu-pack`.
 
 mod baselines;
 mod facts;
@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use crate::error::{Error, Result};
 use crate::{setup, terminal, workspace};
 
-/// The script, and the Python programs that it calls.
+/// The script and the Python programs that it calls.
 const SCRIPT: &str = "measure.sh";
 const SHIPPED: [(&str, &str); 6] = [
     (SCRIPT, include_str!("../../gpu-pack/measure.sh")),
@@ -26,16 +26,16 @@ const SHIPPED: [(&str, &str); 6] = [
     ("table.py", include_str!("../../gpu-pack/table.py")),
 ];
 
-/// What says that a folder is a pack.
+/// The file that marks a folder as a pack.
 const FACTS: &str = "facts.json";
 
-/// A pack must travel with a working tree that it lies in.
+/// The pack must fit into a copied working tree.
 const MOST_BYTES: u64 = 60_000_000;
 
-/// Pack what a machine with a GPU and no cargo needs to test and measure this program
+/// Pack the programs and scripts that test and measure on a machine with a GPU and no cargo
 #[derive(Debug, clap::Args)]
 pub struct GpuPack {
-    /// Make the pack in this folder, which is new, empty or an earlier pack
+    /// Write to this folder: a new or empty one, or an earlier pack
     #[arg(long, value_name = "DIR")]
     pack: PathBuf,
 }
@@ -45,11 +45,11 @@ impl GpuPack {
         let pack = &self.pack;
         check_free(pack)?;
         let libtorch = setup::run()?;
-        // Before the build, which takes minutes in which the tree may change.
+        // Before the build, which takes minutes during which the tree may change.
         let facts = facts::text(&workspace::root());
         let Some(programs) = programs::build(libtorch)? else { return Ok(ExitCode::FAILURE) };
         fs::create_dir_all(pack)?;
-        // First, so that a pack that was not finished is taken for one and made anew.
+        // First, so that an unfinished pack is recognized and can be overwritten.
         write(&pack.join(FACTS), &facts)?;
         for (name, program) in programs {
             programs::strip(&program, &pack.join(name))?;
@@ -64,8 +64,8 @@ impl GpuPack {
         terminal::note(format_args!("{bytes:>10} bytes in all: {}", pack.display()));
         if bytes >= MOST_BYTES {
             return Err(Error::machine(
-                format!("the pack has {bytes} bytes, and may have {MOST_BYTES}"),
-                "look at the files above: a program that is so large was not stripped",
+                format!("the pack has {bytes} bytes, more than {MOST_BYTES}"),
+                "check the sizes above: a program that large was not stripped",
             ));
         }
         terminal::print(how_to_use(pack))?;
@@ -82,11 +82,10 @@ fn check_free(pack: &Path) -> Result<()> {
     if free {
         return Ok(());
     }
-    let what = format!("{} holds something else than a pack", pack.display());
+    let what = format!("{} holds files that are not a pack", pack.display());
     Err(Error::machine(what, "name another folder, or empty this one"))
 }
 
-/// Writes the script and its programs into a pack.
 fn ship(pack: &Path) -> Result<()> {
     for (name, text) in SHIPPED {
         write(&pack.join(name), text)?;
@@ -119,9 +118,9 @@ fn how_to_use(pack: &Path) -> String {
     let script = pack.join(SCRIPT);
     let script = script.display();
     format!(
-        "carry this folder to a machine with a GPU, a driver of 580 or later and a python3 with torch \
-         {}; there, at most 7 and 5 minutes:\n\n    OUT=out bash {script} first\n    OUT=out bash {script} second\n\n\
-         each prints the table of figures and goals, and writes it and all that it rests on to $OUT",
+        "copy this folder to a machine with a GPU, a driver 580 or later and a python3 with torch \
+         {}, and run there (at most 7 and 5 minutes):\n\n    OUT=out bash {script} first\n    OUT=out bash {script} second\n\n\
+         each prints the table of figures and goals, and writes it with its sources to $OUT",
         crate::setup::pins::VERSION
     )
 }

@@ -1,4 +1,4 @@
-//! The programs of a pack: built as everybody's, then stripped of what only a debugger reads.
+//! Builds the programs of a pack and strips their symbols.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,8 +15,7 @@ pub const PROGRAMS: [(&str, &[&str]); 4] = [
     ("tests-qrnn-ops", &["test", "--release", "--package", "qrnn-ops", "--lib", "--no-run"]),
 ];
 
-/// Builds the programs and returns the name of each in the pack and its path; `None` where cargo failed
-/// and has said why.
+/// The name of each program in the pack and its path; `None` where cargo failed.
 pub fn build(libtorch: Libtorch) -> Result<Option<Vec<(&'static str, PathBuf)>>> {
     let mut built = vec![];
     for (name, args) in PROGRAMS {
@@ -28,7 +27,6 @@ pub fn build(libtorch: Libtorch) -> Result<Option<Vec<(&'static str, PathBuf)>>>
     Ok(Some(built))
 }
 
-/// Writes a program to `place` without its symbols.
 pub fn strip(program: &Path, place: &Path) -> Result<()> {
     let status = Command::new("strip").arg("-o").arg(place).arg(program).status();
     if status.is_ok_and(|status| status.success()) {

@@ -1,4 +1,4 @@
-//! The script and its programs, run as a pack has them, over programs that only pretend.
+//! Runs the script of a pack with fake programs.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -58,12 +58,12 @@ echo "test result: FAILED. 30 passed; 1 failed; 0 ignored; 0 measured; 200 filte
 exit 101
 "#;
 
-/// Tests that pass: those before them must not be forgotten.
+/// Tests that pass after others that failed.
 const MORE_TESTS: &str = r#"#!/usr/bin/env bash
 echo "test result: ok. 9 passed; 0 failed; 0 ignored; 0 measured; 9 filtered out"
 "#;
 
-/// A pack of pretending programs.
+/// A pack of fake programs.
 fn pack() -> TempDir {
     let pack = tempfile::tempdir().unwrap();
     ship(pack.path()).unwrap();
@@ -82,7 +82,7 @@ fn pack() -> TempDir {
     pack
 }
 
-/// Runs the script for at most so many seconds a part.
+/// Runs a part of the script with this limit.
 fn measure(pack: &Path, part: &str, seconds: u32) -> (Output, Duration) {
     let begun = Instant::now();
     let evaluated = json!({"bench": "evaluate", "device": "NULL H100",
@@ -97,7 +97,7 @@ fn measure(pack: &Path, part: &str, seconds: u32) -> (Output, Duration) {
     (output.unwrap(), begun.elapsed())
 }
 
-/// The objects of a part's file that tell of its steps, by their names.
+/// The records of a part's steps by name.
 fn steps(out: &Path, part: &str) -> Value {
     let text = fs::read_to_string(out.join(format!("{part}.jsonl"))).unwrap();
     let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -105,7 +105,7 @@ fn steps(out: &Path, part: &str) -> Value {
     steps.collect::<serde_json::Map<_, _>>().into()
 }
 
-/// Figures of a folder's table by their names, and what was printed.
+/// The figures of a folder's table by name, and the printed table.
 fn table(folder: &Path) -> (Value, String) {
     let pack = pack();
     let mut python = Command::new("python3");
@@ -132,7 +132,7 @@ fn a_part_ends_itself_and_goes_on_where_a_step_fails() {
     assert_eq!(steps["step"]["status"], 124, "{steps}");
     assert_eq!(steps["pool"]["status"], 3, "{steps}");
     assert_eq!(steps["evaluate"]["status"], 0, "{steps}");
-    // Heard one SIGINT, and went on from where it was.
+    // It received one SIGINT and resumed.
     assert_eq!(steps["train"]["status"], 130, "{steps}");
     assert_eq!(steps["resume"]["status"], 0, "{steps}");
     assert_eq!(steps["resumed"]["status"], 0, "{steps}");
@@ -142,7 +142,7 @@ fn a_part_ends_itself_and_goes_on_where_a_step_fails() {
     assert!(log.contains("the log goes on from step 20 to 60"));
     let files = sizes(&out).unwrap();
     assert!(files.len() <= 8 && files.iter().all(|(_, bytes)| *bytes < 16_000_000), "{files:?}");
-    // What stand-ins computed is no figure.
+    // Results of stand-ins are not figures.
     let (rows, _) = table(&out);
     let text = fs::read_to_string(out.join("table.txt")).unwrap();
     assert!(said.ends_with(&text) && text.contains("commit abc"), "{said}");
@@ -175,7 +175,7 @@ fn a_wrong_call_says_how_to_call() {
     assert!(!pack.path().join("out").exists());
 }
 
-/// A folder as the two parts leave it on a machine with this GPU. `change` may spoil the records.
+/// A folder as both parts leave it on a machine with this GPU, with the records changed by `change`.
 fn results(gpu: &str, change: impl Fn(&mut Vec<Value>)) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let size = [300, 40, 1800];
@@ -228,7 +228,7 @@ fn results(gpu: &str, change: impl Fn(&mut Vec<Value>)) -> TempDir {
             let of = record["part"].as_str().unwrap_or("first") == part;
             text += &if of { format!("{record}\n") } else { String::new() };
         }
-        // The machine was taken away while it wrote.
+        // Cut off in the middle of a record.
         fs::write(folder.path().join(format!("{part}.jsonl")), text + "{\"bench\": \"st").unwrap();
     }
     let log = "Driver\n=== tests: at most 9 s: tests --ignored\n\
@@ -301,7 +301,7 @@ fn figures_that_miss_their_goals_say_so() {
     let (rows, printed) = table(spoiled.path());
     assert_eq!(rows["step in bf16"]["verdict"], "missed");
     assert_eq!(rows["pooling forward, bf16, of the copy"]["verdict"], "missed");
-    // No number is no result that is near.
+    // A missing number is not close.
     assert_eq!(rows["pooling off float64, bf16"]["verdict"], "missed");
     assert_eq!(rows["memory in bf16"]["why"], "qrnn-bench step tells no peak_bytes");
     assert_eq!(rows["test text, fp32"]["why"], "failed: out of memory");
@@ -322,7 +322,7 @@ fn no_figure_of_a_stand_in_is_taken_for_a_measurement() {
         }
         assert!(!printed.contains("6.40"), "{printed}");
     }
-    // A record that a stand-in gave, on a machine that has a GPU as well.
+    // A record of a stand-in on a machine that has a GPU as well.
     let folder = results(H100, |records| records[1]["device"] = "NULL H100".into());
     assert_eq!(table(folder.path()).0["step in bf16"]["measured"], Value::Null);
 }
@@ -333,6 +333,6 @@ fn a_folder_of_something_else_is_left_alone() {
     check_free(folder.path()).unwrap();
     check_free(&folder.path().join("new")).unwrap();
     fs::write(folder.path().join("thesis.tex"), "").unwrap();
-    assert!(check_free(folder.path()).unwrap_err().to_string().contains("something else"));
+    assert!(check_free(folder.path()).unwrap_err().to_string().contains("not a pack"));
     check_free(pack().path()).unwrap();
 }
