@@ -6,11 +6,12 @@ mod programs;
 #[cfg(test)]
 mod tests;
 
-use fs_err as fs;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+use fs_err as fs;
 
 use crate::error::{Error, Result};
 use crate::{setup, terminal, workspace};
@@ -50,7 +51,7 @@ impl GpuPack {
         let Some(programs) = programs::build(libtorch)? else { return Ok(ExitCode::FAILURE) };
         fs::create_dir_all(pack)?;
         // First, so that an unfinished pack is recognized and can be overwritten.
-        write(&pack.join(FACTS), &facts)?;
+        fs::write(pack.join(FACTS), facts)?;
         for (name, program) in programs {
             programs::strip(&program, &pack.join(name))?;
         }
@@ -88,30 +89,20 @@ fn check_free(pack: &Path) -> Result<()> {
 
 fn ship(pack: &Path) -> Result<()> {
     for (name, text) in SHIPPED {
-        write(&pack.join(name), text)?;
+        fs::write(pack.join(name), text)?;
     }
     let script = pack.join(SCRIPT);
     Ok(fs::set_permissions(&script, Permissions::from_mode(0o755))?)
 }
 
-fn write(path: &Path, text: &str) -> Result<()> {
-    Ok(fs::write(path, text)?)
-}
-
 /// The files below a folder and their bytes, by name.
 fn sizes(folder: &Path) -> Result<Vec<(PathBuf, u64)>> {
-    let mut files = vec![];
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            files.extend(sizes(&path)?);
-        } else {
-            let bytes = fs::metadata(&path)?.len();
-            files.push((path, bytes));
-        }
-    }
-    files.sort();
-    Ok(files)
+    let pattern = folder.join("**/*");
+    let files = glob::glob(&pattern.to_string_lossy()).into_iter().flatten().flatten();
+    files
+        .filter(|path| path.is_file())
+        .map(|path| Ok((path.clone(), fs::metadata(&path)?.len())))
+        .collect()
 }
 
 fn how_to_use(pack: &Path) -> String {

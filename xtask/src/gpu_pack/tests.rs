@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::programs::PROGRAMS;
-use super::{FACTS, SCRIPT, check_free, ship, sizes, write};
+use super::{FACTS, SCRIPT, check_free, ship, sizes};
 
 /// Gives what follows a flag among the arguments.
 const AFTER: &str = r#"#!/usr/bin/env bash
@@ -75,10 +75,10 @@ fn pack() -> TempDir {
     ];
     for ((name, _), text) in PROGRAMS.iter().zip(texts) {
         let program = pack.path().join(name);
-        write(&program, &text).unwrap();
+        fs::write(&program, &text).unwrap();
         fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
     }
-    write(&pack.path().join(FACTS), "{\"commit\": \"abc\"}").unwrap();
+    fs::write(pack.path().join(FACTS), "{\"commit\": \"abc\"}").unwrap();
     pack
 }
 
