@@ -126,17 +126,24 @@ impl Layers {
         let missing = files
             .iter()
             .filter(|&&file| modules[file].path.len() < 2 && self.room((krate, file)).is_none());
-        let missing = missing.map(|&file| {
-            let room = name_of(&modules[file].path);
-            format!("room {room} of {name} is not in the table: {}", table::REMEDY)
-        });
+        let missing: Vec<String> = missing.map(|&file| name_of(&modules[file].path)).collect();
         let gone = order
             .lines
             .iter()
             .flat_map(|line| line.rooms)
-            .filter(|room| !files.iter().any(|&file| name_of(&modules[file].path) == **room));
-        let gone = gone.map(|room| format!("{name} has no room {room}: {}", table::GONE));
-        missing.chain(gone).collect()
+            .copied()
+            .filter(|room| !files.iter().any(|&file| name_of(&modules[file].path) == *room));
+        let gone: Vec<&str> = gone.collect();
+        let mut faults = vec![];
+        if !missing.is_empty() {
+            let rooms = missing.join(", ");
+            faults.push(format!("not in the table of {name}: {rooms}\n    {}", table::REMEDY));
+        }
+        if !gone.is_empty() {
+            let rooms = gone.join(", ");
+            faults.push(format!("in the table of {name} only: {rooms}\n    {}", table::GONE));
+        }
+        faults
     }
 
     fn order(&self, krate: usize) -> Option<&'static Order> {

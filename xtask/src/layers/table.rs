@@ -100,6 +100,13 @@ pub const ORDERS: &[Order] = &[
         ],
     },
     Order {
+        name: "qrnn_preload",
+        lines: &[
+            line(&["store"], "the variables of cells"),
+            line(&["crate"], "what the library exports"),
+        ],
+    },
+    Order {
         name: "xtask",
         lines: &[
             line(&["error"], "every room returns it"),
