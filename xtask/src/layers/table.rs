@@ -102,8 +102,8 @@ pub const ORDERS: &[Order] = &[
     Order {
         name: "qrnn_preload",
         lines: &[
-            line(&["store"], "the variables of cells"),
-            line(&["crate"], "what the library exports"),
+            line(&["crate"], "how a cell reports to the kernel"),
+            line(&["store"], "variables between cells"),
         ],
     },
     Order {
