@@ -152,10 +152,13 @@ impl Contents {
         } else {
             end - 3
         };
-        let before = i.checked_sub(1).and_then(|before| tokens.get(before));
-        let is_continued = ['.', '\'', ':'].iter().any(|&sign| is_punct(before, sign))
-            && (!is_punct(before, ':') || (i >= 2 && is_separator(tokens, i - 2)));
-        let is_fragment = is_punct(before, '$') && path[0] != "crate";
+        let before = |steps| i.checked_sub(steps).and_then(|before| tokens.get(before));
+        // A method, a lifetime, or the rest of a path: `.f::<T>()`, `'a`, `<T as U>::f`.
+        let is_doubled = |sign| is_punct(before(2), sign);
+        let is_continued = is_punct(before(1), '\'')
+            || (is_punct(before(1), '.') && !is_doubled('.'))
+            || (is_punct(before(1), ':') && is_doubled(':'));
+        let is_fragment = is_punct(before(1), '$') && path[0] != "crate";
         if path.len() > 1 && !is_continued && !is_fragment {
             self.paths.push(Mention { path, line: tokens[i].span().start().line });
         }

@@ -150,6 +150,8 @@ fn paths_in_macros_and_attributes_count_and_those_in_comments_do_not() {
         ("#[serde(with = \"crate::middle\")]\nstruct S;", 1),
         ("#[derive(crate::middle::D)]\nstruct S;", 1),
         ("fn f() -> Vec<crate::middle::S> {\n<crate::middle::S as T>::new() }", 2),
+        ("fn f() -> usize { (0..crate::middle::N).sum() }", 1),
+        ("fn f() { use crate::middle::{self as m};\nm::f::<u8>() }", 1),
         ("/// As [`crate::middle::f`].\n//! use crate::middle::f;\nfn f() {}", 0),
         ("fn f() -> &'static str { \"crate::middle::f\" }", 0),
         ("pub(in crate::middle) fn f() {}", 0),
