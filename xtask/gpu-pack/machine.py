@@ -1,4 +1,4 @@
-"""What measure.sh must know of the machine; nothing here imports torch.
+"""Tells measure.sh about the machine, without importing torch.
 
     machine.py libraries   the folders of torch's libraries, for LD_LIBRARY_PATH
     machine.py PART        one JSON object: the GPU and its driver, Python and its packages
@@ -17,7 +17,7 @@ PACKAGES = ("torch", "triton", "numpy", "transformers", "einops", "fla-core", "a
 
 
 def libraries():
-    """Folders of torch's own libraries and of NVIDIA's beside it."""
+    """The folders of torch's libraries and of NVIDIA's."""
     torch = importlib.util.find_spec("torch")
     if torch is None:
         return []
@@ -36,7 +36,7 @@ def version(package):
 
 
 def gpu():
-    """The first GPU's name and the CUDA version of the driver, as the driver tells them."""
+    """The name of the first GPU and the CUDA version, from the driver."""
     try:
         cuda = ctypes.CDLL("libcuda.so.1")
         number, name = ctypes.c_int(), ctypes.create_string_buffer(256)

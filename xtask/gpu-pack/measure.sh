@@ -1,35 +1,35 @@
 #!/usr/bin/env bash
-# Measures this program on a machine with a GPU. It needs bash, an NVIDIA driver of 580 or later, and a
-# python3 with torch 2.11.0+cu130, whose libraries the programs beside this script run on.
+# Tests and measures the programs beside this script on a machine with a GPU. It needs bash, an NVIDIA
+# driver 580 or later, and a python3 with torch 2.11.0+cu130, whose libraries the programs load.
 #
-#   measure.sh first    at most 7 minutes: is it right, and how fast is ours alone
+#   measure.sh first    at most 7 minutes: correctness, and our speed alone
 #   measure.sh second   at most 5 minutes: against PyTorch, long runs, an interrupted run
 #   measure.sh all      both
-#   measure.sh table    prints the table again, of the files that lie in $OUT
+#   measure.sh table    prints the table again from the files in $OUT
 #
 # The environment may set:
-#   OUT       the folder for the results (./out): 6 files at most, each under 16 MB
-#   PYTHON    the Python that has torch (python3)
-#   QRNN_MEASURE_SMALL=1   tiny models and few steps, to try this script where there is no GPU
-#   QRNN_MEASURE_FIRST, QRNN_MEASURE_SECOND   seconds of each part, to try this script as well
+#   OUT       the folder for the results (./out): at most 6 files, each under 16 MB
+#   PYTHON    the Python with torch (python3)
+#   QRNN_MEASURE_SMALL=1   tiny models and few steps, to try this script without a GPU
+#   QRNN_MEASURE_FIRST, QRNN_MEASURE_SECOND   seconds of each part, to try this script
 #
-# A step that fails or runs past its limit is noted, and the next one begins; the exit status is 1 then.
+# A step that fails or exceeds its limit is recorded, the next one begins, and the exit status is 1.
 set -uo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 out=${OUT:-out}
 small=${QRNN_MEASURE_SMALL:-}
 python=$(type -P "${PYTHON:-python3}" || echo "${PYTHON:-python3}")
-# A run over stand-ins needs no self-test; on a GPU nothing goes without it.
+# Only runs on stand-ins may skip the self-test.
 [ -n "$small" ] || unset QRNN_SKIP_SELF_TEST
 work=
 child=
 failed=0
-# When a part begins, in seconds of this script; the first one begins with what is made ready for it.
+# When a part begins, in seconds of this script. The first part includes the preparations.
 begin=0
 
-# The steps of a part in their order: the most seconds that each may take, and the least that the steps
-# before it leave to it. The least of a part together are well below the part's time.
+# The steps of a part in order: the most seconds that each may take, and the least that earlier steps
+# leave for it. The sum of the least is well below the part's time.
 first_steps=(
     "tests 160 80" "pool 45 30" "step 90 60" "evaluate 60 40" "probe 40 15"
     "memcheck-pool 60 25" "memcheck-entropy 60 25" "racecheck-entropy 60 25" "memcheck-adam 40 15"
@@ -38,15 +38,15 @@ second_steps=(
     "step 150 70" "pool 90 40" "evaluate 60 20" "curves 70 50"
     "train 20 20" "resume 40 15" "resumed 10 5"
 )
-# Seconds kept at a part's end: for a program that must be killed, and for the table.
+# Seconds reserved at the end of a part, for killing a program and for the table.
 end_seconds=15
-# A step is not begun with less.
+# A step does not begin with less time.
 least_seconds=5
 
-# A step's log beyond this keeps its beginning and its end only.
+# Of a longer log of a step, only the beginning and the end are kept.
 log_bytes=1000000
 
-# The arguments of each bench, as a part needs them.
+# The arguments of each bench in each part.
 arguments() { # part, bench
     case "$small $1 $2" in
         " first "* | " second pool") ;;
@@ -62,8 +62,8 @@ arguments() { # part, bench
     esac
 }
 
-# Sets `call` to the command of a step and `ended` to how it may be ended early; fails, with the reason
-# in `why`, where there is nothing to call.
+# Sets `call` to the command of a step and `ended` to the options with which timeout ends it; fails with
+# the reason in `why` if the step cannot run.
 command_of() { # part, step
     local train="train --device cuda --precision bf16 --epochs 1000000 --batch-size 4 --bptt 30 --out $work/run"
     local check=("$sanitizer" --error-exitcode 1 --report-api-errors no)
@@ -81,7 +81,7 @@ command_of() { # part, step
             ;;
         step | pool | evaluate | curves)
             local peers=(--python /none)
-            # Of one answer: a peer that hangs must leave the others their time.
+            # For one answer, so that a baseline that hangs leaves time for the others.
             local longest=40
             [ "$2" = step ] && longest=80 # torch.compile
             [ "$1" = second ] && peers=(--python "$python" --peer-limit "$longest")
@@ -100,14 +100,14 @@ command_of() { # part, step
             esac
             [ "$sanitizer" ] || { why="compute-sanitizer is not installed"; return 1; }
             [ "$tests" ] || { why="no test of this kernel is in the program"; return 1; }
-            # Tensors of their own, not pieces of larger blocks that libtorch keeps.
+            # Each tensor is a separate allocation, not a part of libtorch's cached blocks.
             call=(env PYTORCH_NO_CUDA_MEMORY_CACHING=1 "${check[@]}" --tool "${2%%-*}"
                 --kernel-regex "kns=$kernel" "$here/tests-qrnn-ops" "${card_tests[@]}" "$tests")
             ;;
         train)
             # shellcheck disable=SC2206
             call=("$here/reproduce" $train --steps 1000000)
-            # In the foreground, since SIGINT would reach it twice else: once of its group.
+            # In the foreground: otherwise SIGINT would reach it twice, once through its group.
             ended=(--foreground --preserve-status --signal INT)
             ;;
         resume)
@@ -121,12 +121,12 @@ command_of() { # part, step
     esac
 }
 
-# One JSON object a line, beside those of the benches.
+# Appends one JSON object as a line, like those of the benches.
 note() { # part, step, fields
     printf '{"part": "%s", "step": "%s", %s}\n' "$1" "$2" "$3" >>"$out/$1.jsonl"
 }
 
-# Cuts what a step has written beyond `log_bytes` out of the middle of its part of the log.
+# Cuts the middle out of a step's part of the log if it exceeds `log_bytes`.
 cap() { # log, where the step's part begins
     local size kept=$((log_bytes / 2))
     size=$(stat -c %s "$1")
@@ -138,11 +138,11 @@ cap() { # log, where the step's part begins
     fi
 }
 
-# Runs `call`, at most for so long, with its output in the part's log; sets `status`.
+# Runs `call` with this limit and its output in the part's log; sets `status`.
 watch() { # log, limit
     local written rounds=0
     written=$(stat -c %s "$1")
-    # A process group of its own, which is ended whole.
+    # In a separate process group, which is killed as a whole.
     timeout --kill-after 15 "${ended[@]}" "$2" "${call[@]}" </dev/null >>"$1" 2>&1 &
     child=$!
     while kill -0 "$child" 2>/dev/null; do
@@ -151,7 +151,7 @@ watch() { # log, limit
     done
     wait "$child" 2>/dev/null
     status=$?
-    # What a program leaves behind must not run beside the next one.
+    # Processes that a program leaves behind must not run during the next step.
     kill -KILL -- "-$child" 2>/dev/null
     child=
     cap "$1" "$written"
@@ -194,7 +194,7 @@ part() { # name, its seconds, those that it is given, steps
         later=0
         for step in "${steps[@]:i+1}"; do later=$((later + ${step##* })); done
         read -r step most _ <<<"${steps[i]}"
-        # A part that is given less than its time, to be tried, gives less to its steps as well.
+        # If a part is given less time, to try it, so are its steps.
         most=$((most * $3 / $2)) most=$((most > 3 ? most : 3))
         run_step "$name" "$step" "$most" $((deadline - SECONDS - later * $3 / $2))
     done
@@ -206,7 +206,7 @@ table() {
         echo "no table: $python does not run $here/table.py"
 }
 
-# The caller's own limit, or a person: what is known is still shown.
+# After a signal, the table of what is known is still printed.
 # shellcheck disable=SC2329 # called by a trap
 stop() { # status
     trap '' INT TERM
@@ -223,7 +223,7 @@ case ${1:-} in
         ;;
 esac
 mkdir -p "$out" && out=$(cd "$out" && pwd) || exit 2
-# This folder stays as it was packed.
+# Nothing is written into this folder.
 export PYTHONDONTWRITEBYTECODE=1
 if [ "$1" = table ]; then
     table
@@ -234,16 +234,16 @@ trap 'rm -rf "$work"' EXIT
 trap 'stop 130' INT
 trap 'stop 143' TERM
 
-# The libraries of that Python's torch, before those that are there: the driver may be found by them.
+# The libraries of that torch come before those of the environment, through which the driver may be found.
 libraries=$("$python" "$here/machine.py" libraries) || echo "$python has no torch 2.11.0"
 [ -z "$libraries" ] || export LD_LIBRARY_PATH=$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
-# Threads of libgomp that wait for work sleep soon, as .cargo/config.toml has it.
+# Idle threads of libgomp sleep early, as in .cargo/config.toml.
 export GOMP_SPINCOUNT=10000
-# torch asks for this folder before it compiles a kernel at run time; it needs nothing from it.
+# torch checks for this folder before it compiles a kernel at run time, but needs nothing from it.
 export CUDA_HOME=${CUDA_HOME:-/usr/local/cuda}
 [ -d "$CUDA_HOME" ] || export CUDA_HOME=$work
 sanitizer=$(type -P compute-sanitizer || type -P "$CUDA_HOME/bin/compute-sanitizer")
-# The peers that a machine with torch lacks, for the Pythons that the benches start.
+# The baselines that a Python with torch lacks, for the Pythons that the benches start.
 for wheel in "$here"/wheels/*.whl; do
     [ ! -e "$wheel" ] || "$python" -m zipfile -e "$wheel" "$work/site"
 done

@@ -1,4 +1,4 @@
-"""Single operations of a step of the entry in bf16, by libtorch: their times and their kernels.
+"""Measures single operations of the entry's step in bf16 in libtorch, and lists their kernels.
 
     probe.py FILE [small]   appends one JSON object an operation to FILE
 
@@ -15,12 +15,12 @@ RUNS = 20
 
 
 def operations(small):
-    """Names, and what to time."""
+    """The operations by name."""
     device, kind = "cuda", torch.bfloat16
     tokens, gates, tail, rare, width = (120, 54, 1917, 3, 30) if small else (12_000, 5400, 191_735, 273, 300)
 
     def padded(rows, columns):
-        """Rows begin at multiples of 16 bytes, as in a training step."""
+        """Pads rows to multiples of 16 bytes, as in a training step."""
         return torch.randn(rows, -(-columns // 8) * 8, device=device, dtype=kind)[:, :columns]
 
     grads, of_gates, weight = padded(rare, tail), padded(tokens, gates), padded(tail, width)
@@ -33,7 +33,7 @@ def operations(small):
 
 
 def seconds(work):
-    """The median of single runs by the GPU's clock."""
+    """The median time of single runs, by CUDA events."""
     marks = [torch.cuda.Event(enable_timing=True) for _ in range(RUNS + 1)]
     for mark in marks:
         work()
@@ -44,7 +44,7 @@ def seconds(work):
 
 
 def kernels(work):
-    """Each kernel of one run, and its seconds."""
+    """The kernels of one run with their seconds."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
         work()
         torch.cuda.synchronize()

@@ -1,4 +1,4 @@
-"""What the two parts of measure.sh have left in their folder, and why a figure is not among it."""
+"""Reads the files of both parts of measure.sh, and tells why a figure is missing."""
 
 import json
 import pathlib
@@ -6,12 +6,12 @@ import re
 
 PARTS = ("first", "second")
 
-# What stand-ins of CUDA call the device that they pretend to be. What is computed on those is no figure.
+# Device names of the stand-ins of CUDA, whose results are not figures.
 STAND_INS = ("null", "no gpu", "stand-in")
 
 
 class Missing(Exception):
-    """Why there is no figure."""
+    """A figure is missing, with the reason."""
 
 
 def is_gpu(name):
@@ -21,7 +21,7 @@ def is_gpu(name):
 
 
 class Part:
-    """One part: its machine, what became of each step, the benches' records, the log of each step."""
+    """One part: its machine, the result and the log of each step, the records of the benches."""
 
     def __init__(self, folder, name):
         self.name, self.machine, self.steps, self.records, self.logs = name, {}, {}, [], {}
@@ -44,7 +44,7 @@ class Part:
         return is_gpu(self.machine.get("gpu"))
 
     def check(self, *steps):
-        """Fails with what kept these steps from giving a figure, where something did."""
+        """Raises Missing if something kept these steps from giving a figure."""
         if not self.machine:
             raise Missing(f"measure.sh {self.name} was not run")
         if not self.has_gpu:
@@ -71,7 +71,7 @@ class Results:
         self.no_gpu = bool(ran) and not any(part.has_gpu for part in ran)
 
     def find(self, bench, what, parts=None, **wanted):
-        """All records of this kind that were measured on a GPU, of the first part that has any."""
+        """The records of this kind measured on a GPU, from the first part that has any."""
         missing = []
         for part in parts or self.parts:
             fits = [
@@ -93,7 +93,7 @@ class Results:
                 raise Missing(f"qrnn-bench {bench} told none" + f" and ended with {status}" * bool(status))
             except Missing as why:
                 missing.append(str(why))
-        # A part that was not run says less than one that was.
+        # The reason of a part that was run says more.
         missing.sort(key=lambda why: why.endswith("was not run"))
         raise Missing(missing[0])
 

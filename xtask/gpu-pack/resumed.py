@@ -1,4 +1,4 @@
-"""Whether a run that was interrupted goes on where it stopped.
+"""Checks that an interrupted run resumes where it stopped.
 
     resumed.py stopped FOLDER   the steps that FOLDER/run has done
     resumed.py check FOLDER     holds FOLDER/run against FOLDER/before.jsonl, its log when it stopped
@@ -19,7 +19,7 @@ def steps_done(folder):
 
 
 def logged(lines):
-    """The steps at which the log of training has a line."""
+    """The steps in the training log."""
     records = [json.loads(line) for line in lines]
     return [record["step"] for record in records if record["kind"] == "steps"]
 

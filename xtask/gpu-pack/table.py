@@ -1,9 +1,9 @@
-"""Prints the table of measure.sh: each figure beside its goal and what was predicted of it.
+"""Prints the table of measure.sh: each figure with its goal and its prediction.
 
     table.py FOLDER FACTS   reads the parts' files in FOLDER and the pack's facts.json; writes table.txt
                             and figures.json into FOLDER
 
-A figure that was not measured says why; one that stand-ins of a GPU gave counts as not measured.
+A figure that was not measured has its reason; results of stand-ins count as not measured.
 """
 
 import json
@@ -17,7 +17,7 @@ from results import Missing, Results
 ENTRY = [300, 40, 1800]  # steps, batch and features of the entry's wide layers
 
 
-# Where the figures come from. Each takes the results and gives a number, or a number and how to show it.
+# The sources of the figures: functions from the results to a number, or to a number and its text.
 
 
 def step(format, field):
@@ -31,7 +31,7 @@ def step(format, field):
 
 
 def step_ratio(peer, format="bf16"):
-    """How many times as long a peer's step takes as ours."""
+    """The time of a baseline's step divided by ours."""
 
     def figure(results):
         ours = {"of": "training step", "peer": peer}
@@ -51,7 +51,7 @@ def pooling(kind, what):
 
 
 def pooling_off(kind):
-    """The furthest of outputs and gradients from float64, where it is no number as well."""
+    """The largest difference of outputs and gradients from float64; NaN counts too."""
 
     def figure(results):
         record = results.find("pool", "forward and backward", kind=kind, size=ENTRY)[0]
@@ -62,7 +62,7 @@ def pooling_off(kind):
 
 
 def pooling_ratio(peer, kind):
-    """The smaller of forward's and of forward and backward's, over all variants of the peer."""
+    """The smaller ratio of forward, and forward and backward, over all variants of the baseline."""
 
     def figure(results):
         found = []
@@ -71,7 +71,7 @@ def pooling_ratio(peer, kind):
             try:
                 found += results.find("pool", "peer", [results.second], **wanted)
             except Missing:
-                # A peer that failed as a whole says so once.
+                # A baseline that failed entirely has one record.
                 results.find("pool", "peer", [results.second], **(wanted | {"of": "pooling"}))
                 raise
         return min(record["ratio"] for record in found)
@@ -87,7 +87,7 @@ def test_text(format):
 
 
 def losses_of_200_steps(products):
-    """As the test prints it, whether it passed or not."""
+    """The figure that the test prints, whether it passes or not."""
 
     def figure(results):
         results.first.check("tests")
@@ -144,8 +144,8 @@ def resumed(results):
     return wrong, ", ".join(map(str, statuses))
 
 
-# figure, unit, goal, what was predicted before anything had run on a GPU, source. Predictions are counted
-# bytes and operations over 3.0 TB/s, 790 and 395 TFLOP/s of one H100; "now" is of commit 76ea3cb.
+# Figure, unit, goal, prediction from before any run on a GPU, source. Predictions are counted bytes and
+# operations divided by 3.0 TB/s, 790 and 395 TFLOP/s of one H100; "now" is of commit 76ea3cb.
 ROWS = [
     ("step in bf16", "ms", "<= 6.5e-3", "7.8 ms at 76ea3cb, 6.4 with all that counting proves", step("bf16", "seconds")),
     ("step in TF32", "ms", "<= 11e-3", "11.6 ms at 76ea3cb", step("tf32", "seconds")),
@@ -207,7 +207,7 @@ def row(results, figure, unit, goal, predicted, source):
     verdict = "shown"
     if goal:
         sign, bound = goal.split()
-        # NaN meets nothing.
+        # NaN meets no goal.
         met = value <= float(bound) if sign == "<=" else value >= float(bound)
         verdict = "met" if met else "missed"
     # JSON has no NaN.
@@ -243,7 +243,7 @@ def table(rows):
 
 
 def look_first(results):
-    """What only a GPU can tell of the step in bf16, as the bench's own stages give it."""
+    """The stages of the step in bf16, as the bench measures them on a GPU."""
     lines = ["", "look first at the step in bf16"]
     try:
         record = results.find("step", "training step", format="bf16")[0]
@@ -276,7 +276,7 @@ def look_first(results):
 
 
 def probed(results):
-    """Single operations of libtorch, and the kernels that they became."""
+    """Single operations of libtorch with their kernels."""
     lines = []
     for record in results.first.records:
         if record["bench"] == "probe" and results.first.has_gpu:
@@ -286,7 +286,7 @@ def probed(results):
 
 
 def pooling_beside_peers(results):
-    """All cases of bench pool: the time of the call, and how many times as long each peer takes."""
+    """All cases of the pooling bench: our time, and the ratio of each baseline."""
     if not results.second.has_gpu:
         return []
     lines, cases = [], {}
