@@ -31,12 +31,12 @@ pub const ORDERS: &[Order] = &[
         lines: &[
             line(&["error"], "every room returns it"),
             line(&["crate"], "re-exports the error, so that rooms write `use crate::Result`"),
-            line(&["profile"], "plain data that operations fill"),
             line(&["atomic_file", "user_cache"], "files; their errors are the crate's"),
             line(&["simd"], "element types and math, without a tensor"),
             line(&["libtorch"], "what libtorch has and tch does not bind"),
             line(&["autograd"], "custom functions on tch tensors"),
             line(&["cuda"], "driver, compiler, image cache, launch: knows no operation"),
+            line(&["profile"], "spans of stages, timed by the clock of cuda"),
             line(&["matmul", "dropout_mask"], "operations that need no other operation"),
             line(&["fo_pool", "split_softmax", "adam"], "operations that multiply or mask"),
             line(&["self_test"], "tries every operation"),
