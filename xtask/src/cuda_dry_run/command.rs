@@ -67,7 +67,7 @@ impl CudaDryRun {
         clear(&folder)?;
         let users = std::env::var_os("LD_LIBRARY_PATH");
         let on_stand_ins = StandIns {
-            preload: stand_ins::preload(&stand_ins),
+            preload: program::search_path(&stand_ins, None),
             libraries: program::search_path(&libraries, users.as_deref()),
             folder: folder.clone(),
         };

@@ -1,7 +1,7 @@
 //! Compiles the stand-ins, with stubs for the functions of the real libraries that they do not define.
 
 use std::collections::BTreeSet;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -89,12 +89,6 @@ pub fn build(folder: &Path, real: &[PathBuf]) -> Result<Vec<PathBuf>> {
             .map_err(Error::io(&unversioned, "link"))?;
     }
     Ok(built)
-}
-
-/// The value of LD_PRELOAD.
-pub fn preload(stand_ins: &[PathBuf]) -> OsString {
-    let paths: Vec<&OsStr> = stand_ins.iter().map(|path| path.as_os_str()).collect();
-    paths.join(OsStr::new(":"))
 }
 
 /// Only symbols that the source marks are exported.

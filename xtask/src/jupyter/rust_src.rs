@@ -4,31 +4,24 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::error::{Error, Result};
 use crate::terminal;
-
-#[derive(Debug, PartialEq)]
-enum Outcome {
-    There,
-    Installed,
-    /// The reason, and what to do.
-    Missing(String, String),
-}
 
 /// Installs rustup's component rust-src where it is missing. A failure is only reported: the kernel works
 /// without it.
 pub fn install() {
     match ensure(std::env::var_os("PATH").as_deref()) {
-        Outcome::There => {}
-        Outcome::Installed => terminal::note("  rust-src is installed"),
-        Outcome::Missing(why, remedy) => terminal::note(format_args!(
+        Ok(false) => {}
+        Ok(true) => terminal::note("  rust-src is installed"),
+        Err(error) => terminal::note(format_args!(
             "note: rust-src is missing, so completion and inspection in notebooks will not know the \
-             standard library: {why}\n  what to do: {remedy}"
+             standard library: {error}"
         )),
     }
 }
 
-/// Uses the rustc and rustup on this search path.
-fn ensure(path: Option<&OsStr>) -> Outcome {
+/// Uses the rustc and rustup on this search path; whether it installed the sources.
+fn ensure(path: Option<&OsStr>) -> Result<bool> {
     let program = |name: &str| {
         let mut command = Command::new(name);
         if let Some(path) = path {
@@ -37,40 +30,41 @@ fn ensure(path: Option<&OsStr>) -> Outcome {
         command.stdin(Stdio::null());
         command
     };
-    let by_hand = "install Rust with rustup (https://rustup.rs), or your system's package of \
-                   these sources (Debian: rust-src)";
-    let missing = |why: String, remedy: &str| Outcome::Missing(why, remedy.to_owned());
-    let sysroot = match program("rustc").args(["--print", "sysroot"]).output() {
-        Ok(output) if output.status.success() => {
-            PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
-        }
-        Ok(output) => {
-            let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            return missing(format!("rustc does not print its sysroot: {said}"), by_hand);
-        }
-        Err(error) => return missing(format!("rustc cannot be run: {error}"), by_hand),
+    let by_hand = |why: String| {
+        Error::machine(
+            why,
+            "install Rust with rustup (https://rustup.rs), or your system's package of these sources \
+             (Debian: rust-src)",
+        )
     };
+    let output = program("rustc").args(["--print", "sysroot"]).output();
+    let output = output.map_err(|error| by_hand(format!("rustc cannot be run: {error}")))?;
+    let sysroot = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(by_hand(format!("rustc does not print its sysroot: {}", said.trim())));
+    }
     if has_sources(&sysroot) {
-        return Outcome::There;
+        return Ok(false);
     }
     // Named, because another toolchain may be set for this folder.
-    let Some(toolchain) = toolchain(&sysroot) else {
-        return missing(format!("{} was not installed by rustup", sysroot.display()), by_hand);
-    };
+    let toolchain = toolchain(&sysroot)
+        .ok_or_else(|| by_hand(format!("{} was not installed by rustup", sysroot.display())))?;
     let arguments = ["component", "add", "rust-src", "--toolchain", &toolchain];
     let line = format!("rustup {}", arguments.join(" "));
     terminal::note(format_args!(
         "installing the sources of the standard library, for completion in notebooks: {line}"
     ));
-    match program("rustup").args(arguments).status() {
-        Ok(status) if !status.success() => missing(
-            format!("`{line}` failed ({status})"),
-            &format!("run `{line}` and read its output"),
-        ),
-        Ok(_) if has_sources(&sysroot) => Outcome::Installed,
-        Ok(_) => missing(format!("`{line}` did not put them into {}", sysroot.display()), by_hand),
-        Err(error) => missing(format!("rustup cannot be run: {error}"), by_hand),
+    let status = program("rustup").args(arguments).status();
+    let status = status.map_err(|error| by_hand(format!("rustup cannot be run: {error}")))?;
+    if !status.success() {
+        let remedy = format!("run `{line}` and read its output");
+        return Err(Error::machine(format!("`{line}` failed ({status})"), remedy));
     }
+    if !has_sources(&sysroot) {
+        return Err(by_hand(format!("`{line}` did not put them into {}", sysroot.display())));
+    }
+    Ok(true)
 }
 
 fn has_sources(sysroot: &Path) -> bool {
@@ -123,7 +117,7 @@ mod tests {
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         }
 
-        fn ensure(&self) -> Outcome {
+        fn ensure(&self) -> Result<bool> {
             let mut path = OsString::from(self.folder.path());
             path.push(":/usr/bin:/bin");
             ensure(Some(&path))
@@ -139,9 +133,9 @@ mod tests {
     #[test]
     fn rustup_installs_it_once_for_the_toolchain_that_is_used() {
         let machine = Machine::new("toolchains", Some(INSTALLS));
-        assert_eq!(machine.ensure(), Outcome::Installed);
+        assert!(machine.ensure().unwrap());
         assert_eq!(machine.asked(), "component add rust-src --toolchain 1.2.3-x86_64\n");
-        assert_eq!(machine.ensure(), Outcome::There);
+        assert!(!machine.ensure().unwrap());
         assert_eq!(machine.asked().lines().count(), 1);
     }
 
@@ -149,7 +143,7 @@ mod tests {
     fn a_rustup_that_fails_is_named() {
         for rustup in ["exit 1", "exit 0"] {
             let machine = Machine::new("toolchains", Some(rustup));
-            let Outcome::Missing(why, _) = machine.ensure() else { panic!("{rustup}") };
+            let why = machine.ensure().unwrap_err().to_string();
             assert!(why.contains("rustup component add rust-src"), "{why}");
         }
     }
@@ -158,12 +152,11 @@ mod tests {
     fn without_rustup_it_is_said_what_is_missing() {
         let machine = Machine::new("toolchains", None);
         let path = OsString::from(machine.folder.path());
-        let Outcome::Missing(why, remedy) = ensure(Some(&path)) else { panic!() };
-        assert!(why.contains("rustup cannot be run"), "{why}");
-        assert!(remedy.contains("rustup.rs"), "{remedy}");
+        let why = ensure(Some(&path)).unwrap_err().to_string();
+        assert!(why.contains("rustup cannot be run") && why.contains("rustup.rs"), "{why}");
         // Rust from the system's package manager.
         let machine = Machine::new("usr", Some(INSTALLS));
-        let Outcome::Missing(why, _) = machine.ensure() else { panic!() };
+        let why = machine.ensure().unwrap_err().to_string();
         assert!(why.contains("not installed by rustup"), "{why}");
         assert_eq!(machine.asked(), "");
     }
@@ -171,7 +164,7 @@ mod tests {
     #[test]
     fn without_rustc_nothing_is_installed() {
         let empty = tempfile::tempdir().unwrap();
-        let Outcome::Missing(why, _) = ensure(Some(empty.path().as_os_str())) else { panic!() };
+        let why = ensure(Some(empty.path().as_os_str())).unwrap_err().to_string();
         assert!(why.contains("rustc cannot be run"), "{why}");
     }
 }

@@ -62,26 +62,12 @@ pub fn forget_killed(folder: &Path) -> Result<()> {
 
 /// For one wheel and one platform a call: pip 20.0 (Ubuntu 20.04) uses only the last platform given.
 fn arguments(wheel: &Wheel, folder: &Path, requirements: &Path, fresh: bool) -> Vec<OsString> {
-    let mut args: Vec<OsString> = [
-        "-m",
-        "pip",
-        "download",
-        "--no-input",
-        "--disable-pip-version-check",
-        "--no-deps",
-        "--only-binary=:all:",
-        "--require-hashes",
-        "--implementation",
-        "cp",
-        "--python-version",
-        "3.12",
-        "--abi",
-        &wheel.abi,
-        "--platform",
-        &wheel.platform,
-    ]
-    .map(OsString::from)
-    .into();
+    let tags = format!(
+        "-m pip download --no-input --disable-pip-version-check --no-deps --only-binary=:all: \
+         --require-hashes --implementation cp --python-version 3.12 --abi {} --platform {}",
+        wheel.abi, wheel.platform
+    );
+    let mut args: Vec<OsString> = tags.split(' ').map(OsString::from).collect();
     if fresh {
         args.push("--no-cache-dir".into());
     }
@@ -117,36 +103,23 @@ fn explain(name: &str, said: &str) -> Result<Fetched> {
         let got = said.lines().find_map(|line| line.trim().strip_prefix("Got"));
         return Ok(Fetched::OtherSum(got.unwrap_or("unknown").trim().into()));
     }
-    let own = "or set LIBTORCH to your own libtorch 2.11.0";
+    let again = "then run this again, or set LIBTORCH to your own libtorch 2.11.0";
     let (what, remedy) = if mentions(&["No space left on device", "Errno 28"]) {
-        (
-            "the disk is full (pip's cache takes space too)".to_owned(),
-            "free some space, then run this again; PIP_NO_CACHE_DIR=1 disables the cache".into(),
-        )
+        let what = "the disk is full (pip's cache takes space too)";
+        (what, "free some space, then run this again; PIP_NO_CACHE_DIR=1 disables the cache".into())
     } else if mentions(&["Retrying (", "ConnectionError", "Max retries", "Timeout", "SSLError"]) {
-        (
-            "cannot reach the package index".to_owned(),
-            format!(
-                "check the network and pip's index (pip config list), then run this again; {own}"
-            ),
-        )
+        let what = "cannot reach the package index";
+        (what, format!("check the network and pip's index (pip config list), {again}"))
     } else if mentions(&["No matching distribution"]) {
-        (
-            "the package index does not have the pinned wheel, or this pip is too old for it"
-                .to_owned(),
-            format!(
-                "upgrade pip or check pip's index (pip config list), then run this again; {own}"
-            ),
-        )
+        let what =
+            "the package index does not have the pinned wheel, or this pip is too old for it";
+        (what, format!("upgrade pip or check pip's index (pip config list), {again}"))
     } else {
-        (
-            format!("pip could not download {name}"),
-            format!("see what pip says, then run this again; {own}"),
-        )
+        ("pip could not download it", format!("read pip's output, {again}"))
     };
     let lines: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).collect();
     let last = lines[lines.len().saturating_sub(4)..].join("\n    ");
-    Err(Error::machine(format!("{what}; pip says:\n    {last}"), remedy))
+    Err(Error::machine(format!("{name}: {what}; pip says:\n    {last}"), remedy))
 }
 
 #[cfg(test)]
@@ -185,7 +158,7 @@ mod tests {
             ("ERROR: No matching distribution found for torch", "does not have the pinned wheel"),
             ("OSError: [Errno 28] No space left on device", "disk is full"),
             ("ERROR: something new", "something new"),
-            ("", "pip could not download torch"),
+            ("", "torch: pip could not download it"),
         ] {
             let message = explain("torch", said).unwrap_err().to_string();
             assert!(message.contains(means) && message.contains("what to do"), "{message}");
