@@ -29,7 +29,7 @@ struct Table {
     markdown: fn(&[String]) -> serde_json::Result<String>,
 }
 
-const TABLES: [Table; 1] = [Table {
+const TABLES: &[Table] = &[Table {
     file: "README.md",
     name: "results",
     sources: "docs/results.json",
