@@ -1,7 +1,7 @@
-// The stand-in for libcublas.so.13: products are noted with their shapes and types.
+// The stand-in for libcublas.so.13: products are logged with their shapes and types.
 //
 // Products of the families that libtorch uses are modeled; all other functions are stubs, whose calls
-// are noted as unknown.
+// are logged as unknown.
 
 #include "products.h"
 
@@ -153,7 +153,7 @@ EXPORTED int cublasDotEx(void* handle, int n, const void*, int type, int, const 
   return SUCCESS;
 }
 
-// Words for a status: stubs answer numbers.
+// The functions that name a status; stubs return numbers.
 
 EXPORTED const char* cublasGetStatusName(int) { return "STAND_IN_STATUS"; }
 

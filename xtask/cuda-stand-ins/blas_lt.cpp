@@ -26,10 +26,10 @@ struct Operation {
   int epilogue = 1;
 };
 
-// cublasLtMatmulDescAttributes_t, as far as it is read here.
+// cublasLtMatmulDescAttributes_t, the fields that are read here.
 enum Attribute { OP_A = 3, OP_B = 4, EPILOGUE = 7 };
 
-// cublasLtMatmulHeuristicResult_t: the algorithm, the workspace that it wants, a status, and more.
+// cublasLtMatmulHeuristicResult_t: the algorithm, the workspace that it needs, a status, and more.
 struct Heuristic {
   uint64_t algorithm[8];
   size_t workspace;
@@ -133,7 +133,7 @@ EXPORTED int cublasLtMatmul(void*, const Operation* operation, const void*, cons
   return SUCCESS;
 }
 
-// Words for a status: stubs answer numbers.
+// The functions that name a status; stubs return numbers.
 
 EXPORTED const char* cublasLtGetStatusName(int) { return "STAND_IN_STATUS"; }
 

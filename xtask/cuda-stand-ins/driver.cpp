@@ -1,4 +1,4 @@
-// The stand-in for libcuda.so.1: contexts, modules, launches and events of a GPU that runs nothing.
+// The stand-in for libcuda.so.1: contexts, modules, launches and events of a GPU that computes nothing.
 //
 // Prototypes are those of the driver's API with handles as plain pointers and results as ints.
 
@@ -25,7 +25,7 @@ enum Result {
   NOT_SUPPORTED = 801
 };
 
-// Handles are addresses that nobody reads.
+// Handles are addresses that are never read.
 char primary_context;
 
 thread_local void* current_context = nullptr;
@@ -50,7 +50,7 @@ int launch(const void* function, const unsigned (&grid)[3], const unsigned (&blo
 }
 
 int elapsed(float* milliseconds, void* begun, void* ended) {
-  // The host's time: that of the GPU means nothing here, and a bench that divides by it wants no 0.
+  // The host's time: a bench that divides by the time needs a value other than 0.
   const std::chrono::duration<float, std::milli> time =
       static_cast<Event*>(ended)->recorded - static_cast<Event*>(begun)->recorded;
   *milliseconds = time.count() > 1e-3f ? time.count() : 1e-3f;
@@ -171,7 +171,7 @@ EXPORTED int cuLaunchKernel(void* function, unsigned grid_x, unsigned grid_y, un
   return launch(function, {grid_x, grid_y, grid_z}, {block_x, block_y, block_z}, stream);
 }
 
-// CUlaunchConfig as far as it is read here.
+// CUlaunchConfig the fields that are read here.
 struct LaunchConfig {
   unsigned grid[3];
   unsigned block[3];
@@ -246,7 +246,7 @@ EXPORTED int cuGetProcAddress_v2(const char* name, void** function, int, uint64_
 }
 
 // Tables of functions that NVIDIA's libraries share with the driver. NVRTC looks for its cache through
-// one: it does without where the driver refuses, and crashes where the driver has not this function.
+// one: it works without it where the driver refuses, and crashes where the driver lacks this function.
 EXPORTED int cuGetExportTable(const void** table, const void*) {
   *table = nullptr;
   return NOT_SUPPORTED;

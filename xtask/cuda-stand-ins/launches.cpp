@@ -1,4 +1,4 @@
-// The other half of libcudart.so.13's stand-in: the kernels that libraries register as they are
+// The other part of the stand-in for libcudart.so.13: the kernels that libraries register when they are
 // loaded, and their launches.
 
 #include <cxxabi.h>
@@ -71,7 +71,7 @@ int launch(const void* host_function, Dimensions grid, Dimensions block, const v
   return SUCCESS;
 }
 
-// cudaLaunchConfig_t, as far as it is read here.
+// cudaLaunchConfig_t, the fields that are read here.
 struct LaunchConfiguration {
   Dimensions grid, block;
   size_t shared_bytes;

@@ -1,7 +1,7 @@
-// Which addresses are the GPU's, which are pinned, and which are the host's own.
+// Tells GPU addresses, pinned host memory and pageable host memory apart.
 //
-// The GPU's memory is the host's: pages that nobody writes take no room, so a model of several
-// gigabytes can be laid out here.
+// GPU memory is host memory here. Pages that are never written take no space, so a model of several
+// gigabytes fits.
 #pragma once
 
 #include <sys/mman.h>
@@ -25,14 +25,14 @@ class Blocks {
     return address;
   }
 
-  // The host's own memory, made pinned.
+  // Host memory that is registered as pinned.
   void add(void* address, size_t bytes, Memory memory, bool mapped = false) {
     const std::lock_guard<std::mutex> guard(lock_);
     blocks_[reinterpret_cast<uintptr_t>(address)] = {bytes, memory, mapped};
     if (memory == Memory::DEVICE) device_bytes_ += bytes;
   }
 
-  // Gives a block back; the number of its bytes.
+  // Frees a block and returns its bytes.
   size_t remove(void* address) {
     const std::lock_guard<std::mutex> guard(lock_);
     const auto found = blocks_.find(reinterpret_cast<uintptr_t>(address));

@@ -1,4 +1,4 @@
-// How matrix products are noted, by both stand-ins of cuBLAS.
+// How matrix products are logged, by both stand-ins of cuBLAS.
 #pragma once
 
 #include "stand_in.h"

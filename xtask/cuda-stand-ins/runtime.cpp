@@ -93,8 +93,8 @@ static_assert(sizeof(PointerAttributes) == 88);
 
 const char* place(Memory memory) { return memory == Memory::DEVICE ? "device" : "host"; }
 
-// Notes a copy and carries it out where one end is the host's. Between two places of the GPU there is
-// nothing to carry: no kernel has computed anything.
+// Logs a copy, and performs it if one end is host memory. Copies within the GPU are not performed: no kernel
+// has computed anything.
 void copy(void* to, const void* from, size_t bytes, const void* stream) {
   stand_in_use_primary_context();
   const Memory target = blocks().of(to), source = blocks().of(from);
@@ -111,7 +111,7 @@ void copy(void* to, const void* from, size_t bytes, const void* stream) {
 void set(void* to, int value, size_t bytes, const void* stream) {
   stand_in_use_primary_context();
   note_work("MEMSET", "memset", text("bytes=%zu stream=%p", bytes, stream));
-  // Large blocks stay as they are: writing them would take up the host's memory.
+  // Large blocks are not written, which would use up the host's memory.
   constexpr size_t LARGE = 1 << 20;
   if (bytes <= LARGE) memset(to, value, bytes);
 }
@@ -126,7 +126,7 @@ int take(void** address, size_t bytes, Memory memory, const char* name) {
 
 int give_back(void* address, const char* name) {
   stand_in_use_primary_context();
-  // Freeing null is how programs wake the runtime.
+  // Programs free null to initialize the runtime.
   if (address) note_work("FREE", name, text("bytes=%zu", blocks().remove(address)));
   return SUCCESS;
 }

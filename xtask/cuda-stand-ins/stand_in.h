@@ -1,4 +1,4 @@
-// What the four stand-ins share: the log, this thread's context, the pretended GPU.
+// Shared by the four stand-ins: the log, this thread's context, the simulated GPU.
 //
 // The driver's stand-in defines the functions below; the other three are linked against it.
 #pragma once
@@ -14,7 +14,7 @@
 // Writes one event; see README.md for the kinds and the details.
 EXPORTED void stand_in_note(const char* kind, const char* name, const char* details);
 
-// Notes a function that no stand-in knows, called through one of the generated stubs.
+// Logs a function that no stand-in defines, called through a generated stub.
 EXPORTED void stand_in_unknown(const char* function);
 
 // Whether this thread has a current context, and making the primary one current, as the runtime does
@@ -27,7 +27,7 @@ EXPORTED void* stand_in_driver_function(const char* name);
 
 namespace stand_in {
 
-// As an H100 would say, but for the name: nothing that runs here can pass for a measurement.
+// The properties of an H100, except for the name: no run here can be taken for a measurement.
 constexpr const char* DEVICE_NAME = "no GPU (stand-in)";
 constexpr int DRIVER_VERSION = 13000;
 constexpr int CAPABILITY_MAJOR = 9;
@@ -82,7 +82,7 @@ __attribute__((format(printf, 1, 2))) inline std::string text(const char* format
   return buffer;
 }
 
-// Notes work that the GPU would do, and whether a context was there for it.
+// Logs work for the GPU, and whether the thread had a context.
 inline void note_work(const char* kind, const char* name, std::string details) {
   if (!stand_in_has_context()) details += " context=none";
   stand_in_note(kind, name, details.c_str());

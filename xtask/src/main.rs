@@ -1,23 +1,18 @@
-//! Set-up and chores: `cargo xtask help`.
+//! Set-up, checks and chores of the workspace: `cargo xtask help`.
 
 mod cargo;
 mod commands;
-mod download;
-mod dry_run;
+mod cuda_dry_run;
+mod docs;
 mod error;
-mod install;
+mod generated;
+mod gpu_pack;
 mod jupyter;
-mod pins;
-mod pip;
-mod preflight;
-mod rust_src;
+mod layers;
+mod release;
 mod setup;
-mod stamp;
-mod stock_kernel;
 mod terminal;
-mod unpack;
-mod user_libtorch;
-mod venv;
+mod workspace;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -25,7 +20,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 
-/// Set-up and chores of the qrnn workspace. Each command sets up first what it needs.
+/// Set-up, checks and chores of the qrnn workspace. Commands that build install libtorch first.
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo xtask")]
 struct Cli {
@@ -38,7 +33,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             if error.kind() == ErrorKind::InvalidSubcommand {
-                // Who mistypes a command wants the list of them.
+                // List the commands for a user who mistyped one.
                 terminal::note(Cli::command().render_help());
             }
             error.exit()
@@ -50,11 +45,10 @@ fn main() -> ExitCode {
     })
 }
 
-/// Puts `--` before the arguments that go to another program: clap takes this one for itself,
-/// and leaves a `--` or a `--help` of the user's to that program.
+/// Puts `--` before the arguments for another program, so that clap leaves them, `--help` too, to it.
 fn passed_on_untouched(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut args: Vec<OsString> = args.into_iter().collect();
-    if args.get(1).is_some_and(|name| name == "reproduce" || name == "test") {
+    if args.get(1).is_some_and(|name| name == "reproduce" || name == "bench" || name == "test") {
         args.insert(2, "--".into());
     }
     args
@@ -76,16 +70,22 @@ mod tests {
 
     #[test]
     fn arguments_reach_the_other_program_as_they_are() {
-        let commands::Command::Test(test) = parse(&["test", "--", "--nocapture"]) else { panic!() };
-        assert_eq!(
-            test.cargo_arguments(),
-            ["test", "--release", "--workspace", "--exclude", "qrnn-jupyter", "--", "--nocapture"]
-        );
-        for args in [&["reproduce", "--help"][..], &["reproduce", "--", "--help"]] {
-            let commands::Command::Reproduce(reproduce) = parse(args) else { panic!() };
+        let commands::Command::Test { args } = parse(&["test", "--", "--nocapture"]) else {
+            panic!()
+        };
+        let expected =
+            ["test", "--release", "--workspace", "--exclude", "qrnn-jupyter", "--", "--nocapture"];
+        assert_eq!(commands::test(args), expected);
+        for call in [&["reproduce", "--help"][..], &["reproduce", "--", "--help"]] {
+            let commands::Command::Reproduce { args } = parse(call) else { panic!() };
             let expected = ["run", "--release", "--bin", "reproduce", "--", "--help"];
-            assert_eq!(reproduce.cargo_arguments(), expected);
+            assert_eq!(commands::reproduce(args), expected);
         }
+        let commands::Command::Bench { args } = parse(&["bench", "step", "--json"]) else {
+            panic!()
+        };
+        let expected = ["run", "--release", "--package", "qrnn-bench", "--", "step", "--json"];
+        assert_eq!(commands::bench(args), expected);
     }
 
     #[test]

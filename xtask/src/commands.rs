@@ -1,0 +1,115 @@
+//! The commands. Those that only run cargo are here; each other one is in the room of its name.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use crate::error::Result;
+use crate::jupyter::{kernel, kernel_test, notebooks};
+use crate::release::{licenses, package};
+use crate::{cargo, cuda_dry_run, docs, gpu_pack, layers, setup};
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Install the pinned libtorch, so that plain cargo commands work
+    Setup {
+        /// Install libtorch's CUDA part as well, for --device cuda (2.5 GB to download, 3 GB on disk)
+        #[arg(long)]
+        cuda: bool,
+    },
+    /// Rebuild the paper's table; ARGS go to `reproduce` (see `cargo xtask reproduce --help`)
+    Reproduce {
+        #[arg(last = true)]
+        args: Vec<OsString>,
+    },
+    /// Measure against PyTorch and the machine's limits; ARGS go to `qrnn-bench` (see
+    /// `cargo xtask bench --help`)
+    Bench {
+        #[arg(last = true)]
+        args: Vec<OsString>,
+    },
+    /// Run all tests except the Jupyter kernel's (see kernel-test); ARGS go to `cargo test`
+    Test {
+        #[arg(last = true)]
+        args: Vec<OsString>,
+    },
+    /// Check a change as CI does: format, layers, licenses, tables, packages, warnings and tests
+    Check,
+    Layers(layers::command::Layers),
+    Docs(docs::Docs),
+    Licenses(licenses::Licenses),
+    Package(package::Package),
+    Kernel(kernel::Kernel),
+    KernelTest(kernel_test::KernelTest),
+    Notebooks(notebooks::Notebooks),
+    CudaDryRun(cuda_dry_run::command::CudaDryRun),
+    GpuPack(gpu_pack::GpuPack),
+}
+
+impl Command {
+    pub fn run(self) -> Result<ExitCode> {
+        match self {
+            Self::Setup { cuda: true } => setup::run_with_cuda().map(|_| ExitCode::SUCCESS),
+            Self::Setup { cuda: false } => setup::run().map(|_| ExitCode::SUCCESS),
+            Self::Reproduce { args } => cargo::run(setup::run()?, reproduce(args)),
+            Self::Bench { args } => cargo::run(setup::run()?, bench(args)),
+            Self::Test { args } => cargo::run(setup::run()?, test(args)),
+            Self::Check => check(),
+            Self::Layers(command) => command.run(),
+            Self::Docs(command) => command.run(),
+            Self::Licenses(command) => command.run(),
+            Self::Package(command) => command.run(),
+            Self::Kernel(command) => command.run(),
+            Self::KernelTest(command) => command.run(),
+            Self::Notebooks(command) => command.run(),
+            Self::CudaDryRun(command) => command.run(),
+            Self::GpuPack(command) => command.run(),
+        }
+    }
+}
+
+pub fn reproduce(args: Vec<OsString>) -> Vec<OsString> {
+    joined(&["run", "--release", "--bin", "reproduce", "--"], without_separator(args))
+}
+
+pub fn bench(args: Vec<OsString>) -> Vec<OsString> {
+    joined(&["run", "--release", "--package", "qrnn-bench", "--"], without_separator(args))
+}
+
+/// The kernel's tests are left out: it builds for minutes, in its own profile.
+pub fn test(args: Vec<OsString>) -> Vec<OsString> {
+    joined(&["test", "--release", "--workspace", "--exclude", "qrnn-jupyter"], args)
+}
+
+/// Arguments without the `--` that some write first, as for `cargo run`.
+fn without_separator(mut args: Vec<OsString>) -> Vec<OsString> {
+    if args.first().is_some_and(|first| first == "--") {
+        args.remove(0);
+    }
+    args
+}
+
+fn joined(cargo: &[&str], args: Vec<OsString>) -> Vec<OsString> {
+    cargo.iter().map(OsString::from).chain(args).collect()
+}
+
+/// The cheapest checks first. Clippy runs in release too, so that torch-sys is built once.
+fn check() -> Result<ExitCode> {
+    let libtorch = setup::run()?;
+    let clippy = ["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    let checks: [&dyn Fn() -> Result<ExitCode>; 7] = [
+        &|| cargo::run(libtorch, ["fmt", "--all", "--check"]),
+        &|| layers::command::Layers::default().run(),
+        &|| licenses::Licenses { check: true }.run(),
+        &|| docs::Docs { check: true }.run(),
+        &|| package::Package { list: true }.run(),
+        &|| cargo::run(libtorch, clippy),
+        &|| cargo::run(libtorch, test(vec![])),
+    ];
+    for check in checks {
+        let status = check()?;
+        if status != ExitCode::SUCCESS {
+            return Ok(status);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

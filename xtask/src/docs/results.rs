@@ -1,0 +1,106 @@
+//! The README's table of results, from the `results.json` of `reproduce`.
+
+use std::fmt::Write;
+
+use serde::Deserialize;
+
+/// The row that was entered in the challenge.
+const ENTRY: &str = "300-1800-300";
+
+#[derive(Deserialize)]
+struct Results {
+    parameter_counts: Vec<Count>,
+    rows: Vec<Row>,
+}
+
+#[derive(Deserialize)]
+struct Count {
+    name: String,
+    counted: u64,
+}
+
+#[derive(Deserialize)]
+struct Row {
+    name: String,
+    published: Figures,
+    measured: Option<Figures>,
+}
+
+#[derive(Deserialize)]
+struct Figures {
+    parameters: u64,
+    test_ppl: f64,
+}
+
+/// The lines of the table: published figures and measured ones in columns of their own.
+pub fn table(texts: &[String]) -> serde_json::Result<String> {
+    let mut lines =
+        "| row (emsize-nhid-bptt) | published parameters | counted | published test perplexity \
+                     | measured: parameters | test perplexity |\n\
+                     | --- | ---: | ---: | ---: | ---: | ---: |\n"
+            .to_owned();
+    for text in texts {
+        let results: Results = serde_json::from_str(text)?;
+        for row in results.rows {
+            let counted = results.parameter_counts.iter().find(|count| count.name == row.name);
+            let counted = counted.map_or_else(String::new, |count| thousands(count.counted));
+            let mark = if row.name == ENTRY { " (the entry)" } else { "" };
+            let (parameters, perplexity) = row.measured.map_or_else(Default::default, |measured| {
+                (thousands(measured.parameters), format!("{:.2}", measured.test_ppl))
+            });
+            let _ = writeln!(
+                lines,
+                "| {}{mark} | {} | {counted} | {:.2} | {parameters} | {perplexity} |",
+                row.name,
+                thousands(row.published.parameters),
+                row.published.test_ppl,
+            );
+        }
+    }
+    Ok(lines)
+}
+
+/// A number with a comma before each three digits.
+fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_shows_published_and_measured_figures_apart() {
+        let row = r#"{"name": "NAME", "published": {"parameters": 104905335, "test_ppl": 34.7},
+                      "measured": {"parameters": 372, "test_ppl": 46.555}}"#;
+        let text = format!(
+            r#"{{"parameter_counts": [{{"name": "{ENTRY}", "counted": 104905335}}],
+                 "rows": [{}, {}]}}"#,
+            row.replace("NAME", ENTRY),
+            r#"{"name": "a", "published": {"parameters": 1000, "test_ppl": 1}, "measured": null}"#
+        );
+        let lines = table(&[text]).unwrap();
+        let rows: Vec<&str> = lines.lines().skip(2).collect();
+        assert_eq!(
+            rows,
+            [
+                "| 300-1800-300 (the entry) | 104,905,335 | 104,905,335 | 34.70 | 372 | 46.55 |",
+                "| a | 1,000 |  | 1.00 |  |  |",
+            ]
+        );
+    }
+
+    #[test]
+    fn digits_are_parted_by_threes() {
+        let shown = [0, 999, 1000, 153_886_638].map(thousands);
+        assert_eq!(shown, ["0", "999", "1,000", "153,886,638"]);
+    }
+}

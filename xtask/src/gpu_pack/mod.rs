@@ -1,0 +1,117 @@
+//! Packs the programs for a machine with a GPU: `cargo xtask gpu-pack`.
+
+mod baselines;
+mod facts;
+mod programs;
+#[cfg(test)]
+mod tests;
+
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use fs_err as fs;
+
+use crate::error::{Error, Result};
+use crate::{setup, terminal, workspace};
+
+/// The script and the Python programs that it calls.
+const SCRIPT: &str = "measure.sh";
+const SHIPPED: [(&str, &str); 6] = [
+    (SCRIPT, include_str!("../../gpu-pack/measure.sh")),
+    ("machine.py", include_str!("../../gpu-pack/machine.py")),
+    ("probe.py", include_str!("../../gpu-pack/probe.py")),
+    ("resumed.py", include_str!("../../gpu-pack/resumed.py")),
+    ("results.py", include_str!("../../gpu-pack/results.py")),
+    ("table.py", include_str!("../../gpu-pack/table.py")),
+];
+
+/// The file that marks a folder as a pack.
+const FACTS: &str = "facts.json";
+
+/// The pack must fit into a copied working tree.
+const MOST_BYTES: u64 = 60_000_000;
+
+/// Pack the programs and scripts that test and measure on a machine with a GPU and no cargo
+#[derive(Debug, clap::Args)]
+pub struct GpuPack {
+    /// Write to this folder: a new or empty one, or an earlier pack
+    #[arg(long, value_name = "DIR")]
+    pack: PathBuf,
+}
+
+impl GpuPack {
+    pub fn run(self) -> Result<ExitCode> {
+        let pack = &self.pack;
+        check_free(pack)?;
+        let libtorch = setup::run()?;
+        // Before the build, which takes minutes during which the tree may change.
+        let facts = facts::text(&workspace::root());
+        let Some(programs) = programs::build(libtorch)? else { return Ok(ExitCode::FAILURE) };
+        fs::create_dir_all(pack)?;
+        // First, so that an unfinished pack is recognized and can be overwritten.
+        fs::write(pack.join(FACTS), facts)?;
+        for (name, program) in programs {
+            programs::strip(&program, &pack.join(name))?;
+        }
+        baselines::copy(&workspace::root().join("target/gpu-pack"), pack)?;
+        ship(pack)?;
+        let files = sizes(pack)?;
+        let bytes = files.iter().map(|(_, bytes)| bytes).sum::<u64>();
+        for (path, bytes) in &files {
+            terminal::note(format_args!("{bytes:>10} {}", path.display()));
+        }
+        terminal::note(format_args!("{bytes:>10} bytes in all: {}", pack.display()));
+        if bytes >= MOST_BYTES {
+            return Err(Error::machine(
+                format!("the pack has {bytes} bytes, more than {MOST_BYTES}"),
+                "check the sizes above: a program that large was not stripped",
+            ));
+        }
+        terminal::print(how_to_use(pack))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn check_free(pack: &Path) -> Result<()> {
+    let free = match fs::read_dir(pack) {
+        Ok(mut entries) => entries.next().is_none() || pack.join(FACTS).is_file(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
+        Err(error) => return Err(Error::io(pack, "read")(error)),
+    };
+    if free {
+        return Ok(());
+    }
+    let what = format!("{} holds files that are not a pack", pack.display());
+    Err(Error::machine(what, "name another folder, or empty this one"))
+}
+
+fn ship(pack: &Path) -> Result<()> {
+    for (name, text) in SHIPPED {
+        fs::write(pack.join(name), text)?;
+    }
+    let script = pack.join(SCRIPT);
+    Ok(fs::set_permissions(&script, Permissions::from_mode(0o755))?)
+}
+
+/// The files below a folder and their bytes, by name.
+fn sizes(folder: &Path) -> Result<Vec<(PathBuf, u64)>> {
+    let pattern = folder.join("**/*");
+    let files = glob::glob(&pattern.to_string_lossy()).into_iter().flatten().flatten();
+    files
+        .filter(|path| path.is_file())
+        .map(|path| Ok((path.clone(), fs::metadata(&path)?.len())))
+        .collect()
+}
+
+fn how_to_use(pack: &Path) -> String {
+    let script = pack.join(SCRIPT);
+    let script = script.display();
+    format!(
+        "copy this folder to a machine with a GPU, a driver 580 or later and a python3 with torch \
+         {}, and run there (at most 7 and 5 minutes):\n\n    OUT=out bash {script} first\n    OUT=out bash {script} second\n\n\
+         each prints the table of figures and goals, and writes it with its sources to $OUT",
+        crate::setup::pins::VERSION
+    )
+}

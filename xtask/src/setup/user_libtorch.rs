@@ -1,0 +1,79 @@
+//! The user's libtorch, which LIBTORCH names.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::setup::pins::RELEASE;
+
+/// The value of LIBTORCH, unless it is `ours`, which cargo sets from `.cargo/config.toml`.
+pub fn of_user(variable: Option<OsString>, ours: &Path) -> Option<PathBuf> {
+    // Compared as paths: a trailing slash makes no difference.
+    variable.filter(|value| !value.is_empty()).map(PathBuf::from).filter(|path| path != ours)
+}
+
+pub fn check(folder: &Path) -> Result<()> {
+    let refuse = |problem: String| {
+        Err(Error::machine(
+            format!("LIBTORCH is {}, but {problem}", folder.display()),
+            format!(
+                "unset LIBTORCH to have libtorch {RELEASE} installed here, or set it to a complete one"
+            ),
+        ))
+    };
+    if folder.is_relative() {
+        return refuse("it must be an absolute path: compilers run in other folders".into());
+    }
+    if !folder.is_dir() {
+        return refuse("there is no such folder".into());
+    }
+    if !folder.join("include/ATen").is_dir() {
+        return refuse("it has no include/ATen".into());
+    }
+    let libraries = ["libtorch_cpu.so", "libtorch.so", "libtorch_cpu.dylib"];
+    if !libraries.iter().any(|library| folder.join("lib").join(library).exists()) {
+        return refuse("it has neither lib/libtorch_cpu.so nor lib/libtorch.so".into());
+    }
+    match fs::read_to_string(folder.join("build-version")) {
+        Ok(version) if !version.starts_with(RELEASE) => {
+            refuse(format!("it is libtorch {}, and tch binds {RELEASE}", version.trim()))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_libtorch_that_is_not_ours_is_the_users() {
+        let ours = Path::new("/project/.libtorch/current");
+        assert_eq!(of_user(None, ours), None);
+        assert_eq!(of_user(Some("".into()), ours), None);
+        assert_eq!(of_user(Some(ours.into()), ours), None);
+        assert_eq!(of_user(Some("/project/.libtorch/current/".into()), ours), None);
+        assert_eq!(of_user(Some("/opt/libtorch".into()), ours), Some("/opt/libtorch".into()));
+    }
+
+    #[test]
+    fn what_is_wrong_with_it_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        let message = || check(path).unwrap_err().to_string();
+        assert!(message().contains("include/ATen"));
+        assert!(message().contains("unset LIBTORCH"));
+        fs::create_dir_all(path.join("include/ATen")).unwrap();
+        assert!(message().contains("libtorch_cpu.so"));
+        fs::create_dir_all(path.join("lib")).unwrap();
+        fs::write(path.join("lib/libtorch_cpu.so"), "").unwrap();
+        check(path).unwrap();
+        fs::write(path.join("build-version"), "2.9.0+cpu\n").unwrap();
+        assert!(message().contains("2.9.0+cpu"));
+        fs::write(path.join("build-version"), "2.11.0+cpu\n").unwrap();
+        check(path).unwrap();
+        assert!(check(&path.join("no")).unwrap_err().to_string().contains("no such folder"));
+        assert!(check(Path::new("src")).unwrap_err().to_string().contains("absolute"));
+    }
+}
