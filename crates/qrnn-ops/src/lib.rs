@@ -34,3 +34,8 @@ pub mod split_softmax;
 pub mod user_cache;
 
 pub use error::{Error, Result, io_remedy, is_out_of_memory};
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

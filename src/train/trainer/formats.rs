@@ -28,7 +28,7 @@ fn run(device: Device, precision: Precision, seed: u64, steps: Option<u64>) -> T
 
 /// The largest differences of the first 20 losses and of the first 200 from those of the CPU: what
 /// rounding in another order makes of them grows from step to step. The line that it prints is read by
-/// `xtask/on-a-card/table.py`.
+/// `xtask/gpu-pack/table.py`.
 fn differences_of_200_steps(device: Device, precision: Precision, of_cpu: Precision) -> (f64, f64) {
     let losses = |device, precision| run(device, precision, 1, Some(200)).losses;
     let (ours, theirs) = (losses(device, precision), losses(Device::Cpu, of_cpu));
