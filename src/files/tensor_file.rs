@@ -56,7 +56,7 @@ pub(crate) struct Entry {
 /// Tensors as [`write`] writes them, of kind Float or Double and contiguous, still on their device.
 ///
 /// # Errors
-/// [`Error::Torch`] where memory runs out.
+/// [`Error::Ops`] where memory runs out.
 pub(crate) fn entries(tensors: &[(String, &Tensor)]) -> Result<Vec<(Entry, Tensor)>> {
     let _no_grad = tch::no_grad_guard();
     let entry = |(name, tensor): &(String, &Tensor)| {

@@ -52,8 +52,8 @@ impl DropoutMasks {
     /// masks are made.
     ///
     /// # Errors
-    /// [`crate::Error::Torch`] where memory runs out; [`crate::Error::Unavailable`] and
-    /// [`crate::Error::Cuda`] where a GPU's kernel cannot be had or launched.
+    /// [`crate::Error::Ops`] where memory runs out; [`crate::Error::Unavailable`] and
+    /// [`crate::Error::Ops`] where a GPU's kernel cannot be had or launched.
     pub fn sample(
         config: &LmConfig,
         seq: i64,

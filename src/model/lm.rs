@@ -114,7 +114,7 @@ impl QrnnLm {
     /// Copies of all weights, in the order of [`QrnnLm::parameters`].
     ///
     /// # Errors
-    /// [`Error::Torch`] where memory runs out.
+    /// [`Error::Ops`] where memory runs out.
     pub fn weight_copies(&self) -> Result<Vec<Tensor>> {
         let _no_grad = tch::no_grad_guard();
         let copies = self.parameters().into_iter().map(|(_, tensor)| tensor.f_detach_copy());
@@ -124,7 +124,7 @@ impl QrnnLm {
     /// Sets all weights to those of [`QrnnLm::weight_copies`].
     ///
     /// # Errors
-    /// [`Error::Torch`] where shapes differ.
+    /// [`Error::Ops`] where shapes differ.
     pub fn set_weights(&mut self, weights: &[Tensor]) -> Result<()> {
         let _no_grad = tch::no_grad_guard();
         for ((_, parameter), weights) in self.parameters().into_iter().zip(weights) {
@@ -204,7 +204,7 @@ impl QrnnLm {
     /// * `masks`: the masks in training, `None` in evaluation.
     ///
     /// # Errors
-    /// [`Error::Torch`] where memory runs out; [`Error::Usage`] where state and batch do not fit.
+    /// [`Error::Ops`] where memory runs out; [`Error::Usage`] where state and batch do not fit.
     pub fn forward(
         &self,
         words: &Tensor,
@@ -217,7 +217,7 @@ impl QrnnLm {
     /// The embedding of words, (seq, batch, E), before any dropout.
     ///
     /// # Errors
-    /// [`Error::Torch`] where a word is outside the vocabulary.
+    /// [`Error::Ops`] where a word is outside the vocabulary.
     pub fn embed(&self, words: &Tensor) -> Result<Tensor> {
         let stage = profile::stage("embedding");
         let embedded = Tensor::f_embedding(&self.softmax.weight, words, -1, false, false)?;
@@ -303,7 +303,7 @@ impl QrnnLm {
     /// would make it as large as the vocabulary first: zeros, a few rows, and a sum of two such.
     ///
     /// # Errors
-    /// [`Error::Torch`] where memory runs out.
+    /// [`Error::Ops`] where memory runs out.
     pub(crate) fn gradients(
         &self,
         objective: &Tensor,

@@ -55,7 +55,7 @@ impl QrnnLm {
     /// * `tokens`, `targets`: seq × batch, row by row.
     ///
     /// # Errors
-    /// [`crate::Error::Torch`] where memory runs out.
+    /// [`crate::Error::Ops`] where memory runs out.
     pub(crate) fn upload_batch(
         &self,
         tokens: &[i64],

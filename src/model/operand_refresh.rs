@@ -14,7 +14,7 @@ impl QrnnLm {
     /// CPU there are none.
     ///
     /// # Errors
-    /// [`crate::Error::Torch`] where memory runs out.
+    /// [`crate::Error::Ops`] where memory runs out.
     pub(crate) fn refresh_operands(&mut self) -> Result<()> {
         if !cuda::is_gpu(self.options.1) {
             return Ok(());
@@ -58,7 +58,7 @@ impl QrnnLm {
     /// The copies, where they are there and those of the parameters as they are.
     ///
     /// # Errors
-    /// [`crate::Error::Torch`] where libtorch does not tell.
+    /// [`crate::Error::Ops`] where libtorch does not tell.
     pub(super) fn operands(&self) -> Result<Option<&Operands>> {
         let Some(operands) = &self.operands else { return Ok(None) };
         let current =
@@ -70,7 +70,7 @@ impl QrnnLm {
     /// CPU, or where parameters have changed since they were copied.
     ///
     /// # Errors
-    /// [`crate::Error::Torch`] where libtorch does not tell.
+    /// [`crate::Error::Ops`] where libtorch does not tell.
     pub(crate) fn copies_of_parameters(&self) -> Result<Vec<Option<Tensor>>> {
         let Some(operands) = self.operands()? else {
             return Ok(self.parameters().iter().map(|_| None).collect());

@@ -14,7 +14,7 @@ impl QrnnLm {
     /// format of its products. What needs no rounding is shared.
     ///
     /// # Errors
-    /// [`crate::Error::Torch`] where memory runs out.
+    /// [`crate::Error::Ops`] where memory runs out.
     pub(crate) fn rounded(&self) -> Result<Self> {
         let _no_grad = tch::no_grad_guard();
         if !cuda::is_gpu(self.options.1) {

@@ -111,7 +111,7 @@ pub(super) fn check(path: &Path, named: &Named, model: &[(String, &Tensor)]) -> 
 /// Copies a file's tensors, which [`check`] has seen, into a model's.
 ///
 /// # Errors
-/// [`Error::Torch`] where memory runs out.
+/// [`Error::Ops`] where memory runs out.
 pub(super) fn assign(mut named: Named, model: &[(String, &Tensor)]) -> Result<()> {
     let _no_grad = tch::no_grad_guard();
     for (name, tensor) in model {

@@ -26,7 +26,7 @@ impl Identity {
     /// Of a run that begins with this model, whose words are the corpus's.
     ///
     /// # Errors
-    /// [`Error::Torch`] where memory runs out.
+    /// [`Error::Ops`] where memory runs out.
     pub fn new(model: &QrnnLm, recipe: &Recipe, corpus: &Corpus) -> Result<Self> {
         let checksum = |split| format!("{:016x}", corpus.checksum(split));
         let (train, valid) = (checksum(Split::Train), checksum(Split::Valid));

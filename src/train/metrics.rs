@@ -20,7 +20,7 @@ pub struct MetricsLog {
 }
 
 impl MetricsLog {
-    /// Opens a log, new or of a run that goes on; [`MetricsLog::cut`] says where to write.
+    /// Opens a log, new or of a run that goes on; [`MetricsLog::truncate`] says where to write.
     ///
     /// # Errors
     /// [`Error::Io`].

@@ -47,7 +47,7 @@ impl Optimizer {
     /// The recipe's optimizer before its first step.
     ///
     /// # Errors
-    /// [`crate::Error::Torch`] where memory runs out.
+    /// [`crate::Error::Ops`] where memory runs out.
     pub fn new(model: &QrnnLm, recipe: &Recipe) -> Result<Self> {
         let _no_grad = tch::no_grad_guard();
         match recipe.optimizer {
@@ -74,7 +74,7 @@ impl Optimizer {
     /// Averaged descent from the model's present weights on.
     ///
     /// # Errors
-    /// [`crate::Error::Torch`] where memory runs out.
+    /// [`crate::Error::Ops`] where memory runs out.
     pub fn averaging(model: &QrnnLm) -> Result<Self> {
         Ok(Self::Averaged(Average { mean: model.weight_copies()?, steps: 0, rate: None }))
     }
@@ -162,7 +162,7 @@ impl Optimizer {
     /// * `healthy`: a scalar of kind Float, 1 until a step goes wrong, then 0.
     ///
     /// # Errors
-    /// [`crate::Error::Torch`] where shapes do not agree.
+    /// [`crate::Error::Ops`] where shapes do not agree.
     pub fn step(
         &mut self,
         model: &QrnnLm,

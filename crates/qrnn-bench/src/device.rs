@@ -54,7 +54,7 @@ pub fn name(device: Device) -> Result<String> {
 /// The most memory that tensors took on a card since the last call, in bytes; `None` on the CPU.
 ///
 /// # Errors
-/// [`qrnn::Error::Torch`] where libtorch does not tell.
+/// [`qrnn::Error::Ops`] where libtorch does not tell.
 pub fn peak_bytes(device: Device) -> Result<Option<f64>> {
     match device {
         Device::Cuda(ordinal) => Ok(Some(CudaDevice::of(ordinal)?.peak_bytes(true)? as f64)),

@@ -57,7 +57,7 @@ pub fn time(
 /// without the host that gave it.
 ///
 /// # Errors
-/// [`qrnn::Error::Torch`] where memory runs out.
+/// [`qrnn::Error::Ops`] where memory runs out.
 pub fn run_ahead(device: Device) -> Result<()> {
     if device.is_cuda() {
         let matrix = Tensor::f_randn([8192, 8192], (Kind::Float, device))?;
@@ -73,7 +73,7 @@ impl Ceilings {
     /// Measures them, on random numbers.
     ///
     /// # Errors
-    /// [`qrnn::Error::Torch`] where memory runs out; [`qrnn::Error::Cuda`] where the card fails.
+    /// [`qrnn::Error::Ops`] where memory runs out; [`qrnn::Error::Ops`] where the card fails.
     pub fn measure(device: Device, formats: &[PrecisionChoice]) -> Result<Self> {
         let clock = Clock::of(device)?;
         // Large against the caches, and on the CPU soon done.

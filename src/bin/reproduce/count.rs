@@ -21,19 +21,19 @@ pub struct Args {
     /// QRNN layers
     #[arg(long, value_parser = numbers::size, default_value_t = 4)]
     nlayers: usize,
-    /// Words
+    /// Vocabulary size
     #[arg(long, value_parser = numbers::size, default_value_t = WIKITEXT103_VOCAB)]
     vocab: usize,
-    /// Softmax clusters: first words of the tails, none, or auto as the original chooses
+    /// Softmax clusters: the first token id of each tail, none, or auto (the original's choice)
     #[arg(long, default_value = "auto")]
     splits: Splits,
-    /// Bits of a stored parameter
+    /// Bits per stored parameter
     #[arg(long, value_parser = numbers::whole::<u32>(1..=32), default_value_t = 16)]
     param_bits: u32,
     /// Also count what the published table leaves out: o·c, bias additions, the softmax
     #[arg(long)]
     strict: bool,
-    /// Share of zeros in the prunable weights, from 0 up to 1
+    /// Fraction of zeros in the prunable weights, from 0 to below 1
     #[arg(long, default_value_t = 0.0)]
     sparsity: f64,
     /// Print one JSON object

@@ -24,17 +24,17 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Words and word types of a corpus
+    /// Tokens and vocabulary of a corpus
     Stats {
-        /// Folder with train.txt, valid.txt and test.txt (or wiki.*.tokens); the embedded language
-        /// where it is left out
+        /// Folder with train.txt, valid.txt and test.txt (or wiki.*.tokens) [default: the embedded
+        /// language]
         #[arg(long)]
         data: Option<PathBuf>,
-        /// Read the text itself, whatever was kept of an earlier reading, and keep nothing
+        /// Read the text itself: neither use nor write the token cache
         #[arg(long)]
         no_cache: bool,
     },
-    /// Download a corpus, check it, and unpack it
+    /// Download a corpus, verify it, and unpack it
     Fetch(FetchArgs),
 }
 
@@ -45,7 +45,7 @@ struct FetchArgs {
     /// Folder that receives wikitext-103/ with wiki.train.tokens and so on
     #[arg(long, default_value = "data")]
     to: PathBuf,
-    /// Ask this address for the archive, instead of the known mirrors
+    /// Address of the archive, instead of the known mirrors
     #[arg(long)]
     url: Option<String>,
 }

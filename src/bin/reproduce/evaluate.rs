@@ -19,21 +19,19 @@ use qrnn::command_line::numbers;
 pub struct Args {
     #[command(flatten)]
     checkpoint: CheckpointFlags,
-    /// Folder with the text that the model was trained on; the embedded language where it is left
-    /// out
+    /// Folder with the text that the model was trained on [default: the embedded language]
     #[arg(long)]
     data: Option<PathBuf>,
-    /// Any text file in place of a split, read by the words that the model carries; those that it does
-    /// not know become its `<unk>`
+    /// Evaluate a text file in the model's own vocabulary; words that it lacks become `<unk>`
     #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "split"])]
     text: Option<PathBuf>,
     /// test, valid or train
     #[arg(long, default_value = "test")]
     split: Split,
-    /// Words a column in one window, as in training where it is left out; changes the speed only
+    /// Window length in tokens [default: as in training]; changes the speed only
     #[arg(long, value_parser = numbers::size)]
     bptt: Option<usize>,
-    /// Columns: 1 for the test text and 10 for the others where it is left out
+    /// Batch columns [default: 1 for the test text, 10 for the others]
     #[arg(long, value_parser = numbers::size)]
     batch_size: Option<usize>,
     #[command(flatten)]
@@ -53,7 +51,7 @@ pub fn run(args: Args) -> Result<Output> {
     };
     let mut model = args.checkpoint.model(saved, device)?;
     model.set_precision(precision);
-    // Any text is read as the test text is, in one piece.
+    // A text file is read like the test text, in one column.
     let split = if args.text.is_some() { Split::Test } else { args.split };
     let mut options = EvalOptions::original(split, args.bptt.unwrap_or(model.config().bptt));
     if let Some(batch) = args.batch_size {

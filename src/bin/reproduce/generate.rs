@@ -18,19 +18,19 @@ use qrnn::command_line::{INTERRUPTED, Output};
 pub struct Args {
     #[command(flatten)]
     checkpoint: CheckpointFlags,
-    /// Folder with the text that the model was trained on, for a model that does not carry its words
+    /// Folder with the text that the model was trained on, for a model file without a vocabulary
     #[arg(long)]
     data: Option<PathBuf>,
     /// Words to continue
     #[arg(long, default_value = "")]
     prompt: String,
-    /// Words to write
+    /// Words to generate
     #[arg(long, value_parser = numbers::any::<usize>, default_value_t = 100)]
     words: usize,
-    /// Below 1 the likely words become likelier; 0 always takes the likeliest
+    /// Sampling temperature; 0 always takes the most likely word
     #[arg(long, default_value_t = 1.0)]
     temperature: f64,
-    /// Fixes the draws
+    /// Seed of the sampling
     #[arg(long, value_parser = numbers::any::<u64>, default_value_t = 1882)]
     seed: u64,
     #[command(flatten)]

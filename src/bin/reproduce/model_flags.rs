@@ -28,22 +28,20 @@ pub enum PrecisionChoice {
 
 #[derive(Debug, ClapArgs)]
 pub struct ComputeFlags {
-    /// Where to compute
+    /// Device
     #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
-    /// Number format of the matrix products and of what lies between them; auto is bf16 for training of
-    /// models that are not small where the CPU multiplies it, else fp32. Weights, what is carried, sums and losses are in fp32
-    /// always
+    /// Precision of matmuls and activations. auto: bf16 when training large models on CPUs with bf16
+    /// support, otherwise fp32. Parameters, states, sums and losses stay fp32
     #[arg(long, value_enum, default_value_t = PrecisionChoice::Auto)]
     precision: PrecisionChoice,
-    /// Torch's own matrix products in fp32, in place of the faster ones, to compare
+    /// Use torch's fp32 matmuls instead of the faster ones, for comparison
     #[arg(long)]
     plain: bool,
 }
 
 impl ComputeFlags {
-    /// Where to compute; `auto` takes a card where there is one that can be used, and else says in a
-    /// line why not.
+    /// The device; `auto` uses a GPU where one is usable, and otherwise prints why not.
     ///
     /// # Errors
     /// [`Error::Unavailable`] for CUDA where there is none.
@@ -57,7 +55,7 @@ impl ComputeFlags {
         })
     }
 
-    /// [`ComputeFlags::device`] for models so small that a card would gain nothing: `auto` is the CPU.
+    /// [`ComputeFlags::device`] for models too small to gain from a GPU: `auto` is the CPU.
     ///
     /// # Errors
     /// As [`ComputeFlags::device`].
@@ -73,8 +71,7 @@ impl ComputeFlags {
         }
     }
 
-    /// How the matrix products of an evaluation are to be computed: in fp32 where nothing is said,
-    /// since its result is a figure to be compared.
+    /// Precision of an evaluation: fp32 by default, since its result is compared with others.
     ///
     /// # Errors
     /// As [`ComputeFlags::training_precision`].
@@ -85,17 +82,17 @@ impl ComputeFlags {
         }
     }
 
-    /// How those of training are to be computed, with so many multiplications in a step's largest layer.
+    /// Precision of training; `multiplications`: in the largest layer of a step.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] for a format that the device does not multiply, [`Error::Usage`] where
-    /// --plain contradicts --precision.
+    /// [`Error::Unavailable`] for a precision that the device lacks, [`Error::Usage`] where --plain
+    /// contradicts --precision.
     pub fn training_precision(&self, device: Device, multiplications: usize) -> Result<Precision> {
         match (self.precision, self.plain) {
             (PrecisionChoice::Auto | PrecisionChoice::Fp32, true) => Ok(Precision::Torch),
             (_, true) => Err(Error::usage(
                 "--plain",
-                "computes in fp32, and --precision asks for another format",
+                "computes in fp32, and --precision names another one",
                 "leave one of the two out",
             )),
             (PrecisionChoice::Auto, _) => Ok(Precision::automatic(device, multiplications)),
@@ -107,7 +104,7 @@ impl ComputeFlags {
                 Err(unavailable("bf16", "this CPU has no instructions for it (avx512_bf16)"))
             }
             (PrecisionChoice::Tf32, _) if device.is_cuda() => Ok(Precision::Tf32),
-            (PrecisionChoice::Tf32, _) => Err(unavailable("tf32", "it is a format of NVIDIA GPUs")),
+            (PrecisionChoice::Tf32, _) => Err(unavailable("tf32", "only NVIDIA GPUs have it")),
         }
     }
 }
@@ -120,19 +117,19 @@ fn unavailable(format: &str, problem: &str) -> Error {
     }
 }
 
-/// A trained model, and what its file says of it.
+/// A trained model.
 #[derive(Debug, ClapArgs)]
 pub struct CheckpointFlags {
-    /// A model.safetensors, a checkpoint, or the folder of a run
+    /// A model.safetensors, a checkpoint, or a run folder
     #[arg(long)]
     checkpoint: PathBuf,
-    /// Softmax clusters, where neither the file nor a config.json beside it tells them
+    /// Softmax clusters, for a file without a configuration
     #[arg(long)]
     splits: Option<Splits>,
 }
 
 impl CheckpointFlags {
-    /// Reads the file; says which, where a folder holds no finished epoch's weights.
+    /// Reads the file; prints which step, where a run folder has no finished epoch yet.
     ///
     /// # Errors
     /// [`Error::Io`] and [`Error::BadFile`] naming the file.
@@ -140,7 +137,7 @@ impl CheckpointFlags {
         let saved = SavedModel::open(&self.checkpoint)?;
         if let (Some(step), true) = (saved.step(), self.checkpoint.is_dir()) {
             terminal::note(format_args!(
-                "no epoch has ended yet: these are the weights after step {step}"
+                "no epoch is finished yet: these are the weights after step {step}"
             ));
         }
         Ok(saved)
@@ -152,11 +149,10 @@ impl CheckpointFlags {
         saved.model(self.splits.as_ref(), device)
     }
 
-    /// The text that the model is to meet: the folder, or the embedded language.
+    /// The corpus: a folder's, or the embedded language.
     ///
     /// # Errors
-    /// [`Error::Usage`] where the model was trained on a folder that is now to be named; those of
-    /// reading it.
+    /// [`Error::Usage`] where the model was trained on a folder and none is named; those of reading it.
     pub fn corpus(&self, saved: &SavedModel, data: Option<PathBuf>) -> Result<Corpus> {
         let synthetic = Corpus::synthetic();
         let other = |name: &&str| *name != synthetic.name();
@@ -178,11 +174,11 @@ impl CheckpointFlags {
     }
 }
 
-/// Says that the words of a file are not known.
+/// Warns that a file has no vocabulary to compare with a corpus.
 pub fn say_unchecked(file: &Path, corpus: &Corpus) {
     terminal::note(format_args!(
-        "{} does not hold the words of its model (version 0.1 or another program wrote it): that they \
-         are those of {} could not be checked",
+        "{} has no vocabulary (version 0.1 or another program wrote it): it could not be compared with \
+         that of {}",
         file.display(),
         corpus.name()
     ));

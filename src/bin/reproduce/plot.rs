@@ -19,10 +19,10 @@ enum Curves {
 
 #[derive(Debug, ClapArgs)]
 pub struct Args {
-    /// Folders of runs, finished or not
+    /// Run folders, finished or not
     #[arg(required = true)]
     runs: Vec<PathBuf>,
-    /// Perplexity in training, on the validation text, or both
+    /// Training perplexity, validation perplexity, or both
     #[arg(long, value_enum, default_value_t = Curves::Both)]
     curves: Curves,
     /// Folder for training_curve.svg and training_curve.png
@@ -34,7 +34,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<Output> {
-    // One run named twice is one curve.
+    // A run that is named twice is drawn once.
     let (mut runs, mut seen) = (vec![], vec![]);
     for run in args.runs {
         let place = run.canonicalize().unwrap_or_else(|_| run.clone());

@@ -1,16 +1,15 @@
-//! `reproduce train --preset`: published settings, as the flags that they are short for.
+//! `reproduce train --preset`: published settings, expanded to flags.
 
 use std::ffi::OsString;
 
 use qrnn::{Error, Result, paper};
 
-/// What the two QRNN recipes of awd-lstm-lm (its README, and main.py for what that leaves out)
-/// share.
+/// Flags that the QRNN recipes of awd-lstm-lm share (its README, and main.py for the rest).
 const AWD: &str = "--emsize 400 --nhid 1550 --nlayers 4 --splits auto --bptt 70 --optimizer sgd \
                    --lr 30 --when -1 --nonmono 5 --alpha 2 --beta 1 --dropout 0.4 --dropouti 0.4 \
                    --dropoute 0.1 --wdrop 0.1 --wdecay 0.0000012";
 
-/// Name, what it is, and the flags beside [`AWD`].
+/// Name, description, and the flags in addition to [`AWD`].
 const OTHERS: [(&str, &str, &str); 3] = [
     (
         "penn-treebank",
@@ -19,7 +18,7 @@ const OTHERS: [(&str, &str, &str); 3] = [
     ),
     (
         "penn-treebank-finetune",
-        "its finetuning; wants --finetune FILE",
+        "its finetuning; needs --finetune FILE",
         "--dropouth 0.3 --clip 0.2 --batch-size 20 --epochs 300 --seed 404",
     ),
     (
@@ -29,7 +28,7 @@ const OTHERS: [(&str, &str, &str); 3] = [
     ),
 ];
 
-/// All presets, for --help: a name and what it is a line.
+/// All presets, for --help.
 pub fn list() -> String {
     let rows = paper::ROWS.iter().map(|row| {
         let entry = if row.name == paper::entry().name { ", the entry" } else { "" };
@@ -40,7 +39,7 @@ pub fn list() -> String {
     format!("Presets:\n{}", lines.collect::<String>())
 }
 
-/// The flags that a preset is short for.
+/// The flags of a preset.
 fn flags(name: &str) -> Option<String> {
     if let Some(row) = paper::row(name) {
         let batch = row.batch.unwrap_or(paper::STAND_IN_BATCH);
@@ -53,8 +52,7 @@ fn flags(name: &str) -> Option<String> {
     Some(format!("{AWD} {flags}"))
 }
 
-/// The command line with the flags of `--preset NAME` in its place, so that flags given beside it
-/// have the last word.
+/// The command line with `--preset NAME` replaced by its flags, so that later flags override them.
 ///
 /// # Errors
 /// [`Error::Usage`] for a name that no preset has.

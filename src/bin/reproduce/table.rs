@@ -22,22 +22,22 @@ pub struct Args {
     /// Folder for the report, the plots and results.json
     #[arg(long, default_value = "runs/reproduce")]
     out: PathBuf,
-    /// Rows of the table, by name, between commas; all where it is left out
+    /// Names of rows of the table, separated by commas [default: all]
     #[arg(long, value_delimiter = ',')]
     rows: Vec<String>,
-    /// What the widths are divided by [default: 10]
+    /// Divisor of the widths [default: 10]
     #[arg(long)]
     scale: Option<f64>,
-    /// Train on a folder's text in place of the embedded language
+    /// Train on a folder's text instead of the embedded language
     #[arg(long)]
     data: Option<PathBuf>,
-    /// Train at the paper's sizes; wants --data, and on a CPU weeks
+    /// Train at the paper's sizes; needs --data, and weeks on a CPU
     #[arg(long)]
     full: bool,
     /// Leave out the figure of perplexity against sequence length
     #[arg(long)]
     no_lengths: bool,
-    /// Fixes weights, dropouts and lengths
+    /// Seed of initial weights, dropout masks and window lengths
     #[arg(long, value_parser = numbers::any::<u64>, default_value_t = 1882)]
     seed: u64,
     #[command(flatten)]

@@ -21,21 +21,20 @@ use qrnn::command_line::{INTERRUPTED, Output, load_corpus};
 #[derive(Debug, ClapArgs)]
 #[command(args_override_self = true, allow_negative_numbers = true, after_help = preset::list())]
 pub struct Args {
-    /// Published settings, listed below; flags beside it have the last word
+    /// Published settings, listed below; other flags override them
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
-    /// Folder with train.txt, valid.txt and test.txt (or wiki.*.tokens); the embedded language where
-    /// it is left out
+    /// Folder with train.txt, valid.txt and test.txt (or wiki.*.tokens) [default: the embedded language]
     #[arg(long)]
     data: Option<PathBuf>,
-    /// Folder for weights, log and results
+    /// Folder for weights, checkpoints, log and results
     #[arg(long, default_value = "runs/train")]
     out: PathBuf,
-    /// Begin with the weights of this file, checkpoint or run
+    /// Start from the weights of this file, checkpoint or run folder
     #[arg(long)]
     init: Option<PathBuf>,
-    /// Finetune the weights of this file, checkpoint or run: averaged SGD until the validation loss has not beaten
-    /// its best of more than --nonmono epochs ago
+    /// Finetune the weights of this file, checkpoint or run folder: averaged SGD until the validation loss is
+    /// worse than the best of the epochs more than --nonmono ago
     #[arg(long, value_name = "FILE", conflicts_with = "init")]
     finetune: Option<PathBuf>,
 
@@ -48,7 +47,7 @@ pub struct Args {
     /// QRNN layers
     #[arg(long, value_parser = numbers::layers, default_value_t = 4, help_heading = "Model")]
     nlayers: usize,
-    /// Softmax clusters: first words of the tails, none, or auto as the original chooses
+    /// Softmax clusters: the first token id of each tail, none, or auto (the original's choice)
     #[arg(long, default_value = "auto", help_heading = "Model")]
     splits: Splits,
     /// Locked dropout after the last layer
@@ -69,62 +68,62 @@ pub struct Args {
     /// Zoneout of the forget gate
     #[arg(long, default_value_t = 0.0, help_heading = "Model")]
     zoneout: f64,
-    /// The embedding's first values lie within plus and minus this
+    /// The embedding is initialized uniformly within plus and minus this
     #[arg(long, default_value_t = 0.1, help_heading = "Model")]
     init_range: f64,
 
-    /// Mean length of a training window, in words
+    /// Mean length of a training window, in tokens
     #[arg(long, value_parser = numbers::size, default_value_t = 300, help_heading = "Recipe")]
     bptt: usize,
-    /// Every window of exactly --bptt words; --precision auto is then fp32
+    /// Windows of exactly --bptt tokens; --precision auto is then fp32
     #[arg(long, help_heading = "Recipe")]
     fixed_bptt: bool,
-    /// Columns of the training text
+    /// Batch columns that the training text is cut into
     #[arg(long, value_parser = numbers::size, alias = "batch_size", default_value_t = 40, help_heading = "Recipe")]
     batch_size: usize,
     /// Passes over the training text
     #[arg(long, value_parser = numbers::size, default_value_t = 20, help_heading = "Recipe")]
     epochs: usize,
-    /// Stop after so many steps
+    /// Stop after this number of steps
     #[arg(long, value_parser = numbers::steps, help_heading = "Recipe")]
     steps: Option<u64>,
-    /// adam, sgd (which turns to averaging by itself) or asgd
+    /// adam, sgd (switches to averaged SGD when validation stalls) or asgd
     #[arg(long, default_value = "adam", help_heading = "Recipe")]
     optimizer: OptimizerKind,
     /// Learning rate
     #[arg(long, default_value_t = 1e-3, help_heading = "Recipe")]
     lr: f64,
-    /// Epochs after which the rate is divided by 10; -1 for never
+    /// Epochs after which the learning rate is divided by 10; -1 for never
     #[arg(long, num_args = 1.., value_delimiter = ',', default_value = "12", help_heading = "Recipe")]
     #[arg(allow_negative_numbers = true)]
     when: Vec<i64>,
-    /// Bound of the gradient's norm, 0 for none
+    /// Maximum norm of the gradient; 0 for no clipping
     #[arg(long, default_value_t = 0.25, help_heading = "Recipe")]
     clip: f64,
-    /// Regularizer on the size of the last output
+    /// Regularizer on the magnitude of the last layer's output (AR)
     #[arg(long, default_value_t = 0.0, help_heading = "Recipe")]
     alpha: f64,
-    /// Regularizer on the change of the last output in time
+    /// Regularizer on the change of the last layer's output over time (TAR)
     #[arg(long, default_value_t = 0.0, help_heading = "Recipe")]
     beta: f64,
     /// L2 weight decay
     #[arg(long, default_value_t = 0.0, help_heading = "Recipe")]
     wdecay: f64,
-    /// Epochs without a better validation loss before SGD turns to averaging
+    /// Epochs without a better validation loss before SGD switches to averaging
     #[arg(long, value_parser = numbers::any::<usize>, default_value_t = 5, help_heading = "Recipe")]
     nonmono: usize,
-    /// Fixes weights, dropouts and lengths
+    /// Seed of initial weights, dropout masks and window lengths
     #[arg(long, value_parser = numbers::any::<u64>, default_value_t = 1882, help_heading = "Recipe")]
     seed: u64,
 
-    /// Go on from the newest checkpoint in --out, as if the run had never stopped
+    /// Continue from the newest checkpoint in --out, as if the run had never stopped
     #[arg(long, conflicts_with = "init")]
     resume: bool,
-    /// Replace the run that --out holds
+    /// Replace the run in --out
     #[arg(long, conflicts_with = "resume")]
     overwrite: bool,
-    /// Steps between two checkpoints, beside the one at each epoch's end [default: 1000 on the CPU,
-    /// 5 minutes on a GPU]
+    /// Steps between two checkpoints, in addition to one after each epoch [default: 1000 on the CPU, 5
+    /// minutes on a GPU]
     #[arg(long, value_parser = numbers::steps, value_name = "STEPS")]
     checkpoint_every: Option<u64>,
     /// Steps between two lines of the log
@@ -190,14 +189,13 @@ pub fn run(args: Args) -> Result<Output> {
     let recipe = args.recipe()?;
     recipe.check()?;
     let device = args.compute.device()?;
-    // Windows of one length are for runs whose losses are compared digit by digit.
-    let precision = match args.fixed_bptt {
-        true => args.compute.precision(device)?,
-        false => {
-            let words = recipe.bptt * recipe.batch;
-            let multiplications = args.config(1).layer_multiplications(words);
-            args.compute.training_precision(device, multiplications)?
-        }
+    // Runs with fixed windows are compared digit by digit.
+    let precision = if args.fixed_bptt {
+        args.compute.precision(device)?
+    } else {
+        let tokens = recipe.bptt * recipe.batch;
+        let multiplications = args.config(1).layer_multiplications(tokens);
+        args.compute.training_precision(device, multiplications)?
     };
     let corpus = load_corpus(args.data.clone())?;
     terminal::note(format_args!("{corpus}\n{precision}"));

@@ -50,7 +50,7 @@ pub fn bytes([seq, batch, hidden]: [i64; 3], kind: Kind) -> [f64; 2] {
 
 impl Ours {
     /// # Errors
-    /// [`qrnn::Error::Torch`] where memory runs out.
+    /// [`qrnn::Error::Ops`] where memory runs out.
     pub fn new(size: [i64; 3], device: Device, kind: Kind) -> Result<Self> {
         let sets = (0..SETS).map(|_| inputs(size, (kind, device)));
         let sets = sets.collect::<Result<Vec<_>>>()?;
