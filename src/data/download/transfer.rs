@@ -88,7 +88,7 @@ impl Download<'_> {
             label: "downloading".into(),
             unit: Unit::Bytes,
             done: part.bytes(),
-            total: total,
+            total,
         });
         while let Some(bytes) =
             connection.bytes(self.interrupt).map_err(|broken| trouble(broken, part))?

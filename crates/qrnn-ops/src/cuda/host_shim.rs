@@ -103,6 +103,10 @@ impl HostShim {
     }
 
     /// How often the last launch on this thread did this to the place.
+    #[expect(
+        clippy::not_unsafe_ptr_arg_deref,
+        reason = "the address is compared, not dereferenced"
+    )]
     pub fn count(&self, at: *const c_void, access: Access) -> u32 {
         // SAFETY: compares the address with others; it is not followed.
         unsafe { (self.count)(at, access == Access::Written) }
