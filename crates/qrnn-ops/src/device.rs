@@ -14,8 +14,8 @@ use crate::{Error, Result, self_test};
 /// fails every test of results. On a real GPU it would let wrong results through.
 pub const SKIP_SELF_TEST: &str = "QRNN_SKIP_SELF_TEST";
 
-/// The first card, once all that computing on it needs is there: a driver, NVRTC, a card that is
-/// not too old, libtorch's CUDA part. The first time in a process, the card is also given some work
+/// The first GPU, once all that computing on it needs is there: a driver, NVRTC, a GPU that is
+/// not too old, libtorch's CUDA part. The first time in a process, the GPU is also given some work
 /// whose outcome the CPU knows, unless [`SKIP_SELF_TEST`] says otherwise.
 ///
 /// # Errors
@@ -29,7 +29,7 @@ pub fn cuda() -> Result<Device> {
     if !tch::Cuda::is_available() {
         return Err(Error::unavailable(
             "CUDA",
-            "the driver finds a card, but libtorch finds none",
+            "the driver finds a GPU, but libtorch finds none",
             "see what `nvidia-smi` and CUDA_VISIBLE_DEVICES say, or use --device cpu",
         ));
     }
@@ -42,7 +42,7 @@ pub fn cuda() -> Result<Device> {
     Ok(Device::Cuda(0))
 }
 
-/// The first card, or else the CPU and, in one line, why no card.
+/// The first GPU, or else the CPU and, in one line, why no GPU.
 pub fn cuda_or_cpu() -> (Device, Option<String>) {
     match cuda() {
         Ok(device) => (device, None),

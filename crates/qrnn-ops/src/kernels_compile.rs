@@ -1,11 +1,11 @@
-//! Whether every kernel compiles, and what it takes of a card: no card is needed.
+//! Whether every kernel compiles, and what it takes of a GPU: no GPU is needed.
 
 use crate::cuda::{Compiler, Target};
 use crate::dropout_mask::DROPOUT_MASK;
 use crate::fo_pool::{FO_POOL, FORGET_MULT};
 
-/// Every kernel compiles for every card that NVRTC 13 knows; those of the training step keep all of
-/// their numbers in registers on the cards that the floor is counted for. `--nocapture` shows the
+/// Every kernel compiles for every GPU that NVRTC 13 knows; those of the training step keep all of
+/// their numbers in registers on the GPUs that the floor is counted for. `--nocapture` shows the
 /// table of kernels/README.md.
 #[test]
 fn every_kernel_compiles_for_every_card() {

@@ -68,7 +68,7 @@ impl MatmulShape {
     }
 }
 
-/// What is being seen. Moments on a card are asked for their time at the end: nothing waits before.
+/// What is being seen. Moments on a GPU are asked for their time at the end: nothing waits before.
 struct Seen {
     clock: Clock,
     stages: Vec<(&'static str, Mark, Mark)>,
@@ -107,10 +107,10 @@ fn watch(clock: Clock) {
     WATCHING.store(true, Ordering::Relaxed);
 }
 
-/// Stops watching, and returns what was seen; waits for it on a card.
+/// Stops watching, and returns what was seen; waits for it on a GPU.
 ///
 /// # Errors
-/// [`Error::Cuda`] where the card's clock failed.
+/// [`Error::Cuda`] where the GPU's clock failed.
 pub fn stop() -> Result<Profile> {
     WATCHING.store(false, Ordering::Relaxed);
     let seen = std::mem::replace(&mut *lock(), Seen::new(Clock::Host));

@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     #[ignore = "wants a GPU"]
-    fn on_a_card_the_trial_passes_within_a_second() {
+    fn on_a_gpu_the_trial_passes_within_a_second() {
         crate::device::cuda().unwrap(); // compiled
         let (card, started) = (crate::cuda::CudaDevice::of(0).unwrap(), std::time::Instant::now());
         let launcher: Arc<dyn Launch> = card;

@@ -21,7 +21,7 @@ pub const BAD_GRADIENT: f64 = f64::NEG_INFINITY;
 /// ROW_THREADS of `kernels/block.cuh`.
 const THREADS: u32 = 256;
 
-/// Blocks of a launch at most: several for each multiprocessor of a large card.
+/// Blocks of a launch at most: several for each multiprocessor of a large GPU.
 const MOST_BLOCKS: i64 = 1024;
 
 /// WIDE of `kernels/adam.cu`: numbers that a thread moves at once.

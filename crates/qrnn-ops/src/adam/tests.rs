@@ -182,7 +182,7 @@ proptest! {
 
     #[test]
     #[ignore = "wants a GPU"]
-    fn on_a_card_an_adam_step_is_that_of_double_precision(
+    fn on_a_gpu_an_adam_step_is_that_of_double_precision(
         sizes in parameters(), clip in prop_oneof![Just(0.0), Just(0.25), Just(1e6)],
         steps_before in prop_oneof![Just(0), 1..3i32, Just(100_000)],
     ) {
@@ -197,7 +197,7 @@ fn bytes(updates: &[AdamUpdate<'_>]) -> usize {
     let copies: usize = updates.iter().filter_map(|u| u.copy).map(Tensor::numel).sum();
     let of_copies = updates.iter().filter_map(|u| u.copy.map(|copy| copy.kind()));
     let size = of_copies.map(|kind| kind.elt_size_in_bytes()).max().unwrap_or(0);
-    let (read, written) = (host.places(Access::Read), host.places(Access::Written));
+    let (read, written) = (host.address_count(Access::Read), host.address_count(Access::Written));
     4 * (read + written - copies) + size * copies
 }
 

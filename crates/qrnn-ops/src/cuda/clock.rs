@@ -1,5 +1,5 @@
-//! A device's own clock. Work on a card goes on after the call that asked for it: its time is that
-//! between two marks in the stream of its work, which cost the card nothing to set.
+//! A device's own clock. Work on a GPU goes on after the call that asked for it: its time is that
+//! between two marks in the stream of its work, which cost the GPU nothing to set.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,7 +17,7 @@ use crate::{Error, Result};
 pub enum Clock {
     /// The CPU's: a call returns when its work is done.
     Host,
-    /// A card's, on libtorch's current stream.
+    /// A GPU's, on libtorch's current stream.
     Cuda(Arc<CudaDevice>),
 }
 
@@ -35,7 +35,7 @@ impl Clock {
     /// The clock of this device.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] where there is no such card.
+    /// [`Error::Unavailable`] where there is no such GPU.
     pub fn of(device: Device) -> Result<Self> {
         match device {
             Device::Cuda(ordinal) => Ok(Self::Cuda(CudaDevice::of(ordinal)?)),
@@ -81,7 +81,7 @@ impl Mark {
     }
 }
 
-/// An event of the driver's, in a stream of a card.
+/// An event of the driver's, in a stream of a GPU.
 #[derive(Debug)]
 struct Event {
     handle: sys::CUevent,
@@ -134,7 +134,7 @@ fn failed(error: &DriverError) -> Error {
 
 fn refused(problem: String) -> Error {
     Error::Cuda {
-        what: "the card's clock".into(),
+        what: "the GPU's clock".into(),
         problem,
         remedy: "run it again with CUDA_LAUNCH_BLOCKING=1, which tells where it began, and report \
                  this"
@@ -158,10 +158,10 @@ mod tests {
         assert!((0.02..10.0).contains(&ended.since(&begun).unwrap()));
     }
 
-    /// The time of a card's work is that of the work, not of the call.
+    /// The time of a GPU's work is that of the work, not of the call.
     #[test]
     #[ignore = "wants a GPU"]
-    fn on_a_card_marks_wait_for_the_work_between_them() {
+    fn on_a_gpu_marks_wait_for_the_work_between_them() {
         let device = crate::device::cuda().unwrap();
         let clock = Clock::of(device).unwrap();
         let matrix = tch::Tensor::rand([4096, 4096], (tch::Kind::Float, device));

@@ -20,7 +20,7 @@ pub fn assert_close(what: &str, ours: &Tensor, theirs: &Tensor, bound: f64) -> R
         return Ok(());
     }
     let problem =
-        format!("the card computes wrongly: its {what} is {off:.1e} from the CPU's, not {bound:e}");
+        format!("the GPU computes wrongly: its {what} is {off:.1e} from the CPU's, not {bound:e}");
     Err(Error::unavailable("CUDA", problem, REMEDY))
 }
 

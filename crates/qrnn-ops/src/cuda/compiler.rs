@@ -1,4 +1,4 @@
-//! NVRTC: the text of a kernel to an image for a card. It needs no card.
+//! NVRTC: the text of a kernel to an image for a GPU. It needs no GPU.
 
 use std::ffi::{CString, c_char, c_int};
 use std::ptr;
@@ -15,7 +15,7 @@ use crate::{Error, Result};
 const OPTIONS: [&str; 4] =
     ["--std=c++17", "--device-as-default-execution-space", "--ftz=true", "--prec-div=false"];
 
-/// The oldest cards that NVRTC 13 compiles for: Turing.
+/// The oldest GPUs that NVRTC 13 compiles for: Turing.
 const OLDEST: i32 = 75;
 
 /// NVRTC, loaded.
@@ -32,7 +32,7 @@ pub struct Compiler {
 pub enum Target {
     /// Machine code of this architecture.
     Machine(i32),
-    /// PTX for a card that is newer than the compiler; the driver does the rest.
+    /// PTX for a GPU that is newer than the compiler; the driver does the rest.
     Virtual(i32),
 }
 
@@ -86,10 +86,10 @@ impl Compiler {
         self.version
     }
 
-    /// What to compile for a card of this compute capability.
+    /// What to compile for a GPU of this compute capability.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] for a card that is too old.
+    /// [`Error::Unavailable`] for a GPU that is too old.
     pub fn target(&self, (major, minor): (i32, i32)) -> Result<Target> {
         let card = 10 * major + minor;
         let newest = self.architectures.iter().copied().max().unwrap_or(OLDEST);
@@ -107,14 +107,14 @@ impl Compiler {
                 None => Err(Error::unavailable(
                     "CUDA",
                     format!(
-                        "the card has compute capability {major}.{minor}, and NVRTC {}.{} compiles \
+                        "the GPU has compute capability {major}.{minor}, and NVRTC {}.{} compiles \
                          for {}.{} and newer",
                         self.version.0,
                         self.version.1,
                         OLDEST / 10,
                         OLDEST % 10
                     ),
-                    "use --device cpu, or a card of the Turing generation (2018) or newer",
+                    "use --device cpu, or a GPU of the Turing generation (2018) or newer",
                 )),
             },
         }

@@ -24,7 +24,7 @@ unsafe extern "C" {
     fn qrnn_use_cuda_stream(card: i8, stream: i64) -> *mut c_char;
 }
 
-/// A card that kernels can be launched on.
+/// A GPU that kernels can be launched on.
 #[derive(Debug)]
 pub struct CudaDevice {
     ordinal: i8,
@@ -50,7 +50,7 @@ unsafe impl Send for CudaDevice {}
 unsafe impl Sync for CudaDevice {}
 
 impl CudaDevice {
-    /// The card of this number, as [`tch::Device::Cuda`] counts them.
+    /// The GPU of this number, as [`tch::Device::Cuda`] counts them.
     ///
     /// # Errors
     /// [`Error::Unavailable`] as for [`super::device`].
@@ -103,7 +103,7 @@ impl CudaDevice {
         Ok(function)
     }
 
-    /// The source's image, compiled or kept, on the card.
+    /// The source's image, compiled or kept, on the GPU.
     fn load(&self, source: &Source) -> Result<sys::CUmodule> {
         let settings = format!("{} driver {}", self.compiler.settings(self.target), self.driver);
         let folder = user_cache::folder().map(|folder| folder.join("kernels"));
@@ -129,7 +129,7 @@ impl CudaDevice {
             .map_err(|error| unavailable(&error))
     }
 
-    /// The most memory that libtorch's tensors took on this card at once since the last call that
+    /// The most memory that libtorch's tensors took on this GPU at once since the last call that
     /// said to forget, in bytes. What they take now counts from then on.
     ///
     /// # Errors
@@ -148,7 +148,7 @@ impl CudaDevice {
         // SAFETY: writes one number; the answers are messages made by malloc.
         unsafe { check(qrnn_use_another_cuda_stream(self.ordinal, &mut before))? };
         let done = work();
-        // SAFETY: a stream of this card's that libtorch named.
+        // SAFETY: a stream of this GPU's that libtorch named.
         unsafe { check(qrnn_use_cuda_stream(self.ordinal, before))? };
         Ok(done)
     }
@@ -188,10 +188,10 @@ impl Launch for CudaDevice {
         let _current =
             Current::of(self.context).map_err(|error| refused(kernel, message(&error)))?;
         let function = self.function(kernel)?;
-        let mut places = Argument::places(arguments);
+        let mut pointers = Argument::pointers(arguments);
         let (grid, block) = ((geometry.grid, 1, 1), (geometry.block, 1, 1));
         // SAFETY: the function belongs to this context, the stream too; the rest is the contract.
-        unsafe { driver::launch_kernel(function, grid, block, 0, stream, &mut places) }
+        unsafe { driver::launch_kernel(function, grid, block, 0, stream, &mut pointers) }
             .map_err(|error| refused(kernel, message(&error)))
     }
 }
@@ -236,7 +236,7 @@ mod tests {
     /// what the one before it, which is kept waiting, has yet to write.
     #[test]
     #[ignore = "wants a GPU"]
-    fn on_a_card_work_takes_its_place_in_the_current_stream() {
+    fn on_a_gpu_work_takes_its_place_in_the_current_stream() {
         let device = crate::device::cuda().unwrap();
         let card = CudaDevice::of(0).unwrap();
         let run = |device: Device, busy: bool| {

@@ -9,11 +9,11 @@ use super::host_shim::{self, HostShim};
 use super::launch::Launch;
 use crate::Result;
 
-/// What launches our kernels on tensors of this device: its card, or nothing for the CPU, whose
+/// What launches our kernels on tensors of this device: its GPU, or nothing for the CPU, whose
 /// kernels are Rust's.
 ///
 /// # Errors
-/// [`Error::Unavailable`] where the card cannot be had.
+/// [`Error::Unavailable`] where the GPU cannot be had.
 pub fn launcher(device: Device) -> Result<Option<Arc<dyn Launch>>> {
     match device {
         Device::Cuda(ordinal) => Ok(Some(CudaDevice::of(ordinal)?)),

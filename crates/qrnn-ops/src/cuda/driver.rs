@@ -18,7 +18,7 @@ pub struct Driver {
 
 impl Driver {
     /// # Errors
-    /// [`Error::Unavailable`] where there is no driver, or no card.
+    /// [`Error::Unavailable`] where there is no driver, or no GPU.
     pub fn open() -> Result<Self> {
         libraries::driver()?;
         let refused = |error: DriverError| unavailable(&error);
@@ -61,10 +61,10 @@ impl Driver {
         ))
     }
 
-    /// A card's compute capability, major and minor number.
+    /// A GPU's compute capability, major and minor number.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] where there is no such card.
+    /// [`Error::Unavailable`] where there is no such GPU.
     pub fn capability(self, ordinal: usize) -> Result<(i32, i32)> {
         use sys::CUdevice_attribute::*;
         let device = device(ordinal)?;

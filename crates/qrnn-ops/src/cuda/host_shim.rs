@@ -1,5 +1,5 @@
-//! The kernels' own source on the CPU: compiled by the C++ compiler through `kernels/host/`, loaded,
-//! and launched as a card would be.
+//! Runs the CUDA kernels on the CPU, for tests: compiles their source with the C++ compiler through
+//! `kernels/host/`, loads the library and launches its functions.
 
 use std::cell::Cell;
 use std::ffi::{CString, c_char, c_void};
@@ -16,12 +16,12 @@ thread_local! {
     static ACTIVE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether this thread's work on the CPU takes the way of a GPU's.
+/// Whether this thread runs the GPU code path on CPU tensors.
 pub fn is_active() -> bool {
     ACTIVE.get()
 }
 
-/// Does some work on the CPU as on a GPU: the same operations, launched on the host shim.
+/// Runs `work` with the GPU code path on CPU tensors: kernels are launched on the host shim.
 pub fn as_on_a_gpu<T>(work: impl FnOnce() -> T) -> T {
     ACTIVE.set(true);
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
@@ -37,28 +37,28 @@ fn unavailable(problem: String) -> Error {
     )
 }
 
-/// What a kernel does to a place in memory.
+/// A kind of memory access.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Access {
     Read,
     Written,
 }
 
-/// Threads run one after another, on the thread that launches; those of kernels whose threads wait for
-/// each other change places at every barrier.
+/// Launches kernels on the CPU. CUDA threads run one after another on the launching thread; kernels with
+/// barriers switch threads at each barrier.
 pub struct HostShim {
     launch: LaunchFn,
     count: CountFn,
-    places: PlacesFn,
+    address_count: AddressCountFn,
 }
 
-// As kernels/host/launch.cpp has them.
+// The functions of kernels/host/launch.cpp.
 type LaunchFn = unsafe extern "C" fn(*const c_char, u32, u32, *mut *mut c_void) -> bool;
 type CountFn = unsafe extern "C" fn(*const c_void, bool) -> u32;
-type PlacesFn = unsafe extern "C" fn(bool) -> usize;
+type AddressCountFn = unsafe extern "C" fn(bool) -> usize;
 
 impl HostShim {
-    /// The shim, compiled once a process.
+    /// The shim, compiled once per process.
     ///
     /// # Errors
     /// [`Error::Unavailable`] where the C++ compiler (`$CXX` or `c++`) or the kernels' source is missing.
@@ -76,9 +76,9 @@ impl HostShim {
         let folder = tempfile::tempdir().map_err(Error::io(std::env::temp_dir(), "write"))?;
         let library = folder.path().join("libkernels_on_host.so");
         let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".into());
-        let mut words = compiler.split_whitespace();
-        let output = Command::new(words.next().unwrap_or("c++"))
-            .args(words)
+        let mut command = compiler.split_whitespace();
+        let output = Command::new(command.next().unwrap_or("c++"))
+            .args(command)
             .args(["-std=c++20", "-pthread", "-O2", "-Wall", "-Wextra", "-Werror"])
             .args(["-Wno-unknown-pragmas", "-shared", "-fPIC", "-o"])
             .arg(&library)
@@ -88,8 +88,8 @@ impl HostShim {
         if !output.status.success() {
             return Err(unavailable(String::from_utf8_lossy(&output.stderr).into_owned()));
         }
-        // SAFETY: our own code, whose constructors do nothing; the types are those above, and the library
-        // is never closed.
+        // SAFETY: our library has no constructors, its functions have the types above, and it is never
+        // closed.
         unsafe {
             let library = Library::new(&library).map_err(|error| unavailable(error.to_string()))?;
             let library = Box::leak(Box::new(library));
@@ -97,25 +97,27 @@ impl HostShim {
             Ok(Self {
                 launch: *library.get::<LaunchFn>("qrnn_host_launch").map_err(missing)?,
                 count: *library.get::<CountFn>("qrnn_host_count").map_err(missing)?,
-                places: *library.get::<PlacesFn>("qrnn_host_places").map_err(missing)?,
+                address_count: *library
+                    .get::<AddressCountFn>("qrnn_host_places")
+                    .map_err(missing)?,
             })
         }
     }
 
-    /// How often the last launch on this thread did this to the place.
+    /// How often the last launch on this thread accessed the address.
     #[expect(
         clippy::not_unsafe_ptr_arg_deref,
         reason = "the address is compared, not dereferenced"
     )]
     pub fn count(&self, at: *const c_void, access: Access) -> u32 {
-        // SAFETY: compares the address with others; it is not followed.
+        // SAFETY: the address is compared, not dereferenced.
         unsafe { (self.count)(at, access == Access::Written) }
     }
 
-    /// To how many places the last launch on this thread did this.
-    pub fn places(&self, access: Access) -> usize {
-        // SAFETY: reads a number.
-        unsafe { (self.places)(access == Access::Written) }
+    /// How many addresses the last launch on this thread accessed.
+    pub fn address_count(&self, access: Access) -> usize {
+        // SAFETY: reads a counter.
+        unsafe { (self.address_count)(access == Access::Written) }
     }
 }
 
@@ -129,10 +131,10 @@ impl Launch for HostShim {
         let unknown =
             || unavailable(format!("kernels/host/launch.cpp has no kernel {}", kernel.name));
         let name = CString::new(kernel.name).map_err(|_| unknown())?;
-        let mut places = Argument::places(arguments);
+        let mut pointers = Argument::pointers(arguments);
         // SAFETY: by this function's contract.
         let known = unsafe {
-            (self.launch)(name.as_ptr(), geometry.grid, geometry.block, places.as_mut_ptr())
+            (self.launch)(name.as_ptr(), geometry.grid, geometry.block, pointers.as_mut_ptr())
         };
         if known { Ok(()) } else { Err(unknown()) }
     }

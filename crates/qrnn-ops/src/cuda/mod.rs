@@ -2,7 +2,7 @@
 //!
 //! One program serves machines with and without a GPU. It is linked against libtorch's CPU part;
 //! where there is an NVIDIA driver, the CUDA part is loaded as the process starts (see
-//! [`libraries`]). A kernel's source is part of the program: NVRTC compiles it for the card at hand
+//! [`libraries`]). A kernel's source is part of the program: NVRTC compiles it for the GPU at hand
 //! the first time it is wanted, and the image is kept in the user's cache folder. Kernels run on
 //! libtorch's current stream, so that they take their place among its own.
 

@@ -6,7 +6,7 @@
 
 #include "../libtorch/guarded.h"
 
-// Writes this thread's current stream of a card, a CUstream.
+// Writes this thread's current stream of a GPU, a CUstream.
 extern "C" char* qrnn_current_cuda_stream(int8_t card, void** stream) {
   return guarded([&] {
     const c10::impl::VirtualGuardImpl cuda(c10::DeviceType::CUDA);
@@ -14,7 +14,7 @@ extern "C" char* qrnn_current_cuda_stream(int8_t card, void** stream) {
   });
 }
 
-// Writes the most bytes that tensors took on a card at once; `forget` begins anew.
+// Writes the most bytes that tensors took on a GPU at once; `forget` begins anew.
 extern "C" char* qrnn_peak_cuda_memory(int8_t card, bool forget, int64_t* bytes) {
   return guarded([&] {
     auto* memory = c10::getDeviceAllocator(c10::DeviceType::CUDA);
@@ -33,7 +33,7 @@ extern "C" char* qrnn_use_another_cuda_stream(int8_t card, int64_t* before) {
   });
 }
 
-// Makes this stream of a card the thread's current one.
+// Makes this stream of a GPU the thread's current one.
 extern "C" char* qrnn_use_cuda_stream(int8_t card, int64_t stream) {
   return guarded([&] {
     const c10::impl::VirtualGuardImpl cuda(c10::DeviceType::CUDA);

@@ -1,8 +1,7 @@
 //! fo-pooling on the CPU.
 //!
-//! The state before every step is kept for the backward. To keep fewer and compute those in between
-//! again, as `kernels/fo_pool.cu` does, moves fewer bytes and takes longer: time would have to be gone
-//! through in both directions, in pieces.
+//! The forward saves the state before every time step. Recomputing states in the backward, as
+//! `kernels/fo_pool.cu` does, moves fewer bytes but is slower here.
 
 use tch::{Kind, Tensor};
 
@@ -13,53 +12,53 @@ use crate::autograd::{self, Backward, Forward, Function};
 use crate::simd::{Accum, Bf16, Element, StorePolicy};
 use crate::{Result, profile};
 
-/// The three gates' rows of a (seq, batch, 3 hidden) tensor.
+/// The rows of z, f and o in a (seq, batch, 3 hidden) tensor.
 fn gate_rows<S: Element>(tensor: &Tensor, shape: Shape) -> [Rows<S>; 3] {
     let first = Rows::new(tensor, shape.batch, 3 * shape.hidden);
     [0, 1, 2].map(|k| first.offset_by(k, shape.hidden))
 }
 
-/// What both directions read.
+/// Inputs of the forward and the backward.
 struct Inputs<S: Element> {
     shape: Shape,
     gates: [Rows<S>; 3],
-    mask: Option<Rows<S>>,
-    keep: S::Accum,
+    zoneout_mask: Option<Rows<S>>,
+    zoneout_scale: S::Accum,
     dropout: Option<Rows<S>>,
-    sink: StorePolicy,
+    store_policy: StorePolicy,
 }
 
 impl<S: Element> Inputs<S> {
     fn new(gates: &Tensor, options: &FoPoolOptions) -> Result<Self> {
         let shape = Shape::of(gates, 3)?;
         let rows = |tensor| Rows::new(tensor, shape.batch, shape.hidden);
-        let (mask, keep) = match &options.zoneout {
+        let (zoneout_mask, zoneout_scale) = match &options.zoneout {
             Zoneout::Off => (None, 1.0),
-            Zoneout::Scaled(keep) => (None, *keep),
+            Zoneout::Scaled(scale) => (None, *scale),
             Zoneout::Masked(mask) => (Some(rows(mask)), 1.0),
         };
         Ok(Self {
             shape,
             gates: gate_rows(gates, shape),
-            mask,
-            keep: S::Accum::from_f64(keep),
+            zoneout_mask,
+            zoneout_scale: S::Accum::from_f64(zoneout_scale),
             dropout: options.dropout.as_ref().map(rows),
-            sink: StorePolicy::of(size_of::<S>() * gates.numel()),
+            store_policy: StorePolicy::of(size_of::<S>() * gates.numel()),
         })
     }
 
     /// # Safety
-    /// The step and part lie inside the tensors.
+    /// t and tile lie inside the tensors.
     unsafe fn gates<'a>(&self, t: usize, tile: &Tile) -> GateRows<'a, S> {
-        // SAFETY: the gates are only read during a launch.
+        // SAFETY: nothing writes the gates while the kernel runs.
         let [z, f, o] = self.gates.map(|gate| unsafe { gate.read(t, tile) });
         GateRows { z, f, o }
     }
 
     /// # Safety
-    /// The step and part lie inside the tensors.
+    /// t and tile lie inside the tensors.
     unsafe fn step<'a>(&self, t: usize, tile: &Tile) -> Step<'a, S> {
-        // SAFETY: gates and masks are only read during a launch.
+        // SAFETY: nothing writes gates and masks while the kernel runs.
         unsafe {
             let factor = |mask: Option<Rows<S>>, t, all| match mask {
                 Some(mask) => Scale::Each(mask.read(t, tile)),
@@ -67,26 +66,26 @@ impl<S: Element> Inputs<S> {
             };
             Step {
                 gates: self.gates(t, tile),
-                keep: factor(self.mask, t, self.keep),
+                zoneout: factor(self.zoneout_mask, t, self.zoneout_scale),
                 dropout: factor(self.dropout, 0, S::Accum::ONE),
             }
         }
     }
 }
 
-/// Tensors of a forward; contiguous, the states of the kind that is computed with.
+/// Tensors of a forward, contiguous; the states have kind `S::Accum`.
 pub(super) struct Outputs<'a> {
-    /// (batch, hidden), read: the state before the first step.
-    pub before: &'a Tensor,
+    /// (batch, hidden), read.
+    pub initial_state: &'a Tensor,
     /// (seq, batch, hidden), of the gates' kind.
     pub out: &'a Tensor,
     /// (batch, hidden).
-    pub last: &'a Tensor,
-    /// (seq, batch, hidden): the state before each step, for the backward.
-    pub kept: Option<&'a Tensor>,
+    pub final_state: &'a Tensor,
+    /// (seq, batch, hidden): the state before each time step, for the backward.
+    pub saved_states: Option<&'a Tensor>,
 }
 
-/// Runs the forward on gates (seq, batch, 3 hidden), contiguous like the masks, all of kind S.
+/// Runs the forward. Gates (seq, batch, 3 hidden) and masks are contiguous, of kind S.
 pub(super) fn forward<S: PoolElement>(
     gates: &Tensor,
     options: &FoPoolOptions,
@@ -95,41 +94,42 @@ pub(super) fn forward<S: PoolElement>(
     let inputs = Inputs::<S>::new(gates, options)?;
     let Shape { batch, hidden, .. } = inputs.shape;
     let states = |tensor| Rows::<S::Accum>::new(tensor, batch, hidden);
-    let (before, state) = (states(outputs.before), states(outputs.last));
-    let (kept, out) = (outputs.kept.map(states), Rows::<S>::new(outputs.out, batch, hidden));
-    let sink = inputs.sink;
-    // SAFETY: steps and parts lie inside by `walk`; each thread writes its own parts alone.
-    Tiles::of(inputs.shape).walk(
-        Direction::InTime,
-        |tile| unsafe { state.write(0, tile).copy_from_slice(before.read(0, tile)) },
+    let (initial, state) = (states(outputs.initial_state), states(outputs.final_state));
+    let (saved, out) =
+        (outputs.saved_states.map(states), Rows::<S>::new(outputs.out, batch, hidden));
+    let store_policy = inputs.store_policy;
+    // SAFETY: `for_each_step` passes steps and tiles inside the tensors; a tile belongs to one thread.
+    Tiles::of(inputs.shape).for_each_step(
+        Direction::Forward,
+        |tile| unsafe { state.write(0, tile).copy_from_slice(initial.read(0, tile)) },
         |t, tile, (next_t, next)| unsafe {
             let row = row_kernels::Forward {
                 state: state.write(0, tile),
-                kept: kept.map(|kept| sink.row(kept.write(t, tile))),
-                out: sink.row(out.write(t, tile)),
+                saved_state: saved.map(|saved| store_policy.row(saved.write(t, tile))),
+                out: store_policy.row(out.write(t, tile)),
                 next: inputs.gates(next_t, next),
             };
             S::forward_row(inputs.step(t, tile), row);
         },
-        || sink.finish(),
+        || store_policy.finish(),
     )
 }
 
-/// Tensors of a backward; contiguous, the states' of the kind that is computed with.
+/// Tensors of a backward, contiguous; states and their gradients have kind `S::Accum`.
 pub(super) struct Gradients<'a> {
-    /// As the forward wrote it.
-    pub kept: &'a Tensor,
-    /// (seq, batch, hidden), of the gates' kind.
+    /// As [`forward`] wrote them.
+    pub saved_states: &'a Tensor,
+    /// Read: (seq, batch, hidden), of the gates' kind.
     pub out: &'a Tensor,
-    /// (batch, hidden).
-    pub last: Option<&'a Tensor>,
+    /// Read: (batch, hidden).
+    pub final_state: Option<&'a Tensor>,
     /// Written: (seq, batch, 3 hidden), of the gates' kind.
     pub gates: &'a Tensor,
     /// Written: (batch, hidden).
-    pub before: &'a Tensor,
+    pub initial_state: &'a Tensor,
 }
 
-/// Runs the backward; arguments as for [`forward`].
+/// Runs the backward; gates and masks as for [`forward`].
 pub(super) fn backward<S: PoolElement>(
     gates: &Tensor,
     options: &FoPoolOptions,
@@ -138,67 +138,77 @@ pub(super) fn backward<S: PoolElement>(
     let inputs = Inputs::<S>::new(gates, options)?;
     let Shape { batch, hidden, .. } = inputs.shape;
     let states = |tensor| Rows::<S::Accum>::new(tensor, batch, hidden);
-    let (kept, last, carry) = (states(grads.kept), grads.last.map(states), states(grads.before));
+    let (saved, grad_state) = (states(grads.saved_states), states(grads.initial_state));
+    let final_state = grads.final_state.map(states);
     let out = Rows::<S>::new(grads.out, batch, hidden);
-    let (written, sink) = (gate_rows(grads.gates, inputs.shape), inputs.sink);
+    let (grad_gates, store_policy) = (gate_rows(grads.gates, inputs.shape), inputs.store_policy);
     // SAFETY: as in `forward`.
-    Tiles::of(inputs.shape).walk(
-        Direction::Back,
+    Tiles::of(inputs.shape).for_each_step(
+        Direction::Backward,
         |tile| unsafe {
-            match last {
-                Some(last) => carry.write(0, tile).copy_from_slice(last.read(0, tile)),
-                None => carry.write(0, tile).fill(S::Accum::default()),
+            match final_state {
+                Some(grad) => grad_state.write(0, tile).copy_from_slice(grad.read(0, tile)),
+                None => grad_state.write(0, tile).fill(S::Accum::default()),
             }
         },
         |t, tile, (next_t, next)| unsafe {
             let row = row_kernels::Backward {
-                before: kept.read(t, tile),
-                out: out.read(t, tile),
-                carry: carry.write(0, tile),
-                gates: written.map(|gate| sink.row(gate.write(t, tile))),
-                next: (inputs.gates(next_t, next), kept.read(next_t, next), out.read(next_t, next)),
+                previous_state: saved.read(t, tile),
+                grad_out: out.read(t, tile),
+                grad_state: grad_state.write(0, tile),
+                grad_gates: grad_gates.map(|gate| store_policy.row(gate.write(t, tile))),
+                next: (
+                    inputs.gates(next_t, next),
+                    saved.read(next_t, next),
+                    out.read(next_t, next),
+                ),
             };
             S::backward_row(inputs.step(t, tile), row);
         },
-        || sink.finish(),
+        || store_policy.finish(),
     )
 }
 
-/// [`super::fo_pool`] on the CPU: arguments checked, `initial_state` of the kind that is computed with.
+/// [`super::fo_pool`] on the CPU, with checked arguments; `initial_state` has kind Double for Double gates,
+/// otherwise Float.
 pub(super) fn fo_pool(
     gates: &Tensor,
     initial_state: &Tensor,
     options: &FoPoolOptions,
 ) -> Result<Pooled> {
-    // States are saved only where a backward may come.
-    let keep = gates.requires_grad() || initial_state.requires_grad();
-    let operation = FoPool { options: options.contiguous()?, keep };
+    let saves_states = gates.requires_grad() || initial_state.requires_grad();
+    let operation = FoPool { options: options.contiguous()?, saves_states };
     pooled(autograd::apply(operation, &[gates, initial_state])?)
 }
 
-/// The operation on the CPU as autograd sees it.
 struct FoPool {
     options: FoPoolOptions,
-    /// Whether a backward may come.
-    keep: bool,
+    /// Whether a backward may follow.
+    saves_states: bool,
 }
 
 impl FoPool {
-    fn forward_of<S: PoolElement>(&self, gates: Tensor, before: &Tensor) -> Result<Forward> {
+    fn forward_of<S: PoolElement>(&self, gates: Tensor, initial_state: &Tensor) -> Result<Forward> {
         let (seq, batch, width) = gates.size3()?;
-        let state = (S::Accum::KIND, gates.device());
+        let state_options = (S::Accum::KIND, gates.device());
         let out = Tensor::f_empty([seq, batch, width / 3], (S::KIND, gates.device()))?;
-        let last = Tensor::f_empty([batch, width / 3], state)?;
-        let kept = self.keep.then(|| Tensor::f_empty([seq, batch, width / 3], state));
-        let kept = kept.transpose()?;
-        let outputs = Outputs { before, out: &out, last: &last, kept: kept.as_ref() };
+        let final_state = Tensor::f_empty([batch, width / 3], state_options)?;
+        let saved_states =
+            self.saves_states.then(|| Tensor::f_empty([seq, batch, width / 3], state_options));
+        let saved_states = saved_states.transpose()?;
+        let outputs = Outputs {
+            initial_state,
+            out: &out,
+            final_state: &final_state,
+            saved_states: saved_states.as_ref(),
+        };
         forward::<S>(&gates, &self.options, &outputs)?;
-        let saved = kept.map_or(vec![], |kept| vec![gates, kept]);
-        Ok(Forward { outputs: vec![out, last], saved })
+        let saved = saved_states.map_or(vec![], |states| vec![gates, states]);
+        Ok(Forward { outputs: vec![out, final_state], saved })
     }
 
     fn backward_of<S: PoolElement>(&self, call: &Backward<'_>) -> Result<Vec<Option<Tensor>>> {
-        let [gates, kept] = call.saved else { unreachable!("two tensors were saved") };
+        let [gates, saved_states] = call.saved else { unreachable!("two tensors were saved") };
         let (seq, batch, width) = gates.size3()?;
         let contiguous =
             |grad: &Option<Tensor>| grad.as_ref().map(Tensor::f_contiguous).transpose();
@@ -206,29 +216,29 @@ impl FoPool {
             Some(grad) => grad,
             None => Tensor::f_zeros([seq, batch, width / 3], (S::KIND, gates.device()))?,
         };
-        let last = contiguous(&call.grads[1])?;
-        let of_gates = gates.f_empty_like()?;
-        let of_before = Tensor::f_empty([batch, width / 3], (S::Accum::KIND, gates.device()))?;
+        let final_state = contiguous(&call.grads[1])?;
+        let grad_gates = gates.f_empty_like()?;
+        let grad_state = Tensor::f_empty([batch, width / 3], (S::Accum::KIND, gates.device()))?;
         let grads = Gradients {
-            kept,
+            saved_states,
             out: &out,
-            last: last.as_ref(),
-            gates: &of_gates,
-            before: &of_before,
+            final_state: final_state.as_ref(),
+            gates: &grad_gates,
+            initial_state: &grad_state,
         };
         backward::<S>(gates, &self.options, &grads)?;
-        Ok(vec![Some(of_gates), Some(of_before)])
+        Ok(vec![Some(grad_gates), Some(grad_state)])
     }
 }
 
 impl Function for FoPool {
     fn forward(&mut self, inputs: &[&Tensor]) -> Result<Forward> {
-        let (gates, before) = (inputs[0].f_contiguous()?, inputs[1].f_contiguous()?);
+        let (gates, initial_state) = (inputs[0].f_contiguous()?, inputs[1].f_contiguous()?);
         let _stage = profile::stage("pooling forward");
         match gates.kind() {
-            Kind::Double => self.forward_of::<f64>(gates, &before),
-            Kind::BFloat16 => self.forward_of::<Bf16>(gates, &before),
-            _ => self.forward_of::<f32>(gates, &before),
+            Kind::Double => self.forward_of::<f64>(gates, &initial_state),
+            Kind::BFloat16 => self.forward_of::<Bf16>(gates, &initial_state),
+            _ => self.forward_of::<f32>(gates, &initial_state),
         }
     }
 

@@ -7,9 +7,8 @@
 //! h_t = σ(o_t) c_t
 //! ```
 //!
-//! No time step becomes a tensor operation of its own: forward and backward are one kernel each, on
-//! the CPU in Rust, on a card in `kernels/`; the tensors' device decides. [`forget_mult`] is the
-//! older recurrence alone, as in pytorch-qrnn.
+//! Forward and backward are one kernel each, over all time steps: in Rust on the CPU, from `kernels/`
+//! on CUDA. [`forget_mult`] is the recurrence of pytorch-qrnn.
 
 mod cpu;
 mod cuda;

@@ -1,4 +1,4 @@
-//! fo-pooling as one differentiable operation: checks its arguments and picks the back end.
+//! fo-pooling as one differentiable operation: checks its arguments and chooses the back end.
 
 use tch::{Device, Kind, Tensor};
 
@@ -7,24 +7,24 @@ use super::{cpu, cuda as on_cuda};
 use crate::matmul::{Features, augmented_row};
 use crate::{Error, Result, cuda};
 
-/// fo-pooling with its gates: differentiable in `gates` and `initial_state`.
+/// fo-pooling (Bradbury et al. 2016, equation 4), differentiable in `gates` and `initial_state`.
 ///
-/// * `gates`: (seq, batch, 3 hidden), the linear map's output: z, f and o side by side;
-/// * `initial_state`: (batch, hidden), the state c before the first step.
+/// * `gates`: (seq, batch, 3 hidden), z, f and o before activation, concatenated;
+/// * `initial_state`: (batch, hidden), the state c before the first time step.
 ///
-/// Takes any sizes; a tensor that is not contiguous is copied. Kinds: Float, and Double on the CPU. Gates
-/// of kind BFloat16 (or Half, as autocast makes them) give an output of their kind, while the state is
-/// computed, passed on and returned in Float.
+/// A tensor that is not contiguous is copied. Kinds: Float, and Double on the CPU. Gates of kind BFloat16
+/// or Half give an output of their kind; the state is computed and returned in Float.
 ///
 /// # Errors
-/// [`Error::Shape`] where shapes, kinds or devices do not fit together; [`Error::Unavailable`] and
-/// [`Error::Cuda`] where the GPU's kernel cannot be compiled or launched.
+/// [`Error::Shape`] if shapes, kinds or devices do not match; [`Error::Unavailable`] and [`Error::Cuda`]
+/// if the CUDA kernel cannot be compiled or launched.
 pub fn fo_pool(gates: &Tensor, initial_state: &Tensor, options: FoPoolOptions) -> Result<Pooled> {
     let hidden = gates.size().last().copied().unwrap_or_default() / 3;
-    fo_pool_in_rows(gates, initial_state, options, hidden)
+    fo_pool_with_rows(gates, initial_state, options, hidden)
 }
 
-/// [`fo_pool`] with the output laid out as the linear maps of its device read it.
+/// [`fo_pool`] with its output as [`Features`], the input of [`crate::matmul::linear_of_features`].
+/// Returns the output and the final state.
 ///
 /// # Errors
 /// As [`fo_pool`].
@@ -35,13 +35,13 @@ pub fn fo_pool_features(
 ) -> Result<(Features, Tensor)> {
     let width = gates.size().last().copied().unwrap_or_default() / 3;
     let row = if cuda::is_gpu(gates.device()) { augmented_row(width) } else { width };
-    let Pooled { output: all, state } = fo_pool_in_rows(gates, initial_state, options, row)?;
+    let Pooled { output: all, state } = fo_pool_with_rows(gates, initial_state, options, row)?;
     Ok((Features { all, width }, state))
 }
 
-/// [`fo_pool`] with output rows of `out_row` elements. On a GPU that may be more than the features: the
-/// rest of a row is then a one and zeros.
-fn fo_pool_in_rows(
+/// [`fo_pool`] with output rows of `out_row` elements. On a GPU that may be more than `hidden`: a one and
+/// zeros then follow the features of each row.
+fn fo_pool_with_rows(
     gates: &Tensor,
     initial_state: &Tensor,
     options: FoPoolOptions,
@@ -56,11 +56,11 @@ fn fo_pool_in_rows(
         };
         let dropout = options.dropout.as_ref().map(float).transpose()?;
         let options = FoPoolOptions { zoneout, dropout };
-        let pooled = fo_pool_in_rows(&float(gates)?, &float(initial_state)?, options, out_row)?;
+        let pooled = fo_pool_with_rows(&float(gates)?, &float(initial_state)?, options, out_row)?;
         return Ok(Pooled { output: pooled.output.f_to_kind(Kind::Half)?, state: pooled.state });
     }
-    let state = if gates.kind() == Kind::Double { Kind::Double } else { Kind::Float };
-    let initial_state = initial_state.f_to_kind(state)?;
+    let state_kind = if gates.kind() == Kind::Double { Kind::Double } else { Kind::Float };
+    let initial_state = initial_state.f_to_kind(state_kind)?;
     if matches!(gates.kind(), Kind::Float | Kind::BFloat16)
         && let Some(launcher) = cuda::launcher(gates.device())?
     {
@@ -78,8 +78,8 @@ fn refuse<T>(problem: String) -> Result<T> {
     Err(Error::shape(
         "fo_pool",
         problem,
-        "give gates (seq, batch, 3 hidden), a state (batch, hidden) and masks of one kind and \
-         device; beside BFloat16 or Half gates the state may be Float",
+        "pass gates (seq, batch, 3 hidden), a state (batch, hidden) and masks of one kind and \
+         device; with BFloat16 or Half gates the state may be Float",
     ))
 }
 
@@ -90,23 +90,25 @@ fn check(gates: &Tensor, initial_state: &Tensor, options: &FoPoolOptions) -> Res
     };
     let hidden = width / 3;
     if width % 3 != 0 || [seq, batch, width].contains(&0) || state != [batch, hidden] {
-        return refuse(format!("gates {size:?} and state {state:?} do not fit together"));
+        return refuse(format!("the shapes of gates {size:?} and state {state:?} do not match"));
     }
-    let alike = |mask: &Tensor| mask.kind() == gates.kind() && mask.device() == gates.device();
+    let matches_gates =
+        |mask: &Tensor| mask.kind() == gates.kind() && mask.device() == gates.device();
     if let Zoneout::Masked(mask) = &options.zoneout
-        && (mask.size() != [seq, batch, hidden] || !alike(mask))
+        && (mask.size() != [seq, batch, hidden] || !matches_gates(mask))
     {
-        return refuse(format!("the zoneout mask {mask:?} does not fit gates {gates:?}"));
+        return refuse(format!("the zoneout mask {mask:?} does not match the gates {gates:?}"));
     }
     if let Some(mask) = &options.dropout
-        && (![vec![batch, hidden], vec![1, batch, hidden]].contains(&mask.size()) || !alike(mask))
+        && (![vec![batch, hidden], vec![1, batch, hidden]].contains(&mask.size())
+            || !matches_gates(mask))
     {
-        return refuse(format!("the dropout mask {mask:?} does not fit gates {gates:?}"));
+        return refuse(format!("the dropout mask {mask:?} does not match the gates {gates:?}"));
     }
     let narrow = matches!(gates.kind(), Kind::BFloat16 | Kind::Half);
-    let kinds =
+    let kind_matches =
         initial_state.kind() == gates.kind() || (narrow && initial_state.kind() == Kind::Float);
-    if !kinds || initial_state.device() != gates.device() {
+    if !kind_matches || initial_state.device() != gates.device() {
         return refuse(format!(
             "the gates are {:?} on {:?}, the state {:?} on {:?}",
             gates.kind(),

@@ -7,31 +7,31 @@ use crate::Result;
 /// Zoneout of the forget gate (Krueger et al. 2016, as pytorch-qrnn applies it).
 #[derive(Debug, Default)]
 pub enum Zoneout {
-    /// The gate as it is.
+    /// No zoneout.
     #[default]
     Off,
-    /// Evaluation: the gate times a number, 1 - p.
+    /// Evaluation: multiplies the gate by the expected mask, 1 - p.
     Scaled(f64),
-    /// Training: the gate times a mask of zeros and ones, (seq, batch, hidden).
+    /// Training: multiplies the gate by a mask of zeros and ones, (seq, batch, hidden).
     Masked(Tensor),
 }
 
 /// Results of [`super::fo_pool`].
 #[derive(Debug)]
 pub struct Pooled {
-    /// h, (seq, batch, hidden).
+    /// The hidden states h, (seq, batch, hidden).
     pub output: Tensor,
-    /// The final state c, (batch, hidden): the initial state of the next window.
+    /// The final state c, (batch, hidden): the initial state of the next batch.
     pub state: Tensor,
 }
 
-/// Options of [`super::fo_pool`]: tensors of the gates' kind and device.
+/// Options of [`super::fo_pool`]. Masks have the gates' kind and device.
 #[derive(Debug, Default)]
 pub struct FoPoolOptions {
     /// Zoneout of the forget gate.
     pub zoneout: Zoneout,
     /// Locked dropout of the output: a mask (batch, hidden) or (1, batch, hidden) that multiplies h at every
-    /// step. It has no gradient.
+    /// time step. It gets no gradient.
     pub dropout: Option<Tensor>,
 }
 
@@ -45,7 +45,7 @@ impl FoPoolOptions {
     pub(super) fn contiguous(&self) -> Result<Self> {
         let zoneout = match &self.zoneout {
             Zoneout::Off => Zoneout::Off,
-            Zoneout::Scaled(keep) => Zoneout::Scaled(*keep),
+            Zoneout::Scaled(scale) => Zoneout::Scaled(*scale),
             Zoneout::Masked(mask) => Zoneout::Masked(mask.f_contiguous()?),
         };
         let dropout = self.dropout.as_ref().map(Tensor::f_contiguous).transpose()?;
@@ -61,7 +61,7 @@ impl FoPoolOptions {
     }
 }
 
-/// The two outputs of an operation.
+/// Names the two outputs of the operation.
 pub(super) fn pooled(outputs: Vec<Tensor>) -> Result<Pooled> {
     match <[Tensor; 2]>::try_from(outputs) {
         Ok([output, state]) => Ok(Pooled { output, state }),

@@ -1,15 +1,14 @@
-//! fo-pooling of one row of features at one time step, compiled for AVX-512, AVX2 and the plain
-//! instruction set, and picked at run time.
+//! fo-pooling of one row of features at one time step, compiled for AVX-512, AVX2 and the baseline
+//! instruction set, dispatched at run time.
 //!
-//! A row is computed group by group. With each group the same group of the row that comes next is
-//! asked for, and the results are sent off, so that memory is at work all the while; with larger
-//! pieces, arithmetic and memory would take turns.
+//! A row is computed in groups of [`LANES`]. Each group prefetches the same group of the next row and
+//! stores its results, so that memory transfers overlap with arithmetic.
 
 use multiversion::multiversion;
 
 use crate::simd::{Accum, Bf16, Element, Output};
 
-/// Numbers of a group: in f32, a cache line and an AVX-512 register.
+/// Elements of a group: in f32, a cache line and an AVX-512 register.
 const LANES: usize = 16;
 
 /// The linear map's output at one time step: the gates before their activation.
@@ -23,56 +22,56 @@ pub struct GateRows<'a, S> {
     pub o: &'a [S],
 }
 
-/// What multiplies a row.
+/// A factor of a row.
 #[derive(Debug, Clone, Copy)]
 pub enum Scale<'a, S: Element> {
-    /// All features with the same number.
+    /// One factor for all features.
     All(S::Accum),
-    /// Each with its own: a mask.
+    /// One factor per feature: a mask.
     Each(&'a [S]),
 }
 
-/// What both directions read of a step.
+/// Inputs of a time step, for forward and backward.
 #[derive(Debug, Clone, Copy)]
 pub struct Step<'a, S: Element> {
-    /// The gates.
+    /// The gates before activation.
     pub gates: GateRows<'a, S>,
-    /// Zoneout's factor of the forget gate.
-    pub keep: Scale<'a, S>,
-    /// Locked dropout's factor of the output.
+    /// Factor of the forget gate.
+    pub zoneout: Scale<'a, S>,
+    /// Factor of the output: locked dropout.
     pub dropout: Scale<'a, S>,
 }
 
-/// What a step's forward reads and writes beside.
+/// State and outputs of the forward of a time step.
 #[derive(Debug)]
 pub struct Forward<'a, S: Element> {
-    /// The state before the step; becomes that after it.
+    /// The state before the step; overwritten by the state after it.
     pub state: &'a mut [S::Accum],
-    /// Written, where a backward may come: the state before the step.
-    pub kept: Option<Output<'a, S::Accum>>,
+    /// Written, if a backward may follow: the state before the step.
+    pub saved_state: Option<Output<'a, S::Accum>>,
     /// Written: h.
     pub out: Output<'a, S>,
-    /// Asked for meanwhile: the gates of the row that comes next.
+    /// Prefetched: the gates of the next row.
     pub next: GateRows<'a, S>,
 }
 
-/// What a step's backward reads and writes beside.
+/// State and gradients of the backward of a time step.
 #[derive(Debug)]
 pub struct Backward<'a, S: Element> {
     /// The state before the step.
-    pub before: &'a [S::Accum],
+    pub previous_state: &'a [S::Accum],
     /// Gradient of h.
-    pub out: &'a [S],
-    /// Gradient of the state after the step, from later ones; becomes that of the state before it.
-    pub carry: &'a mut [S::Accum],
-    /// Written: gradients of z, f and o before their activation.
-    pub gates: [Output<'a, S>; 3],
-    /// Asked for meanwhile: gates, state and gradient of the row that comes next.
+    pub grad_out: &'a [S],
+    /// Gradient of the state after the step; overwritten by that of the state before it.
+    pub grad_state: &'a mut [S::Accum],
+    /// Written: gradients of z, f and o before activation.
+    pub grad_gates: [Output<'a, S>; 3],
+    /// Prefetched: gates, state and output gradient of the next row.
     pub next: (GateRows<'a, S>, &'a [S::Accum], &'a [S]),
 }
 
-// The functions below are `inline(always)`, and loop with `for`, because only what is inlined into
-// a function compiled for an instruction set is compiled for it: a closure may stay outside.
+// The functions below are `inline(always)` and loop with `for`: only code that is inlined into a
+// multiversioned function is compiled for its instruction set, and a closure may not be inlined.
 
 /// The first n groups of a row.
 #[inline(always)]
@@ -80,13 +79,13 @@ fn groups<S>(row: &[S], n: usize) -> &[[S; LANES]] {
     &row.as_chunks().0[..n]
 }
 
-/// Asks for the cache line of the number at `at`.
+/// Prefetches the cache line of element `at`.
 #[inline(always)]
 fn prefetch<S>(row: &[S], at: usize) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a hint; any address will do.
+        // SAFETY: a prefetch is a hint, valid for any address.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(row.as_ptr().wrapping_add(at).cast()) };
     }
 }
@@ -124,122 +123,126 @@ impl<S: Element> Scale<'_, S> {
     }
 }
 
-/// One feature: the new state and the output.
+/// The new state and the output of one feature.
 #[inline(always)]
 fn forward_one<S: Element>(
     (z, f, o): (S, S, S),
-    (keep, dropout): (S::Accum, S::Accum),
-    before: S::Accum,
+    (zoneout, dropout): (S::Accum, S::Accum),
+    previous: S::Accum,
 ) -> (S::Accum, S) {
     let (z, f, o) = Accum::gates(z.widen(), f.widen(), o.widen());
-    let c = (f * keep).mul_add(z - before, before);
+    let c = (f * zoneout).mul_add(z - previous, previous);
     (c, S::narrow(o * c * dropout))
 }
 
 #[inline(always)]
 fn forward<S: Element>(step: Step<'_, S>, row: Forward<'_, S>) {
-    let Step { gates: GateRows { z, f, o }, keep, dropout } = step;
-    let Forward { state, mut kept, mut out, next } = row;
+    let Step { gates: GateRows { z, f, o }, zoneout, dropout } = step;
+    let Forward { state, mut saved_state, mut out, next } = row;
     let whole = state.len() / LANES;
     let [z_groups, f_groups, o_groups] = [z, f, o].map(|row| groups(row, whole));
     let (states, rest) = state.as_chunks_mut::<LANES>();
     for g in 0..whole {
         next.prefetch(g * LANES);
         let (z, f, o) = (&z_groups[g], &f_groups[g], &o_groups[g]);
-        let (keep, dropout) = (keep.group(g), dropout.group(g));
-        // Copies: the compiler then knows that nothing that is written is read again.
-        let (before, mut after, mut h) = (states[g], [S::Accum::ONE; LANES], [S::default(); LANES]);
+        let (zoneout, dropout) = (zoneout.group(g), dropout.group(g));
+        // Local copies show the compiler that inputs and outputs do not alias.
+        let (previous, mut new, mut h) = (states[g], [S::Accum::ONE; LANES], [S::default(); LANES]);
         for i in 0..LANES {
-            (after[i], h[i]) = forward_one((z[i], f[i], o[i]), (keep[i], dropout[i]), before[i]);
+            (new[i], h[i]) = forward_one((z[i], f[i], o[i]), (zoneout[i], dropout[i]), previous[i]);
         }
-        states[g] = after;
-        if let Some(kept) = &mut kept {
-            kept.put(g, &before);
+        states[g] = new;
+        if let Some(saved_state) = &mut saved_state {
+            saved_state.put(g, &previous);
         }
         out.put(g, &h);
     }
     for (c, i) in rest.iter_mut().zip(whole * LANES..) {
-        if let Some(kept) = &mut kept {
-            kept.row[i] = *c;
+        if let Some(saved_state) = &mut saved_state {
+            saved_state.row[i] = *c;
         }
-        (*c, out.row[i]) = forward_one((z[i], f[i], o[i]), (keep.at(i), dropout.at(i)), *c);
+        (*c, out.row[i]) = forward_one((z[i], f[i], o[i]), (zoneout.at(i), dropout.at(i)), *c);
     }
 }
 
-/// One feature: the gradient of the state before, and those of z, f and o.
+/// The gradients of one feature: of the previous state, and of z, f and o before activation.
 #[inline(always)]
 fn backward_one<S: Element>(
     (z, f, o): (S, S, S),
-    (keep, dropout): (S::Accum, S::Accum),
-    before: S::Accum,
-    out: S,
-    carry: S::Accum,
+    (zoneout, dropout): (S::Accum, S::Accum),
+    previous: S::Accum,
+    grad_out: S,
+    grad_state: S::Accum,
 ) -> (S::Accum, S, S, S) {
     let one = S::Accum::ONE;
     let (z, f, o) = Accum::gates(z.widen(), f.widen(), o.widen());
-    let (kept, to_z) = (f * keep, z - before);
-    let c = kept.mul_add(to_z, before);
-    let own = out.widen() * dropout * o;
-    let grad = own + carry;
-    let by_gate = grad * kept;
+    let (gate, step) = (f * zoneout, z - previous);
+    let c = gate.mul_add(step, previous);
+    let grad_by_output = grad_out.widen() * dropout * o;
+    let grad = grad_by_output + grad_state;
+    let gated_grad = grad * gate;
     (
-        grad - by_gate,
-        S::narrow(by_gate * (one - z * z)),
-        S::narrow(by_gate * to_z * (one - f)),
-        S::narrow(own * c * (one - o)),
+        grad - gated_grad,
+        S::narrow(gated_grad * (one - z * z)),
+        S::narrow(gated_grad * step * (one - f)),
+        S::narrow(grad_by_output * c * (one - o)),
     )
 }
 
 #[inline(always)]
 fn backward<S: Element>(step: Step<'_, S>, row: Backward<'_, S>) {
-    let Step { gates: GateRows { z, f, o }, keep, dropout } = step;
-    let Backward { before, out, carry, gates: [mut by_z, mut by_f, mut by_o], next } = row;
-    let whole = carry.len() / LANES;
-    let [z_groups, f_groups, o_groups, outs] = [z, f, o, out].map(|row| groups(row, whole));
-    let (befores, (carries, rest)) = (groups(before, whole), carry.as_chunks_mut::<LANES>());
+    let Step { gates: GateRows { z, f, o }, zoneout, dropout } = step;
+    let Backward { previous_state, grad_out, grad_state, grad_gates, next } = row;
+    let [mut grad_z, mut grad_f, mut grad_o] = grad_gates;
+    let whole = grad_state.len() / LANES;
+    let [z_groups, f_groups, o_groups, out_groups] =
+        [z, f, o, grad_out].map(|row| groups(row, whole));
+    let previous_groups = groups(previous_state, whole);
+    let (state_groups, rest) = grad_state.as_chunks_mut::<LANES>();
     for g in 0..whole {
-        let (next_gates, next_before, next_out) = next;
+        let (next_gates, next_state, next_out) = next;
         next_gates.prefetch(g * LANES);
-        prefetch(next_before, g * LANES);
+        prefetch(next_state, g * LANES);
         prefetch(next_out, g * LANES);
         let (z, f, o) = (&z_groups[g], &f_groups[g], &o_groups[g]);
-        let (keep, dropout, before, out) = (keep.group(g), dropout.group(g), &befores[g], &outs[g]);
-        let (later, mut earlier) = (carries[g], [S::Accum::ONE; LANES]);
-        let [mut of_z, mut of_f, mut of_o] = [[S::default(); LANES]; 3];
+        let (zoneout, dropout) = (zoneout.group(g), dropout.group(g));
+        let (previous, out, state) = (&previous_groups[g], &out_groups[g], state_groups[g]);
+        let mut new_state = [S::Accum::ONE; LANES];
+        let [mut new_z, mut new_f, mut new_o] = [[S::default(); LANES]; 3];
         for i in 0..LANES {
-            let factors = (keep[i], dropout[i]);
-            (earlier[i], of_z[i], of_f[i], of_o[i]) =
-                backward_one((z[i], f[i], o[i]), factors, before[i], out[i], later[i]);
+            let factors = (zoneout[i], dropout[i]);
+            (new_state[i], new_z[i], new_f[i], new_o[i]) =
+                backward_one((z[i], f[i], o[i]), factors, previous[i], out[i], state[i]);
         }
-        carries[g] = earlier;
-        by_z.put(g, &of_z);
-        by_f.put(g, &of_f);
-        by_o.put(g, &of_o);
+        state_groups[g] = new_state;
+        grad_z.put(g, &new_z);
+        grad_f.put(g, &new_f);
+        grad_o.put(g, &new_o);
     }
-    for (carry, i) in rest.iter_mut().zip(whole * LANES..) {
-        let factors = (keep.at(i), dropout.at(i));
-        (*carry, by_z.row[i], by_f.row[i], by_o.row[i]) =
-            backward_one((z[i], f[i], o[i]), factors, before[i], out[i], *carry);
+    for (state, i) in rest.iter_mut().zip(whole * LANES..) {
+        let factors = (zoneout.at(i), dropout.at(i));
+        (*state, grad_z.row[i], grad_f.row[i], grad_o.row[i]) =
+            backward_one((z[i], f[i], o[i]), factors, previous_state[i], grad_out[i], *state);
     }
 }
 
-/// A [`Element`] whose row kernels are compiled for each instruction set. All rows of a call are of
-/// one length.
+/// An [`Element`] whose row kernels are compiled for each instruction set. All rows of a call have one
+/// length.
 pub trait PoolElement: Element {
-    /// c ← f·keep·z + (1 - f·keep)·c and h = o·c·dropout.
+    /// c ← f·zoneout·z + (1 - f·zoneout)·c and h = o·c·dropout.
     fn forward_row(step: Step<'_, Self>, row: Forward<'_, Self>);
 
-    /// The gradients of z, f, o and the state before.
+    /// The gradients of z, f, o and the previous state.
     fn backward_row(step: Step<'_, Self>, row: Backward<'_, Self>);
 }
 
-macro_rules! pool_stored {
-    ($stored:ty, $forward:ident, $backward:ident) => {
+macro_rules! pool_element {
+    ($element:ty, $forward:ident, $backward:ident) => {
         #[multiversion(targets(
             "x86_64+avx512f+avx512dq+avx512bw+avx512vl+avx2+fma",
             "x86_64+avx2+fma"
         ))]
-        fn $forward(step: Step<'_, $stored>, row: Forward<'_, $stored>) {
+        fn $forward(step: Step<'_, $element>, row: Forward<'_, $element>) {
             forward(step, row);
         }
 
@@ -247,11 +250,11 @@ macro_rules! pool_stored {
             "x86_64+avx512f+avx512dq+avx512bw+avx512vl+avx2+fma",
             "x86_64+avx2+fma"
         ))]
-        fn $backward(step: Step<'_, $stored>, row: Backward<'_, $stored>) {
+        fn $backward(step: Step<'_, $element>, row: Backward<'_, $element>) {
             backward(step, row);
         }
 
-        impl PoolElement for $stored {
+        impl PoolElement for $element {
             fn forward_row(step: Step<'_, Self>, row: Forward<'_, Self>) {
                 $forward(step, row);
             }
@@ -263,6 +266,6 @@ macro_rules! pool_stored {
     };
 }
 
-pool_stored!(f32, forward_f32, backward_f32);
-pool_stored!(f64, forward_f64, backward_f64);
-pool_stored!(Bf16, forward_bf16, backward_bf16);
+pool_element!(f32, forward_f32, backward_f32);
+pool_element!(f64, forward_f64, backward_f64);
+pool_element!(Bf16, forward_bf16, backward_bf16);

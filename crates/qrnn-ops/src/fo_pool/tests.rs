@@ -10,13 +10,13 @@ fn dropout(mask: &Tensor) -> FoPoolOptions {
 const DOUBLE: (Kind, Device) = (Kind::Double, Device::Cpu);
 const FLOAT: (Kind, Device) = (Kind::Float, Device::Cpu);
 
-/// The equations as a loop of tensor operations over time: the thing to compare with.
-fn time_loop(gates: &Tensor, before: &Tensor, keep: &Tensor) -> Pooled {
-    let tiles = gates.chunk(3, 2);
-    let (z, f, o) = (tiles[0].tanh(), tiles[1].sigmoid() * keep, tiles[2].sigmoid());
-    let mut c = before.shallow_clone();
+/// Reference: the equations as a loop of tensor operations over time.
+fn time_loop(gates: &Tensor, initial_state: &Tensor, zoneout: &Tensor) -> Pooled {
+    let gates = gates.chunk(3, 2);
+    let (z, f, o) = (gates[0].tanh(), gates[1].sigmoid() * zoneout, gates[2].sigmoid());
+    let mut c = initial_state.shallow_clone();
     let mut h = vec![];
-    for t in 0..gates.size()[0] {
+    for t in 0..f.size()[0] {
         let f = f.get(t);
         c = &f * z.get(t) + (1.0 - &f) * c;
         h.push(o.get(t) * &c);
@@ -24,13 +24,14 @@ fn time_loop(gates: &Tensor, before: &Tensor, keep: &Tensor) -> Pooled {
     Pooled { output: Tensor::stack(&h, 0), state: c }
 }
 
-/// A scalar that weighs every output differently.
+/// A scalar that weights every output element differently.
 fn score(pooled: &Pooled) -> Tensor {
     let weights =
         |t: &Tensor| Tensor::arange(t.numel() as i64, (t.kind(), Device::Cpu)).sin().view_as(t) * t;
     weights(&pooled.output).sum(Kind::Double) + weights(&pooled.state).sum(Kind::Double)
 }
 
+/// Zoneout options with the factor of the forget gate that each stands for.
 fn zoneouts(size: [i64; 3], kind: Kind) -> Vec<(Zoneout, Tensor)> {
     let options = (kind, Device::Cpu);
     let mask = Tensor::rand(size, options).gt(0.3).to_kind(kind);
@@ -54,17 +55,17 @@ proptest! {
     ) {
         for (kind, tolerance) in [(Kind::Double, 1e-12), (Kind::Float, 2e-5)] {
             let options = (kind, Device::Cpu);
-            for (zoneout, keep) in zoneouts([seq, batch, hidden], kind) {
+            for (zoneout, factor) in zoneouts([seq, batch, hidden], kind) {
                 let gates = || Tensor::randn([seq, batch, 3 * hidden], options) * 2.0;
                 let leaf = |t: &Tensor| t.copy().set_requires_grad(true);
-                let (gates, before) = (gates(), Tensor::randn([batch, hidden], options));
-                let (g1, b1, g2, b2) = (leaf(&gates), leaf(&before), leaf(&gates), leaf(&before));
-                let (ours, plain) = (fo_pool(&g1, &b1, zoneout.into()).unwrap(), time_loop(&g2, &b2, &keep));
+                let (gates, initial_state) = (gates(), Tensor::randn([batch, hidden], options));
+                let (g1, b1, g2, b2) = (leaf(&gates), leaf(&initial_state), leaf(&gates), leaf(&initial_state));
+                let (ours, expected) = (fo_pool(&g1, &b1, zoneout.into()).unwrap(), time_loop(&g2, &b2, &factor));
                 score(&ours).backward();
-                score(&plain).backward();
+                score(&expected).backward();
                 for (a, b) in [
-                    (&ours.output, &plain.output),
-                    (&ours.state, &plain.state),
+                    (&ours.output, &expected.output),
+                    (&ours.state, &expected.state),
                     (&g1.grad(), &g2.grad()),
                     (&b1.grad(), &b2.grad()),
                 ] {
@@ -82,19 +83,19 @@ fn gradients_equal_finite_differences() {
     let (seq, batch, hidden) = (5, 2, 3);
     tch::manual_seed(1);
     let gates = Tensor::randn([seq, batch, 3 * hidden], DOUBLE).set_requires_grad(true);
-    let before = Tensor::randn([batch, hidden], DOUBLE).set_requires_grad(true);
-    for (zoneout, keep) in zoneouts([seq, batch, hidden], Kind::Double) {
-        let again = || match &zoneout {
+    let initial_state = Tensor::randn([batch, hidden], DOUBLE).set_requires_grad(true);
+    for (zoneout, factor) in zoneouts([seq, batch, hidden], Kind::Double) {
+        let zoneout = || match &zoneout {
             Zoneout::Off => Zoneout::Off,
-            Zoneout::Scaled(keep) => Zoneout::Scaled(*keep),
-            Zoneout::Masked(_) => Zoneout::Masked(keep.shallow_clone()),
+            Zoneout::Scaled(scale) => Zoneout::Scaled(*scale),
+            Zoneout::Masked(_) => Zoneout::Masked(factor.shallow_clone()),
         };
-        let value = || score(&fo_pool(&gates, &before, again().into()).unwrap());
-        let (mut gates, mut before) = (gates.shallow_clone(), before.shallow_clone());
+        let value = || score(&fo_pool(&gates, &initial_state, zoneout().into()).unwrap());
+        let (mut gates, mut initial_state) = (gates.shallow_clone(), initial_state.shallow_clone());
         gates.zero_grad();
-        before.zero_grad();
+        initial_state.zero_grad();
         value().backward();
-        for leaf in [&gates, &before] {
+        for leaf in [&gates, &initial_state] {
             let _no_grad = tch::no_grad_guard();
             let (flat, grad) = (leaf.view(-1), leaf.grad().view(-1));
             for i in 0..leaf.numel() as i64 {
@@ -107,24 +108,25 @@ fn gradients_equal_finite_differences() {
                 };
                 let numeric = (at(step) - at(-step)) / (2.0 * step);
                 let error = (numeric - grad.double_value(&[i])).abs();
-                assert!(error <= 1e-8, "{zoneout:?}, place {i}: {error:e}");
+                assert!(error <= 1e-8, "{:?}, element {i}: {error:e}", zoneout());
             }
         }
     }
 }
 
 #[test]
-fn strided_tensors_give_the_same_as_contiguous_ones() {
+fn strided_tensors_equal_contiguous_ones() {
     let gates = Tensor::randn([4, 6, 7], DOUBLE).permute([2, 0, 1]); // (7, 4, 6), not contiguous
-    let before = Tensor::randn([2, 4], DOUBLE).tr();
-    let ours = fo_pool(&gates, &before, FoPoolOptions::default()).unwrap();
-    let plain =
-        fo_pool(&gates.contiguous(), &before.contiguous(), FoPoolOptions::default()).unwrap();
-    assert_eq!(ours.output, plain.output);
+    let initial_state = Tensor::randn([2, 4], DOUBLE).tr();
+    let ours = fo_pool(&gates, &initial_state, FoPoolOptions::default()).unwrap();
+    let expected =
+        fo_pool(&gates.contiguous(), &initial_state.contiguous(), FoPoolOptions::default())
+            .unwrap();
+    assert_eq!(ours.output, expected.output);
 }
 
-/// Of a size that is written past the caches, with rows that begin at cache lines, at pieces of 16
-/// bytes, and at neither; several parts of a column; numbers past the last whole group.
+/// Sizes that use nontemporal stores, with rows aligned to cache lines, to 16 bytes, and to neither;
+/// several tiles per column; elements after the last full group.
 #[test]
 fn large_tensors_equal_the_time_loop() {
     for (kind, hidden, tolerance) in [
@@ -138,25 +140,25 @@ fn large_tensors_equal_the_time_loop() {
         let gates = Tensor::randn([30, 16, 3 * hidden], options);
         assert!(gates.numel() * kind.elt_size_in_bytes() > 16 << 20);
         let leaf = |t: &Tensor| t.copy().set_requires_grad(true);
-        let (ours, theirs) = (leaf(&gates), leaf(&gates));
-        let before = Tensor::randn([16, hidden], options);
+        let (ours, reference) = (leaf(&gates), leaf(&gates));
+        let initial_state = Tensor::randn([16, hidden], options);
         let mask = Tensor::rand(size, options).gt(0.3).to_kind(kind);
         let dropout = Tensor::rand([16, hidden], options).gt(0.4).to_kind(kind) * 1.5;
         let zoneout = Zoneout::Masked(mask.shallow_clone());
         let pooled = fo_pool(
             &ours,
-            &before,
+            &initial_state,
             FoPoolOptions { zoneout, dropout: Some(dropout.shallow_clone()) },
         )
         .unwrap();
-        let mut plain = time_loop(&theirs, &before, &mask);
-        plain.output *= dropout;
+        let mut expected = time_loop(&reference, &initial_state, &mask);
+        expected.output *= dropout;
         score(&pooled).backward();
-        score(&plain).backward();
+        score(&expected).backward();
         for (a, b) in [
-            (&pooled.output, &plain.output),
-            (&pooled.state, &plain.state),
-            (&ours.grad(), &theirs.grad()),
+            (&pooled.output, &expected.output),
+            (&pooled.state, &expected.state),
+            (&ours.grad(), &reference.grad()),
         ] {
             let difference = largest_difference(a, b);
             assert!(difference <= tolerance, "{kind:?}, {hidden}: {difference:e}");
@@ -165,18 +167,18 @@ fn large_tensors_equal_the_time_loop() {
 }
 
 #[test]
-fn windows_carried_on_equal_one_long_window() {
+fn batches_with_carried_state_equal_one_long_batch() {
     let gates = Tensor::randn([10, 3, 12], FLOAT);
-    let before = Tensor::zeros([3, 4], FLOAT);
-    let whole = fo_pool(&gates, &before, FoPoolOptions::default()).unwrap();
-    let first = fo_pool(&gates.narrow(0, 0, 6), &before, FoPoolOptions::default()).unwrap();
+    let initial_state = Tensor::zeros([3, 4], FLOAT);
+    let whole = fo_pool(&gates, &initial_state, FoPoolOptions::default()).unwrap();
+    let first = fo_pool(&gates.narrow(0, 0, 6), &initial_state, FoPoolOptions::default()).unwrap();
     let second = fo_pool(&gates.narrow(0, 6, 4), &first.state, FoPoolOptions::default()).unwrap();
     assert_eq!(Tensor::cat(&[first.output, second.output], 0), whole.output);
     assert_eq!(second.state, whole.state);
 }
 
 #[test]
-fn a_nan_gate_makes_a_nan_output_and_no_other() {
+fn a_nan_gate_gives_a_single_nan_output() {
     let gates = Tensor::zeros([2, 1, 6], FLOAT);
     let _ = gates.get(1).get(0).get(0).fill_(f64::NAN);
     let pooled = fo_pool(&gates, &Tensor::zeros([1, 2], FLOAT), FoPoolOptions::default()).unwrap();
@@ -185,7 +187,7 @@ fn a_nan_gate_makes_a_nan_output_and_no_other() {
 }
 
 #[test]
-fn tensors_that_do_not_fit_are_refused_with_their_shapes() {
+fn mismatched_tensors_are_rejected() {
     let gates = Tensor::zeros([2, 3, 12], FLOAT);
     let state = |size: [i64; 2]| Tensor::zeros(size, FLOAT);
     let cases = [
@@ -201,42 +203,42 @@ fn tensors_that_do_not_fit_are_refused_with_their_shapes() {
 }
 
 #[test]
-fn locked_dropout_multiplies_every_step_and_takes_no_gradient() {
-    let (gates, before) = (Tensor::randn([6, 2, 12], DOUBLE), Tensor::randn([2, 4], DOUBLE));
+fn locked_dropout_multiplies_every_step() {
+    let (gates, initial_state) = (Tensor::randn([6, 2, 12], DOUBLE), Tensor::randn([2, 4], DOUBLE));
     let mask = Tensor::rand([1, 2, 4], DOUBLE).gt(0.4).to_kind(Kind::Double) * 1.5;
-    let plain = fo_pool(&gates, &before, FoPoolOptions::default()).unwrap();
+    let expected = fo_pool(&gates, &initial_state, FoPoolOptions::default()).unwrap();
     for mask in [&mask, &mask.squeeze_dim(0)] {
-        let dropped = fo_pool(&gates, &before, dropout(mask)).unwrap();
-        assert_eq!(dropped.output, &plain.output * mask);
-        assert_eq!(dropped.state, plain.state);
+        let dropped = fo_pool(&gates, &initial_state, dropout(mask)).unwrap();
+        assert_eq!(dropped.output, &expected.output * mask);
+        assert_eq!(dropped.state, expected.state);
     }
     for mask in [Tensor::zeros([2, 3], DOUBLE), mask.to_kind(Kind::Float)] {
-        let refused = fo_pool(&gates, &before, dropout(&mask));
-        assert!(matches!(refused, Err(Error::Shape { .. })), "{refused:?}");
+        let rejected = fo_pool(&gates, &initial_state, dropout(&mask));
+        assert!(matches!(rejected, Err(Error::Shape { .. })), "{rejected:?}");
     }
 }
 
-/// As autocast hands it over: 16-bit gates, and a state that must not lose what 16 bits would.
+/// 16-bit gates as autocast passes them: the state keeps full precision.
 #[test]
-fn half_precision_gates_have_a_full_state_and_half_precision_gradients() {
-    let (gates, before) = (Tensor::randn([50, 2, 12], FLOAT), Tensor::randn([2, 4], FLOAT));
+fn half_precision_gates_have_a_float_state_and_half_precision_gradients() {
+    let (gates, initial_state) = (Tensor::randn([50, 2, 12], FLOAT), Tensor::randn([2, 4], FLOAT));
     for kind in [Kind::BFloat16, Kind::Half] {
         let narrow = gates.to_kind(kind);
         let wide = narrow.to_kind(Kind::Float).set_requires_grad(true);
         let narrow = narrow.set_requires_grad(true);
         let mask = Tensor::rand([50, 2, 4], FLOAT).gt(0.2);
         let zoneout = |kind| Zoneout::Masked(mask.to_kind(kind));
-        let exact = fo_pool(&wide, &before, zoneout(Kind::Float).into()).unwrap();
-        let ours = fo_pool(&narrow, &before, zoneout(kind).into()).unwrap();
+        let exact = fo_pool(&wide, &initial_state, zoneout(Kind::Float).into()).unwrap();
+        let ours = fo_pool(&narrow, &initial_state, zoneout(kind).into()).unwrap();
         assert_eq!((ours.output.kind(), ours.state.kind()), (kind, Kind::Float));
         assert_eq!(ours.state, exact.state);
         assert_eq!(ours.output, exact.output.to_kind(kind));
         exact.output.to_kind(kind).sum(Kind::Float).backward();
         ours.output.sum(Kind::Float).backward();
         assert_eq!(narrow.grad(), wide.grad().to_kind(kind));
-        // The state may be as narrow as the gates, too.
+        // The initial state may have the kind of the gates, too.
         let state =
-            fo_pool(&narrow, &before.to_kind(kind), FoPoolOptions::default()).unwrap().state;
+            fo_pool(&narrow, &initial_state.to_kind(kind), FoPoolOptions::default()).unwrap().state;
         assert_eq!(state.kind(), Kind::Float);
     }
 }

@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     #[ignore = "wants a GPU"]
-    fn on_a_card_copies_hold_what_the_tensors_held_when_they_were_queued() {
+    fn on_a_gpu_copies_hold_what_the_tensors_held_when_they_were_queued() {
         let device = crate::device::cuda().unwrap();
         let mut memory = HostMemory { block: 1 << 20, ..HostMemory::new(device) };
         for round in 0..3 {

@@ -21,7 +21,7 @@ pub fn keep_freed_memory() {
     unsafe { qrnn_keep_freed_memory() }
 }
 
-/// Says whether the matrix products of cards may round single-precision operands to TF32.
+/// Says whether the matrix products of GPUs may round single-precision operands to TF32.
 ///
 /// # Errors
 /// [`crate::Error::Torch`] where somebody set the precision in another way before.

@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     #[ignore = "wants a GPU"]
-    fn on_a_card_numbers_go_there_and_come_back() {
+    fn on_a_gpu_numbers_go_there_and_come_back() {
         let device = crate::device::cuda().unwrap();
         for round in 0..100 {
             let numbers: Vec<f32> = (0..10_000).map(|i| (i * 7 + round) as f32).collect();

@@ -1,4 +1,4 @@
-//! Matrix products on a card: cuBLAS, by way of libtorch.
+//! Matrix products on a GPU: cuBLAS, by way of libtorch.
 
 use tch::{Device, Kind, Tensor};
 
@@ -48,7 +48,7 @@ pub(super) fn is_aligned(matrix: &Tensor) -> bool {
 }
 
 /// What the rows of a result should begin at multiples of, in numbers, so that it is an operand that
-/// cuBLAS reads fast: in bf16 on a card 16 bytes, else 1.
+/// cuBLAS reads fast: in bf16 on a GPU 16 bytes, else 1.
 pub(super) fn alignment((kind, device): (Kind, Device)) -> i64 {
     if cuda::is_gpu(device) && kind == Kind::BFloat16 { ALIGNED } else { 1 }
 }

@@ -15,7 +15,7 @@ use crate::{Result, profile};
 /// * `weight`: (outputs, inputs);
 /// * `bias`: (outputs).
 ///
-/// Returns (…, outputs). In bf16 on a card its rows begin at multiples of 16 bytes, so that it need not
+/// Returns (…, outputs). In bf16 on a GPU its rows begin at multiples of 16 bytes, so that it need not
 /// be contiguous.
 ///
 /// # Errors
@@ -231,7 +231,7 @@ mod tests {
     /// Widths that are and are not multiples of 16 bytes, in value and gradient.
     #[test]
     #[ignore = "wants a GPU"]
-    fn on_a_card_a_map_of_any_width_is_that_of_the_cpu() {
+    fn on_a_gpu_a_map_of_any_width_is_that_of_the_cpu() {
         let device = crate::device::cuda().unwrap();
         for (inputs, outputs) in [(600, 900), (1800, 900), (21, 37), (1, 3), (64, 64)] {
             let exact = |size: &[i64]| Tensor::randn(size, (Kind::Double, Device::Cpu));

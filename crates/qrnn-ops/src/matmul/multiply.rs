@@ -9,7 +9,7 @@ use crate::profile::{self, MatmulShape};
 use crate::{Result, cuda};
 
 impl Precision {
-    /// A matrix as an operand of several products of this format: rounded once, on a card each row at
+    /// A matrix as an operand of several products of this format: rounded once, on a GPU each row at
     /// an address that its fast products want.
     ///
     /// * `matrix`: (rows, columns), its columns side by side.

@@ -20,7 +20,7 @@ pub enum Precision {
     /// Single precision, by the kernel that is faster on this processor.
     #[default]
     Single,
-    /// Operands rounded to TF32 (11 bits of mantissa), on a card only.
+    /// Operands rounded to TF32 (11 bits of mantissa), on a GPU only.
     Tf32,
     /// Operands and results in bf16 (8 bits of mantissa), sums in single precision.
     Bf16,
@@ -29,7 +29,7 @@ pub enum Precision {
 impl Precision {
     /// The fastest whose losses stay within what a change of the seed makes of them: bf16 where the
     /// processor multiplies it (`bf16_stays_within_the_noise_of_a_seed`) and the work is worth the
-    /// rounding, else single precision; on a card TF32, as bf16 activations have not proved themselves
+    /// rounding, else single precision; on a GPU TF32, as bf16 activations have not proved themselves
     /// there yet.
     ///
     /// * `multiplications`: of a step's largest layer ([`crate::model::LmConfig::layer_multiplications`]).

@@ -1,7 +1,7 @@
-//! The split softmax on a card: each cluster's logits are made once, and `kernels/cross_entropy.cu`
+//! The split softmax on a GPU: each cluster's logits are made once, and `kernels/cross_entropy.cu`
 //! turns them into their gradient where they lie. Nothing is copied to the host.
 //!
-//! Whoever launches is given as a [`Launch`]: a card, or the tests' host shim, which runs the same
+//! Whoever launches is given as a [`Launch`]: a GPU, or the tests' host shim, which runs the same
 //! source on the CPU with tensors that lie there.
 
 use std::sync::Arc;
@@ -227,7 +227,7 @@ fn cross_entropy(
     let (rows, classes) = logits.size2()?;
     let too_many = || {
         Error::shape(
-            "the softmax on a card",
+            "the softmax on a GPU",
             format!("{rows} rows of {classes} classes are more than its kernel counts to"),
             "use a smaller batch",
         )

@@ -102,7 +102,7 @@ pub fn log_probabilities(
 pub enum UpstreamGrad {
     /// The loss may be part of any expression.
     Any,
-    /// With the factor 1, which a card would have to be waited for to be known.
+    /// With the factor 1, which a GPU would have to be waited for to be known.
     One,
 }
 

@@ -12,8 +12,8 @@ const CPU: Device = Device::Cpu;
 type Checked = std::result::Result<(), TestCaseError>;
 
 /// Where the kernel runs: by the host shim, or on the first GPU.
-fn place(on_card: bool) -> (Arc<dyn Launch>, Device) {
-    match on_card {
+fn place(on_gpu: bool) -> (Arc<dyn Launch>, Device) {
+    match on_gpu {
         false => (HostShim::get().unwrap(), CPU),
         true => {
             let device = crate::device::cuda().unwrap();
@@ -61,16 +61,16 @@ fn expected(case: &Case, values: Bernoulli) -> Tensor {
 }
 
 /// The kernel's numbers equal the CPU's; each place is written once, and none beside the mask.
-fn check(on_card: bool, case: &Case) -> Checked {
+fn check(on_gpu: bool, case: &Case) -> Checked {
     const ROOM: i64 = 1024;
-    let (launcher, device) = place(on_card);
+    let (launcher, device) = place(on_gpu);
     let all = Tensor::full([case.n + 2 * ROOM], f64::NAN, (case.kind, device));
     let mask = all.narrow(0, ROOM, case.n);
     let dropped = Bernoulli::dropout(case.p);
     let mut sampler = CudaSampler { taken: case.first, ..CudaSampler::new(launcher, case.key) };
     sampler.fill(dropped, &mask).unwrap();
     prop_assert_eq!(sampler.taken, case.first + case.n);
-    if !on_card {
+    if !on_gpu {
         let bytes = mask.kind().elt_size_in_bytes();
         for i in 0..case.n as usize {
             let at = mask.data_ptr().cast::<u8>().wrapping_add(i * bytes);
@@ -81,8 +81,8 @@ fn check(on_card: bool, case: &Case) -> Checked {
                 i
             );
         }
-        prop_assert_eq!(HostShim::get().unwrap().places(Access::Written), case.n as usize);
-        prop_assert_eq!(HostShim::get().unwrap().places(Access::Read), 0);
+        prop_assert_eq!(HostShim::get().unwrap().address_count(Access::Written), case.n as usize);
+        prop_assert_eq!(HostShim::get().unwrap().address_count(Access::Read), 0);
     }
     let all = all.to_device(CPU);
     prop_assert!(all.narrow(0, ROOM, case.n).equal(&expected(case, dropped)), "numbers differ");
@@ -102,7 +102,7 @@ proptest! {
 
     #[test]
     #[ignore = "wants a GPU"]
-    fn on_a_card_dropout_masks_are_the_cpus(case in cases()) {
+    fn on_a_gpu_dropout_masks_are_the_cpus(case in cases()) {
         check(true, &case)?;
     }
 

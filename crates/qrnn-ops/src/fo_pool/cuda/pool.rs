@@ -1,8 +1,6 @@
-//! The pooling operations on a card: `kernels/fo_pool.cu` and, in `forget_mult`,
-//! `kernels/forget_mult.cu`, launched on tensors, as differentiable operations.
+//! fo-pooling on a GPU: launches `kernels/fo_pool.cu`.
 //!
-//! Whoever launches is given as a [`Launch`]: a card, or the tests' host shim, which runs the same
-//! source on the CPU with tensors that lie there.
+//! A [`Launch`] is a GPU, or in tests the host shim, which runs the same source on CPU tensors.
 
 use std::sync::Arc;
 
@@ -15,35 +13,35 @@ use crate::cuda::{Argument, Kernel, Launch, Source};
 use crate::fo_pool::options::{FoPoolOptions, Pooled, Zoneout, pooled};
 use crate::{Result, profile};
 
-/// fo-pooling with its gates.
+/// The kernels of fo-pooling.
 pub(crate) static FO_POOL: Source = Source {
     name: "fo_pool.cu",
     text: include_str!("../../../kernels/fo_pool.cu"),
     headers: &[COLUMN],
 };
 
-/// STEPS of `kernels/column.cuh`: the forward keeps the state before every STEPS-th step.
+/// STEPS of `kernels/column.cuh`: the forward saves the state before every STEPS-th time step.
 pub(super) const STEPS: i64 = 8;
 
-/// How many numbers after the one before it a row of gates (seq, batch, 3 hidden) begins; `None` where
-/// the rows are not all that far apart, or their numbers not side by side.
+/// The stride, in elements, of the rows of gates (seq, batch, 3 hidden); `None` if it is not the same for
+/// all rows, or a row is not contiguous.
 pub(super) fn row_stride(gates: &Tensor) -> Option<i64> {
-    let ([seq, batch, width], [by_step, by_row, 1]) =
+    let ([seq, batch, width], [step_stride, batch_stride, 1]) =
         (<[i64; 3]>::try_from(gates.size()).ok()?, <[i64; 3]>::try_from(gates.stride()).ok()?)
     else {
         return None;
     };
-    // Where there is but one of something, its stride says nothing.
+    // The stride of a dimension of size 1 has no meaning.
     let row = match (seq, batch) {
         (1, 1) => width,
-        (_, 1) => by_step,
-        _ => by_row,
+        (_, 1) => step_stride,
+        _ => batch_stride,
     };
-    (row >= width && (seq == 1 || by_step == batch * row)).then_some(row)
+    (row >= width && (seq == 1 || step_stride == batch * row)).then_some(row)
 }
 
-/// Gates whose rows lie evenly, and how far apart: as they are, or a copy.
-fn in_rows(gates: &Tensor) -> Result<(Tensor, i64)> {
+/// Gates with one stride for all rows, copied if necessary, and that stride.
+fn with_row_stride(gates: &Tensor) -> Result<(Tensor, i64)> {
     match row_stride(gates) {
         Some(row) => Ok((gates.shallow_clone(), row)),
         None => Ok((gates.f_contiguous()?, gates.size3()?.2)),
@@ -51,43 +49,43 @@ fn in_rows(gates: &Tensor) -> Result<(Tensor, i64)> {
 }
 
 impl FoPoolOptions {
-    /// The zoneout mask, the factor, the dropout mask, as the kernels take them.
+    /// The kernels' arguments: zoneout mask, zoneout factor, dropout mask.
     fn arguments(&self) -> [Argument; 3] {
-        let (mask, keep) = match &self.zoneout {
+        let (mask, scale) = match &self.zoneout {
             Zoneout::Off => (None, 1.0),
-            Zoneout::Scaled(keep) => (None, *keep),
+            Zoneout::Scaled(scale) => (None, *scale),
             Zoneout::Masked(mask) => (Some(mask), 1.0),
         };
-        [at_or_null(mask), Argument::Float(keep as f32), at_or_null(self.dropout.as_ref())]
+        [at_or_null(mask), Argument::Float(scale as f32), at_or_null(self.dropout.as_ref())]
     }
 
-    /// The kernels of a direction: in f32 and in bf16.
-    fn kernel(&self, kind: Kind, plain: [&'static str; 2], masked: [&'static str; 2]) -> Kernel {
-        let names = if matches!(self.zoneout, Zoneout::Masked(_)) { masked } else { plain };
+    /// Chooses a kernel; each pair is named for f32 and bf16.
+    fn kernel(&self, kind: Kind, unmasked: [&'static str; 2], masked: [&'static str; 2]) -> Kernel {
+        let names = if matches!(self.zoneout, Zoneout::Masked(_)) { masked } else { unmasked };
         Kernel { source: &FO_POOL, name: names[usize::from(kind == Kind::BFloat16)] }
     }
 }
 
-/// Tensors that a forward writes; contiguous.
+/// Tensors that the forward writes, contiguous.
 pub(super) struct Outputs<'a> {
     /// (seq, batch, hidden or more), of the gates' kind.
     pub out: &'a Tensor,
     /// (batch, hidden), Float.
-    pub last: &'a Tensor,
-    /// (ceil(seq / STEPS), batch, hidden), Float: what the backward starts from.
-    pub kept: Option<&'a Tensor>,
+    pub final_state: &'a Tensor,
+    /// (ceil(seq / STEPS), batch, hidden), Float: the state before every STEPS-th time step.
+    pub saved_states: Option<&'a Tensor>,
 }
 
 /// Runs the forward kernel.
 ///
 /// # Safety
-/// All tensors are contiguous, on the launcher's device, of the kinds and shapes said above; gates
-/// (seq, batch, 3 hidden) of kind Float or BFloat16, whose rows are `row` numbers apart, before
-/// (batch, hidden) of kind Float.
+/// All tensors are contiguous, on the launcher's device, of the kinds and shapes of [`Outputs`]; gates
+/// (seq, batch, 3 hidden) are Float or BFloat16 with row stride `row`, `initial_state` (batch, hidden)
+/// is Float.
 pub(super) unsafe fn forward(
     launcher: &dyn Launch,
     (gates, row): (&Tensor, i64),
-    before: &Tensor,
+    initial_state: &Tensor,
     options: &FoPoolOptions,
     outputs: &Outputs<'_>,
 ) -> Result<()> {
@@ -98,30 +96,43 @@ pub(super) unsafe fn forward(
         ["fo_pool_forward_f32", "fo_pool_forward_bf16"],
         ["fo_pool_forward_zoneout_f32", "fo_pool_forward_zoneout_bf16"],
     );
-    let [mask, keep, dropout] = options.arguments();
+    let [mask, scale, dropout] = options.arguments();
     let [seq, batch, hidden] = shape.arguments();
-    let (out, last, kept) = (at(outputs.out), at(outputs.last), at_or_null(outputs.kept));
-    let (gates, before) = (Argument::Pointer(gates.data_ptr()), at(before));
+    let (out, final_state) = (at(outputs.out), at(outputs.final_state));
+    let saved_states = at_or_null(outputs.saved_states);
+    let (gates, initial_state) = (Argument::Pointer(gates.data_ptr()), at(initial_state));
     let (row, out_row) = (shape.row(row)?, shape.row(outputs.out.size3()?.2)?);
     let arguments = &mut [
-        gates, before, mask, keep, dropout, out, last, kept, seq, batch, hidden, row, out_row,
+        gates,
+        initial_state,
+        mask,
+        scale,
+        dropout,
+        out,
+        final_state,
+        saved_states,
+        seq,
+        batch,
+        hidden,
+        row,
+        out_row,
     ];
     // SAFETY: the parameters of fo_pool_forward_* in order, and tensors by this function's contract.
     unsafe { launcher.launch(kernel, shape.geometry()?, arguments) }
 }
 
-/// Tensors that a backward reads and writes; contiguous.
+/// Tensors that the backward reads and writes, contiguous except `gates`.
 pub(super) struct Gradients<'a> {
-    /// As the forward wrote it.
-    pub kept: &'a Tensor,
-    /// (seq, batch, hidden or more), of the gates' kind.
+    /// As [`forward`] wrote them.
+    pub saved_states: &'a Tensor,
+    /// Read: (seq, batch, hidden or more), of the gates' kind.
     pub out: &'a Tensor,
-    /// (batch, hidden), Float.
-    pub last: Option<&'a Tensor>,
+    /// Read: (batch, hidden), Float.
+    pub final_state: Option<&'a Tensor>,
     /// Written: (seq, batch, 3 hidden), of the gates' kind and strides.
     pub gates: &'a Tensor,
     /// Written: (batch, hidden), Float.
-    pub before: &'a Tensor,
+    pub initial_state: &'a Tensor,
 }
 
 /// Runs the backward kernel.
@@ -141,21 +152,21 @@ pub(super) unsafe fn backward(
         ["fo_pool_backward_f32", "fo_pool_backward_bf16"],
         ["fo_pool_backward_zoneout_f32", "fo_pool_backward_zoneout_bf16"],
     );
-    let [mask, keep, dropout] = options.arguments();
+    let [mask, scale, dropout] = options.arguments();
     let [seq, batch, hidden] = shape.arguments();
-    let (kept, out, last) = (at(grads.kept), at(grads.out), at_or_null(grads.last));
-    let grad_before = at(grads.before);
+    let (saved_states, out) = (at(grads.saved_states), at(grads.out));
+    let (final_state, initial_state) = (at_or_null(grads.final_state), at(grads.initial_state));
     let [gates, grad_gates] = [gates, grads.gates].map(|t| Argument::Pointer(t.data_ptr()));
     let arguments = &mut [
         gates,
         mask,
-        keep,
+        scale,
         dropout,
-        kept,
+        saved_states,
         out,
-        last,
+        final_state,
         grad_gates,
-        grad_before,
+        initial_state,
         seq,
         batch,
         hidden,
@@ -166,79 +177,83 @@ pub(super) unsafe fn backward(
     unsafe { launcher.launch(kernel, shape.geometry()?, arguments) }
 }
 
-/// [`super::fo_pool`] on a card: gates of kind Float or BFloat16, a state of kind Float, shapes and
-/// devices checked. The output's rows are `out_row` numbers, of which those after the features are a
-/// one and zeros.
+/// [`super::fo_pool`] on a GPU, with checked arguments: gates of kind Float or BFloat16, a Float state. A
+/// row of the output has `out_row` elements: the features, then a one and zeros.
 pub fn fo_pool(
     launcher: Arc<dyn Launch>,
     gates: &Tensor,
-    before: &Tensor,
+    initial_state: &Tensor,
     options: FoPoolOptions,
     out_row: i64,
 ) -> Result<Pooled> {
-    // Where no gradient can be asked for, nothing is kept for one.
-    let keep = gates.requires_grad() || before.requires_grad();
-    let operation = FoPool { launcher, options: options.contiguous()?, keep, row: 0, out_row };
-    pooled(autograd::apply(operation, &[gates, before])?)
+    let saves_states = gates.requires_grad() || initial_state.requires_grad();
+    let options = options.contiguous()?;
+    let operation = FoPool { launcher, options, saves_states, row: 0, out_row };
+    pooled(autograd::apply(operation, &[gates, initial_state])?)
 }
 
 struct FoPool {
     launcher: Arc<dyn Launch>,
     options: FoPoolOptions,
-    /// Whether a backward may come.
-    keep: bool,
-    /// From one row of the gates to the next, once that is known.
+    /// Whether a backward may follow.
+    saves_states: bool,
+    /// Row stride of the gates; set by the forward.
     row: i64,
-    /// From one row of the output to the next.
+    /// Row stride of the output.
     out_row: i64,
 }
 
 impl Function for FoPool {
     fn forward(&mut self, inputs: &[&Tensor]) -> Result<Forward> {
-        let (gates, row) = in_rows(inputs[0])?;
-        let before = inputs[1].f_contiguous()?;
+        let (gates, row) = with_row_stride(inputs[0])?;
+        let initial_state = inputs[1].f_contiguous()?;
         self.row = row;
         let (seq, batch, width) = gates.size3()?;
         let (hidden, float) = (width / 3, (Kind::Float, gates.device()));
         let out = Tensor::f_empty([seq, batch, self.out_row], (gates.kind(), gates.device()))?;
-        let last = Tensor::f_empty([batch, hidden], float)?;
-        let strides = (seq + STEPS - 1) / STEPS;
-        let kept =
-            self.keep.then(|| Tensor::f_empty([strides, batch, hidden], float)).transpose()?;
-        let outputs = Outputs { out: &out, last: &last, kept: kept.as_ref() };
-        let moved = [&gates, &before, &out, &last].into_iter();
-        let moved = moved.chain(self.options.masks()).chain(kept.as_ref());
+        let final_state = Tensor::f_empty([batch, hidden], float)?;
+        let count = (seq + STEPS - 1) / STEPS;
+        let saved_states = self
+            .saves_states
+            .then(|| Tensor::f_empty([count, batch, hidden], float))
+            .transpose()?;
+        let outputs =
+            Outputs { out: &out, final_state: &final_state, saved_states: saved_states.as_ref() };
+        let moved = [&gates, &initial_state, &out, &final_state].into_iter();
+        let moved = moved.chain(self.options.masks()).chain(saved_states.as_ref());
         let _stage = profile::stage("pooling forward").over(moved);
-        // SAFETY: rows found, made contiguous and allocated above; kinds and shapes by the contract of
-        // `fo_pool`.
-        unsafe { forward(&*self.launcher, (&gates, row), &before, &self.options, &outputs)? };
-        let saved = kept.map_or(vec![], |kept| vec![gates, kept]);
-        Ok(Forward { outputs: vec![out, last], saved })
+        // SAFETY: the tensors were made contiguous or allocated above; kinds and shapes by the contract
+        // of `fo_pool`.
+        unsafe {
+            forward(&*self.launcher, (&gates, row), &initial_state, &self.options, &outputs)?
+        };
+        let saved = saved_states.map_or(vec![], |states| vec![gates, states]);
+        Ok(Forward { outputs: vec![out, final_state], saved })
     }
 
     fn backward(&self, call: Backward<'_>) -> Result<Vec<Option<Tensor>>> {
-        let [gates, kept] = call.saved else { unreachable!("two tensors were saved") };
+        let [gates, saved_states] = call.saved else { unreachable!("two tensors were saved") };
         let (seq, batch, width) = gates.size3()?;
         let out = match contiguous(call.grads[0].as_ref())? {
             Some(grad) => grad,
             None => Tensor::f_zeros([seq, batch, self.out_row], (gates.kind(), gates.device()))?,
         };
-        let last = contiguous(call.grads[1].as_ref())?;
+        let final_state = contiguous(call.grads[1].as_ref())?;
         let like_gates = (gates.kind(), gates.device());
         let grad_gates = Tensor::f_empty_strided(gates.size(), gates.stride(), like_gates)?;
-        let grad_before = Tensor::f_empty([batch, width / 3], (Kind::Float, gates.device()))?;
+        let grad_state = Tensor::f_empty([batch, width / 3], (Kind::Float, gates.device()))?;
         let grads = Gradients {
-            kept,
+            saved_states,
             out: &out,
-            last: last.as_ref(),
+            final_state: final_state.as_ref(),
             gates: &grad_gates,
-            before: &grad_before,
+            initial_state: &grad_state,
         };
-        let moved = [gates, kept, &out, &grad_gates, &grad_before].into_iter();
-        let moved = moved.chain(self.options.masks()).chain(&last);
+        let moved = [gates, saved_states, &out, &grad_gates, &grad_state].into_iter();
+        let moved = moved.chain(self.options.masks()).chain(&final_state);
         let _stage = profile::stage("pooling backward").over(moved);
         // SAFETY: as in `forward`; gradients have their tensors' kinds and shapes.
         unsafe { backward(&*self.launcher, (gates, self.row), &self.options, &grads)? };
-        Ok(vec![Some(grad_gates), Some(grad_before)])
+        Ok(vec![Some(grad_gates), Some(grad_state)])
     }
 }

@@ -1,4 +1,4 @@
-//! How a pooling kernel is launched on a tensor of this shape.
+//! Launch geometry and arguments of the pooling kernels.
 
 use std::ptr;
 
@@ -10,7 +10,7 @@ use crate::{Error, Result};
 /// BLOCK of `kernels/column.cuh`: threads of a block.
 pub const BLOCK: u32 = 64;
 
-/// Sequence length, columns, features.
+/// Sequence length, batch size and features.
 #[derive(Debug, Clone, Copy)]
 pub struct Shape {
     seq: i32,
@@ -23,22 +23,22 @@ impl Shape {
         match [seq, batch, hidden].map(i32::try_from) {
             [Ok(seq), Ok(batch), Ok(hidden)] => Ok(Self { seq, batch, hidden }),
             _ => Err(Error::shape(
-                "pooling on a card",
-                format!("({seq}, {batch}, {hidden}) is more than its kernels count to"),
-                "cut the tensor into several",
+                "pooling on a GPU",
+                format!("shape ({seq}, {batch}, {hidden}) does not fit in 32-bit integers"),
+                "split the tensor",
             )),
         }
     }
 
-    /// From one row of the gates to the next, as the kernels count it.
+    /// A row stride as an argument of the kernels.
     pub fn row(self, row: i64) -> Result<Argument> {
         let step = i64::from(self.batch).checked_mul(row).map(i32::try_from);
         match (step, i32::try_from(row)) {
             (Some(Ok(_)), Ok(row)) => Ok(Argument::Int(row)),
             _ => Err(Error::shape(
-                "pooling on a card",
+                "pooling on a GPU",
                 format!(
-                    "{} rows of {row} numbers a step are more than its kernels count to",
+                    "{} rows of {row} elements per time step do not fit in 32-bit integers",
                     self.batch
                 ),
                 "use a smaller batch",
@@ -46,23 +46,24 @@ impl Shape {
         }
     }
 
-    /// A thread a column.
+    /// One thread per (batch column, feature).
     pub fn geometry(self) -> Result<Geometry> {
         Geometry::of(i64::from(self.batch) * i64::from(self.hidden), BLOCK)
     }
 
+    /// seq, batch and hidden, in the kernels' order.
     pub fn arguments(self) -> [Argument; 3] {
         [self.seq, self.batch, self.hidden].map(Argument::Int)
     }
 }
 
-/// The first of a contiguous tensor's numbers.
+/// Pointer to the first element of a contiguous tensor.
 pub fn at(tensor: &Tensor) -> Argument {
     debug_assert!(tensor.is_contiguous());
     Argument::Pointer(tensor.data_ptr())
 }
 
-/// As [`at`]; null where there is none.
+/// As [`at`]; null for `None`.
 pub fn at_or_null(tensor: Option<&Tensor>) -> Argument {
     tensor.map_or(Argument::Pointer(ptr::null_mut()), at)
 }

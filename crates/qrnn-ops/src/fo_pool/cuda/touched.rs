@@ -1,30 +1,31 @@
-//! Which places a launch read and wrote.
+//! Checks which addresses a launch read and wrote.
 
 use proptest::prelude::*;
 use tch::{Device, Kind, Tensor};
 
-use super::tests::{Checked, Place};
+use super::tests::{BackEnd, Checked};
 use crate::cuda::host_shim::{Access, HostShim};
 
-/// A tensor between two stretches of NaN, and with NaN behind each of its rows where they are padded.
+/// A tensor with NaN before and after it, and NaN in the padding of its rows.
 pub(super) struct Guarded {
-    all: Tensor,
+    buffer: Tensor,
     size: Vec<i64>,
-    /// From one row, along the last dimension, to the next.
+    /// Stride of the rows, along the last dimension.
     row: i64,
 }
 
 const GUARD: i64 = 1024;
 
 impl Guarded {
+    /// Filled with NaN.
     pub fn poisoned(size: &[i64], kind: Kind, device: Device) -> Self {
         Self::poisoned_in_rows(size, size[size.len() - 1], (kind, device))
     }
 
     pub fn poisoned_in_rows(size: &[i64], row: i64, options: (Kind, Device)) -> Self {
         let rows: i64 = size[..size.len() - 1].iter().product();
-        let all = Tensor::full([rows * row + 2 * GUARD], f64::NAN, options);
-        Self { all, size: size.into(), row }
+        let buffer = Tensor::full([rows * row + 2 * GUARD], f64::NAN, options);
+        Self { buffer, size: size.into(), row }
     }
 
     pub fn of(tensor: &Tensor, device: Device) -> Self {
@@ -37,47 +38,53 @@ impl Guarded {
         guarded
     }
 
+    /// The tensor without its guards.
     pub fn inside(&self) -> Tensor {
         let (last, mut size) = (self.size.len() - 1, self.size.clone());
         size[last] = self.row;
-        let rows = self.all.narrow(0, GUARD, self.all.numel() as i64 - 2 * GUARD);
+        let rows = self.buffer.narrow(0, GUARD, self.buffer.numel() as i64 - 2 * GUARD);
         rows.view(&size[..]).narrow(-1, 0, self.size[last])
     }
 }
 
-/// The last launch wrote these tensors, and nothing beside them.
-pub(super) fn check_written(place: Place, written: &[&Guarded]) -> Checked {
+/// Checks that the last launch wrote these tensors and nothing outside them.
+pub(super) fn check_written(back_end: BackEnd, written: &[&Guarded]) -> Checked {
     for guarded in written {
         let inside = guarded.inside();
-        prop_assert_eq!(inside.isnan().any().int64_value(&[]), 0, "NaN is left or was used");
-        let nans = guarded.all.isnan().to_kind(Kind::Int64).sum(None).int64_value(&[]);
-        let offset_by = guarded.all.numel() - inside.numel();
-        prop_assert_eq!(nans, offset_by as i64, "a place beside was written");
+        prop_assert_eq!(
+            inside.isnan().any().int64_value(&[]),
+            0,
+            "an element was not written, or NaN was read"
+        );
+        let nans = guarded.buffer.isnan().to_kind(Kind::Int64).sum(None).int64_value(&[]);
+        let outside = guarded.buffer.numel() - inside.numel();
+        prop_assert_eq!(nans, outside as i64, "the guard was written");
     }
     let insides: Vec<Tensor> = written.iter().map(|guarded| guarded.inside()).collect();
-    check_once(place, Access::Written, insides.iter())
+    check_once(back_end, Access::Written, insides.iter())
 }
 
-/// The last launch did this once to each place of these tensors, and to no other; only the host shim
-/// can tell.
+/// Checks that the last launch accessed each element of these tensors once, and no other address. Only
+/// the host shim records accesses.
 pub(super) fn check_once<'a>(
-    place: Place,
+    back_end: BackEnd,
     access: Access,
     tensors: impl IntoIterator<Item = &'a Tensor>,
 ) -> Checked {
-    if place == Place::Cuda {
+    if back_end == BackEnd::Cuda {
         return Ok(());
     }
-    let mut places = 0;
+    let mut elements = 0;
     for tensor in tensors {
         check_once_in(tensor, access)?;
-        places += tensor.numel();
+        elements += tensor.numel();
     }
-    prop_assert_eq!(HostShim::get().unwrap().places(access), places, "{:?} beside", access);
+    let count = HostShim::get().unwrap().address_count(access);
+    prop_assert_eq!(count, elements, "{:?} outside the tensors", access);
     Ok(())
 }
 
-/// The host shim's last launch did this once to each place of a tensor.
+/// Checks that the host shim's last launch accessed each element of a tensor once.
 pub(super) fn check_once_in(tensor: &Tensor, access: Access) -> Checked {
     let bytes = tensor.kind().elt_size_in_bytes();
     let (size, stride) = (tensor.size(), tensor.stride());
@@ -91,7 +98,7 @@ pub(super) fn check_once_in(tensor: &Tensor, access: Access) -> Checked {
         prop_assert_eq!(
             HostShim::get().unwrap().count(at.cast(), access),
             1,
-            "{:?}, place {}",
+            "{:?}, element {}",
             access,
             i
         );

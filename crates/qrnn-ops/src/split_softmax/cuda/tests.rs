@@ -32,8 +32,8 @@ fn furthest(a: &Tensor, b: &Tensor) -> f64 {
 type Checked = std::result::Result<(), TestCaseError>;
 
 /// Where the kernel runs: by the host shim, or on the first softmax.
-fn place(on_card: bool) -> (Arc<dyn Launch>, Device) {
-    match on_card {
+fn place(on_gpu: bool) -> (Arc<dyn Launch>, Device) {
+    match on_gpu {
         false => (HostShim::get().unwrap(), CPU),
         true => {
             let device = crate::device::cuda().unwrap();
@@ -43,8 +43,8 @@ fn place(on_card: bool) -> (Arc<dyn Launch>, Device) {
 }
 
 /// The kernel against float64, with `room` numbers behind each row that are not to be touched.
-fn check_rows(on_card: bool, (rows, classes, room): (i64, i64, i64), kind: Kind) -> Checked {
-    let (launcher, device) = place(on_card);
+fn check_rows(on_gpu: bool, (rows, classes, room): (i64, i64, i64), kind: Kind) -> Checked {
+    let (launcher, device) = place(on_gpu);
     let tolerance = if kind == Kind::BFloat16 { 4e-3 } else { 1e-6 };
     let stride = (classes as u64).next_multiple_of(8) as i64 + 8 * room;
     let all = Tensor::full([rows, stride], f64::NAN, (kind, device));
@@ -90,7 +90,7 @@ fn sizes() -> impl Strategy<Value = Sizes> {
 }
 
 /// All clusters together, in one piece and in several, against the CPU's own way.
-fn check_step(on_card: bool, sizes: &Sizes) -> Checked {
+fn check_step(on_gpu: bool, sizes: &Sizes) -> Checked {
     let &Sizes { vocab, width, words, tails, piece } = sizes;
     let borders = (1..=tails).map(|k| k * vocab as usize / (tails + 2)).collect();
     let clusters = Clusters::new(vocab as usize, borders);
@@ -107,7 +107,7 @@ fn check_step(on_card: bool, sizes: &Sizes) -> Checked {
     expected.backward();
 
     let _no_grad = tch::no_grad_guard();
-    let (launcher, device) = place(on_card);
+    let (launcher, device) = place(on_gpu);
     let there = |tensor: &Tensor| tensor.to_device(device);
     let tail = weights.tail.as_ref().map(|(vectors, scalars)| (there(vectors), there(scalars)));
     let moved = SoftmaxWeights { weight: there(&weights.weight), bias: there(&weights.bias), tail };
@@ -157,7 +157,7 @@ proptest! {
 
     #[test]
     #[ignore = "wants a GPU"]
-    fn on_a_card_the_cross_entropy_kernel_gives_loss_and_gradient(
+    fn on_a_gpu_the_cross_entropy_kernel_gives_loss_and_gradient(
         rows in rows(), kind in kinds(),
     ) {
         check_rows(true, rows, kind)?;
@@ -165,7 +165,7 @@ proptest! {
 
     #[test]
     #[ignore = "wants a GPU"]
-    fn on_a_card_the_softmax_of_a_step_is_that_of_the_cpu(sizes in sizes()) {
+    fn on_a_gpu_the_softmax_of_a_step_is_that_of_the_cpu(sizes in sizes()) {
         check_step(true, &sizes)?;
     }
 }
@@ -173,7 +173,7 @@ proptest! {
 /// As wide as the entry's head and its widest tail.
 #[test]
 #[ignore = "wants a GPU"]
-fn on_a_card_the_entrys_classes_give_loss_and_gradient() {
+fn on_a_gpu_the_entrys_classes_give_loss_and_gradient() {
     for classes in [2803, 191_735] {
         for kind in [Kind::Float, Kind::BFloat16] {
             check_rows(true, (64, classes, 0), kind).unwrap();
