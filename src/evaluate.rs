@@ -171,8 +171,8 @@ fn mean_loss(
         let forwarded = model.forward(&words, &state, None)?;
         sum += model.loss_sum_of(&forwarded.features, &targets)?;
         state = forwarded.state;
-        row += targets.words() / options.batch;
-        progress.advance(targets.words() as u64);
+        row += targets.tokens() / options.batch;
+        progress.advance(targets.tokens() as u64);
     }
     let loss = sum / columns.predicted() as f64;
     Ok(Evaluation {

@@ -1,4 +1,4 @@
-//! Compiles the C++ shims against libtorch's headers, and gives this crate's tests an rpath.
+//! Compiles the C++ shims against libtorch's headers, and sets the rpath of this crate's tests.
 
 use std::{env, path::PathBuf};
 
@@ -16,7 +16,7 @@ fn main() {
     if env::var_os("DOCS_RS").is_some() {
         return;
     }
-    // torch-sys has found and checked libtorch by now; it tells its direct dependents where.
+    // torch-sys passes the path of libtorch to its direct dependents.
     let Some(lib) = env::var_os("DEP_TCH_LIBTORCH_LIB").map(PathBuf::from) else {
         println!("cargo::error=torch-sys did not say where libtorch is; run `cargo xtask setup`");
         return;

@@ -192,9 +192,9 @@ mod tests {
             check_step(device, &every_dropout(), (5, 6), activations);
             check_step(device, &config, (70, 20), activations);
             let options = MaskOptions { weights: Kind::Float, activations, device };
-            let begun = clock.mark().unwrap();
+            let start = clock.record().unwrap();
             let masks = DropoutMasks::sample(&config, 70, 20, options, STREAM).unwrap();
-            let milliseconds = clock.mark().unwrap().since(&begun).unwrap() * 1e3;
+            let milliseconds = clock.record().unwrap().since(&start).unwrap() * 1e3;
             let n: usize = masks.masks().map(Tensor::numel).sum();
             println!("{n} numbers, zoneout {zoneout}, {activations:?}: {milliseconds:.3} ms");
         }

@@ -19,7 +19,7 @@ impl TrainingLoop<'_> {
             Some(inputs) => inputs,
             None => self.prepare_step()?,
         };
-        let (rate, tokens) = (inputs.rate, inputs.targets.words());
+        let (rate, tokens) = (inputs.rate, inputs.targets.tokens());
         let Some(loss) = self.train_step(inputs)? else { return Ok(false) };
         self.pending.push(clock, loss, tokens, rate);
         self.progress.step_submitted();

@@ -1,25 +1,25 @@
-//! Files that appear whole or not at all.
+//! Writes files atomically.
 
 use std::fs::File;
 use std::io;
 use std::path::Path;
 
-/// Replaces the file at `path` by `bytes`, or leaves it as it was.
+/// Replaces the file at `path` by `bytes`, or leaves it unchanged on an error.
 ///
-/// A temporary file in the same folder is filled, synced and renamed; the folder must exist.
-/// The permissions are those of any new file (0666 less the umask).
+/// Writes, syncs and renames a temporary file in the same folder, which must exist. The permissions are
+/// those of a new file (0666 less the umask).
 ///
 /// # Errors
-/// Where the folder or disk refuses; the temporary file is removed then.
+/// Returns the errors of the file system; the temporary file is then removed.
 pub fn write(path: impl AsRef<Path>, bytes: &[u8]) -> io::Result<()> {
     write_by(path, |temporary| std::fs::write(temporary, bytes))
 }
 
-/// [`write`] for what is too long to be made in memory: `fill` writes to, or replaces, the
-/// temporary file whose path it is given.
+/// As [`write`], for contents that do not fit in memory: `fill` writes or replaces the temporary file at
+/// the path that it gets.
 ///
 /// # Errors
-/// As [`write`], and what `fill` says.
+/// As [`write`], and the errors of `fill`.
 pub fn write_by(
     path: impl AsRef<Path>,
     fill: impl FnOnce(&Path) -> io::Result<()>,
@@ -31,7 +31,7 @@ pub fn write_by(
     };
     let mut builder = tempfile::Builder::new();
     builder.prefix(".writing-");
-    // tempfile's own 0600 would hide a report from everyone else; the umask still applies.
+    // tempfile's default, 0600, would hide the file from other users; the umask still applies.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     let temporary = builder.tempfile_in(folder)?;
@@ -41,8 +41,8 @@ pub fn write_by(
     let file = File::options().write(true).open(&temporary)?;
     file.set_permissions(permissions)?;
     file.sync_all()?;
-    temporary.persist(path).map_err(|failed| failed.error)?;
-    // The new name survives a power cut only once the folder is synced; some file systems refuse.
+    temporary.persist(path).map_err(|error| error.error)?;
+    // Makes the rename durable; some file systems do not support it.
     #[cfg(unix)]
     if let Ok(folder) = File::open(folder) {
         let _ = folder.sync_all();
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn replaces_and_leaves_nothing_beside() {
+    fn write_replaces_the_file_and_leaves_no_other() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("results.json");
         write(&path, b"one").unwrap();
@@ -65,20 +65,20 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_cleans_up() {
+    fn a_failed_write_removes_the_temporary_file() {
         let folder = tempfile::tempdir().unwrap();
         let missing = folder.path().join("none/results.json");
         assert_eq!(write(&missing, b"x").unwrap_err().kind(), io::ErrorKind::NotFound);
-        // A folder in the file's place makes the last step, the rename, fail.
-        let taken = folder.path().join("taken");
-        std::fs::create_dir(&taken).unwrap();
-        assert!(write(&taken, b"x").is_err());
+        // A folder at the path makes the rename fail.
+        let occupied = folder.path().join("occupied");
+        std::fs::create_dir(&occupied).unwrap();
+        assert!(write(&occupied, b"x").is_err());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[cfg(unix)]
     #[test]
-    fn permissions_are_those_of_any_new_file() {
+    fn permissions_are_those_of_a_new_file() {
         use std::os::unix::fs::PermissionsExt as _;
         let folder = tempfile::tempdir().unwrap();
         let mode = |name: &str| {

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-/// An error of an operation or of the device it runs on. The message names what is wrong and what to do.
+/// An error of an operation or of its device. The message says what is wrong and what to do.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Arguments whose shapes, kinds, sizes or devices an operation does not take.
+    /// An operation does not support the shapes, kinds, sizes or devices of its arguments.
     #[error("{what}: {problem}\n  what to do: {remedy}")]
     Shape {
         /// The operation.
@@ -16,7 +16,7 @@ pub enum Error {
         /// What to pass instead.
         remedy: String,
     },
-    /// A device, library or precision that this machine does not have.
+    /// This machine does not have a device, library or precision.
     #[error("{what} is not available: {problem}\n  what to do: {remedy}")]
     Unavailable {
         /// The device, library or precision.
@@ -26,23 +26,23 @@ pub enum Error {
         /// What to do instead.
         remedy: String,
     },
-    /// The operating system refused to read or write.
+    /// The operating system failed to read or write.
     #[error("{}: cannot {action}: {source}\n  what to do: {}", path.display(), io_remedy(source))]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What was tried: "read", "write", "create".
+        /// The failed action: "read", "write", "create".
         action: &'static str,
         /// The system's error.
         source: std::io::Error,
     },
-    /// libtorch refused an operation.
+    /// libtorch failed.
     #[error("libtorch: {}\n  what to do: {}", first_lines(&.0.to_string()), torch_remedy(&.0.to_string()))]
     Torch(#[from] tch::TchError),
-    /// The CUDA driver or compiler refused.
+    /// The CUDA driver or compiler failed.
     #[error("CUDA: {what}: {problem}\n  what to do: {remedy}")]
     Cuda {
-        /// The kernel, or what else was asked of CUDA.
+        /// The kernel or other operation.
         what: String,
         /// The message of the driver or compiler.
         problem: String,
@@ -51,18 +51,18 @@ pub enum Error {
     },
 }
 
-/// Prints the message: a notebook and `fn main() -> Result<()>` show an error's Debug form.
+/// Prints the message, because notebooks and `fn main() -> Result<()>` show an error's Debug form.
 impl std::fmt::Debug for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         std::fmt::Display::fmt(self, f)
     }
 }
 
-/// `Result` with this crate's [`enum@Error`].
+/// A `Result` with this crate's [`enum@Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// An [`Error::Shape`].
+    /// Creates an [`Error::Shape`].
     pub fn shape(
         what: impl Into<String>,
         problem: impl Into<String>,
@@ -71,7 +71,7 @@ impl Error {
         Self::Shape { what: what.into(), problem: problem.into(), remedy: remedy.into() }
     }
 
-    /// An [`Error::Unavailable`].
+    /// Creates an [`Error::Unavailable`].
     pub fn unavailable(
         what: impl Into<String>,
         problem: impl Into<String>,
@@ -80,14 +80,14 @@ impl Error {
         Self::Unavailable { what: what.into(), problem: problem.into(), remedy: remedy.into() }
     }
 
-    /// Turns an [`std::io::Error`] into an [`Error::Io`]: `.map_err(Error::io(path, "read"))`.
+    /// Converts an [`std::io::Error`] into an [`Error::Io`]: `.map_err(Error::io(path, "read"))`.
     pub fn io(path: impl AsRef<Path>, action: &'static str) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.as_ref().to_path_buf();
         move |source| Self::Io { path, action, source }
     }
 }
 
-/// libtorch appends its C++ call stack, which does not help the reader.
+/// Removes the C++ call stack that libtorch appends.
 fn first_lines(message: &str) -> &str {
     message.split("\nException raised from").next().unwrap_or(message).trim_end()
 }
@@ -96,7 +96,7 @@ fn first_lines(message: &str) -> &str {
 pub fn is_out_of_memory(message: &str) -> bool {
     ["can't allocate memory", "not enough memory", "out of memory"]
         .iter()
-        .any(|words| message.contains(words))
+        .any(|text| message.contains(text))
 }
 
 fn torch_remedy(message: &str) -> &'static str {
@@ -107,7 +107,7 @@ fn torch_remedy(message: &str) -> &'static str {
     }
 }
 
-/// What to do about an error of the file system.
+/// What to do about an error of the file system, for the user.
 pub fn io_remedy(error: &std::io::Error) -> &'static str {
     use std::io::ErrorKind::*;
     match error.kind() {

@@ -1,17 +1,16 @@
-//! Whether every kernel compiles, and what it takes of a GPU: no GPU is needed.
+//! Compiles every kernel for every architecture. No GPU is needed.
 
 use crate::cuda::{Compiler, Target};
 use crate::dropout_mask::DROPOUT_MASK;
 use crate::fo_pool::{FO_POOL, FORGET_MULT};
 
-/// Every kernel compiles for every GPU that NVRTC 13 knows; those of the training step keep all of
-/// their numbers in registers on the GPUs that the floor is counted for. `--nocapture` shows the
-/// table of kernels/README.md.
+/// Kernels without zoneout must not spill registers on compute capability 9.0. `--nocapture` shows the table
+/// of kernels/README.md.
 #[test]
-fn every_kernel_compiles_for_every_card() {
+fn every_kernel_compiles_for_every_architecture() {
     let compiler = match Compiler::open() {
         Ok(compiler) => compiler,
-        Err(error) => panic!("this test wants NVRTC, which `cargo xtask setup` brings: {error}"),
+        Err(error) => panic!("this test needs NVRTC, which `cargo xtask setup` installs: {error}"),
     };
     println!("{:33} {:>6} {:>9} {:>7}", "kernel", "target", "registers", "spilled");
     for (source, count) in [(&FO_POOL, 8), (&FORGET_MULT, 4), (&DROPOUT_MASK, 2)] {
@@ -33,10 +32,10 @@ fn every_kernel_compiles_for_every_card() {
     }
 }
 
-/// Name, registers and bytes spilled of each kernel, as ptxas tells them.
+/// Name, registers and spilled bytes of each kernel, from the log of ptxas.
 fn usage(log: &str) -> Vec<(String, u32, u32)> {
-    let number = |line: &str, before: &str| -> Option<u32> {
-        line.split(before).next()?.split_whitespace().last()?.parse().ok()
+    let number_before = |line: &str, unit: &str| -> Option<u32> {
+        line.split(unit).next()?.split_whitespace().last()?.parse().ok()
     };
     let mut all = vec![];
     let (mut name, mut spilled) = (None, None);
@@ -44,9 +43,9 @@ fn usage(log: &str) -> Vec<(String, u32, u32)> {
         if let Some(rest) = line.split("entry function '").nth(1) {
             name = rest.split('\'').next().map(str::to_owned);
         } else if line.contains("bytes spill stores") {
-            spilled = number(line, " bytes spill stores");
+            spilled = number_before(line, " bytes spill stores");
         } else if line.contains(" registers") {
-            let registers = number(line, " registers");
+            let registers = number_before(line, " registers");
             all.push((name.take().unwrap(), registers.unwrap(), spilled.take().unwrap()));
         }
     }

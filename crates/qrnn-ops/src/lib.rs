@@ -2,18 +2,18 @@
 //! QRNN, the split softmax, dropout masks, Adam, linear maps with a choice of precision, and custom
 //! autograd functions written in Rust.
 //!
-//! Rooms, lowest first; each imports only from those before it.
+//! Modules, lowest first; each imports only from those before it.
 //!
-//! | room | contents |
+//! | module | contents |
 //! | --- | --- |
 //! | [`libtorch`] | functions of libtorch that tch does not bind |
 //! | [`autograd`] | custom autograd functions |
-//! | [`simd`] | number formats and exponentials of the CPU kernels |
+//! | [`simd`] | element types and exponentials of the CPU kernels |
 //! | [`cuda`] | CUDA at run time: libraries, driver, NVRTC, launches |
-//! | [`profile`] | times of the stages of a training step |
+//! | [`profile`] | timers of the stages of a training step |
 //! | [`matmul`], [`dropout_mask`], [`adam`] | matrix products and linear maps; masks; Adam on CUDA |
 //! | [`fo_pool`], [`split_softmax`] | the operations of a QRNN language model |
-//! | [`device`] | chooses a device, and tests every operation on it once |
+//! | [`device`] | chooses a device, and tests every operation on it |
 
 pub mod adam;
 pub mod atomic_file;

@@ -1,6 +1,4 @@
-//! Where the time of a step goes: timers around the pieces of the work, off unless asked for.
-//!
-//! They are the process's own, for `reproduce bench`; a notebook's cell sees those of its own copy.
+//! Timers of the stages of a training step. They are global, and off until [`start`].
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,26 +7,26 @@ use std::time::Duration;
 
 use tch::{Device, Kind, Tensor};
 
-use crate::cuda::{Clock, Mark};
+use crate::cuda::{Clock, Timestamp};
 use crate::{Error, Result};
 
-static WATCHING: AtomicBool = AtomicBool::new(false);
-static SEEN: Mutex<Seen> = Mutex::new(Seen::new(Clock::Host));
+static ENABLED: AtomicBool = AtomicBool::new(false);
+static RECORDING: Mutex<Recording> = Mutex::new(Recording::new(Clock::Host));
 
-/// What was seen since [`start`].
+/// Measurements since [`start`].
 #[derive(Debug, Clone, Default)]
 pub struct Profile {
-    /// Time in each piece of the work; they do not overlap.
+    /// Total time of each stage; stages do not overlap.
     pub stages: BTreeMap<&'static str, Duration>,
-    /// Seconds of each piece, in their order.
+    /// Name and seconds of each execution of a stage, in order.
     pub spans: Vec<(&'static str, f64)>,
-    /// Bytes that a piece read and wrote, where it says so.
+    /// Bytes that a stage read and wrote, if it reports them ([`Stage::over`]).
     pub bytes: BTreeMap<&'static str, f64>,
-    /// The matrix products, in their order.
+    /// The matrix products, in order.
     pub matmuls: Vec<MatmulShape>,
 }
 
-/// The shape of a matrix product, which its time depends on.
+/// Shape, layout and kinds of a matrix product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct MatmulShape {
     /// Rows of the result.
@@ -37,18 +35,18 @@ pub struct MatmulShape {
     pub depth: i64,
     /// Columns of the result.
     pub columns: i64,
-    /// Whether the first factor is row-major; otherwise it is column-major.
+    /// Whether the first operand is row-major; otherwise it is column-major.
     pub a_by_rows: bool,
-    /// Whether the second factor is row-major.
+    /// Whether the second operand is row-major.
     pub b_by_rows: bool,
-    /// Whether the product is added to the result's previous values.
+    /// Whether the product is added to the previous contents of the result.
     pub accumulates: bool,
-    /// Kinds of the result and of both factors.
+    /// Kinds of the result and of both operands.
     pub kinds: [Kind; 3],
 }
 
 impl MatmulShape {
-    /// The shape of `out` = `a` · `b`.
+    /// `out` = `a` · `b`.
     pub(crate) fn of(out: &Tensor, a: &Tensor, b: &Tensor, accumulates: bool) -> Self {
         let (size_a, size_b) = (a.size(), b.size());
         Self {
@@ -62,86 +60,87 @@ impl MatmulShape {
         }
     }
 
-    /// Multiplications and additions.
+    /// Floating-point operations: multiplications and additions.
     pub fn operations(&self) -> f64 {
         2.0 * self.rows as f64 * self.depth as f64 * self.columns as f64
     }
 }
 
-/// What is being seen. Moments on a GPU are asked for their time at the end: nothing waits before.
-struct Seen {
+/// Measurements in progress. Timestamps of a GPU are read in [`stop`], so that nothing synchronizes before.
+struct Recording {
     clock: Clock,
-    stages: Vec<(&'static str, Mark, Mark)>,
+    stages: Vec<(&'static str, Timestamp, Timestamp)>,
     bytes: BTreeMap<&'static str, f64>,
     matmuls: Vec<MatmulShape>,
-    failed: Option<Error>,
+    error: Option<Error>,
 }
 
-impl Seen {
+impl Recording {
     const fn new(clock: Clock) -> Self {
         let bytes = BTreeMap::new();
-        Self { clock, stages: vec![], bytes, matmuls: vec![], failed: None }
+        Self { clock, stages: vec![], bytes, matmuls: vec![], error: None }
     }
 
-    fn mark(&mut self) -> Option<Mark> {
-        self.clock.mark().map_err(|error| self.failed.get_or_insert(error)).ok()
+    fn timestamp(&mut self) -> Option<Timestamp> {
+        self.clock.record().map_err(|error| self.error.get_or_insert(error)).ok()
     }
 }
 
-/// Forgets what was seen, and begins to watch the CPU's work.
+/// Starts a new recording of work on the CPU.
 pub fn start() {
-    watch(Clock::Host);
+    start_with(Clock::Host);
 }
 
-/// As [`start`], for the work of a device.
+/// Starts a new recording of work on a device.
 ///
 /// # Errors
 /// As [`Clock::of`].
 pub fn start_on(device: Device) -> Result<()> {
-    watch(Clock::of(device)?);
+    start_with(Clock::of(device)?);
     Ok(())
 }
 
-fn watch(clock: Clock) {
-    *lock() = Seen::new(clock);
-    WATCHING.store(true, Ordering::Relaxed);
+fn start_with(clock: Clock) {
+    *lock() = Recording::new(clock);
+    ENABLED.store(true, Ordering::Relaxed);
 }
 
-/// Stops watching, and returns what was seen; waits for it on a GPU.
+/// Stops the recording and returns its measurements. Synchronizes with a GPU.
 ///
 /// # Errors
-/// [`Error::Cuda`] where the GPU's clock failed.
+/// [`Error::Cuda`] if a timestamp of the GPU failed.
 pub fn stop() -> Result<Profile> {
-    WATCHING.store(false, Ordering::Relaxed);
-    let seen = std::mem::replace(&mut *lock(), Seen::new(Clock::Host));
-    if let Some(error) = seen.failed {
+    ENABLED.store(false, Ordering::Relaxed);
+    let recording = std::mem::replace(&mut *lock(), Recording::new(Clock::Host));
+    if let Some(error) = recording.error {
         return Err(error);
     }
     let mut stages = BTreeMap::<_, Duration>::new();
     let mut spans = vec![];
-    for (name, begun, ended) in &seen.stages {
-        let seconds = ended.since(begun)?;
+    for (name, start, end) in &recording.stages {
+        let seconds = end.since(start)?;
         *stages.entry(*name).or_default() += Duration::from_secs_f64(seconds);
         spans.push((*name, seconds));
     }
-    Ok(Profile { stages, spans, bytes: seen.bytes, matmuls: seen.matmuls })
+    Ok(Profile { stages, spans, bytes: recording.bytes, matmuls: recording.matmuls })
 }
 
-/// Times a piece of the work until it is dropped.
+/// Times a stage until it is dropped.
 #[derive(Debug)]
 #[must_use]
-pub struct Stage(Option<(&'static str, Mark)>);
+pub struct Stage(Option<(&'static str, Timestamp)>);
 
-/// Begins a piece of the work; pieces must not contain one another.
+/// Starts a stage. Stages must not nest.
 pub fn stage(name: &'static str) -> Stage {
-    match WATCHING.load(Ordering::Relaxed) {
-        true => Stage(lock().mark().map(|begun| (name, begun))),
-        false => Stage(None),
+    if ENABLED.load(Ordering::Relaxed) {
+        Stage(lock().timestamp().map(|start| (name, start)))
+    } else {
+        Stage(None)
     }
 }
 
 impl Stage {
-    /// Notes that the piece reads or writes each of these tensors once.
+    /// Records that the stage reads or writes each of these tensors once.
     pub fn over<'a>(self, tensors: impl IntoIterator<Item = &'a Tensor>) -> Self {
         if let Some((name, _)) = &self.0 {
             let bytes = |tensor: &Tensor| tensor.numel() * tensor.kind().elt_size_in_bytes();
@@ -154,46 +153,46 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        if let Some((name, begun)) = self.0.take() {
-            let seen = &mut *lock();
-            if let Some(ended) = seen.mark() {
-                seen.stages.push((name, begun, ended));
+        if let Some((name, start)) = self.0.take() {
+            let recording = &mut *lock();
+            if let Some(end) = recording.timestamp() {
+                recording.stages.push((name, start, end));
             }
         }
     }
 }
 
-/// Notes a matrix product where somebody watches.
+/// Records a matrix product.
 pub(crate) fn matmul(shape: impl FnOnce() -> MatmulShape) {
-    if WATCHING.load(Ordering::Relaxed) {
+    if ENABLED.load(Ordering::Relaxed) {
         lock().matmuls.push(shape());
     }
 }
 
-fn lock() -> std::sync::MutexGuard<'static, Seen> {
-    SEEN.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock() -> std::sync::MutexGuard<'static, Recording> {
+    RECORDING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Other tests may run pieces of the work meanwhile: this one's name is its own.
+    /// Other tests may run stages at the same time, with other names.
     #[test]
-    fn a_piece_tells_its_time_and_its_bytes_once_watched() {
+    fn a_stage_records_time_and_bytes_while_enabled() {
         const NAME: &str = "of the profile's test";
-        let numbers = Tensor::zeros([5, 2], (Kind::BFloat16, Device::Cpu));
-        let piece = || drop(stage(NAME).over([&numbers, &numbers]));
-        piece();
+        let tensor = Tensor::zeros([5, 2], (Kind::BFloat16, Device::Cpu));
+        let run = || drop(stage(NAME).over([&tensor, &tensor]));
+        run();
         start_on(Device::Cpu).unwrap();
-        piece();
-        piece();
-        let seen = stop().unwrap();
-        let spans: Vec<_> = seen.spans.iter().filter(|(name, _)| *name == NAME).collect();
-        assert_eq!((seen.bytes[NAME], spans.len()), (80.0, 2));
+        run();
+        run();
+        let profile = stop().unwrap();
+        let spans: Vec<_> = profile.spans.iter().filter(|(name, _)| *name == NAME).collect();
+        assert_eq!((profile.bytes[NAME], spans.len()), (80.0, 2));
         let sum: f64 = spans.iter().map(|(_, seconds)| seconds).sum();
-        assert!((seen.stages[NAME].as_secs_f64() - sum).abs() < 1e-6);
-        piece();
+        assert!((profile.stages[NAME].as_secs_f64() - sum).abs() < 1e-6);
+        run();
         assert!(!stop().unwrap().bytes.contains_key(NAME));
     }
 }

@@ -1,5 +1,5 @@
-//! Tries every operation of a training step on a device, once a process: small calls, compared with the
-//! CPU's results.
+//! Runs every operation of a training step on a device with small inputs, and compares the results with
+//! the CPU.
 
 use std::sync::Arc;
 
@@ -9,8 +9,10 @@ use crate::cuda::Launch;
 use crate::cuda::compare::REMEDY;
 use crate::{Error, Result, adam, dropout_mask, fo_pool, matmul, split_softmax};
 
+/// Tests every operation on a device.
+///
 /// # Errors
-/// [`Error::Unavailable`] naming the operation that failed or computed a wrong result.
+/// [`Error::Unavailable`] naming the operation that failed or gave a wrong result.
 pub fn self_test(launcher: &Arc<dyn Launch>, device: Device) -> Result<()> {
     let all = || {
         fo_pool::self_test(launcher, device)?;
@@ -19,10 +21,10 @@ pub fn self_test(launcher: &Arc<dyn Launch>, device: Device) -> Result<()> {
         adam::self_test(&**launcher, device)?;
         matmul::self_test(device)
     };
-    // The caller may have switched gradients off.
+    // The caller may have disabled gradients.
     tch::with_grad(all).map_err(|error| match error {
-        wrong @ Error::Unavailable { .. } => wrong,
-        failed => Error::unavailable("CUDA", format!("the GPU fails: {failed}"), REMEDY),
+        Error::Unavailable { .. } => error,
+        _ => Error::unavailable("CUDA", format!("the GPU fails: {error}"), REMEDY),
     })
 }
 
@@ -32,10 +34,10 @@ mod tests {
     use crate::cuda::host_shim::HostShim;
     use crate::cuda::{Argument, Geometry, Kernel};
 
-    /// Changes the first number that a kernel is given by value: a factor.
-    struct Spoiled(&'static str);
+    /// Launches this kernel with wrong factors: its Float arguments times 1.1.
+    struct WrongFactor(&'static str);
 
-    impl Launch for Spoiled {
+    impl Launch for WrongFactor {
         unsafe fn launch(
             &self,
             kernel: Kernel,
@@ -49,12 +51,12 @@ mod tests {
                     }
                 }
             }
-            // SAFETY: by this function's contract; a factor may be any number.
+            // SAFETY: by this function's contract; any factor is valid.
             unsafe { HostShim::get().unwrap().launch(kernel, geometry, arguments) }
         }
     }
 
-    /// Forgets the second launch of Adam.
+    /// Does not launch the update of Adam.
     struct WithoutUpdate;
 
     impl Launch for WithoutUpdate {
@@ -82,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn kernels_that_are_right_pass_and_each_that_is_not_is_told_by_name() {
+    fn correct_kernels_pass_and_each_wrong_one_is_named() {
         let check = |launcher: Arc<dyn Launch>| self_test(&launcher, Device::Cpu);
         let _no_grad = tch::no_grad_guard();
         check(HostShim::get().unwrap()).unwrap();
@@ -96,7 +98,7 @@ mod tests {
             ("cross_entropy_f32", "gradient of the cross entropy in Float"),
             ("cross_entropy_bf16", "gradient of the cross entropy in BFloat16"),
         ] {
-            let error = check(Arc::new(Spoiled(kernel))).unwrap_err();
+            let error = check(Arc::new(WrongFactor(kernel))).unwrap_err();
             assert!(matches!(error, Error::Unavailable { .. }));
             assert!(error.to_string().contains(&format!("its {what} is")), "{kernel}: {error}");
         }
@@ -108,10 +110,10 @@ mod tests {
 
     #[test]
     #[ignore = "wants a GPU"]
-    fn on_a_gpu_the_trial_passes_within_a_second() {
-        crate::device::cuda().unwrap(); // compiled
-        let (card, started) = (crate::cuda::CudaDevice::of(0).unwrap(), std::time::Instant::now());
-        let launcher: Arc<dyn Launch> = card;
+    fn on_a_gpu_the_self_test_passes_within_a_second() {
+        crate::device::cuda().unwrap(); // compiles the kernels
+        let launcher: Arc<dyn Launch> = crate::cuda::CudaDevice::of(0).unwrap();
+        let started = std::time::Instant::now();
         self_test(&launcher, Device::Cuda(0)).unwrap();
         assert!(started.elapsed().as_secs_f64() < 1.0);
     }

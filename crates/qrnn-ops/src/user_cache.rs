@@ -1,10 +1,11 @@
-//! Where this user's caches lie.
+//! The user's cache folder.
 
 use std::path::PathBuf;
 
-/// `qrnn` in the user's cache folder, which may not exist yet; `None` where there is no home.
+/// The folder `qrnn` in the user's cache folder (`$XDG_CACHE_HOME` or `~/.cache`), which may not exist yet;
+/// `None` if neither variable is set.
 pub fn folder() -> Option<PathBuf> {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let user = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
-    user.map(|user| user.join("qrnn"))
+    let path = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = path("XDG_CACHE_HOME").or_else(|| Some(path("HOME")?.join(".cache")));
+    cache.map(|cache| cache.join("qrnn"))
 }

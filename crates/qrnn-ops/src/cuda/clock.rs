@@ -1,5 +1,5 @@
-//! A device's own clock. Work on a GPU goes on after the call that asked for it: its time is that
-//! between two marks in the stream of its work, which cost the GPU nothing to set.
+//! Timestamps of a device's work. GPU work is asynchronous, so it is timed between two CUDA events in its
+//! stream.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,18 +12,18 @@ use super::device::{CudaDevice, Current};
 use super::driver::message;
 use crate::{Error, Result};
 
-/// What tells the time of a device's work.
+/// The clock of a device.
 #[derive(Debug, Clone)]
 pub enum Clock {
-    /// The CPU's: a call returns when its work is done.
+    /// The CPU's clock, where calls are synchronous.
     Host,
-    /// A GPU's, on libtorch's current stream.
+    /// CUDA events in libtorch's current stream.
     Cuda(Arc<CudaDevice>),
 }
 
-/// A moment in a device's work.
+/// A moment in the work of a device.
 #[derive(Debug)]
-pub struct Mark(Moment);
+pub struct Timestamp(Moment);
 
 #[derive(Debug)]
 enum Moment {
@@ -35,7 +35,7 @@ impl Clock {
     /// The clock of this device.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] where there is no such GPU.
+    /// [`Error::Unavailable`] if there is no such GPU.
     pub fn of(device: Device) -> Result<Self> {
         match device {
             Device::Cuda(ordinal) => Ok(Self::Cuda(CudaDevice::of(ordinal)?)),
@@ -43,24 +43,23 @@ impl Clock {
         }
     }
 
-    /// The moment at which all work that this thread has given to the device so far is done. Nothing
-    /// waits for it here.
+    /// The moment at which all work that this thread has submitted so far is done. Does not synchronize.
     ///
     /// # Errors
-    /// [`Error::Cuda`] where the driver refuses.
-    pub fn mark(&self) -> Result<Mark> {
-        Ok(Mark(match self {
+    /// [`Error::Cuda`] if the driver fails.
+    pub fn record(&self) -> Result<Timestamp> {
+        Ok(Timestamp(match self {
             Self::Host => Moment::Host(Instant::now()),
-            Self::Cuda(card) => Moment::Cuda(Event::record(card)?),
+            Self::Cuda(device) => Moment::Cuda(Event::record(device)?),
         }))
     }
 }
 
-impl Mark {
-    /// Waits until the moment has come.
+impl Timestamp {
+    /// Waits for the work before this moment.
     ///
     /// # Errors
-    /// [`Error::Cuda`] where the work before it failed.
+    /// [`Error::Cuda`] if that work failed.
     pub fn wait(&self) -> Result<()> {
         match &self.0 {
             Moment::Host(_) => Ok(()),
@@ -68,52 +67,53 @@ impl Mark {
         }
     }
 
-    /// Seconds since an earlier mark of the same clock; waits until this moment has come.
+    /// Seconds since an earlier timestamp of the same clock. Waits for the work before this moment.
     ///
     /// # Errors
-    /// [`Error::Cuda`] where the work before it failed, or the marks are of two clocks.
+    /// [`Error::Cuda`] if that work failed, or the timestamps are of different clocks.
     pub fn since(&self, earlier: &Self) -> Result<f64> {
         match (&self.0, &earlier.0) {
-            (Moment::Host(now), Moment::Host(then)) => Ok((*now - *then).as_secs_f64()),
-            (Moment::Cuda(now), Moment::Cuda(then)) => now.since(then),
-            _ => Err(refused("the marks are of two clocks".into())),
+            (Moment::Host(end), Moment::Host(start)) => Ok((*end - *start).as_secs_f64()),
+            (Moment::Cuda(end), Moment::Cuda(start)) => end.since(start),
+            _ => Err(refused("the timestamps are of different clocks".into())),
         }
     }
 }
 
-/// An event of the driver's, in a stream of a GPU.
+/// A CUDA event.
 #[derive(Debug)]
 struct Event {
     handle: sys::CUevent,
-    card: Arc<CudaDevice>,
+    device: Arc<CudaDevice>,
 }
 
-// SAFETY: the driver's handles are good on all threads of a process.
+// SAFETY: the driver's handles are valid on all threads of a process.
 unsafe impl Send for Event {}
-// SAFETY: as above; an event is recorded once, before anybody else has it.
+// SAFETY: as above; an event is recorded once, before it is shared.
 unsafe impl Sync for Event {}
 
 impl Event {
-    fn record(card: &Arc<CudaDevice>) -> Result<Self> {
-        let stream = card.stream()?;
-        let _current = Current::of(card.context()).map_err(|error| failed(&error))?;
+    fn record(device: &Arc<CudaDevice>) -> Result<Self> {
+        let stream = device.stream()?;
+        let _current = Current::of(device.context()).map_err(|error| failed(&error))?;
         let handle = event::create(sys::CUevent_flags::CU_EVENT_DEFAULT);
-        let event = Self { handle: handle.map_err(|error| failed(&error))?, card: card.clone() };
-        // SAFETY: the event was made just now, in the stream's context.
+        let event =
+            Self { handle: handle.map_err(|error| failed(&error))?, device: device.clone() };
+        // SAFETY: the event was created above, in the stream's context.
         unsafe { event::record(event.handle, stream) }.map_err(|error| failed(&error))?;
         Ok(event)
     }
 
     fn wait(&self) -> Result<()> {
-        let _current = Current::of(self.card.context()).map_err(|error| failed(&error))?;
-        // SAFETY: the event lives as long as this.
+        let _current = Current::of(self.device.context()).map_err(|error| failed(&error))?;
+        // SAFETY: a live event.
         unsafe { event::synchronize(self.handle) }.map_err(|error| failed(&error))
     }
 
     fn since(&self, earlier: &Self) -> Result<f64> {
         self.wait()?;
-        let _current = Current::of(self.card.context()).map_err(|error| failed(&error))?;
-        // SAFETY: both events live; this one has come, and the earlier one before it.
+        let _current = Current::of(self.device.context()).map_err(|error| failed(&error))?;
+        // SAFETY: both events are live, and complete.
         let milliseconds = unsafe { event::elapsed(earlier.handle, self.handle) };
         Ok(f64::from(milliseconds.map_err(|error| failed(&error))?) * 1e-3)
     }
@@ -121,8 +121,8 @@ impl Event {
 
 impl Drop for Event {
     fn drop(&mut self) {
-        if let Ok(_current) = Current::of(self.card.context()) {
-            // SAFETY: the event is this value's own; the driver frees it once it has come.
+        if let Ok(_current) = Current::of(self.device.context()) {
+            // SAFETY: this value owns the event; the driver frees it when it is complete.
             let _ = unsafe { event::destroy(self.handle) };
         }
     }
@@ -136,9 +136,10 @@ fn refused(problem: String) -> Error {
     Error::Cuda {
         what: "the GPU's clock".into(),
         problem,
-        remedy: "run it again with CUDA_LAUNCH_BLOCKING=1, which tells where it began, and report \
-                 this"
-            .into(),
+        remedy:
+            "run it again with CUDA_LAUNCH_BLOCKING=1, which shows the first failing kernel, and \
+                 report this"
+                .into(),
     }
 }
 
@@ -149,32 +150,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_hosts_marks_are_as_far_apart_as_what_lies_between_them() {
+    fn host_timestamps_measure_the_time_between_them() {
         let clock = Clock::of(Device::Cpu).unwrap();
-        let begun = clock.mark().unwrap();
+        let start = clock.record().unwrap();
         std::thread::sleep(Duration::from_millis(20));
-        let ended = clock.mark().unwrap();
-        ended.wait().unwrap();
-        assert!((0.02..10.0).contains(&ended.since(&begun).unwrap()));
+        let end = clock.record().unwrap();
+        end.wait().unwrap();
+        assert!((0.02..10.0).contains(&end.since(&start).unwrap()));
     }
 
-    /// The time of a GPU's work is that of the work, not of the call.
+    /// The time between timestamps is that of the GPU's work, not of the calls.
     #[test]
     #[ignore = "wants a GPU"]
-    fn on_a_gpu_marks_wait_for_the_work_between_them() {
+    fn on_a_gpu_timestamps_measure_the_work_between_them() {
         let device = crate::device::cuda().unwrap();
         let clock = Clock::of(device).unwrap();
         let matrix = tch::Tensor::rand([4096, 4096], (tch::Kind::Float, device));
-        let time = |precision: usize| {
-            let begun = clock.mark().unwrap();
-            for _ in 0..precision {
+        let time = |products: usize| {
+            let start = clock.record().unwrap();
+            for _ in 0..products {
                 let _ = matrix.matmul(&matrix);
             }
-            clock.mark().unwrap().since(&begun).unwrap()
+            clock.record().unwrap().since(&start).unwrap()
         };
         time(2);
         let (few, many) = (time(4), time(40));
         assert!((5.0..20.0).contains(&(many / few)), "{few} s and {many} s");
-        assert!(Clock::Host.mark().unwrap().since(&clock.mark().unwrap()).is_err());
+        assert!(Clock::Host.record().unwrap().since(&clock.record().unwrap()).is_err());
     }
 }

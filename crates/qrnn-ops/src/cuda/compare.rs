@@ -1,37 +1,43 @@
-//! Compares results of a device with the CPU's.
+//! Compares results of a device with the CPU.
 
 use tch::{Device, Kind, Tensor};
 
 use crate::{Error, Result};
 
 /// What to do about a device that computes wrong results.
-pub const REMEDY: &str = "see what `nvidia-smi` says of the GPU and its driver, or use --device cpu; if it \
-                      stays, report this";
+pub const REMEDY: &str = "check the GPU and its driver with `nvidia-smi`, or use --device cpu; if it happens \
+                      again, report this";
 
-/// Holds a result against the CPU's: ‖ours - theirs‖ / ‖theirs‖ must not be above `bound`.
+/// Checks that ‖ours - expected‖ / ‖expected‖ is at most `bound`; `what` names the result in the error.
 ///
 /// # Errors
-/// [`Error::Unavailable`] where it is, or is no number.
-pub fn assert_close(what: &str, ours: &Tensor, theirs: &Tensor, bound: f64) -> Result<()> {
+/// [`Error::Unavailable`] if it is larger, or NaN.
+pub fn assert_close(what: &str, ours: &Tensor, expected: &Tensor, bound: f64) -> Result<()> {
     let exact = |tensor: &Tensor| tensor.f_to_device(Device::Cpu)?.f_to_kind(Kind::Double);
-    let (ours, theirs) = (exact(ours)?.f_detach()?, exact(theirs)?.f_detach()?);
-    let off = ours.f_sub(&theirs)?.f_norm()?.f_div(&theirs.f_norm()?)?.f_double_value(&[])?;
-    if off <= bound {
+    let (ours, expected) = (exact(ours)?.f_detach()?, exact(expected)?.f_detach()?);
+    let error = ours.f_sub(&expected)?.f_norm()?.f_div(&expected.f_norm()?)?.f_double_value(&[])?;
+    if error <= bound {
         return Ok(());
     }
-    let problem =
-        format!("the GPU computes wrongly: its {what} is {off:.1e} from the CPU's, not {bound:e}");
+    let problem = format!(
+        "the GPU computes wrong results: its {what} is {error:.1e} from the CPU's (bound {bound:e})"
+    );
     Err(Error::unavailable("CUDA", problem, REMEDY))
 }
 
-/// Numbers within ±`size` that no random state is spent on, of kind Float on the CPU.
+/// Fixed values within ±`amplitude`, of kind Float on the CPU; uses no random state.
 ///
 /// # Errors
-/// [`Error::Torch`] where memory runs out.
-pub fn test_pattern(shape: &[i64], size: f64) -> Result<Tensor> {
+/// [`Error::Torch`] if memory runs out.
+pub fn test_pattern(shape: &[i64], amplitude: f64) -> Result<Tensor> {
     let n: i64 = shape.iter().product();
-    let places = Tensor::f_arange(n, (Kind::Float, Device::Cpu))?;
-    Ok(places.f_mul_scalar(0.7)?.f_add_scalar(0.3)?.f_sin()?.f_mul_scalar(size)?.f_view(shape)?)
+    let indices = Tensor::f_arange(n, (Kind::Float, Device::Cpu))?;
+    Ok(indices
+        .f_mul_scalar(0.7)?
+        .f_add_scalar(0.3)?
+        .f_sin()?
+        .f_mul_scalar(amplitude)?
+        .f_view(shape)?)
 }
 
 #[cfg(test)]
@@ -39,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_number_never_agrees() {
+    fn nan_is_never_close() {
         let one = test_pattern(&[3], 1.0).unwrap();
         assert_close("one", &one, &one, 0.0).unwrap();
         assert!(assert_close("one", &(&one * f64::NAN), &one, 1e9).is_err());

@@ -1,4 +1,4 @@
-//! NVRTC: the text of a kernel to an image for a GPU. It needs no GPU.
+//! Compiles kernels with NVRTC. No GPU is needed.
 
 use std::ffi::{CString, c_char, c_int};
 use std::ptr;
@@ -10,34 +10,34 @@ use super::launch::Source;
 use super::libraries;
 use crate::{Error, Result};
 
-/// What every kernel is compiled with, beside the architecture. The division and the flush of
-/// subnormal numbers cost an ulp and save half of the instructions of a gate.
+/// Compiler options of every kernel. Approximate division and flushing subnormals cost an ulp and save half
+/// of the instructions of a gate.
 const OPTIONS: [&str; 4] =
     ["--std=c++17", "--device-as-default-execution-space", "--ftz=true", "--prec-div=false"];
 
-/// The oldest GPUs that NVRTC 13 compiles for: Turing.
+/// The oldest architecture that NVRTC 13 supports: Turing.
 const OLDEST: i32 = 75;
 
 /// NVRTC, loaded.
 #[derive(Debug, Clone)]
 pub struct Compiler {
-    /// Major and minor number.
+    /// Major and minor version.
     version: (i32, i32),
-    /// The architectures that it knows, 90 for sm_90, ascending.
+    /// Supported architectures, 90 for sm_90, ascending.
     architectures: Vec<i32>,
 }
 
-/// What an image is for, 90 for compute capability 9.0.
+/// The target of a compilation; 90 stands for compute capability 9.0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Target {
     /// Machine code of this architecture.
     Machine(i32),
-    /// PTX for a GPU that is newer than the compiler; the driver does the rest.
+    /// PTX for a GPU that is newer than the compiler; the driver compiles it further.
     Virtual(i32),
 }
 
 impl Target {
-    /// As NVRTC's option has it.
+    /// The value of NVRTC's `--gpu-architecture`.
     pub fn name(self) -> String {
         match self {
             Self::Machine(architecture) => format!("sm_{architecture}"),
@@ -50,26 +50,26 @@ impl Compiler {
     /// Loads NVRTC.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] where it cannot be found.
+    /// [`Error::Unavailable`] if it is not found.
     pub fn open() -> Result<Self> {
         libraries::nvrtc()?;
         let refused = |error: NvrtcError| {
             Error::unavailable(
                 "CUDA",
-                format!("NVRTC does not work: {:?}", error.0),
+                format!("NVRTC fails: {:?}", error.0),
                 "run `cargo xtask setup --cuda`, or install nvidia-cuda-nvrtc 13.0",
             )
         };
-        // SAFETY: asks whether the library that was loaded above is found by its name.
+        // SAFETY: looks up the library that was loaded above.
         if !unsafe { sys::is_culib_present() } {
             return Err(Error::unavailable(
                 "CUDA",
                 "NVRTC was loaded, but is not found by its name",
-                "put the folder of libnvrtc.so.13 on LD_LIBRARY_PATH",
+                "add the folder of libnvrtc.so.13 to LD_LIBRARY_PATH",
             ));
         }
         let (mut major, mut minor, mut count): (c_int, c_int, c_int) = (0, 0, 0);
-        // SAFETY: each call writes one int, and the last as many as were announced.
+        // SAFETY: each call writes one int; the last writes `count` ints.
         let architectures = unsafe {
             sys::nvrtcVersion(&mut major, &mut minor).result().map_err(refused)?;
             sys::nvrtcGetNumSupportedArchs(&mut count).result().map_err(refused)?;
@@ -81,28 +81,25 @@ impl Compiler {
         Ok(Self { version: (major, minor), architectures })
     }
 
-    /// Major and minor number.
+    /// Major and minor version.
     pub fn version(&self) -> (i32, i32) {
         self.version
     }
 
-    /// What to compile for a GPU of this compute capability.
+    /// The target for a GPU of this compute capability (major and minor).
     ///
     /// # Errors
-    /// [`Error::Unavailable`] for a GPU that is too old.
+    /// [`Error::Unavailable`] if the GPU is too old.
     pub fn target(&self, (major, minor): (i32, i32)) -> Result<Target> {
-        let card = 10 * major + minor;
+        let architecture = 10 * major + minor;
         let newest = self.architectures.iter().copied().max().unwrap_or(OLDEST);
-        match card {
-            _ if self.architectures.contains(&card) => Ok(Target::Machine(card)),
-            _ if card > newest => Ok(Target::Virtual(newest)),
-            // Code for 8.6 runs on an 8.7 that the compiler has not heard of.
-            _ => match self
-                .architectures
-                .iter()
-                .rev()
-                .find(|known| card >= OLDEST && **known / 10 == major && **known < card)
-            {
+        match architecture {
+            _ if self.architectures.contains(&architecture) => Ok(Target::Machine(architecture)),
+            _ if architecture > newest => Ok(Target::Virtual(newest)),
+            // Code for 8.6 runs on an 8.7 that the compiler does not support.
+            _ => match self.architectures.iter().rev().find(|known| {
+                architecture >= OLDEST && **known / 10 == major && **known < architecture
+            }) {
                 Some(known) => Ok(Target::Machine(*known)),
                 None => Err(Error::unavailable(
                     "CUDA",
@@ -120,16 +117,16 @@ impl Compiler {
         }
     }
 
-    /// Everything but the text that an image depends on, the driver apart.
+    /// All that an image depends on except the source and the driver.
     pub fn settings(&self, target: Target) -> String {
         let (major, minor) = self.version;
         format!("NVRTC {major}.{minor} {} {}", target.name(), OPTIONS.join(" "))
     }
 
-    /// Compiles a source: the image, which the driver loads, and what the compiler said.
+    /// Compiles a source. Returns the image, which the driver loads, and the compiler's log.
     ///
     /// # Errors
-    /// [`Error::Cuda`] with the compiler's words.
+    /// [`Error::Cuda`] with the compiler's log.
     pub fn compile(
         &self,
         source: &Source,
@@ -140,7 +137,7 @@ impl Compiler {
         let options: Vec<&str> =
             OPTIONS.iter().chain(more_options).copied().chain([architecture.as_str()]).collect();
         let program = Program::of(source)?;
-        // SAFETY: the program was created and not destroyed.
+        // SAFETY: a live program.
         let compiled = unsafe { nvrtc::compile_program(program.handle, &options) };
         let log = program.log();
         match compiled {
@@ -156,13 +153,13 @@ impl Compiler {
 
 fn refused(source: &Source, error: &NvrtcError) -> Error {
     Error::Cuda {
-        what: format!("NVRTC cannot take {}", source.name),
+        what: format!("NVRTC fails on {}", source.name),
         problem: format!("{:?}", error.0),
         remedy: "report this".into(),
     }
 }
 
-/// A program of NVRTC's, destroyed when dropped.
+/// An NVRTC program, destroyed when dropped.
 struct Program {
     handle: sys::nvrtcProgram,
 }
@@ -172,7 +169,7 @@ impl Program {
         let c = |text: &str| {
             CString::new(text).map_err(|_| Error::Cuda {
                 what: source.name.into(),
-                problem: "its text has a zero byte".into(),
+                problem: "its source contains a zero byte".into(),
                 remedy: "report this".into(),
             })
         };
@@ -185,8 +182,8 @@ impl Program {
         let names: Vec<_> = headers.iter().map(|(name, _)| name.as_ptr()).collect();
         let texts: Vec<_> = headers.iter().map(|(_, text)| text.as_ptr()).collect();
         let mut handle = ptr::null_mut();
-        // SAFETY: all texts end with a zero and live during the call, which copies them; the arrays
-        // have as many entries as is said.
+        // SAFETY: all strings end with a zero and live during the call, which copies them; both arrays
+        // have `headers.len()` entries.
         unsafe {
             sys::nvrtcCreateProgram(
                 &mut handle,
@@ -202,9 +199,9 @@ impl Program {
         Ok(Self { handle })
     }
 
-    /// What the compiler said, without its closing zero.
+    /// The compiler's log, without the terminating zero.
     fn log(&self) -> String {
-        // SAFETY: the program is alive.
+        // SAFETY: a live program.
         let log = unsafe { nvrtc::get_program_log(self.handle) }.unwrap_or_default();
         let bytes: Vec<u8> = log.into_iter().map(|byte| byte as u8).collect();
         String::from_utf8_lossy(&bytes).trim_end_matches('\0').trim_end().to_owned()
@@ -218,7 +215,7 @@ impl Program {
             Target::Virtual(_) => (sys::nvrtcGetPTXSize, sys::nvrtcGetPTX),
         };
         let mut bytes = 0;
-        // SAFETY: the program is alive, and the buffer as large as NVRTC says.
+        // SAFETY: a live program, and a buffer of the size that NVRTC returns.
         unsafe {
             size(self.handle, &mut bytes).result()?;
             let mut image = vec![0u8; bytes];
@@ -240,33 +237,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_card_gets_what_it_can_run() {
+    fn each_gpu_gets_a_target_that_it_runs() {
         let compiler = Compiler { version: (13, 0), architectures: vec![75, 80, 86, 90, 120] };
-        for (card, target) in [
+        for (capability, target) in [
             ((7, 5), Target::Machine(75)),
             ((8, 9), Target::Machine(86)),
             ((9, 0), Target::Machine(90)),
             ((12, 1), Target::Virtual(120)),
         ] {
-            assert_eq!(compiler.target(card).unwrap(), target);
+            assert_eq!(compiler.target(capability).unwrap(), target);
         }
-        for card in [(7, 0), (3, 5), (10, 0)] {
-            let error = compiler.target(card).unwrap_err();
+        for (major, minor) in [(7, 0), (3, 5), (10, 0)] {
+            let error = compiler.target((major, minor)).unwrap_err();
             assert!(matches!(error, Error::Unavailable { .. }));
-            let capability = format!("{}.{}", card.0, card.1);
-            assert!(error.to_string().contains(&capability), "{error}");
+            assert!(error.to_string().contains(&format!("{major}.{minor}")), "{error}");
         }
     }
 
     #[test]
-    fn a_broken_kernel_is_refused_with_the_compilers_words() {
+    fn an_invalid_kernel_is_rejected_with_the_compilers_log() {
         let compiler = Compiler::open().unwrap();
-        let broken = Source {
+        let invalid = Source {
             name: "broken.cu",
             text: "#include \"h.cuh\"\nextern \"C\" __global__ void k(float* x) { *x = undefined; }",
             headers: &[("h.cuh", "")],
         };
-        let error = compiler.compile(&broken, Target::Machine(90), &[]).unwrap_err().to_string();
+        let error = compiler.compile(&invalid, Target::Machine(90), &[]).unwrap_err().to_string();
         assert!(error.contains("broken.cu(2)") && error.contains("undefined"), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! A CUDA device: the kernels loaded on it, and their launches.
+//! A CUDA device: loads kernels and launches them.
 
 use std::collections::HashMap;
 use std::ffi::{CString, c_char, c_void};
@@ -16,55 +16,55 @@ use crate::libtorch::shim::check;
 use crate::{Error, Result, user_cache};
 
 unsafe extern "C" {
-    fn qrnn_current_cuda_stream(card: i8, stream: *mut *mut c_void) -> *mut c_char;
-    fn qrnn_peak_cuda_memory(card: i8, forget: bool, bytes: *mut i64) -> *mut c_char;
+    fn qrnn_current_cuda_stream(ordinal: i8, stream: *mut *mut c_void) -> *mut c_char;
+    fn qrnn_peak_cuda_memory(ordinal: i8, reset: bool, bytes: *mut i64) -> *mut c_char;
     #[cfg(test)]
-    fn qrnn_use_another_cuda_stream(card: i8, before: *mut i64) -> *mut c_char;
+    fn qrnn_use_another_cuda_stream(ordinal: i8, previous: *mut i64) -> *mut c_char;
     #[cfg(test)]
-    fn qrnn_use_cuda_stream(card: i8, stream: i64) -> *mut c_char;
+    fn qrnn_use_cuda_stream(ordinal: i8, stream: i64) -> *mut c_char;
 }
 
-/// A GPU that kernels can be launched on.
+/// A GPU that launches kernels.
 #[derive(Debug)]
 pub struct CudaDevice {
     ordinal: i8,
-    /// The context that libtorch works in, too.
+    /// libtorch's context.
     context: sys::CUcontext,
     compiler: Compiler,
     target: Target,
-    /// The driver's version, of which a compiled image may depend.
+    /// The driver's version; part of the key of a cached image.
     driver: i32,
     modules: Mutex<HashMap<&'static str, Module>>,
 }
 
-/// A loaded source, and its kernels that were looked up. Never unloaded: kernels may be under way.
+/// A loaded source and its kernels that were looked up. Never unloaded: kernels may still run.
 #[derive(Debug)]
 struct Module {
     handle: sys::CUmodule,
     functions: HashMap<&'static str, sys::CUfunction>,
 }
 
-// SAFETY: the driver's handles are good on all threads of a process.
+// SAFETY: the driver's handles are valid on all threads of a process.
 unsafe impl Send for CudaDevice {}
-// SAFETY: as above; what changes is behind a lock.
+// SAFETY: as above; mutable state is behind a lock.
 unsafe impl Sync for CudaDevice {}
 
 impl CudaDevice {
-    /// The GPU of this number, as [`tch::Device::Cuda`] counts them.
+    /// The GPU of this ordinal, as in [`tch::Device::Cuda`]; opened once per process.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] as for [`super::device`].
+    /// [`Error::Unavailable`] if there is no such GPU, or it cannot be used.
     pub fn of(ordinal: usize) -> Result<Arc<Self>> {
-        // A notebook may hold this twice: each then loads its own modules, which does no harm.
+        // A notebook may hold this library twice; each copy then loads its own modules.
         static DEVICES: OnceLock<Mutex<HashMap<usize, Arc<CudaDevice>>>> = OnceLock::new();
-        let mut cards =
+        let mut devices =
             DEVICES.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(card) = cards.get(&ordinal) {
-            return Ok(card.clone());
+        if let Some(device) = devices.get(&ordinal) {
+            return Ok(device.clone());
         }
-        let card = Arc::new(Self::open(ordinal)?);
-        cards.insert(ordinal, card.clone());
-        Ok(card)
+        let device = Arc::new(Self::open(ordinal)?);
+        devices.insert(ordinal, device.clone());
+        Ok(device)
     }
 
     fn open(ordinal: usize) -> Result<Self> {
@@ -72,7 +72,7 @@ impl CudaDevice {
         let compiler = Compiler::open()?;
         driver.check(&compiler)?;
         let target = compiler.target(driver.capability(ordinal)?)?;
-        // SAFETY: the device is the driver's. The context is libtorch's own, never given back.
+        // SAFETY: a device of the driver. The context is libtorch's, and is never released.
         let context = unsafe { driver::primary_ctx::retain(device(ordinal)?) };
         Ok(Self {
             ordinal: ordinal as i8,
@@ -91,19 +91,21 @@ impl CudaDevice {
             let handle = self.load(source)?;
             modules.insert(source.name, Module { handle, functions: HashMap::new() });
         }
-        let module = modules.get_mut(source.name).ok_or_else(|| refused(kernel, "it is gone"))?;
+        let module = modules
+            .get_mut(source.name)
+            .ok_or_else(|| refused(kernel, "its module was not loaded"))?;
         if let Some(function) = module.functions.get(kernel.name) {
             return Ok(*function);
         }
         let name = CString::new(kernel.name).map_err(|error| refused(kernel, error))?;
-        // SAFETY: the module is loaded, and never unloaded.
+        // SAFETY: a loaded module, which is never unloaded.
         let function = unsafe { driver::module::get_function(module.handle, name) }
             .map_err(|error| refused(kernel, message(&error)))?;
         module.functions.insert(kernel.name, function);
         Ok(function)
     }
 
-    /// The source's image, compiled or kept, on the GPU.
+    /// Loads the source's image, compiled or from the cache.
     fn load(&self, source: &Source) -> Result<sys::CUmodule> {
         let settings = format!("{} driver {}", self.compiler.settings(self.target), self.driver);
         let folder = user_cache::folder().map(|folder| folder.join("kernels"));
@@ -112,56 +114,56 @@ impl CudaDevice {
         })?;
         // PTX must end with a zero; machine code does not mind one.
         image.push(0);
-        // SAFETY: what NVRTC made, whole by its sum.
+        // SAFETY: an image of NVRTC; the cache verifies its checksum.
         unsafe { driver::module::load_data(image.as_ptr().cast()) }.map_err(|error| Error::Cuda {
             what: format!("{} cannot be loaded", source.name),
             problem: message(&error),
-            remedy: "update the NVIDIA driver; if it stays, report this".into(),
+            remedy: "update the NVIDIA driver; if it happens again, report this".into(),
         })
     }
 
-    /// What its maker calls it.
+    /// The model name, "NVIDIA H100 80GB HBM3" for example.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] where the driver does not tell.
+    /// [`Error::Unavailable`] if the driver fails.
     pub fn name(&self) -> Result<String> {
         driver::device::get_name(device(self.ordinal as usize)?)
             .map_err(|error| unavailable(&error))
     }
 
-    /// The most memory that libtorch's tensors took on this GPU at once since the last call that
-    /// said to forget, in bytes. What they take now counts from then on.
+    /// Peak memory of libtorch's tensors on this GPU, in bytes, since the last call with `reset`
+    /// (`torch.cuda.max_memory_allocated`, `reset_peak_memory_stats`).
     ///
     /// # Errors
-    /// [`Error::Torch`] where libtorch does not tell.
-    pub fn peak_bytes(&self, forget: bool) -> Result<u64> {
+    /// [`Error::Torch`] if libtorch fails.
+    pub fn peak_bytes(&self, reset: bool) -> Result<u64> {
         let mut bytes = 0;
-        // SAFETY: writes one number; the answer is a message made by malloc.
-        unsafe { check(qrnn_peak_cuda_memory(self.ordinal, forget, &mut bytes))? };
+        // SAFETY: writes one number; returns a message allocated by malloc.
+        unsafe { check(qrnn_peak_cuda_memory(self.ordinal, reset, &mut bytes))? };
         Ok(u64::try_from(bytes).unwrap_or(0))
     }
 
-    /// Does some work on a stream of libtorch's pool, which does not wait for the default stream.
+    /// Runs `work` on a stream of libtorch's pool, which does not wait for the default stream.
     #[cfg(test)]
     pub fn on_another_stream<T>(&self, work: impl FnOnce() -> T) -> Result<T> {
-        let mut before = 0;
-        // SAFETY: writes one number; the answers are messages made by malloc.
-        unsafe { check(qrnn_use_another_cuda_stream(self.ordinal, &mut before))? };
-        let done = work();
-        // SAFETY: a stream of this GPU's that libtorch named.
-        unsafe { check(qrnn_use_cuda_stream(self.ordinal, before))? };
-        Ok(done)
+        let mut previous = 0;
+        // SAFETY: writes one number; returns a message allocated by malloc.
+        unsafe { check(qrnn_use_another_cuda_stream(self.ordinal, &mut previous))? };
+        let result = work();
+        // SAFETY: the stream of this GPU that was current before.
+        unsafe { check(qrnn_use_cuda_stream(self.ordinal, previous))? };
+        Ok(result)
     }
 
-    /// The context that libtorch works in.
+    /// libtorch's context.
     pub(super) fn context(&self) -> sys::CUcontext {
         self.context
     }
 
-    /// The stream that libtorch puts this thread's work on.
+    /// libtorch's current stream of this thread.
     pub(super) fn stream(&self) -> Result<sys::CUstream> {
         let mut stream = ptr::null_mut();
-        // SAFETY: writes one pointer; the answer is a message made by malloc.
+        // SAFETY: writes one pointer; returns a message allocated by malloc.
         unsafe { check(qrnn_current_cuda_stream(self.ordinal, &mut stream))? };
         Ok(stream.cast())
     }
@@ -171,8 +173,8 @@ fn refused(kernel: Kernel, problem: impl ToString) -> Error {
     Error::Cuda {
         what: format!("the kernel {} cannot be launched", kernel.name),
         problem: problem.to_string(),
-        remedy: "if memory ran out, lower --batch-size or --bptt; else run it again with \
-                 CUDA_LAUNCH_BLOCKING=1, which tells where it began, and report this"
+        remedy: "if memory ran out, lower --batch-size or --bptt; otherwise run it again with \
+                 CUDA_LAUNCH_BLOCKING=1, which shows the first failing kernel, and report this"
             .into(),
     }
 }
@@ -190,36 +192,36 @@ impl Launch for CudaDevice {
         let function = self.function(kernel)?;
         let mut pointers = Argument::pointers(arguments);
         let (grid, block) = ((geometry.grid, 1, 1), (geometry.block, 1, 1));
-        // SAFETY: the function belongs to this context, the stream too; the rest is the contract.
+        // SAFETY: function and stream belong to this context; arguments by this function's contract.
         unsafe { driver::launch_kernel(function, grid, block, 0, stream, &mut pointers) }
             .map_err(|error| refused(kernel, message(&error)))
     }
 }
 
-/// A context made this thread's, until it is dropped: a thread of autograd's may have another. One
-/// that had none keeps it: libtorch warns where a thread's next call is a product and finds none.
+/// Makes a context current on this thread until dropped: autograd's threads may have another. A thread
+/// without a context keeps it, because libtorch warns if a matmul finds none.
 pub(super) struct Current {
-    before: Option<sys::CUcontext>,
+    previous: Option<sys::CUcontext>,
     changed: bool,
 }
 
 impl Current {
     pub(super) fn of(context: sys::CUcontext) -> Result<Self, DriverError> {
-        let before = driver::ctx::get_current()?;
-        let changed = before != Some(context);
+        let previous = driver::ctx::get_current()?;
+        let changed = previous != Some(context);
         if changed {
             // SAFETY: a retained context.
             unsafe { driver::ctx::set_current(context)? };
         }
-        Ok(Self { before, changed })
+        Ok(Self { previous, changed })
     }
 }
 
 impl Drop for Current {
     fn drop(&mut self) {
-        if let Some(before) = self.before.filter(|_| self.changed) {
-            // SAFETY: the context that was this thread's.
-            let _ = unsafe { driver::ctx::set_current(before) };
+        if let Some(previous) = self.previous.filter(|_| self.changed) {
+            // SAFETY: the context that was current before.
+            let _ = unsafe { driver::ctx::set_current(previous) };
         }
     }
 }
@@ -232,13 +234,13 @@ mod tests {
     use crate::fo_pool::FoPoolOptions;
     use crate::libtorch::download;
 
-    /// Work on a stream that is not the default one takes its place in that stream: each kernel reads
-    /// what the one before it, which is kept waiting, has yet to write.
+    /// On a busy stream other than the default one, each kernel must run after the one whose output it
+    /// reads.
     #[test]
     #[ignore = "wants a GPU"]
-    fn on_a_gpu_work_takes_its_place_in_the_current_stream() {
+    fn on_a_gpu_kernels_run_on_the_current_stream() {
         let device = crate::device::cuda().unwrap();
-        let card = CudaDevice::of(0).unwrap();
+        let cuda = CudaDevice::of(0).unwrap();
         let run = |device: Device, busy: bool| {
             let float = (Kind::Float, device);
             if busy {
@@ -254,13 +256,16 @@ mod tests {
             [download(&pooled.state).unwrap(), download(&grads[0]).unwrap()]
         };
         let expected = run(Device::Cpu, false);
-        let default = card.stream().unwrap();
+        let default = cuda.stream().unwrap();
         let (other, results) =
-            card.on_another_stream(|| (card.stream().unwrap(), run(device, true))).unwrap();
+            cuda.on_another_stream(|| (cuda.stream().unwrap(), run(device, true))).unwrap();
         assert_ne!(default, other);
-        assert_eq!(default, card.stream().unwrap());
-        for (ours, theirs) in results.iter().flatten().zip(expected.iter().flatten()) {
-            assert!((ours - theirs).abs() < 1e-4 * (1.0 + theirs.abs()), "{ours} and {theirs}");
+        assert_eq!(default, cuda.stream().unwrap());
+        for (ours, expected) in results.iter().flatten().zip(expected.iter().flatten()) {
+            assert!(
+                (ours - expected).abs() < 1e-4 * (1.0 + expected.abs()),
+                "{ours} and {expected}"
+            );
         }
     }
 }

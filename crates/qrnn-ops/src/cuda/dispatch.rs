@@ -1,4 +1,4 @@
-//! Which back end computes on tensors of a device.
+//! Chooses the back end for a device.
 
 use std::sync::Arc;
 
@@ -9,11 +9,10 @@ use super::host_shim::{self, HostShim};
 use super::launch::Launch;
 use crate::Result;
 
-/// What launches our kernels on tensors of this device: its GPU, or nothing for the CPU, whose
-/// kernels are Rust's.
+/// The launcher of CUDA kernels on tensors of this device; `None` for the CPU, whose kernels are in Rust.
 ///
 /// # Errors
-/// [`Error::Unavailable`] where the GPU cannot be had.
+/// [`Error::Unavailable`] if the GPU is not available.
 pub fn launcher(device: Device) -> Result<Option<Arc<dyn Launch>>> {
     match device {
         Device::Cuda(ordinal) => Ok(Some(CudaDevice::of(ordinal)?)),
@@ -22,7 +21,7 @@ pub fn launcher(device: Device) -> Result<Option<Arc<dyn Launch>>> {
     }
 }
 
-/// Whether tensors of this device are computed with as on a GPU.
+/// Whether tensors of this device take the GPU code path.
 pub fn is_gpu(device: Device) -> bool {
     device.is_cuda() || host_shim::is_active()
 }

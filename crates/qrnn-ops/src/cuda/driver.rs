@@ -9,25 +9,27 @@ use super::compiler::Compiler;
 use super::libraries;
 use crate::{Error, Result};
 
-/// The NVIDIA driver, loaded and awake.
+/// The NVIDIA driver, loaded and initialized.
 #[derive(Debug, Clone, Copy)]
 pub struct Driver {
-    /// The CUDA version that it speaks, 13000 for 13.0.
+    /// The CUDA version that it supports, 13000 for 13.0.
     pub(super) version: i32,
 }
 
 impl Driver {
+    /// Loads and initializes the driver.
+    ///
     /// # Errors
-    /// [`Error::Unavailable`] where there is no driver, or no GPU.
+    /// [`Error::Unavailable`] if there is no driver, or no GPU.
     pub fn open() -> Result<Self> {
         libraries::driver()?;
         let refused = |error: DriverError| unavailable(&error);
-        // SAFETY: asks whether the library that was loaded above is found by its name.
+        // SAFETY: looks up the library that was loaded above.
         if !unsafe { sys::is_culib_present() } {
             return Err(Error::unavailable(
                 "CUDA",
                 "the driver's library was loaded, but is not found by its name",
-                "put the folder of libcuda.so.1 on LD_LIBRARY_PATH",
+                "add the folder of libcuda.so.1 to LD_LIBRARY_PATH",
             ));
         }
         driver::init().map_err(refused)?;
@@ -40,10 +42,10 @@ impl Driver {
         Ok(Self { version })
     }
 
-    /// Whether it can load what the compiler makes.
+    /// Checks that the driver can load the compiler's images.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] for a driver that is too old.
+    /// [`Error::Unavailable`] if the driver is too old.
     pub fn check(self, compiler: &Compiler) -> Result<()> {
         let (major, minor) = compiler.version();
         if self.version / 1000 >= major {
@@ -57,23 +59,23 @@ impl Driver {
                 self.version / 1000,
                 self.version % 1000 / 10
             ),
-            "update the driver (CUDA 13 wants 580 or later), or use --device cpu",
+            "update the driver (CUDA 13 needs 580 or later), or use --device cpu",
         ))
     }
 
-    /// A GPU's compute capability, major and minor number.
+    /// A GPU's compute capability, major and minor.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] where there is no such GPU.
+    /// [`Error::Unavailable`] if there is no such GPU.
     pub fn capability(self, ordinal: usize) -> Result<(i32, i32)> {
         use sys::CUdevice_attribute::*;
         let device = device(ordinal)?;
-        // SAFETY: the device is the driver's.
+        // SAFETY: a device of the driver.
         let attribute = |attribute| unsafe { driver::device::get_attribute(device, attribute) };
-        let number = |of| attribute(of).map_err(|error| unavailable(&error));
+        let value = |name| attribute(name).map_err(|error| unavailable(&error));
         Ok((
-            number(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
-            number(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
+            value(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
+            value(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
         ))
     }
 }
@@ -88,8 +90,8 @@ pub(super) fn unavailable(error: &DriverError) -> Error {
     let (problem, remedy) = match error.0 {
         CUDA_ERROR_NO_DEVICE => (
             "the NVIDIA driver finds no GPU".to_owned(),
-            "see what `nvidia-smi` and CUDA_VISIBLE_DEVICES say (a container must be started with \
-             the GPU: docker run --gpus all), or use --device cpu",
+            "check `nvidia-smi` and CUDA_VISIBLE_DEVICES (start a container with the GPU: docker run \
+             --gpus all), or use --device cpu",
         ),
         CUDA_ERROR_INVALID_DEVICE => (
             "there is no GPU of that number".to_owned(),
@@ -100,14 +102,14 @@ pub(super) fn unavailable(error: &DriverError) -> Error {
             "restart the machine after a driver update, or use --device cpu",
         ),
         _ => (
-            format!("the NVIDIA driver refuses: {}", message(error)),
-            "see what `nvidia-smi` says, or use --device cpu",
+            format!("the NVIDIA driver fails: {}", message(error)),
+            "check the driver with `nvidia-smi`, or use --device cpu",
         ),
     };
     Error::unavailable("CUDA", problem, remedy)
 }
 
-/// The driver's name of an error, and what it says of it.
+/// The name and description of a driver's error.
 pub(super) fn message(error: &DriverError) -> String {
     let text = error.error_string().map(|text| text.to_string_lossy().into_owned());
     format!("{:?}, {}", error.0, text.unwrap_or_default())
@@ -118,12 +120,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_old_driver_is_told_by_both_versions() {
-        let Ok(compiler) = Compiler::open() else { panic!("NVRTC is part of set-up") };
+    fn an_old_driver_is_rejected_with_both_versions() {
+        let Ok(compiler) = Compiler::open() else { panic!("run `cargo xtask setup`") };
         let error = Driver { version: 12040 }.check(&compiler).unwrap_err();
         assert!(matches!(error, Error::Unavailable { .. }));
-        let said = error.to_string();
-        assert!(said.contains("12.4") && said.contains("13.0") && said.contains("580"), "{said}");
+        let message = error.to_string();
+        for expected in ["12.4", "13.0", "580"] {
+            assert!(message.contains(expected), "{message}");
+        }
         Driver { version: 13000 }.check(&compiler).unwrap();
         Driver { version: 14010 }.check(&compiler).unwrap();
     }

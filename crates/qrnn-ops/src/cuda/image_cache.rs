@@ -1,9 +1,8 @@
-//! Compiled kernels, kept in the user's cache folder.
+//! Caches compiled kernels in the user's cache folder.
 //!
-//! A file's name and head tell all that its image depends on: text, options, architecture, NVRTC and
-//! driver. It appears whole (written beside and renamed), so two processes may make the same one at
-//! once; its sum tells whether it still is what was written. Where the folder cannot be used, a
-//! kernel is compiled once a process.
+//! A file's name and header hold a hash of all that its image depends on: source, options, architecture,
+//! NVRTC and driver. Files are written atomically, so that processes may write the same one concurrently,
+//! and carry a checksum. If the folder cannot be used, a kernel is compiled once per process.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,17 +12,16 @@ use twox_hash::XxHash3_64;
 use super::launch::Source;
 use crate::{Result, atomic_file};
 
-/// The first bytes of a file.
+/// First bytes of a file.
 const MAGIC: [u8; 8] = *b"qrnnCU01";
 
-/// Bytes before the image: magic, key, sum.
-const HEAD: usize = 24;
+/// Bytes before the image: magic, key, checksum.
+const HEADER: usize = 24;
 
-/// The image of a source under these settings: the kept one, or else what `compile` makes, which is
-/// then kept.
+/// The cached image of a source under these settings, or the result of `compile`, which is then cached.
 ///
 /// # Errors
-/// Those of `compile`.
+/// Returns the errors of `compile`.
 pub fn image(
     folder: Option<&Path>,
     source: &Source,
@@ -37,7 +35,7 @@ pub fn image(
         return Ok(image);
     }
     let image = compile()?;
-    // A disk that is full or cannot be written to costs time, not the work.
+    // A cache that cannot be written costs time only.
     if fs::create_dir_all(folder).is_ok() {
         let _ = atomic_file::write(&path, &pack(&image, key));
     }
@@ -52,7 +50,7 @@ fn key(source: &Source, settings: &str) -> u64 {
     let mut all = vec![];
     let headers = source.headers.iter().flat_map(|(name, text)| [*name, *text]);
     for part in [source.name, source.text, settings].into_iter().chain(headers) {
-        // With its length, so that no two divisions of the same bytes are alike.
+        // With its length, so that the boundaries between parts count.
         all.extend_from_slice(&(part.len() as u64).to_le_bytes());
         all.extend_from_slice(part.as_bytes());
     }
@@ -60,7 +58,7 @@ fn key(source: &Source, settings: &str) -> u64 {
 }
 
 fn pack(image: &[u8], key: u64) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(HEAD + image.len());
+    let mut bytes = Vec::with_capacity(HEADER + image.len());
     bytes.extend_from_slice(&MAGIC);
     bytes.extend_from_slice(&key.to_le_bytes());
     bytes.extend_from_slice(&XxHash3_64::oneshot(image).to_le_bytes());
@@ -68,13 +66,13 @@ fn pack(image: &[u8], key: u64) -> Vec<u8> {
     bytes
 }
 
-/// `None` where the file is another's, cut short or damaged.
+/// `None` if the file has another key, is truncated or corrupt.
 fn unpack(bytes: &[u8], key: u64) -> Option<Vec<u8>> {
-    let (head, image) = bytes.split_at_checked(HEAD)?;
-    let whole = head[..8] == MAGIC
-        && head[8..16] == key.to_le_bytes()
-        && head[16..] == XxHash3_64::oneshot(image).to_le_bytes();
-    whole.then(|| image.to_vec())
+    let (header, image) = bytes.split_at_checked(HEADER)?;
+    let is_valid = header[..8] == MAGIC
+        && header[8..16] == key.to_le_bytes()
+        && header[16..] == XxHash3_64::oneshot(image).to_le_bytes();
+    is_valid.then(|| image.to_vec())
 }
 
 #[cfg(test)]
@@ -85,7 +83,8 @@ mod tests {
 
     const SOURCE: Source = Source { name: "a.cu", text: "text", headers: &[("h.cuh", "header")] };
 
-    fn made(folder: &Path, source: &Source, settings: &str) -> (Vec<u8>, bool) {
+    /// The image, and whether it was compiled.
+    fn get(folder: &Path, source: &Source, settings: &str) -> (Vec<u8>, bool) {
         let mut compiled = false;
         let image = image(Some(folder), source, settings, || {
             compiled = true;
@@ -95,45 +94,45 @@ mod tests {
     }
 
     #[test]
-    fn an_image_is_made_once_for_each_text_and_setting() {
+    fn an_image_is_compiled_once_for_each_source_and_setting() {
         let folder = tempfile::tempdir().unwrap();
-        let folder = &folder.path().join("made/when/needed");
+        let folder = &folder.path().join("created/when/needed");
         let others = [
             (Source { text: "other", ..SOURCE }, "sm_90 driver 13.0"),
             (Source { headers: &[("h.cuh", "other")], ..SOURCE }, "sm_90 driver 13.0"),
             (SOURCE, "sm_80 driver 13.0"),
             (SOURCE, "sm_90 driver 13.1"),
         ];
-        assert!(made(folder, &SOURCE, "sm_90 driver 13.0").1);
+        assert!(get(folder, &SOURCE, "sm_90 driver 13.0").1);
         for (source, settings) in others {
-            assert!(made(folder, &source, settings).1);
+            assert!(get(folder, &source, settings).1);
         }
         for (source, settings) in others.into_iter().chain([(SOURCE, "sm_90 driver 13.0")]) {
-            let (image, compiled) = made(folder, &source, settings);
+            let (image, compiled) = get(folder, &source, settings);
             assert!(!compiled);
             assert_eq!(image, format!("{} {settings}", source.text).as_bytes());
         }
     }
 
     #[test]
-    fn every_damage_is_noticed_and_mended() {
+    fn every_corruption_is_detected_and_repaired() {
         let folder = tempfile::tempdir().unwrap();
-        let (image, _) = made(folder.path(), &SOURCE, "s");
+        let (image, _) = get(folder.path(), &SOURCE, "s");
         let path = path(folder.path(), &SOURCE, key(&SOURCE, "s"));
         let whole = fs::read(&path).unwrap();
         for i in 0..whole.len() {
-            let mut spoiled = whole.clone();
-            spoiled[i] ^= 1;
-            for spoiled in [&spoiled[..], &whole[..i]] {
-                fs::write(&path, spoiled).unwrap();
-                assert_eq!(made(folder.path(), &SOURCE, "s"), (image.clone(), true), "byte {i}");
+            let mut corrupt = whole.clone();
+            corrupt[i] ^= 1;
+            for corrupt in [&corrupt[..], &whole[..i]] {
+                fs::write(&path, corrupt).unwrap();
+                assert_eq!(get(folder.path(), &SOURCE, "s"), (image.clone(), true), "byte {i}");
                 assert_eq!(fs::read(&path).unwrap(), whole);
             }
         }
     }
 
     #[test]
-    fn many_at_once_all_get_the_image() {
+    fn concurrent_callers_all_get_the_image() {
         let folder = tempfile::tempdir().unwrap();
         let compiled = AtomicUsize::new(0);
         std::thread::scope(|scope| {
@@ -152,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nothing_can_be_kept_it_is_compiled_all_the_same() {
+    fn an_unusable_folder_does_not_prevent_compilation() {
         let file = tempfile::NamedTempFile::new().unwrap();
         for folder in [None, Some(file.path())] {
             assert_eq!(image(folder, &SOURCE, "s", || Ok(vec![1])).unwrap(), [1]);
@@ -160,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_the_compiler_is_passed_on_and_nothing_kept() {
+    fn a_compilers_error_is_returned_and_nothing_is_cached() {
         let folder = tempfile::tempdir().unwrap();
         let fail = || Err(crate::Error::shape("x", "y", "z"));
         assert!(image(Some(folder.path()), &SOURCE, "s", fail).is_err());

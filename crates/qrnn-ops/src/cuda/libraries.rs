@@ -1,10 +1,8 @@
-//! The shared libraries that make a process speak CUDA: where they lie, and loading them.
+//! Finds and loads the shared libraries of CUDA.
 //!
-//! libtorch settles for good whether it has CUDA when it is first asked anything of the kind, and
-//! operations on the CPU ask too. So its CUDA part is loaded before `main`, where there is a driver:
-//! [`tch::Device::cuda_if_available`] then tells the truth wherever it is called, in a notebook's
-//! cell too. Without a driver nothing is loaded. `QRNN_CUDA=off` prevents it; it takes a few tenths
-//! of a second.
+//! libtorch decides once, at the first operation, whether CUDA is available. So its CUDA library is loaded
+//! before `main` if there is a driver: [`tch::Device::cuda_if_available`] is then right everywhere, also in
+//! a notebook. Loading takes a few tenths of a second; `QRNN_CUDA=off` prevents it.
 
 use std::path::PathBuf;
 
@@ -12,16 +10,16 @@ use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 
 use crate::{Error, Result};
 
-/// Set to `off`, no process loads CUDA.
+/// The environment variable that disables CUDA if set to `off`.
 pub const SWITCH: &str = "QRNN_CUDA";
 
-/// What to do where something of libtorch's is missing.
-const BRING: &str = "run `cargo xtask setup --cuda`, or put the `lib` folder of a Python torch 2.11.0 \
-                     and its `nvidia/*/lib` folders on LD_LIBRARY_PATH; or use --device cpu";
+/// What to do if a library is missing.
+const INSTALL: &str = "run `cargo xtask setup --cuda`, or add the `lib` folder of a Python torch 2.11.0 \
+                       and its `nvidia/*/lib` folders to LD_LIBRARY_PATH; or use --device cpu";
 
-// SAFETY: a function without arguments in .init_array is what the loader calls there. It runs before
-// `main`, after the constructors of libtorch's CPU part, which this crate is linked against; it
-// opens files and libraries only, and never panics.
+// SAFETY: the loader calls the functions in .init_array without arguments. This one runs before `main`,
+// after the constructors of libtorch's CPU library, which this crate links; it only opens files and
+// libraries, and never panics.
 #[cfg(target_os = "linux")]
 #[used]
 #[unsafe(link_section = ".init_array")]
@@ -29,7 +27,7 @@ static AT_START: extern "C" fn() = at_start;
 
 extern "C" fn at_start() {
     if driver().is_ok() {
-        // Whoever asks for CUDA later hears why it is not to be had.
+        // A later request for CUDA reports the error.
         let _ = libtorch_cuda();
     }
 }
@@ -37,7 +35,7 @@ extern "C" fn at_start() {
 /// Loads the NVIDIA driver's library.
 ///
 /// # Errors
-/// [`Error::Unavailable`] where there is none.
+/// [`Error::Unavailable`] if there is none, or [`SWITCH`] disables CUDA.
 pub fn driver() -> Result<()> {
     if std::env::var_os(SWITCH).is_some_and(|value| value == "off") {
         return Err(Error::unavailable(
@@ -46,39 +44,38 @@ pub fn driver() -> Result<()> {
             format!("unset {SWITCH}, or use --device cpu"),
         ));
     }
-    open("libcuda.so.1".as_ref()).map_err(|said| {
+    open("libcuda.so.1".as_ref()).map_err(|error| {
         Error::unavailable(
             "CUDA",
-            format!("this machine has no NVIDIA driver ({said})"),
-            "use --device cpu, or a machine with an NVIDIA GPU whose driver is 580 or later and where \
-             `nvidia-smi` lists the GPU (a container must be started with it: docker run --gpus all)",
+            format!("this machine has no NVIDIA driver ({error})"),
+            "use --device cpu, or a machine whose NVIDIA driver is 580 or later and where `nvidia-smi` lists \
+             the GPU (start a container with it: docker run --gpus all)",
         )
     })
 }
 
-/// Loads libtorch's CUDA part, visible to the part that is there. Done once a process; more often
-/// does no harm.
+/// Loads libtorch's CUDA library with global symbols. Repeated calls do nothing.
 ///
 /// # Errors
-/// [`Error::Unavailable`] with the places where it was looked for.
+/// [`Error::Unavailable`] with the paths that were tried.
 pub fn libtorch_cuda() -> Result<()> {
-    let beside = libtorch_folder().map(|folder| folder.join("libtorch_cuda.so"));
-    let brought = above_libtorch().map(|root| root.join("cuda/torch/lib/libtorch_cuda.so"));
-    let places = [beside, brought, Some("libtorch_cuda.so".into())];
-    first_that_loads("libtorch's CUDA part", places.into_iter().flatten())
+    let same_folder = libtorch_folder().map(|folder| folder.join("libtorch_cuda.so"));
+    let installed = libtorch_root().map(|root| root.join("cuda/torch/lib/libtorch_cuda.so"));
+    let paths = [same_folder, installed, Some("libtorch_cuda.so".into())];
+    load_first("libtorch's CUDA part", paths.into_iter().flatten())
 }
 
-/// Loads NVRTC, and the library of its built-in functions, which it does not find by itself.
+/// Loads NVRTC and its library of built-in functions, which NVRTC does not find by itself.
 ///
 /// # Errors
-/// [`Error::Unavailable`] with the places where it was looked for.
+/// [`Error::Unavailable`] with the paths that were tried.
 pub fn nvrtc() -> Result<()> {
-    let root = above_libtorch();
-    // Python's layout, what `setup --cuda` brings, and what every set-up brings.
+    let root = libtorch_root();
+    // The layout of Python's site-packages, of `setup --cuda`, and of `setup`.
     let roots =
         ["", "cuda", "nvrtc"].into_iter().filter_map(|name| Some(root.as_ref()?.join(name)));
     let folders = roots.map(|root| root.join("nvidia/cu13/lib")).chain([PathBuf::new()]);
-    first_that_loads(
+    load_first(
         "NVRTC, the compiler of CUDA kernels,",
         folders.map(|folder| {
             let _ = open(&folder.join("libnvrtc-builtins.so.13.0"));
@@ -87,22 +84,23 @@ pub fn nvrtc() -> Result<()> {
     )
 }
 
-fn first_that_loads(what: &str, places: impl Iterator<Item = PathBuf>) -> Result<()> {
-    let mut said = vec![];
-    for place in places {
-        match open(&place) {
+/// Loads the first of these libraries that can be loaded.
+fn load_first(what: &str, paths: impl Iterator<Item = PathBuf>) -> Result<()> {
+    let mut problems = vec![];
+    for path in paths {
+        match open(&path) {
             Ok(()) => return Ok(()),
-            Err(problem) => said.push(problem),
+            Err(problem) => problems.push(problem),
         }
     }
-    let problem = format!("{what} cannot be loaded ({})", said.join("; "));
-    Err(Error::unavailable("CUDA", problem, BRING))
+    let problem = format!("{what} cannot be loaded ({})", problems.join("; "));
+    Err(Error::unavailable("CUDA", problem, INSTALL))
 }
 
-/// Loads a library for the rest of the process, for all others to see.
+/// Loads a library with global symbols, for the rest of the process.
 fn open(path: &std::path::Path) -> Result<(), String> {
     // SAFETY: NVIDIA's and libtorch's libraries may be loaded at any time, by any thread; their
-    // constructors register what they have and call nothing of ours.
+    // constructors call no code of this crate.
     let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) };
     match library {
         Ok(library) => {
@@ -110,7 +108,7 @@ fn open(path: &std::path::Path) -> Result<(), String> {
             let _ = library.into_raw();
             Ok(())
         }
-        // libloading hides the system's words one level down.
+        // The system's message is the source of libloading's error.
         Err(error) => {
             Err(std::error::Error::source(&error)
                 .map_or_else(|| error.to_string(), |e| e.to_string()))
@@ -118,23 +116,23 @@ fn open(path: &std::path::Path) -> Result<(), String> {
     }
 }
 
-/// The folder that this process loaded libtorch's CPU part from.
+/// The folder of this process's libtorch_cpu.so.
 fn libtorch_folder() -> Option<PathBuf> {
     let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
     folder_of(&maps, "libtorch_cpu.so")
 }
 
-/// In the system's list of mapped files.
+/// The folder of a library in `/proc/self/maps`.
 fn folder_of(maps: &str, library: &str) -> Option<PathBuf> {
     maps.lines().find_map(|line| {
-        // The path is the rest of the line: blanks may be in it.
+        // The path is the rest of the line, and may contain blanks.
         let path = PathBuf::from(&line[line.find('/')?..]);
         (path.file_name()? == library).then(|| path.parent().map(PathBuf::from))?
     })
 }
 
-/// `site-packages` of a Python torch, `.libtorch` of our set-up: two above `lib`.
-fn above_libtorch() -> Option<PathBuf> {
+/// Two levels above `lib`: `site-packages` of a Python torch, or `.libtorch` of `cargo xtask setup`.
+fn libtorch_root() -> Option<PathBuf> {
     Some(libtorch_folder()?.parent()?.parent()?.into())
 }
 
@@ -152,19 +150,19 @@ mod tests {
     }
 
     #[test]
-    fn this_process_runs_on_a_libtorch_that_is_found() {
+    fn the_libtorch_of_this_process_is_found() {
         assert!(tch::Tensor::zeros([1], (tch::Kind::Float, tch::Device::Cpu)).defined());
         assert!(libtorch_folder().unwrap().join("libtorch_cpu.so").exists());
     }
 
     #[test]
-    fn what_cannot_be_loaded_is_said_with_every_place() {
-        let places = ["/no/such/libnothing.so", "libnothing-either.so"].map(PathBuf::from);
-        let error = first_that_loads("a test", places.into_iter()).unwrap_err();
+    fn a_failure_to_load_names_every_path() {
+        let paths = ["/no/such/libnothing.so", "libnothing-either.so"].map(PathBuf::from);
+        let error = load_first("a test", paths.into_iter()).unwrap_err();
         assert!(matches!(error, Error::Unavailable { .. }));
-        let said = error.to_string();
+        let message = error.to_string();
         for words in ["/no/such/libnothing.so", "libnothing-either.so", "setup --cuda"] {
-            assert!(said.contains(words), "{said}");
+            assert!(message.contains(words), "{message}");
         }
     }
 }

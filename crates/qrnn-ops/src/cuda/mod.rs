@@ -1,10 +1,9 @@
-//! CUDA kernels of our own on libtorch's tensors, with nothing of CUDA at build time.
+//! CUDA kernels on libtorch's tensors, without CUDA at build time.
 //!
-//! One program serves machines with and without a GPU. It is linked against libtorch's CPU part;
-//! where there is an NVIDIA driver, the CUDA part is loaded as the process starts (see
-//! [`libraries`]). A kernel's source is part of the program: NVRTC compiles it for the GPU at hand
-//! the first time it is wanted, and the image is kept in the user's cache folder. Kernels run on
-//! libtorch's current stream, so that they take their place among its own.
+//! A program links libtorch's CPU library and runs with and without a GPU. If there is an NVIDIA driver,
+//! libtorch's CUDA library is loaded when the process starts (see [`libraries`]). NVRTC compiles a kernel's
+//! source for the GPU at first use; the image is cached in the user's cache folder. Kernels run on
+//! libtorch's current stream.
 
 mod clock;
 pub(crate) mod compare;
@@ -18,7 +17,7 @@ mod image_cache;
 mod launch;
 pub mod libraries;
 
-pub use clock::{Clock, Mark};
+pub use clock::{Clock, Timestamp};
 pub use compare::{assert_close, test_pattern};
 pub use compiler::{Compiler, Target};
 pub use device::CudaDevice;

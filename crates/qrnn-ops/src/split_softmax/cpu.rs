@@ -3,25 +3,27 @@
 use tch::{Device, Kind, Tensor};
 
 use super::cross_entropy::{Gradient, cross_entropy};
-use super::targets::TailWords;
+use super::targets::TailTargets;
 use crate::Result;
 use crate::matmul::{Added, Precision};
 
-/// Logits held at once: 64 MB in single precision, half of it in bf16.
-pub const PIECE: usize = 16 << 20;
+/// Most logits of a chunk: 64 MB in single precision, half of it in bf16.
+pub const CHUNK: usize = 16 << 20;
 
-/// In bf16 a product's rows are filled up to a multiple of this.
+/// In bf16, chunks are padded to a multiple of this many rows: oneDNN compiles a kernel for each shape, and
+/// the rows of a tail differ in every step.
 const ROWS: usize = 32;
 
-pub fn places(tail: &TailWords, hidden: &Tensor) -> Result<Tensor> {
-    Ok(Tensor::f_from_slice(&tail.places)?.f_to_device(hidden.device())?)
+/// The rows of a tail's targets as an index tensor on the device of `hidden`.
+pub fn row_indices(tail: &TailTargets, hidden: &Tensor) -> Result<Tensor> {
+    Ok(Tensor::f_from_slice(&tail.rows)?.f_to_device(hidden.device())?)
 }
 
-/// Where one softmax's gradients go.
+/// Gradients of one softmax, of the weights' kind.
 pub struct Gradients<'a> {
-    /// Factor of the loss.
+    /// Factor of the gradients.
     pub scale: f64,
-    /// (rows, E), overwritten; of the weights' kind, as all of these.
+    /// (rows, E), overwritten.
     pub hidden: &'a Tensor,
     /// (classes, E), overwritten.
     pub weight: &'a Tensor,
@@ -29,8 +31,11 @@ pub struct Gradients<'a> {
     pub bias: &'a Tensor,
 }
 
-/// Sum of the cross entropy of one softmax over `targets.len()` rows, at least one; and its
-/// gradients where asked for.
+/// The sum of the cross entropy of one softmax over `targets.len()` rows (at least one), in nats; writes its
+/// gradients if there are `gradients`.
+///
+/// * `hidden`: (rows, E);
+/// * `weight`: (classes, E), `bias`: (classes).
 pub fn softmax_loss(
     hidden: &Tensor,
     weight: &Tensor,
@@ -41,38 +46,39 @@ pub fn softmax_loss(
 ) -> Result<f64> {
     let (hidden, weight) = (precision.operand(hidden)?, precision.operand(weight)?);
     let ((rows, emsize), classes) = (hidden.size2()?, weight.size()[0]);
-    // oneDNN's kernels are made for each shape anew, and tails have other rows in every step.
     let unit = if hidden.kind() == Kind::BFloat16 { ROWS } else { 1 };
-    let missing = targets.len().next_multiple_of(unit) as i64 - rows;
-    let hidden = if missing > 0 { hidden.f_constant_pad_nd([0, 0, 0, missing])? } else { hidden };
-    let of_hidden = match &gradients {
-        Some(to) if missing > 0 => {
-            Some(to.hidden.f_new_empty([rows + missing, emsize], (to.hidden.kind(), Device::Cpu))?)
+    let padding = targets.len().next_multiple_of(unit) as i64 - rows;
+    let hidden = if padding > 0 { hidden.f_constant_pad_nd([0, 0, 0, padding])? } else { hidden };
+    let grad_hidden = match &gradients {
+        Some(grads) if padding > 0 => {
+            let options = (grads.hidden.kind(), Device::Cpu);
+            Some(grads.hidden.f_new_empty([rows + padding, emsize], options)?)
         }
-        Some(to) => Some(to.hidden.shallow_clone()),
+        Some(grads) => Some(grads.hidden.shallow_clone()),
         None => None,
     };
-    let at_once = (PIECE / classes as usize).clamp(1, targets.len()).next_multiple_of(unit);
-    let size = [at_once as i64, classes];
+    let chunk_rows = (CHUNK / classes as usize).clamp(1, targets.len()).next_multiple_of(unit);
+    let size = [chunk_rows as i64, classes];
     let buffer = hidden.f_new_empty(size, (hidden.kind(), hidden.device()))?;
     let mut sum = 0.0;
-    for (piece, targets) in targets.chunks(at_once).enumerate() {
-        let (start, rows) = ((piece * at_once) as i64, targets.len() as i64);
-        let filled = targets.len().next_multiple_of(unit) as i64;
-        let (hidden, logits) = (hidden.f_narrow(0, start, filled)?, buffer.f_narrow(0, 0, filled)?);
+    for (chunk, targets) in targets.chunks(chunk_rows).enumerate() {
+        let (start, rows) = ((chunk * chunk_rows) as i64, targets.len() as i64);
+        let padded = targets.len().next_multiple_of(unit) as i64;
+        let (hidden, logits) = (hidden.f_narrow(0, start, padded)?, buffer.f_narrow(0, 0, padded)?);
         precision.multiply(&logits, &hidden, &weight.f_tr()?, Added::Nothing)?;
-        let gradient = gradients.as_ref().map(|to| Gradient { scale: to.scale, sums: to.bias });
+        let gradient =
+            gradients.as_ref().map(|grads| Gradient { scale: grads.scale, sums: grads.bias });
         sum += cross_entropy(&logits.f_narrow(0, 0, rows)?, bias, targets, gradient)?;
-        if let (Some(to), Some(of_hidden)) = (&gradients, &of_hidden) {
-            let _ = logits.f_narrow(0, rows, filled - rows)?.f_zero_()?;
-            let of_rows = of_hidden.f_narrow(0, start, filled)?;
-            precision.multiply(&of_rows, &logits, &weight, Added::Nothing)?;
-            let added = if piece == 0 { Added::Nothing } else { Added::Itself };
-            precision.multiply(to.weight, &logits.f_tr()?, &hidden, added)?;
+        if let (Some(grads), Some(grad_hidden)) = (&gradients, &grad_hidden) {
+            let _ = logits.f_narrow(0, rows, padded - rows)?.f_zero_()?;
+            let grad_rows = grad_hidden.f_narrow(0, start, padded)?;
+            precision.multiply(&grad_rows, &logits, &weight, Added::Nothing)?;
+            let added = if chunk == 0 { Added::Nothing } else { Added::Itself };
+            precision.multiply(grads.weight, &logits.f_tr()?, &hidden, added)?;
         }
     }
-    if let (Some(to), Some(of_hidden)) = (gradients, of_hidden.filter(|_| missing > 0)) {
-        to.hidden.shallow_clone().f_copy_(&of_hidden.f_narrow(0, 0, rows)?)?;
+    if let (Some(grads), Some(grad_hidden)) = (gradients, grad_hidden.filter(|_| padding > 0)) {
+        grads.hidden.shallow_clone().f_copy_(&grad_hidden.f_narrow(0, 0, rows)?)?;
     }
     Ok(sum)
 }

@@ -1,4 +1,4 @@
-//! Softmax and cross entropy over rows of logits, value and gradient in one visit.
+//! Softmax and cross entropy over rows of logits on the CPU, value and gradient in one pass.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -9,35 +9,33 @@ use crate::libtorch::parallel_for;
 use crate::simd::{Accum, Bf16, Element};
 use crate::{Result, profile};
 
-/// Logits worth a thread of their own.
+/// Logits below which another thread does not pay.
 const GRAIN: usize = 16_384;
 
-/// Lanes of the sums; independent ones let the compiler use vectors.
+/// Independent partial sums, which let the compiler vectorize.
 const LANES: usize = 16;
 
-/// Lane sums are added up in double precision this often, so that wide rows stay exact.
+/// Elements after which partial sums are accumulated in double precision, for accuracy of wide rows.
 const BLOCK: usize = 4096;
 
-/// What is to become of the gradient.
+/// How to compute the gradient.
 #[derive(Clone, Copy)]
 pub(super) struct Gradient<'a> {
-    /// Its factor.
+    /// Factor of the gradient.
     pub scale: f64,
-    /// (classes): the sum over all rows is added here.
+    /// (classes): the sum of the gradient over all rows is added to it.
     pub sums: &'a Tensor,
 }
 
-/// The cross entropy of all rows, and in `logits` the gradient of each.
+/// The sum of the cross entropy over all rows, in nats.
 ///
-/// * `logits`: (rows, classes), contiguous, without their bias; overwritten where a gradient is asked
-///   for;
-/// * `bias`: (classes), contiguous, of the kind that is computed in: Float beside bf16 logits;
-/// * `targets`: one class a row.
-///
-/// Returns the sum of the losses, in nats.
+/// * `logits`: (rows, classes), contiguous, before adding the bias; overwritten by their gradient if there is
+///   a `gradient`;
+/// * `bias`: (classes), contiguous, of the logits' kind, or Float for bf16 logits;
+/// * `targets`: (rows), classes.
 ///
 /// # Errors
-/// [`crate::Error::Torch`] where libtorch fails, or for logits of another kind.
+/// [`crate::Error::Torch`] if libtorch fails, or for logits of another kind.
 pub(super) fn cross_entropy(
     logits: &Tensor,
     bias: &Tensor,
@@ -49,11 +47,13 @@ pub(super) fn cross_entropy(
         Kind::Float => rows::<f32>(logits, bias, targets, gradient),
         Kind::Double => rows::<f64>(logits, bias, targets, gradient),
         Kind::BFloat16 => rows::<Bf16>(logits, bias, targets, gradient),
-        kind => Err(TchError::Torch(format!("no cross entropy of {kind:?} logits")).into()),
+        kind => {
+            Err(TchError::Torch(format!("cross entropy does not support {kind:?} logits")).into())
+        }
     }
 }
 
-/// A [`Element`] whose row kernel is compiled for each instruction set.
+/// An [`Element`] whose row kernel is compiled for each instruction set.
 trait RowElement: Element {
     fn row(
         logits: &mut [Self],
@@ -63,12 +63,12 @@ trait RowElement: Element {
     ) -> f64;
 }
 
-/// Where a row's gradient is made.
+/// Buffers of a row's gradient.
 struct RowGradient<'a, R> {
     scale: f64,
-    /// (classes): room for the exponentials.
-    room: &'a mut [R],
-    /// (classes): added to.
+    /// (classes): overwritten by the exponentials.
+    exponentials: &'a mut [R],
+    /// (classes): the gradient is added to it.
     sums: &'a mut [R],
 }
 
@@ -78,7 +78,7 @@ fn rows<S: RowElement>(
     targets: &[i64],
     gradient: Option<Gradient<'_>>,
 ) -> Result<f64> {
-    /// A tensor whose disjoint rows many threads write.
+    /// A tensor whose disjoint rows are written by many threads.
     struct Shared<T>(*mut T);
     // SAFETY: each row belongs to one task of `parallel_for`.
     unsafe impl<T> Sync for Shared<T> {}
@@ -92,73 +92,75 @@ fn rows<S: RowElement>(
     debug_assert!(bias.is_contiguous() && bias.kind() == S::Accum::KIND);
     let classes = logits.size()[1] as usize;
     let values = Shared(logits.data_ptr().cast::<S>());
-    // SAFETY: `bias` is contiguous, of this kind and length, and nobody writes it meanwhile.
+    // SAFETY: `bias` is contiguous, of this kind and length, and nothing writes it meanwhile.
     let bias = unsafe { std::slice::from_raw_parts(bias.data_ptr().cast::<S::Accum>(), classes) };
-    /// Of one task.
-    struct Part<R> {
+    /// The sums over the rows of a task.
+    struct TaskSums<R> {
         first_row: usize,
         loss: f64,
         sums: Vec<R>,
     }
-    let parts: Mutex<Vec<Part<S::Accum>>> = Mutex::new(vec![]);
+    let tasks: Mutex<Vec<TaskSums<S::Accum>>> = Mutex::new(vec![]);
     let scale = gradient.map(|gradient| gradient.scale);
     parallel_for(targets.len(), GRAIN.div_ceil(classes.max(1)), |rows| {
         let (first_row, mut loss) = (rows.start, 0.0);
         let zeros = || vec![S::Accum::default(); if scale.is_some() { classes } else { 0 }];
-        let (mut room, mut sums) = (zeros(), zeros());
+        let (mut exponentials, mut sums) = (zeros(), zeros());
         for i in rows {
             // SAFETY: row i lies inside the contiguous (rows, classes) tensor, which outlives the
             // call, and only this task touches it.
             let row = unsafe { std::slice::from_raw_parts_mut(values.at(i * classes), classes) };
-            let gradient =
-                scale.map(|scale| RowGradient { scale, room: &mut room, sums: &mut sums });
+            let gradient = scale.map(|scale| RowGradient {
+                scale,
+                exponentials: &mut exponentials,
+                sums: &mut sums,
+            });
             loss += S::row(row, bias, targets[i] as usize, gradient);
         }
-        let part = Part { first_row, loss, sums };
-        parts.lock().unwrap_or_else(PoisonError::into_inner).push(part);
+        let task = TaskSums { first_row, loss, sums };
+        tasks.lock().unwrap_or_else(PoisonError::into_inner).push(task);
     })?;
-    let mut parts = parts.into_inner().unwrap_or_else(PoisonError::into_inner);
-    // In the order of their rows, so that the result does not depend on who was first.
-    parts.sort_by_key(|part| part.first_row);
+    let mut tasks = tasks.into_inner().unwrap_or_else(PoisonError::into_inner);
+    // A fixed order makes the result independent of the threads' timing.
+    tasks.sort_by_key(|task| task.first_row);
     if let Some(gradient) = gradient {
         let mut sums = gradient.sums.shallow_clone();
-        for Part { sums: part, .. } in &parts {
-            // SAFETY: the vector outlives the tensor made of it, which has its kind and size.
-            let part = unsafe {
+        for task in &tasks {
+            // SAFETY: the vector outlives the tensor, which has its kind and size.
+            let of_task = unsafe {
                 let (size, kind) = (&[classes as i64], S::Accum::KIND);
-                Tensor::f_from_blob(part.as_ptr().cast(), size, &[1], kind, Device::Cpu)?
+                Tensor::f_from_blob(task.sums.as_ptr().cast(), size, &[1], kind, Device::Cpu)?
             };
-            let _ = sums.f_add_(&part)?;
+            let _ = sums.f_add_(&of_task)?;
         }
     }
-    Ok(parts.iter().map(|part| part.loss).sum())
+    Ok(tasks.iter().map(|task| task.loss).sum())
 }
 
-/// The largest logit, by lanes. A NaN may be passed over: it makes the sum one.
+/// The largest of logit + bias. A NaN may be ignored here: the sum of exponentials is then NaN.
 #[inline(always)]
-fn largest<S: Element>(logits: &[S], bias: &[S::Accum]) -> S::Accum {
-    let mut top = [logits[0].widen() + bias[0]; LANES];
+fn max_logit<S: Element>(logits: &[S], bias: &[S::Accum]) -> S::Accum {
+    let mut max = [logits[0].widen() + bias[0]; LANES];
     let larger = |a: S::Accum, b: S::Accum| if b > a { b } else { a };
-    let mut parts = logits.chunks_exact(LANES).zip(bias.chunks_exact(LANES));
-    for (logits, bias) in &mut parts {
+    for (logits, bias) in logits.chunks_exact(LANES).zip(bias.chunks_exact(LANES)) {
         for lane in 0..LANES {
-            top[lane] = larger(top[lane], logits[lane].widen() + bias[lane]);
+            max[lane] = larger(max[lane], logits[lane].widen() + bias[lane]);
         }
     }
     let rest = logits.len() / LANES * LANES;
     for (logit, bias) in logits[rest..].iter().zip(&bias[rest..]) {
-        top[0] = larger(top[0], logit.widen() + *bias);
+        max[0] = larger(max[0], logit.widen() + *bias);
     }
-    top.into_iter().fold(top[0], larger)
+    max.into_iter().fold(max[0], larger)
 }
 
-/// The sum of exp(logit + bias - top), and in `room`, where it is not empty, each of them.
+/// The sum of exp(logit + bias - max); each exponential is written to `out` unless it is empty.
 #[inline(always)]
-fn exponentials<S: Element>(
+fn sum_exponentials<S: Element>(
     logits: &[S],
     bias: &[S::Accum],
-    top: S::Accum,
-    room: &mut [S::Accum],
+    max: S::Accum,
+    out: &mut [S::Accum],
 ) -> f64 {
     let mut sum = 0.0f64;
     for start in (0..logits.len()).step_by(BLOCK) {
@@ -170,18 +172,18 @@ fn exponentials<S: Element>(
             let (logits, bias) = (&logits[at..at + LANES], &bias[at..at + LANES]);
             let mut e = [S::Accum::default(); LANES];
             for lane in 0..LANES {
-                e[lane] = Accum::exp(logits[lane].widen() + bias[lane] - top);
+                e[lane] = Accum::exp(logits[lane].widen() + bias[lane] - max);
                 lanes[lane] = lanes[lane] + e[lane];
             }
-            if let Some(room) = room.get_mut(start + at..start + at + LANES) {
-                room.copy_from_slice(&e);
+            if let Some(out) = out.get_mut(start + at..start + at + LANES) {
+                out.copy_from_slice(&e);
             }
         }
         for at in whole..logits.len() {
-            let e = Accum::exp(logits[at].widen() + bias[at] - top);
+            let e = Accum::exp(logits[at].widen() + bias[at] - max);
             lanes[0] = lanes[0] + e;
-            if let Some(room) = room.get_mut(start + at) {
-                *room = e;
+            if let Some(out) = out.get_mut(start + at) {
+                *out = e;
             }
         }
         for lane in lanes {
@@ -199,49 +201,49 @@ fn row<S: Element>(
     gradient: Option<RowGradient<'_, S::Accum>>,
 ) -> f64 {
     let bias = &bias[..logits.len()];
-    let top = largest(logits, bias);
-    let at_target = logits[target].widen() + bias[target];
+    let max = max_logit(logits, bias);
+    let target_logit = logits[target].widen() + bias[target];
     let sum = match gradient {
-        None => exponentials(logits, bias, top, &mut []),
-        Some(RowGradient { scale, room, sums }) => {
-            let room = &mut room[..logits.len()];
-            let sum = exponentials(logits, bias, top, room);
+        None => sum_exponentials(logits, bias, max, &mut []),
+        Some(RowGradient { scale, exponentials, sums }) => {
+            let exponentials = &mut exponentials[..logits.len()];
+            let sum = sum_exponentials(logits, bias, max, exponentials);
             let (factor, scale) = (S::Accum::from_f64(scale / sum), S::Accum::from_f64(scale));
-            let of_target = room[target] * factor - scale;
-            for ((value, e), sum) in logits.iter_mut().zip(&*room).zip(sums.iter_mut()) {
-                let share = *e * factor;
-                *value = S::narrow(share);
-                *sum = *sum + share;
+            let target_grad = exponentials[target] * factor - scale;
+            for ((logit, e), sum) in logits.iter_mut().zip(&*exponentials).zip(sums.iter_mut()) {
+                let grad = *e * factor;
+                *logit = S::narrow(grad);
+                *sum = *sum + grad;
             }
-            logits[target] = S::narrow(of_target);
+            logits[target] = S::narrow(target_grad);
             sums[target] = sums[target] - scale;
             sum
         }
     };
-    sum.ln() + (top - at_target).to_f64()
+    sum.ln() + (max - target_logit).to_f64()
 }
 
-macro_rules! row_stored {
-    ($stored:ty, $real:ty, $row:ident) => {
+macro_rules! row_element {
+    ($element:ty, $accum:ty, $row:ident) => {
         #[multiversion(targets(
             "x86_64+avx512f+avx512dq+avx512bw+avx512vl+avx2+fma",
             "x86_64+avx2+fma"
         ))]
         fn $row(
-            logits: &mut [$stored],
-            bias: &[$real],
+            logits: &mut [$element],
+            bias: &[$accum],
             target: usize,
-            gradient: Option<RowGradient<'_, $real>>,
+            gradient: Option<RowGradient<'_, $accum>>,
         ) -> f64 {
             row(logits, bias, target, gradient)
         }
 
-        impl RowElement for $stored {
+        impl RowElement for $element {
             fn row(
                 logits: &mut [Self],
-                bias: &[$real],
+                bias: &[$accum],
                 target: usize,
-                gradient: Option<RowGradient<'_, $real>>,
+                gradient: Option<RowGradient<'_, $accum>>,
             ) -> f64 {
                 $row(logits, bias, target, gradient)
             }
@@ -249,9 +251,9 @@ macro_rules! row_stored {
     };
 }
 
-row_stored!(f32, f32, row_f32);
-row_stored!(f64, f64, row_f64);
-row_stored!(Bf16, f32, row_bf16);
+row_element!(f32, f32, row_f32);
+row_element!(f64, f64, row_f64);
+row_element!(Bf16, f32, row_bf16);
 
 #[cfg(test)]
 mod tests {
@@ -274,14 +276,14 @@ mod tests {
             tch::manual_seed(i64::from(seed));
             let options = (Kind::Double, Device::Cpu);
             let targets: Vec<i64> = (0..rows).map(|i| (i * 7919) % classes).collect();
-            for (kind, state, tolerance) in [
+            for (kind, accum, tolerance) in [
                 (Kind::Double, Kind::Double, 1e-12f64),
                 (Kind::Float, Kind::Float, 3e-5),
-                // The logits are exact; half a unit of 8 bits is lost where the gradient is stored.
+                // The logits are exact; storing the gradient rounds it to 8 bits.
                 (Kind::BFloat16, Kind::Float, 0.5 / 256.0),
             ] {
                 let logits = (Tensor::randn([rows, classes], options) * 5.0).to_kind(kind);
-                let bias = Tensor::randn([classes], options).to_kind(state);
+                let bias = Tensor::randn([classes], options).to_kind(accum);
                 let leaf = logits.to_kind(Kind::Double).set_requires_grad(true);
                 let with_bias = &leaf + bias.to_kind(Kind::Double);
                 let loss = with_bias.cross_entropy_loss::<Tensor>(
@@ -289,12 +291,12 @@ mod tests {
                 (&loss * 0.5).backward();
                 let exact = loss.double_value(&[]);
 
-                let alone = cross_entropy(&logits, &bias, &targets, None).unwrap();
-                let sums = Tensor::ones([classes], (state, Device::Cpu));
+                let value = cross_entropy(&logits, &bias, &targets, None).unwrap();
+                let sums = Tensor::ones([classes], (accum, Device::Cpu));
                 let gradient = Gradient { scale: 0.5, sums: &sums };
                 let sum = cross_entropy(&logits, &bias, &targets, Some(gradient)).unwrap();
                 let bound = tolerance.min(3e-5) * sum.max(1.0);
-                prop_assert!((sum - exact).abs() <= bound && (alone - exact).abs() <= bound);
+                prop_assert!((sum - exact).abs() <= bound && (value - exact).abs() <= bound);
                 let by_class = leaf.grad().sum_dim_intlist(0, false, None::<Kind>) + 1.0;
                 prop_assert!(close(&sums, &by_class, 10.0 * tolerance.min(3e-5)));
                 prop_assert!(close(&logits, &leaf.grad(), tolerance));
@@ -306,16 +308,16 @@ mod tests {
     fn a_nan_logit_gives_a_nan_loss() {
         let bias = Tensor::zeros([41], (Kind::Float, Device::Cpu));
         for kind in [Kind::Float, Kind::BFloat16] {
-            for place in [0, 5, 40] {
+            for class in [0, 5, 40] {
                 let logits = Tensor::zeros([1, 41], (kind, Device::Cpu));
-                let _ = logits.get(0).get(place).fill_(f64::NAN);
+                let _ = logits.get(0).get(class).fill_(f64::NAN);
                 assert!(cross_entropy(&logits, &bias, &[3], None).unwrap().is_nan());
             }
         }
     }
 
     #[test]
-    fn other_kinds_are_refused() {
+    fn other_kinds_are_rejected() {
         let zeros = Tensor::zeros([1, 4], (Kind::Half, Device::Cpu));
         assert!(cross_entropy(&zeros, &zeros.get(0), &[3], None).is_err());
     }

@@ -1,8 +1,7 @@
-//! The split softmax on a GPU: each cluster's logits are made once, and `kernels/cross_entropy.cu`
-//! turns them into their gradient where they lie. Nothing is copied to the host.
+//! The split softmax on a GPU: each cluster's logits are computed once, and `kernels/cross_entropy.cu`
+//! replaces them by their gradient. Nothing is copied to the host.
 //!
-//! Whoever launches is given as a [`Launch`]: a GPU, or the tests' host shim, which runs the same
-//! source on the CPU with tensors that lie there.
+//! A [`Launch`] is a GPU, or in tests the host shim, which runs the same source on CPU tensors.
 
 use std::sync::Arc;
 
@@ -16,7 +15,7 @@ use crate::cuda::{self, Argument, Geometry, Kernel, Launch, Source, assert_close
 use crate::matmul::{Added, Precision};
 use crate::{Error, Result, profile};
 
-/// Softmax and cross entropy of rows of logits.
+/// The kernels of softmax and cross entropy over rows of logits.
 pub(crate) static CROSS_ENTROPY: Source = Source {
     name: "cross_entropy.cu",
     text: include_str!("../../kernels/cross_entropy.cu"),
@@ -26,52 +25,52 @@ pub(crate) static CROSS_ENTROPY: Source = Source {
 /// ROW_THREADS of `kernels/block.cuh`.
 const ROW_THREADS: u32 = 256;
 
-/// Numbers in the 16 bytes that the kernel moves at once, of the smallest kind.
+/// Alignment of the rows of logits, in elements: 16 bytes of bf16.
 const PACK: i64 = 8;
 
-/// Logits held at once: 128 MB in bf16, those of the entry's largest cluster in one step.
-const PIECE: i64 = 64 << 20;
+/// Most logits of a chunk: 128 MB in bf16, those of the entry's largest cluster in one step.
+const CHUNK: i64 = 64 << 20;
 
-/// One softmax a cluster, all of a step's.
+/// The softmax of every cluster.
 pub(super) struct CudaSoftmax<'a> {
     pub launcher: Arc<dyn Launch>,
     pub clusters: &'a Clusters,
-    /// All classes with their biases, [`augmented_weight`]'s: first the tombstones, then the words. So
-    /// the head is its first rows, and each tail's are together.
+    /// Weights and biases of all classes ([`make_operand`]): the tombstones, then the tokens. The rows of the
+    /// head and of each tail are contiguous.
     pub operand: Tensor,
-    /// Numbers of a hidden state.
+    /// Features of a hidden state.
     pub width: i64,
     pub precision: Precision,
-    /// Logits held at once.
-    pub piece: i64,
+    /// Most logits of a chunk.
+    pub chunk: i64,
 }
 
-/// One cluster's part of a step.
-struct Part<'a> {
+/// Inputs and losses of one cluster's softmax.
+struct Cluster<'a> {
     /// (rows, augmented row), of the activations' kind.
     hidden: &'a Tensor,
     /// (classes, augmented row).
     operand: &'a Tensor,
     /// (rows), of kind Int.
     targets: &'a Tensor,
-    /// (rows), of kind Float; written.
+    /// (rows), of kind Float, overwritten.
     losses: &'a Tensor,
 }
 
-/// Where the gradients of a step, or of one cluster, go; overwritten, of kind Float.
+/// Gradients of a step or of one cluster, overwritten, of kind Float.
 struct Gradients<'a> {
     scale: f64,
-    /// (rows, augmented row), of which the features alone are written.
+    /// (rows, augmented row); only the features are written.
     hidden: &'a Tensor,
-    /// As the operand.
+    /// Of the operand's shape.
     operand: &'a Tensor,
 }
 
 impl<'a> CudaSoftmax<'a> {
-    /// For hidden states of these kind and device.
+    /// For hidden states of this kind and device.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] where the device is no GPU.
+    /// [`Error::Unavailable`] if the device is not a GPU.
     pub fn new(
         clusters: &'a Clusters,
         weights: &SoftmaxWeights,
@@ -86,18 +85,18 @@ impl<'a> CudaSoftmax<'a> {
             None => make_operand(weights, kind)?,
         };
         let width = weights.weight.size2()?.1;
-        Ok(Self { launcher, clusters, operand, width, precision, piece: PIECE })
+        Ok(Self { launcher, clusters, operand, width, precision, chunk: CHUNK })
     }
 
     /// The summed cross entropy, a scalar of kind Float, in nats.
     ///
-    /// * `hidden`: (words, augmented row).
+    /// * `hidden`: (tokens, augmented row).
     pub fn loss_sum(&self, hidden: &Tensor, targets: &DeviceTargets) -> Result<Tensor> {
         self.run(hidden, targets, None)
     }
 
-    /// As [`CudaSoftmax::loss_sum`], times `scale`, and its gradients in hidden, weight, bias and, where
-    /// there are tails, the tombstones' two.
+    /// [`CudaSoftmax::loss_sum`] times `scale`, and its gradients: of hidden, weight, bias and, if there are
+    /// tails, the weights and biases of the tombstones.
     pub fn loss_and_gradients(
         &self,
         hidden: &Tensor,
@@ -105,15 +104,15 @@ impl<'a> CudaSoftmax<'a> {
         scale: f64,
     ) -> Result<(Tensor, Vec<Tensor>)> {
         let float = |like: &Tensor| Tensor::f_empty(like.size(), (Kind::Float, hidden.device()));
-        let (of_hidden, of_operand) = (float(hidden)?, float(&self.operand)?);
-        let into = Gradients { scale, hidden: &of_hidden, operand: &of_operand };
-        let sum = self.run(hidden, targets, Some(&into))?;
+        let (grad_hidden, grad_operand) = (float(hidden)?, float(&self.operand)?);
+        let gradients = Gradients { scale, hidden: &grad_hidden, operand: &grad_operand };
+        let sum = self.run(hidden, targets, Some(&gradients))?;
         let tails = self.clusters.tails() as i64;
-        let mut parts = vec![of_operand.f_narrow(0, tails, self.clusters.vocab as i64)?];
+        let mut parts = vec![grad_operand.f_narrow(0, tails, self.clusters.vocab as i64)?];
         if tails > 0 {
-            parts.push(of_operand.f_narrow(0, 0, tails)?);
+            parts.push(grad_operand.f_narrow(0, 0, tails)?);
         }
-        let mut all = vec![of_hidden];
+        let mut all = vec![grad_hidden];
         for part in &parts {
             all.extend([part.f_narrow(1, 0, self.width)?, part.f_select(1, self.width)?]);
         }
@@ -124,81 +123,86 @@ impl<'a> CudaSoftmax<'a> {
         &self,
         hidden: &Tensor,
         targets: &DeviceTargets,
-        into: Option<&Gradients<'_>>,
+        gradients: Option<&Gradients<'_>>,
     ) -> Result<Tensor> {
         let device = hidden.device();
-        let in_tails: i64 = targets.tails.iter().map(|[places, _]| places.size()[0]).sum();
-        let words = targets.words as i64;
-        let losses = Tensor::f_empty([words + in_tails], (Kind::Float, device))?;
-        let head = (self.clusters.head_words() + self.clusters.tails()) as i64;
-        let (operand, of_head) =
-            (self.operand.f_narrow(0, 0, head)?, losses.f_narrow(0, 0, words)?);
-        let part = Part { hidden, operand: &operand, targets: &targets.head, losses: &of_head };
-        match into {
-            Some(into) => {
-                let operand = into.operand.f_narrow(0, 0, head)?;
-                self.part(&part, Some(Gradients { operand: &operand, ..*into }))?;
+        let in_tails: i64 = targets.tails.iter().map(|[rows, _]| rows.size()[0]).sum();
+        let tokens = targets.tokens as i64;
+        let losses = Tensor::f_empty([tokens + in_tails], (Kind::Float, device))?;
+        let head = (self.clusters.head_size() + self.clusters.tails()) as i64;
+        let (operand, head_losses) =
+            (self.operand.f_narrow(0, 0, head)?, losses.f_narrow(0, 0, tokens)?);
+        let cluster =
+            Cluster { hidden, operand: &operand, targets: &targets.head, losses: &head_losses };
+        match gradients {
+            Some(gradients) => {
+                let operand = gradients.operand.f_narrow(0, 0, head)?;
+                self.run_cluster(&cluster, Some(Gradients { operand: &operand, ..*gradients }))?;
             }
-            None => self.part(&part, None)?,
+            None => self.run_cluster(&cluster, None)?,
         }
-        let mut done = words;
-        for (k, [places, classes]) in targets.tails.iter().enumerate() {
+        let mut done = tokens;
+        for (k, [indices, classes]) in targets.tails.iter().enumerate() {
             let (start, size) = self.clusters.tail(k);
             let (start, size) = ((start + self.clusters.tails()) as i64, size as i64);
-            let own = into.map(|into| into.operand.f_narrow(0, start, size)).transpose()?;
-            let rows = places.size()[0];
+            let grad_operand =
+                gradients.map(|grads| grads.operand.f_narrow(0, start, size)).transpose()?;
+            let rows = indices.size()[0];
             if rows == 0 {
-                if let Some(mut own) = own {
-                    let _ = own.f_zero_()?;
+                if let Some(mut grad_operand) = grad_operand {
+                    let _ = grad_operand.f_zero_()?;
                 }
                 continue;
             }
-            let gathered = hidden.f_index_select(0, places)?;
-            let part = Part {
+            let gathered = hidden.f_index_select(0, indices)?;
+            let cluster = Cluster {
                 hidden: &gathered,
                 operand: &self.operand.f_narrow(0, start, size)?,
                 targets: classes,
                 losses: &losses.f_narrow(0, done, rows)?,
             };
             done += rows;
-            match (into, own) {
-                (Some(into), Some(own)) => {
-                    let of_rows = Tensor::f_empty(gathered.size(), (Kind::Float, device))?;
+            match (gradients, grad_operand) {
+                (Some(Gradients { scale, hidden, .. }), Some(operand)) => {
+                    let grad_rows = Tensor::f_empty(gathered.size(), (Kind::Float, device))?;
                     let gradients =
-                        Gradients { scale: into.scale, hidden: &of_rows, operand: &own };
-                    self.part(&part, Some(gradients))?;
-                    let mut features = into.hidden.f_narrow(1, 0, self.width)?;
-                    let of_rows = of_rows.f_narrow(1, 0, self.width)?;
-                    let _ = features.f_index_add_(0, places, &of_rows)?;
+                        Gradients { scale: *scale, hidden: &grad_rows, operand: &operand };
+                    self.run_cluster(&cluster, Some(gradients))?;
+                    let mut features = hidden.f_narrow(1, 0, self.width)?;
+                    let grad_rows = grad_rows.f_narrow(1, 0, self.width)?;
+                    let _ = features.f_index_add_(0, indices, &grad_rows)?;
                 }
-                _ => self.part(&part, None)?,
+                _ => self.run_cluster(&cluster, None)?,
             }
         }
-        // In double precision, which costs the sum of some thousand numbers nothing.
+        // Double precision costs nothing for a few thousand losses.
         Ok(losses.f_sum(Kind::Double)?.f_to_kind(Kind::Float)?)
     }
 
-    /// The losses of one softmax's rows, and its gradients where asked for.
-    fn part(&self, part: &Part<'_>, gradients: Option<Gradients<'_>>) -> Result<()> {
-        let (rows, classes) = (part.hidden.size()[0], part.operand.size()[0]);
+    /// Writes the losses of one cluster's softmax, and its gradients if there are `gradients`.
+    fn run_cluster(&self, cluster: &Cluster<'_>, gradients: Option<Gradients<'_>>) -> Result<()> {
+        let (rows, classes) = (cluster.hidden.size()[0], cluster.operand.size()[0]);
         let stride = (classes as u64).next_multiple_of(PACK as u64) as i64;
-        let at_once = (self.piece / stride).clamp(1, rows);
-        let room = Tensor::f_empty([at_once, stride], (part.hidden.kind(), part.hidden.device()))?;
+        let chunk_rows = (self.chunk / stride).clamp(1, rows);
+        let options = (cluster.hidden.kind(), cluster.hidden.device());
+        let buffer = Tensor::f_empty([chunk_rows, stride], options)?;
         let mut start = 0;
         while start < rows {
-            let count = at_once.min(rows - start);
-            let hidden = part.hidden.f_narrow(0, start, count)?;
-            let logits = room.f_narrow(0, 0, count)?.f_narrow(1, 0, classes)?;
-            self.precision.multiply(&logits, &hidden, &part.operand.f_tr()?, Added::Nothing)?;
+            let count = chunk_rows.min(rows - start);
+            let hidden = cluster.hidden.f_narrow(0, start, count)?;
+            let logits = buffer.f_narrow(0, 0, count)?.f_narrow(1, 0, classes)?;
+            self.precision.multiply(&logits, &hidden, &cluster.operand.f_tr()?, Added::Nothing)?;
             let scale = gradients.as_ref().map(|gradients| gradients.scale);
-            let (targets, losses) =
-                (part.targets.f_narrow(0, start, count)?, part.losses.f_narrow(0, start, count)?);
+            let (targets, losses) = (
+                cluster.targets.f_narrow(0, start, count)?,
+                cluster.losses.f_narrow(0, start, count)?,
+            );
             cross_entropy(&*self.launcher, &logits, &targets, &losses, scale)?;
             if let Some(gradients) = &gradients {
-                let weight = part.operand.f_narrow(1, 0, self.width)?;
-                let of_rows = gradients.hidden.f_narrow(0, start, count)?;
-                let of_rows = of_rows.f_narrow(1, 0, self.width)?;
-                self.precision.multiply(&of_rows, &logits, &weight, Added::Nothing)?;
+                let weight = cluster.operand.f_narrow(1, 0, self.width)?;
+                let grad_rows = gradients.hidden.f_narrow(0, start, count)?;
+                let grad_rows = grad_rows.f_narrow(1, 0, self.width)?;
+                self.precision.multiply(&grad_rows, &logits, &weight, Added::Nothing)?;
                 let added = if start == 0 { Added::Nothing } else { Added::Itself };
                 self.precision.multiply(gradients.operand, &logits.f_tr()?, &hidden, added)?;
             }
@@ -208,10 +212,9 @@ impl<'a> CudaSoftmax<'a> {
     }
 }
 
-/// The cross entropy of each row, and in `logits` its gradient times `scale` where that is given.
+/// The cross entropy of each row; with `scale`, overwrites `logits` by their gradient times `scale`.
 ///
-/// * `logits`: (rows, classes) of kind Float or BFloat16, columns side by side, rows at multiples of
-///   16 bytes;
+/// * `logits`: (rows, classes) of kind Float or BFloat16, with contiguous rows aligned to 16 bytes;
 /// * `targets`: (rows), Int, each less than `classes`; `losses`: (rows), Float.
 fn cross_entropy(
     launcher: &dyn Launch,
@@ -228,7 +231,7 @@ fn cross_entropy(
     let too_many = || {
         Error::shape(
             "the softmax on a GPU",
-            format!("{rows} rows of {classes} classes are more than its kernel counts to"),
+            format!("{rows} rows of {classes} classes do not fit in 32-bit integers"),
             "use a smaller batch",
         )
     };
@@ -249,18 +252,18 @@ fn cross_entropy(
         Argument::Long(logits.stride()[0]),
     ];
     let geometry = Geometry { grid: rows, block: ROW_THREADS };
-    // The second reading of a row comes from the cache.
+    // The kernel reads a row twice, the second time from the cache.
     let moved = [Some(logits), scale.and(Some(logits)), Some(targets), Some(losses)];
     let _stage = profile::stage("cross entropy").over(moved.into_iter().flatten());
-    // SAFETY: the parameters of cross_entropy_* in order; the tensors lie on the launcher's device
-    // and have the kinds, sizes and strides that it counts on.
+    // SAFETY: the parameters of cross_entropy_* in order; the tensors are on the launcher's device, with the
+    // kinds, sizes and strides above.
     unsafe { launcher.launch(Kernel { source: &CROSS_ENTROPY, name }, geometry, arguments) }
 }
 
-/// The kernel on a few rows, held against torch on the CPU.
+/// Compares the kernel on a few rows with torch on the CPU.
 ///
 /// # Errors
-/// [`Error::Unavailable`] where they disagree.
+/// [`Error::Unavailable`] if they differ.
 pub fn self_test(launcher: &dyn Launch, device: Device) -> Result<()> {
     let (rows, classes) = (3, 300);
     let _no_grad = tch::no_grad_guard();
@@ -268,9 +271,9 @@ pub fn self_test(launcher: &dyn Launch, device: Device) -> Result<()> {
     for (kind, bound) in [(Kind::Float, 1e-5), (Kind::BFloat16, 1e-2)] {
         let all = test_pattern(&[rows, classes + 4], 5.0)?.f_to_kind(kind)?;
         let exact = all.f_narrow(1, 0, classes)?.f_to_kind(Kind::Float)?.f_log_softmax(1, None)?;
-        let wanted = targets.f_to_kind(Kind::Int64)?;
-        let expected = exact.f_gather(1, &wanted.f_unsqueeze(1)?, false)?.f_neg()?.f_squeeze()?;
-        let gradient = exact.f_exp()?.f_sub(&wanted.f_one_hot(classes)?)?.f_mul_scalar(0.5)?;
+        let indices = targets.f_to_kind(Kind::Int64)?;
+        let expected = exact.f_gather(1, &indices.f_unsqueeze(1)?, false)?.f_neg()?.f_squeeze()?;
+        let gradient = exact.f_exp()?.f_sub(&indices.f_one_hot(classes)?)?.f_mul_scalar(0.5)?;
 
         let logits = all.f_detach_copy()?.f_to_device(device)?.f_narrow(1, 0, classes)?;
         let losses = Tensor::f_empty([rows], (Kind::Float, device))?;

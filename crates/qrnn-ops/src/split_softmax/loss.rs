@@ -3,7 +3,7 @@
 use tch::{Kind, Tensor};
 
 use super::clusters::Clusters;
-use super::cpu::{Gradients, places, softmax_loss};
+use super::cpu::{Gradients, row_indices, softmax_loss};
 use super::cuda::CudaSoftmax;
 use super::targets::Targets;
 use super::weights::{Computation, SoftmaxWeights};
@@ -11,9 +11,9 @@ use crate::autograd::{self, Backward, Forward, Function};
 use crate::matmul::{Features, Precision};
 use crate::{Result, libtorch};
 
-/// The summed cross entropy of words, in nats, without gradients.
+/// The sum of the cross entropy of targets, in nats, without gradients.
 ///
-/// * `hidden`: (words, E), augmented on a GPU.
+/// * `hidden`: (tokens, E), augmented on a GPU.
 pub fn loss_sum(
     clusters: &Clusters,
     weights: &SoftmaxWeights,
@@ -22,8 +22,8 @@ pub fn loss_sum(
     computation: Computation<'_>,
 ) -> Result<f64> {
     let _no_grad = tch::no_grad_guard();
-    let words = match targets {
-        Targets::Host(words) => words,
+    let tokens = match targets {
+        Targets::Host(tokens) => tokens,
         Targets::Device(targets) => {
             let options = (hidden.all.kind(), hidden.all.device());
             let softmax = CudaSoftmax::new(clusters, weights, options, computation)?;
@@ -33,20 +33,19 @@ pub fn loss_sum(
     };
     let precision = computation.precision;
     let hidden = &flat(hidden)?;
-    let (head, tails) = clusters.sort(words);
+    let (head, tails) = clusters.sort(tokens);
     let (weight, bias) = weights.head(clusters)?;
     let mut sum = softmax_loss(hidden, &weight, &bias, &head, precision, None)?;
-    for (k, tail) in tails.iter().enumerate().filter(|(_, tail)| !tail.places.is_empty()) {
+    for (k, tail) in tails.iter().enumerate().filter(|(_, tail)| !tail.rows.is_empty()) {
         let (weight, bias) = weights.tail(clusters, k)?;
-        let rows = hidden.f_index_select(0, &places(tail, hidden)?)?;
+        let rows = hidden.f_index_select(0, &row_indices(tail, hidden)?)?;
         sum += softmax_loss(&rows, &weight, &bias, &tail.targets, precision, None)?;
     }
     Ok(sum)
 }
 
-/// The mean cross entropy of words, in nats a word, differentiable in `hidden` and all weights.
-///
-/// Shapes as for [`loss_sum`]; `upstream` is a promise.
+/// The mean cross entropy of targets, in nats per token, differentiable in `hidden` and all weights. Shapes as
+/// for [`loss_sum`].
 pub fn mean_loss(
     clusters: &Clusters,
     weights: &SoftmaxWeights,
@@ -70,14 +69,14 @@ pub fn mean_loss(
     Ok(outputs.swap_remove(0))
 }
 
-/// Hidden states one below the other: (words, E), with what is behind each.
+/// Hidden states with their padding, (tokens, row).
 fn flat(hidden: &Features) -> Result<Tensor> {
     Ok(hidden.all.f_reshape([-1, hidden.all.size().last().copied().unwrap_or(1)])?)
 }
 
-/// The log probability of every word after each hidden state: (words, V).
+/// The log probability of every token after each hidden state: (tokens, V).
 ///
-/// * `hidden`: (words, E).
+/// * `hidden`: (tokens, E).
 pub fn log_probabilities(
     clusters: &Clusters,
     weights: &SoftmaxWeights,
@@ -89,25 +88,25 @@ pub fn log_probabilities(
         Ok(hidden.f_linear(&weight, Some(&bias))?.f_log_softmax(-1, None::<Kind>)?)
     };
     let head = log_softmax(weights.head(clusters)?)?;
-    let mut parts = vec![head.f_narrow(1, 0, clusters.head_words() as i64)?];
+    let mut parts = vec![head.f_narrow(1, 0, clusters.head_size() as i64)?];
     for k in 0..clusters.tails() {
-        let of_tail = head.f_narrow(1, clusters.tombstone(k) as i64, 1)?;
-        parts.push(log_softmax(weights.tail(clusters, k)?)?.f_add(&of_tail)?);
+        let tail_log_p = head.f_narrow(1, clusters.tombstone(k) as i64, 1)?;
+        parts.push(log_softmax(weights.tail(clusters, k)?)?.f_add(&tail_log_p)?);
     }
     Ok(Tensor::f_cat(&parts, 1)?)
 }
 
-/// How the gradient of a mean loss will be asked for.
+/// Upstream gradient of the loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UpstreamGrad {
-    /// The loss may be part of any expression.
+    /// Scale by the incoming gradient.
     Any,
-    /// With the factor 1, which a GPU would have to be waited for to be known.
+    /// Assume 1, which saves a device synchronization.
     One,
 }
 
-/// The mean loss as autograd sees it. The gradients are taken in the forward, while the logits are
-/// at hand, and the backward only hands them on.
+/// The mean loss. The forward computes the gradients as well, because the logits are not stored; the backward
+/// returns them.
 struct SplitSoftmax {
     clusters: Clusters,
     targets: Targets,
@@ -128,9 +127,9 @@ impl Function for SplitSoftmax {
                 .zip(inputs.get(4))
                 .map(|(v, b)| (v.shallow_clone(), b.shallow_clone())),
         };
-        let (scale, precision) = (1.0 / self.targets.words() as f64, self.precision);
-        let words = match &self.targets {
-            Targets::Host(words) => words,
+        let (scale, precision) = (1.0 / self.targets.tokens() as f64, self.precision);
+        let tokens = match &self.targets {
+            Targets::Host(tokens) => tokens,
             Targets::Device(targets) => {
                 let computation = Computation { precision, operand: self.operand.as_ref() };
                 let options = (hidden.kind(), hidden.device());
@@ -140,7 +139,7 @@ impl Function for SplitSoftmax {
                 return Ok(Forward { outputs: vec![mean], saved: vec![] });
             }
         };
-        let (head, tails) = self.clusters.sort(words);
+        let (head, tails) = self.clusters.sort(tokens);
 
         let (weight, bias) = weights.head(&self.clusters)?;
         let kind = (weights.weight.kind(), hidden.device());
@@ -152,31 +151,31 @@ impl Function for SplitSoftmax {
             Gradients { scale, hidden: &grad_hidden, weight: &grad_head, bias: &grad_head_bias };
         let mut sum = softmax_loss(hidden, &weight, &bias, &head, precision, Some(gradients))?;
 
-        let words = self.clusters.head_words() as i64;
-        grad_weight.f_narrow(0, 0, words)?.f_copy_(&grad_head.f_narrow(0, 0, words)?)?;
-        grad_bias.f_narrow(0, 0, words)?.f_copy_(&grad_head_bias.f_narrow(0, 0, words)?)?;
+        let head_size = self.clusters.head_size() as i64;
+        grad_weight.f_narrow(0, 0, head_size)?.f_copy_(&grad_head.f_narrow(0, 0, head_size)?)?;
+        grad_bias.f_narrow(0, 0, head_size)?.f_copy_(&grad_head_bias.f_narrow(0, 0, head_size)?)?;
         for (k, tail) in tails.iter().enumerate() {
             let (start, size) = self.clusters.tail(k);
             let mut grad_weight = grad_weight.f_narrow(0, start as i64, size as i64)?;
             let grad_bias = grad_bias.f_narrow(0, start as i64, size as i64)?;
-            if tail.places.is_empty() {
+            if tail.rows.is_empty() {
                 let _ = grad_weight.f_zero_()?;
                 continue;
             }
-            let places = places(tail, hidden)?;
-            let rows = hidden.f_index_select(0, &places)?;
+            let indices = row_indices(tail, hidden)?;
+            let rows = hidden.f_index_select(0, &indices)?;
             let grad_rows = Tensor::f_empty(rows.size(), kind)?;
             let (weight, bias) = weights.tail(&self.clusters, k)?;
             let gradients =
                 Gradients { scale, hidden: &grad_rows, weight: &grad_weight, bias: &grad_bias };
             sum += softmax_loss(&rows, &weight, &bias, &tail.targets, precision, Some(gradients))?;
-            let _ = grad_hidden.f_index_add_(0, &places, &grad_rows)?;
+            let _ = grad_hidden.f_index_add_(0, &indices, &grad_rows)?;
         }
         self.gradients = vec![grad_hidden, grad_weight, grad_bias];
         let tails = self.clusters.tails() as i64;
         if tails > 0 {
-            self.gradients.push(grad_head.f_narrow(0, words, tails)?);
-            self.gradients.push(grad_head_bias.f_narrow(0, words, tails)?);
+            self.gradients.push(grad_head.f_narrow(0, head_size, tails)?);
+            self.gradients.push(grad_head_bias.f_narrow(0, head_size, tails)?);
         }
         let mean = Tensor::f_from_slice(&[sum * scale])?.f_squeeze()?.f_to_kind(kind.0)?;
         Ok(Forward { outputs: vec![mean], saved: vec![] })
@@ -186,7 +185,7 @@ impl Function for SplitSoftmax {
         let Some(factor) = &call.grads[0] else {
             return Ok(self.gradients.iter().map(|_| None).collect());
         };
-        // The usual factor is 1, and the weight's gradient is as large as the vocabulary.
+        // Usually the factor is 1, and a multiplication of the weight's gradient is expensive.
         let is_one = self.upstream == UpstreamGrad::One
             || !factor.device().is_cuda() && factor.f_double_value(&[])? == 1.0;
         self.gradients

@@ -1,8 +1,8 @@
-//! The split softmax: a head over the frequent words and one column a tail cluster, and a softmax
-//! within each tail (SplitCrossEntropyLoss of awd-lstm-lm; Grave et al. 2017).
+//! The split softmax: a head over the frequent tokens and one class per tail cluster, and a softmax within
+//! each tail (SplitCrossEntropyLoss of awd-lstm-lm; Grave et al. 2017).
 //!
-//! Words are sorted by cluster on the host, each cluster's logits are made in pieces, and a
-//! piece's gradient is taken before the next piece is made: all logits are never held.
+//! Targets are sorted by cluster on the host. Each cluster's logits are computed in chunks, and a chunk's
+//! gradient is computed before the next chunk, so that all logits are never stored at once.
 
 mod clusters;
 mod cpu;

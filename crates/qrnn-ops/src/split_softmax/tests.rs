@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use tch::Device;
 
 use super::*;
-use crate::split_softmax::cpu::PIECE;
+use crate::split_softmax::cpu::CHUNK;
 
 const DOUBLE: (Kind, Device) = (Kind::Double, Device::Cpu);
 
@@ -23,27 +23,32 @@ fn mean_loss(
     clusters: &Clusters,
     weights: &SoftmaxWeights,
     hidden: &Tensor,
-    words: &[i64],
+    tokens: &[i64],
     precision: Precision,
     upstream: UpstreamGrad,
 ) -> Tensor {
-    let (hidden, targets) = (Features::of(&[hidden], None).unwrap(), Targets::Host(words.into()));
+    let (hidden, targets) = (Features::of(&[hidden], None).unwrap(), Targets::Host(tokens.into()));
     let computation = Computation { precision, operand: None };
     super::mean_loss(clusters, weights, &hidden, targets, computation, upstream).unwrap()
 }
 
-/// The loss from full log probabilities, by plain differentiable operations.
-fn plain(clusters: &Clusters, weights: &SoftmaxWeights, hidden: &Tensor, words: &[i64]) -> Tensor {
+/// Reference: the loss from all log probabilities, by torch's operations.
+fn reference(
+    clusters: &Clusters,
+    weights: &SoftmaxWeights,
+    hidden: &Tensor,
+    tokens: &[i64],
+) -> Tensor {
     let softmax = |w: Tensor, b: Tensor| hidden.linear(&w, Some(&b)).log_softmax(-1, None::<Kind>);
     let (w, b) = weights.head(clusters).unwrap();
     let head = softmax(w, b);
-    let mut parts = vec![head.narrow(1, 0, clusters.head_words() as i64)];
+    let mut parts = vec![head.narrow(1, 0, clusters.head_size() as i64)];
     for k in 0..clusters.tails() {
         let (w, b) = weights.tail(clusters, k).unwrap();
-        // DESIGN: tail k, counted from 1, is the head's k-th column from the end.
+        // Tail k, counted from 1, is the head's k-th class from the end.
         parts.push(softmax(w, b) + head.select(1, -(k as i64 + 1)).unsqueeze(1));
     }
-    Tensor::cat(&parts, 1).nll_loss(&Tensor::from_slice(words))
+    Tensor::cat(&parts, 1).nll_loss(&Tensor::from_slice(tokens))
 }
 
 proptest! {
@@ -51,14 +56,14 @@ proptest! {
 
     #[test]
     fn equals_full_log_probabilities_in_value_and_gradient(
-        vocab in 8..40i64, width in 1..6i64, words in 1..30usize, tails in 0..4usize, seed: u16,
+        vocab in 8..40i64, width in 1..6i64, tokens in 1..30usize, tails in 0..4usize, seed: u16,
     ) {
         tch::manual_seed(i64::from(seed));
         let borders = (1..=tails).map(|k| k * vocab as usize / (tails + 2)).collect();
         let clusters = Clusters::new(vocab as usize, borders);
         let weights = weights(vocab, width, tails as i64);
-        let hidden = leaf(&[words as i64, width]);
-        let targets: Vec<i64> = (0..words as i64).map(|i| (i * i + i64::from(seed)) % vocab).collect();
+        let hidden = leaf(&[tokens as i64, width]);
+        let targets: Vec<i64> = (0..tokens as i64).map(|i| (i * i + i64::from(seed)) % vocab).collect();
 
         let ours = mean_loss(&clusters, &weights, &hidden, &targets, Precision::Single, UpstreamGrad::Any);
         (&ours * 3.0).backward();
@@ -72,21 +77,21 @@ proptest! {
             }).collect()
         };
         let first = gradients(true);
-        let plain = plain(&clusters, &weights, &hidden, &targets);
-        (&plain * 3.0).backward();
-        prop_assert!((ours.double_value(&[]) - plain.double_value(&[])).abs() < 1e-10);
+        let expected = reference(&clusters, &weights, &hidden, &targets);
+        (&expected * 3.0).backward();
+        prop_assert!((ours.double_value(&[]) - expected.double_value(&[])).abs() < 1e-10);
         for (a, b) in first.iter().zip(gradients(false)) {
             prop_assert!((a - b).abs().max().double_value(&[]) < 1e-10);
         }
         let computation = Computation { precision: Precision::Single, operand: None };
         let (hidden, targets) = (Features::of(&[&hidden], None).unwrap(), Targets::Host(targets));
         let sum = loss_sum(&clusters, &weights, &hidden, &targets, computation).unwrap();
-        prop_assert!((sum / words as f64 - ours.double_value(&[])).abs() < 1e-10);
+        prop_assert!((sum / tokens as f64 - ours.double_value(&[])).abs() < 1e-10);
     }
 }
 
 #[test]
-fn probabilities_of_all_words_add_up_to_one() {
+fn probabilities_sum_to_one() {
     let clusters = Clusters::new(30, vec![5, 12, 20]);
     let weights = weights(30, 4, 3);
     let log_p = log_probabilities(&clusters, &weights, &leaf(&[7, 4])).unwrap();
@@ -95,8 +100,8 @@ fn probabilities_of_all_words_add_up_to_one() {
 }
 
 #[test]
-fn pieces_give_the_same_as_one_softmax() {
-    let vocab = PIECE / 3 + 1; // two rows a piece
+fn chunks_equal_one_softmax() {
+    let vocab = CHUNK / 3 + 1; // two rows per chunk
     let options = (Kind::Float, Device::Cpu);
     let make = |size: &[i64]| (Tensor::randn(size, options) * 0.1).set_requires_grad(true);
     let weights = SoftmaxWeights {
@@ -106,32 +111,32 @@ fn pieces_give_the_same_as_one_softmax() {
     };
     let clusters = Clusters::new(vocab, vec![]);
     let hidden = make(&[5, 1]);
-    let words = [0, 7, vocab as i64 - 1, 3, 3];
+    let tokens = [0, 7, vocab as i64 - 1, 3, 3];
     let ours =
-        mean_loss(&clusters, &weights, &hidden, &words, Precision::Single, UpstreamGrad::Any);
+        mean_loss(&clusters, &weights, &hidden, &tokens, Precision::Single, UpstreamGrad::Any);
     ours.backward();
     let grad = weights.weight.grad().copy();
     weights.weight.shallow_clone().zero_grad();
-    let plain = plain(&clusters, &weights, &hidden, &words);
-    plain.backward();
-    assert!((ours.double_value(&[]) - plain.double_value(&[])).abs() < 1e-5);
+    let expected = reference(&clusters, &weights, &hidden, &tokens);
+    expected.backward();
+    assert!((ours.double_value(&[]) - expected.double_value(&[])).abs() < 1e-5);
     assert!((grad - weights.weight.grad()).abs().max().double_value(&[]) < 1e-7);
 }
 
-/// Rows that are a multiple of [`ROWS`] and rows that are not, with clusters that have any number.
+/// Numbers of rows that are and are not a multiple of `ROWS`, in every cluster.
 #[test]
-fn bf16_is_within_its_rounding_for_any_number_of_rows() {
+fn bf16_error_is_within_rounding_for_any_number_of_rows() {
     let (vocab, width) = (60, 16);
     let clusters = Clusters::new(60, vec![20, 35]);
     for rows in [1, 31, 32, 33, 100] {
         tch::manual_seed(rows);
         let weights = weights(vocab, width, 2);
         let hidden = leaf(&[rows, width]);
-        let words: Vec<i64> = (0..rows).map(|i| i * 7 % vocab).collect();
-        let exact = plain(&clusters, &weights, &hidden, &words);
+        let tokens: Vec<i64> = (0..rows).map(|i| i * 7 % vocab).collect();
+        let exact = reference(&clusters, &weights, &hidden, &tokens);
         let mut leaves = weights.tensors();
         leaves.push(&hidden);
-        let theirs = Tensor::run_backward(&[&exact], &leaves, false, false);
+        let expected = Tensor::run_backward(&[&exact], &leaves, false, false);
 
         let float = |tensor: &Tensor| tensor.to_kind(Kind::Float).detach().set_requires_grad(true);
         let (vectors, scalars) = weights.tail.as_ref().unwrap();
@@ -142,15 +147,15 @@ fn bf16_is_within_its_rounding_for_any_number_of_rows() {
         };
         let hidden = float(&hidden);
         let ours =
-            mean_loss(&clusters, &narrow, &hidden, &words, Precision::Bf16, UpstreamGrad::One);
+            mean_loss(&clusters, &narrow, &hidden, &tokens, Precision::Bf16, UpstreamGrad::One);
         assert!((ours.double_value(&[]) / exact.double_value(&[]) - 1.0).abs() < 1e-2);
         let mut leaves = narrow.tensors();
         leaves.push(&hidden);
-        for (ours, theirs) in
-            Tensor::run_backward(&[&ours], &leaves, false, false).iter().zip(&theirs)
+        for (ours, expected) in
+            Tensor::run_backward(&[&ours], &leaves, false, false).iter().zip(&expected)
         {
-            let off = ((ours - theirs).norm() / theirs.norm()).double_value(&[]);
-            assert!(off < 2e-2, "{rows} rows: {off}");
+            let error = ((ours - expected).norm() / expected.norm()).double_value(&[]);
+            assert!(error < 2e-2, "{rows} rows: {error}");
         }
     }
 }

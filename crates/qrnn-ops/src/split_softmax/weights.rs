@@ -1,4 +1,4 @@
-//! The parameters of a split softmax.
+//! Parameters of a split softmax.
 
 use tch::{Kind, Tensor};
 
@@ -6,10 +6,10 @@ use super::clusters::Clusters;
 use crate::Result;
 use crate::matmul::{Precision, augmented_weight};
 
-/// The parameters of the softmax.
+/// Parameters of a split softmax of V tokens on hidden states of E features.
 #[derive(Debug)]
 pub struct SoftmaxWeights {
-    /// (V, E), tied to the embedding.
+    /// (V, E); the embedding, if weights are tied.
     pub weight: Tensor,
     /// (V).
     pub bias: Tensor,
@@ -18,10 +18,10 @@ pub struct SoftmaxWeights {
 }
 
 impl SoftmaxWeights {
-    /// Weight and bias of the head: its words, then the tombstones.
+    /// Weight and bias of the head: its tokens, then the tombstones.
     pub(super) fn head(&self, clusters: &Clusters) -> Result<(Tensor, Tensor)> {
-        let words = clusters.head_words() as i64;
-        let (weight, bias) = (self.weight.f_narrow(0, 0, words)?, self.bias.f_narrow(0, 0, words)?);
+        let size = clusters.head_size() as i64;
+        let (weight, bias) = (self.weight.f_narrow(0, 0, size)?, self.bias.f_narrow(0, 0, size)?);
         Ok(match &self.tail {
             None => (weight, bias),
             Some((vectors, scalars)) => {
@@ -30,7 +30,7 @@ impl SoftmaxWeights {
         })
     }
 
-    /// Weight and bias of a tail.
+    /// Weight and bias of tail k.
     pub(super) fn tail(&self, clusters: &Clusters, k: usize) -> Result<(Tensor, Tensor)> {
         let (start, size) = clusters.tail(k);
         Ok((
@@ -39,7 +39,7 @@ impl SoftmaxWeights {
         ))
     }
 
-    /// Weights and biases of the tombstones, and below them those of the words.
+    /// Weights and biases of the tombstones, then those of the tokens: the parts of [`operand`].
     pub fn stacked(&self) -> Vec<(&Tensor, &Tensor)> {
         let tail = self.tail.as_ref().map(|(vectors, scalars)| (vectors, scalars));
         tail.into_iter().chain([(&self.weight, &self.bias)]).collect()
@@ -58,15 +58,15 @@ impl SoftmaxWeights {
 #[derive(Debug, Clone, Copy)]
 pub struct Computation<'a> {
     pub precision: Precision,
-    /// On a GPU, what [`operand`] made of the weights; made anew where it is not given.
+    /// On a GPU, the [`operand`] of the weights; `None` computes it.
     pub operand: Option<&'a Tensor>,
 }
 
-/// All classes with their biases as one factor of the softmax's products on a GPU: the tombstones,
-/// then the words.
+/// Weights and biases of all classes as one operand of the matrix products on a GPU: the tombstones, then
+/// the tokens.
 ///
 /// # Errors
-/// [`crate::Error::Torch`] where memory runs out.
+/// [`crate::Error::Torch`] if memory runs out.
 pub fn operand(weights: &SoftmaxWeights, kind: Kind) -> Result<Tensor> {
     augmented_weight(&weights.stacked(), kind)
 }

@@ -24,52 +24,52 @@ fn weights(vocab: i64, width: i64, tails: i64) -> SoftmaxWeights {
     }
 }
 
-/// `a` may lie on a softmax.
-fn furthest(a: &Tensor, b: &Tensor) -> f64 {
+/// The largest absolute difference; `a` may be on a GPU.
+fn max_difference(a: &Tensor, b: &Tensor) -> f64 {
     (a.to_device(CPU).to_kind(Kind::Double) - b).abs().max().double_value(&[])
 }
 
 type Checked = std::result::Result<(), TestCaseError>;
 
-/// Where the kernel runs: by the host shim, or on the first softmax.
-fn place(on_gpu: bool) -> (Arc<dyn Launch>, Device) {
-    match on_gpu {
-        false => (HostShim::get().unwrap(), CPU),
-        true => {
-            let device = crate::device::cuda().unwrap();
-            (crate::cuda::CudaDevice::of(0).unwrap(), device)
-        }
+/// The first GPU, or the host shim, and the device of its tensors.
+fn back_end(on_gpu: bool) -> (Arc<dyn Launch>, Device) {
+    if on_gpu {
+        let device = crate::device::cuda().unwrap();
+        (crate::cuda::CudaDevice::of(0).unwrap(), device)
+    } else {
+        (HostShim::get().unwrap(), CPU)
     }
 }
 
-/// The kernel against float64, with `room` numbers behind each row that are not to be touched.
-fn check_rows(on_gpu: bool, (rows, classes, room): (i64, i64, i64), kind: Kind) -> Checked {
-    let (launcher, device) = place(on_gpu);
+/// Compares the kernel with double precision. Rows are padded by at least `8 padding` elements, which must
+/// not be written.
+fn check_rows(on_gpu: bool, (rows, classes, padding): (i64, i64, i64), kind: Kind) -> Checked {
+    let (launcher, device) = back_end(on_gpu);
     let tolerance = if kind == Kind::BFloat16 { 4e-3 } else { 1e-6 };
-    let stride = (classes as u64).next_multiple_of(8) as i64 + 8 * room;
+    let stride = (classes as u64).next_multiple_of(8) as i64 + 8 * padding;
     let all = Tensor::full([rows, stride], f64::NAN, (kind, device));
     let mut logits = all.narrow(1, 0, classes);
     logits.copy_(&(random(&[rows, classes]) * 6.0));
     let classes_of: Vec<i32> = (0..rows).map(|row| ((row * 7919 + 3) % classes) as i32).collect();
     let targets = Tensor::from_slice(&classes_of);
     let exact = logits.to_device(CPU).to_kind(Kind::Double).copy().set_requires_grad(true);
-    let wanted = targets.to_kind(Kind::Int64);
+    let indices = targets.to_kind(Kind::Int64);
     let expected =
-        exact.cross_entropy_loss::<Tensor>(&wanted, None, tch::Reduction::None, -100, 0.0);
+        exact.cross_entropy_loss::<Tensor>(&indices, None, tch::Reduction::None, -100, 0.0);
     (expected.sum(Kind::Double) * 0.5).backward();
 
     let targets = targets.to_device(device);
     let losses = Tensor::full([rows], f64::NAN, (Kind::Float, device));
     let before = all.copy();
     cross_entropy(&*launcher, &logits, &targets, &losses, None).unwrap();
-    prop_assert!(furthest(&losses, &expected) < 1e-5, "{losses} {expected}");
+    prop_assert!(max_difference(&losses, &expected) < 1e-5, "{losses} {expected}");
     prop_assert!(all.allclose(&before, 0.0, 0.0, true), "logits were written");
     let _ = losses.shallow_clone().fill_(f64::NAN);
     cross_entropy(&*launcher, &logits, &targets, &losses, Some(0.5)).unwrap();
-    prop_assert!(furthest(&losses, &expected) < 1e-5);
-    prop_assert!(furthest(&logits, &exact.grad()) < tolerance);
-    let behind = all.narrow(1, classes, stride - classes);
-    prop_assert!(behind.isnan().all().int64_value(&[]) == 1, "the room behind was written");
+    prop_assert!(max_difference(&losses, &expected) < 1e-5);
+    prop_assert!(max_difference(&logits, &exact.grad()) < tolerance);
+    let padding = all.narrow(1, classes, stride - classes);
+    prop_assert!(padding.isnan().all().int64_value(&[]) == 1, "the padding was written");
     Ok(())
 }
 
@@ -78,61 +78,64 @@ fn check_rows(on_gpu: bool, (rows, classes, room): (i64, i64, i64), kind: Kind) 
 struct Sizes {
     vocab: i64,
     width: i64,
-    words: usize,
+    tokens: usize,
     tails: usize,
-    piece: i64,
+    chunk: i64,
 }
 
 fn sizes() -> impl Strategy<Value = Sizes> {
-    let piece = prop_oneof![Just(PIECE), 20..200i64];
-    (8..60i64, 1..20i64, 1..30usize, 0..4usize, piece)
-        .prop_map(|(vocab, width, words, tails, piece)| Sizes { vocab, width, words, tails, piece })
+    let chunk = prop_oneof![Just(CHUNK), 20..200i64];
+    (8..60i64, 1..20i64, 1..30usize, 0..4usize, chunk).prop_map(
+        |(vocab, width, tokens, tails, chunk)| Sizes { vocab, width, tokens, tails, chunk },
+    )
 }
 
-/// All clusters together, in one piece and in several, against the CPU's own way.
+/// Compares all clusters together, in one and several chunks, with the CPU implementation.
 fn check_step(on_gpu: bool, sizes: &Sizes) -> Checked {
-    let &Sizes { vocab, width, words, tails, piece } = sizes;
+    let &Sizes { vocab, width, tokens, tails, chunk } = sizes;
     let borders = (1..=tails).map(|k| k * vocab as usize / (tails + 2)).collect();
     let clusters = Clusters::new(vocab as usize, borders);
     let weights = weights(vocab, width, tails as i64);
-    let hidden = random(&[words as i64, width]).set_requires_grad(true);
-    let targets: Vec<i64> = (0..words as i64).map(|i| (i * i + 5 * i + width) % vocab).collect();
+    let hidden = random(&[tokens as i64, width]).set_requires_grad(true);
+    let targets: Vec<i64> = (0..tokens as i64).map(|i| (i * i + 5 * i + width) % vocab).collect();
     let precision = Precision::Single;
     let upstream = UpstreamGrad::Any;
     let computation = Computation { precision, operand: None };
     let plain = Features::of(&[&hidden], None).unwrap();
-    let words_there = Targets::Host(targets.clone());
+    let host_targets = Targets::Host(targets.clone());
     let expected =
-        mean_loss(&clusters, &weights, &plain, words_there, computation, upstream).unwrap();
+        mean_loss(&clusters, &weights, &plain, host_targets, computation, upstream).unwrap();
     expected.backward();
 
     let _no_grad = tch::no_grad_guard();
-    let (launcher, device) = place(on_gpu);
-    let there = |tensor: &Tensor| tensor.to_device(device);
-    let tail = weights.tail.as_ref().map(|(vectors, scalars)| (there(vectors), there(scalars)));
-    let moved = SoftmaxWeights { weight: there(&weights.weight), bias: there(&weights.bias), tail };
+    let (launcher, device) = back_end(on_gpu);
+    let to_device = |tensor: &Tensor| tensor.to_device(device);
+    let tail =
+        weights.tail.as_ref().map(|(vectors, scalars)| (to_device(vectors), to_device(scalars)));
+    let moved =
+        SoftmaxWeights { weight: to_device(&weights.weight), bias: to_device(&weights.bias), tail };
     let operand = operand(&moved, Kind::Float).unwrap();
-    let softmax = CudaSoftmax { launcher, clusters: &clusters, operand, width, precision, piece };
-    let scale = 1.0 / words as f64;
-    let features = as_on_a_gpu(|| Features::of(&[&there(&hidden)], None)).unwrap().all;
-    let (tokens, sorted) = DeviceTargets::upload(&clusters, &targets, &targets, device).unwrap();
-    let same = Vec::<i64>::try_from(tokens.to_kind(Kind::Int64)).unwrap();
-    prop_assert_eq!((same, tokens.kind(), sorted.words), (targets, Kind::Int, words));
+    let softmax = CudaSoftmax { launcher, clusters: &clusters, operand, width, precision, chunk };
+    let scale = 1.0 / tokens as f64;
+    let features = as_on_a_gpu(|| Features::of(&[&to_device(&hidden)], None)).unwrap().all;
+    let (inputs, sorted) = DeviceTargets::upload(&clusters, &targets, &targets, device).unwrap();
+    let uploaded = Vec::<i64>::try_from(inputs.to_kind(Kind::Int64)).unwrap();
+    prop_assert_eq!((uploaded, inputs.kind(), sorted.tokens), (targets, Kind::Int, tokens));
     let sum = softmax.loss_sum(&features, &sorted).unwrap();
     let (loss, mut gradients) = softmax.loss_and_gradients(&features, &sorted, scale).unwrap();
     gradients[0] = gradients[0].narrow(1, 0, width);
-    prop_assert!(furthest(&loss, &expected) < 1e-5);
-    prop_assert!(furthest(&(sum * scale), &expected) < 1e-4);
+    prop_assert!(max_difference(&loss, &expected) < 1e-5);
+    prop_assert!(max_difference(&(sum * scale), &expected) < 1e-4);
     let mut leaves = vec![&hidden];
     leaves.extend(weights.tensors());
     prop_assert_eq!(leaves.len(), gradients.len());
     for (leaf, gradient) in leaves.into_iter().zip(&gradients) {
-        prop_assert!(furthest(gradient, &leaf.grad()) < 1e-5);
+        prop_assert!(max_difference(gradient, &leaf.grad()) < 1e-5);
     }
     Ok(())
 }
 
-/// Rows narrower and wider than a block, and room behind them.
+/// Rows, classes around one and several blocks, and padding.
 fn rows() -> impl Strategy<Value = (i64, i64, i64)> {
     let classes = prop_oneof![1..40i64, 250..260i64, 2040..2060i64, Just(4099)];
     (1..4i64, classes, 0..3i64)
@@ -151,7 +154,7 @@ proptest! {
     }
 
     #[test]
-    fn a_step_on_a_card_is_that_of_the_cpu(sizes in sizes()) {
+    fn the_softmax_of_a_step_equals_the_cpu(sizes in sizes()) {
         check_step(false, &sizes)?;
     }
 
@@ -165,15 +168,15 @@ proptest! {
 
     #[test]
     #[ignore = "wants a GPU"]
-    fn on_a_gpu_the_softmax_of_a_step_is_that_of_the_cpu(sizes in sizes()) {
+    fn on_a_gpu_the_softmax_of_a_step_equals_the_cpu(sizes in sizes()) {
         check_step(true, &sizes)?;
     }
 }
 
-/// As wide as the entry's head and its widest tail.
+/// The classes of the entry's head and of its largest tail.
 #[test]
 #[ignore = "wants a GPU"]
-fn on_a_gpu_the_entrys_classes_give_loss_and_gradient() {
+fn on_a_gpu_the_classes_of_the_entry_give_loss_and_gradient() {
     for classes in [2803, 191_735] {
         for kind in [Kind::Float, Kind::BFloat16] {
             check_rows(true, (64, classes, 0), kind).unwrap();
@@ -182,10 +185,10 @@ fn on_a_gpu_the_entrys_classes_give_loss_and_gradient() {
 }
 
 #[test]
-fn a_nan_logit_gives_a_nan_loss_and_an_infinite_one_no_number() {
-    for (place, value) in [(0, f64::NAN), (300, f64::NAN), (17, f64::INFINITY)] {
+fn nan_and_infinite_logits_give_a_loss_that_is_not_finite() {
+    for (class, value) in [(0, f64::NAN), (300, f64::NAN), (17, f64::INFINITY)] {
         let logits = Tensor::zeros([1, 304], (Kind::Float, CPU));
-        let _ = logits.get(0).get(place).fill_(value);
+        let _ = logits.get(0).get(class).fill_(value);
         let losses = Tensor::zeros([1], (Kind::Float, CPU));
         let targets = Tensor::from_slice(&[3]);
         cross_entropy(&*HostShim::get().unwrap(), &logits, &targets, &losses, None).unwrap();
@@ -194,10 +197,10 @@ fn a_nan_logit_gives_a_nan_loss_and_an_infinite_one_no_number() {
 }
 
 #[test]
-fn the_kernel_compiles_for_every_card() {
+fn the_kernel_compiles_for_every_architecture() {
     let compiler = match Compiler::open() {
         Ok(compiler) => compiler,
-        Err(error) => panic!("this test wants NVRTC, which `cargo xtask setup` brings: {error}"),
+        Err(error) => panic!("this test needs NVRTC, which `cargo xtask setup` installs: {error}"),
     };
     for architecture in [75, 80, 86, 89, 90, 100, 120] {
         let options = ["--ptxas-options=-v"];
