@@ -7,7 +7,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use qrnn::prelude::*;
 use qrnn_ops::fo_pool::{FoPoolOptions, fo_pool};
 use qrnn_ops::libtorch::{AdamStep, AdamTensors, fused_adam};
-use qrnn_ops::matmul::{Added, Precision, linear};
+use qrnn_ops::matmul::{Addend, Precision, linear};
 
 const FLOAT: (Kind, Device) = (Kind::Float, Device::Cpu);
 
@@ -21,7 +21,7 @@ fn precision(c: &mut Criterion) {
     group.throughput(Throughput::Elements(2 * 256 * 768 * WORDS as u64));
     for precision in [Precision::Torch, Precision::Single, Precision::Bf16] {
         group.bench_function(format!("{precision:?}"), |bencher| {
-            bencher.iter(|| precision.multiply(&out, &a, &b, Added::Nothing).unwrap());
+            bencher.iter(|| precision.multiply(&out, &a, &b, Addend::Nothing).unwrap());
         });
     }
     group.finish();

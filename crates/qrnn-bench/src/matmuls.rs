@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use qrnn::Result;
-use qrnn_ops::matmul::{Added, Precision};
+use qrnn_ops::matmul::{Addend, Precision};
 use qrnn_ops::profile::MatmulShape;
 use tch::{Device, Kind, Tensor};
 
@@ -47,7 +47,7 @@ fn times(shape: MatmulShape, precision: Precision, runs: usize) -> Result<Vec<f6
     let a = matrix(shape.rows, shape.depth, shape.a_by_rows, of_a)?;
     let b = matrix(shape.depth, shape.columns, shape.b_by_rows, of_b)?;
     let out = Tensor::f_zeros([shape.rows, shape.columns], (of_out, Device::Cpu))?;
-    let added = if shape.accumulates { Added::Itself } else { Added::Nothing };
+    let added = if shape.accumulates { Addend::Output } else { Addend::Nothing };
     (0..runs)
         .map(|_| {
             let started = Instant::now();

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use qrnn::Result;
 use qrnn_ops::cuda::Clock;
-use qrnn_ops::matmul::Added;
+use qrnn_ops::matmul::Addend;
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
 
@@ -63,7 +63,7 @@ pub fn run_ahead(device: Device) -> Result<()> {
         let matrix = Tensor::f_randn([8192, 8192], (Kind::Float, device))?;
         let out = matrix.f_empty_like()?;
         for _ in 0..2 {
-            PrecisionChoice::Fp32.precision().multiply(&out, &matrix, &matrix, Added::Nothing)?;
+            PrecisionChoice::Fp32.precision().multiply(&out, &matrix, &matrix, Addend::Nothing)?;
         }
     }
     Ok(())
@@ -98,7 +98,7 @@ impl Ceilings {
             let out = random(&[side, side], kind)?;
             let seconds = time(&clock, (WARM_UP, RUNS), |run| {
                 let [a, b] = &sets[run % SETS];
-                Ok(precision.multiply(&out, a, b, Added::Nothing)?)
+                Ok(precision.multiply(&out, a, b, Addend::Nothing)?)
             })?;
             Ok(2.0 * (side as f64).powi(3) / median(seconds))
         };

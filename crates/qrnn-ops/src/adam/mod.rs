@@ -1,5 +1,5 @@
-//! Adam on a GPU by `kernels/adam.cu`: the gradients' norm, the clip, the update and the copies that
-//! the next step's matrix products read, in two launches over all tensors.
+//! Adam on a GPU by `kernels/adam.cu`: gradient norm, clipping, update, and copies of the parameters for the
+//! next step's matrix products, in two launches over all tensors.
 
 use tch::{Device, Kind, Tensor};
 
@@ -8,7 +8,7 @@ use crate::cuda::{Argument, Geometry, Kernel, Launch, Source, assert_close, test
 use crate::libtorch::{AdamStep, AdamTensors, fused_adam};
 use crate::{Error, Result, profile};
 
-/// The norm and the update.
+/// The kernels of gradient norm and update.
 pub(crate) static ADAM: Source = Source {
     name: "adam.cu",
     text: include_str!("../../kernels/adam.cu"),
@@ -21,26 +21,28 @@ pub const BAD_GRADIENT: f64 = f64::NEG_INFINITY;
 /// ROW_THREADS of `kernels/block.cuh`.
 const THREADS: u32 = 256;
 
-/// Blocks of a launch at most: several for each multiprocessor of a large GPU.
-const MOST_BLOCKS: i64 = 1024;
+/// Most blocks of a launch: several per multiprocessor of a large GPU.
+const MAX_BLOCKS: i64 = 1024;
 
-/// WIDE of `kernels/adam.cu`: numbers that a thread moves at once.
+/// WIDE of `kernels/adam.cu`: elements of a vector access.
 const WIDE: i64 = 4;
 
 /// MAX_TENSORS of `kernels/adam.cu`.
 const MAX_TENSORS: usize = 32;
 
-/// One parameter in a step. All are of the parameter's shape, (rows, columns) or (n), and of kind
-/// Float but the copy, which may be of kind BFloat16.
+/// The tensors of one parameter in a step. All have the parameter's shape, (rows, columns) or (n), and kind
+/// Float; the copy may be BFloat16.
 #[derive(Debug)]
 pub struct AdamUpdate<'a> {
-    /// Contiguous, as both moments; changed in place.
+    /// Contiguous, like both moments; updated in place.
     pub parameter: &'a Tensor,
-    /// Numbers of a row side by side.
+    /// With contiguous rows.
     pub gradient: &'a Tensor,
+    /// Updated in place.
     pub first_moment: &'a Tensor,
+    /// Updated in place.
     pub second_moment: &'a Tensor,
-    /// What the matrix products read, written; numbers of a row side by side.
+    /// A copy of the parameter for matrix products, overwritten; with contiguous rows.
     pub copy: Option<&'a Tensor>,
 }
 
@@ -67,7 +69,7 @@ struct Entry {
 struct Entries {
     chunks: i64,
     count: i32,
-    at: [Entry; MAX_TENSORS],
+    tensors: [Entry; MAX_TENSORS],
 }
 
 /// `Settings` of `kernels/adam.cu`.
@@ -81,16 +83,16 @@ struct Settings {
     clip: f64,
 }
 
-/// Takes a step, unless the loss or the gradients' norm is not finite, or was not in a step before.
+/// One step of Adam (Kingma and Ba 2015, algorithm 1, with L2 weight decay) and gradient clipping. Changes nothing if
+/// the loss or the gradient norm is not finite in this step or in an earlier one. Nothing is copied to the host.
 ///
-/// * `steps`: steps taken, a scalar of kind Float, counted up;
-/// * `loss`: a scalar of kind Float, which is not copied to the host; becomes
-///   [`BAD_GRADIENT`] where the norm is not finite;
-/// * `healthy`: a scalar of kind Float, 1 at first, and 0 once a step went wrong;
-/// * `clip`: bound of the gradients' common norm, 0 for none.
+/// * `steps`: number of steps taken, a scalar of kind Float, incremented;
+/// * `loss`: a scalar of kind Float; set to [`BAD_GRADIENT`] if the gradient norm is not finite;
+/// * `healthy`: a scalar of kind Float, initially 1; set to 0 if loss or norm is not finite;
+/// * `clip`: maximum norm of all gradients together; 0 disables clipping.
 ///
 /// # Errors
-/// [`Error::Torch`] where memory runs out, [`Error::Cuda`] where a kernel cannot be launched.
+/// [`Error::Torch`] if memory runs out; [`Error::Cuda`] if a kernel cannot be launched.
 pub fn adam_step(
     launcher: &dyn Launch,
     updates: &[AdamUpdate<'_>],
@@ -100,7 +102,7 @@ pub fn adam_step(
     clip: f64,
 ) -> Result<()> {
     let groups: Vec<Entries> = updates.chunks(MAX_TENSORS).map(entries).collect::<Result<_>>()?;
-    let blocks = |group: &Entries| group.chunks.clamp(1, MOST_BLOCKS);
+    let blocks = |group: &Entries| group.chunks.clamp(1, MAX_BLOCKS);
     let all_blocks: i64 = groups.iter().map(blocks).sum();
     let sums = Tensor::f_empty([all_blocks], (Kind::Float, loss.device()))?;
     let pointer = |tensor: &Tensor| Argument::Pointer(tensor.data_ptr());
@@ -151,15 +153,15 @@ pub fn adam_step(
     Ok(())
 }
 
-/// The kernels' table of some parameters.
+/// The kernels' table of at most MAX_TENSORS parameters.
 fn entries(updates: &[AdamUpdate<'_>]) -> Result<Entries> {
-    let nothing = std::ptr::null_mut();
+    let null = std::ptr::null_mut();
     let empty = Entry {
-        parameter: nothing,
-        gradient: nothing,
-        first_moment: nothing,
-        second_moment: nothing,
-        copy: nothing,
+        parameter: null,
+        gradient: null,
+        first_moment: null,
+        second_moment: null,
+        copy: null,
         size: 0,
         first_chunk: 0,
         columns: 1,
@@ -168,8 +170,8 @@ fn entries(updates: &[AdamUpdate<'_>]) -> Result<Entries> {
         copy_kind: 0,
         width: 1,
     };
-    let mut all = Entries { chunks: 0, count: updates.len() as i32, at: [empty; MAX_TENSORS] };
-    for (to, update) in all.at.iter_mut().zip(updates) {
+    let mut all = Entries { chunks: 0, count: updates.len() as i32, tensors: [empty; MAX_TENSORS] };
+    for (to, update) in all.tensors.iter_mut().zip(updates) {
         *to = Entry { first_chunk: all.chunks, ..entry(update)? };
         let packs = to.size as u64 / to.width as u64;
         all.chunks += packs.div_ceil(u64::from(THREADS)) as i64;
@@ -181,15 +183,16 @@ fn entry(update: &AdamUpdate<'_>) -> Result<Entry> {
     let AdamUpdate { parameter, gradient, first_moment, second_moment, copy } = update;
     let size = parameter.size();
     let layout = |tensor: &Tensor| rows(tensor).filter(|_| tensor.size() == size);
-    let (Some(of_gradient), Some(of_copy)) = (layout(gradient), copy.map_or(Some((1, 1)), layout))
+    let (Some(gradient_layout), Some(copy_layout)) =
+        (layout(gradient), copy.map_or(Some((1, 1)), layout))
     else {
-        return refused(format!("tensors of shape {size:?} do not lie in rows"));
+        return refused(format!("tensors of shape {size:?} do not have contiguous rows"));
     };
     let copy_kind = match copy.map(Tensor::kind) {
         None => 0,
         Some(Kind::Float) => 1,
         Some(Kind::BFloat16) => 2,
-        Some(kind) => return refused(format!("a copy is of kind {kind:?}")),
+        Some(kind) => return refused(format!("a copy has kind {kind:?}")),
     };
     let float = [*parameter, gradient, first_moment, second_moment];
     let contiguous = [*parameter, first_moment, second_moment];
@@ -198,16 +201,16 @@ fn entry(update: &AdamUpdate<'_>) -> Result<Entry> {
     {
         return refused("parameters, moments and gradients must be Float, and contiguous".into());
     }
-    // A vector is one row if its numbers are side by side everywhere, else a column.
+    // A vector is one row if all its tensors are contiguous, otherwise a column.
     let n = parameter.numel() as i64;
-    let (columns, gradient_row, copy_row) = match (size.as_slice(), of_gradient, of_copy) {
+    let (columns, gradient_row, copy_row) = match (size.as_slice(), gradient_layout, copy_layout) {
         (&[_, columns], (_, gradient_row), (_, copy_row)) => {
             (columns, gradient_row, if copy_kind == 0 { columns } else { copy_row })
         }
         (_, (1, _), (1, _)) => (n, n, n),
         (_, (gradient_step, _), (copy_step, _)) => (1, gradient_step, copy_step),
     };
-    // Rows that follow each other without a gap are one.
+    // Contiguous rows are merged into one.
     let columns = if gradient_row == columns && copy_row == columns { n } else { columns };
     let aligned = |tensor: &Tensor, row: i64| {
         let bytes = WIDE as usize * tensor.kind().elt_size_in_bytes();
@@ -219,7 +222,7 @@ fn entry(update: &AdamUpdate<'_>) -> Result<Entry> {
         && copy.is_none_or(|copy| aligned(copy, copy_row));
     let [gradient_row, copy_row] = [gradient_row, copy_row].map(i32::try_from);
     let (Ok(gradient_row), Ok(copy_row)) = (gradient_row, copy_row) else {
-        return refused(format!("rows of {size:?} are longer than the kernel counts to"));
+        return refused(format!("row strides of {size:?} do not fit in 32-bit integers"));
     };
     Ok(Entry {
         parameter: parameter.data_ptr(),
@@ -237,8 +240,8 @@ fn entry(update: &AdamUpdate<'_>) -> Result<Entry> {
     })
 }
 
-/// Of a vector the distance of its numbers, and of a matrix that of its rows: (numbers, rows). `None`
-/// where a matrix's numbers do not lie side by side, or there are more dimensions.
+/// Strides of elements and of rows; a vector is one row. `None` if a matrix's rows are not contiguous, or there are
+/// more dimensions.
 fn rows(tensor: &Tensor) -> Option<(i64, i64)> {
     match (tensor.size().as_slice(), tensor.stride().as_slice()) {
         (&[n], &[stride]) => Some((if n > 1 { stride } else { 1 }, n)),
@@ -251,17 +254,17 @@ fn refused<T>(problem: String) -> Result<T> {
     Err(Error::shape("Adam on a GPU", problem, "report this with the model's configuration"))
 }
 
-/// A small step with a clip and copies, held against libtorch's on the CPU.
+/// Compares a small step with clipping and copies with libtorch on the CPU.
 ///
 /// # Errors
-/// [`Error::Unavailable`] where they disagree.
+/// [`Error::Unavailable`] if they differ.
 pub fn self_test(launcher: &dyn Launch, device: Device) -> Result<()> {
     let _no_grad = tch::no_grad_guard();
     let settings = AdamStep { lr: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 1e-2 };
     let (clip, steps_taken) = (0.25, 3.0f32);
-    // A matrix with its bias beside it in the gradient and the copy, and one by itself.
+    // A matrix whose bias is a column of its gradient and copy, the bias, and a separate matrix.
     let shapes: [&[i64]; 3] = [&[37, 12], &[37], &[5, 400]];
-    let given = |at: usize, n: usize| test_pattern(shapes[at], 0.5 + n as f64);
+    let pattern = |i: usize, n: usize| test_pattern(shapes[i], 0.5 + n as f64);
     let [gradient, copy] =
         [Kind::Float, Kind::BFloat16].map(|kind| Tensor::f_zeros([37, 16], (kind, device)));
     let (gradient, copy) = (gradient?, copy?);
@@ -272,17 +275,17 @@ pub fn self_test(launcher: &dyn Launch, device: Device) -> Result<()> {
     let gradients = [weight, bias, Tensor::f_zeros(shapes[2], (Kind::Float, device))?];
     let [weight_copy, bias_copy] = views(&copy)?;
     let copies = [Some(weight_copy), Some(bias_copy), None];
-    let (mut ours, mut theirs) = (vec![], vec![]);
-    for (at, gradient) in gradients.iter().enumerate() {
-        gradient.shallow_clone().f_copy_(&given(at, 0)?)?;
-        let all = [given(at, 1)?, given(at, 2)?, given(at, 3)?.f_square()?];
+    let (mut ours, mut expected) = (vec![], vec![]);
+    for (i, gradient) in gradients.iter().enumerate() {
+        gradient.shallow_clone().f_copy_(&pattern(i, 0)?)?;
+        let all = [pattern(i, 1)?, pattern(i, 2)?, pattern(i, 3)?.f_square()?];
         ours.push([
             all[0].f_to_device(device)?,
             all[1].f_to_device(device)?,
             all[2].f_to_device(device)?,
         ]);
         let all = [all[0].f_detach_copy()?, all[1].f_detach_copy()?, all[2].f_detach_copy()?];
-        theirs.push((all, given(at, 0)?, Tensor::f_from_slice(&[steps_taken])?.f_squeeze()?));
+        expected.push((all, pattern(i, 0)?, Tensor::f_from_slice(&[steps_taken])?.f_squeeze()?));
     }
     let updates: Vec<_> = ours
         .iter()
@@ -300,10 +303,10 @@ pub fn self_test(launcher: &dyn Launch, device: Device) -> Result<()> {
     let (loss, healthy) = (scalar(1.0)?, scalar(1.0)?);
     adam_step(launcher, &updates, &scalar(steps_taken)?, (&loss, &healthy), settings, clip)?;
 
-    let squares = theirs.iter().map(|(_, gradient, _)| gradient.f_square()?.f_sum(Kind::Double));
+    let squares = expected.iter().map(|(_, gradient, _)| gradient.f_square()?.f_sum(Kind::Double));
     let square: f64 = squares.map(|sum| sum?.f_double_value(&[])).sum::<Result<f64, _>>()?;
     let inverse = Tensor::f_from_slice(&[((square.sqrt() + 1e-6) / clip).max(1.0) as f32])?;
-    let tensors: Vec<_> = theirs
+    let tensors: Vec<_> = expected
         .iter()
         .map(|([parameter, exp_avg, exp_avg_sq], grad, step)| AdamTensors {
             parameter,
@@ -314,12 +317,12 @@ pub fn self_test(launcher: &dyn Launch, device: Device) -> Result<()> {
         })
         .collect();
     fused_adam(&tensors, settings, Some(&inverse.f_squeeze()?), None)?;
-    for (at, (ours, (theirs, ..))) in ours.iter().zip(&theirs).enumerate() {
-        for (ours, theirs) in ours.iter().zip(theirs) {
-            assert_close("step of Adam", ours, theirs, 1e-5)?;
+    for (i, (ours, (expected, ..))) in ours.iter().zip(&expected).enumerate() {
+        for (ours, expected) in ours.iter().zip(expected) {
+            assert_close("step of Adam", ours, expected, 1e-5)?;
         }
-        if let Some(copy) = &copies[at] {
-            assert_close("rounding of the weights", copy, &theirs[0], 1e-2)?;
+        if let Some(copy) = &copies[i] {
+            assert_close("rounding of the weights", copy, &expected[0], 1e-2)?;
         }
     }
     Ok(())

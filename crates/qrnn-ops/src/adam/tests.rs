@@ -10,7 +10,7 @@ const FLOAT: (Kind, Device) = (Kind::Float, CPU);
 const STEP: AdamStep =
     AdamStep { lr: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 1e-2 };
 
-/// A parameter with all that belongs to it, on a device.
+/// The tensors of a parameter on a device.
 struct Parameter {
     parameter: Tensor,
     gradient: Tensor,
@@ -19,16 +19,16 @@ struct Parameter {
     copy: Option<Tensor>,
 }
 
-/// What lies between the rows of gradients and copies must not be touched.
-const BETWEEN: f64 = 1234.0;
+/// Padding of the rows of gradients and copies, which must not be written.
+const PADDING: f64 = 1234.0;
 
-/// A tensor of this shape whose rows, or numbers of a vector, are `gap` further apart.
+/// A tensor of this shape whose rows, or elements of a vector, have `gap` elements of padding.
 fn spaced(size: &[i64], gap: i64, (kind, device): (Kind, Device)) -> Tensor {
     let options = (kind, device);
     match *size {
-        [n] => Tensor::full([n, 1 + gap], BETWEEN, options).select(1, 0),
+        [n] => Tensor::full([n, 1 + gap], PADDING, options).select(1, 0),
         [rows, columns] => {
-            Tensor::full([rows, columns + gap], BETWEEN, options).narrow(1, 0, columns)
+            Tensor::full([rows, columns + gap], PADDING, options).narrow(1, 0, columns)
         }
         _ => unreachable!("vectors and matrices"),
     }
@@ -69,7 +69,7 @@ impl Parameter {
     }
 }
 
-/// The equations of kernels/adam.cu in double precision: parameter and both moments.
+/// Reference: the equations of kernels/adam.cu in double precision. Returns parameter and both moments.
 fn exact([p, g, m, v]: &[Tensor; 4], norm: f64, clip: f64, t: i32) -> [Tensor; 3] {
     let inverse = if clip > 0.0 { ((norm + 1e-6) / clip).max(1.0) } else { 1.0 };
     let g = g / inverse + p * STEP.weight_decay;
@@ -80,11 +80,11 @@ fn exact([p, g, m, v]: &[Tensor; 4], norm: f64, clip: f64, t: i32) -> [Tensor; 3
     [p, m, v]
 }
 
-/// A parameter's shape, the gaps of gradient and copy, and the copy's kind.
+/// A parameter's shape, the padding of gradient and copy, and the copy's kind.
 type Layout = (Vec<i64>, (i64, i64), Option<Kind>);
 
-/// Shapes, gaps and copies: more tensors than a launch takes, rows that can and cannot be read four
-/// numbers at once.
+/// Shapes, padding and copies: up to more tensors than a launch takes; rows that can and cannot be read as
+/// vectors of four.
 fn parameters() -> impl Strategy<Value = Vec<Layout>> {
     let size = prop_oneof![
         (1..40i64).prop_map(|n| vec![n]),
@@ -114,7 +114,7 @@ fn check(
     let norm = squares.sum::<f64>().sqrt();
     let steps = Tensor::from(steps_before as f32).to_device(device);
     let updates: Vec<_> = all.iter().map(Parameter::update).collect();
-    // The loss and whether all is well, after a step.
+    // Loss and `healthy` after a step.
     let take = |loss: f32, healthy: f32| {
         let [loss, healthy] = [loss, healthy].map(|x| Tensor::from(x).to_device(device));
         adam_step(launcher, &updates, &steps, (&loss, &healthy), STEP, clip).unwrap();
@@ -128,22 +128,22 @@ fn check(
         all.iter().zip(&before).all(|(parameter, before)| same(parameter, before))
     };
 
-    // A step whose loss is no number changes nothing, and none after it does.
+    // A step whose loss is not finite changes nothing, nor does a later step.
     for loss in [f32::NAN, f32::INFINITY] {
-        let (left, healthy) = take(loss, 1.0);
-        prop_assert!(left.to_bits() == f64::from(loss).to_bits() || left.is_nan());
+        let (new_loss, healthy) = take(loss, 1.0);
+        prop_assert!(new_loss.to_bits() == f64::from(loss).to_bits() || new_loss.is_nan());
         prop_assert_eq!((healthy, take(1.5, 0.0)), (0.0, (1.5, 0.0)));
         prop_assert_eq!(steps.double_value(&[]), f64::from(steps_before));
         prop_assert!(unchanged());
     }
-    // Nor does one whose gradient is none, which its loss then tells.
-    for wrong in [f64::NAN, f64::INFINITY] {
+    // A step whose gradient is not finite changes nothing, and sets the loss to BAD_GRADIENT.
+    for value in [f64::NAN, f64::INFINITY] {
         let gradient = &all[all.len() / 2].gradient;
-        let mut place = (0..gradient.dim()).fold(gradient.shallow_clone(), |at, _| at.get(0));
-        let right = place.copy();
-        let _ = place.fill_(wrong);
+        let mut element = (0..gradient.dim()).fold(gradient.shallow_clone(), |at, _| at.get(0));
+        let original = element.copy();
+        let _ = element.fill_(value);
         prop_assert_eq!(take(1.5, 1.0), (BAD_GRADIENT, 0.0));
-        place.copy_(&right);
+        element.copy_(&original);
         let _ = steps.shallow_clone().fill_(f64::from(steps_before));
         prop_assert!(unchanged());
     }
@@ -153,18 +153,18 @@ fn check(
         let [p, g, m, v] = parameter.double();
         prop_assert_eq!(&g, &before[1], "the gradient was changed");
         for (ours, exact) in [p, m, v].iter().zip(exact(before, norm, clip, steps_before + 1)) {
-            let off = ((ours - &exact).abs() / (exact.abs() + 1e-2)).max().double_value(&[]);
-            prop_assert!(off < 1e-5, "tensor {i} {:?}: {off:e}", sizes[i]);
+            let error = ((ours - &exact).abs() / (exact.abs() + 1e-2)).max().double_value(&[]);
+            prop_assert!(error < 1e-5, "tensor {i} {:?}: {error:e}", sizes[i]);
         }
         let Some(copy) = &parameter.copy else { continue };
         prop_assert_eq!(copy, &parameter.parameter.to_kind(copy.kind()), "tensor {}", i);
-        // The copy and its gaps, of which nothing but the copy was written.
+        // The padding of the copy was not written.
         let rows = copy.size()[0];
         let whole = [rows, sizes[i].1.1 + copy.size().get(1).copied().unwrap_or(1)];
         let whole = copy.as_strided(whole, [whole[1], 1], None::<i64>);
-        let between = whole.narrow(1, whole.size()[1] - sizes[i].1.1, sizes[i].1.1);
-        let untouched = Tensor::from(BETWEEN).to_kind(copy.kind());
-        prop_assert!(between.to_device(CPU).eq_tensor(&untouched).all().int64_value(&[]) == 1);
+        let padding = whole.narrow(1, whole.size()[1] - sizes[i].1.1, sizes[i].1.1);
+        let unwritten = Tensor::from(PADDING).to_kind(copy.kind());
+        prop_assert!(padding.to_device(CPU).eq_tensor(&unwritten).all().int64_value(&[]) == 1);
     }
     Ok(())
 }
@@ -173,7 +173,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn a_step_is_that_of_double_precision(
+    fn a_step_equals_double_precision(
         sizes in parameters(), clip in prop_oneof![Just(0.0), Just(0.25), Just(1e6)],
         steps_before in prop_oneof![Just(0), 1..3i32, Just(100_000)],
     ) {
@@ -182,7 +182,7 @@ proptest! {
 
     #[test]
     #[ignore = "wants a GPU"]
-    fn on_a_gpu_an_adam_step_is_that_of_double_precision(
+    fn on_a_gpu_an_adam_step_equals_double_precision(
         sizes in parameters(), clip in prop_oneof![Just(0.0), Just(0.25), Just(1e6)],
         steps_before in prop_oneof![Just(0), 1..3i32, Just(100_000)],
     ) {
@@ -191,20 +191,19 @@ proptest! {
     }
 }
 
-/// Bytes of memory that the last launch read and wrote, without `nothing`'s.
+/// Bytes that the last launch read and wrote.
 fn bytes(updates: &[AdamUpdate<'_>]) -> usize {
-    let host = HostShim::get().unwrap();
+    let shim = HostShim::get().unwrap();
     let copies: usize = updates.iter().filter_map(|u| u.copy).map(Tensor::numel).sum();
-    let of_copies = updates.iter().filter_map(|u| u.copy.map(|copy| copy.kind()));
-    let size = of_copies.map(|kind| kind.elt_size_in_bytes()).max().unwrap_or(0);
-    let (read, written) = (host.address_count(Access::Read), host.address_count(Access::Written));
+    let copy_kinds = updates.iter().filter_map(|u| u.copy.map(|copy| copy.kind()));
+    let size = copy_kinds.map(|kind| kind.elt_size_in_bytes()).max().unwrap_or(0);
+    let (read, written) = (shim.address_count(Access::Read), shim.address_count(Access::Written));
     4 * (read + written - copies) + size * copies
 }
 
-/// A step of the entry reads parameter, gradient and moments once, and writes all but the gradient and
-/// the bf16 copy once. Counted with a hundredth of its words and a tenth of its widths: bytes a
-/// parameter do not depend on the size. `--nocapture` shows the figure that `cargo xtask cuda-dry-run`
-/// reads.
+/// A step of the entry's model reads parameter, gradient and moments once, and writes all but the gradient, and the bf16
+/// copy, once. Counted at a hundredth of the vocabulary and a tenth of the widths, because bytes per parameter do not
+/// depend on the size. `--nocapture` shows the figure that `cargo xtask cuda-dry-run` reads.
 #[test]
 fn optimizer_bytes_of_the_entry() {
     let parameters_of = |divide: i64| -> Vec<(Vec<i64>, i64)> {
@@ -231,9 +230,9 @@ fn optimizer_bytes_of_the_entry() {
     let [steps, loss, healthy] = [0f32, 1.0, 1.0].map(Tensor::from);
     adam_step(&*HostShim::get().unwrap(), &updates, &steps, (&loss, &healthy), STEP, 0.25).unwrap();
     let numel: usize = small.iter().map(|parameter| parameter.parameter.numel()).sum();
-    // Beside the tensors: loss, steps, whether all is well, and a sum of each of at most 1,024 blocks.
-    let beside = bytes(&updates) - 30 * numel;
-    assert!(beside <= 4 * (MOST_BLOCKS as usize + 3), "{beside} bytes more than 30 a parameter");
+    // Other accesses: loss, steps, healthy, and a sum of each of at most 1,024 blocks.
+    let extra = bytes(&updates) - 30 * numel;
+    assert!(extra <= 4 * (MAX_BLOCKS as usize + 3), "{extra} bytes more than 30 per parameter");
     for parameter in &small {
         for (tensor, access) in [
             (&parameter.gradient, Access::Read),
@@ -247,21 +246,21 @@ fn optimizer_bytes_of_the_entry() {
     }
     let entry: i64 = parameters_of(1).iter().map(|(size, _)| size.iter().product::<i64>()).sum();
     assert_eq!(entry, 104_906_238);
-    let (whole, norm) = (30 * entry as usize + beside, 4 * entry as usize);
+    let (whole, norm) = (30 * entry as usize + extra, 4 * entry as usize);
     println!("optimizer: {whole} bytes a step of the entry (without the norm's {norm})");
     assert!(whole < 3_200_000_000);
 }
 
 #[test]
-fn tensors_that_the_kernel_does_not_take_are_refused() {
-    let right = Parameter::random(&[4, 6], (0, 0), None, CPU);
-    let wrong = Tensor::zeros([6, 4], FLOAT).tr();
+fn unsupported_tensors_are_rejected() {
+    let valid = Parameter::random(&[4, 6], (0, 0), None, CPU);
+    let transposed = Tensor::zeros([6, 4], FLOAT).tr();
     let double = Tensor::zeros([4, 6], (Kind::Double, CPU));
     let updates = [
-        AdamUpdate { parameter: &wrong, ..right.update() },
-        AdamUpdate { gradient: &wrong, ..right.update() },
-        AdamUpdate { gradient: &double, ..right.update() },
-        AdamUpdate { copy: Some(&double), ..right.update() },
+        AdamUpdate { parameter: &transposed, ..valid.update() },
+        AdamUpdate { gradient: &transposed, ..valid.update() },
+        AdamUpdate { gradient: &double, ..valid.update() },
+        AdamUpdate { copy: Some(&double), ..valid.update() },
     ];
     for update in updates {
         let error = entries(&[update]).err().unwrap();
@@ -270,10 +269,10 @@ fn tensors_that_the_kernel_does_not_take_are_refused() {
 }
 
 #[test]
-fn the_kernels_compile_for_every_card_without_spills() {
+fn the_kernels_compile_for_every_architecture_without_spills() {
     let compiler = match Compiler::open() {
         Ok(compiler) => compiler,
-        Err(error) => panic!("this test wants NVRTC, which `cargo xtask setup` brings: {error}"),
+        Err(error) => panic!("this test needs NVRTC, which `cargo xtask setup` installs: {error}"),
     };
     for architecture in [75, 80, 86, 89, 90, 100, 120] {
         let target = Target::Machine(architecture);
@@ -284,7 +283,7 @@ fn the_kernels_compile_for_every_card_without_spills() {
 }
 
 #[test]
-fn the_launch_knows_the_kernels_constants() {
+fn constants_equal_those_of_the_kernels() {
     let block = ADAM.headers[1].1;
     for (text, line) in [
         (ADAM.text, format!("constexpr int WIDE = {WIDE};")),

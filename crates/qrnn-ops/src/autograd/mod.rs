@@ -1,7 +1,7 @@
 //! Custom differentiable operations for tch, forward and backward written in Rust.
 //!
-//! tch has no counterpart of `torch.autograd.Function`. This module is one: implement
-//! [`Function`] for a type that holds the operation's settings, and [`apply`] it.
+//! The counterpart of `torch.autograd.Function`: implement [`Function`] for a type that holds the operation's
+//! settings, and [`apply`] it.
 //!
 //! ```no_run
 //! use qrnn_ops::autograd::{self, Forward, Function};
@@ -41,59 +41,57 @@ use crate::libtorch::shim::{addresses, check};
 
 /// A differentiable operation: its settings, its forward and its backward.
 ///
-/// It is moved into the autograd graph, and dropped with it; for CUDA tensors the backward runs on
-/// a thread of libtorch's.
+/// It is moved into the autograd graph and dropped with it. For CUDA tensors the backward runs on a thread of
+/// libtorch.
 pub trait Function: Send + 'static {
-    /// Computes the outputs, with gradients off. The outputs are new tensors: no inputs, and no
+    /// Computes the outputs, without recording gradients. The outputs must be new tensors: neither inputs nor
     /// views of them.
     fn forward(&mut self, inputs: &[&Tensor]) -> Result<Forward>;
 
-    /// The gradient of each input, in the order of [`apply`]'s inputs; `None` where it is zero or
-    /// not needed.
+    /// Returns the gradient of each input, in the order of [`apply`]'s inputs; `None` if it is zero or not needed.
     fn backward(&self, call: Backward<'_>) -> Result<Vec<Option<Tensor>>>;
 }
 
-/// What [`Function::forward`] returns.
+/// The result of [`Function::forward`].
 #[derive(Debug)]
 pub struct Forward {
-    /// The results.
+    /// The outputs of the operation.
     pub outputs: Vec<Tensor>,
-    /// Inputs, outputs or others that the backward will want.
+    /// Tensors that the backward needs: inputs, outputs or others.
     pub saved: Vec<Tensor>,
 }
 
-/// What [`Function::backward`] is given.
+/// The arguments of [`Function::backward`].
 #[derive(Debug)]
 pub struct Backward<'a> {
     /// The tensors that the forward saved.
     pub saved: &'a [Tensor],
-    /// The gradient of each output, `None` where it is zero.
+    /// The gradient of each output; `None` if it is zero.
     pub grads: &'a [Option<Tensor>],
-    /// Whether each input's gradient is wanted.
+    /// Whether each input needs a gradient.
     pub needed: &'a [bool],
 }
 
 /// Runs the forward and records the operation in the autograd graph.
 ///
 /// # Errors
-/// What the forward returns, or [`crate::Error::Torch`]. An error or a panic in the backward comes
-/// back from [`Tensor::f_backward`].
+/// Returns the errors of the forward, or [`crate::Error::Torch`]. [`Tensor::f_backward`] returns an error or a panic of
+/// the backward.
 pub fn apply<F: Function>(mut function: F, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
     let Forward { outputs, saved } = {
         let _no_grad = tch::no_grad_guard();
         function.forward(inputs)?
     };
     let state = Box::into_raw(Box::new(function)).cast();
-    // SAFETY: the state is a boxed F, for which these two are made.
+    // SAFETY: the state is a boxed F, as both functions expect.
     unsafe { record(inputs, outputs, &saved, state, backward::<F>, drop_state::<F>) }
 }
 
-/// Records a call in the graph, and returns its outputs with their history. Not generic, so that a
-/// program that loads this crate as a shared library needs no symbol of the shim's.
+/// Records a call in the graph, and returns its outputs with their history. Not generic: a program that loads this
+/// crate as a shared library then needs no symbol of the shim.
 ///
 /// # Safety
-/// The graph takes `state` over: `backward` must be right to call with it, any number of times, and
-/// then `drop`, once.
+/// The graph takes ownership of `state`: `backward` may be called with it any number of times, then `drop` once.
 unsafe fn record(
     inputs: &[&Tensor],
     outputs: Vec<Tensor>,
@@ -105,8 +103,8 @@ unsafe fn record(
     let inputs = addresses(inputs.iter().copied());
     let saved = addresses(saved);
     let mut results: Vec<_> = outputs.iter().map(|t| t.as_ptr().cast_mut()).collect();
-    // SAFETY: all addresses are of live tensors, which C++ copies handles of; the rest is this
-    // function's contract.
+    // SAFETY: all addresses are of live tensors, whose handles C++ copies; `state` by this function's
+    // contract.
     unsafe {
         check(qrnn_autograd_record(
             inputs.as_ptr(),
@@ -120,7 +118,7 @@ unsafe fn record(
             drop,
         ))?;
     }
-    // SAFETY: on success every entry was replaced by a fresh handle that is ours.
+    // SAFETY: on success every entry was replaced by a new handle that we own.
     Ok(results.into_iter().map(|pointer| unsafe { Tensor::from_ptr(pointer) }).collect())
 }
 
@@ -154,7 +152,7 @@ unsafe extern "C" {
 }
 
 unsafe extern "C" fn drop_state<F: Function>(state: *mut c_void) {
-    // SAFETY: `state` is the box made in `apply`, given back once. A panic in a drop must not cross.
+    // SAFETY: `state` is the box created in `apply`, freed once. A panic must not cross into C++.
     let _ = catch_unwind(AssertUnwindSafe(|| drop(unsafe { Box::from_raw(state.cast::<F>()) })));
 }
 
@@ -169,8 +167,8 @@ unsafe extern "C" fn backward<F: Function>(
     n_inputs: usize,
 ) -> *mut c_char {
     let call = AssertUnwindSafe(|| -> Result<(), String> {
-        // SAFETY: the shim passes arrays of the stated lengths, of tensors that live during the
-        // call; `clone_from_ptr` makes handles of our own. The state is the F made in `apply`.
+        // SAFETY: the shim passes arrays of these lengths, of tensors that live during the call;
+        // `clone_from_ptr` creates handles that we own. The state is the F boxed in `apply`.
         let (function, saved, grads, needed) = unsafe {
             let owned = |at: *const *const C_tensor, n: usize| -> Vec<Tensor> {
                 (0..n).map(|i| Tensor::clone_from_ptr((*at.add(i)).cast_mut())).collect()
@@ -194,7 +192,7 @@ unsafe extern "C" fn backward<F: Function>(
         }
         for (i, gradient) in result.into_iter().enumerate() {
             if let Some(mut gradient) = gradient {
-                // SAFETY: `inputs_grad` has n_inputs places; the handle becomes the shim's.
+                // SAFETY: `inputs_grad` has n_inputs entries; the shim takes ownership of the handle.
                 unsafe { *inputs_grad.add(i) = gradient.as_mut_ptr() };
                 std::mem::forget(gradient);
             }

@@ -1,7 +1,7 @@
-// A torch::autograd::Function whose backward is a function of the caller's.
+// A torch::autograd::Function whose backward is a function pointer.
 //
-// Nothing is registered with the dispatcher and no state is global, so that a process (a notebook)
-// may hold this library twice. No exception leaves an extern "C" function, and no Rust panic enters.
+// Nothing is registered with the dispatcher and there is no global state, so that a process (a notebook) may
+// load this library twice. No exception leaves an extern "C" function, and no Rust panic enters.
 
 #include <ATen/core/Tensor.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -17,14 +17,14 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// Returns null, or a message made by malloc. Gradients are written to `inputs_grad` as tensors made
-// by `new`, null where there is none; they become the callee's.
+// Returns null, or a message allocated by malloc. Gradients are written to `inputs_grad` as tensors allocated by
+// `new`, or null; the caller takes ownership.
 using BackwardFn = char* (*)(void* state, const at::Tensor* const* saved, size_t n_saved,
                              const at::Tensor* const* grads, size_t n_grads, const bool* needed,
                              at::Tensor** inputs_grad, size_t n_inputs);
 using DropFn = void (*)(void* state);
 
-// The caller's state, dropped with the last graph that refers to it.
+// The Rust state, dropped with the last graph that refers to it.
 struct State : torch::CustomClassHolder {
   void* state;
   BackwardFn backward;
@@ -43,8 +43,7 @@ std::vector<const at::Tensor*> addresses(const variable_list& tensors) {
 }
 
 struct Recorded : torch::autograd::Function<Recorded> {
-  // `inputs` must arrive as a TensorList: a std::vector would be taken for a non-tensor argument,
-  // and no gradient would flow.
+  // `inputs` must be a TensorList: a std::vector would count as a non-tensor argument, without a gradient.
   static variable_list forward(AutogradContext* ctx, at::TensorList inputs,
                                const variable_list* outputs, const variable_list* saved,
                                c10::intrusive_ptr<State> state) {
@@ -61,13 +60,13 @@ struct Recorded : torch::autograd::Function<Recorded> {
     const variable_list saved = ctx->get_saved_variables();
     const auto saved_at = addresses(saved);
     const auto grads_at = addresses(grads);
-    // vector<bool> has no array of bool behind it
+    // std::vector<bool> has no array of bool.
     std::unique_ptr<bool[]> needed(new bool[state.n_inputs]);
     for (size_t i = 0; i < state.n_inputs; ++i) needed[i] = ctx->needs_input_grad(i);
     std::vector<at::Tensor*> out(state.n_inputs, nullptr);
     char* message = state.backward(state.state, saved_at.data(), saved_at.size(), grads_at.data(),
                                    grads_at.size(), needed.get(), out.data(), out.size());
-    // One entry for each argument of forward; those that are no tensors stay undefined.
+    // One entry per argument of forward; those of non-tensor arguments stay undefined.
     variable_list result(state.n_inputs + 3);
     for (size_t i = 0; i < out.size(); ++i) {
       std::unique_ptr<at::Tensor> owned(out[i]);
@@ -91,9 +90,9 @@ variable_list copies(const at::Tensor* const* tensors, size_t n) {
 
 }  // namespace
 
-// Records in the autograd graph that `outputs` were computed from `inputs`. On success each entry of
-// `outputs` is replaced by a new tensor made by `new`, which is the caller's. `state` is taken over
-// in any case. Returns null, or a message made by malloc.
+// Records in the autograd graph that `outputs` were computed from `inputs`. On success each entry of `outputs` is
+// replaced by a new tensor, allocated by `new` and owned by the caller. Takes ownership of `state` in any case.
+// Returns null, or a message allocated by malloc.
 extern "C" char* qrnn_autograd_record(const at::Tensor* const* inputs, size_t n_inputs,
                                       at::Tensor** outputs, size_t n_outputs,
                                       const at::Tensor* const* saved, size_t n_saved, void* state,
@@ -102,8 +101,8 @@ extern "C" char* qrnn_autograd_record(const at::Tensor* const* inputs, size_t n_
     auto holder = c10::make_intrusive<State>(state, backward, drop, n_inputs);
     const variable_list in = copies(inputs, n_inputs);
     const variable_list out = copies(outputs, n_outputs);
-    const variable_list keep = copies(saved, n_saved);
-    const variable_list result = Recorded::apply(at::TensorList(in), &out, &keep, holder);
+    const variable_list to_save = copies(saved, n_saved);
+    const variable_list result = Recorded::apply(at::TensorList(in), &out, &to_save, holder);
     std::vector<std::unique_ptr<at::Tensor>> owned;
     for (const auto& tensor : result) owned.push_back(std::make_unique<at::Tensor>(tensor));
     for (size_t i = 0; i < n_outputs; ++i) outputs[i] = owned[i].release();

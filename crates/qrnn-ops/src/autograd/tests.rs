@@ -4,7 +4,7 @@ use tch::{Kind, Tensor};
 
 use super::*;
 
-/// Two outputs, x·y and x + y, so that gradients meet and can be missing.
+/// Two outputs, x·y and x + y, of which either may have no gradient. The Arc shows when the state is dropped.
 struct ProductAndSum(#[allow(dead_code)] Arc<()>);
 
 impl Function for ProductAndSum {
@@ -72,7 +72,7 @@ fn an_unused_output_gives_none_not_zeros() {
 }
 
 #[test]
-fn an_operation_composes_with_itself_and_with_plain_ones() {
+fn operations_compose_with_themselves_and_with_those_of_torch() {
     let x = leaf(&[2.0]);
     let first = apply(ProductAndSum(Arc::new(())), &[&x, &x]).unwrap(); // x², 2x
     let second = apply(ProductAndSum(Arc::new(())), &[&first[0], &first[1]]).unwrap(); // 2x³
@@ -81,28 +81,28 @@ fn an_operation_composes_with_itself_and_with_plain_ones() {
 }
 
 #[test]
-fn no_graph_is_kept_where_no_gradient_is_wanted() {
-    let kept = Arc::new(());
+fn no_graph_is_stored_without_gradients() {
+    let state = Arc::new(());
     let x = Tensor::from_slice(&[1.0]);
-    let out = apply(ProductAndSum(kept.clone()), &[&x, &x]).unwrap();
+    let out = apply(ProductAndSum(state.clone()), &[&x, &x]).unwrap();
     assert!(!out[0].requires_grad());
     drop(out);
-    assert_eq!(Arc::strong_count(&kept), 1);
+    assert_eq!(Arc::strong_count(&state), 1);
 }
 
 #[test]
 fn the_state_is_dropped_with_the_graph() {
-    let kept = Arc::new(());
+    let state = Arc::new(());
     let x = leaf(&[1.0]);
-    let out = apply(ProductAndSum(kept.clone()), &[&x, &x]).unwrap();
-    assert_eq!(Arc::strong_count(&kept), 2);
+    let out = apply(ProductAndSum(state.clone()), &[&x, &x]).unwrap();
+    assert_eq!(Arc::strong_count(&state), 2);
     out[0].backward();
     drop(out);
-    assert_eq!(Arc::strong_count(&kept), 1);
+    assert_eq!(Arc::strong_count(&state), 1);
 }
 
 #[test]
-fn errors_and_panics_in_the_backward_come_back_as_errors() {
+fn errors_and_panics_in_the_backward_are_returned_as_errors() {
     for panics in [false, true] {
         let x = leaf(&[1.0]);
         let out = apply(Failing { panics }, &[&x]).unwrap();

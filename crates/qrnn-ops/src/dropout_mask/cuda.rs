@@ -1,8 +1,6 @@
-//! Masks made on a GPU by `kernels/dropout_mask.cu`, from the words of the random stream that the CPU
-//! would draw.
+//! Samples masks on a GPU by `kernels/dropout_mask.cu`, from the same words of the random stream as the CPU.
 //!
-//! What launches is given as a [`Launch`]: a GPU, or the tests' host shim, which runs the same source on
-//! the CPU with tensors that lie there.
+//! A [`Launch`] is a GPU, or in tests the host shim, which runs the same source on CPU tensors.
 
 use std::sync::Arc;
 
@@ -13,7 +11,7 @@ use crate::cuda::headers::COLUMN;
 use crate::cuda::{Argument, Geometry, Kernel, Launch, Source};
 use crate::{Error, Result};
 
-/// A mask from any part of a ChaCha8 stream.
+/// The kernels that sample masks from a ChaCha8 stream.
 pub(crate) static DROPOUT_MASK: Source = Source {
     name: "dropout_mask.cu",
     text: include_str!("../../kernels/dropout_mask.cu"),
@@ -23,44 +21,44 @@ pub(crate) static DROPOUT_MASK: Source = Source {
 /// MASK_THREADS of the kernel.
 const MASK_THREADS: u32 = 128;
 
-/// Words of a ChaCha block, which a thread makes.
+/// Words of a ChaCha block, which one thread computes.
 const WORDS: i64 = 16;
 
-/// A stream of random words that is read on a GPU, from its first word on.
+/// A random stream that is read on a GPU.
 pub(super) struct CudaSampler {
     launcher: Arc<dyn Launch>,
     key: [i64; 4],
-    /// Words that the masks so far took.
-    taken: i64,
+    /// Index of the next word.
+    position: i64,
 }
 
 impl CudaSampler {
     pub fn new(launcher: Arc<dyn Launch>, bytes: [u8; 32]) -> Self {
         let mut key = [0; 4];
-        for (number, bytes) in key.iter_mut().zip(bytes.as_chunks().0) {
-            *number = i64::from_le_bytes(*bytes);
+        for (word, bytes) in key.iter_mut().zip(bytes.as_chunks().0) {
+            *word = i64::from_le_bytes(*bytes);
         }
-        Self { launcher, key, taken: 0 }
+        Self { launcher, key, position: 0 }
     }
 
-    /// A mask from the next words, one a number.
+    /// A mask from the next words, one per element.
     pub fn sample(
         &mut self,
         values: Bernoulli,
         size: &[i64],
         (kind, device): (Kind, Device),
     ) -> Result<Tensor> {
-        let stored = if kind == Kind::BFloat16 { kind } else { Kind::Float };
-        let mask = Tensor::f_empty(size, (stored, device))?;
+        let sampled = if kind == Kind::BFloat16 { kind } else { Kind::Float };
+        let mask = Tensor::f_empty(size, (sampled, device))?;
         self.fill(values, &mask)?;
         Ok(mask.f_to_kind(kind)?)
     }
 
-    /// Fills a contiguous tensor of kind Float or BFloat16 that lies on the launcher's device.
+    /// Fills a contiguous tensor of kind Float or BFloat16 on the launcher's device.
     fn fill(&mut self, values: Bernoulli, mask: &Tensor) -> Result<()> {
         let n = mask.numel() as i64;
-        let first = self.taken;
-        self.taken = first.checked_add(n).ok_or_else(|| {
+        let first = self.position;
+        self.position = first.checked_add(n).ok_or_else(|| {
             Error::shape("dropout on a GPU", "the masks are too large", "use a smaller batch")
         })?;
         if n == 0 {
@@ -70,7 +68,7 @@ impl CudaSampler {
             Kind::BFloat16 => "dropout_mask_bf16",
             _ => "dropout_mask_f32",
         };
-        let blocks = (self.taken - 1) / WORDS - first / WORDS + 1;
+        let blocks = (self.position - 1) / WORDS - first / WORDS + 1;
         let [key_0, key_1, key_2, key_3] = self.key.map(Argument::Long);
         debug_assert!(mask.is_contiguous() && (mask.data_ptr() as usize).is_multiple_of(16));
         let arguments = &mut [
@@ -78,20 +76,20 @@ impl CudaSampler {
             Argument::Long(n),
             Argument::Long(first),
             Argument::Int(threshold(values.p)),
-            Argument::Float(values.kept as f32),
+            Argument::Float(values.scale as f32),
             key_0,
             key_1,
             key_2,
             key_3,
         ];
         let geometry = Geometry::of(blocks, MASK_THREADS)?;
-        // SAFETY: the parameters of dropout_mask_* in order; the tensor has n numbers of the kernel's kind
-        // on the launcher's device, and was allocated for them.
+        // SAFETY: the parameters of dropout_mask_* in order; the tensor has n elements of the kernel's kind
+        // on the launcher's device.
         unsafe { self.launcher.launch(Kernel { source: &DROPOUT_MASK, name }, geometry, arguments) }
     }
 }
 
-/// How many of the 2²⁴ values that a draw can have are below p, as the CPU compares them: in f32.
+/// How many of the 2²⁴ values of a random f32 are below p, compared in f32 as on the CPU.
 fn threshold(p: f64) -> i32 {
     (f64::from(p as f32) * f64::from(1 << 24)).ceil() as i32
 }

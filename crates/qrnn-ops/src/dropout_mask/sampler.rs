@@ -1,4 +1,4 @@
-//! Samples masks one after another from one random stream.
+//! Samples masks from one random stream.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -10,8 +10,8 @@ use super::cuda::CudaSampler;
 use crate::libtorch::upload;
 use crate::{Result, cuda};
 
-/// Turns a ChaCha8 stream into masks, one after another. Each value of each mask takes one 32-bit word
-/// of the stream, so CPU and CUDA sample the same masks.
+/// Samples masks from a ChaCha8 stream. Each element of a mask consumes one 32-bit word of the stream, so CPU and
+/// CUDA sample the same masks.
 pub struct MaskSampler(BackEnd);
 
 enum BackEnd {
@@ -22,10 +22,10 @@ enum BackEnd {
 impl MaskSampler {
     /// A sampler for masks on `device`.
     ///
-    /// * `key`: of the ChaCha8 generator; counter and nonce begin at 0.
+    /// * `key`: of the ChaCha8 generator; counter and nonce start at 0.
     ///
     /// # Errors
-    /// [`crate::Error::Unavailable`] where the GPU is not available.
+    /// [`crate::Error::Unavailable`] if the GPU is not available.
     pub fn new(device: Device, key: [u8; 32]) -> Result<Self> {
         Ok(match cuda::launcher(device)? {
             Some(launcher) => Self::on_cuda(CudaSampler::new(launcher, key)),
@@ -41,11 +41,10 @@ impl MaskSampler {
         Self(BackEnd::Cuda(sampler))
     }
 
-    /// The next mask; `None` for p = 0, which takes no words of the stream.
+    /// The next mask, of this size; `None` for p = 0, which consumes no words of the stream.
     ///
     /// # Errors
-    /// [`crate::Error::Torch`] where memory runs out; [`crate::Error::Cuda`] where the kernel cannot be
-    /// launched.
+    /// [`crate::Error::Torch`] if memory runs out; [`crate::Error::Cuda`] if the kernel cannot be launched.
     pub fn sample(
         &mut self,
         values: Bernoulli,
@@ -63,13 +62,14 @@ impl MaskSampler {
 }
 
 pub(super) fn sample_on_cpu(
-    Bernoulli { p, kept }: Bernoulli,
+    Bernoulli { p, scale }: Bernoulli,
     size: &[i64],
     (kind, device): (Kind, Device),
     random: &mut ChaCha8Rng,
 ) -> Result<Tensor> {
     let n: i64 = size.iter().product();
-    let values: Vec<f32> =
-        (0..n).map(|_| if random.random::<f32>() < p as f32 { 0.0 } else { kept as f32 }).collect();
+    let values: Vec<f32> = (0..n)
+        .map(|_| if random.random::<f32>() < p as f32 { 0.0 } else { scale as f32 })
+        .collect();
     Ok(upload(&values, device)?.f_view(size)?.f_to_kind(kind)?)
 }

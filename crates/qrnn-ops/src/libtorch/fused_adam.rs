@@ -35,9 +35,9 @@ pub struct AdamStep {
     pub beta1: f64,
     /// Decay of the second moment.
     pub beta2: f64,
-    /// Added to the root of the second moment.
+    /// Added to the square root of the second moment.
     pub eps: f64,
-    /// Times the parameter, added to its gradient.
+    /// L2 penalty: times the parameter, added to its gradient.
     pub weight_decay: f64,
 }
 
@@ -52,16 +52,17 @@ pub struct AdamTensors<'a> {
     pub exp_avg: &'a Tensor,
     /// Second moment, updated in place.
     pub exp_avg_sq: &'a Tensor,
-    /// Number of steps done, a scalar of kind Float, counted up.
+    /// Number of steps taken, a scalar of kind Float, incremented.
     pub step: &'a Tensor,
 }
 
-/// One Adam step over all parameters in one pass. Two scalar tensors of kind Float, so that nothing
-/// is copied to the host: `inverse_scale` divides the gradients first (gradient clipping), and where
-/// `skip` is 1 everything stays as it was.
+/// One Adam step over all parameters (`torch.optim.Adam(fused=True)`).
+///
+/// * `inverse_scale`: a scalar of kind Float that divides the gradients (gradient clipping);
+/// * `skip`: a scalar of kind Float; 1 skips the step. Neither is copied to the host.
 ///
 /// # Errors
-/// [`crate::Error::Torch`] where shapes, kinds or devices do not agree.
+/// [`crate::Error::Torch`] if shapes, kinds or devices do not match.
 pub fn fused_adam(
     tensors: &[AdamTensors<'_>],
     step: AdamStep,

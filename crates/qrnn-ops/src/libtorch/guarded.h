@@ -1,11 +1,11 @@
-// C++ exceptions end where C begins.
+// Converts C++ exceptions to messages for C.
 
 #pragma once
 
 #include <cstring>
 #include <exception>
 
-// Null, or what the body threw as a message made by malloc.
+// Returns null, or the exception's message, allocated by malloc.
 template <typename Body>
 char* guarded(Body body) {
   try {

@@ -1,8 +1,8 @@
 //! Functions of libtorch that tch does not bind: its thread pool, its fused Adam, asynchronous copies
 //! between host and device, TF32.
 //!
-//! The CPU kernels of this crate run on torch's own threads, so that one setting (`OMP_NUM_THREADS`,
-//! [`tch::set_num_threads`]) rules both and they never compete for the cores.
+//! The CPU kernels of this crate run on torch's threads, so that one setting (`OMP_NUM_THREADS`,
+//! [`tch::set_num_threads`]) controls both and they do not compete for cores.
 
 mod fused_adam;
 mod parallel;

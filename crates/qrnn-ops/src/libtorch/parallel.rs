@@ -19,11 +19,11 @@ unsafe extern "C" {
     ) -> *mut c_char;
 }
 
-/// Calls `body` on ranges that together cover `0..n`, on torch's threads, and returns when all are
-/// done. A range holds at least `grain` items, but for the last.
+/// Calls `body` on ranges that partition `0..n`, on torch's threads, and returns when all calls have returned
+/// (`at::parallel_for`). Every range but the last has at least `grain` items.
 ///
 /// # Errors
-/// [`crate::Error::Torch`] where `body` panicked or libtorch failed.
+/// [`crate::Error::Torch`] if `body` panicked or libtorch failed.
 pub fn parallel_for(n: usize, grain: usize, body: impl Fn(Range<usize>) + Sync) -> Result<()> {
     struct Context<F> {
         body: F,
@@ -47,14 +47,14 @@ pub fn parallel_for(n: usize, grain: usize, body: impl Fn(Range<usize>) + Sync) 
     let context = Context { body, panicked: AtomicBool::new(false) };
     // SAFETY: the pointer is valid for the whole call, the body is Sync, and no panic escapes it.
     unsafe { on_threads(n, grain, (&raw const context).cast(), instance(&context))? };
-    match context.panicked.into_inner() {
-        true => Err(TchError::Torch("a parallel kernel panicked".into()).into()),
-        false => Ok(()),
+    if context.panicked.into_inner() {
+        return Err(TchError::Torch("a parallel kernel panicked".into()).into());
     }
+    Ok(())
 }
 
-/// The part of [`parallel_for`] that is not generic, so that a program that loads this crate as a
-/// shared library needs no symbol of the shim's.
+/// The non-generic part of [`parallel_for`]: a program that loads this crate as a shared library then needs no
+/// symbol of the shim.
 ///
 /// # Safety
 /// `body` may be called with `context` from several threads at once until this returns.
@@ -76,14 +76,14 @@ mod tests {
 
     #[test]
     fn every_item_is_visited_once() {
-        let seen: Vec<_> = (0..1003).map(|_| AtomicUsize::new(0)).collect();
-        parallel_for(seen.len(), 7, |range| {
+        let visits: Vec<_> = (0..1003).map(|_| AtomicUsize::new(0)).collect();
+        parallel_for(visits.len(), 7, |range| {
             for i in range {
-                seen[i].fetch_add(1, Ordering::Relaxed);
+                visits[i].fetch_add(1, Ordering::Relaxed);
             }
         })
         .unwrap();
-        assert!(seen.iter().all(|n| n.load(Ordering::Relaxed) == 1));
+        assert!(visits.iter().all(|n| n.load(Ordering::Relaxed) == 1));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Copies of a device's tensors in host memory, made while the device goes on with its work.
+//! Asynchronous copies of a device's tensors to host memory.
 
 use std::ffi::{c_char, c_void};
 use std::ptr::{self, NonNull};
@@ -12,20 +12,20 @@ use crate::Result;
 
 unsafe extern "C" {
     fn qrnn_queue_copy(destination: *const C_tensor, source: *const C_tensor) -> *mut c_char;
-    fn qrnn_record_event(card: i8, out: *mut *mut c_void) -> *mut c_char;
+    fn qrnn_record_event(ordinal: i8, out: *mut *mut c_void) -> *mut c_char;
     fn qrnn_wait_for_event(event: *const c_void) -> *mut c_char;
     fn qrnn_free_event(event: *mut c_void);
 }
 
-/// Bytes of a block. libtorch rounds a request for pinned memory up to a power of two: in one piece,
-/// the entry's checkpoint of 1.26 GB would take 2.1 GB.
+/// Bytes of a block. libtorch rounds pinned memory up to a power of two: as one block, the entry's checkpoint of
+/// 1.26 GB would take 2.1 GB.
 const BLOCK: usize = 64 << 20;
 
-/// Where a tensor may begin in a block: no number of any kind lies across two blocks.
+/// Alignment of a tensor in a block, in bytes, so that no element crosses blocks.
 const ALIGNMENT: usize = 64;
 
-/// Blocks of host memory for copies of tensors, kept from one copy to the next: the system takes
-/// long to pin memory. Pinned where the tensors are on a GPU.
+/// Blocks of host memory for copies of tensors, pinned for tensors on a GPU. They are reused, because pinning
+/// memory is slow.
 #[derive(Debug)]
 pub struct HostMemory {
     device: Device,
@@ -35,54 +35,53 @@ pub struct HostMemory {
 }
 
 impl HostMemory {
-    /// For tensors on `device`. Takes no memory yet.
+    /// For tensors on `device`. Allocates nothing yet.
     pub fn new(device: Device) -> Self {
         Self { device, block: BLOCK, free: vec![] }
     }
 
-    /// Copies tensors as they are at this place of the device's current stream. On a GPU the copies
-    /// are queued there and this returns at once: work that is queued later, on the same stream, may
-    /// change the tensors.
+    /// Copies tensors. On a GPU the copies are queued on the current stream and this returns at once; work that
+    /// is queued later on the same stream may change the tensors.
     ///
     /// # Errors
-    /// [`crate::Error::Torch`] where memory runs out.
+    /// [`crate::Error::Torch`] if memory runs out.
     pub fn copy(&mut self, tensors: &[Tensor]) -> Result<HostCopy> {
         let _no_grad = tch::no_grad_guard();
-        let (mut blocks, mut parts) = (vec![], vec![]);
+        let (mut blocks, mut tensor_segments) = (vec![], vec![]);
         let mut used = self.block;
         for tensor in tensors {
             let (flat, kind) = (tensor.f_contiguous()?.f_view(-1)?, tensor.kind());
-            let (numbers, size) = (flat.numel(), kind.elt_size_in_bytes());
-            let (mut done, mut pieces) = (0, vec![]);
+            let (numel, size) = (flat.numel(), kind.elt_size_in_bytes());
+            let (mut done, mut segments) = (0, vec![]);
             used = used.next_multiple_of(ALIGNMENT);
-            while done < numbers {
+            while done < numel {
                 if used >= self.block {
                     blocks.push(self.take()?);
                     used = 0;
                 }
-                let count = ((self.block - used) / size).min(numbers - done);
-                let piece = Piece { block: blocks.len() - 1, start: used, bytes: count * size };
-                let place = blocks[piece.block]
-                    .f_narrow(0, used as i64, piece.bytes as i64)?
+                let count = ((self.block - used) / size).min(numel - done);
+                let segment = Segment { block: blocks.len() - 1, start: used, bytes: count * size };
+                let destination = blocks[segment.block]
+                    .f_narrow(0, used as i64, segment.bytes as i64)?
                     .f_view_dtype(kind)?;
-                queue_copy(&place, &flat.f_narrow(0, done as i64, count as i64)?)?;
-                used += piece.bytes;
+                queue_copy(&destination, &flat.f_narrow(0, done as i64, count as i64)?)?;
+                used += segment.bytes;
                 done += count;
-                pieces.push(piece);
+                segments.push(segment);
             }
-            parts.push(pieces);
+            tensor_segments.push(segments);
         }
-        let copied = match self.device {
-            Device::Cuda(card) => Some(Event::record(card)?),
+        let event = match self.device {
+            Device::Cuda(ordinal) => Some(Event::record(ordinal)?),
             _ => None,
         };
-        Ok(HostCopy { blocks, parts, copied })
+        Ok(HostCopy { blocks, segments: tensor_segments, event })
     }
 
-    /// Takes a copy's blocks back, for the next one.
+    /// Returns a copy's blocks for reuse.
     ///
     /// # Errors
-    /// [`crate::Error::Torch`] where the copy failed on the GPU.
+    /// [`crate::Error::Torch`] if the copy failed on the GPU.
     pub fn take_back(&mut self, mut copy: HostCopy) -> Result<()> {
         copy.wait()?;
         self.free.extend(copy.blocks);
@@ -93,7 +92,7 @@ impl HostMemory {
         if let Some(block) = self.free.pop() {
             return Ok(block);
         }
-        // Where the system refuses to pin more, plain memory does: copies are then waited for.
+        // If the system cannot pin more memory, pageable memory works; copies are then synchronous.
         if self.device.is_cuda()
             && let Ok(block) = host_tensor(&[self.block as i64], Kind::Uint8, self.device)
         {
@@ -103,19 +102,19 @@ impl HostMemory {
     }
 }
 
-/// Copies of tensors in host memory, or on their way there.
+/// Copies of tensors in host memory, possibly still in progress.
 #[derive(Debug)]
 pub struct HostCopy {
     blocks: Vec<Tensor>,
-    /// One list a tensor.
-    parts: Vec<Vec<Piece>>,
-    /// Behind the copies on a GPU's stream, until it was waited for.
-    copied: Option<Event>,
+    /// The segments of each tensor.
+    segments: Vec<Vec<Segment>>,
+    /// Follows the copies in a GPU's stream; `None` once they are complete.
+    event: Option<Event>,
 }
 
-/// A piece of a tensor that lies in one block.
+/// A part of a tensor in one block.
 #[derive(Debug)]
-struct Piece {
+struct Segment {
     block: usize,
     /// First byte.
     start: usize,
@@ -123,50 +122,50 @@ struct Piece {
 }
 
 impl HostCopy {
-    /// Waits for the copies and returns the bytes of each tensor, in pieces that follow each other.
-    /// Another thread than the one that copied may call this.
+    /// Waits for the copies and returns the bytes of each tensor, in consecutive segments. May be called from
+    /// any thread.
     ///
     /// # Errors
-    /// [`crate::Error::Torch`] where a copy failed on the GPU.
+    /// [`crate::Error::Torch`] if a copy failed on the GPU.
     pub fn bytes(&mut self) -> Result<Vec<Vec<&[u8]>>> {
         self.wait()?;
         let this = &*self;
-        let bytes = |piece: &Piece| {
-            let block = this.blocks[piece.block].data_ptr().cast::<u8>();
-            // SAFETY: the piece lies within its block, which lives as long as `self`; its bytes were
-            // written by the copy, which is done, and nobody else has the block.
-            unsafe { std::slice::from_raw_parts(block.add(piece.start), piece.bytes) }
+        let bytes = |segment: &Segment| {
+            let block = this.blocks[segment.block].data_ptr().cast::<u8>();
+            // SAFETY: the segment lies within its block, which lives as long as `self`; the completed copy
+            // wrote its bytes, and nothing else uses the block.
+            unsafe { std::slice::from_raw_parts(block.add(segment.start), segment.bytes) }
         };
-        Ok(this.parts.iter().map(|pieces| pieces.iter().map(bytes).collect()).collect())
+        Ok(this.segments.iter().map(|segments| segments.iter().map(bytes).collect()).collect())
     }
 
     fn wait(&mut self) -> Result<()> {
-        if let Some(copied) = &self.copied {
-            copied.wait()?;
-            self.copied = None;
+        if let Some(event) = &self.event {
+            event.wait()?;
+            self.event = None;
         }
         Ok(())
     }
 }
 
 fn queue_copy(destination: &Tensor, source: &Tensor) -> Result<()> {
-    // SAFETY: live tensors. libtorch keeps pinned memory that is freed from other use until its
-    // copies are done, and device memory is reused in the order of the stream.
+    // SAFETY: live tensors. libtorch does not reuse freed pinned memory before its copies are complete, and
+    // reuses device memory in the order of the stream.
     unsafe { check(qrnn_queue_copy(destination.as_ptr(), source.as_ptr())) }
 }
 
-/// A mark in a GPU's stream that a thread can wait for.
+/// A CUDA event that a thread can wait for.
 #[derive(Debug)]
 struct Event(NonNull<c_void>);
 
-// SAFETY: CUDA's events belong to no thread; this one is used by one thread at a time.
+// SAFETY: CUDA events may be used from any thread; this one is used by one thread at a time.
 unsafe impl Send for Event {}
 
 impl Event {
-    fn record(card: usize) -> Result<Self> {
+    fn record(ordinal: usize) -> Result<Self> {
         let mut event = ptr::null_mut();
-        // SAFETY: writes one pointer, to an event that is ours alone.
-        unsafe { check(qrnn_record_event(card as i8, &mut event))? };
+        // SAFETY: writes one pointer to an event that we own.
+        unsafe { check(qrnn_record_event(ordinal as i8, &mut event))? };
         NonNull::new(event)
             .map(Self)
             .ok_or_else(|| tch::TchError::Torch("no event was recorded".into()).into())
@@ -180,7 +179,7 @@ impl Event {
 
 impl Drop for Event {
     fn drop(&mut self) {
-        // SAFETY: the event is ours, and not used after.
+        // SAFETY: we own the event, and do not use it again.
         unsafe { qrnn_free_event(self.0.as_ptr()) }
     }
 }
@@ -196,24 +195,24 @@ mod tests {
         bytes
     }
 
-    /// Of all sizes around a block of 128 bytes: none, a scalar, part of a block, several blocks; one
-    /// that is not contiguous.
+    /// Sizes around blocks of 128 bytes: empty, scalar, part of a block, several blocks; one tensor is not
+    /// contiguous.
     fn tensors() -> Vec<Tensor> {
-        let numbers = |n: i64, kind| Tensor::arange(n, (kind, Device::Cpu)) * 1.5 - 7.0;
+        let values = |n: i64, kind| Tensor::arange(n, (kind, Device::Cpu)) * 1.5 - 7.0;
         vec![
-            numbers(0, Kind::Double),
+            values(0, Kind::Double),
             Tensor::from(3.5f32),
-            numbers(13, Kind::Float),
-            numbers(1, Kind::Double),
-            numbers(31, Kind::Double),
-            numbers(32, Kind::Float),
-            numbers(1001, Kind::Float),
-            numbers(35, Kind::Float).view([5, 7]).transpose(0, 1),
+            values(13, Kind::Float),
+            values(1, Kind::Double),
+            values(31, Kind::Double),
+            values(32, Kind::Float),
+            values(1001, Kind::Float),
+            values(35, Kind::Float).view([5, 7]).transpose(0, 1),
         ]
     }
 
     #[test]
-    fn copies_hold_what_the_tensors_held_when_they_were_made() {
+    fn copies_hold_the_values_at_the_time_of_the_copy() {
         let mut memory = HostMemory { block: 128, ..HostMemory::new(Device::Cpu) };
         let mut tensors = tensors();
         let before: Vec<_> = tensors.iter().map(bytes).collect();
@@ -222,31 +221,31 @@ mod tests {
             let _ = tensor.fill_(-1.0);
         }
         let copied = copy.bytes().unwrap();
-        assert!(copied.iter().any(|pieces| pieces.len() > 5));
-        let copied: Vec<_> = copied.iter().map(|pieces| pieces.concat()).collect();
+        assert!(copied.iter().any(|segments| segments.len() > 5));
+        let copied: Vec<_> = copied.iter().map(|segments| segments.concat()).collect();
         assert_eq!(copied, before);
     }
 
     #[test]
-    fn blocks_are_used_again() {
+    fn blocks_are_reused() {
         let mut memory = HostMemory { block: 128, ..HostMemory::new(Device::Cpu) };
-        let places = |copy: &HostCopy| {
-            let mut places: Vec<_> = copy.blocks.iter().map(|block| block.data_ptr()).collect();
-            places.sort();
-            places
+        let addresses = |copy: &HostCopy| {
+            let mut addresses: Vec<_> = copy.blocks.iter().map(|block| block.data_ptr()).collect();
+            addresses.sort();
+            addresses
         };
         let first = memory.copy(&tensors()).unwrap();
         let second = memory.copy(&tensors()).unwrap();
-        let taken = places(&first);
-        assert!(places(&second).iter().all(|place| !taken.contains(place)));
+        let in_use = addresses(&first);
+        assert!(addresses(&second).iter().all(|address| !in_use.contains(address)));
         memory.take_back(first).unwrap();
         let third = memory.copy(&tensors()).unwrap();
-        assert_eq!(places(&third), taken);
+        assert_eq!(addresses(&third), in_use);
     }
 
     #[test]
     #[ignore = "wants a GPU"]
-    fn on_a_gpu_copies_hold_what_the_tensors_held_when_they_were_queued() {
+    fn on_a_gpu_copies_hold_the_values_at_the_time_of_the_copy() {
         let device = crate::device::cuda().unwrap();
         let mut memory = HostMemory { block: 1 << 20, ..HostMemory::new(device) };
         for round in 0..3 {

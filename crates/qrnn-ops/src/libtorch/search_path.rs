@@ -1,29 +1,29 @@
-//! A libtorch that the user brings on LD_LIBRARY_PATH: where it lies, and of which version it is.
+//! Finds a user's libtorch on LD_LIBRARY_PATH, and its version.
 //!
-//! Plain std, as two programs ask before any library of libtorch's is at work: `reproduce` and the
-//! Jupyter kernel, which takes this file in.
+//! Uses std only: the Jupyter kernel, which does not link libtorch, includes this file.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// The one that this program can work with.
+/// The version of libtorch that this program needs.
 pub const VERSION: &str = "2.11.0";
 
 const LIBRARY: &str = "libtorch_cpu.so";
 
-/// A folder with a libtorch in it.
+/// A folder that contains libtorch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Brought {
+    /// The folder of libtorch_cpu.so.
     pub folder: PathBuf,
-    /// What the files beside it say, `2.10.0+cpu` for example.
+    /// The version according to the installation, `2.10.0+cpu` for example.
     pub version: Option<String>,
 }
 
-/// Those on a search path as LD_LIBRARY_PATH has it, in its order.
+/// The installations on a search path like LD_LIBRARY_PATH, in its order.
 pub fn on_path(search: &OsStr) -> Vec<Brought> {
     let folders = search.as_bytes().split(|byte| b":;".contains(byte));
-    // The loader takes an empty entry for the working directory.
+    // For the loader, an empty entry is the working directory.
     let folders = folders.map(|folder| if folder.is_empty() { b"." } else { folder });
     let mut found: Vec<Brought> = vec![];
     for folder in folders.map(|folder| PathBuf::from(OsStr::from_bytes(folder))) {
@@ -37,24 +37,25 @@ pub fn on_path(search: &OsStr) -> Vec<Brought> {
 }
 
 impl Brought {
+    /// The path of libtorch_cpu.so.
     pub fn library(&self) -> PathBuf {
         self.folder.join(LIBRARY)
     }
 
-    /// Whether it is known to be another version. Where nothing beside it says, loading it tells.
+    /// Whether it is known to be another version than [`VERSION`].
     pub fn is_other(&self) -> bool {
         let release = |version: &str| version.split('+').next() == Some(VERSION);
         self.version.as_deref().is_some_and(|version| !release(version))
     }
 }
 
-/// As a Python torch (`version.py`) or an unpacked libtorch (`build-version`) says it beside `lib`,
-/// that of the file itself where the folder holds a link to it.
+/// The version in `version.py` (a Python torch) or `build-version` (libtorch) next to `lib`. If the library
+/// is a link, its target's folder is tried too.
 fn version(folder: &Path) -> Option<String> {
     let library = folder.join(LIBRARY).canonicalize().ok();
-    let real = library.as_deref().and_then(Path::parent);
+    let target = library.as_deref().and_then(Path::parent);
     let absolute = folder.canonicalize().ok();
-    let roots = [absolute.as_deref(), real].into_iter().flatten().filter_map(Path::parent);
+    let roots = [absolute.as_deref(), target].into_iter().flatten().filter_map(Path::parent);
     roots.filter_map(version_beside).next()
 }
 
@@ -72,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_torch_says_its_version_beside_its_libraries() {
+    fn the_version_is_read_from_the_installation() {
         let root = tempfile::tempdir().unwrap();
         let make = |name: &str, file: &str, text: &str| {
             let lib = root.path().join(name).join("lib");
@@ -83,17 +84,17 @@ mod tests {
         };
         let wheel = make("torch", "version.py", "a = 1\n__version__ = '2.10.0+cpu'\n");
         let ours = make("current", "build-version", "2.11.0+cu130\n");
-        let nobody = make("other", "README", "");
+        let unknown = make("other", "README", "");
         let links = root.path().join("links");
         std::fs::create_dir(&links).unwrap();
         std::os::unix::fs::symlink(wheel.join(LIBRARY), links.join(LIBRARY)).unwrap();
-        let search = [&wheel, &ours, &nobody, &links, &wheel, &root.path().to_path_buf()];
+        let search = [&wheel, &ours, &unknown, &links, &wheel, &root.path().to_path_buf()];
         let search = std::env::join_paths(search).unwrap();
         let found = on_path(&search);
-        let said: Vec<_> = found.iter().map(|b| (b.version.as_deref(), b.is_other())).collect();
+        let versions: Vec<_> = found.iter().map(|b| (b.version.as_deref(), b.is_other())).collect();
         let other = Some("2.10.0+cpu");
         let expected = [(other, true), (Some("2.11.0+cu130"), false), (None, false), (other, true)];
-        assert_eq!(said, expected);
+        assert_eq!(versions, expected);
         assert_eq!(found[1].library(), ours.join(LIBRARY));
         assert_eq!(on_path("".as_ref()), []);
     }

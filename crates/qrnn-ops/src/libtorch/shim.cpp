@@ -1,4 +1,4 @@
-// What libtorch offers and tch does not bind: its thread pool and its fused optimizers.
+// Functions of libtorch that tch does not bind: thread pool, fused Adam, transfers, TF32.
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
@@ -25,7 +25,7 @@ std::vector<at::Tensor> copies(const at::Tensor* const* tensors, size_t n) {
 
 }  // namespace
 
-// Calls body(context, begin, end) on ranges that together are 0..n, on torch's own threads.
+// Calls body(context, begin, end) on ranges that partition 0..n, on torch's threads.
 extern "C" char* qrnn_parallel_for(int64_t n, int64_t grain, const void* context,
                                    void (*body)(const void*, int64_t, int64_t)) {
   return guarded([&] {
@@ -33,8 +33,8 @@ extern "C" char* qrnn_parallel_for(int64_t n, int64_t grain, const void* context
   });
 }
 
-// One Adam step over all parameters (torch.optim.Adam(fused=True)); `inverse_scale` divides the
-// gradients first, a `skip` of 1 leaves everything as it was; either may be null.
+// One Adam step over all parameters (torch.optim.Adam(fused=True)). Gradients are divided by `inverse_scale`; a
+// `skip` of 1 changes nothing; either may be null.
 extern "C" char* qrnn_fused_adam(const at::Tensor* const* parameters, const at::Tensor* const* grads,
                                  const at::Tensor* const* exp_avgs,
                                  const at::Tensor* const* exp_avg_sqs,
@@ -47,14 +47,14 @@ extern "C" char* qrnn_fused_adam(const at::Tensor* const* parameters, const at::
     if (skip) found = *skip;
     auto p = copies(parameters, n), g = copies(grads, n), m = copies(exp_avgs, n),
          v = copies(exp_avg_sqs, n), s = copies(steps, n);
-    // The kernel counts from 1 and leaves counting to its caller.
+    // The kernel expects steps counted from 1, and does not count.
     for (auto& step : s) found ? step.add_(found->logical_not()) : step.add_(1);
     at::_fused_adam_(p, g, m, v, {}, s, lr, beta1, beta2, weight_decay, eps, /*amsgrad=*/false,
                      /*maximize=*/false, scale, found);
   });
 }
 
-// Lets the C library keep freed memory in place of returning it to the system at once.
+// Makes the C library keep freed memory instead of returning it to the system.
 extern "C" void qrnn_keep_freed_memory() {
 #ifdef __GLIBC__
   mallopt(M_MMAP_THRESHOLD, 1 << 30);
@@ -68,7 +68,7 @@ extern "C" char* qrnn_allow_tf32(bool allowed) {
   return guarded([&] { at::globalContext().setAllowTF32CuBLAS(allowed); });
 }
 
-// Makes an uninitialized tensor of another's kind in page-locked host memory.
+// Creates an uninitialized tensor of `like`'s kind in page-locked host memory.
 extern "C" char* qrnn_pinned_empty(const int64_t* sizes, size_t dims, const at::Tensor* like,
                                    at::Tensor** tensor) {
   return guarded([&] {
@@ -77,7 +77,7 @@ extern "C" char* qrnn_pinned_empty(const int64_t* sizes, size_t dims, const at::
   });
 }
 
-// Copies `from` to a tensor on the host, and waits for the copy: for its stream, on a GPU.
+// Copies `from` to a tensor on the host and synchronizes the stream of a GPU.
 extern "C" char* qrnn_copy_and_wait(const at::Tensor* to, const at::Tensor* from) {
   return guarded([&] {
     to->copy_(*from, /*non_blocking=*/true);

@@ -11,10 +11,10 @@ unsafe extern "C" {
     fn free(pointer: *mut c_void);
 }
 
-/// Turns a shim's answer into a result.
+/// Converts the return value of a shim to a result.
 ///
 /// # Safety
-/// `message` is null or a string made by `malloc` that nobody else will free.
+/// `message` is null or a string allocated by `malloc`, which this function frees.
 pub(crate) unsafe fn check(message: *mut c_char) -> Result<()> {
     if message.is_null() {
         return Ok(());
@@ -28,7 +28,7 @@ pub(crate) unsafe fn check(message: *mut c_char) -> Result<()> {
     Err(TchError::Torch(text).into())
 }
 
-/// The addresses of tensors, as the shims take them.
+/// The addresses of tensors, as arguments of the shims.
 pub(crate) fn addresses<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Vec<*const C_tensor> {
     tensors.into_iter().map(Tensor::as_ptr).collect()
 }

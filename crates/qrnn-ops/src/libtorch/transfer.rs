@@ -1,4 +1,4 @@
-//! Copies between host and device that neither wait nor go through pageable memory.
+//! Copies between host and device through pinned memory.
 
 use std::ffi::c_char;
 
@@ -20,62 +20,61 @@ unsafe extern "C" {
     fn qrnn_copy_and_wait(to: *const C_tensor, from: *const C_tensor) -> *mut c_char;
 }
 
-/// An uninitialized tensor on the CPU. For a GPU it lies in page-locked memory of libtorch's pool:
-/// freed, it is used again once the copies that read it are done.
+/// An uninitialized tensor on the CPU. For a GPU it is in pinned memory of libtorch's pool, which reuses it after
+/// the copies that read it.
 ///
 /// # Errors
-/// [`crate::Error::Torch`] where memory runs out.
+/// [`crate::Error::Torch`] if memory runs out.
 pub fn host_tensor(size: &[i64], kind: Kind, device: Device) -> Result<Tensor> {
     if !device.is_cuda() {
         return Ok(Tensor::f_empty(size, (kind, Device::Cpu))?);
     }
-    let of_kind = Tensor::f_empty([0], (kind, Device::Cpu))?;
+    let like = Tensor::f_empty([0], (kind, Device::Cpu))?;
     let mut tensor = std::ptr::null_mut();
-    // SAFETY: `size` and a live tensor are read during the call, which writes one pointer to a new
-    // tensor or answers with a message.
+    // SAFETY: reads `size` and a live tensor; writes one pointer to a new tensor or returns a message.
     unsafe {
-        check(qrnn_pinned_empty(size.as_ptr(), size.len(), of_kind.as_ptr(), &mut tensor))?;
+        check(qrnn_pinned_empty(size.as_ptr(), size.len(), like.as_ptr(), &mut tensor))?;
         Ok(Tensor::from_ptr(tensor))
     }
 }
 
-/// `n` numbers, which `fill` writes, as a tensor on a device. The copy to a GPU takes its place in
-/// the current stream; nothing waits for it.
+/// A tensor (n) on a device with the elements that `fill` writes. The copy to a GPU is asynchronous, on the current
+/// stream.
 ///
 /// # Errors
-/// [`crate::Error::Torch`] where memory runs out.
+/// [`crate::Error::Torch`] if memory runs out.
 pub fn upload_with<T: Element + Copy>(
     n: usize,
     device: Device,
     fill: impl FnOnce(&mut [T]),
 ) -> Result<Tensor> {
     let host = host_tensor(&[n as i64], T::KIND, device)?;
-    // SAFETY: a new contiguous tensor of n numbers of this kind, which nothing else refers to.
-    // Each number is written before the slice is made of it.
-    let numbers = unsafe {
+    // SAFETY: a new contiguous tensor of n elements of this kind, which nothing else refers to. Each
+    // element is written before the slice is created.
+    let elements = unsafe {
         let start = host.data_ptr().cast::<T>();
         (0..n).for_each(|i| start.add(i).write(T::ZERO));
         std::slice::from_raw_parts_mut(start, n)
     };
-    fill(numbers);
+    fill(elements);
     Ok(host.f_to_device_(device, T::KIND, device.is_cuda(), false)?)
 }
 
-/// Numbers of the host as a tensor on a device, as [`upload_with`].
+/// A slice as a tensor (n) on a device. The copy to a GPU is asynchronous, on the current stream.
 ///
 /// # Errors
-/// [`crate::Error::Torch`] where memory runs out.
-pub fn upload<T: Element + Copy>(numbers: &[T], device: Device) -> Result<Tensor> {
-    upload_with(numbers.len(), device, |to| to.copy_from_slice(numbers))
+/// [`crate::Error::Torch`] if memory runs out.
+pub fn upload<T: Element + Copy>(elements: &[T], device: Device) -> Result<Tensor> {
+    upload_with(elements.len(), device, |buffer| buffer.copy_from_slice(elements))
 }
 
-/// The numbers of a tensor, row by row. From a GPU this waits once, for the work given so far.
+/// The elements of a tensor in row-major order. Synchronizes with a GPU.
 ///
 /// # Errors
-/// [`crate::Error::Torch`] where memory runs out, or the device's work failed.
+/// [`crate::Error::Torch`] if memory runs out, or the device's work failed.
 pub fn download(tensor: &Tensor) -> Result<Vec<f64>> {
     let host = host_tensor(&tensor.size(), tensor.kind(), tensor.device())?;
-    // SAFETY: two live tensors of one size and kind; the answer is a message made by malloc.
+    // SAFETY: two live tensors of one size and kind; returns a message allocated by malloc.
     unsafe { check(qrnn_copy_and_wait(host.as_ptr(), tensor.as_ptr()))? };
     Ok(Vec::try_from(host.f_to_kind(Kind::Double)?.f_view(-1)?)?)
 }
@@ -85,26 +84,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_go_there_and_come_back() {
-        let there = upload(&[3i32, -1, 7], Device::Cpu).unwrap();
-        assert_eq!((there.kind(), there.size()), (Kind::Int, vec![3]));
-        assert_eq!(download(&there).unwrap(), [3.0, -1.0, 7.0]);
-        let none: [f32; 0] = [];
-        assert_eq!(download(&upload(&none, Device::Cpu).unwrap()).unwrap(), [0.0; 0]);
-        // A view whose numbers do not lie side by side.
+    fn a_download_returns_the_uploaded_elements() {
+        let uploaded = upload(&[3i32, -1, 7], Device::Cpu).unwrap();
+        assert_eq!((uploaded.kind(), uploaded.size()), (Kind::Int, vec![3]));
+        assert_eq!(download(&uploaded).unwrap(), [3.0, -1.0, 7.0]);
+        let empty: [f32; 0] = [];
+        assert_eq!(download(&upload(&empty, Device::Cpu).unwrap()).unwrap(), [0.0; 0]);
+        // A view that is not contiguous.
         let matrix = upload(&[1.0f32, 2.0, 3.0, 4.0], Device::Cpu).unwrap().view([2, 2]);
         assert_eq!(download(&matrix.tr()).unwrap(), [1.0, 3.0, 2.0, 4.0]);
     }
 
     #[test]
     #[ignore = "wants a GPU"]
-    fn on_a_gpu_numbers_go_there_and_come_back() {
+    fn on_a_gpu_a_download_returns_the_uploaded_elements() {
         let device = crate::device::cuda().unwrap();
         for round in 0..100 {
-            let numbers: Vec<f32> = (0..10_000).map(|i| (i * 7 + round) as f32).collect();
-            let there = upload(&numbers, device).unwrap();
-            let back = download(&(there * 2.0)).unwrap();
-            assert!(back.iter().zip(&numbers).all(|(a, b)| *a == 2.0 * f64::from(*b)));
+            let elements: Vec<f32> = (0..10_000).map(|i| (i * 7 + round) as f32).collect();
+            let uploaded = upload(&elements, device).unwrap();
+            let back = download(&(uploaded * 2.0)).unwrap();
+            assert!(back.iter().zip(&elements).all(|(a, b)| *a == 2.0 * f64::from(*b)));
         }
     }
 }

@@ -1,76 +1,73 @@
-//! Matrix products on the CPU: in single precision by the crate `gemm` on torch's threads, with bf16
-//! operands by torch, whose products of that kind are oneDNN's.
+//! Matrix products on the CPU: fp32 by the crate `gemm` on torch's threads, or by torch; bf16 by torch, which
+//! uses oneDNN.
 
 use tch::{Device, Kind, Tensor};
 
 use super::precision::Precision;
-use super::torch::{Added, by_torch};
+use super::torch::{Addend, by_torch};
 use crate::Result;
 use crate::libtorch::parallel_for;
 
-/// Multiplications worth a thread of their own.
+/// Multiplications below which another thread does not pay.
 const GRAIN: usize = 1 << 18;
 
-/// Columns of a bf16 product from which on a first factor whose columns lie side by side is laid out anew
-/// first: oneDNN does that for every block of the result's columns. At 1,800 columns the product with
-/// the copy takes a sixth less time, at 600 more.
+/// Columns of a bf16 product from which a column-major first operand is copied to row-major: oneDNN would copy it
+/// for every block of columns. At 1,800 columns this saves a sixth of the time; at 600 it costs time.
 const WIDE: i64 = 1024;
 
-/// Rows or columns that a thread's share is a multiple of: those of the innermost kernels.
+/// A thread's share of rows or columns is a multiple of this, the tile size of `gemm`'s kernels.
 const UNIT: usize = 48;
 
-/// out = a b + added, as [`Precision::multiply`].
+/// out = a b + addend, as [`Precision::multiply`].
 pub(super) fn multiply(
     precision: Precision,
     out: &Tensor,
     a: &Tensor,
     b: &Tensor,
-    added: Added<'_>,
+    addend: Addend<'_>,
 ) -> Result<()> {
     match precision {
-        Precision::Bf16 if Precision::has_bf16() => in_bf16(out, a, b, added),
+        Precision::Bf16 if Precision::has_bf16() => in_bf16(out, a, b, addend),
         Precision::Single | Precision::Bf16 if gemm_is_faster() => {
-            match Job::of(out, a, b, added) {
-                Some(job) => job.run(),
-                None => by_torch(out, a, b, added),
+            match Gemm::of(out, a, b, addend) {
+                Some(gemm) => gemm.run(),
+                None => by_torch(out, a, b, addend),
             }
         }
-        _ => by_torch(out, a, b, added),
+        _ => by_torch(out, a, b, addend),
     }
 }
 
-/// Sums are in single precision; what leaves the product is rounded to bf16, and only then added to
-/// an `out` of another kind.
-fn in_bf16(out: &Tensor, a: &Tensor, b: &Tensor, added: Added<'_>) -> Result<()> {
+/// Sums are in fp32. The product is rounded to bf16 before it is added to an `out` of another kind.
+fn in_bf16(out: &Tensor, a: &Tensor, b: &Tensor, addend: Addend<'_>) -> Result<()> {
     let narrow = |tensor: &Tensor| tensor.f_to_kind(Kind::BFloat16);
     let (mut a, b) = (narrow(a)?, narrow(b)?);
     if a.stride()[1] != 1 && b.size()[1] >= WIDE {
         a = a.f_contiguous()?;
     }
-    let bias = match added {
-        Added::Bias(bias) => Some(narrow(bias)?),
+    let bias = match addend {
+        Addend::Bias(bias) => Some(narrow(bias)?),
         _ => None,
     };
-    let added = bias.as_ref().map_or(added, Added::Bias);
+    let addend = bias.as_ref().map_or(addend, Addend::Bias);
     if out.kind() == Kind::BFloat16 {
-        return by_torch(out, &a, &b, added);
+        return by_torch(out, &a, &b, addend);
     }
     let (rows, columns) = out.size2()?;
     let product = Tensor::f_empty([rows, columns], (Kind::BFloat16, Device::Cpu))?;
     let mut out = out.shallow_clone();
-    if matches!(added, Added::Itself) {
-        by_torch(&product, &a, &b, Added::Nothing)?;
+    if matches!(addend, Addend::Output) {
+        by_torch(&product, &a, &b, Addend::Nothing)?;
         let _ = out.f_add_(&product)?;
     } else {
-        by_torch(&product, &a, &b, added)?;
+        by_torch(&product, &a, &b, addend)?;
         out.f_copy_(&product)?;
     }
     Ok(())
 }
 
-/// Whether `gemm` is the faster one here, as it was where it was measured: on processors with AVX-512
-/// that are not Intel's torch's products, MKL's, take a slow path. The choice depends on the processor
-/// alone and never on a measurement, so that a run repeats to the bit.
+/// Whether `gemm` is faster than torch: MKL takes a slow path on AVX-512 processors that are not from Intel.
+/// The choice depends only on the processor, not on a measurement, so that runs are reproducible.
 fn gemm_is_faster() -> bool {
     #[cfg(target_arch = "x86_64")]
     return is_x86_feature_detected!("avx512f") && !is_intel();
@@ -84,62 +81,63 @@ fn is_intel() -> bool {
     [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes).concat() == b"GenuineIntel"
 }
 
-/// Where a matrix lies: the first number, and numbers from a row and a column to the next.
+/// A pointer to a matrix, with its strides in elements.
 #[derive(Debug, Clone, Copy)]
-struct Place {
-    at: *mut f32,
+struct Matrix {
+    start: *mut f32,
     row_stride: isize,
     column_stride: isize,
 }
 
-impl Place {
+impl Matrix {
     fn of(matrix: &Tensor) -> Self {
         let stride = matrix.stride();
         let (row_stride, column_stride) = (stride[0] as isize, stride[1] as isize);
-        Self { at: matrix.data_ptr().cast(), row_stride, column_stride }
+        Self { start: matrix.data_ptr().cast(), row_stride, column_stride }
     }
 
+    /// The submatrix that starts at this row and column.
     fn from(self, row: usize, column: usize) -> Self {
-        let at = row as isize * self.row_stride + column as isize * self.column_stride;
-        Self { at: self.at.wrapping_offset(at), ..self }
+        let offset = row as isize * self.row_stride + column as isize * self.column_stride;
+        Self { start: self.start.wrapping_offset(offset), ..self }
     }
 }
 
 /// out (+)= a b, (rows, columns) = (rows, depth) (depth, columns).
-struct Job {
+struct Gemm {
     rows: usize,
     depth: usize,
     columns: usize,
-    out: Place,
-    a: Place,
-    b: Place,
-    onto: Onto,
+    out: Matrix,
+    a: Matrix,
+    b: Matrix,
+    addend: GemmAddend,
 }
 
-/// What the sums are added to.
+/// [`Addend`] with a pointer to the bias, (columns).
 #[derive(Clone, Copy)]
-enum Onto {
+enum GemmAddend {
     Nothing,
-    Itself,
-    /// One number a column.
+    Output,
     Bias(*const f32),
 }
 
 // SAFETY: pointers into tensors that outlive the product; tasks write disjoint parts of `out`.
-unsafe impl Sync for Job {}
+unsafe impl Sync for Gemm {}
 
-impl Job {
-    /// `None` where a tensor is not of a kind, place or shape that can be taken; torch then says why.
-    fn of(out: &Tensor, a: &Tensor, b: &Tensor, added: Added<'_>) -> Option<Self> {
+impl Gemm {
+    /// `None` if `gemm` does not support the kind, device, strides or shape of a tensor; torch then reports
+    /// errors.
+    fn of(out: &Tensor, a: &Tensor, b: &Tensor, addend: Addend<'_>) -> Option<Self> {
         let fits = |tensor: &Tensor| tensor.kind() == Kind::Float && tensor.device() == Device::Cpu;
         let (rows, columns) = out.size2().ok()?;
         let depth = a.size2().ok()?.1;
-        let onto = match added {
-            Added::Nothing => Onto::Nothing,
-            Added::Itself => Onto::Itself,
-            Added::Bias(bias) => {
+        let addend = match addend {
+            Addend::Nothing => GemmAddend::Nothing,
+            Addend::Output => GemmAddend::Output,
+            Addend::Bias(bias) => {
                 let usable = fits(bias) && bias.is_contiguous() && bias.size() == [columns];
-                Onto::Bias(usable.then(|| bias.data_ptr().cast_const().cast())?)
+                GemmAddend::Bias(usable.then(|| bias.data_ptr().cast_const().cast())?)
             }
         };
         let usable = [out, a, b].into_iter().all(fits)
@@ -150,66 +148,66 @@ impl Job {
             rows: rows as usize,
             depth: depth as usize,
             columns: columns as usize,
-            out: Place::of(out),
-            a: Place::of(a),
-            b: Place::of(b),
-            onto,
+            out: Matrix::of(out),
+            a: Matrix::of(a),
+            b: Matrix::of(b),
+            addend,
         })
     }
 
-    /// Runs it on torch's threads, each with a share of the rows or columns.
+    /// Runs the product on torch's threads, each with a share of the rows or columns.
     fn run(&self) -> Result<()> {
         let (rows, columns) = (self.rows, self.columns);
         let work = rows * columns * self.depth;
         let threads = (tch::get_num_threads().max(1) as usize).min(work.div_ceil(GRAIN)).max(1);
-        // Each thread packs all of the operand that is not divided: the smaller one.
+        // Each thread packs the operand that is not divided, so the larger one is divided.
         let by_rows = rows > columns;
         let length = if by_rows { rows } else { columns };
         let share = length.div_ceil(UNIT).div_ceil(threads).max(1) * UNIT;
-        parallel_for(length.div_ceil(share), 1, |parts| {
-            for part in parts {
-                let (first, n) = (part * share, share.min(length - part * share));
-                // SAFETY: parts are disjoint and inside the matrices, whose shapes were checked.
+        parallel_for(length.div_ceil(share), 1, |shares| {
+            for i in shares {
+                let (first, n) = (i * share, share.min(length - i * share));
+                // SAFETY: shares are disjoint and inside the matrices, whose shapes were checked.
                 unsafe {
                     if by_rows {
-                        self.part((first, n), (0, columns));
+                        self.multiply_part((first, n), (0, columns));
                     } else {
-                        self.part((0, rows), (first, n));
+                        self.multiply_part((0, rows), (first, n));
                     }
                 }
             }
         })
     }
 
+    /// Computes a part of `out`: each range is its first index and its length.
+    ///
     /// # Safety
-    /// Rows and columns, each the first and a number, lie inside, and nobody else touches this part of
-    /// `out` meanwhile.
-    unsafe fn part(&self, (row, rows): (usize, usize), (column, columns): (usize, usize)) {
+    /// The ranges lie inside the matrices, and nothing else accesses this part of `out` meanwhile.
+    unsafe fn multiply_part(&self, (row, rows): (usize, usize), (column, columns): (usize, usize)) {
         let (out, a, b) = (self.out.from(row, column), self.a.from(row, 0), self.b.from(0, column));
-        if let Onto::Bias(bias) = self.onto {
+        if let GemmAddend::Bias(bias) = self.addend {
             for i in 0..rows {
-                // SAFETY: the columns of a row of `out` lie side by side, and bias has as many.
+                // SAFETY: rows of `out` are contiguous, and bias has as many elements as columns.
                 unsafe {
-                    let to = out.from(i, 0).at;
-                    std::ptr::copy_nonoverlapping(bias.add(column), to, columns);
+                    let row = out.from(i, 0).start;
+                    std::ptr::copy_nonoverlapping(bias.add(column), row, columns);
                 }
             }
         }
-        // SAFETY: by this function's contract; `gemm` reads a and b and writes `out` where the strides
-        // say.
+        // SAFETY: by this function's contract; pointers, strides and sizes are those of the tensors.
         unsafe {
             gemm::gemm(
                 rows,
                 columns,
                 self.depth,
-                out.at,
+                out.start,
                 out.column_stride,
                 out.row_stride,
-                !matches!(self.onto, Onto::Nothing),
-                a.at,
+                !matches!(self.addend, GemmAddend::Nothing),
+                a.start,
                 a.column_stride,
                 a.row_stride,
-                b.at,
+                b.start,
                 b.column_stride,
                 b.row_stride,
                 1.0,

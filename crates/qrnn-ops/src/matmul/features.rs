@@ -1,5 +1,5 @@
-//! The rows that linear maps read. On a GPU each has a one and zeros behind its numbers: a bias is
-//! then one more column of the weight, and one product gives both gradients.
+//! Inputs of linear maps. On a GPU a one and zeros follow the features of each row: the bias is then another
+//! column of the weight, and one product gives the gradients of both.
 //!
 //! ```text
 //! [x | 1 | 0 …] [W | b | 0 …]ᵀ = x Wᵀ + b
@@ -9,30 +9,31 @@ use tch::{Device, Kind, Tensor};
 
 use crate::{Result, cuda};
 
-/// Rows begin at multiples of this many numbers, 16 bytes in bf16: cuBLAS reads such rows fast.
+/// Row alignment, in elements, for cuBLAS's fast path: 16 bytes in bf16.
 const ALIGNED: i64 = 8;
 
-/// From one augmented row of `width` numbers to the next.
+/// The size of an augmented row of `width` features, in elements.
 pub fn augmented_row(width: i64) -> i64 {
     (width as u64 + 1).next_multiple_of(ALIGNED as u64) as i64
 }
 
-/// Features of tokens, (seq, batch, width), and what lies behind each row of them.
+/// Features of tokens, whose rows may be augmented.
 #[derive(Debug)]
 pub struct Features {
-    /// (seq, batch, width), or (seq, batch, [`augmented_row`]) where a one and zeros are behind each
-    /// row. Of the gradient of this tensor, only the first `width` columns mean anything.
+    /// (seq, batch, width), or augmented: (seq, batch, [`augmented_row`]) with a one and zeros after the
+    /// features. In its gradient, only the first `width` columns are defined.
     pub all: Tensor,
+    /// Features of a row.
     pub width: i64,
 }
 
 impl Features {
-    /// Parts side by side, each (seq, batch, …), laid out as their device's linear maps read them.
+    /// Concatenates parts, each (seq, batch, …), and augments their rows on a GPU.
     ///
-    /// * `ones`: what [`one_and_zeros`] made for them, if that is at hand.
+    /// * `ones`: the result of [`one_and_zeros`]; `None` computes it.
     ///
     /// # Errors
-    /// [`crate::Error::Torch`] where shapes or kinds do not fit together.
+    /// [`crate::Error::Torch`] if shapes or kinds do not match.
     pub fn of(parts: &[&Tensor], ones: Option<&Tensor>) -> Result<Self> {
         let width = parts.iter().map(|part| part.size().last().copied().unwrap_or(1)).sum();
         let Some(first) = parts.first().filter(|first| cuda::is_gpu(first.device())) else {
@@ -51,40 +52,41 @@ impl Features {
         if let Some(last) = size.last_mut() {
             *last = n;
         }
-        let behind = ones.f_narrow(0, 0, n)?.f_expand(&size, false)?;
-        let parts: Vec<&Tensor> = parts.iter().copied().chain([&behind]).collect();
+        let padding = ones.f_narrow(0, 0, n)?.f_expand(&size, false)?;
+        let parts: Vec<&Tensor> = parts.iter().copied().chain([&padding]).collect();
         Ok(Self { all: Tensor::f_cat(&parts, -1)?, width })
     }
 
-    /// Whether a one and zeros are behind each row.
+    /// Whether a one and zeros follow the features of each row.
     pub fn are_augmented(&self) -> bool {
         self.all.size().last().is_some_and(|row| *row > self.width)
     }
 
-    /// The features alone: (seq, batch, width).
+    /// The features without their padding, (seq, batch, width).
     pub fn view(&self) -> Result<Tensor> {
-        match self.are_augmented() {
-            true => Ok(self.all.f_narrow(-1, 0, self.width)?),
-            false => Ok(self.all.shallow_clone()),
-        }
+        Ok(if self.are_augmented() {
+            self.all.f_narrow(-1, 0, self.width)?
+        } else {
+            self.all.shallow_clone()
+        })
     }
 }
 
-/// A one and zeros, as many as an augmented row has behind its numbers at most: (8).
+/// A one followed by zeros, (8): the longest padding of an augmented row.
 ///
 /// # Errors
-/// [`crate::Error::Torch`] where memory runs out.
+/// [`crate::Error::Torch`] if memory runs out.
 pub fn one_and_zeros(options: (Kind, Device)) -> Result<Tensor> {
     Ok(Tensor::f_arange(ALIGNED, options)?.f_eq(0.0)?.f_to_kind(options.0)?)
 }
 
-/// A weight and its bias as the second factor of a product with augmented rows: [W | b | 0 …], of the
-/// kind that is multiplied.
+/// Weight and bias as an operand of products with augmented rows: [W | b | 0 …].
 ///
-/// * `parts`: weights (rows, width) and biases (rows), stacked one below the other;
+/// * `parts`: weights (rows, width) and biases (rows), which are stacked;
+/// * `kind`: of the result.
 ///
 /// # Errors
-/// [`crate::Error::Torch`] where memory runs out.
+/// [`crate::Error::Torch`] if memory runs out.
 pub fn augmented_weight(parts: &[(&Tensor, &Tensor)], kind: Kind) -> Result<Tensor> {
     let _no_grad = tch::no_grad_guard();
     let rows = parts.iter().map(|(weight, _)| weight.size()[0]).sum::<i64>();
@@ -94,18 +96,18 @@ pub fn augmented_weight(parts: &[(&Tensor, &Tensor)], kind: Kind) -> Result<Tens
     Ok(all)
 }
 
-/// Writes weights and biases into what [`augmented_weight`] made.
+/// Writes weights and biases into a result of [`augmented_weight`].
 ///
 /// # Errors
-/// [`crate::Error::Torch`] where shapes do not fit.
+/// [`crate::Error::Torch`] if shapes do not match.
 pub fn write_augmented(all: &Tensor, parts: &[(&Tensor, &Tensor)]) -> Result<()> {
     let _no_grad = tch::no_grad_guard();
     let mut row = 0;
     for (weight, bias) in parts {
         let (rows, width) = weight.size2()?;
-        let own = all.f_narrow(0, row, rows)?;
-        own.f_narrow(1, 0, width)?.f_copy_(weight)?;
-        own.f_select(1, width)?.f_copy_(bias)?;
+        let part = all.f_narrow(0, row, rows)?;
+        part.f_narrow(1, 0, width)?.f_copy_(weight)?;
+        part.f_select(1, width)?.f_copy_(bias)?;
         row += rows;
     }
     Ok(())
@@ -135,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_have_room_for_the_bias_and_begin_at_16_bytes() {
+    fn augmented_rows_hold_the_bias_and_are_aligned_to_16_bytes() {
         for (width, row) in [(1, 8), (7, 8), (8, 16), (300, 304), (600, 608), (1800, 1808)] {
             assert_eq!(augmented_row(width), row);
         }

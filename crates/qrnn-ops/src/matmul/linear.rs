@@ -1,33 +1,31 @@
-//! The linear map of a layer, differentiable.
+//! Differentiable linear maps.
 
 use tch::{Device, Kind, Tensor};
 
 use super::cublas;
 use super::features::{Features, augmented_weight};
 use super::precision::Precision;
-use super::torch::Added;
+use super::torch::Addend;
 use crate::autograd::{self, Backward, Forward, Function};
 use crate::{Result, profile};
 
-/// x Wᵀ + b, differentiable in all three.
+/// x Wᵀ + b, differentiable in all arguments (`torch.nn.functional.linear`).
 ///
 /// * `x`: (…, inputs);
 /// * `weight`: (outputs, inputs);
 /// * `bias`: (outputs).
 ///
-/// Returns (…, outputs). In bf16 on a GPU its rows begin at multiples of 16 bytes, so that it need not
-/// be contiguous.
+/// Returns (…, outputs). In bf16 on a GPU its rows are aligned to 16 bytes, so it may not be contiguous.
 ///
 /// # Errors
-/// [`crate::Error::Torch`] where shapes do not fit together.
+/// [`crate::Error::Torch`] if shapes do not match.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor, precision: Precision) -> Result<Tensor> {
     linear_of_features(&Features::of(&[x], None)?, weight, bias, precision, None)
 }
 
-/// As [`linear`], of features as their device's products read them.
+/// [`linear`] of [`Features`].
 ///
-/// * `operand`: of augmented features, what [`augmented_weight`] makes of weight and bias; made anew
-///   where it is not given.
+/// * `operand`: for augmented features, the [`augmented_weight`] of weight and bias; `None` computes it.
 ///
 /// # Errors
 /// As [`linear`].
@@ -42,7 +40,7 @@ pub fn linear_of_features(
     linear_in_rows(x, weight, bias, precision, (operand, align))
 }
 
-/// As [`linear_of_features`], with rows of the output that begin at multiples of `align` numbers.
+/// As [`linear_of_features`], with output rows aligned to `align` elements.
 pub fn linear_in_rows(
     x: &Features,
     weight: &Tensor,
@@ -66,23 +64,24 @@ pub fn linear_in_rows(
 
 struct Linear {
     precision: Precision,
-    /// Of augmented features: weight and bias as a factor of their products.
+    /// For augmented features: the [`augmented_weight`] of weight and bias.
     operand: Option<Tensor>,
-    /// Of the weight and its gradient.
+    /// Kind of the weight and its gradient.
     kind: Kind,
-    /// The input's, with what lies behind its features.
+    /// Size of the input, with its padding.
     size: Vec<i64>,
+    /// Kind and device of the input.
     options: (Kind, Device),
     /// Features of the input.
     width: i64,
     /// Whether the bias is a column of the operand.
     augmented: bool,
-    /// What rows of the output begin at multiples of.
+    /// Alignment of the output's rows, in elements.
     align: i64,
 }
 
 impl Linear {
-    /// The sum over all rows, (columns). In bf16 by a product, which is twice as fast as torch's sum.
+    /// The sum over all rows, (columns). In bf16 as a product, which is twice as fast as torch's sum.
     fn column_sums(&self, matrix: &Tensor) -> Result<Tensor> {
         let (rows, columns) = matrix.size2()?;
         if matrix.kind() != Kind::BFloat16 {
@@ -91,63 +90,62 @@ impl Linear {
         }
         let sums = Tensor::f_empty([1, columns], (self.kind, matrix.device()))?;
         let ones = Tensor::f_ones([1, rows], (matrix.kind(), matrix.device()))?;
-        self.precision.multiply(&sums, &ones, matrix, Added::Nothing)?;
+        self.precision.multiply(&sums, &ones, matrix, Addend::Nothing)?;
         Ok(sums.f_squeeze_dim(0)?)
     }
 
-    /// What the rows of the input, of this kind, are multiplied by: (outputs, inputs); and what is
-    /// added.
-    fn factor<'a>(
+    /// The operand (outputs, inputs) for inputs of this kind, and the addend of the product.
+    fn operand<'a>(
         &self,
         kind: Kind,
         weight: &Tensor,
         bias: &'a Tensor,
-    ) -> Result<(Tensor, Added<'a>)> {
+    ) -> Result<(Tensor, Addend<'a>)> {
         if !self.augmented {
-            return Ok((self.precision.operand(weight)?, Added::Bias(bias)));
+            return Ok((self.precision.operand(weight)?, Addend::Bias(bias)));
         }
         let operand = match &self.operand {
             Some(operand) => operand.shallow_clone(),
             None => augmented_weight(&[(weight, bias)], kind)?,
         };
-        Ok((operand, Added::Nothing))
+        Ok((operand, Addend::Nothing))
     }
 }
 
-/// All but the last dimension as one.
+/// Flattens all dimensions but the last.
 fn flat(tensor: &Tensor) -> Result<Tensor> {
     Ok(tensor.f_reshape([-1, tensor.size().last().copied().unwrap_or(1)])?)
 }
 
 impl Function for Linear {
     fn forward(&mut self, inputs: &[&Tensor]) -> Result<Forward> {
-        let [x, weight, bias] = inputs else { unreachable!("three inputs were given") };
+        let [x, weight, bias] = inputs else { unreachable!("the operation has three inputs") };
         let mut size = self.size.clone();
         let _ = size.pop();
         size.push(weight.size()[0]);
         let x = self.precision.operand(&flat(x)?)?;
-        let (factor, added) = self.factor(x.kind(), weight, bias)?;
+        let (operand, addend) = self.operand(x.kind(), weight, bias)?;
         let out = cublas::rows(&size, self.options, self.align)?;
         let rows = out.f_view([-1, weight.size()[0]])?;
-        self.precision.multiply(&rows, &x, &factor.f_tr()?, added)?;
-        Ok(Forward { outputs: vec![out], saved: vec![x, factor] })
+        self.precision.multiply(&rows, &x, &operand.f_tr()?, addend)?;
+        Ok(Forward { outputs: vec![out], saved: vec![x, operand] })
     }
 
     fn backward(&self, call: Backward<'_>) -> Result<Vec<Option<Tensor>>> {
-        let [x, factor] = call.saved else { unreachable!("two tensors were saved") };
+        let [x, operand] = call.saved else { unreachable!("two tensors were saved") };
         let Some(grad) = &call.grads[0] else { return Ok(vec![None, None, None]) };
         let grad = self.precision.operand(&flat(grad)?)?;
         let mut grads = vec![None, None, None];
         if call.needed[0] {
             let out = Tensor::f_empty(&self.size[..], self.options)?;
-            let of_features = flat(&out)?.f_narrow(1, 0, self.width)?;
-            let weight = factor.f_narrow(1, 0, self.width)?;
-            self.precision.multiply(&of_features, &grad, &weight, Added::Nothing)?;
+            let features = flat(&out)?.f_narrow(1, 0, self.width)?;
+            let weight = operand.f_narrow(1, 0, self.width)?;
+            self.precision.multiply(&features, &grad, &weight, Addend::Nothing)?;
             grads[0] = Some(out);
         }
         if call.needed[1] || (self.augmented && call.needed[2]) {
-            let out = Tensor::f_empty(factor.size(), (self.kind, factor.device()))?;
-            self.precision.multiply(&out, &grad.f_tr()?, x, Added::Nothing)?;
+            let out = Tensor::f_empty(operand.size(), (self.kind, operand.device()))?;
+            self.precision.multiply(&out, &grad.f_tr()?, x, Addend::Nothing)?;
             if self.augmented {
                 grads[2] = Some(out.f_select(1, self.width)?);
             }
@@ -176,7 +174,7 @@ mod tests {
             let grads = Tensor::run_backward(&[&square], &[&x, &weight, &bias], false, false);
             (out, grads)
         };
-        let (plain, plain_grads) = run(x.linear(&weight, Some(&bias)));
+        let (expected, expected_grads) = run(x.linear(&weight, Some(&bias)));
         let features = Features::of(&[&x], None).unwrap();
         let map = |precision, align| {
             linear_in_rows(&features, &weight, &bias, precision, (None, align)).unwrap()
@@ -186,17 +184,17 @@ mod tests {
             let (out, grads) = run(map(precision, align));
             let row = if align == 1 { 36 } else { 40 };
             assert_eq!((out.size(), out.stride()), (vec![5, 3, 36], vec![3 * row, row, 1]));
-            assert!((&out - &plain).abs().max().double_value(&[]) < tolerance);
-            for (a, b) in grads.iter().zip(&plain_grads) {
+            assert!((&out - &expected).abs().max().double_value(&[]) < tolerance);
+            for (a, b) in grads.iter().zip(&expected_grads) {
                 let difference = (a - b).norm() / b.norm();
                 assert!(difference.double_value(&[]) < tolerance, "{precision:?}: {difference:?}");
             }
         }
     }
 
-    /// The bias as a column of the weight, in value and gradient, with the operand given and made.
+    /// The bias as a column of the weight, in value and gradient, with and without an operand.
     #[test]
-    fn augmented_rows_give_the_same_map() {
+    fn augmented_rows_do_not_change_a_map() {
         tch::manual_seed(5);
         let leaf = |size: &[i64]| Tensor::randn(size, (Kind::Float, Device::Cpu));
         let [x, weight, bias] =
@@ -205,8 +203,8 @@ mod tests {
             let square = out.square().mean(Kind::Float);
             Tensor::run_backward(&[&square], &[&x, &weight, &bias], false, false)
         };
-        let plain = x.linear(&weight, Some(&bias));
-        let plain_grads = run(&plain);
+        let expected = x.linear(&weight, Some(&bias));
+        let expected_grads = run(&expected);
         for (precision, tolerance) in [(Precision::Single, 1e-5), (Precision::Bf16, 2e-2)] {
             as_on_a_gpu(|| {
                 let kind = precision.activation_kind((Kind::Float, Device::Cpu));
@@ -216,29 +214,29 @@ mod tests {
                     let out = linear_of_features(&features, &weight, &bias, precision, operand);
                     let out = out.unwrap();
                     assert_eq!((out.size(), out.kind()), (vec![5, 3, 36], kind));
-                    let off =
+                    let error =
                         |a: &Tensor, b: &Tensor| ((a - b).norm() / b.norm()).double_value(&[]);
-                    assert!(off(&out, &plain) < tolerance, "{precision:?}");
-                    for (a, b) in run(&out).iter().zip(&plain_grads) {
+                    assert!(error(&out, &expected) < tolerance, "{precision:?}");
+                    for (a, b) in run(&out).iter().zip(&expected_grads) {
                         assert_eq!(a.kind(), Kind::Float);
-                        assert!(off(a, b) < tolerance, "{precision:?}: {}", off(a, b));
+                        assert!(error(a, b) < tolerance, "{precision:?}: {}", error(a, b));
                     }
                 }
             });
         }
     }
 
-    /// Widths that are and are not multiples of 16 bytes, in value and gradient.
+    /// Rows that are and are not aligned to 16 bytes, in value and gradient.
     #[test]
     #[ignore = "wants a GPU"]
-    fn on_a_gpu_a_map_of_any_width_is_that_of_the_cpu() {
+    fn on_a_gpu_linear_maps_of_any_width_equal_the_cpu() {
         let device = crate::device::cuda().unwrap();
         for (inputs, outputs) in [(600, 900), (1800, 900), (21, 37), (1, 3), (64, 64)] {
             let exact = |size: &[i64]| Tensor::randn(size, (Kind::Double, Device::Cpu));
-            let given = [exact(&[7, 4, inputs]), exact(&[outputs, inputs]), exact(&[outputs])];
+            let arguments = [exact(&[7, 4, inputs]), exact(&[outputs, inputs]), exact(&[outputs])];
             let factor = exact(&[7, 4, outputs]);
             let run = |map: &dyn Fn(&[Tensor]) -> Tensor, device, kinds: [Kind; 3]| {
-                let leaves: Vec<Tensor> = given
+                let leaves: Vec<Tensor> = arguments
                     .iter()
                     .zip(kinds)
                     .map(|(t, kind)| t.to_device(device).to_kind(kind).set_requires_grad(true))
@@ -252,7 +250,7 @@ mod tests {
                     .collect::<Vec<_>>()
             };
             let double = [Kind::Double; 3];
-            let theirs = run(&|t| t[0].linear(&t[1], Some(&t[2])), Device::Cpu, double);
+            let expected = run(&|t| t[0].linear(&t[1], Some(&t[2])), Device::Cpu, double);
             for (precision, kind, bound) in [
                 (Precision::Single, Kind::Float, 1e-5),
                 (Precision::Tf32, Kind::Float, 5e-3),
@@ -261,9 +259,9 @@ mod tests {
                 let kinds = [kind, Kind::Float, Kind::Float];
                 let map = |t: &[Tensor]| linear(&t[0], &t[1], &t[2], precision).unwrap();
                 let ours = run(&map, device, kinds);
-                for (ours, theirs) in ours.iter().zip(&theirs) {
-                    let off = ((ours - theirs).norm() / theirs.norm()).double_value(&[]);
-                    assert!(off < bound, "{inputs} to {outputs}, {precision:?}: {off}");
+                for (ours, expected) in ours.iter().zip(&expected) {
+                    let error = ((ours - expected).norm() / expected.norm()).double_value(&[]);
+                    assert!(error < bound, "{inputs} to {outputs}, {precision:?}: {error}");
                 }
             }
         }

@@ -13,4 +13,4 @@ pub use features::{Features, augmented_row, augmented_weight, one_and_zeros, wri
 pub use linear::{linear, linear_in_rows, linear_of_features};
 pub use precision::Precision;
 pub(crate) use self_test::self_test;
-pub use torch::Added;
+pub use torch::Addend;

@@ -1,26 +1,25 @@
-//! Matrix products, each by the library that is fastest for it.
+//! Dispatches matrix products to the fastest library.
 
 use tch::{Device, Kind, Tensor};
 
 use super::precision::Precision;
-use super::torch::Added;
+use super::torch::Addend;
 use super::{cpu, cublas};
 use crate::profile::{self, MatmulShape};
 use crate::{Result, cuda};
 
 impl Precision {
-    /// A matrix as an operand of several products of this format: rounded once, on a GPU each row at
-    /// an address that its fast products want.
+    /// Prepares a matrix as an operand of several products: rounds it once, and on a GPU aligns its rows.
     ///
-    /// * `matrix`: (rows, columns), its columns side by side.
+    /// * `matrix`: (rows, columns), with contiguous rows.
     ///
     /// # Errors
-    /// [`crate::Error::Torch`] where memory runs out.
+    /// [`crate::Error::Torch`] if memory runs out.
     pub fn operand(self, matrix: &Tensor) -> Result<Tensor> {
         let kind = self.activation_kind((matrix.kind(), matrix.device()));
         let on_cpu = matrix.device() == Device::Cpu;
-        let ready = on_cpu || kind != Kind::BFloat16 || cublas::is_aligned(matrix);
-        if kind == matrix.kind() && ready {
+        let is_aligned = on_cpu || kind != Kind::BFloat16 || cublas::is_aligned(matrix);
+        if kind == matrix.kind() && is_aligned {
             return Ok(matrix.shallow_clone());
         }
         let stage = profile::stage("rounding to bf16");
@@ -29,32 +28,32 @@ impl Precision {
         Ok(copy)
     }
 
-    /// out = a b + added.
+    /// out = a b + addend.
     ///
     /// * `a`: (rows, depth) and `b`: (depth, columns), of any strides;
-    /// * `out`: (rows, columns), its columns side by side.
+    /// * `out`: (rows, columns), with contiguous rows.
     ///
     /// # Errors
-    /// [`crate::Error::Torch`] where shapes or kinds do not fit together.
-    pub fn multiply(self, out: &Tensor, a: &Tensor, b: &Tensor, added: Added<'_>) -> Result<()> {
-        profile::matmul(|| MatmulShape::of(out, a, b, matches!(added, Added::Itself)));
+    /// [`crate::Error::Torch`] if shapes or kinds do not match.
+    pub fn multiply(self, out: &Tensor, a: &Tensor, b: &Tensor, addend: Addend<'_>) -> Result<()> {
+        profile::matmul(|| MatmulShape::of(out, a, b, matches!(addend, Addend::Output)));
         let _stage = profile::stage("matrix products");
         match out.device() {
-            Device::Cuda(_) => cublas::multiply(self, out, a, b, added),
-            _ if cuda::host_shim::is_active() => multiply_on_host_shim(out, a, b, added),
-            _ => cpu::multiply(self, out, a, b, added),
+            Device::Cuda(_) => cublas::multiply(self, out, a, b, addend),
+            _ if cuda::host_shim::is_active() => multiply_on_host_shim(out, a, b, addend),
+            _ => cpu::multiply(self, out, a, b, addend),
         }
     }
 }
 
-/// What cuBLAS computes, on the CPU: operands of any kind, sums in fp32, the result rounded once.
-fn multiply_on_host_shim(out: &Tensor, a: &Tensor, b: &Tensor, added: Added<'_>) -> Result<()> {
+/// Emulates cuBLAS on the CPU: operands of any kind, sums in fp32, the result rounded once.
+fn multiply_on_host_shim(out: &Tensor, a: &Tensor, b: &Tensor, addend: Addend<'_>) -> Result<()> {
     let float = |tensor: &Tensor| tensor.f_to_kind(Kind::Float);
     let product = float(a)?.f_mm(&float(b)?)?;
-    let sum = match added {
-        Added::Nothing => product,
-        Added::Itself => product.f_add(&float(out)?)?,
-        Added::Bias(bias) => product.f_add(&float(bias)?)?,
+    let sum = match addend {
+        Addend::Nothing => product,
+        Addend::Output => product.f_add(&float(out)?)?,
+        Addend::Bias(bias) => product.f_add(&float(bias)?)?,
     };
     Ok(out.shallow_clone().f_copy_(&sum)?)
 }

@@ -5,34 +5,32 @@ use tch::{Device, Kind};
 
 use crate::cuda;
 
-/// Multiplications of a layer from which on bf16 is the faster format: at a fifth of them steps took
-/// longer in it than in single precision, at four fifths as long where all windows had one length
-/// (`bench step` with small --models, --batch-size, --bptt) and twice as long where each had its own
-/// (the table of `reproduce`).
+/// Multiplications of a layer from which bf16 is faster than single precision. Measured with `qrnn-bench
+/// step`: at a fifth of them a step is slower, at four fifths it is as fast if all batches have one length,
+/// and takes twice as long if the lengths differ.
 const WORTH_ROUNDING: usize = 1 << 25;
 
-/// How matrix products are computed.
+/// The precision of matrix products.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
-    /// Torch's product, in the tensors' own kind: the plain way, to compare with.
+    /// torch's matmul in the tensors' kind, for comparisons.
     Torch,
-    /// Single precision, by the kernel that is faster on this processor.
+    /// fp32, by `gemm` or torch, whichever is faster on this processor.
     #[default]
     Single,
-    /// Operands rounded to TF32 (11 bits of mantissa), on a GPU only.
+    /// Operands rounded to TF32 (11 bits of mantissa); GPUs only.
     Tf32,
-    /// Operands and results in bf16 (8 bits of mantissa), sums in single precision.
+    /// Operands and results in bf16 (8 bits of mantissa), sums in fp32.
     Bf16,
 }
 
 impl Precision {
-    /// The fastest whose losses stay within what a change of the seed makes of them: bf16 where the
-    /// processor multiplies it (`bf16_stays_within_the_noise_of_a_seed`) and the work is worth the
-    /// rounding, else single precision; on a GPU TF32, as bf16 activations have not proved themselves
-    /// there yet.
+    /// The fastest precision for training whose losses differ no more than those of different seeds: bf16 on
+    /// CPUs with bf16 support for large layers, otherwise fp32; on a GPU TF32, because training with bf16
+    /// activations is not tested there yet.
     ///
-    /// * `multiplications`: of a step's largest layer ([`crate::model::LmConfig::layer_multiplications`]).
+    /// * `multiplications`: of the largest layer in a step (`LmConfig::layer_multiplications` of `qrnn`).
     pub fn automatic(device: Device, multiplications: usize) -> Self {
         match device {
             Device::Cuda(_) => Self::Tf32,
@@ -41,12 +39,12 @@ impl Precision {
         }
     }
 
-    /// The same for a figure to be compared: single precision in place of bf16.
+    /// The precision for reported results: fp32 instead of bf16 and TF32.
     pub fn exact(self) -> Self {
         if matches!(self, Self::Bf16 | Self::Tf32) { Self::Single } else { self }
     }
 
-    /// Whether this processor multiplies bf16 numbers.
+    /// Whether this processor has bf16 multiplication (AVX512-BF16).
     pub fn has_bf16() -> bool {
         #[cfg(target_arch = "x86_64")]
         return is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bf16");
@@ -54,11 +52,10 @@ impl Precision {
         return false;
     }
 
-    /// The kind of what lies between the products, activations and logits: where bf16 numbers are
-    /// multiplied, these are stored so.
+    /// The kind of activations and logits: bf16 in bf16 precision if the device supports it, otherwise `kind`.
     pub fn activation_kind(self, (kind, device): (Kind, Device)) -> Kind {
-        let multiplied = cuda::is_gpu(device) || Self::has_bf16();
-        if self == Self::Bf16 && kind == Kind::Float && multiplied { Kind::BFloat16 } else { kind }
+        let supported = cuda::is_gpu(device) || Self::has_bf16();
+        if self == Self::Bf16 && kind == Kind::Float && supported { Kind::BFloat16 } else { kind }
     }
 }
 

@@ -1,16 +1,16 @@
-//! One product of each precision on a device, compared with the CPU's.
+//! Compares matrix products of a device with the CPU.
 
 use tch::{Device, Kind, Tensor};
 
 use super::precision::Precision;
-use super::torch::Added;
+use super::torch::Addend;
 use crate::Result;
 use crate::cuda::{assert_close, test_pattern};
 
-/// A product of each format, held against one on the CPU.
+/// Compares a product of each precision with the CPU.
 ///
 /// # Errors
-/// [`crate::Error::Unavailable`] where they disagree.
+/// [`crate::Error::Unavailable`] if they differ.
 pub fn self_test(device: Device) -> Result<()> {
     let _no_grad = tch::no_grad_guard();
     let (a, b, bias) =
@@ -19,12 +19,12 @@ pub fn self_test(device: Device) -> Result<()> {
     for (precision, bound) in
         [(Precision::Single, 1e-5), (Precision::Tf32, 5e-3), (Precision::Bf16, 2e-2)]
     {
-        let there = |tensor: &Tensor| tensor.f_to_device(device);
-        let (a, b, bias) = (there(&a)?, there(&b)?, there(&bias)?);
+        let to_device = |tensor: &Tensor| tensor.f_to_device(device);
+        let (a, b, bias) = (to_device(&a)?, to_device(&b)?, to_device(&bias)?);
         let (a, b) = (precision.operand(&a)?, precision.operand(&b)?);
         for kind in [Kind::Float, a.kind()] {
             let out = Tensor::f_empty(exact.size(), (kind, device))?;
-            precision.multiply(&out, &a, &b, Added::Bias(&bias))?;
+            precision.multiply(&out, &a, &b, Addend::Bias(&bias))?;
             assert_close(&format!("{precision:?} product"), &out, &exact, bound)?;
         }
     }

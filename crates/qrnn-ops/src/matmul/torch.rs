@@ -1,25 +1,25 @@
-//! torch's own matrix product.
+//! Matrix products by torch.
 
 use tch::Tensor;
 
 use crate::Result;
 
-/// What a product is added to.
+/// The addend of a product.
 #[derive(Debug, Clone, Copy)]
-pub enum Added<'a> {
-    /// Nothing; what `out` holds is overwritten.
+pub enum Addend<'a> {
+    /// None: `out` is overwritten.
     Nothing,
-    /// What `out` holds.
-    Itself,
-    /// A number a column: (columns).
+    /// The previous contents of `out`.
+    Output,
+    /// (columns), added to every row.
     Bias(&'a Tensor),
 }
 
-pub(super) fn by_torch(out: &Tensor, a: &Tensor, b: &Tensor, added: Added<'_>) -> Result<()> {
-    match added {
-        Added::Nothing => a.f_mm_out(out, b).map(drop)?,
-        Added::Itself => out.shallow_clone().f_addmm_(a, b).map(drop)?,
-        Added::Bias(bias) => bias.f_addmm_out(out, a, b).map(drop)?,
+pub(super) fn by_torch(out: &Tensor, a: &Tensor, b: &Tensor, addend: Addend<'_>) -> Result<()> {
+    match addend {
+        Addend::Nothing => a.f_mm_out(out, b).map(drop)?,
+        Addend::Output => out.shallow_clone().f_addmm_(a, b).map(drop)?,
+        Addend::Bias(bias) => bias.f_addmm_out(out, a, b).map(drop)?,
     }
     Ok(())
 }

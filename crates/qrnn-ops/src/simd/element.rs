@@ -1,25 +1,25 @@
-//! Numbers as they lie in memory, and as the CPU kernels compute with them.
+//! Element types of tensors, and the types that the CPU kernels compute with.
 
 use std::fmt::Debug;
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
 use tch::Kind;
 
-/// A number in memory. Loops that only widen, compute and narrow become vector code.
+/// An element of a tensor. Loops that only widen, compute and narrow are vectorized.
 pub trait Element: Copy + Default + Send + Sync + 'static {
-    /// What is computed with it.
+    /// The type that is computed with.
     type Accum: Accum;
-    /// The torch kind of a tensor of these.
+    /// The kind of a tensor of these elements.
     const KIND: Kind;
 
-    /// The same number.
+    /// Converts exactly.
     fn widen(self) -> Self::Accum;
 
-    /// The nearest number, to even where two are as near.
+    /// Rounds to nearest, ties to even.
     fn narrow(x: Self::Accum) -> Self;
 }
 
-/// A number the CPU kernels compute with: `f32`, or `f64` for the proofs.
+/// A type that the CPU kernels compute with: `f32`, or `f64` for tests.
 pub trait Accum:
     Element<Accum = Self>
     + Debug
@@ -34,26 +34,26 @@ pub trait Accum:
     /// 1.
     const ONE: Self;
 
-    /// The nearest number.
+    /// Rounds to nearest.
     fn from_f64(x: f64) -> Self;
 
-    /// The same number.
+    /// Converts exactly.
     fn to_f64(self) -> f64;
 
     /// self · by + plus, rounded once.
     fn mul_add(self, by: Self, plus: Self) -> Self;
 
-    /// exp(x); beyond what the kind can hold it stays at a large number, and NaN stays NaN.
+    /// exp(x). x is clamped to the range of the type; NaN stays NaN.
     fn exp(self) -> Self;
 
-    /// tanh(z), sigmoid(f) and sigmoid(o), with one division for all three. tanh keeps its relative
-    /// accuracy near 0. A sigmoid nearer to 0 than exp(-28) (f64: exp(-230)) stays there.
+    /// tanh(z), sigmoid(f) and sigmoid(o) with one division. tanh is accurate (relative) near 0. A sigmoid is at
+    /// least exp(-28) (f64: exp(-230)).
     fn gates(z: Self, f: Self, o: Self) -> (Self, Self, Self);
 }
 
-macro_rules! stored_as_it_is {
-    ($real:ty, $kind:expr) => {
-        impl Element for $real {
+macro_rules! element {
+    ($element:ty, $kind:expr) => {
+        impl Element for $element {
             type Accum = Self;
             const KIND: Kind = $kind;
 
@@ -70,10 +70,10 @@ macro_rules! stored_as_it_is {
     };
 }
 
-stored_as_it_is!(f32, Kind::Float);
-stored_as_it_is!(f64, Kind::Double);
+element!(f32, Kind::Float);
+element!(f64, Kind::Double);
 
-/// The upper half of an `f32`'s bits: 8 bits of mantissa.
+/// bfloat16: the upper half of the bits of an `f32`, 8 bits of mantissa.
 #[derive(Debug, Clone, Copy, Default)]
 #[repr(transparent)]
 pub struct Bf16(u16);
@@ -91,7 +91,7 @@ impl Element for Bf16 {
     fn narrow(x: f32) -> Self {
         let bits = x.to_bits();
         let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
-        // Rounding could carry a NaN into an infinity.
+        // Rounding could turn a NaN into an infinity.
         Self(if x.is_nan() { 0x7fc0 } else { rounded as u16 })
     }
 }
@@ -102,7 +102,7 @@ mod tests {
 
     use super::*;
 
-    /// Every exponent, ties and their neighbors, what is no number.
+    /// Every exponent, ties and their neighbors, infinity and NaN.
     #[test]
     fn bf16_rounds_as_torch_does() {
         let mut values = vec![0.0, f32::INFINITY, f32::NAN, f32::MAX, 1e-40];
@@ -112,12 +112,12 @@ mod tests {
             }
         }
         values.extend(values.clone().iter().map(|x| -x));
-        let torchs = Tensor::from_slice(&values).to_kind(Kind::BFloat16).to_kind(Kind::Float);
-        let torchs: Vec<f32> = Vec::try_from(&torchs).unwrap();
-        for (value, torchs) in values.iter().zip(torchs) {
+        let expected = Tensor::from_slice(&values).to_kind(Kind::BFloat16).to_kind(Kind::Float);
+        let expected: Vec<f32> = Vec::try_from(&expected).unwrap();
+        for (value, expected) in values.iter().zip(expected) {
             let ours = Bf16::narrow(*value).widen();
             assert!(
-                ours.to_bits() == torchs.to_bits() || (ours.is_nan() && torchs.is_nan()),
+                ours.to_bits() == expected.to_bits() || (ours.is_nan() && expected.is_nan()),
                 "{value:e}"
             );
         }

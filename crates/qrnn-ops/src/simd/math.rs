@@ -1,27 +1,27 @@
-//! Branch-free exponentials, written so that the compiler turns loops over them into vector code.
+//! Branch-free exponentials, which the compiler vectorizes.
 
 use super::element::Accum;
 
-macro_rules! real {
-    ($real:ident, mantissa: $mantissa:literal, bias: $bias:literal,
+macro_rules! accum {
+    ($accum:ident, mantissa: $mantissa:literal, bias: $bias:literal,
      limits: ($exp:literal, $tanh:literal, $gate:literal),
      ln2: ($ln2_high:expr, $ln2_low:expr), exp: $exp_series:expr, exp2: $exp2_series:expr) => {
         const _: () = {
-            const LOG2_E: $real = std::$real::consts::LOG2_E;
-            /// Adding 1.5 · 2^mantissa rounds to an integer k and leaves it in the low bits; with the
-            /// exponent's bias beside it they are the exponent of 2^k.
-            const ROUND: $real = 1.5 * (1u64 << $mantissa) as $real + $bias as $real;
+            const LOG2_E: $accum = std::$accum::consts::LOG2_E;
+            /// Adding 1.5 · 2^mantissa rounds to an integer k in the low bits; adding the bias makes them the
+            /// exponent of 2^k.
+            const ROUND: $accum = 1.5 * (1u64 << $mantissa) as $accum + $bias as $accum;
 
             /// 2^k of k + ROUND.
             #[inline(always)]
-            fn power(shifted: $real) -> $real {
-                $real::from_bits(shifted.to_bits() << $mantissa)
+            fn power(shifted: $accum) -> $accum {
+                $accum::from_bits(shifted.to_bits() << $mantissa)
             }
 
-            /// Highest power first. In powers of r², two terms at a time: half of the chain of what
-            /// waits for what.
+            /// Coefficients from the highest power. Pairs of terms in powers of r² halve the dependency chain
+            /// (Estrin's scheme).
             #[inline(always)]
-            fn polynomial(coefficients: &[$real], r: $real) -> $real {
+            fn polynomial(coefficients: &[$accum], r: $accum) -> $accum {
                 let square = r * r;
                 let (mut sum, rest) = match coefficients.len() % 2 {
                     0 => (coefficients[0].mul_add(r, coefficients[1]), &coefficients[2..]),
@@ -35,13 +35,13 @@ macro_rules! real {
 
             /// 2^t = scale · (1 + small).
             #[inline(always)]
-            fn exp2(t: $real) -> ($real, $real) {
+            fn exp2(t: $accum) -> ($accum, $accum) {
                 let shifted = t + ROUND;
                 let r = t - (shifted - ROUND);
                 (power(shifted), r * polynomial(&$exp2_series, r))
             }
 
-            impl Accum for $real {
+            impl Accum for $accum {
                 const ONE: Self = 1.0;
 
                 #[inline(always)]
@@ -56,7 +56,7 @@ macro_rules! real {
 
                 #[inline(always)]
                 fn mul_add(self, by: Self, plus: Self) -> Self {
-                    $real::mul_add(self, by, plus)
+                    $accum::mul_add(self, by, plus)
                 }
 
                 #[inline(always)]
@@ -64,7 +64,7 @@ macro_rules! real {
                     let x = self.clamp(-$exp, $exp);
                     let shifted = x.mul_add(LOG2_E, ROUND);
                     let k = shifted - ROUND;
-                    // The product with log2(e) is rounded, which for a large x is felt; this is not.
+                    // Two constants for ln 2: x - k ln 2 is accurate for large x.
                     let r = k.mul_add(-$ln2_low, k.mul_add(-$ln2_high, x));
                     let small = (r * r).mul_add(polynomial(&$exp_series, r), r);
                     let scale = power(shifted);
@@ -75,31 +75,31 @@ macro_rules! real {
                 fn gates(z: Self, f: Self, o: Self) -> (Self, Self, Self) {
                     let (scale, small) = exp2(z.clamp(-$tanh, $tanh) * (2.0 * LOG2_E));
                     let e = scale.mul_add(small, scale - 1.0);
-                    let below_z = e + 2.0;
-                    let below = |x: Self| {
+                    let denominator_z = e + 2.0;
+                    let denominator = |x: Self| {
                         let (scale, small) = exp2(x.clamp(-$gate, $gate) * -LOG2_E);
                         scale.mul_add(small, scale + 1.0)
                     };
-                    let (below_f, below_o) = (below(f), below(o));
-                    let both = below_z * below_f;
-                    let inverse = 1.0 / (both * below_o);
-                    let others = inverse * below_o;
-                    ((e * below_f) * others, others * below_z, inverse * both)
+                    let (denominator_f, denominator_o) = (denominator(f), denominator(o));
+                    let product_zf = denominator_z * denominator_f;
+                    let inverse = 1.0 / (product_zf * denominator_o);
+                    let inverse_zf = inverse * denominator_o;
+                    let tanh_z = (e * denominator_f) * inverse_zf;
+                    (tanh_z, inverse_zf * denominator_z, inverse * product_zf)
                 }
             }
         };
     };
 }
 
-// `exp`: the series of (exp(r) - 1 - r) / r² over |r| ≤ ln 2 / 2; `exp2`: of (2^r - 1) / r over
-// |r| ≤ 1/2. For f32 the coefficients whose largest error is least, relative 3e-9 and 1.1e-8; for f64
-// Taylor's, the first one left out below half a unit in the last place.
-real!(f32, mantissa: 23, bias: 127, limits: (87.0, 10.0, 28.0),
+// `exp`: polynomial of (exp(r) - 1 - r) / r² over |r| ≤ ln 2 / 2; `exp2`: of (2^r - 1) / r over |r| ≤ 1/2. For f32,
+// minimax coefficients with relative errors 3e-9 and 1.1e-8; for f64, Taylor's, truncated below half an ulp.
+accum!(f32, mantissa: 23, bias: 127, limits: (87.0, 10.0, 28.0),
       ln2: (355.0 / 512.0, -2.121_944_4e-4),
       exp: [1.395_049_2e-3, 8.368_89e-3, 4.166_620_6e-2, 0.166_665_18, 0.5],
       exp2: [1.540_351_2e-4, 1.339_073_5e-3, 9.618_238e-3, 5.550_357_3e-2, 0.240_226_49,
              std::f32::consts::LN_2]);
-real!(f64, mantissa: 52, bias: 1023, limits: (708.0, 20.0, 230.0),
+accum!(f64, mantissa: 52, bias: 1023, limits: (708.0, 20.0, 230.0),
       ln2: (0.693_147_180_369_123_8, 1.908_214_929_270_587_7e-10),
       exp: [1.0 / 6_227_020_800.0, 1.0 / 479_001_600.0, 1.0 / 39_916_800.0, 1.0 / 3_628_800.0,
             1.0 / 362_880.0, 1.0 / 40_320.0, 1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0,
@@ -114,53 +114,53 @@ real!(f64, mantissa: 52, bias: 1023, limits: (708.0, 20.0, 230.0),
 mod tests {
     use super::*;
 
-    /// Largest error relative to the exact value, over a fine grid.
-    fn worst<R: Accum>(ours: impl Fn(R) -> R, exact: impl Fn(f64) -> f64, limit: f64) -> f64
+    /// The largest error relative to the exact value, over a fine grid within ±limit.
+    fn max_error<R: Accum>(ours: impl Fn(R) -> R, exact: impl Fn(f64) -> f64, limit: f64) -> f64
     where
         f64: From<R>,
     {
         let n = 200_001;
-        let mut worst = 0.0f64;
+        let mut max = 0.0f64;
         for i in 0..n {
             let x = R::from_f64(limit * (2.0 * i as f64 / (n - 1) as f64 - 1.0));
             let (ours, exact) = (f64::from(ours(x)), exact(f64::from(x)));
             let error = ((ours - exact) / exact.abs().max(1e-300)).abs();
             if exact != 0.0 {
-                // max would pass over a NaN
-                worst = if error <= worst { worst } else { error };
+                // `f64::max` would ignore a NaN.
+                max = if error <= max { max } else { error };
             }
         }
-        worst
+        max
     }
 
     fn exact_sigmoid(x: f64) -> f64 {
         1.0 / (1.0 + (-x).exp())
     }
 
-    /// Each gate by itself, the other two at numbers that move with it.
-    fn worst_gates<R: Accum>(limit: f64) -> [f64; 3]
+    /// The largest error of each gate, while the other gates vary too.
+    fn max_gate_errors<R: Accum>(limit: f64) -> [f64; 3]
     where
         f64: From<R>,
     {
-        let part = |x: R, by: f64| R::from_f64(x.to_f64() * by);
+        let times = |x: R, factor: f64| R::from_f64(x.to_f64() * factor);
         [
-            worst(|x: R| R::gates(x, part(x, -0.7), part(x, 1.2)).0, f64::tanh, limit),
-            worst(|x: R| R::gates(part(x, 0.4), x, part(x, -1.1)).1, exact_sigmoid, limit),
-            worst(|x: R| R::gates(part(x, -0.6), part(x, 0.9), x).2, exact_sigmoid, limit),
+            max_error(|x: R| R::gates(x, times(x, -0.7), times(x, 1.2)).0, f64::tanh, limit),
+            max_error(|x: R| R::gates(times(x, 0.4), x, times(x, -1.1)).1, exact_sigmoid, limit),
+            max_error(|x: R| R::gates(times(x, -0.6), times(x, 0.9), x).2, exact_sigmoid, limit),
         ]
     }
 
     #[test]
     fn both_precisions_are_close_to_exact() {
-        assert!(worst(<f32 as Accum>::exp, f64::exp, 80.0) < 4e-7);
-        assert!(worst(<f64 as Accum>::exp, f64::exp, 300.0) < 1e-15);
-        // Relative to sigmoids down to exp(-15).
-        let [z, f, o] = worst_gates::<f32>(15.0);
+        assert!(max_error(<f32 as Accum>::exp, f64::exp, 80.0) < 4e-7);
+        assert!(max_error(<f64 as Accum>::exp, f64::exp, 300.0) < 1e-15);
+        // Sigmoids down to exp(-15).
+        let [z, f, o] = max_gate_errors::<f32>(15.0);
         assert!(z < 4e-7 && f < 1.5e-6 && o < 1.5e-6, "{z} {f} {o}");
-        // Of what is near 1 or not small, as most gates are.
-        let [z, f, o] = worst_gates::<f32>(2.0);
+        // Sigmoids that are not small, as most gates.
+        let [z, f, o] = max_gate_errors::<f32>(2.0);
         assert!(z < 4e-7 && f < 4e-7 && o < 4e-7, "{z} {f} {o}");
-        let [z, f, o] = worst_gates::<f64>(30.0);
+        let [z, f, o] = max_gate_errors::<f64>(30.0);
         assert!(z < 1e-15 && f < 6e-15 && o < 6e-15, "{z} {f} {o}");
     }
 

@@ -1,4 +1,4 @@
-//! Building blocks of the CPU's vector kernels: number formats, exponentials, stores that bypass the caches.
+//! Building blocks of vectorized CPU kernels: element types, exponentials, nontemporal stores.
 
 mod element;
 mod math;

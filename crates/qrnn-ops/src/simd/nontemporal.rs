@@ -1,62 +1,62 @@
-//! Rows written past the caches.
+//! Nontemporal stores, which bypass the caches.
 
-/// Bytes of the gates from which on rows go past the caches: whoever reads them next would not find
-/// them there, and a store into a cache reads the line from memory first.
+/// Bytes of the gates from which rows bypass the caches: they would be evicted before the next read, and a
+/// cached store reads the line from memory first.
 const LARGE: usize = 16 << 20;
 
-/// How a launch writes its rows.
+/// How a kernel stores its rows.
 #[derive(Debug, Clone, Copy)]
 pub struct StorePolicy {
-    past_caches: bool,
+    nontemporal: bool,
 }
 
 impl StorePolicy {
-    /// For gates of so many bytes.
+    /// For gates of this size in bytes.
     pub fn of(bytes: usize) -> Self {
-        Self { past_caches: bytes >= LARGE && cfg!(target_arch = "x86_64") }
+        Self { nontemporal: bytes >= LARGE && cfg!(target_arch = "x86_64") }
     }
 
-    /// A row to be written.
+    /// A row to store.
     pub fn row<S>(self, row: &mut [S]) -> Output<'_, S> {
-        // The instruction wants whole pieces of 16 bytes.
-        Output { past_caches: self.past_caches && row.as_ptr().addr().is_multiple_of(16), row }
+        // The instruction stores aligned vectors of 16 bytes.
+        Output { nontemporal: self.nontemporal && row.as_ptr().addr().is_multiple_of(16), row }
     }
 
-    /// After a thread's last row: what it wrote is there before the thread is seen to be done.
+    /// A store fence, required after a thread's last row.
     pub fn finish(self) {
         #[cfg(target_arch = "x86_64")]
-        if self.past_caches {
+        if self.nontemporal {
             // SAFETY: SSE, which every x86-64 has.
             unsafe { std::arch::x86_64::_mm_sfence() };
         }
     }
 }
 
-/// A row that is written group by group, and past the last whole group number by number.
+/// A row that is stored in groups; elements after the last full group are written to `row` directly.
 #[derive(Debug)]
 pub struct Output<'a, S> {
     /// The row.
     pub row: &'a mut [S],
-    past_caches: bool,
+    nontemporal: bool,
 }
 
 impl<S: Copy> Output<'_, S> {
-    /// Writes the g-th group of N numbers.
+    /// Stores group g of N elements.
     #[inline(always)]
     pub fn put<const N: usize>(&mut self, g: usize, group: &[S; N]) {
-        let Some(place) = self.row.as_chunks_mut::<N>().0.get_mut(g) else { return };
+        let Some(destination) = self.row.as_chunks_mut::<N>().0.get_mut(g) else { return };
         #[cfg(target_arch = "x86_64")]
-        if self.past_caches && size_of::<[S; N]>().is_multiple_of(16) {
+        if self.nontemporal && size_of::<[S; N]>().is_multiple_of(16) {
             use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_stream_si128};
             let from = group.as_ptr().cast::<__m128i>();
-            let to = place.as_mut_ptr().cast::<__m128i>();
+            let to = destination.as_mut_ptr().cast::<__m128i>();
             for i in 0..size_of::<[S; N]>() / 16 {
-                // SAFETY: piece i of both lies inside, and `to` at a multiple of 16 bytes, as the row
-                // and the groups' size are; SSE2 is there.
+                // SAFETY: vector i of both lies inside; `to` is aligned because the row and the size of
+                // groups are; every x86-64 has SSE2.
                 unsafe { _mm_stream_si128(to.add(i), _mm_loadu_si128(from.add(i))) };
             }
             return;
         }
-        *place = *group;
+        *destination = *group;
     }
 }

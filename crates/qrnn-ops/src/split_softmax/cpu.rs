@@ -5,7 +5,7 @@ use tch::{Device, Kind, Tensor};
 use super::cross_entropy::{Gradient, cross_entropy};
 use super::targets::TailTargets;
 use crate::Result;
-use crate::matmul::{Added, Precision};
+use crate::matmul::{Addend, Precision};
 
 /// Most logits of a chunk: 64 MB in single precision, half of it in bf16.
 pub const CHUNK: usize = 16 << 20;
@@ -65,16 +65,16 @@ pub fn softmax_loss(
         let (start, rows) = ((chunk * chunk_rows) as i64, targets.len() as i64);
         let padded = targets.len().next_multiple_of(unit) as i64;
         let (hidden, logits) = (hidden.f_narrow(0, start, padded)?, buffer.f_narrow(0, 0, padded)?);
-        precision.multiply(&logits, &hidden, &weight.f_tr()?, Added::Nothing)?;
+        precision.multiply(&logits, &hidden, &weight.f_tr()?, Addend::Nothing)?;
         let gradient =
             gradients.as_ref().map(|grads| Gradient { scale: grads.scale, sums: grads.bias });
         sum += cross_entropy(&logits.f_narrow(0, 0, rows)?, bias, targets, gradient)?;
         if let (Some(grads), Some(grad_hidden)) = (&gradients, &grad_hidden) {
             let _ = logits.f_narrow(0, rows, padded - rows)?.f_zero_()?;
             let grad_rows = grad_hidden.f_narrow(0, start, padded)?;
-            precision.multiply(&grad_rows, &logits, &weight, Added::Nothing)?;
-            let added = if chunk == 0 { Added::Nothing } else { Added::Itself };
-            precision.multiply(grads.weight, &logits.f_tr()?, &hidden, added)?;
+            precision.multiply(&grad_rows, &logits, &weight, Addend::Nothing)?;
+            let addend = if chunk == 0 { Addend::Nothing } else { Addend::Output };
+            precision.multiply(grads.weight, &logits.f_tr()?, &hidden, addend)?;
         }
     }
     if let (Some(grads), Some(grad_hidden)) = (gradients, grad_hidden.filter(|_| padding > 0)) {

@@ -12,7 +12,7 @@ use super::targets::DeviceTargets;
 use super::weights::{Computation, SoftmaxWeights, operand as make_operand};
 use crate::cuda::headers::{BLOCK, COLUMN};
 use crate::cuda::{self, Argument, Geometry, Kernel, Launch, Source, assert_close, test_pattern};
-use crate::matmul::{Added, Precision};
+use crate::matmul::{Addend, Precision};
 use crate::{Error, Result, profile};
 
 /// The kernels of softmax and cross entropy over rows of logits.
@@ -191,7 +191,7 @@ impl<'a> CudaSoftmax<'a> {
             let count = chunk_rows.min(rows - start);
             let hidden = cluster.hidden.f_narrow(0, start, count)?;
             let logits = buffer.f_narrow(0, 0, count)?.f_narrow(1, 0, classes)?;
-            self.precision.multiply(&logits, &hidden, &cluster.operand.f_tr()?, Added::Nothing)?;
+            self.precision.multiply(&logits, &hidden, &cluster.operand.f_tr()?, Addend::Nothing)?;
             let scale = gradients.as_ref().map(|gradients| gradients.scale);
             let (targets, losses) = (
                 cluster.targets.f_narrow(0, start, count)?,
@@ -202,9 +202,9 @@ impl<'a> CudaSoftmax<'a> {
                 let weight = cluster.operand.f_narrow(1, 0, self.width)?;
                 let grad_rows = gradients.hidden.f_narrow(0, start, count)?;
                 let grad_rows = grad_rows.f_narrow(1, 0, self.width)?;
-                self.precision.multiply(&grad_rows, &logits, &weight, Added::Nothing)?;
-                let added = if start == 0 { Added::Nothing } else { Added::Itself };
-                self.precision.multiply(gradients.operand, &logits.f_tr()?, &hidden, added)?;
+                self.precision.multiply(&grad_rows, &logits, &weight, Addend::Nothing)?;
+                let addend = if start == 0 { Addend::Nothing } else { Addend::Output };
+                self.precision.multiply(gradients.operand, &logits.f_tr()?, &hidden, addend)?;
             }
             start += count;
         }

@@ -25,7 +25,8 @@ impl Clusters {
         head_class: impl Fn(i64) -> i64,
         tombstone: impl Fn(usize) -> usize,
     ) -> (Vec<i64>, Vec<TailTargets>) {
-        let mut tails: Vec<TailTargets> = (0..self.tails()).map(|_| TailTargets::default()).collect();
+        let mut tails: Vec<TailTargets> =
+            (0..self.tails()).map(|_| TailTargets::default()).collect();
         let mut head = Vec::with_capacity(tokens.len());
         for (row, &token) in tokens.iter().enumerate() {
             match self.tail_of(token as usize) {

@@ -11,18 +11,17 @@ const CPU: Device = Device::Cpu;
 
 type Checked = std::result::Result<(), TestCaseError>;
 
-/// Where the kernel runs: by the host shim, or on the first GPU.
-fn place(on_gpu: bool) -> (Arc<dyn Launch>, Device) {
-    match on_gpu {
-        false => (HostShim::get().unwrap(), CPU),
-        true => {
-            let device = crate::device::cuda().unwrap();
-            (crate::cuda::CudaDevice::of(0).unwrap(), device)
-        }
+/// The first GPU, or the host shim, and the device of its tensors.
+fn back_end(on_gpu: bool) -> (Arc<dyn Launch>, Device) {
+    if on_gpu {
+        let device = crate::device::cuda().unwrap();
+        (crate::cuda::CudaDevice::of(0).unwrap(), device)
+    } else {
+        (HostShim::get().unwrap(), CPU)
     }
 }
 
-/// A mask of `n` numbers from word `first` of the stream of a key.
+/// A mask of `n` elements from word `first` of the stream of a key.
 #[derive(Debug, Clone, Copy)]
 struct Case {
     n: i64,
@@ -34,7 +33,7 @@ struct Case {
 
 fn cases() -> impl Strategy<Value = Case> {
     let n = prop_oneof![1..40i64, 100..3000i64, Just(16), Just(2048), Just(4096)];
-    // Beyond 2^36 words the counter of blocks has more than 32 bits.
+    // Beyond 2^36 words the block counter has more than 32 bits.
     let first = prop_oneof![
         Just(0),
         0..200i64,
@@ -53,23 +52,24 @@ fn cases() -> impl Strategy<Value = Case> {
     })
 }
 
-/// What the CPU draws from the generator itself.
+/// The mask that the CPU samples.
 fn expected(case: &Case, values: Bernoulli) -> Tensor {
     let mut random = ChaCha8Rng::from_seed(case.key);
     random.set_word_pos(case.first as u128);
     sample_on_cpu(values, &[case.n], (case.kind, CPU), &mut random).unwrap()
 }
 
-/// The kernel's numbers equal the CPU's; each place is written once, and none beside the mask.
+/// Checks that the kernel's mask equals the CPU's, each element is written once, and nothing outside the mask is
+/// accessed.
 fn check(on_gpu: bool, case: &Case) -> Checked {
-    const ROOM: i64 = 1024;
-    let (launcher, device) = place(on_gpu);
-    let all = Tensor::full([case.n + 2 * ROOM], f64::NAN, (case.kind, device));
-    let mask = all.narrow(0, ROOM, case.n);
+    const GUARD: i64 = 1024;
+    let (launcher, device) = back_end(on_gpu);
+    let all = Tensor::full([case.n + 2 * GUARD], f64::NAN, (case.kind, device));
+    let mask = all.narrow(0, GUARD, case.n);
     let dropped = Bernoulli::dropout(case.p);
-    let mut sampler = CudaSampler { taken: case.first, ..CudaSampler::new(launcher, case.key) };
+    let mut sampler = CudaSampler { position: case.first, ..CudaSampler::new(launcher, case.key) };
     sampler.fill(dropped, &mask).unwrap();
-    prop_assert_eq!(sampler.taken, case.first + case.n);
+    prop_assert_eq!(sampler.position, case.first + case.n);
     if !on_gpu {
         let bytes = mask.kind().elt_size_in_bytes();
         for i in 0..case.n as usize {
@@ -77,7 +77,7 @@ fn check(on_gpu: bool, case: &Case) -> Checked {
             prop_assert_eq!(
                 HostShim::get().unwrap().count(at.cast(), Access::Written),
                 1,
-                "place {}",
+                "element {}",
                 i
             );
         }
@@ -85,9 +85,9 @@ fn check(on_gpu: bool, case: &Case) -> Checked {
         prop_assert_eq!(HostShim::get().unwrap().address_count(Access::Read), 0);
     }
     let all = all.to_device(CPU);
-    prop_assert!(all.narrow(0, ROOM, case.n).equal(&expected(case, dropped)), "numbers differ");
-    for beside in [all.narrow(0, 0, ROOM), all.narrow(0, ROOM + case.n, ROOM)] {
-        prop_assert_eq!(beside.isnan().all().int64_value(&[]), 1, "a place beside was written");
+    prop_assert!(all.narrow(0, GUARD, case.n).equal(&expected(case, dropped)), "the masks differ");
+    for guard in [all.narrow(0, 0, GUARD), all.narrow(0, GUARD + case.n, GUARD)] {
+        prop_assert_eq!(guard.isnan().all().int64_value(&[]), 1, "the guard was written");
     }
     Ok(())
 }
@@ -96,32 +96,32 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn the_kernels_numbers_are_the_cpus(case in cases()) {
+    fn masks_equal_the_cpu(case in cases()) {
         check(false, &case)?;
     }
 
     #[test]
     #[ignore = "wants a GPU"]
-    fn on_a_gpu_dropout_masks_are_the_cpus(case in cases()) {
+    fn on_a_gpu_dropout_masks_equal_the_cpu(case in cases()) {
         check(true, &case)?;
     }
 
-    /// The comparison of integers is that of the draw with p.
+    /// The kernel's comparison of integers equals the CPU's comparison in f32.
     #[test]
-    fn a_word_is_below_the_threshold_where_its_draw_is_below_p(
+    fn a_word_is_below_the_threshold_if_its_sample_is_below_p(
         p in prop_oneof![0.0..1.0f64, 0.0..1e-6f64, (1.0 - 1e-6)..1.0f64], word: u32, near: bool,
     ) {
-        // Half of the words lie at the threshold, where the two could differ.
+        // Half of the words are near the threshold, where the two could differ.
         let limit = threshold(p) as u32;
         let word = if near { limit.saturating_sub(word % 3).min(0xff_ffff) << 8 | word >> 24 } else { word };
-        let draw = (word >> 8) as f32 * 2f32.powi(-24);
-        prop_assert_eq!(draw < p as f32, (word >> 8) < limit);
+        let sample = (word >> 8) as f32 * 2f32.powi(-24);
+        prop_assert_eq!(sample < p as f32, (word >> 8) < limit);
     }
 }
 
-/// The first words are the published keystream of ChaCha8 for a key of zeros, and the kernel's.
+/// The CPU's generator and the kernel give the published keystream of ChaCha8 for a key of zeros.
 #[test]
-fn the_first_words_are_the_ciphers() {
+fn the_stream_starts_with_the_published_keystream() {
     // draft-strombergson-chacha-test-vectors-01, TC1, 8 rounds, key of 256 bits.
     const FIRST: [u8; 16] = [
         0x3e, 0x00, 0xef, 0x2f, 0x89, 0x5f, 0x40, 0xd6, 0x7f, 0x5b, 0xb8, 0xe8, 0x1f, 0x09, 0xa5,
@@ -130,12 +130,12 @@ fn the_first_words_are_the_ciphers() {
     let mut first = [0; 16];
     ChaCha8Rng::from_seed([0; 32]).fill_bytes(&mut first);
     assert_eq!(first, FIRST);
-    // A draw is kept where p is equal to it, and dropped where p is the next value.
-    let mut sampler = CudaSampler { launcher: HostShim::get().unwrap(), key: [0; 4], taken: 0 };
+    // A sample is not dropped if it equals p, and dropped if p is the next value.
+    let mut sampler = CudaSampler { launcher: HostShim::get().unwrap(), key: [0; 4], position: 0 };
     for (i, bytes) in FIRST.as_chunks::<4>().0.iter().enumerate() {
-        let draw = f64::from(u32::from_le_bytes(*bytes) >> 8) / 2f64.powi(24);
-        for (p, dropped) in [(draw, false), (draw + 2f64.powi(-24), true)] {
-            sampler.taken = 0;
+        let sample = f64::from(u32::from_le_bytes(*bytes) >> 8) / 2f64.powi(24);
+        for (p, dropped) in [(sample, false), (sample + 2f64.powi(-24), true)] {
+            sampler.position = 0;
             let mask = sampler.sample(Bernoulli::dropout(p), &[4], (Kind::Float, CPU)).unwrap();
             assert_eq!(mask.double_value(&[i as i64]) == 0.0, dropped, "word {i}, p {p}");
         }
