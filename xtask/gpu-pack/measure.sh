@@ -77,7 +77,7 @@ command_of() { # part, step
             # shellcheck disable=SC2016 # expanded by the inner shell
             call=(bash -c 'for tests in "$0"/tests-*; do "$tests" "$@" || failed=1; done; exit ${failed:-0}'
                 "$here" "${card_tests[@]}" --nocapture)
-            if [ "$small" ]; then call+=(on_a_card_marks on_a_card_the_trial); else call+=(on_a_card); fi
+            if [ "$small" ]; then call+=(on_a_gpu_timestamps on_a_gpu_the_self_test); else call+=(on_a_gpu); fi
             ;;
         step | pool | evaluate | curves)
             local peers=(--python /none)
@@ -92,11 +92,11 @@ command_of() { # part, step
             ;;
         probe) call=("$python" "$here/probe.py" "$out/$1.jsonl" ${small:+small}) ;;
         memcheck-* | racecheck-*)
-            local kernel=fo_pool tests=on_a_card_every_place
+            local kernel=fo_pool tests=on_a_gpu_every_element
             case $2 in
-                *entropy) kernel=cross_entropy tests=on_a_card_the_cross_entropy ;;
+                *entropy) kernel=cross_entropy tests=on_a_gpu_the_cross_entropy ;;
                 *adam) kernel='adam|gradient_square' tests=$("$here/tests-qrnn-ops" --ignored --list 2>/dev/null |
-                    sed -n 's/.*\(on_a_card_[a-z_]*\(adam\|optimi[sz]er\)[a-z_]*\): test$/\1/p' | head -n 1) ;;
+                    sed -n 's/.*\(on_a_gpu_[a-z_]*\(adam\|optimi[sz]er\)[a-z_]*\): test$/\1/p' | head -n 1) ;;
             esac
             [ "$sanitizer" ] || { why="compute-sanitizer is not installed"; return 1; }
             [ "$tests" ] || { why="no test of this kernel is in the program"; return 1; }

@@ -4,8 +4,8 @@ use crate::cuda::{Compiler, Target};
 use crate::dropout_mask::DROPOUT_MASK;
 use crate::fo_pool::{FO_POOL, FORGET_MULT};
 
-/// Kernels without zoneout must not spill registers on compute capability 9.0. `--nocapture` shows the table
-/// of kernels/README.md.
+/// Kernels without zoneout must not spill registers on compute capability 9.0. `--nocapture` shows
+/// the table of kernels/README.md.
 #[test]
 fn every_kernel_compiles_for_every_architecture() {
     let compiler = match Compiler::open() {

@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "wants a GPU"]
+    #[ignore = "needs a GPU"]
     fn on_a_gpu_the_self_test_passes_within_a_second() {
         crate::device::cuda().unwrap(); // compiles the kernels
         let launcher: Arc<dyn Launch> = crate::cuda::CudaDevice::of(0).unwrap();

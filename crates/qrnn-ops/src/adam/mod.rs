@@ -1,5 +1,5 @@
-//! Adam on a GPU by `kernels/adam.cu`: gradient norm, clipping, update, and copies of the parameters for the
-//! next step's matrix products, in two launches over all tensors.
+//! Adam on a GPU by `kernels/adam.cu`: gradient norm, clipping, update, and copies of the
+//! parameters for the next step's matrix products, in two launches over all tensors.
 
 use tch::{Device, Kind, Tensor};
 
@@ -83,8 +83,9 @@ struct Settings {
     clip: f64,
 }
 
-/// One step of Adam (Kingma and Ba 2015, algorithm 1, with L2 weight decay) and gradient clipping. Changes nothing if
-/// the loss or the gradient norm is not finite in this step or in an earlier one. Nothing is copied to the host.
+/// One step of Adam (Kingma and Ba 2015, algorithm 1, with L2 weight decay) and gradient clipping.
+/// Changes nothing if the loss or the gradient norm is not finite in this step or in an earlier
+/// one. Nothing is copied to the host.
 ///
 /// * `steps`: number of steps taken, a scalar of kind Float, incremented;
 /// * `loss`: a scalar of kind Float; set to [`BAD_GRADIENT`] if the gradient norm is not finite;
@@ -240,8 +241,8 @@ fn entry(update: &AdamUpdate<'_>) -> Result<Entry> {
     })
 }
 
-/// Strides of elements and of rows; a vector is one row. `None` if a matrix's rows are not contiguous, or there are
-/// more dimensions.
+/// Strides of elements and of rows; a vector is one row. `None` if a matrix's rows are not
+/// contiguous, or there are more dimensions.
 fn rows(tensor: &Tensor) -> Option<(i64, i64)> {
     match (tensor.size().as_slice(), tensor.stride().as_slice()) {
         (&[n], &[stride]) => Some((if n > 1 { stride } else { 1 }, n)),

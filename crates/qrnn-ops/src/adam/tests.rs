@@ -181,7 +181,7 @@ proptest! {
     }
 
     #[test]
-    #[ignore = "wants a GPU"]
+    #[ignore = "needs a GPU"]
     fn on_a_gpu_an_adam_step_equals_double_precision(
         sizes in parameters(), clip in prop_oneof![Just(0.0), Just(0.25), Just(1e6)],
         steps_before in prop_oneof![Just(0), 1..3i32, Just(100_000)],
@@ -201,9 +201,10 @@ fn bytes(updates: &[AdamUpdate<'_>]) -> usize {
     4 * (read + written - copies) + size * copies
 }
 
-/// A step of the entry's model reads parameter, gradient and moments once, and writes all but the gradient, and the bf16
-/// copy, once. Counted at a hundredth of the vocabulary and a tenth of the widths, because bytes per parameter do not
-/// depend on the size. `--nocapture` shows the figure that `cargo xtask cuda-dry-run` reads.
+/// A step of the entry's model reads parameter, gradient and moments once, and writes all but the
+/// gradient, and the bf16 copy, once. Counted at a hundredth of the vocabulary and a tenth of the
+/// widths, because bytes per parameter do not depend on the size. `--nocapture` shows the figure
+/// that `cargo xtask cuda-dry-run` reads.
 #[test]
 fn optimizer_bytes_of_the_entry() {
     let parameters_of = |divide: i64| -> Vec<(Vec<i64>, i64)> {

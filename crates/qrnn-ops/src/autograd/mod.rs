@@ -1,7 +1,7 @@
 //! Custom differentiable operations for tch, forward and backward written in Rust.
 //!
-//! The counterpart of `torch.autograd.Function`: implement [`Function`] for a type that holds the operation's
-//! settings, and [`apply`] it.
+//! The counterpart of `torch.autograd.Function`: implement [`Function`] for a type that holds the
+//! operation's settings, and [`apply`] it.
 //!
 //! ```no_run
 //! use qrnn_ops::autograd::{self, Forward, Function};
@@ -41,14 +41,15 @@ use crate::libtorch::shim::{addresses, check};
 
 /// A differentiable operation: its settings, its forward and its backward.
 ///
-/// It is moved into the autograd graph and dropped with it. For CUDA tensors the backward runs on a thread of
-/// libtorch.
+/// It is moved into the autograd graph and dropped with it. For CUDA tensors the backward runs on a
+/// thread of libtorch.
 pub trait Function: Send + 'static {
-    /// Computes the outputs, without recording gradients. The outputs must be new tensors: neither inputs nor
-    /// views of them.
+    /// Computes the outputs, without recording gradients. The outputs must be new tensors: neither
+    /// inputs nor views of them.
     fn forward(&mut self, inputs: &[&Tensor]) -> Result<Forward>;
 
-    /// Returns the gradient of each input, in the order of [`apply`]'s inputs; `None` if it is zero or not needed.
+    /// Returns the gradient of each input, in the order of [`apply`]'s inputs; `None` if it is zero
+    /// or not needed.
     fn backward(&self, call: Backward<'_>) -> Result<Vec<Option<Tensor>>>;
 }
 
@@ -75,8 +76,8 @@ pub struct Backward<'a> {
 /// Runs the forward and records the operation in the autograd graph.
 ///
 /// # Errors
-/// Returns the errors of the forward, or [`crate::Error::Torch`]. [`Tensor::f_backward`] returns an error or a panic of
-/// the backward.
+/// Returns the errors of the forward, or [`crate::Error::Torch`]. [`Tensor::f_backward`] returns an
+/// error or a panic of the backward.
 pub fn apply<F: Function>(mut function: F, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
     let Forward { outputs, saved } = {
         let _no_grad = tch::no_grad_guard();
@@ -87,11 +88,12 @@ pub fn apply<F: Function>(mut function: F, inputs: &[&Tensor]) -> Result<Vec<Ten
     unsafe { record(inputs, outputs, &saved, state, backward::<F>, drop_state::<F>) }
 }
 
-/// Records a call in the graph, and returns its outputs with their history. Not generic: a program that loads this
-/// crate as a shared library then needs no symbol of the shim.
+/// Records a call in the graph, and returns its outputs with their history. Not generic: a program
+/// that loads this crate as a shared library then needs no symbol of the shim.
 ///
 /// # Safety
-/// The graph takes ownership of `state`: `backward` may be called with it any number of times, then `drop` once.
+/// The graph takes ownership of `state`: `backward` may be called with it any number of times, then
+/// `drop` once.
 unsafe fn record(
     inputs: &[&Tensor],
     outputs: Vec<Tensor>,

@@ -1,7 +1,8 @@
 // A torch::autograd::Function whose backward is a function pointer.
 //
-// Nothing is registered with the dispatcher and there is no global state, so that a process (a notebook) may
-// load this library twice. No exception leaves an extern "C" function, and no Rust panic enters.
+// Nothing is registered with the dispatcher and there is no global state, so that a process (a
+// notebook) may load this library twice. No exception leaves an extern "C" function, and no Rust
+// panic enters.
 
 #include <ATen/core/Tensor.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -17,8 +18,8 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// Returns null, or a message allocated by malloc. Gradients are written to `inputs_grad` as tensors allocated by
-// `new`, or null; the caller takes ownership.
+// Returns null, or a message allocated by malloc. Gradients are written to `inputs_grad` as tensors
+// allocated by `new`, or null; the caller takes ownership.
 using BackwardFn = char* (*)(void* state, const at::Tensor* const* saved, size_t n_saved,
                              const at::Tensor* const* grads, size_t n_grads, const bool* needed,
                              at::Tensor** inputs_grad, size_t n_inputs);
@@ -90,9 +91,9 @@ variable_list copies(const at::Tensor* const* tensors, size_t n) {
 
 }  // namespace
 
-// Records in the autograd graph that `outputs` were computed from `inputs`. On success each entry of `outputs` is
-// replaced by a new tensor, allocated by `new` and owned by the caller. Takes ownership of `state` in any case.
-// Returns null, or a message allocated by malloc.
+// Records in the autograd graph that `outputs` were computed from `inputs`. On success each entry
+// of `outputs` is replaced by a new tensor, allocated by `new` and owned by the caller. Takes
+// ownership of `state` in any case. Returns null, or a message allocated by malloc.
 extern "C" char* qrnn_autograd_record(const at::Tensor* const* inputs, size_t n_inputs,
                                       at::Tensor** outputs, size_t n_outputs,
                                       const at::Tensor* const* saved, size_t n_saved, void* state,

@@ -4,7 +4,8 @@ use tch::{Kind, Tensor};
 
 use super::*;
 
-/// Two outputs, x·y and x + y, of which either may have no gradient. The Arc shows when the state is dropped.
+/// Two outputs, x·y and x + y, of which either may have no gradient. The Arc shows when the state
+/// is dropped.
 struct ProductAndSum(#[allow(dead_code)] Arc<()>);
 
 impl Function for ProductAndSum {

@@ -161,7 +161,7 @@ mod tests {
 
     /// The time between timestamps is that of the GPU's work, not of the calls.
     #[test]
-    #[ignore = "wants a GPU"]
+    #[ignore = "needs a GPU"]
     fn on_a_gpu_timestamps_measure_the_work_between_them() {
         let device = crate::device::cuda().unwrap();
         let clock = Clock::of(device).unwrap();

@@ -237,7 +237,7 @@ mod tests {
     /// On a busy stream other than the default one, each kernel must run after the one whose output it
     /// reads.
     #[test]
-    #[ignore = "wants a GPU"]
+    #[ignore = "needs a GPU"]
     fn on_a_gpu_kernels_run_on_the_current_stream() {
         let device = crate::device::cuda().unwrap();
         let cuda = CudaDevice::of(0).unwrap();

@@ -1,4 +1,5 @@
-//! Samples masks on a GPU by `kernels/dropout_mask.cu`, from the same words of the random stream as the CPU.
+//! Samples masks on a GPU by `kernels/dropout_mask.cu`, from the same words of the random stream as
+//! the CPU.
 //!
 //! A [`Launch`] is a GPU, or in tests the host shim, which runs the same source on CPU tensors.
 

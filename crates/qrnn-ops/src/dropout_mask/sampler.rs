@@ -10,8 +10,8 @@ use super::cuda::CudaSampler;
 use crate::libtorch::upload;
 use crate::{Result, cuda};
 
-/// Samples masks from a ChaCha8 stream. Each element of a mask consumes one 32-bit word of the stream, so CPU and
-/// CUDA sample the same masks.
+/// Samples masks from a ChaCha8 stream. Each element of a mask consumes one 32-bit word of the
+/// stream, so CPU and CUDA sample the same masks.
 pub struct MaskSampler(BackEnd);
 
 enum BackEnd {

@@ -30,8 +30,8 @@ pub struct Pooled {
 pub struct FoPoolOptions {
     /// Zoneout of the forget gate.
     pub zoneout: Zoneout,
-    /// Locked dropout of the output: a mask (batch, hidden) or (1, batch, hidden) that multiplies h at every
-    /// time step. It gets no gradient.
+    /// Locked dropout of the output: a mask (batch, hidden) or (1, batch, hidden) that multiplies h
+    /// at every time step. It gets no gradient.
     pub dropout: Option<Tensor>,
 }
 

@@ -19,8 +19,8 @@ unsafe extern "C" {
     ) -> *mut c_char;
 }
 
-/// Calls `body` on ranges that partition `0..n`, on torch's threads, and returns when all calls have returned
-/// (`at::parallel_for`). Every range but the last has at least `grain` items.
+/// Calls `body` on ranges that partition `0..n`, on torch's threads, and returns when all calls
+/// have returned (`at::parallel_for`). Every range but the last has at least `grain` items.
 ///
 /// # Errors
 /// [`crate::Error::Torch`] if `body` panicked or libtorch failed.
@@ -53,8 +53,8 @@ pub fn parallel_for(n: usize, grain: usize, body: impl Fn(Range<usize>) + Sync) 
     Ok(())
 }
 
-/// The non-generic part of [`parallel_for`]: a program that loads this crate as a shared library then needs no
-/// symbol of the shim.
+/// The non-generic part of [`parallel_for`]: a program that loads this crate as a shared library
+/// then needs no symbol of the shim.
 ///
 /// # Safety
 /// `body` may be called with `context` from several threads at once until this returns.

@@ -17,15 +17,15 @@ unsafe extern "C" {
     fn qrnn_free_event(event: *mut c_void);
 }
 
-/// Bytes of a block. libtorch rounds pinned memory up to a power of two: as one block, the entry's checkpoint of
-/// 1.26 GB would take 2.1 GB.
+/// Bytes of a block. libtorch rounds pinned memory up to a power of two: as one block, the entry's
+/// checkpoint of 1.26 GB would take 2.1 GB.
 const BLOCK: usize = 64 << 20;
 
 /// Alignment of a tensor in a block, in bytes, so that no element crosses blocks.
 const ALIGNMENT: usize = 64;
 
-/// Blocks of host memory for copies of tensors, pinned for tensors on a GPU. They are reused, because pinning
-/// memory is slow.
+/// Blocks of host memory for copies of tensors, pinned for tensors on a GPU. They are reused,
+/// because pinning memory is slow.
 #[derive(Debug)]
 pub struct HostMemory {
     device: Device,
@@ -40,8 +40,8 @@ impl HostMemory {
         Self { device, block: BLOCK, free: vec![] }
     }
 
-    /// Copies tensors. On a GPU the copies are queued on the current stream and this returns at once; work that
-    /// is queued later on the same stream may change the tensors.
+    /// Copies tensors. On a GPU the copies are queued on the current stream and this returns at
+    /// once; work that is queued later on the same stream may change the tensors.
     ///
     /// # Errors
     /// [`crate::Error::Torch`] if memory runs out.
@@ -122,8 +122,8 @@ struct Segment {
 }
 
 impl HostCopy {
-    /// Waits for the copies and returns the bytes of each tensor, in consecutive segments. May be called from
-    /// any thread.
+    /// Waits for the copies and returns the bytes of each tensor, in consecutive segments. May be
+    /// called from any thread.
     ///
     /// # Errors
     /// [`crate::Error::Torch`] if a copy failed on the GPU.
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "wants a GPU"]
+    #[ignore = "needs a GPU"]
     fn on_a_gpu_copies_hold_the_values_at_the_time_of_the_copy() {
         let device = crate::device::cuda().unwrap();
         let mut memory = HostMemory { block: 1 << 20, ..HostMemory::new(device) };

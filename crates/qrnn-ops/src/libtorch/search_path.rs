@@ -56,10 +56,10 @@ fn version(folder: &Path) -> Option<String> {
     let target = library.as_deref().and_then(Path::parent);
     let absolute = folder.canonicalize().ok();
     let roots = [absolute.as_deref(), target].into_iter().flatten().filter_map(Path::parent);
-    roots.filter_map(version_beside).next()
+    roots.filter_map(version_in).next()
 }
 
-fn version_beside(root: &Path) -> Option<String> {
+fn version_in(root: &Path) -> Option<String> {
     if let Ok(text) = std::fs::read_to_string(root.join("build-version")) {
         return Some(text.trim().to_owned());
     }

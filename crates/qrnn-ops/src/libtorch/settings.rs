@@ -14,8 +14,8 @@ unsafe extern "C" {
 
 /// Makes the C library keep freed memory for later allocations.
 ///
-/// Every training step frees and allocates the same large blocks. By default glibc returns them to the system,
-/// and clearing new pages takes several times as long as the arithmetic.
+/// Every training step frees and allocates the same large blocks. By default glibc returns them to
+/// the system, and clearing new pages takes several times as long as the arithmetic.
 pub fn keep_freed_memory() {
     // SAFETY: mallopt may be called at any time, from any thread.
     unsafe { qrnn_keep_freed_memory() }
@@ -46,8 +46,9 @@ pub struct ThreadCount {
 
 /// Sets the number of threads of torch and of this crate's kernels, which share one pool.
 ///
-/// The number is the smaller one of RAYON_NUM_THREADS and OMP_NUM_THREADS, at most four per processor. Without
-/// them it is torch's default, at most the processors that this process may use (by affinity and control group).
+/// The number is the smaller one of RAYON_NUM_THREADS and OMP_NUM_THREADS, at most four per
+/// processor. Without them it is torch's default, at most the processors that this process may use
+/// (by affinity and control group).
 pub fn set_threads() -> ThreadCount {
     let torch = tch::get_num_threads().max(1) as usize;
     let variables = ["RAYON_NUM_THREADS", "OMP_NUM_THREADS"].map(|name| std::env::var(name).ok());

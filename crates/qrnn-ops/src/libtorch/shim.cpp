@@ -33,8 +33,8 @@ extern "C" char* qrnn_parallel_for(int64_t n, int64_t grain, const void* context
   });
 }
 
-// One Adam step over all parameters (torch.optim.Adam(fused=True)). Gradients are divided by `inverse_scale`; a
-// `skip` of 1 changes nothing; either may be null.
+// One Adam step over all parameters (torch.optim.Adam(fused=True)). Gradients are divided by
+// `inverse_scale`; a `skip` of 1 changes nothing; either may be null.
 extern "C" char* qrnn_fused_adam(const at::Tensor* const* parameters, const at::Tensor* const* grads,
                                  const at::Tensor* const* exp_avgs,
                                  const at::Tensor* const* exp_avg_sqs,

@@ -20,8 +20,8 @@ unsafe extern "C" {
     fn qrnn_copy_and_wait(to: *const C_tensor, from: *const C_tensor) -> *mut c_char;
 }
 
-/// An uninitialized tensor on the CPU. For a GPU it is in pinned memory of libtorch's pool, which reuses it after
-/// the copies that read it.
+/// An uninitialized tensor on the CPU. For a GPU it is in pinned memory of libtorch's pool, which
+/// reuses it after the copies that read it.
 ///
 /// # Errors
 /// [`crate::Error::Torch`] if memory runs out.
@@ -38,8 +38,8 @@ pub fn host_tensor(size: &[i64], kind: Kind, device: Device) -> Result<Tensor> {
     }
 }
 
-/// A tensor (n) on a device with the elements that `fill` writes. The copy to a GPU is asynchronous, on the current
-/// stream.
+/// A tensor (n) on a device with the elements that `fill` writes. The copy to a GPU is
+/// asynchronous, on the current stream.
 ///
 /// # Errors
 /// [`crate::Error::Torch`] if memory runs out.
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "wants a GPU"]
+    #[ignore = "needs a GPU"]
     fn on_a_gpu_a_download_returns_the_uploaded_elements() {
         let device = crate::device::cuda().unwrap();
         for round in 0..100 {

@@ -1,5 +1,5 @@
-//! Matrix products on the CPU: fp32 by the crate `gemm` on torch's threads, or by torch; bf16 by torch, which
-//! uses oneDNN.
+//! Matrix products on the CPU: fp32 by the crate `gemm` on torch's threads, or by torch; bf16 by
+//! torch, which uses oneDNN.
 
 use tch::{Device, Kind, Tensor};
 
@@ -11,8 +11,9 @@ use crate::libtorch::parallel_for;
 /// Multiplications below which another thread does not pay.
 const GRAIN: usize = 1 << 18;
 
-/// Columns of a bf16 product from which a column-major first operand is copied to row-major: oneDNN would copy it
-/// for every block of columns. At 1,800 columns this saves a sixth of the time; at 600 it costs time.
+/// Columns of a bf16 product from which a column-major first operand is copied to row-major: oneDNN
+/// would copy it for every block of columns. At 1,800 columns this saves a sixth of the time; at
+/// 600 it costs time.
 const WIDE: i64 = 1024;
 
 /// A thread's share of rows or columns is a multiple of this, the tile size of `gemm`'s kernels.
@@ -66,8 +67,9 @@ fn in_bf16(out: &Tensor, a: &Tensor, b: &Tensor, addend: Addend<'_>) -> Result<(
     Ok(())
 }
 
-/// Whether `gemm` is faster than torch: MKL takes a slow path on AVX-512 processors that are not from Intel.
-/// The choice depends only on the processor, not on a measurement, so that runs are reproducible.
+/// Whether `gemm` is faster than torch: MKL takes a slow path on AVX-512 processors that are not
+/// from Intel. The choice depends only on the processor, not on a measurement, so that runs are
+/// reproducible.
 fn gemm_is_faster() -> bool {
     #[cfg(target_arch = "x86_64")]
     return is_x86_feature_detected!("avx512f") && !is_intel();

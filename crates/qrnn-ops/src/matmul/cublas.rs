@@ -8,8 +8,8 @@ use crate::Result;
 use crate::cuda;
 use crate::libtorch::allow_tf32;
 
-/// Row alignment of bf16 operands for cuBLAS's fast path: 16 bytes, in elements. The widths of the entry are not
-/// multiples of it (emsize 300, head of 2,803 classes, vocabulary of 267,735).
+/// Row alignment of bf16 operands for cuBLAS's fast path: 16 bytes, in elements. The widths of the
+/// entry are not multiples of it (emsize 300, head of 2,803 classes, vocabulary of 267,735).
 const ALIGNED: i64 = 8;
 
 /// out = a b + addend, as [`Precision::multiply`]. In bf16, `out` is BFloat16 or Float.

@@ -1,5 +1,5 @@
-//! Inputs of linear maps. On a GPU a one and zeros follow the features of each row: the bias is then another
-//! column of the weight, and one product gives the gradients of both.
+//! Inputs of linear maps. On a GPU a one and zeros follow the features of each row: the bias is
+//! then another column of the weight, and one product gives the gradients of both.
 //!
 //! ```text
 //! [x | 1 | 0 …] [W | b | 0 …]ᵀ = x Wᵀ + b

@@ -228,7 +228,7 @@ mod tests {
 
     /// Rows that are and are not aligned to 16 bytes, in value and gradient.
     #[test]
-    #[ignore = "wants a GPU"]
+    #[ignore = "needs a GPU"]
     fn on_a_gpu_linear_maps_of_any_width_equal_the_cpu() {
         let device = crate::device::cuda().unwrap();
         for (inputs, outputs) in [(600, 900), (1800, 900), (21, 37), (1, 3), (64, 64)] {

@@ -26,9 +26,9 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// The fastest precision for training whose losses differ no more than those of different seeds: bf16 on
-    /// CPUs with bf16 support for large layers, otherwise fp32; on a GPU TF32, because training with bf16
-    /// activations is not tested there yet.
+    /// The fastest precision for training whose losses differ no more than those of different
+    /// seeds: bf16 on CPUs with bf16 support for large layers, otherwise fp32; on a GPU TF32,
+    /// because training with bf16 activations is not tested there yet.
     ///
     /// * `multiplications`: of the largest layer in a step (`LmConfig::layer_multiplications` of `qrnn`).
     pub fn automatic(device: Device, multiplications: usize) -> Self {
@@ -52,7 +52,8 @@ impl Precision {
         return false;
     }
 
-    /// The kind of activations and logits: bf16 in bf16 precision if the device supports it, otherwise `kind`.
+    /// The kind of activations and logits: bf16 in bf16 precision if the device supports it,
+    /// otherwise `kind`.
     pub fn activation_kind(self, (kind, device): (Kind, Device)) -> Kind {
         let supported = cuda::is_gpu(device) || Self::has_bf16();
         if self == Self::Bf16 && kind == Kind::Float && supported { Kind::BFloat16 } else { kind }

@@ -46,8 +46,8 @@ pub trait Accum:
     /// exp(x). x is clamped to the range of the type; NaN stays NaN.
     fn exp(self) -> Self;
 
-    /// tanh(z), sigmoid(f) and sigmoid(o) with one division. tanh is accurate (relative) near 0. A sigmoid is at
-    /// least exp(-28) (f64: exp(-230)).
+    /// tanh(z), sigmoid(f) and sigmoid(o) with one division. tanh is accurate (relative) near 0. A
+    /// sigmoid is at least exp(-28) (f64: exp(-230)).
     fn gates(z: Self, f: Self, o: Self) -> (Self, Self, Self);
 }
 

@@ -8,8 +8,8 @@ macro_rules! accum {
      ln2: ($ln2_high:expr, $ln2_low:expr), exp: $exp_series:expr, exp2: $exp2_series:expr) => {
         const _: () = {
             const LOG2_E: $accum = std::$accum::consts::LOG2_E;
-            /// Adding 1.5 · 2^mantissa rounds to an integer k in the low bits; adding the bias makes them the
-            /// exponent of 2^k.
+            /// Adding 1.5 · 2^mantissa rounds to an integer k in the low bits; adding the bias
+            /// makes them the exponent of 2^k.
             const ROUND: $accum = 1.5 * (1u64 << $mantissa) as $accum + $bias as $accum;
 
             /// 2^k of k + ROUND.
@@ -18,8 +18,8 @@ macro_rules! accum {
                 $accum::from_bits(shifted.to_bits() << $mantissa)
             }
 
-            /// Coefficients from the highest power. Pairs of terms in powers of r² halve the dependency chain
-            /// (Estrin's scheme).
+            /// Coefficients from the highest power. Pairs of terms in powers of r² halve the
+            /// dependency chain (Estrin's scheme).
             #[inline(always)]
             fn polynomial(coefficients: &[$accum], r: $accum) -> $accum {
                 let square = r * r;
@@ -93,7 +93,8 @@ macro_rules! accum {
 }
 
 // `exp`: polynomial of (exp(r) - 1 - r) / r² over |r| ≤ ln 2 / 2; `exp2`: of (2^r - 1) / r over |r| ≤ 1/2. For f32,
-// minimax coefficients with relative errors 3e-9 and 1.1e-8; for f64, Taylor's, truncated below half an ulp.
+// minimax coefficients with relative errors 3e-9 and 1.1e-8; for f64, Taylor's, truncated below
+// half an ulp.
 accum!(f32, mantissa: 23, bias: 127, limits: (87.0, 10.0, 28.0),
       ln2: (355.0 / 512.0, -2.121_944_4e-4),
       exp: [1.395_049_2e-3, 8.368_89e-3, 4.166_620_6e-2, 0.166_665_18, 0.5],

@@ -31,8 +31,8 @@ pub struct Gradients<'a> {
     pub bias: &'a Tensor,
 }
 
-/// The sum of the cross entropy of one softmax over `targets.len()` rows (at least one), in nats; writes its
-/// gradients if there are `gradients`.
+/// The sum of the cross entropy of one softmax over `targets.len()` rows (at least one), in nats;
+/// writes its gradients if there are `gradients`.
 ///
 /// * `hidden`: (rows, E);
 /// * `weight`: (classes, E), `bias`: (classes).

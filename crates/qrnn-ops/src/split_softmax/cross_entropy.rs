@@ -29,8 +29,8 @@ pub(super) struct Gradient<'a> {
 
 /// The sum of the cross entropy over all rows, in nats.
 ///
-/// * `logits`: (rows, classes), contiguous, before adding the bias; overwritten by their gradient if there is
-///   a `gradient`;
+/// * `logits`: (rows, classes), contiguous, before adding the bias; overwritten by their gradient
+///   if there is a `gradient`;
 /// * `bias`: (classes), contiguous, of the logits' kind, or Float for bf16 logits;
 /// * `targets`: (rows), classes.
 ///

@@ -35,8 +35,8 @@ const CHUNK: i64 = 64 << 20;
 pub(super) struct CudaSoftmax<'a> {
     pub launcher: Arc<dyn Launch>,
     pub clusters: &'a Clusters,
-    /// Weights and biases of all classes ([`make_operand`]): the tombstones, then the tokens. The rows of the
-    /// head and of each tail are contiguous.
+    /// Weights and biases of all classes ([`make_operand`]): the tombstones, then the tokens. The
+    /// rows of the head and of each tail are contiguous.
     pub operand: Tensor,
     /// Features of a hidden state.
     pub width: i64,
@@ -95,8 +95,8 @@ impl<'a> CudaSoftmax<'a> {
         self.run(hidden, targets, None)
     }
 
-    /// [`CudaSoftmax::loss_sum`] times `scale`, and its gradients: of hidden, weight, bias and, if there are
-    /// tails, the weights and biases of the tombstones.
+    /// [`CudaSoftmax::loss_sum`] times `scale`, and its gradients: of hidden, weight, bias and, if
+    /// there are tails, the weights and biases of the tombstones.
     pub fn loss_and_gradients(
         &self,
         hidden: &Tensor,
@@ -255,8 +255,8 @@ fn cross_entropy(
     // The kernel reads a row twice, the second time from the cache.
     let moved = [Some(logits), scale.and(Some(logits)), Some(targets), Some(losses)];
     let _stage = profile::stage("cross entropy").over(moved.into_iter().flatten());
-    // SAFETY: the parameters of cross_entropy_* in order; the tensors are on the launcher's device, with the
-    // kinds, sizes and strides above.
+    // SAFETY: the parameters of cross_entropy_* in order; the tensors are on the launcher's device,
+    // with the kinds, sizes and strides above.
     unsafe { launcher.launch(Kernel { source: &CROSS_ENTROPY, name }, geometry, arguments) }
 }
 

@@ -44,8 +44,8 @@ pub fn loss_sum(
     Ok(sum)
 }
 
-/// The mean cross entropy of targets, in nats per token, differentiable in `hidden` and all weights. Shapes as
-/// for [`loss_sum`].
+/// The mean cross entropy of targets, in nats per token, differentiable in `hidden` and all
+/// weights. Shapes as for [`loss_sum`].
 pub fn mean_loss(
     clusters: &Clusters,
     weights: &SoftmaxWeights,
@@ -105,8 +105,8 @@ pub enum UpstreamGrad {
     One,
 }
 
-/// The mean loss. The forward computes the gradients as well, because the logits are not stored; the backward
-/// returns them.
+/// The mean loss. The forward computes the gradients as well, because the logits are not stored;
+/// the backward returns them.
 struct SplitSoftmax {
     clusters: Clusters,
     targets: Targets,

@@ -59,8 +59,8 @@ pub struct DeviceTargets {
 }
 
 impl DeviceTargets {
-    /// Sorts and uploads the targets, together with the batch's input tokens in one copy. Returns the inputs,
-    /// of kind Int, and the targets.
+    /// Sorts and uploads the targets, together with the batch's input tokens in one copy. Returns
+    /// the inputs, of kind Int, and the targets.
     ///
     /// # Errors
     /// [`crate::Error::Torch`] if memory runs out.

@@ -59,8 +59,8 @@ fn expected(case: &Case, values: Bernoulli) -> Tensor {
     sample_on_cpu(values, &[case.n], (case.kind, CPU), &mut random).unwrap()
 }
 
-/// Checks that the kernel's mask equals the CPU's, each element is written once, and nothing outside the mask is
-/// accessed.
+/// Checks that the kernel's mask equals the CPU's, each element is written once, and nothing
+/// outside the mask is accessed.
 fn check(on_gpu: bool, case: &Case) -> Checked {
     const GUARD: i64 = 1024;
     let (launcher, device) = back_end(on_gpu);
@@ -101,7 +101,7 @@ proptest! {
     }
 
     #[test]
-    #[ignore = "wants a GPU"]
+    #[ignore = "needs a GPU"]
     fn on_a_gpu_dropout_masks_equal_the_cpu(case in cases()) {
         check(true, &case)?;
     }

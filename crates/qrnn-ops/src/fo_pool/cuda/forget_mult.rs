@@ -178,7 +178,7 @@ mod tests {
         }
 
         #[test]
-        #[ignore = "wants a GPU"]
+        #[ignore = "needs a GPU"]
         fn on_a_gpu_the_forget_mult_kernels_equal_the_cpu(shape in shapes(), case in cases()) {
             check_forget_mult(BackEnd::Cuda, shape, case.kind)?;
         }

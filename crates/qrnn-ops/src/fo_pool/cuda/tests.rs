@@ -288,20 +288,20 @@ proptest! {
     }
 
     #[test]
-    #[ignore = "wants a GPU"]
+    #[ignore = "needs a GPU"]
     fn on_a_gpu_the_kernels_equal_the_cpu(shape in shapes(), case in cases()) {
         check_fo_pool(BackEnd::Cuda, shape, case)?;
     }
 
     #[test]
-    #[ignore = "wants a GPU"]
+    #[ignore = "needs a GPU"]
     fn on_a_gpu_every_element_is_written_and_nothing_outside(shape in shapes(), case in cases()) {
         check_accesses(BackEnd::Cuda, shape, case)?;
     }
 }
 
 #[test]
-#[ignore = "wants a GPU"]
+#[ignore = "needs a GPU"]
 fn on_a_gpu_the_shapes_of_the_entry_equal_the_cpu() {
     for shape in [(300, 40, 1800), (300, 40, 300), (1, 1, 1)] {
         for kind in [Kind::Float, Kind::BFloat16] {
@@ -315,7 +315,7 @@ fn on_a_gpu_the_shapes_of_the_entry_equal_the_cpu() {
 /// Gates of 2.7 GB, whose byte offsets exceed 31 bits: some batch columns alone give the same bits as
 /// all of them together.
 #[test]
-#[ignore = "wants a GPU"]
+#[ignore = "needs a GPU"]
 fn on_a_gpu_offsets_in_bytes_may_exceed_32_bits() {
     let (seq, batch, hidden) = (1100, 200, 1024);
     let device = BackEnd::Cuda.device();
@@ -338,7 +338,7 @@ fn on_a_gpu_offsets_in_bytes_may_exceed_32_bits() {
 
 /// Gates of 2²⁸ elements per time step: eight time steps exceed the range of an int.
 #[test]
-#[ignore = "wants a GPU"]
+#[ignore = "needs a GPU"]
 fn on_a_gpu_offsets_in_elements_may_exceed_31_bits() {
     let (seq, batch, hidden) = (17, 1 << 14, 5462);
     let device = BackEnd::Cuda.device();

@@ -159,7 +159,7 @@ proptest! {
     }
 
     #[test]
-    #[ignore = "wants a GPU"]
+    #[ignore = "needs a GPU"]
     fn on_a_gpu_the_cross_entropy_kernel_gives_loss_and_gradient(
         rows in rows(), kind in kinds(),
     ) {
@@ -167,7 +167,7 @@ proptest! {
     }
 
     #[test]
-    #[ignore = "wants a GPU"]
+    #[ignore = "needs a GPU"]
     fn on_a_gpu_the_softmax_of_a_step_equals_the_cpu(sizes in sizes()) {
         check_step(true, &sizes)?;
     }
@@ -175,7 +175,7 @@ proptest! {
 
 /// The classes of the entry's head and of its largest tail.
 #[test]
-#[ignore = "wants a GPU"]
+#[ignore = "needs a GPU"]
 fn on_a_gpu_the_classes_of_the_entry_give_loss_and_gradient() {
     for classes in [2803, 191_735] {
         for kind in [Kind::Float, Kind::BFloat16] {
