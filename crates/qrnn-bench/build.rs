@@ -1,4 +1,4 @@
-//! Gives programs and tests an rpath to libtorch.
+//! Sets the rpath of programs and tests to libtorch.
 
 use std::{env, path::PathBuf};
 
@@ -7,13 +7,12 @@ fn main() {
     if env::var_os("DOCS_RS").is_some() {
         return;
     }
-    // torch-sys has found and checked libtorch by now; it tells its direct dependents where.
+    // torch-sys passes the path of libtorch to its direct dependents.
     let Some(lib) = env::var_os("DEP_TCH_LIBTORCH_LIB").map(PathBuf::from) else {
         println!("cargo::error=torch-sys did not say where libtorch is; run `cargo xtask setup`");
         return;
     };
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());
-    // DT_RPATH, which comes before LD_LIBRARY_PATH: another torch there would keep a program from
-    // starting, `--help` and all. One that fits is taken by src/bin/reproduce/early.rs.
+    // DT_RPATH precedes LD_LIBRARY_PATH, where another torch would prevent the program from starting.
     println!("cargo:rustc-link-arg=-Wl,--disable-new-dtags");
 }

@@ -1,4 +1,4 @@
-//! PyTorch to measure a card's work against, each peer in a process of its own: `baselines/peers.py`, which
+//! PyTorch to measure a GPU's work against, each peer in a process of its own: `baselines/baselines.py`, which
 //! this project wrote. A peer that fails is left out, with its reason.
 
 mod home;
@@ -17,10 +17,10 @@ use tempfile::TempDir;
 
 use crate::python::Python;
 
-/// Who wrote the peers, as every measurement against them says.
+/// The origin of the baselines, which every measurement reports.
 pub const WRITTEN_BY: &str = "written for this project, from the published list of operations";
 
-/// Its files. The first is run.
+/// Files of the program; the first one is run.
 const FILES: [(&str, &str); 6] = [
     ("baselines.py", include_str!("baselines/baselines.py")),
     ("clock.py", include_str!("baselines/clock.py")),
@@ -30,11 +30,11 @@ const FILES: [(&str, &str); 6] = [
     ("step.py", include_str!("baselines/step.py")),
 ];
 
-/// The peers that `--peers` names.
+/// The peers that `--baselines` names.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Chosen<T>(pub Vec<T>);
+pub struct Selection<T>(pub Vec<T>);
 
-impl<T: ValueEnum> FromStr for Chosen<T> {
+impl<T: ValueEnum> FromStr for Selection<T> {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -45,7 +45,7 @@ impl<T: ValueEnum> FromStr for Chosen<T> {
             T::from_str(name, false).map_err(|_| {
                 let values = T::value_variants().iter().filter_map(ValueEnum::to_possible_value);
                 let names: Vec<_> = values.map(|value| value.get_name().to_owned()).collect();
-                format!("{name} is no peer: write none, or some of {}", names.join(","))
+                format!("{name} is not a baseline: write none, or some of {}", names.join(","))
             })
         };
         text.split(',').map(one).collect::<Result<_, _>>().map(Self)
@@ -53,11 +53,11 @@ impl<T: ValueEnum> FromStr for Chosen<T> {
 }
 
 #[derive(Debug, Clone, clap::Args)]
-pub struct PeerFlags {
-    /// A Python with torch 2.11 to measure against
+pub struct BaselineFlags {
+    /// Python with torch 2.11 that runs the baselines
     #[arg(long, default_value = "python3")]
     pub python: String,
-    /// Longest wait for an answer of a peer, in seconds; one that takes longer is left out
+    /// Timeout for an answer of a baseline, in seconds; a baseline that takes longer is left out
     #[arg(long, default_value_t = 300.0, value_name = "SECONDS", value_parser = seconds)]
     peer_limit: f64,
 }
@@ -65,61 +65,64 @@ pub struct PeerFlags {
 fn seconds(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(seconds) if (0.0..1e6).contains(&seconds) => Ok(seconds),
-        _ => Err(format!("{text} is no number of seconds")),
+        _ => Err(format!("{text} is not a number of seconds from 0 to 1000000")),
     }
 }
 
-/// What a peer is: a name for programs, one for people, and what peers.py is told.
-pub struct Kind {
+/// A baseline to start.
+pub struct BaselineSpec {
+    /// In JSON.
     pub name: &'static str,
-    pub words: &'static str,
+    /// In text.
+    pub label: &'static str,
+    /// The arguments of the program, written to peer.json.
     pub config: Value,
 }
 
-/// The process.
-pub struct Peer {
+/// A running baseline.
+pub struct Baseline {
     pub name: &'static str,
-    pub words: &'static str,
-    /// Known once it has said hello.
+    pub label: &'static str,
+    /// Versions of PyTorch and the device; empty before [`Baselines::hello`].
     pub version: String,
     python: Python,
-    /// Holds its program.
+    /// Contains its program.
     _folder: TempDir,
 }
 
-/// Why a peer is left out.
+/// A baseline that failed.
 pub struct LeftOut {
     pub name: &'static str,
-    pub words: &'static str,
+    pub label: &'static str,
     pub reason: String,
 }
 
-/// The peers of a bench.
+/// The baselines of a benchmark.
 #[derive(Default)]
-pub struct Peers {
+pub struct Baselines {
     python: String,
-    pub live: Vec<Peer>,
+    pub live: Vec<Baseline>,
     pub left_out: Vec<LeftOut>,
-    /// Whether there was a Python, and torch in it.
+    /// Whether Python and torch were found.
     torch: bool,
 }
 
-impl Peers {
-    /// Starts all of them and waits for none. They load what they need, and do not touch the device before
+impl Baselines {
+    /// Starts the baselines without waiting. They load their libraries, but do not use the device before
     /// [`Self::hello`].
     ///
     /// # Errors
-    /// [`Error::Io`] where files cannot be written.
-    pub fn spawn(flags: &PeerFlags, kinds: Vec<Kind>) -> Result<Self> {
-        let mut peers = Self { python: flags.python.clone(), torch: true, ..Self::default() };
-        for Kind { name, words, config } in kinds {
+    /// [`Error::Io`] if files cannot be written.
+    pub fn spawn(flags: &BaselineFlags, specs: Vec<BaselineSpec>) -> Result<Self> {
+        let mut baselines = Self { python: flags.python.clone(), torch: true, ..Self::default() };
+        for BaselineSpec { name, label, config } in specs {
             let folder =
                 tempfile::tempdir().map_err(Error::io(std::env::temp_dir(), "write to"))?;
             let write = |name: &str, text: &str| {
                 let path = folder.path().join(name);
                 std::fs::write(&path, text).map_err(Error::io(&path, "write"))
             };
-            // In files, so that torch.compile can read what it compiles.
+            // torch.compile needs the source in files.
             for (name, text) in FILES {
                 write(name, text)?;
             }
@@ -132,107 +135,108 @@ impl Peers {
             let version = String::new();
             match python {
                 Ok(Some(python)) => {
-                    peers.live.push(Peer { name, words, version, python, _folder: folder });
+                    baselines.live.push(Baseline { name, label, version, python, _folder: folder });
                 }
-                Ok(None) => peers.torch = false,
+                Ok(None) => baselines.torch = false,
                 Err(error) => {
                     let reason = error.to_string();
-                    peers.left_out.push(LeftOut { name, words, reason });
+                    baselines.left_out.push(LeftOut { name, label, reason });
                 }
             }
         }
-        Ok(peers)
+        Ok(baselines)
     }
 
-    /// Wakes all of them up, side by side: they make ready on the device.
+    /// Initializes all baselines on the device, concurrently.
     pub fn hello(&mut self) {
-        self.live.iter_mut().for_each(|peer| peer.tell(&json!({"hello": true})));
-        self.each(|peer| {
-            let hello = peer.python.answer()?;
-            let word = |name: &str| hello[name].as_str().unwrap_or_default();
-            peer.version = match hello["torch"].is_string() {
-                true => format!("PyTorch {} on {}", word("torch"), word("device")),
-                false => String::new(),
+        self.live.iter_mut().for_each(|baseline| baseline.tell(&json!({"hello": true})));
+        self.each(|baseline| {
+            let hello = baseline.python.answer()?;
+            let field = |name: &str| hello[name].as_str().unwrap_or_default();
+            baseline.version = if hello["torch"].is_string() {
+                format!("PyTorch {} on {}", field("torch"), field("device"))
+            } else {
+                String::new()
             };
             Ok(())
         });
-        if self.live.iter().any(|peer| peer.version.is_empty()) {
+        if self.live.iter().any(|baseline| baseline.version.is_empty()) {
             self.live.clear();
             self.torch = false;
         }
     }
 
-    /// Does something with each; one that fails is left out.
-    pub fn each(&mut self, mut work: impl FnMut(&mut Peer) -> Result<(), String>) {
+    /// Calls `work` on each baseline; one that fails is left out.
+    pub fn each(&mut self, mut work: impl FnMut(&mut Baseline) -> Result<(), String>) {
         let mut at = 0;
-        while let Some(peer) = self.live.get_mut(at) {
-            match work(peer) {
+        while let Some(baseline) = self.live.get_mut(at) {
+            match work(baseline) {
                 Ok(()) => at += 1,
                 Err(reason) => {
-                    let Peer { name, words, .. } = self.live.remove(at);
-                    terminal::note(format_args!("the peer \"{name}\" is left out: {reason}"));
-                    self.left_out.push(LeftOut { name, words, reason });
+                    let Baseline { name, label, .. } = self.live.remove(at);
+                    terminal::note(format_args!("the baseline \"{name}\" is left out: {reason}"));
+                    self.left_out.push(LeftOut { name, label, reason });
                 }
             }
         }
     }
 
-    /// Who the peers are, or why there are none.
+    /// Describes the baselines, or says why there are none.
     pub fn closing(&self) -> String {
         match (self.live.first(), self.left_out.first()) {
-            (Some(peer), _) => format!("the peers are {WRITTEN_BY}; {}", peer.version),
+            (Some(baseline), _) => format!("baselines: {WRITTEN_BY}; {}", baseline.version),
             _ if !self.torch => {
-                format!("no PyTorch to measure against: {} has no torch (--python)", self.python)
+                format!("no baselines: {} has no torch (--python)", self.python)
             }
-            (None, Some(_)) => "every peer failed".into(),
-            (None, None) => "no peers were asked for (--peers)".into(),
+            (None, Some(_)) => "every baseline failed".into(),
+            (None, None) => "no baselines were selected (--peers)".into(),
         }
     }
 }
 
-impl Peer {
-    /// Gives a command, to be answered later: a process that is gone is found then.
+impl Baseline {
+    /// Sends a command. An error is reported by [`Self::answer`].
     pub fn tell(&mut self, command: &Value) {
         let _ = self.python.tell(&command.to_string());
     }
 
-    /// The next answer.
+    /// Waits for the next answer.
     ///
     /// # Errors
-    /// The reason where the peer failed.
+    /// The reason if the baseline failed.
     pub fn answer(&mut self) -> Result<Value, String> {
         self.python.answer()
     }
 
-    /// A command and its answer.
+    /// Sends a command and waits for its answer.
     ///
     /// # Errors
-    /// The reason where the peer failed.
+    /// The reason if the baseline failed.
     pub fn ask(&mut self, command: &Value) -> Result<Value, String> {
         self.python.ask(command)
     }
 }
 
 impl LeftOut {
-    /// As a measurement of `of` names it.
+    /// As an entry of a measurement's `peers`.
     pub fn value(&self) -> Value {
-        json!({"peer": self.name, "against": self.words, "failed": self.reason})
+        json!({"peer": self.name, "against": self.label, "failed": self.reason})
     }
 }
 
-/// As PyTorch names it.
+/// PyTorch's name of a device.
 pub fn device(device: Device) -> &'static str {
     if device.is_cuda() { "cuda" } else { "cpu" }
 }
 
-/// The numbers of a list.
+/// The numbers of a JSON list.
 pub fn numbers(value: &Value) -> Vec<f64> {
     value.as_array().into_iter().flatten().filter_map(Value::as_f64).collect()
 }
 
-/// A Python with torch: the one that QRNN_PYTHON names, else python3.
+/// Python with torch: $QRNN_PYTHON, or python3.
 #[cfg(test)]
-pub fn python() -> PeerFlags {
+pub fn python() -> BaselineFlags {
     let python = std::env::var("QRNN_PYTHON").unwrap_or_else(|_| "python3".into());
-    PeerFlags { python, peer_limit: 300.0 }
+    BaselineFlags { python, peer_limit: 300.0 }
 }

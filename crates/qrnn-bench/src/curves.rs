@@ -75,7 +75,7 @@ pub fn run(args: Args, json: bool) -> Result<Output> {
     // Windows are no longer than bptt and a few words on the mean.
     let words = args.batch_size * (args.bptt + 1) * (args.steps as usize + 2);
     let corpus = random_tokens::corpus(args.types, words, 20)?;
-    report.say(format!(
+    report.print(format!(
         "mean losses of {} parts of {} steps, {} with {} columns of {} words, on {} of {} types, {}",
         args.parts,
         args.steps,
@@ -98,8 +98,8 @@ pub fn run(args: Args, json: bool) -> Result<Output> {
                 let losses: Vec<_> =
                     curve.losses.iter().map(|loss| format!("{loss:9.4}")).collect();
                 let speed = curve.tokens_per_second;
-                report.say(format!("  {name:<14}{}   {speed:.0} words/s", losses.join("")));
-                report.note(json!({"what": "losses of a run", "format": format.name(),
+                report.print(format!("  {name:<14}{}   {speed:.0} words/s", losses.join("")));
+                report.add(json!({"what": "losses of a run", "format": format.name(),
                     "seed": seed, "steps": args.steps, "losses": curve.losses,
                     "tokens_per_second": speed}))?;
                 curves.push(curve);
@@ -112,27 +112,27 @@ pub fn run(args: Args, json: bool) -> Result<Output> {
         }
     }
 
-    let furthest = |a: &Curve, b: &Curve| {
+    let largest = |a: &Curve, b: &Curve| {
         let differences = a.losses.iter().zip(&b.losses).map(|(a, b)| (a - b).abs());
         differences.fold(0.0, f64::max)
     };
     let of = |format, seed| curves.iter().find(|one| (one.format, one.seed) == (format, seed));
     let mut closing = vec![];
     if let (Some(base), Some(other)) = (of(first, 1), of(first, 2)) {
-        let by_seed = furthest(base, other);
+        let by_seed = largest(base, other);
         for curve in curves.iter().filter(|curve| curve.format != first) {
-            let by_format = furthest(base, curve);
+            let by_format = largest(base, curve);
             closing.push(format!(
                 "{} is at most {by_format:.1e} from {}, the other seed {by_seed:.1e}",
                 curve.format.name(),
                 first.name(),
             ));
-            report.note(json!({"what": "furthest losses", "format": curve.format.name(),
+            report.add(json!({"what": "furthest losses", "format": curve.format.name(),
                 "against": first.name(), "difference": by_format,
                 "difference_of_a_seed": by_seed}))?;
         }
     }
-    Ok(report.done(closing.join("\n")))
+    Ok(report.finish(closing.join("\n")))
 }
 
 fn curve(

@@ -17,21 +17,21 @@ pub struct DeviceFlags {
     /// Where to measure; on a GPU, options that are left out default to the entry's values
     #[arg(long, value_enum, default_value_t = Place::Cpu)]
     device: Place,
-    /// Measure on the CPU as on a card: to try that where there is none
+    /// Measure on the CPU as on a GPU: to try that where there is none
     #[arg(long, hide = true)]
     as_on_a_card: bool,
 }
 
 impl DeviceFlags {
-    /// Whether a card was asked for.
+    /// Whether a GPU was asked for.
     pub fn is_cuda(&self) -> bool {
         self.device == Place::Cuda
     }
 
-    /// The device to be measured as a card is; `None` for the CPU in its own way.
+    /// The device to be measured as a GPU is; `None` for the CPU in its own way.
     ///
     /// # Errors
-    /// [`qrnn::Error::Unavailable`] where there is no card.
+    /// [`qrnn::Error::Unavailable`] where there is no GPU.
     pub fn card(&self) -> Result<Option<Device>> {
         match self.device {
             Place::Cuda => Ok(Some(require_cuda()?)),
@@ -43,7 +43,7 @@ impl DeviceFlags {
 /// The device as a measurement names it.
 ///
 /// # Errors
-/// [`qrnn::Error::Unavailable`] where the card has gone.
+/// [`qrnn::Error::Unavailable`] where the GPU has gone.
 pub fn name(device: Device) -> Result<String> {
     match device {
         Device::Cuda(ordinal) => Ok(CudaDevice::of(ordinal)?.name()?),
@@ -51,7 +51,7 @@ pub fn name(device: Device) -> Result<String> {
     }
 }
 
-/// The most memory that tensors took on a card since the last call, in bytes; `None` on the CPU.
+/// The most memory that tensors took on a GPU since the last call, in bytes; `None` on the CPU.
 ///
 /// # Errors
 /// [`qrnn::Error::Ops`] where libtorch does not tell.

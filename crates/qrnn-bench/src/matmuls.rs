@@ -11,7 +11,7 @@ use tch::{Device, Kind, Tensor};
 use crate::statistics::median;
 
 /// All products of some steps.
-pub struct Alone {
+pub struct MatmulTime {
     /// Sum of the median times.
     pub seconds: f64,
     /// Multiplications and additions.
@@ -22,12 +22,12 @@ pub struct Alone {
 ///
 /// # Errors
 /// [`qrnn::Error::Ops`] where memory runs out.
-pub fn alone(shapes: &[MatmulShape], precision: Precision, runs: usize) -> Result<Alone> {
+pub fn measure(shapes: &[MatmulShape], precision: Precision, runs: usize) -> Result<MatmulTime> {
     let mut counts: HashMap<MatmulShape, usize> = HashMap::new();
     for shape in shapes {
         *counts.entry(*shape).or_default() += 1;
     }
-    let mut all = Alone { seconds: 0.0, operations: 0.0 };
+    let mut all = MatmulTime { seconds: 0.0, operations: 0.0 };
     for (shape, count) in counts {
         // The first run touches its memory for the first time.
         let seconds = times(shape, precision, runs + 1)?.split_off(1);

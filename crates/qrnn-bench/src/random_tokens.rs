@@ -81,7 +81,7 @@ pub fn corpus(types: usize, train: usize, test: usize) -> Result<Corpus> {
 }
 
 /// Words of each cluster, the head first.
-pub fn by_cluster(ids: &[u32], borders: &[usize]) -> Vec<usize> {
+pub fn count_by_cluster(ids: &[u32], borders: &[usize]) -> Vec<usize> {
     let mut counts = vec![0; borders.len() + 1];
     for &id in ids {
         counts[borders.iter().filter(|&&border| id as usize >= border).count()] += 1;
@@ -92,7 +92,7 @@ pub fn by_cluster(ids: &[u32], borders: &[usize]) -> Vec<usize> {
 /// The share of each cluster, for people.
 pub fn shares(ids: &[u32], borders: &[usize]) -> String {
     let share = |count| format!("{:.1} %", 100.0 * count as f64 / ids.len().max(1) as f64);
-    by_cluster(ids, borders).into_iter().map(share).collect::<Vec<_>>().join(", ")
+    count_by_cluster(ids, borders).into_iter().map(share).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn clusters_have_the_shares_of_wikitext_103() {
         let text = Ids::new(267_735).unwrap().take(1_000_000);
-        let counts = by_cluster(&text, &[2800, 20_000, 76_000]);
+        let counts = count_by_cluster(&text, &[2800, 20_000, 76_000]);
         for (count, percent) in counts.iter().zip([68.0, 23.2, 6.15, 2.65]) {
             let ours = *count as f64 / 1e4;
             assert!((ours - percent).abs() < 1.0, "{counts:?}");

@@ -35,7 +35,7 @@ pub struct Report {
 
 impl Report {
     /// # Errors
-    /// [`Error::Io`] where the file of `--record` cannot be opened; [`Error::Unavailable`] where the card
+    /// [`Error::Io`] where the file of `--record` cannot be opened; [`Error::Unavailable`] where the GPU
     /// has gone.
     pub fn new(
         bench: &'static str,
@@ -53,7 +53,7 @@ impl Report {
     }
 
     /// Prints a text for people, at once: to standard output, with `--json` to standard error.
-    pub fn say(&self, text: impl Display) {
+    pub fn print(&self, text: impl Display) {
         // A reader that has gone away ends no measurement.
         if self.json {
             terminal::note(text);
@@ -66,7 +66,7 @@ impl Report {
     ///
     /// # Errors
     /// [`Error::Io`] where the file of `--record` cannot be written.
-    pub fn note(&mut self, measurement: Value) -> Result<usize> {
+    pub fn add(&mut self, measurement: Value) -> Result<usize> {
         if let Some((path, file)) = &mut self.record {
             let mut line = json!({"bench": self.bench, "device": self.device});
             if let (Some(line), Some(more)) = (line.as_object_mut(), measurement.as_object()) {
@@ -102,23 +102,23 @@ impl Report {
     /// As [`Self::note`].
     pub fn failed(&mut self, what: &str, mut measurement: Value, error: &Error) -> Result<()> {
         measurement["failed"] = json!(error.to_string());
-        self.say(format!("\n{what} failed: {error}"));
+        self.print(format!("\n{what} failed: {error}"));
         self.problems.push(format!("{what} failed: {error}"));
-        self.note(measurement).map(drop)
+        self.add(measurement).map(drop)
     }
 
     /// A result of ours that is not what it should be: the bench goes on, and ends with status 1. Over
     /// stand-ins of a GPU, where nothing is computed, that says nothing of ours.
-    pub fn wrong(&mut self, problem: String) {
+    pub fn problem(&mut self, problem: String) {
         if self_test_is_skipped() {
-            self.say(format!("not judged ({}): {problem}", SKIP_SELF_TEST));
+            self.print(format!("not judged ({}): {problem}", SKIP_SELF_TEST));
         } else {
             self.problems.push(problem);
         }
     }
 
     /// The outcome, with a last text.
-    pub fn done(self, closing: impl Display) -> Output {
+    pub fn finish(self, closing: impl Display) -> Output {
         let mut json = json!({"bench": self.bench, "measurements": self.measurements});
         let mut text = closing.to_string();
         if self.problems.is_empty() {
@@ -152,10 +152,10 @@ mod tests {
         report
             .failed("the step in bf16", json!({"what": "a step", "format": "bf16"}), &error)
             .unwrap();
-        let at = report.note(json!({"what": "a step", "format": "tf32", "peers": []})).unwrap();
+        let at = report.add(json!({"what": "a step", "format": "tf32", "peers": []})).unwrap();
         report.amend(at, "later", json!(1));
         report.append(at, "peers", json!({"peer": "a"}));
-        let output = report.done("all is said");
+        let output = report.finish("all is said");
         assert_eq!(output.status, 1);
         assert!(output.text.ends_with(
             "error: the step in bf16 failed: a kernel: it was not launched\n  \
@@ -177,7 +177,7 @@ mod tests {
     fn nothing_wrong_is_status_0() {
         let flags = RecordFlags { record: None };
         let report = Report::new("step", Device::Cpu, &flags, false).unwrap();
-        let output = report.done("");
+        let output = report.finish("");
         assert_eq!(output.status, 0);
         assert!(output.json["errors"].is_null());
     }

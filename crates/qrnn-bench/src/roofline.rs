@@ -22,7 +22,7 @@ const RUNS: usize = 20;
 /// Two sets of tensors in turns: what one run leaves in the cache is not what the next reads.
 const SETS: usize = 2;
 
-pub struct Ceilings {
+pub struct Roofline {
     device: Device,
     /// Bytes copied.
     bytes: f64,
@@ -46,14 +46,14 @@ pub fn time(
 ) -> Result<Vec<f64>> {
     let mut marks = vec![];
     for run in 0..warm_up + runs {
-        let begun = clock.mark()?;
+        let start = clock.mark()?;
         work(run)?;
-        marks.push((begun, clock.mark()?));
+        marks.push((start, clock.mark()?));
     }
-    marks.iter().skip(warm_up).map(|(begun, ended)| Ok(ended.since(begun)?)).collect()
+    marks.iter().skip(warm_up).map(|(start, ended)| Ok(ended.since(start)?)).collect()
 }
 
-/// Gives a card some work to be busy with. What follows waits in its queue meanwhile, and is then timed
+/// Gives a GPU some work to be busy with. What follows waits in its queue meanwhile, and is then timed
 /// without the host that gave it.
 ///
 /// # Errors
@@ -69,11 +69,11 @@ pub fn run_ahead(device: Device) -> Result<()> {
     Ok(())
 }
 
-impl Ceilings {
+impl Roofline {
     /// Measures them, on random numbers.
     ///
     /// # Errors
-    /// [`qrnn::Error::Ops`] where memory runs out; [`qrnn::Error::Ops`] where the card fails.
+    /// [`qrnn::Error::Ops`] where memory runs out; [`qrnn::Error::Ops`] where the GPU fails.
     pub fn measure(device: Device, formats: &[PrecisionChoice]) -> Result<Self> {
         let clock = Clock::of(device)?;
         // Large against the caches, and on the CPU soon done.
@@ -117,9 +117,9 @@ impl Ceilings {
     /// # Errors
     /// Those of the report.
     pub fn report(&self, report: &mut Report) -> Result<()> {
-        report.say(self.text()?);
+        report.print(self.text()?);
         for measurement in self.measurements() {
-            report.note(measurement)?;
+            report.add(measurement)?;
         }
         for (format, rate) in &self.rates {
             if let Err(error) = rate {
@@ -138,7 +138,7 @@ impl Ceilings {
     /// For people.
     ///
     /// # Errors
-    /// [`qrnn::Error::Unavailable`] where the card has gone.
+    /// [`qrnn::Error::Unavailable`] where the GPU has gone.
     fn text(&self) -> Result<String> {
         let mut text = format!(
             "{}\na copy of {:.2} GB, read and written: {:.0} GB/s",

@@ -1,7 +1,7 @@
 //! Medians and quartiles.
 
 /// Between which two the middle half lies.
-pub fn middle_half(mut values: Vec<f64>) -> [f64; 2] {
+pub fn quartiles(mut values: Vec<f64>) -> [f64; 2] {
     values.sort_by(f64::total_cmp);
     let last = values.len().saturating_sub(1);
     [last / 4, last - last / 4].map(|at| values.get(at).copied().unwrap_or_default())

@@ -1,21 +1,22 @@
-//! A measurement in a process of its own, which knows its peak memory.
+//! Measures the peak memory of this program in another process.
 
 use std::process::Command;
 
 use qrnn::{Error, Result};
 use serde_json::Value;
 
-/// The peak memory that this program tells when it is called so, in bytes.
+/// The peak memory that this program reports with these arguments, in bytes.
 ///
 /// # Errors
-/// [`Error::Usage`] where the call fails.
-pub fn peak_bytes(call: &[String]) -> Result<f64> {
+/// [`Error::Usage`] if the program fails.
+pub fn peak_bytes(args: &[String]) -> Result<f64> {
     let program = std::env::current_exe().map_err(Error::io("this program", "find"))?;
-    let output = Command::new(&program).args(call).output().map_err(Error::io(&program, "run"))?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    let value: Option<Value> = said.lines().last().and_then(|line| serde_json::from_str(line).ok());
+    let output = Command::new(&program).args(args).output().map_err(Error::io(&program, "run"))?;
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let value: Option<Value> =
+        stdout.lines().last().and_then(|line| serde_json::from_str(line).ok());
     value.and_then(|value| value["peak_bytes"].as_f64()).ok_or_else(|| {
         let problem = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        Error::usage(call.join(" "), problem, "mend what it says, then measure again")
+        Error::usage(args.join(" "), problem, "fix this, then measure again")
     })
 }

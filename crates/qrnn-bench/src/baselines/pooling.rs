@@ -1,14 +1,14 @@
-//! fo-pooling by peers.
+//! fo-pooling by baselines.
 
 use serde_json::{Value, json};
-use tch::{Device, Kind as Numbers};
+use tch::{Device, Kind};
 
-use super::{Kind, Peer, device, numbers};
+use super::{Baseline, BaselineSpec, device, numbers};
 
-/// By whose kernel.
+/// A kernel of a baseline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Method {
-    /// The published design.
+    /// A CUDA kernel of the published design.
     Published,
     /// HGRN of flash-linear-attention.
     Hgrn,
@@ -25,8 +25,8 @@ impl Method {
         }
     }
 
-    /// For people.
-    fn words(self) -> &'static str {
+    /// The name in text.
+    fn label(self) -> &'static str {
         match self {
             Self::Published => "the published design, eager, fp32",
             Self::Hgrn => "HGRN of flash-linear-attention",
@@ -35,53 +35,54 @@ impl Method {
     }
 }
 
-/// The peers of these methods, to be started.
-pub fn kinds(methods: &[Method], place: Device) -> Vec<Kind> {
-    let kind = |method: &Method| Kind {
+/// The baselines of these methods.
+pub fn specs(methods: &[Method], on: Device) -> Vec<BaselineSpec> {
+    let spec = |method: &Method| BaselineSpec {
         name: method.name(),
-        words: method.words(),
-        config: json!({"work": "pool", "mode": method.name(), "device": device(place)}),
+        label: method.label(),
+        config: json!({"work": "pool", "mode": method.name(), "device": device(on)}),
     };
-    methods.iter().map(kind).collect()
+    methods.iter().map(spec).collect()
 }
 
-/// How a measurement names a kind of numbers.
-pub fn numbers_name(kind: Numbers) -> &'static str {
-    if kind == Numbers::BFloat16 { "bf16" } else { "f32" }
+/// The name of a kind in JSON and text.
+pub fn kind_name(kind: Kind) -> &'static str {
+    if kind == Kind::BFloat16 { "bf16" } else { "f32" }
 }
 
-/// One way in which a peer does it.
+/// A variant of a baseline's kernel.
 pub struct Variant {
     pub name: String,
-    pub words: String,
-    /// The furthest of output and gradient from double precision, or why it cannot be measured.
-    pub off: Result<f64, String>,
+    pub label: String,
+    /// The larger relative deviation of output and gradient from double precision, or why it was not measured.
+    pub deviation: Result<f64, String>,
 }
 
-/// What a variant came to: the seconds of each forward, and of each forward with a backward.
+/// The times of a variant.
 pub struct Times {
     pub variant: String,
+    /// Seconds of each forward, and of each forward with a backward.
     pub seconds: [Vec<f64>; 2],
 }
 
-impl Peer {
-    /// Makes the peer compile what it needs; [`Self::prepared`] waits for it.
-    pub fn prepare(&mut self, size: [i64; 3], kind: Numbers) {
-        self.tell(&json!({"prepare": size, "kind": numbers_name(kind)}));
+impl Baseline {
+    /// Compiles the kernels for a shape (seq, batch, hidden); [`Self::prepared`] waits for it.
+    pub fn prepare(&mut self, size: [i64; 3], kind: Kind) {
+        self.tell(&json!({"prepare": size, "kind": kind_name(kind)}));
     }
 
-    /// The variants that the peer has for what it was told to prepare: none if it does not do such numbers.
+    /// The variants for the prepared shape and kind; none if the kind is not supported.
     ///
     /// # Errors
-    /// The reason where the peer failed.
+    /// The reason if the baseline failed.
     pub fn prepared(&mut self) -> Result<Vec<Variant>, String> {
         let answer = self.answer()?;
         let variant = |(name, value): (&String, &Value)| Variant {
             name: name.clone(),
-            words: value["words"].as_str().unwrap_or_default().to_owned(),
-            off: match value["failed"].as_str() {
+            label: value["words"].as_str().unwrap_or_default().to_owned(),
+            deviation: match value["failed"].as_str() {
                 Some(reason) => Err(reason.to_owned()),
-                // A distance that is no number comes as null.
+                // JSON has null for NaN.
                 None => Ok(value["off"].as_f64().unwrap_or(f64::NAN)),
             },
         };
@@ -89,18 +90,19 @@ impl Peer {
         Ok(variants.iter().map(variant).collect())
     }
 
-    /// Runs every variant that was prepared.
+    /// Runs every prepared variant `runs` times.
     ///
     /// # Errors
-    /// The reason where the peer failed.
+    /// The reason if the baseline failed.
     pub fn pool(&mut self, runs: usize) -> Result<Vec<Times>, String> {
         let answer = self.ask(&json!({"runs": runs}))?;
         let variants = answer["variants"].as_object().ok_or("its answer names no variants")?;
         let times = |(variant, value): (&String, &Value)| {
             let seconds = ["forward", "both"].map(|name| numbers(&value[name]));
-            match seconds.iter().all(|each| each.len() == runs) {
-                true => Ok(Times { variant: variant.clone(), seconds }),
-                false => Err(format!("it was asked for {runs} runs and did others")),
+            if seconds.iter().all(|each| each.len() == runs) {
+                Ok(Times { variant: variant.clone(), seconds })
+            } else {
+                Err(format!("it did not report {runs} runs"))
             }
         };
         variants.iter().map(times).collect()
@@ -109,53 +111,62 @@ impl Peer {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Peers, python};
+    use super::super::{Baselines, python};
     use super::*;
 
-    /// What is around the packages' kernels, and the published way, against double precision. A loop takes
-    /// the place of the kernels, which need a GPU.
+    /// Compares the methods with double precision. A loop replaces the packages' kernels, which need a GPU.
     #[test]
     fn every_method_computes_fo_pooling() {
-        let mut kinds = kinds(&[Method::Published, Method::Hgrn, Method::Scan], Device::Cpu);
-        kinds.iter_mut().for_each(|kind| kind.config["plain"] = json!(true));
-        let mut peers = Peers::spawn(&python(), kinds).unwrap();
-        peers.hello();
-        if peers.live.is_empty() && peers.left_out.is_empty() {
-            eprintln!("not tested: {}", peers.closing());
+        let mut specs = specs(&[Method::Published, Method::Hgrn, Method::Scan], Device::Cpu);
+        specs.iter_mut().for_each(|spec| spec.config["plain"] = json!(true));
+        let mut baselines = Baselines::spawn(&python(), specs).unwrap();
+        baselines.hello();
+        if baselines.live.is_empty() && baselines.left_out.is_empty() {
+            eprintln!("not tested: {}", baselines.closing());
             return;
         }
-        assert_eq!(peers.live.len(), 3, "{:?}", peers.left_out.first().map(|peer| &peer.reason));
-        for (kind, bound) in [(Numbers::Float, 1e-6), (Numbers::BFloat16, 1e-2)] {
-            // Lengths below, at and above a power of two, and one column.
+        assert_eq!(
+            baselines.live.len(),
+            3,
+            "{:?}",
+            baselines.left_out.first().map(|baseline| &baseline.reason)
+        );
+        for (kind, bound) in [(Kind::Float, 1e-6), (Kind::BFloat16, 1e-2)] {
+            // Lengths below, at and above a power of two; batch size 1.
             for size in [[20, 3, 50], [32, 2, 7], [37, 1, 5]] {
-                peers.live.iter_mut().for_each(|peer| peer.prepare(size, kind));
-                for peer in &mut peers.live {
-                    let variants = peer.prepared().unwrap();
-                    let expected = match (peer.name, kind) {
-                        ("published", Numbers::BFloat16) => 0,
+                baselines.live.iter_mut().for_each(|baseline| baseline.prepare(size, kind));
+                for baseline in &mut baselines.live {
+                    let variants = baseline.prepared().unwrap();
+                    let expected = match (baseline.name, kind) {
+                        ("published", Kind::BFloat16) => 0,
                         ("scan", _) => 2,
                         _ => 1,
                     };
-                    assert_eq!(variants.len(), expected, "{}", peer.name);
+                    assert_eq!(variants.len(), expected, "{}", baseline.name);
                     for variant in variants {
-                        let off = variant.off.unwrap();
-                        assert!(off < bound, "{} {}: {off:e}", peer.name, variant.name);
+                        let deviation = variant.deviation.unwrap();
+                        assert!(
+                            deviation < bound,
+                            "{} {}: {deviation:e}",
+                            baseline.name,
+                            variant.name
+                        );
                     }
-                    assert_eq!(peer.pool(2).unwrap().len(), expected);
+                    assert_eq!(baseline.pool(2).unwrap().len(), expected);
                 }
             }
         }
     }
 
     #[test]
-    fn kernels_in_triton_are_left_out_without_a_gpu() {
-        let kinds = kinds(&[Method::Hgrn, Method::Scan], Device::Cpu);
-        let mut peers = Peers::spawn(&python(), kinds).unwrap();
-        peers.hello();
-        assert!(peers.live.is_empty());
-        if peers.left_out.is_empty() {
-            eprintln!("not tested: {}", peers.closing());
+    fn triton_kernels_are_left_out_without_a_gpu() {
+        let specs = specs(&[Method::Hgrn, Method::Scan], Device::Cpu);
+        let mut baselines = Baselines::spawn(&python(), specs).unwrap();
+        baselines.hello();
+        assert!(baselines.live.is_empty());
+        if baselines.left_out.is_empty() {
+            eprintln!("not tested: {}", baselines.closing());
         }
-        assert!(peers.left_out.iter().all(|peer| peer.reason == "needs a GPU"));
+        assert!(baselines.left_out.iter().all(|baseline| baseline.reason == "needs a GPU"));
     }
 }

@@ -1,13 +1,13 @@
-//! Training steps and evaluations of peers.
+//! Training steps and evaluations by baselines.
 
 use std::path::Path;
 
 use serde_json::json;
 use tch::Device;
 
-use super::{Kind, Peer, device, numbers};
+use super::{Baseline, BaselineSpec, device, numbers};
 
-/// How a peer takes its steps.
+/// The implementation of a baseline's training step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Mode {
     /// Eager, single precision, the published pooling kernel.
@@ -27,8 +27,8 @@ impl Mode {
         }
     }
 
-    /// For people.
-    fn words(self) -> &'static str {
+    /// The name in text.
+    fn label(self) -> &'static str {
         match self {
             Self::Published => "published step, eager, fp32",
             Self::Tf32 => "the same, TF32 allowed",
@@ -37,49 +37,49 @@ impl Mode {
     }
 }
 
-/// What a peer is to do.
+/// The settings of the baselines.
 pub struct Setting<'a> {
-    /// Holds what [`crate::torch_model::write_inputs`] wrote.
+    /// Contains the files of [`crate::torch_model::write_inputs`].
     pub folder: &'a Path,
     pub device: Device,
-    /// First words of the softmax's tails.
+    /// First tokens of the softmax's tails.
     pub splits: &'a [usize],
     pub batch: usize,
-    /// Of every locked dropout.
+    /// Probability of every locked dropout.
     pub dropout: f64,
     pub clip: f64,
 }
 
 impl Setting<'_> {
-    /// The peers of these modes, to be started.
-    pub fn kinds(&self, modes: &[Mode]) -> Vec<Kind> {
-        let kind = |mode: &Mode| Kind {
+    /// The baselines of these modes.
+    pub fn specs(&self, modes: &[Mode]) -> Vec<BaselineSpec> {
+        let spec = |mode: &Mode| BaselineSpec {
             name: mode.name(),
-            words: mode.words(),
+            label: mode.label(),
             config: json!({"work": "step", "mode": mode.name(), "device": device(self.device),
                 "inputs": self.folder, "splits": self.splits, "batch": self.batch,
                 "dropout": self.dropout, "clip": self.clip}),
         };
-        modes.iter().map(kind).collect()
+        modes.iter().map(spec).collect()
     }
 }
 
-/// What some steps came to.
+/// Losses and times of training steps.
 pub struct Steps {
     pub losses: Vec<f64>,
-    /// Of all, by the wall clock.
+    /// Seconds of all steps, by the wall clock.
     pub seconds: f64,
-    /// Of each, by the device's clock.
+    /// Seconds of each step, by the device's clock.
     pub each: Vec<f64>,
-    /// On a card.
+    /// Peak memory of tensors on a GPU.
     pub peak_bytes: Option<f64>,
 }
 
-impl Peer {
-    /// Trains a step of each length and rate, on the words after those of the last.
+impl Baseline {
+    /// Takes a training step for each length and learning rate, on consecutive tokens.
     ///
     /// # Errors
-    /// The reason where the peer failed.
+    /// The reason if the baseline failed.
     pub fn steps(&mut self, lengths: &[usize], rates: &[f64]) -> Result<Steps, String> {
         let answer = self.ask(&json!({"lengths": lengths, "rates": rates}))?;
         let steps = Steps {
@@ -88,29 +88,30 @@ impl Peer {
             each: numbers(&answer["step_seconds"]),
             peak_bytes: answer["peak_bytes"].as_f64(),
         };
-        match steps.losses.len() == lengths.len() && steps.each.len() == lengths.len() {
-            true => Ok(steps),
-            false => Err(format!("it was asked for {} steps and did others", lengths.len())),
+        if steps.losses.len() == lengths.len() && steps.each.len() == lengths.len() {
+            Ok(steps)
+        } else {
+            Err(format!("it did not report {} steps", lengths.len()))
         }
     }
 
-    /// Weights, optimizer and state as at the beginning, with this dropout from now on.
+    /// Resets weights, optimizer and state, and sets the dropout.
     ///
     /// # Errors
-    /// The reason where the peer failed.
+    /// The reason if the baseline failed.
     pub fn reset(&mut self, dropout: f64) -> Result<(), String> {
         self.ask(&json!({"reset": dropout})).map(drop)
     }
 
-    /// Reads so many ids in windows, nothing dropped or learned: the summed loss in nats, and seconds.
+    /// Evaluates the first `words` tokens in windows. Returns the sum of the losses in nats, and seconds.
     ///
     /// # Errors
-    /// The reason where the peer failed.
+    /// The reason if the baseline failed.
     pub fn evaluate(&mut self, window: usize, words: usize) -> Result<(f64, f64), String> {
         let answer = self.ask(&json!({"evaluate": window, "words": words}))?;
         let number = |name: &str| answer[name].as_f64();
         let both = number("loss_sum").zip(number("seconds"));
-        both.ok_or_else(|| "its answer has no loss and no time".into())
+        both.ok_or_else(|| "its answer has no loss or no time".into())
     }
 }
 
@@ -120,17 +121,17 @@ mod tests {
 
     use serde_json::Value;
 
-    use super::super::{Peers, python};
+    use super::super::{Baselines, python};
     use super::*;
 
     fn fixture(name: &str) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/parity").join(name)
     }
 
-    /// 20 steps from the fixtures' weights, each way, against those of tests/parity/reference.py. On
-    /// the CPU nothing is rounded to TF32, and what torch.compile made is run as it is.
+    /// Compares at least 20 steps of each mode from the fixtures' weights with tests/parity/reference.py. On the
+    /// CPU nothing is rounded to TF32.
     #[test]
-    fn the_peers_take_the_steps_of_the_reference() {
+    fn the_baselines_take_the_steps_of_the_reference() {
         let expected = std::fs::read(fixture("expected.json")).unwrap();
         let expected: Value = serde_json::from_slice(&expected).unwrap();
         let expected = numbers(&expected["train"]["adam"]);
@@ -139,7 +140,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::copy(fixture("init.safetensors"), folder.path().join("model.safetensors"))
             .unwrap();
-        super::super::super::torch_model::write_ids(folder.path(), ids).unwrap();
+        super::super::super::torch_model::write_tokens(folder.path(), ids).unwrap();
         let setting = Setting {
             folder: folder.path(),
             device: Device::Cpu,
@@ -149,35 +150,41 @@ mod tests {
             clip: 0.0,
         };
         let modes = [Mode::Published, Mode::Tf32, Mode::Tuned];
-        let mut peers = Peers::spawn(&python(), setting.kinds(&modes)).unwrap();
-        peers.hello();
-        if peers.live.is_empty() && peers.left_out.is_empty() {
-            eprintln!("not tested: {}", peers.closing());
+        let mut baselines = Baselines::spawn(&python(), setting.specs(&modes)).unwrap();
+        baselines.hello();
+        if baselines.live.is_empty() && baselines.left_out.is_empty() {
+            eprintln!("not tested: {}", baselines.closing());
             return;
         }
-        assert_eq!(peers.live.len(), 3, "{:?}", peers.left_out.first().map(|peer| &peer.reason));
-        for (peer, tolerance) in peers.live.iter_mut().zip([1e-4, 1e-4, 2e-2]) {
+        assert_eq!(
+            baselines.live.len(),
+            3,
+            "{:?}",
+            baselines.left_out.first().map(|baseline| &baseline.reason)
+        );
+        for (baseline, tolerance) in baselines.live.iter_mut().zip([1e-4, 1e-4, 2e-2]) {
             let n = expected.len();
             assert!(n >= 20);
-            let take = |peer: &mut Peer| peer.steps(&vec![7; n], &vec![1e-2; n]).unwrap();
-            let steps = take(peer);
+            let take =
+                |baseline: &mut Baseline| baseline.steps(&vec![7; n], &vec![1e-2; n]).unwrap();
+            let steps = take(baseline);
             assert!(steps.seconds >= steps.each.iter().sum::<f64>() * 0.99);
             for (ours, theirs) in steps.losses.iter().zip(&expected) {
-                let name = peer.name;
+                let name = baseline.name;
                 assert!((ours - theirs).abs() <= tolerance, "{name}: {ours} and {theirs}");
             }
-            // From the beginning, and then with dropout.
-            peer.reset(0.0).unwrap();
-            let again = take(peer).losses;
+            // After a reset, without and with dropout.
+            baseline.reset(0.0).unwrap();
+            let again = take(baseline).losses;
             assert!(again.iter().zip(&steps.losses).all(|(a, b)| (a - b).abs() < tolerance));
-            peer.reset(0.5).unwrap();
-            let dropped = take(peer).losses;
+            baseline.reset(0.5).unwrap();
+            let dropped = take(baseline).losses;
             assert!(dropped.iter().zip(&steps.losses).any(|(a, b)| (a - b).abs() > 1e-3));
         }
     }
 
     #[test]
-    fn a_python_that_is_not_there_is_no_peer_and_one_that_ends_is_left_out_with_its_reason() {
+    fn a_missing_python_gives_no_baselines_and_one_that_exits_is_left_out_with_its_reason() {
         let setting = Setting {
             folder: Path::new("/"),
             device: Device::Cpu,
@@ -187,10 +194,11 @@ mod tests {
             clip: 0.0,
         };
         let start = |python: &str| {
-            let flags = super::super::PeerFlags { python: python.into(), ..super::super::python() };
-            let mut peers = Peers::spawn(&flags, setting.kinds(&[Mode::Tuned])).unwrap();
-            peers.hello();
-            peers
+            let flags =
+                super::super::BaselineFlags { python: python.into(), ..super::super::python() };
+            let mut baselines = Baselines::spawn(&flags, setting.specs(&[Mode::Tuned])).unwrap();
+            baselines.hello();
+            baselines
         };
         let none = start("/no/such/python");
         assert!(none.live.is_empty() && none.left_out.is_empty());

@@ -1,4 +1,4 @@
-//! `reproduce bench evaluate`
+//! `qrnn-bench evaluate` on the CPU.
 
 use std::fmt::Write as _;
 
@@ -20,7 +20,7 @@ use crate::torch_model::{self, TorchModel, write_inputs};
 use crate::{matmuls, precision};
 use qrnn::command_line::Output;
 
-/// The window in words.
+/// Window length in tokens.
 const WINDOW: usize = 140;
 
 pub fn run(args: &Args, json: bool) -> Result<Output> {
@@ -35,20 +35,20 @@ pub fn run(args: &Args, json: bool) -> Result<Output> {
     let borders = Splits::Auto.borders(config.vocab)?;
     let mut model = QrnnLm::seeded(&config, (Kind::Float, Device::Cpu), 1)?;
     write_inputs(folder.path(), &model, tokens)?;
-    let reading = torch_model::Reading {
+    let settings = torch_model::Settings {
         folder: folder.path(),
         splits: &borders,
         batch: 1,
         bptt: WINDOW,
         bf16: false,
     };
-    let mut opponent = TorchModel::start(&args.peer_flags.python, &reading)?;
+    let mut baseline = TorchModel::start(&args.baseline_flags.python, &settings)?;
 
     let mut ours: Vec<(Vec<f64>, f64)> = vec![(vec![], f64::NAN); args.formats.len()];
     let mut profiles = vec![profile::Profile::default(); args.formats.len()];
-    let (mut theirs, mut their_loss) = (vec![], f64::NAN);
-    for turn in 0..args.runs {
-        terminal::note(format_args!("turn {} of {} ...", turn + 1, args.runs));
+    let (mut theirs, mut theirs_loss) = (vec![], f64::NAN);
+    for run in 0..args.runs {
+        terminal::note(format_args!("run {} of {} ...", run + 1, args.runs));
         for (i, format) in args.formats.iter().enumerate() {
             model.set_precision(format.precision());
             profile::start();
@@ -58,61 +58,61 @@ pub fn run(args: &Args, json: bool) -> Result<Output> {
             ours[i].0.push(evaluation.seconds);
             ours[i].1 = evaluation.loss;
         }
-        if let Some(opponent) = &mut opponent {
+        if let Some(baseline) = &mut baseline {
             let (mut seconds, mut sum) = (0.0, 0.0);
-            opponent.tell("restart")?;
+            baseline.tell("restart")?;
             for _ in 0..(tokens.len() - 1).div_ceil(WINDOW) {
-                let answer = opponent.run("evaluate")?;
+                let answer = baseline.run("evaluate")?;
                 seconds += answer.seconds;
                 sum += answer.loss;
             }
             theirs.push(seconds);
-            their_loss = sum / (tokens.len() - 1) as f64;
+            theirs_loss = sum / (tokens.len() - 1) as f64;
         }
     }
 
     let mut text =
         format!("{}, windows of {WINDOW}", shown_text(&model, tokens, &borders, args.runs));
     let mut report = Report::new("evaluate", Device::Cpu, &args.record, json)?;
-    let whole = 245_569.0 / tokens.len() as f64;
+    let full_ratio = 245_569.0 / tokens.len() as f64;
     let against = (!theirs.is_empty()).then(|| median(theirs));
     for ((format, (seconds, loss)), profile) in args.formats.iter().zip(ours).zip(&profiles) {
         let seconds = median(seconds);
-        let alone = matmuls::alone(&profile.matmuls, format.precision(), 3)?;
+        let products = matmuls::measure(&profile.matmuls, format.precision(), 3)?;
         let _ = write!(
             text,
-            "\n{:<6} {seconds:7.2} s ({:.0} s for all 245,569 words)   matrix products alone {:.2} s \
+            "\n{:<6} {seconds:7.2} s ({:.0} s for all 245,569 tokens)   its matrix products {:.2} s \
              ({:.0} GFLOP/s), {:.0} %",
             format.name(),
-            seconds * whole,
-            alone.seconds,
-            1e-9 * alone.operations / alone.seconds,
-            100.0 * alone.seconds / seconds,
+            seconds * full_ratio,
+            products.seconds,
+            1e-9 * products.operations / products.seconds,
+            100.0 * products.seconds / seconds,
         );
         let mut value = json!({"what": "evaluation of the entry", "format": format.name(),
             "tokens": tokens.len(), "seconds": seconds, "loss": loss, "runs": args.runs,
-            "floor": "its matrix products alone", "floor_seconds": alone.seconds,
-            "operations": alone.operations, "share_in_products": alone.seconds / seconds});
-        if let (Some(theirs), Some(opponent)) = (against, &opponent) {
-            let _ = write!(text, "   PyTorch takes {:.2} times as long", theirs / seconds);
-            value["against"] = json!(format!("{}, fp32", opponent.version));
+            "floor": "its matrix products alone", "floor_seconds": products.seconds,
+            "operations": products.operations, "share_in_products": products.seconds / seconds});
+        if let (Some(theirs), Some(baseline)) = (against, &baseline) {
+            let _ = write!(text, "   PyTorch: {:.2} times as long", theirs / seconds);
+            value["against"] = json!(format!("{}, fp32", baseline.version));
             value["against_seconds"] = json!(theirs);
             value["ratio"] = json!(theirs / seconds);
-            value["loss_difference"] = json!((loss - their_loss).abs());
+            value["loss_difference"] = json!((loss - theirs_loss).abs());
         }
-        report.note(value)?;
+        report.add(value)?;
     }
-    match (against, &opponent) {
-        (Some(theirs), Some(opponent)) => {
-            let _ = write!(text, "\n{}, fp32: {theirs:.2} s", opponent.version);
+    match (against, &baseline) {
+        (Some(theirs), Some(baseline)) => {
+            let _ = write!(text, "\n{}, fp32: {theirs:.2} s", baseline.version);
         }
         _ => {
             let _ = write!(
                 text,
-                "\nno PyTorch to measure against: {} has no torch (--python)",
-                args.peer_flags.python
+                "\nno baseline: {} has no torch (--python)",
+                args.baseline_flags.python
             );
         }
     }
-    Ok(report.done(text))
+    Ok(report.finish(text))
 }

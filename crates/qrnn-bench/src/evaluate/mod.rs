@@ -1,4 +1,4 @@
-//! The entry's model on WikiText-103's test text, against the same model in PyTorch.
+//! Evaluation of the entry's model on WikiText-103's test text, compared with PyTorch.
 
 mod args;
 mod cpu;
@@ -10,7 +10,7 @@ use qrnn::Result;
 use qrnn::command_line::Output;
 
 pub fn run(args: Args, json: bool) -> Result<Output> {
-    match args.device.card()? {
+    match args.device.gpu_path()? {
         Some(device) => cuda::run(&args, device, json),
         None => cpu::run(&args, json),
     }

@@ -9,26 +9,30 @@ use qrnn::{Error, Result};
 
 use crate::random_tokens;
 
-/// What is evaluated, for people.
+/// Describes the evaluation.
 pub fn shown_text(model: &QrnnLm, tokens: &[u32], borders: &[usize], runs: u32) -> String {
     format!(
-        "evaluation of {} parameters (random) on the first {} words of the test text; medians of {runs} runs \
-         in turns\nwords by cluster: {}; one column",
+        "evaluation of a model of {} random parameters on the first {} tokens of the test text; medians of \
+         {runs} interleaved runs\ntokens by cluster: {}; batch size 1",
         model.parameter_count(),
         tokens.len(),
         random_tokens::shares(tokens, borders),
     )
 }
 
-/// Writes a folder whose vocabulary has WikiText-103's size, with the test text's first words.
+/// Writes a folder with the first `tokens` tokens of the test text and a vocabulary of WikiText-103's size.
 ///
-/// The ids of the original come from its training text, which is not needed here: words keep the
-/// order of their first appearance in the validation and test texts, stretched evenly in the
-/// logarithm from the head's border on, so that every cluster has words. Other ids have a filler.
+/// The original ids depend on the training text, which is not needed here: words are numbered in the order of their
+/// first appearance in the validation and test texts, and beyond the head spread evenly in the logarithm, so that
+/// every cluster has words. Other ids get filler words.
 pub fn write_text(data: &Path, folder: &Path, tokens: usize) -> Result<()> {
     let read = |name: &str| -> Result<String> {
-        let plain = data.join(format!("{name}.txt"));
-        let path = if plain.is_file() { plain } else { data.join(format!("wiki.{name}.tokens")) };
+        let preprocessed = data.join(format!("{name}.txt"));
+        let path = if preprocessed.is_file() {
+            preprocessed
+        } else {
+            data.join(format!("wiki.{name}.tokens"))
+        };
         std::fs::read_to_string(&path).map_err(Error::io(&path, "read"))
     };
     let (valid, test) = (read("valid")?, read("test")?);
@@ -48,8 +52,8 @@ pub fn write_text(data: &Path, folder: &Path, tokens: usize) -> Result<()> {
         let rank = rank as f64;
         let id = if rank < head { rank } else { head * (rank / head).powf(stretch) };
         let id = (id as usize).max(free);
-        if let Some(place) = vocabulary.get_mut(id) {
-            *place = Some(*word);
+        if let Some(entry) = vocabulary.get_mut(id) {
+            *entry = Some(*word);
             free = id + 1;
         }
     }
@@ -60,14 +64,14 @@ pub fn write_text(data: &Path, folder: &Path, tokens: usize) -> Result<()> {
             None => write!(train, "filler{id} "),
         };
     }
-    let mut left = tokens;
+    let mut remaining = tokens;
     let mut short = String::new();
     for line in test.lines() {
         let words = line.split_whitespace().count() + 1;
-        if words > left {
+        if words > remaining {
             break;
         }
-        left -= words;
+        remaining -= words;
         short += line;
         short.push('\n');
     }

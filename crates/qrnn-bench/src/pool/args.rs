@@ -4,7 +4,7 @@ use clap::Args as ClapArgs;
 use qrnn::command_line::numbers;
 
 use crate::baselines::pooling::Method;
-use crate::baselines::{Chosen, PeerFlags};
+use crate::baselines::{BaselineFlags, Selection};
 use crate::device::DeviceFlags;
 use crate::report::RecordFlags;
 
@@ -14,29 +14,29 @@ pub const WARM_UP: u32 = 3;
 #[derive(Debug, ClapArgs)]
 #[command(allow_negative_numbers = true)]
 pub struct Args {
-    /// Time steps; 140, 300 on a card
+    /// Time steps; 140, 300 on a GPU
     #[arg(long, value_parser = numbers::times::<i64>)]
     pub seq: Option<i64>,
-    /// Columns; 20, 40 on a card
+    /// Columns; 20, 40 on a GPU
     #[arg(long, value_parser = numbers::times::<i64>)]
     pub batch: Option<i64>,
-    /// Features; 1024, 1800 on a card
+    /// Features; 1024, 1800 on a GPU
     #[arg(long, value_parser = numbers::times::<i64>)]
     pub hidden: Option<i64>,
-    /// Sizes on a card, SEQxBATCHxHIDDEN: where no size is given, the entry's windows, shorter ones, and
+    /// Sizes on a GPU, SEQxBATCHxHIDDEN: where no size is given, the entry's windows, shorter ones, and
     /// one long column
     #[arg(long, value_delimiter = ',', conflicts_with_all = ["seq", "batch", "hidden"])]
     #[arg(default_value_if("device", "cuda", "300x40x1800,140x60x1800,16384x1x1800"))]
     pub cases: Vec<Size>,
-    /// Times that each is measured, in turns; 200 on a card, at most 40 of a long sequence
+    /// Times that each is measured, in turns; 200 on a GPU, at most 40 of a long sequence
     #[arg(long, value_parser = numbers::times::<u32>, default_value_t = 21)]
     #[arg(default_value_if("device", "cuda", "200"))]
     pub runs: u32,
     /// Implementations to compare with on a GPU: none, or some of published,hgrn,scan
     #[arg(long, default_value = "published,hgrn,scan")]
-    pub peers: Chosen<Method>,
+    pub baselines: Selection<Method>,
     #[command(flatten)]
-    pub peer_flags: PeerFlags,
+    pub baseline_flags: BaselineFlags,
     #[command(flatten)]
     pub record: RecordFlags,
     #[command(flatten)]

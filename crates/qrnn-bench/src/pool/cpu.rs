@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
 
 use super::args::{Args, Size, WARM_UP};
-use super::gradient::GradientGiven;
+use super::gradient::FixedGradient;
 use super::streams::Streams;
 use crate::report::Report;
 use crate::statistics::median;
@@ -50,7 +50,7 @@ pub fn run(args: &Args, json: bool) -> Result<Output> {
             Ok(())
         };
         let gradient = |output: Tensor| -> Result<()> {
-            let loss = autograd::apply(GradientGiven(grad.shallow_clone()), &[&output])?;
+            let loss = autograd::apply(FixedGradient(grad.shallow_clone()), &[&output])?;
             Tensor::f_run_backward(&[&loss[0]], &[&leaf], false, false)?;
             Ok(())
         };
@@ -95,9 +95,9 @@ pub fn run(args: &Args, json: bool) -> Result<Output> {
             1e3 * plain,
             plain / own,
         );
-        report.note(measurement(ours, size, bytes, [own, floor, plain], args.runs))?;
+        report.add(measurement(ours, size, bytes, [own, floor, plain], args.runs))?;
     }
-    Ok(report.done(text))
+    Ok(report.finish(text))
 }
 
 fn measurement(ours: usize, size: [i64; 3], bytes: f64, seconds: [f64; 3], runs: u32) -> Value {

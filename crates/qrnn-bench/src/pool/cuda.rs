@@ -1,4 +1,4 @@
-//! `reproduce bench pool` on a card. First ours: the kernels against the copy bandwidth. Then the peers and
+//! `reproduce bench pool` on a GPU. First ours: the kernels against the copy bandwidth. Then the peers and
 //! ours in turns, the whole calls.
 
 use std::collections::BTreeMap;
@@ -10,11 +10,11 @@ use tch::{Device, Kind};
 
 use super::args::{Args, Size, WARM_UP};
 use super::ours::{self, Measured, Ours};
-use crate::baselines::pooling::{self, Variant, numbers_name};
-use crate::baselines::{Peers, WRITTEN_BY};
+use crate::baselines::pooling::{self, Variant, kind_name};
+use crate::baselines::{Baselines, WRITTEN_BY};
 use crate::report::Report;
-use crate::roofline::Ceilings;
-use crate::statistics::{median, middle_half};
+use crate::roofline::Roofline;
+use crate::statistics::{median, quartiles};
 use qrnn::command_line::Output;
 
 /// What is measured.
@@ -38,14 +38,14 @@ struct Case {
 pub fn run(args: &Args, device: Device, json: bool) -> Result<Output> {
     let mut report = Report::new("pool", device, &args.record, json)?;
     // Their programs load while ours is measured.
-    let kinds = pooling::kinds(&args.peers.0, device);
-    let mut peers = Peers::spawn(&args.peer_flags, kinds)?;
+    let kinds = pooling::specs(&args.baselines.0, device);
+    let mut baselines = Baselines::spawn(&args.baseline_flags, kinds)?;
     terminal::note("the device's ceilings ...");
-    let ceilings = Ceilings::measure(device, &[])?;
-    ceilings.report(&mut report)?;
+    let roofline = Roofline::measure(device, &[])?;
+    roofline.report(&mut report)?;
     let mut cases = vec![];
     for size in args.sizes() {
-        report.say(format!(
+        report.print(format!(
             "\nfo-pooling of (seq, batch, hidden) {:?}; medians of {} runs, two sets of inputs in turns, by \
              the device's clock",
             size.0,
@@ -57,39 +57,39 @@ pub fn run(args: &Args, device: Device, json: bool) -> Result<Output> {
                 .and_then(|ours| ours.measure(size.0, kind, runs(args, size)));
             match measure {
                 Ok(measured) => {
-                    cases.push(note(args, size, kind, measured, &ceilings, &mut report)?)
+                    cases.push(note(args, size, kind, measured, &roofline, &mut report)?)
                 }
                 Err(error) => {
-                    let what = format!("fo-pooling of {:?} in {}", size.0, numbers_name(kind));
-                    let fields = json!({"what": WHAT[0], "kind": numbers_name(kind),
+                    let what = format!("fo-pooling of {:?} in {}", size.0, kind_name(kind));
+                    let fields = json!({"what": WHAT[0], "kind": kind_name(kind),
                         "size": size.0});
                     report.failed(&what, fields, &error)?;
                 }
             }
         }
     }
-    peers.hello();
+    baselines.hello();
     let mut published = BTreeMap::new();
     for case in &cases {
-        if peers.live.is_empty() {
+        if baselines.live.is_empty() {
             break;
         }
         terminal::note(format_args!(
             "{:?} {:?} and the peers in turns ...",
             case.size.0, case.kind
         ));
-        in_turns(args, device, case, &mut peers, &mut published, &mut report)?;
+        in_turns(args, device, case, &mut baselines, &mut published, &mut report)?;
     }
-    for peer in &peers.left_out {
-        report.say(format!("{}: left out: {}", peer.words, peer.reason));
-        let mut value = peer.value();
+    for baseline in &baselines.left_out {
+        report.print(format!("{}: left out: {}", baseline.label, baseline.reason));
+        let mut value = baseline.value();
         let places = cases.iter().flat_map(|case| case.at);
         places.for_each(|at| report.append(at, "peers", value.clone()));
         value["what"] = json!("peer");
         value["of"] = json!("pooling");
-        report.note(value)?;
+        report.add(value)?;
     }
-    Ok(report.done(format!("\n{}", peers.closing())))
+    Ok(report.finish(format!("\n{}", baselines.closing())))
 }
 
 fn runs(args: &Args, size: Size) -> usize {
@@ -103,42 +103,42 @@ fn note(
     size: Size,
     kind: Kind,
     measured: Measured,
-    ceilings: &Ceilings,
+    roofline: &Roofline,
     report: &mut Report,
 ) -> Result<Case> {
     let (bytes, bound) = (ours::bytes(size.0, kind), ours::bound(kind));
     // NaN is further than anything.
-    let far = measured.off.is_nan() || measured.off > bound;
+    let far = measured.deviation.is_nan() || measured.deviation > bound;
     let mut at = [0; 2];
     for (i, what) in WHAT.into_iter().enumerate() {
         let (seconds, call) = (measured.kernels[i], measured.calls[i]);
-        let share = bytes[i] / seconds / ceilings.bandwidth;
-        report.say(format!(
+        let share = bytes[i] / seconds / roofline.bandwidth;
+        report.print(format!(
             "{what:<21} {:<5} {:8.3} ms   {:7.1} MB   {:6.0} GB/s, {:.0} % of the copy's   the call {:.3} ms",
-            numbers_name(kind),
+            kind_name(kind),
             1e3 * seconds,
             1e-6 * bytes[i],
             1e-9 * bytes[i] / seconds,
             100.0 * share,
             1e3 * call,
         ));
-        at[i] = report.note(json!({"what": what, "kind": numbers_name(kind), "size": size.0,
+        at[i] = report.add(json!({"what": what, "kind": kind_name(kind), "size": size.0,
             "bytes": bytes[i], "seconds": seconds, "call_seconds": call, "floor":
-            "its bytes at the copy's bandwidth", "floor_seconds": bytes[i] / ceilings.bandwidth,
-            "share_of_bandwidth": share, "off_from_float64": measured.off, "off_bound": bound,
+            "its bytes at the copy's bandwidth", "floor_seconds": bytes[i] / roofline.bandwidth,
+            "share_of_bandwidth": share, "off_from_float64": measured.deviation, "off_bound": bound,
             "far": far, "runs": runs(args, size), "peers": []}))?;
     }
-    report.say(format!(
+    report.print(format!(
         "from double precision, outputs and gradients on fresh inputs: at most {:.1e}{}",
-        measured.off,
+        measured.deviation,
         if far { format!(", and may be {bound:.1e}") } else { String::new() },
     ));
     if far {
-        report.wrong(format!(
+        report.problem(format!(
             "fo-pooling of {:?} in {}: it is {:.1e} from double precision, and may be {bound:.1e}",
             size.0,
-            numbers_name(kind),
-            measured.off,
+            kind_name(kind),
+            measured.deviation,
         ));
     }
     Ok(Case { size, kind, measured, at })
@@ -150,16 +150,16 @@ fn in_turns(
     args: &Args,
     device: Device,
     case: &Case,
-    peers: &mut Peers,
+    baselines: &mut Baselines,
     published: &mut BTreeMap<[i64; 3], [f64; 2]>,
     report: &mut Report,
 ) -> Result<()> {
     let (size, kind) = (case.size.0, case.kind);
     // Side by side: most of it is compiling.
-    peers.live.iter_mut().for_each(|peer| peer.prepare(size, kind));
+    baselines.live.iter_mut().for_each(|baseline| baseline.prepare(size, kind));
     let mut variants: BTreeMap<&str, Vec<Variant>> = BTreeMap::new();
-    peers.each(|peer| {
-        variants.insert(peer.name, peer.prepared()?);
+    baselines.each(|baseline| {
+        variants.insert(baseline.name, baseline.prepared()?);
         Ok(())
     });
     let per_turn = runs(args, case.size).div_ceil(TURNS);
@@ -167,7 +167,7 @@ fn in_turns(
     let mut theirs: BTreeMap<(&str, String), [Vec<f64>; 2]> = BTreeMap::new();
     let failed = |report: &mut Report, error: Error| {
         let fields = json!({"what": "interleaved", "of": "pooling", "size": size,
-            "kind": numbers_name(kind)});
+            "kind": kind_name(kind)});
         report.failed("fo-pooling beside the peers", fields, &error)
     };
     let ours = match Ours::new(size, device, kind) {
@@ -182,10 +182,10 @@ fn in_turns(
         };
         again[0].extend(forward);
         again[1].extend(both);
-        peers.each(|peer| {
-            for times in peer.pool(per_turn)? {
+        baselines.each(|baseline| {
+            for times in baseline.pool(per_turn)? {
                 let [forward, both] = times.seconds;
-                let all = theirs.entry((peer.name, times.variant)).or_default();
+                let all = theirs.entry((baseline.name, times.variant)).or_default();
                 all[0].extend(forward);
                 all[1].extend(both);
             }
@@ -195,27 +195,27 @@ fn in_turns(
     let again = again.map(median);
     for (i, what) in WHAT.into_iter().enumerate() {
         let first = case.measured.calls[i];
-        report.note(json!({"what": "interleaved", "of": what, "kind": numbers_name(kind),
+        report.add(json!({"what": "interleaved", "of": what, "kind": kind_name(kind),
             "size": size, "seconds": again[i], "first_pass_seconds": first,
             "times_the_first_pass": again[i] / first}))?;
         report.amend(case.at[i], "interleaved_call_seconds", json!(again[i]));
     }
-    report.say(format!(
+    report.print(format!(
         "\n{size:?} in {}, in turns: ours forward {:.3} ms ({:.3} by itself before), forward and backward \
          {:.3} ({:.3})",
-        numbers_name(kind),
+        kind_name(kind),
         1e3 * again[0],
         1e3 * case.measured.calls[0],
         1e3 * again[1],
         1e3 * case.measured.calls[1],
     ));
-    for peer in &peers.live {
-        for variant in variants.get(peer.name).into_iter().flatten() {
-            let of = Of { case, again, version: &peer.version, peer: peer.name };
-            match (&variant.off, theirs.get(&(peer.name, variant.name.clone()))) {
-                (Ok(off), Some(seconds)) => {
-                    of.note(variant, *off, seconds, report)?;
-                    if peer.name == "published" {
+    for baseline in &baselines.live {
+        for variant in variants.get(baseline.name).into_iter().flatten() {
+            let of = Of { case, again, version: &baseline.version, baseline: baseline.name };
+            match (&variant.deviation, theirs.get(&(baseline.name, variant.name.clone()))) {
+                (Ok(deviation), Some(seconds)) => {
+                    of.note(variant, *deviation, seconds, report)?;
+                    if baseline.name == "published" {
                         published.insert(size, seconds.clone().map(median));
                     }
                 }
@@ -235,7 +235,7 @@ fn in_turns(
         fields.into_iter().for_each(|(name, value)| report.amend(case.at[i], name, value));
     }
     if kind == Kind::BFloat16 {
-        report.say(format!(
+        report.print(format!(
             "{:<44} forward {:.2} times ours, forward and backward {:.2} times",
             "the published design in fp32",
             seconds[0] / again[0],
@@ -250,29 +250,29 @@ struct Of<'a> {
     case: &'a Case,
     /// Ours in the same turns.
     again: [f64; 2],
-    peer: &'a str,
+    baseline: &'a str,
     version: &'a str,
 }
 
 impl Of<'_> {
     fn fields(&self, variant: &Variant) -> Value {
-        json!({"peer": self.peer, "variant": variant.name, "against": variant.words, "by":
+        json!({"peer": self.baseline, "variant": variant.name, "against": variant.label, "by":
             self.version})
     }
 
     fn note(
         &self,
         variant: &Variant,
-        off: f64,
+        deviation: f64,
         seconds: &[Vec<f64>; 2],
         report: &mut Report,
     ) -> Result<()> {
         let medians = [0, 1].map(|i| median(seconds[i].clone()));
         let ratios = [0, 1].map(|i| medians[i] / self.again[i]);
-        report.say(format!(
+        report.print(format!(
             "{:<44} forward {:.3} ms, {:.2} times ours; forward and backward {:.3} ms, {:.2} times; from \
-             double precision {off:.1e}",
-            variant.words,
+             double precision {deviation:.1e}",
+            variant.label,
             1e3 * medians[0],
             ratios[0],
             1e3 * medians[1],
@@ -281,9 +281,9 @@ impl Of<'_> {
         for (i, what) in WHAT.into_iter().enumerate() {
             let mut value = self.fields(variant);
             value["seconds"] = json!(medians[i]);
-            value["middle_half"] = json!(middle_half(seconds[i].clone()));
+            value["middle_half"] = json!(quartiles(seconds[i].clone()));
             value["ratio"] = json!(ratios[i]);
-            value["off_from_float64"] = json!(off);
+            value["off_from_float64"] = json!(deviation);
             value["runs"] = json!(seconds[i].len());
             report.append(self.case.at[i], "peers", value.clone());
             self.line(value, what, report)?;
@@ -292,7 +292,7 @@ impl Of<'_> {
     }
 
     fn left_out(&self, variant: &Variant, reason: &str, report: &mut Report) -> Result<()> {
-        report.say(format!("{:<44} left out: {reason}", variant.words));
+        report.print(format!("{:<44} left out: {reason}", variant.label));
         let mut value = self.fields(variant);
         value["failed"] = json!(reason);
         self.case.at.iter().for_each(|at| report.append(*at, "peers", value.clone()));
@@ -302,9 +302,9 @@ impl Of<'_> {
     fn line(&self, mut value: Value, of: &str, report: &mut Report) -> Result<()> {
         value["what"] = json!("peer");
         value["of"] = json!(of);
-        value["kind"] = json!(numbers_name(self.case.kind));
+        value["kind"] = json!(kind_name(self.case.kind));
         value["size"] = json!(self.case.size.0);
-        report.note(value).map(drop)
+        report.add(value).map(drop)
     }
 }
 

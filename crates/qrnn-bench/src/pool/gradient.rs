@@ -4,9 +4,9 @@ use qrnn_ops::autograd::{Backward, Forward, Function};
 use tch::{Kind, Tensor};
 
 /// A loss that costs nothing, of a gradient that lies ready: what is timed is the operation alone.
-pub struct GradientGiven(pub Tensor);
+pub struct FixedGradient(pub Tensor);
 
-impl Function for GradientGiven {
+impl Function for FixedGradient {
     fn forward(&mut self, _: &[&Tensor]) -> qrnn_ops::Result<Forward> {
         Ok(Forward {
             outputs: vec![Tensor::f_zeros([1], (Kind::Float, self.0.device()))?],

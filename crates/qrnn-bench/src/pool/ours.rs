@@ -1,4 +1,4 @@
-//! Ours on a card: its kernels, the calls around them, and how far both are from double precision.
+//! Ours on a GPU: its kernels, the calls around them, and how far both are from double precision.
 
 use qrnn::Result;
 use qrnn_ops::cuda::Clock;
@@ -7,7 +7,7 @@ use qrnn_ops::{autograd, profile};
 use tch::{Device, Kind, Tensor};
 
 use super::args::WARM_UP;
-use super::gradient::GradientGiven;
+use super::gradient::FixedGradient;
 use crate::roofline::{run_ahead, time};
 use crate::statistics::median;
 
@@ -26,7 +26,7 @@ pub struct Measured {
     /// Seconds of the calls around them.
     pub calls: [f64; 2],
     /// The furthest result or gradient from double precision.
-    pub off: f64,
+    pub deviation: f64,
 }
 
 /// The inputs of a case.
@@ -74,7 +74,7 @@ impl Ours {
     /// # Errors
     /// Those of the pooling.
     pub fn measure(&self, size: [i64; 3], kind: Kind, runs: usize) -> Result<Measured> {
-        let off = off(size, self.device, kind)?;
+        let deviation = deviation(size, self.device, kind)?;
         let runs = (WARM_UP as usize, runs);
         run_ahead(self.device)?;
         profile::start_on(self.device)?;
@@ -91,7 +91,7 @@ impl Ours {
         let both_kernels =
             kernel(&trained, "pooling forward") + kernel(&trained, "pooling backward");
         let kernels = [kernel(&alone, "pooling forward"), both_kernels];
-        Ok(Measured { kernels, calls: [median(forward?), median(both?)], off })
+        Ok(Measured { kernels, calls: [median(forward?), median(both?)], deviation })
     }
 
     fn forward(&self, runs: (usize, usize)) -> Result<Vec<f64>> {
@@ -106,7 +106,7 @@ impl Ours {
         time(&self.clock, runs, |run| {
             let (gates, before) = &self.sets[run % SETS];
             let output = fo_pool(gates, before, FoPoolOptions::default())?.output;
-            let given = GradientGiven(self.gradient.shallow_clone());
+            let given = FixedGradient(self.gradient.shallow_clone());
             let loss = autograd::apply(given, &[&output])?;
             Tensor::f_run_backward(&[&loss[0]], &[gates], false, false)?;
             Ok(())
@@ -122,7 +122,7 @@ fn inputs([seq, batch, hidden]: [i64; 3], options: (Kind, Device)) -> Result<(Te
 }
 
 /// The furthest of output and gradients from the CPU's in double precision, on fresh inputs.
-fn off(size: [i64; 3], device: Device, kind: Kind) -> Result<f64> {
+fn deviation(size: [i64; 3], device: Device, kind: Kind) -> Result<f64> {
     let (gates, before) = inputs(size, (kind, device))?;
     let weights = Tensor::f_randn(size, (kind, device))?;
     let results = |gates: &Tensor, before: &Tensor, weights: &Tensor| -> Result<[Tensor; 3]> {
@@ -138,16 +138,16 @@ fn off(size: [i64; 3], device: Device, kind: Kind) -> Result<f64> {
     let exact = |tensor: &Tensor| tensor.f_to_device(Device::Cpu)?.f_to_kind(Kind::Double);
     let ours = results(&gates, &before, &weights)?;
     let theirs = results(&exact(&gates)?, &exact(&before)?, &exact(&weights)?)?;
-    let mut furthest = 0.0f64;
+    let mut largest = 0.0f64;
     for (a, b) in ours.iter().zip(&theirs) {
-        let off = exact(a)?.f_sub(b)?.f_norm()?.f_div(&b.f_norm()?)?.f_double_value(&[])?;
+        let deviation = exact(a)?.f_sub(b)?.f_norm()?.f_div(&b.f_norm()?)?.f_double_value(&[])?;
         // NaN is further than anything.
-        if off.is_nan() {
+        if deviation.is_nan() {
             return Ok(f64::NAN);
         }
-        furthest = furthest.max(off);
+        largest = largest.max(deviation);
     }
-    Ok(furthest)
+    Ok(largest)
 }
 
 #[cfg(test)]

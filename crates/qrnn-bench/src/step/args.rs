@@ -7,7 +7,7 @@ use qrnn::command_line::numbers;
 use qrnn::model::WIKITEXT103_VOCAB;
 
 use crate::baselines::step::Mode;
-use crate::baselines::{Chosen, PeerFlags};
+use crate::baselines::{BaselineFlags, Selection};
 use crate::device::DeviceFlags;
 use crate::precision::PrecisionChoice;
 use crate::report::RecordFlags;
@@ -27,7 +27,7 @@ pub struct Args {
         default_value_if("device", "cuda", "300-1800-split")
     )]
     pub models: Vec<Shape>,
-    /// Formats of the matrix products: fp32, bf16, on a card tf32, or torch for torch's own in fp32
+    /// Formats of the matrix products: fp32, bf16, on a GPU tf32, or torch for torch's own in fp32
     #[arg(long, value_delimiter = ',', default_value = "fp32,bf16")]
     #[arg(default_value_if("device", "cuda", "bf16,tf32,fp32"))]
     pub formats: Vec<PrecisionChoice>,
@@ -35,21 +35,21 @@ pub struct Args {
     #[arg(long, value_delimiter = ',', default_value = "2800,10000")]
     #[arg(default_value_if("device", "cuda", "2800,20000,76000"))]
     pub splits: Vec<usize>,
-    /// Columns; 40 on a card
+    /// Columns; 40 on a GPU
     #[arg(long, value_parser = numbers::size, default_value_t = 20, default_value_if("device", "cuda", "40"))]
     pub batch_size: usize,
-    /// Words a column in one step; 300 on a card
+    /// Words a column in one step; 300 on a GPU
     #[arg(long, value_parser = numbers::size, default_value_t = 70, default_value_if("device", "cuda", "300"))]
     pub bptt: usize,
-    /// Steps of each side that are counted, in turns; 208 on a card
+    /// Steps of each side that are counted, in turns; 208 on a GPU
     #[arg(long, value_parser = numbers::times::<u32>, default_value_t = 7)]
     #[arg(default_value_if("device", "cuda", "208"))]
     pub steps: u32,
     /// PyTorch implementations to compare with on a GPU: none, or some of published,tf32,tuned
     #[arg(long, default_value = "published,tf32,tuned")]
-    pub peers: Chosen<Mode>,
+    pub baselines: Selection<Mode>,
     #[command(flatten)]
-    pub peer_flags: PeerFlags,
+    pub baseline_flags: BaselineFlags,
     #[command(flatten)]
     pub record: RecordFlags,
     /// Draw where the time of a step goes into this SVG
@@ -58,7 +58,7 @@ pub struct Args {
     /// Take the steps of ours alone, and tell the memory
     #[arg(long, hide = true)]
     pub alone: bool,
-    /// Word types of the ids that are made for a card where --data is left out
+    /// Word types of the ids that are made for a GPU where --data is left out
     #[arg(long, value_parser = numbers::size, default_value_t = WIKITEXT103_VOCAB)]
     pub types: usize,
     #[command(flatten)]

@@ -1,12 +1,12 @@
-//! A card's steps beside those of the peers: losses, times, and who is left out.
+//! A GPU's steps beside those of the peers: losses, times, and who is left out.
 
 use qrnn::Result;
 use serde_json::{Value, json};
 
 use super::cuda::{Bench, COMPARED, DROPOUT};
-use super::interleaved::{Taken, Theirs};
+use super::interleaved::{StepTimes, Theirs};
 use super::shown::{self, Measured};
-use crate::baselines::Peers;
+use crate::baselines::Baselines;
 use crate::baselines::step::Mode;
 use crate::precision::PrecisionChoice;
 use crate::report::Report;
@@ -17,16 +17,16 @@ impl Bench<'_> {
     pub(super) fn compare(
         &self,
         ours: &[(Measured, usize)],
-        peers: &mut Peers,
+        baselines: &mut Baselines,
         report: &mut Report,
     ) -> Result<()> {
         let mut reference = None;
-        peers.each(|peer| {
-            if peer.name == Mode::Published.name() {
-                peer.reset(0.0)?;
+        baselines.each(|baseline| {
+            if baseline.name == Mode::Published.name() {
+                baseline.reset(0.0)?;
                 let rates = [self.recipe().lr; COMPARED];
-                reference = Some(peer.steps(&[self.args.bptt; COMPARED], &rates)?.losses);
-                peer.reset(DROPOUT)?;
+                reference = Some(baseline.steps(&[self.args.bptt; COMPARED], &rates)?.losses);
+                baseline.reset(DROPOUT)?;
             }
             Ok(())
         });
@@ -34,7 +34,7 @@ impl Bench<'_> {
         for (measured, at) in ours {
             let (format, losses) = (measured.format, &measured.undropped);
             let differences = losses.iter().zip(&reference).map(|(a, b)| (a - b).abs());
-            let furthest = differences.fold(0.0, f64::max);
+            let largest = differences.fold(0.0, f64::max);
             let bound = if matches!(format, PrecisionChoice::Fp32 | PrecisionChoice::Torch) {
                 1e-3
             } else {
@@ -42,17 +42,17 @@ impl Bench<'_> {
             };
             // A NaN passes through `max`.
             let finite = losses.iter().all(|loss| loss.is_finite());
-            let far = !finite || furthest > bound;
-            let furthest = if finite { json!(furthest) } else { Value::Null };
-            let shown = furthest.as_f64().map_or("no number".into(), |far| format!("{far:.1e}"));
-            report.say(format!(
+            let far = !finite || largest > bound;
+            let largest = if finite { json!(largest) } else { Value::Null };
+            let shown = largest.as_f64().map_or("no number".into(), |far| format!("{far:.1e}"));
+            report.print(format!(
                 "{}: losses of {COMPARED} steps without dropout differ from the published step's by at \
                  most {shown}{}",
                 format.name(),
                 if far { format!(", further than {bound:e}") } else { String::new() },
             ));
             let fields = [
-                ("largest_loss_difference", furthest),
+                ("largest_loss_difference", largest),
                 ("loss_bound", json!(bound)),
                 ("far", json!(far)),
             ];
@@ -63,9 +63,9 @@ impl Bench<'_> {
                 value[name] = field.clone();
                 report.amend(*at, name, field);
             }
-            report.note(value)?;
+            report.add(value)?;
             if far {
-                report.wrong(format!(
+                report.problem(format!(
                     "the training step in {}: its losses are {losses:?}, those of the published step \
                      {reference:?}: further apart than {bound:e}",
                     format.name()
@@ -79,8 +79,8 @@ impl Bench<'_> {
     pub(super) fn against(
         &self,
         ours: &[(Measured, usize)],
-        again: &Taken,
-        peers: &Peers,
+        again: &StepTimes,
+        baselines: &Baselines,
         theirs: &Theirs,
         report: &mut Report,
     ) -> Result<()> {
@@ -91,8 +91,8 @@ impl Bench<'_> {
         let interleaved = median(again.each.clone());
         let first_pass = median(anchor.ours.each.clone());
         let model = self.shape.to_string();
-        report.say(shown::interleaved(anchor.format, interleaved, first_pass));
-        report.note(json!({"what": "interleaved", "of": "training step", "model": model,
+        report.print(shown::interleaved(anchor.format, interleaved, first_pass));
+        report.add(json!({"what": "interleaved", "of": "training step", "model": model,
             "format": anchor.format.name(), "seconds": interleaved, "first_pass_seconds":
             first_pass, "times_the_first_pass": interleaved / first_pass,
             "runs": again.each.len()}))?;
@@ -102,20 +102,20 @@ impl Bench<'_> {
             false => median(measured.ours.each.clone()),
         };
         let mut against: Vec<Vec<Value>> = ours.iter().map(|_| vec![]).collect();
-        for peer in &peers.live {
-            let Some(theirs) = theirs.get(peer.name) else { continue };
+        for baseline in &baselines.live {
+            let Some(theirs) = theirs.get(baseline.name) else { continue };
             let seconds = median(theirs.each.clone());
             let ratios: Vec<_> =
                 ours.iter().map(|(one, _)| (one.format, seconds / of(one))).collect();
-            let (said, value) = shown::peer(peer, theirs, &ratios);
-            report.say(said);
+            let (said, value) = shown::baseline(baseline, theirs, &ratios);
+            report.print(said);
             let mut line = value.clone();
             line["what"] = json!("peer");
             line["of"] = json!("training step");
             line["model"] = json!(model);
             line["runs"] = json!(theirs.each.len());
             line["ratios"] = ratios.iter().map(|(f, ratio)| (f.name(), json!(ratio))).collect();
-            report.note(line)?;
+            report.add(line)?;
             for (list, (_, ratio)) in against.iter_mut().zip(ratios) {
                 let mut value = value.clone();
                 value["ratio"] = json!(ratio);
@@ -132,19 +132,19 @@ impl Bench<'_> {
     pub(super) fn left_out(
         &self,
         ours: &[(Measured, usize)],
-        peers: &Peers,
+        baselines: &Baselines,
         report: &mut Report,
     ) -> Result<()> {
-        for peer in &peers.left_out {
-            report.say(format!("{:<42} left out: {}", peer.words, peer.reason));
-            let mut value = peer.value();
+        for baseline in &baselines.left_out {
+            report.print(format!("{:<42} left out: {}", baseline.label, baseline.reason));
+            let mut value = baseline.value();
             for (_, at) in ours {
                 report.append(*at, "peers", value.clone());
             }
             value["what"] = json!("peer");
             value["of"] = json!("training step");
             value["model"] = json!(self.shape.to_string());
-            report.note(value)?;
+            report.add(value)?;
         }
         Ok(())
     }

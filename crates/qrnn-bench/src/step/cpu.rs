@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tch::{Device, Kind};
 
 use super::args::Args;
-use crate::matmuls::{self, Alone};
+use crate::matmuls::{self, MatmulTime};
 use crate::precision::{self, PrecisionChoice};
 use crate::report::Report;
 use crate::shape::Shape;
@@ -51,7 +51,7 @@ struct Measured {
     theirs_bf16: Vec<f64>,
     /// Largest difference of a step's loss from that of PyTorch in single precision.
     difference: f64,
-    opponent: Option<String>,
+    baseline: Option<String>,
     profile: Profile,
 }
 
@@ -82,7 +82,7 @@ pub fn run(args: &Args, json: bool) -> Result<Output> {
         return Ok(Output::done(format!("{peak:?} bytes"), json!({"peak_bytes": peak})));
     }
     let mut report = Report::new("step", Device::Cpu, &args.record, json)?;
-    report.say(format!(
+    report.print(format!(
         "training steps of {} words ({} columns of {}) on {}, {} word types; medians of {} steps in turns",
         args.batch_size * args.bptt,
         args.batch_size,
@@ -95,10 +95,10 @@ pub fn run(args: &Args, json: bool) -> Result<Output> {
     for case in cases {
         terminal::note(format_args!("{} {} ...", case.shape, case.format.name()));
         let measured = case.measure(true)?;
-        let alone = matmuls::alone(&measured.profile.matmuls, case.format.precision(), 3)?;
+        let alone = matmuls::measure(&measured.profile.matmuls, case.format.precision(), 3)?;
         let (said, value) = case.report(&measured, &alone)?;
-        report.say(said);
-        report.note(value)?;
+        report.print(said);
+        report.add(value)?;
         let name = format!("{} {}", case.shape, case.format.name());
         drawn.push(stages::Bar::new(name, &measured.profile, median(measured.ours), args.steps));
     }
@@ -107,7 +107,7 @@ pub fn run(args: &Args, json: bool) -> Result<Output> {
         stages::draw(&drawn, path)?;
         closing += &format!("\nwrote {}", path.display());
     }
-    Ok(report.done(closing))
+    Ok(report.finish(closing))
 }
 
 impl Case<'_> {
@@ -128,13 +128,13 @@ impl Case<'_> {
         let args = self.args;
         let mut model = self.model()?;
         let folder = tempfile::tempdir().map_err(Error::io(std::env::temp_dir(), "write to"))?;
-        let opponents = match against {
-            true => self.opponents(folder.path(), &model)?,
+        let baselines = match against {
+            true => self.baselines(folder.path(), &model)?,
             false => vec![],
         };
         let interrupt = Interrupt::default();
-        let turns = Arc::new(Mutex::new(Turns {
-            opponents,
+        let turns = Arc::new(Mutex::new(Interleaved {
+            baselines,
             steps: WARM_UP + args.steps as usize,
             interrupt: interrupt.clone(),
             since: Instant::now(),
@@ -148,7 +148,7 @@ impl Case<'_> {
         Trainer::new(recipe).interrupt(interrupt).fit_with(
             &mut model,
             self.corpus,
-            &mut Watching(turns.clone()),
+            &mut InterleavedProgress(turns.clone()),
         )?;
         let profile = profile::stop()?;
         let mut turns = turns.lock().unwrap_or_else(PoisonError::into_inner);
@@ -161,16 +161,16 @@ impl Case<'_> {
             theirs: counted(&turns.theirs[0]),
             theirs_bf16: counted(&turns.theirs[1]),
             difference: turns.difference,
-            opponent: turns.opponents.first().map(|opponent| opponent.version.clone()),
+            baseline: turns.baselines.first().map(|baseline| baseline.version.clone()),
             profile,
         })
     }
 
     /// PyTorch in single precision, and for bf16 in bf16 too.
-    fn opponents(&self, folder: &Path, model: &QrnnLm) -> Result<Vec<TorchModel>> {
+    fn baselines(&self, folder: &Path, model: &QrnnLm) -> Result<Vec<TorchModel>> {
         let args = self.args;
         write_inputs(folder, model, self.corpus.tokens(Split::Train))?;
-        let mut opponents = vec![];
+        let mut baselines = vec![];
         for bf16 in [false, true] {
             let reading = Reading {
                 folder,
@@ -180,13 +180,13 @@ impl Case<'_> {
                 bf16,
             };
             if !bf16 || self.format == PrecisionChoice::Bf16 {
-                opponents.extend(TorchModel::start(&args.peer_flags.python, &reading)?);
+                baselines.extend(TorchModel::start(&args.baseline_flags.python, &reading)?);
             }
         }
-        Ok(opponents)
+        Ok(baselines)
     }
 
-    fn report(&self, measured: &Measured, alone: &Alone) -> Result<(String, Value)> {
+    fn report(&self, measured: &Measured, alone: &MatmulTime) -> Result<(String, Value)> {
         let words = (self.args.batch_size * self.args.bptt) as f64;
         let steps = f64::from(self.args.steps);
         let (floor, operations) = (alone.seconds / steps, alone.operations / steps);
@@ -209,22 +209,22 @@ impl Case<'_> {
             "words_per_second": words / seconds, "floor": "its matrix products alone",
             "floor_seconds": floor, "operations": operations, "share_in_products": floor / seconds,
             "peak_bytes": peak, "runs": self.args.steps});
-        let Some(opponent) = &measured.opponent else {
+        let Some(baseline) = &measured.baseline else {
             text += &format!(
                 "\nno PyTorch to measure against: {} has no torch (--python)",
-                self.args.peer_flags.python
+                self.args.baseline_flags.python
             );
             return Ok((text, value));
         };
         let theirs = median(measured.theirs.clone());
         text += &format!(
-            "\n{opponent}, fp32: {:.0} words/s, {:.1} ms: {:.2} times as long; losses differ by at most {:.1e}",
+            "\n{baseline}, fp32: {:.0} words/s, {:.1} ms: {:.2} times as long; losses differ by at most {:.1e}",
             words / theirs,
             1e3 * theirs,
             theirs / seconds,
             measured.difference,
         );
-        value["against"] = json!(format!("{opponent}, fp32"));
+        value["against"] = json!(format!("{baseline}, fp32"));
         value["against_seconds"] = json!(theirs);
         value["ratio"] = json!(theirs / seconds);
         value["largest_loss_difference"] = json!(measured.difference);
@@ -263,8 +263,8 @@ impl Case<'_> {
 }
 
 /// Steps of ours and of the opponents, one after the other.
-struct Turns {
-    opponents: Vec<TorchModel>,
+struct Interleaved {
+    baselines: Vec<TorchModel>,
     steps: usize,
     interrupt: Interrupt,
     /// When our step began.
@@ -275,9 +275,9 @@ struct Turns {
     failed: Option<Error>,
 }
 
-struct Watching(Arc<Mutex<Turns>>);
+struct InterleavedProgress(Arc<Mutex<Interleaved>>);
 
-impl Progress for Watching {
+impl Progress for InterleavedProgress {
     fn start(&mut self, _: &Task) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).since = Instant::now();
     }
@@ -285,15 +285,15 @@ impl Progress for Watching {
     fn step(&mut self, step: &StepReport) {
         let turns = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         turns.ours.push(turns.since.elapsed().as_secs_f64());
-        let alone = turns.opponents.is_empty();
+        let alone = turns.baselines.is_empty();
         let pause = || {
             if !alone {
                 std::thread::sleep(PAUSE)
             }
         };
-        for (i, opponent) in turns.opponents.iter_mut().enumerate() {
+        for (i, baseline) in turns.baselines.iter_mut().enumerate() {
             pause();
-            match opponent.run("step") {
+            match baseline.run("step") {
                 Ok(answer) => {
                     turns.theirs[i].push(answer.seconds);
                     if i == 0 {

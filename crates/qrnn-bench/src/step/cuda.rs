@@ -1,4 +1,4 @@
-//! `reproduce bench step` on a card. First ours, each format against the card's ceilings and the counted
+//! `reproduce bench step` on a GPU. First ours, each format against the GPU's ceilings and the counted
 //! floor; then the PyTorch peers and ours in the first format, in turns.
 
 use std::collections::HashSet;
@@ -12,14 +12,14 @@ use serde_json::{Value, json};
 use tch::{Device, Kind};
 
 use super::args::Args;
-use super::interleaved::{BLOCK, Blocks, Taken, Theirs, take};
-use super::lower_bound::{self, Piece};
+use super::interleaved::{BLOCK, Blocks, StepTimes, Theirs, take};
+use super::lower_bound::{self, KernelCost};
 use super::shown::{self, Measured};
-use crate::baselines::Peers;
+use crate::baselines::Baselines;
 use crate::baselines::step::{Mode, Setting};
 use crate::precision::{self, PrecisionChoice};
 use crate::report::Report;
-use crate::roofline::Ceilings;
+use crate::roofline::Roofline;
 use crate::shape::Shape;
 use crate::torch_model::write_inputs;
 use crate::{device as devices, random_tokens};
@@ -36,15 +36,15 @@ pub fn run(args: &Args, device: Device, json: bool) -> Result<Output> {
     qrnn_ops::libtorch::keep_freed_memory();
     let mut report = Report::new("step", device, &args.record, json)?;
     terminal::note("the device's ceilings ...");
-    let ceilings = Ceilings::measure(device, &args.formats)?;
-    ceilings.report(&mut report)?;
+    let roofline = Roofline::measure(device, &args.formats)?;
+    roofline.report(&mut report)?;
     let mut closing = String::new();
     for &shape in &args.models {
         let bench = Bench::new(args, shape, device)?;
-        report.say(bench.head());
-        closing = bench.run(&ceilings, &mut report)?;
+        report.print(bench.head());
+        closing = bench.run(&roofline, &mut report)?;
     }
-    Ok(report.done(closing))
+    Ok(report.finish(closing))
 }
 
 /// One model.
@@ -129,7 +129,7 @@ impl<'a> Bench<'a> {
     }
 
     /// Ours, then the peers; what is to be said last.
-    fn run(&self, ceilings: &Ceilings, report: &mut Report) -> Result<String> {
+    fn run(&self, roofline: &Roofline, report: &mut Report) -> Result<String> {
         let folder = tempfile::tempdir().map_err(Error::io(std::env::temp_dir(), "write to"))?;
         let model = self.model(PrecisionChoice::Fp32, 0.0)?;
         write_inputs(folder.path(), &model, self.corpus.tokens(Split::Train))?;
@@ -143,15 +143,16 @@ impl<'a> Bench<'a> {
             clip: self.recipe().clip,
         };
         // Their programs load while ours is measured.
-        let mut peers = Peers::spawn(&self.args.peer_flags, setting.kinds(&self.args.peers.0))?;
+        let mut baselines =
+            Baselines::spawn(&self.args.baseline_flags, setting.specs(&self.args.baselines.0))?;
         let mut ours = vec![];
         for &format in &self.args.formats {
             terminal::note(format_args!("{} {} ...", self.shape, format.name()));
             match self.ours(format) {
                 Ok(measured) => {
-                    let (said, value) = self.shown(&measured, ceilings);
-                    report.say(said);
-                    let at = report.note(value)?;
+                    let (said, value) = self.shown(&measured, roofline);
+                    report.print(said);
+                    let at = report.add(value)?;
                     ours.push((measured, at));
                 }
                 Err(error) => {
@@ -165,16 +166,16 @@ impl<'a> Bench<'a> {
                 }
             }
         }
-        peers.hello();
-        self.compare(&ours, &mut peers, report)?;
-        if let (Some((anchor, _)), false) = (ours.first(), peers.live.is_empty()) {
+        baselines.hello();
+        self.compare(&ours, &mut baselines, report)?;
+        if let (Some((anchor, _)), false) = (ours.first(), baselines.live.is_empty()) {
             terminal::note(format_args!(
                 "{} {} and the peers in turns ...",
                 self.shape,
                 anchor.format.name()
             ));
-            match self.in_turns(anchor.format, &mut peers) {
-                Ok((again, theirs)) => self.against(&ours, &again, &peers, &theirs, report)?,
+            match self.in_turns(anchor.format, &mut baselines) {
+                Ok((again, theirs)) => self.against(&ours, &again, &baselines, &theirs, report)?,
                 Err(error) => {
                     let fields = json!({"what": "interleaved", "of": "training step",
                         "model": self.shape.to_string(), "format": anchor.format.name()});
@@ -182,14 +183,14 @@ impl<'a> Bench<'a> {
                 }
             }
         }
-        self.left_out(&ours, &peers, report)?;
-        Ok(format!("\n{}", peers.closing()))
+        self.left_out(&ours, &baselines, report)?;
+        Ok(format!("\n{}", baselines.closing()))
     }
 
     /// One format by itself.
     fn ours(&self, format: PrecisionChoice) -> Result<Measured> {
-        let mut alone = Peers::default();
-        let undropped = match self.args.peers.0.contains(&Mode::Published) {
+        let mut alone = Baselines::default();
+        let undropped = match self.args.baselines.0.contains(&Mode::Published) {
             true => {
                 let mut model = self.model(format, 0.0)?;
                 let blocks = Blocks { steps: COMPARED, warm_up: 0, counted: 1 };
@@ -199,27 +200,31 @@ impl<'a> Bench<'a> {
         };
         devices::peak_bytes(self.device)?;
         let mut model = self.model(format, DROPOUT)?;
-        let mut take = |blocks, watched| {
-            take(&mut model, &self.corpus, self.recipe(), blocks, &mut alone, watched)
+        let mut take = |blocks, profiled| {
+            take(&mut model, &self.corpus, self.recipe(), blocks, &mut alone, profiled)
         };
         let (ours, _) = take(self.blocks, false)?;
         let peak_bytes = devices::peak_bytes(self.device)?;
-        let watched = Blocks { steps: BLOCK, warm_up: 1, counted: 1 };
-        take(watched, true)?;
+        let profiled = Blocks { steps: BLOCK, warm_up: 1, counted: 1 };
+        take(profiled, true)?;
         let profile = qrnn_ops::profile::stop()?;
         Ok(Measured { format, ours, profile, peak_bytes, undropped })
     }
 
     /// Ours in one format and the peers, a block each after the other.
-    fn in_turns(&self, format: PrecisionChoice, peers: &mut Peers) -> Result<(Taken, Theirs)> {
+    fn in_turns(
+        &self,
+        format: PrecisionChoice,
+        baselines: &mut Baselines,
+    ) -> Result<(StepTimes, Theirs)> {
         let mut model = self.model(format, DROPOUT)?;
-        take(&mut model, &self.corpus, self.recipe(), self.blocks, peers, false)
+        take(&mut model, &self.corpus, self.recipe(), self.blocks, baselines, false)
     }
 
     /// What a step must do at least.
-    fn pieces(&self, format: PrecisionChoice) -> Vec<Piece> {
+    fn pieces(&self, format: PrecisionChoice) -> Vec<KernelCost> {
         let tokens = self.corpus.tokens(Split::Train);
-        let counts = random_tokens::by_cluster(tokens, &self.borders);
+        let counts = random_tokens::count_by_cluster(tokens, &self.borders);
         let share = |count: &usize| self.words() * *count as f64 / tokens.len() as f64;
         let reading = lower_bound::Reading {
             words: self.words(),
@@ -230,15 +235,15 @@ impl<'a> Bench<'a> {
         lower_bound::pieces(&self.config(DROPOUT), &self.borders, &reading)
     }
 
-    fn shown(&self, measured: &Measured, ceilings: &Ceilings) -> (String, Value) {
-        let (format, rate) = (measured.format, ceilings.rate(measured.format));
+    fn shown(&self, measured: &Measured, roofline: &Roofline) -> (String, Value) {
+        let (format, rate) = (measured.format, roofline.rate(measured.format));
         let pieces = self.pieces(format);
         // `max` would take the bytes alone for the floor.
         let floor = match rate.is_nan() {
             true => f64::NAN,
-            false => lower_bound::seconds(&pieces, rate, ceilings.bandwidth),
+            false => lower_bound::seconds(&pieces, rate, roofline.bandwidth),
         };
-        let (text, mut value) = shown::step(measured, self.words(), floor, ceilings);
+        let (text, mut value) = shown::step(measured, self.words(), floor, roofline);
         value["model"] = json!(self.shape.to_string());
         value["splits"] = json!(self.borders);
         let counted = pieces.into_iter().map(|piece| {
@@ -261,7 +266,7 @@ mod tests {
             let models: Vec<_> = args.models.iter().map(Shape::to_string).collect();
             (models.join(" "), args.batch_size, args.bptt, args.steps, args.splits, args.formats)
         };
-        let on_card = (
+        let on_gpu = (
             "300-1800-split".to_owned(),
             40,
             300,
@@ -269,7 +274,7 @@ mod tests {
             vec![2800, 20_000, 76_000],
             vec![PrecisionChoice::Bf16, PrecisionChoice::Tf32, PrecisionChoice::Fp32],
         );
-        assert_eq!(sizes(&["--device", "cuda"]), on_card);
+        assert_eq!(sizes(&["--device", "cuda"]), on_gpu);
         let asked = sizes(&["--device", "cuda", "--bptt", "7", "--formats", "bf16"]);
         assert_eq!((asked.1, asked.2, asked.5), (40, 7, vec![PrecisionChoice::Bf16]));
         let on_cpu = sizes(&[]);

@@ -15,7 +15,7 @@ use qrnn_ops::cuda::{Clock, Mark};
 use qrnn_ops::profile;
 use tch::Device;
 
-use crate::baselines::Peers;
+use crate::baselines::Baselines;
 use crate::baselines::step::Steps;
 
 /// Steps of a block, whose losses are read together.
@@ -39,19 +39,19 @@ impl Blocks {
 
 /// What the steps of one side came to.
 #[derive(Default)]
-pub struct Taken {
+pub struct StepTimes {
     /// Of every step.
     pub losses: Vec<f64>,
     /// Seconds of each counted step, by the device's clock.
     pub each: Vec<f64>,
     /// Seconds of a step of each counted block, by the wall clock.
     pub wall: Vec<f64>,
-    /// On a card.
+    /// On a GPU.
     pub peak_bytes: Option<f64>,
 }
 
 /// What the peers came to, by name.
-pub type Theirs = HashMap<&'static str, Taken>;
+pub type Theirs = HashMap<&'static str, StepTimes>;
 
 /// Takes steps of `model`, and in turns with them those of the peers, on the same lengths and rates. A
 /// peer that fails is left out; when the last one has, the turns end.
@@ -64,21 +64,21 @@ pub fn take(
     corpus: &Corpus,
     recipe: Recipe,
     blocks: Blocks,
-    peers: &mut Peers,
-    watched: bool,
-) -> Result<(Taken, Theirs)> {
+    baselines: &mut Baselines,
+    profiled: bool,
+) -> Result<(StepTimes, Theirs)> {
     let interrupt = Interrupt::default();
     let device = model.options().1;
-    let turns = Arc::new(Mutex::new(Turns {
+    let turns = Arc::new(Mutex::new(Interleaved {
         device,
         clock: Clock::of(device)?,
         blocks,
-        watched,
+        profiled,
         interrupt: interrupt.clone(),
-        accompanied: !peers.live.is_empty(),
+        had_baselines: !baselines.live.is_empty(),
         theirs: HashMap::new(),
-        peers: std::mem::take(peers),
-        ours: Taken::default(),
+        baselines: std::mem::take(baselines),
+        ours: StepTimes::default(),
         block: Block::default(),
         row: 0,
         done: 0,
@@ -89,14 +89,14 @@ pub fn take(
         .losses_at_once(blocks.steps)
         .log_every(u64::MAX)
         .checkpoint_every(u64::MAX)
-        .fit_with(model, corpus, &mut Watching(turns.clone()));
+        .fit_with(model, corpus, &mut InterleavedProgress(turns.clone()));
     let turns = &mut *turns.lock().unwrap_or_else(PoisonError::into_inner);
-    *peers = std::mem::take(&mut turns.peers);
+    *baselines = std::mem::take(&mut turns.baselines);
     if let Some(error) = turns.failed.take() {
         return Err(error);
     }
     fitted?;
-    let alone = turns.accompanied && peers.live.is_empty();
+    let alone = turns.had_baselines && baselines.live.is_empty();
     if turns.done < blocks.warm_up + blocks.counted && !alone {
         return Err(Error::usage(
             "the training text",
@@ -112,21 +112,21 @@ pub fn take(
 struct Block {
     /// Its beginning, and the end of each step.
     marks: Vec<Mark>,
-    begun: Option<Instant>,
+    start: Option<Instant>,
     lengths: Vec<usize>,
     rates: Vec<f64>,
 }
 
-struct Turns {
+struct Interleaved {
     device: Device,
     clock: Clock,
     blocks: Blocks,
-    watched: bool,
+    profiled: bool,
     interrupt: Interrupt,
-    peers: Peers,
+    baselines: Baselines,
     /// Whether there were peers at the beginning.
-    accompanied: bool,
-    ours: Taken,
+    had_baselines: bool,
+    ours: StepTimes,
     theirs: Theirs,
     block: Block,
     /// Rows walked down.
@@ -136,7 +136,7 @@ struct Turns {
     failed: Option<Error>,
 }
 
-impl Turns {
+impl Interleaved {
     /// Notes the moment at which all that was given to the device is done.
     fn mark(&mut self) -> Result<()> {
         let mark = self.clock.mark()?;
@@ -145,10 +145,10 @@ impl Turns {
     }
 
     fn begin_block(&mut self) -> Result<()> {
-        if self.watched && self.done == self.blocks.warm_up {
+        if self.profiled && self.done == self.blocks.warm_up {
             profile::start_on(self.device)?;
         }
-        self.block = Block { begun: Some(Instant::now()), ..Block::default() };
+        self.block = Block { start: Some(Instant::now()), ..Block::default() };
         self.mark()
     }
 
@@ -166,7 +166,7 @@ impl Turns {
 
     fn end_block(&mut self) -> Result<()> {
         let block = std::mem::take(&mut self.block);
-        let wall = block.begun.map_or(0.0, |begun| begun.elapsed().as_secs_f64());
+        let wall = block.start.map_or(0.0, |start| start.elapsed().as_secs_f64());
         let counted = self.done >= self.blocks.warm_up;
         if counted {
             for pair in block.marks.windows(2) {
@@ -174,10 +174,10 @@ impl Turns {
             }
             self.ours.wall.push(wall / self.blocks.steps as f64);
         }
-        self.peers.each(|peer| {
-            let taken = peer.steps(&block.lengths, &block.rates)?;
+        self.baselines.each(|baseline| {
+            let taken = baseline.steps(&block.lengths, &block.rates)?;
             let Steps { losses, seconds, each, peak_bytes } = taken;
-            let theirs = self.theirs.entry(peer.name).or_default();
+            let theirs = self.theirs.entry(baseline.name).or_default();
             theirs.losses.extend(losses);
             theirs.peak_bytes = peak_bytes;
             if counted {
@@ -187,7 +187,7 @@ impl Turns {
             Ok(())
         });
         self.done += 1;
-        let alone = self.accompanied && self.peers.live.is_empty();
+        let alone = self.had_baselines && self.baselines.live.is_empty();
         if alone || self.done == self.blocks.warm_up + self.blocks.counted {
             self.interrupt.request();
         }
@@ -195,11 +195,11 @@ impl Turns {
     }
 }
 
-struct Watching(Arc<Mutex<Turns>>);
+struct InterleavedProgress(Arc<Mutex<Interleaved>>);
 
-impl Watching {
+impl InterleavedProgress {
     /// The first error ends the run.
-    fn turn(&self, work: impl FnOnce(&mut Turns) -> Result<()>) {
+    fn turn(&self, work: impl FnOnce(&mut Interleaved) -> Result<()>) {
         let turns = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = work(turns) {
             turns.failed.get_or_insert(error);
@@ -208,13 +208,13 @@ impl Watching {
     }
 }
 
-impl Progress for Watching {
+impl Progress for InterleavedProgress {
     fn start(&mut self, _: &Task) {
-        self.turn(Turns::begin_block);
+        self.turn(Interleaved::begin_block);
     }
 
     fn step_submitted(&mut self) {
-        self.turn(Turns::mark);
+        self.turn(Interleaved::mark);
     }
 
     fn step(&mut self, step: &StepReport) {

@@ -6,14 +6,14 @@ use qrnn::model::LmConfig;
 use crate::precision::PrecisionChoice;
 
 /// A kernel's share of a step.
-pub struct Piece {
+pub struct KernelCost {
     pub name: &'static str,
     /// Multiplications and additions.
     pub operations: f64,
     pub bytes: f64,
 }
 
-impl Piece {
+impl KernelCost {
     /// As long as the slower of the two takes.
     fn seconds(&self, rate: f64, bandwidth: f64) -> f64 {
         (self.operations / rate).max(self.bytes / bandwidth)
@@ -31,12 +31,12 @@ pub struct Reading {
 }
 
 /// A step, kernel by kernel; Adam on dense gradients.
-pub fn pieces(config: &LmConfig, borders: &[usize], reading: &Reading) -> Vec<Piece> {
+pub fn pieces(config: &LmConfig, borders: &[usize], reading: &Reading) -> Vec<KernelCost> {
     // An activation's bytes; weights' gradients and moments are in single precision always.
     let stored = if reading.format == PrecisionChoice::Bf16 { 2.0 } else { 4.0 };
     let (words, emsize) = (reading.words, config.emsize as f64);
     let mut all = vec![];
-    let mut add = |name, operations, bytes| all.push(Piece { name, operations, bytes });
+    let mut add = |name, operations, bytes| all.push(KernelCost { name, operations, bytes });
     add("embedding", 0.0, 5.0 * words * emsize * stored + 2.0 * reading.distinct * emsize * 4.0);
     let mut parameters = (config.vocab as f64) * (emsize + 1.0);
     for layer in config.layer_shapes() {
@@ -70,7 +70,7 @@ pub fn pieces(config: &LmConfig, borders: &[usize], reading: &Reading) -> Vec<Pi
 }
 
 /// Seconds of all pieces, one after the other.
-pub fn seconds(pieces: &[Piece], rate: f64, bandwidth: f64) -> f64 {
+pub fn seconds(pieces: &[KernelCost], rate: f64, bandwidth: f64) -> f64 {
     pieces.iter().map(|piece| piece.seconds(rate, bandwidth)).sum()
 }
 
@@ -94,7 +94,7 @@ mod tests {
             let in_tails = [0.232, 0.0615, 0.0265].map(|share| share * words).to_vec();
             let reading = Reading { words, distinct: 3390.0, in_tails, format };
             let pieces = pieces(&config, &borders, &reading);
-            let sum = |of: fn(&Piece) -> f64| pieces.iter().map(of).sum::<f64>();
+            let sum = |of: fn(&KernelCost) -> f64| pieces.iter().map(of).sum::<f64>();
             let near = |ours: f64, table: f64| (ours / table - 1.0).abs() < 2e-3;
             assert!(near(sum(|piece| piece.operations), gflop * 1e9));
             assert!(near(sum(|piece| piece.bytes), megabytes * 1e6), "{}", sum(|p| p.bytes));

@@ -1,13 +1,13 @@
-//! What a card's steps came to, in text and in fields.
+//! What a GPU's steps came to, in text and in fields.
 
 use qrnn_ops::profile::Profile;
 use serde_json::{Value, json};
 
-use super::interleaved::{BLOCK, Taken};
-use crate::baselines::{Peer, WRITTEN_BY};
+use super::interleaved::{BLOCK, StepTimes};
+use crate::baselines::{Baseline, WRITTEN_BY};
 use crate::precision::PrecisionChoice;
-use crate::roofline::Ceilings;
-use crate::statistics::{median, middle_half};
+use crate::roofline::Roofline;
+use crate::statistics::{median, quartiles};
 
 /// Words of the training text of WikiText-103: an epoch.
 const EPOCH: f64 = 103_227_021.0;
@@ -18,7 +18,7 @@ const EPOCHS: f64 = 20.0;
 /// One format's outcome.
 pub struct Measured {
     pub format: PrecisionChoice,
-    pub ours: Taken,
+    pub ours: StepTimes,
     /// Of a block of steps that was watched.
     pub profile: Profile,
     pub peak_bytes: Option<f64>,
@@ -27,7 +27,7 @@ pub struct Measured {
 }
 
 /// A step of so many words, whose floor is so many seconds.
-pub fn step(measured: &Measured, words: f64, floor: f64, ceilings: &Ceilings) -> (String, Value) {
+pub fn step(measured: &Measured, words: f64, floor: f64, roofline: &Roofline) -> (String, Value) {
     let format = measured.format;
     let (seconds, wall) = (median(measured.ours.each.clone()), median(measured.ours.wall.clone()));
     let speed = words / wall;
@@ -45,7 +45,7 @@ pub fn step(measured: &Measured, words: f64, floor: f64, ceilings: &Ceilings) ->
         seconds / floor,
     );
     let mut value = json!({"what": "training step", "format": format.name(), "seconds": seconds,
-        "middle_half": middle_half(measured.ours.each.clone()),
+        "middle_half": quartiles(measured.ours.each.clone()),
         "wall_seconds": wall, "words": words, "words_per_second": speed,
         "epoch_seconds": epoch, "minutes_for_20_epochs": epoch * EPOCHS / 60.0,
         "floor": "each product and each byte once, at the measured ceilings",
@@ -55,7 +55,7 @@ pub fn step(measured: &Measured, words: f64, floor: f64, ceilings: &Ceilings) ->
         text += &format!("; peak memory {:.2} GB", bytes / 1e9);
         value["peak_bytes"] = json!(bytes);
     }
-    let (said, stages) = stages(&measured.profile, seconds, format, ceilings);
+    let (said, stages) = stages(&measured.profile, seconds, format, roofline);
     value["stages"] = json!(stages);
     (text + &said, value)
 }
@@ -72,14 +72,18 @@ pub fn interleaved(format: PrecisionChoice, seconds: f64, first_pass: f64) -> St
 }
 
 /// A peer, and how many times as long as ours it takes.
-pub fn peer(peer: &Peer, theirs: &Taken, ratios: &[(PrecisionChoice, f64)]) -> (String, Value) {
+pub fn baseline(
+    baseline: &Baseline,
+    theirs: &StepTimes,
+    ratios: &[(PrecisionChoice, f64)],
+) -> (String, Value) {
     let seconds = median(theirs.each.clone());
     let ratio =
         |(format, ratio): &(PrecisionChoice, f64)| format!("{ratio:.2} times {}", format.name());
     let ratios: Vec<_> = ratios.iter().map(ratio).collect();
     let mut text = format!(
         "{:<42} {:8.2} ms ({})   {}",
-        peer.words,
+        baseline.label,
         1e3 * seconds,
         half(&theirs.each),
         ratios.join(", "),
@@ -87,15 +91,15 @@ pub fn peer(peer: &Peer, theirs: &Taken, ratios: &[(PrecisionChoice, f64)]) -> (
     if let Some(bytes) = theirs.peak_bytes {
         text += &format!("   peak memory {:.2} GB", bytes / 1e9);
     }
-    let value = json!({"peer": peer.name, "against": peer.words, "by": peer.version, "written_by":
-        WRITTEN_BY, "seconds": seconds, "middle_half": middle_half(theirs.each.clone()),
+    let value = json!({"peer": baseline.name, "against": baseline.label, "by": baseline.version, "written_by":
+        WRITTEN_BY, "seconds": seconds, "middle_half": quartiles(theirs.each.clone()),
         "wall_seconds": median(theirs.wall.clone()), "peak_bytes": theirs.peak_bytes});
     (text, value)
 }
 
 /// Between which times the middle half of the steps lies, for people.
 fn half(seconds: &[f64]) -> String {
-    let [low, high] = middle_half(seconds.to_vec());
+    let [low, high] = quartiles(seconds.to_vec());
     format!("{:.2} to {:.2}", 1e3 * low, 1e3 * high)
 }
 
@@ -104,7 +108,7 @@ fn stages(
     profile: &Profile,
     seconds: f64,
     format: PrecisionChoice,
-    ceilings: &Ceilings,
+    roofline: &Roofline,
 ) -> (String, Vec<Value>) {
     let steps = BLOCK as f64;
     let mut all: Vec<_> = profile.stages.iter().collect();
@@ -119,13 +123,13 @@ fn stages(
         if name == "matrix products" {
             let operations = profile.matmuls.iter().map(|product| product.operations());
             let operations = operations.sum::<f64>() / steps;
-            let share = operations / time / ceilings.rate(format);
+            let share = operations / time / roofline.rate(format);
             text +=
                 &format!("   {:8.1} GFLOP   {:3.0} % of the rate", 1e-9 * operations, 1e2 * share);
             (value["operations"], value["share_of_rate"]) = (json!(operations), json!(share));
         } else if let Some(bytes) = profile.bytes.get(name) {
             let bytes = bytes / steps;
-            let share = bytes / time / ceilings.bandwidth;
+            let share = bytes / time / roofline.bandwidth;
             text += &format!("   {:8.1} MB      {:3.0} % of the copy", 1e-6 * bytes, 1e2 * share);
             (value["bytes"], value["share_of_bandwidth"]) = (json!(bytes), json!(share));
         }

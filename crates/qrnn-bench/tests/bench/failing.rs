@@ -57,7 +57,7 @@ fn script(ways: &[(&str, &str)]) -> (TempDir, PathBuf) {
     (folder, path)
 }
 
-const STEP: &str = "step --as-on-a-card --models 8-12-split --bptt 7 --batch-size 3 --steps 16 \
+const STEP: &str = "step --as-on-a-GPU --models 8-12-split --bptt 7 --batch-size 3 --steps 16 \
                     --types 3000 --splits 200,1000,2000 --formats fp32,bf16 --json --peer-limit 5 --python";
 
 fn step<'a>(python: &'a Path, more: &[&'a str]) -> Vec<&'a str> {
@@ -88,8 +88,8 @@ fn a_peer_that_dies_and_one_that_never_answers_are_left_out_with_their_reasons()
         assert!(number(step, "seconds") > 0.0);
         let reasons: Vec<_> = step["peers"].as_array().unwrap().iter().collect();
         let reason = |name: &str| {
-            let peer = reasons.iter().find(|peer| peer["peer"] == name).unwrap();
-            peer["failed"].as_str().unwrap()
+            let baseline = reasons.iter().find(|baseline| baseline["peer"] == name).unwrap();
+            baseline["failed"].as_str().unwrap()
         };
         assert!(reason("tf32").contains("exit status: 3: CUDA error: an illegal memory access"));
         assert!(reason("tuned").contains("no answer within 5 s"), "{}", reason("tuned"));
@@ -111,13 +111,15 @@ fn a_far_loss_is_recorded_and_named_and_the_rest_goes_on() {
     for step in all(&measured, "training step") {
         assert_eq!(step["far"], true);
         assert!(number(step, "largest_loss_difference") > number(step, "loss_bound"));
-        let peers: Vec<_> = step["peers"].as_array().unwrap().iter().collect();
-        let names: Vec<_> = peers.iter().map(|peer| peer["peer"].as_str().unwrap()).collect();
+        let baselines: Vec<_> = step["peers"].as_array().unwrap().iter().collect();
+        let names: Vec<_> =
+            baselines.iter().map(|baseline| baseline["peer"].as_str().unwrap()).collect();
         assert_eq!(names, ["published", "tuned", "tf32"]);
-        let failed: Vec<_> = peers.iter().map(|peer| peer["failed"].is_string()).collect();
+        let failed: Vec<_> =
+            baselines.iter().map(|baseline| baseline["failed"].is_string()).collect();
         assert_eq!(failed, [false, false, true]);
         let ours = step["interleaved_seconds"].as_f64().unwrap_or(number(step, "seconds"));
-        assert!((number(peers[0], "ratio") * ours / 7.0 - 1.0).abs() < 1e-9);
+        assert!((number(baselines[0], "ratio") * ours / 7.0 - 1.0).abs() < 1e-9);
     }
     let beside = all(&measured, "interleaved");
     assert_eq!(beside.len(), 1);
@@ -128,27 +130,27 @@ fn a_far_loss_is_recorded_and_named_and_the_rest_goes_on() {
 #[test]
 fn a_variant_that_fails_is_left_out_and_the_others_are_measured() {
     let (_folder, python) = script(&[("scan", STEADY), ("hgrn", DIES)]);
-    let args = "pool --as-on-a-card --cases 5x2x3 --runs 4 --json --peers hgrn,scan --python";
+    let args = "pool --as-on-a-GPU --cases 5x2x3 --runs 4 --json --peers hgrn,scan --python";
     let mut args: Vec<&str> = args.split_whitespace().collect();
     args.push(python.to_str().unwrap());
     let ran = bench(&args);
     assert_eq!(ran.status, Some(0), "{}", ran.stderr);
     let (measured, _) = measurements(&ran);
-    let peers = all(&measured, "peer");
-    let of = |peer: &str, variant: &str| {
-        let one = |one: &&&Value| one["peer"] == peer && one["variant"] == variant;
-        peers.iter().filter(one).copied().collect::<Vec<_>>()
+    let baselines = all(&measured, "peer");
+    let of = |baseline: &str, variant: &str| {
+        let one = |one: &&&Value| one["peer"] == baseline && one["variant"] == variant;
+        baselines.iter().filter(one).copied().collect::<Vec<_>>()
     };
     // Two kinds of numbers; forward, and forward and backward.
     let scalar = of("scan", "scalar");
     assert_eq!(scalar.len(), 4);
-    for (peer, seconds) in scalar.iter().zip([2.0, 4.0, 2.0, 4.0]) {
-        assert_eq!(number(peer, "seconds"), seconds);
-        assert_eq!((number(peer, "off_from_float64"), number(peer, "runs")), (0.25, 4.0));
+    for (baseline, seconds) in scalar.iter().zip([2.0, 4.0, 2.0, 4.0]) {
+        assert_eq!(number(baseline, "seconds"), seconds);
+        assert_eq!((number(baseline, "off_from_float64"), number(baseline, "runs")), (0.25, 4.0));
     }
     assert_eq!(of("scan", "warp").len(), 2);
-    assert!(of("scan", "warp").iter().all(|peer| peer["failed"] == "there is no nvcc"));
-    let dead: Vec<_> = peers.iter().filter(|peer| peer["peer"] == "hgrn").collect();
+    assert!(of("scan", "warp").iter().all(|baseline| baseline["failed"] == "there is no nvcc"));
+    let dead: Vec<_> = baselines.iter().filter(|baseline| baseline["peer"] == "hgrn").collect();
     assert_eq!(dead.len(), 1);
     assert!(dead[0]["failed"].as_str().unwrap().contains("illegal memory access"));
 }

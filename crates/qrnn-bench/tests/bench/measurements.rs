@@ -1,4 +1,4 @@
-//! What is measured on a card, measured in the same way on the CPU, where a card is not to be had:
+//! What is measured on a GPU, measured in the same way on the CPU, where a GPU is not to be had:
 //! figures that follow from each other do, and the PyTorch peers compute what ours does.
 
 use serde_json::Value;
@@ -31,26 +31,26 @@ fn near(a: f64, b: f64) {
 }
 
 /// The peers' part of a measurement of the first format; none where there is no torch.
-fn peers(measurement: &Value) -> &Vec<Value> {
-    let peers = measurement["peers"].as_array().unwrap();
-    match peers.len() {
+fn baselines(measurement: &Value) -> &Vec<Value> {
+    let baselines = measurement["peers"].as_array().unwrap();
+    match baselines.len() {
         0 => qrnn::terminal::note(format_args!(
             "peers not tested: {} has no torch (QRNN_PYTHON names another)",
             python()
         )),
         n => assert_eq!(n, 3, "{measurement}"),
     }
-    for peer in peers {
+    for baseline in baselines {
         let ours = number(measurement, "interleaved_seconds");
-        near(number(peer, "ratio"), number(peer, "seconds") / ours);
-        assert!(peer["written_by"].as_str().unwrap().contains("for this project"));
+        near(number(baseline, "ratio"), number(baseline, "seconds") / ours);
+        assert!(baseline["written_by"].as_str().unwrap().contains("for this project"));
     }
-    peers
+    baselines
 }
 
 #[test]
 fn steps_are_measured_against_ceilings_floor_and_peers() {
-    let args = ["step", "--as-on-a-card", "--models", "8-12-split", "--bptt", "7"];
+    let args = ["step", "--as-on-a-GPU", "--models", "8-12-split", "--bptt", "7"];
     let more = ["--batch-size", "3", "--formats", "fp32", "--steps", "20", "--python", &python()];
     let measured = bench(&[&args[..], &more, &SMALL].concat());
     let [copy, product] = ["copy", "matrix product"].map(|what| all(&measured, what)[0]);
@@ -79,7 +79,7 @@ fn steps_are_measured_against_ceilings_floor_and_peers() {
     for name in ["matrix products", "pooling forward", "pooling backward", "optimizer"] {
         assert!(names.iter().any(|other| *other == name), "{name} is not in {names:?}");
     }
-    if !peers(step).is_empty() {
+    if !baselines(step).is_empty() {
         let difference = number(step, "largest_loss_difference");
         assert!(difference < 1e-4, "{difference}");
     }
@@ -87,7 +87,7 @@ fn steps_are_measured_against_ceilings_floor_and_peers() {
 
 #[test]
 fn pooling_is_measured_against_its_bytes_and_the_published_design() {
-    let args = ["pool", "--as-on-a-card", "--seq", "20", "--batch", "3", "--hidden", "50"];
+    let args = ["pool", "--as-on-a-GPU", "--seq", "20", "--batch", "3", "--hidden", "50"];
     let measured = bench(&[&args[..], &["--runs", "5", "--json", "--python", &python()]].concat());
     let copy = number(all(&measured, "copy")[0], "bytes_per_second");
     for (what, passes, kept) in [("forward", 4.0, 0.0), ("forward and backward", 11.0, 6.0)] {
@@ -108,7 +108,7 @@ fn pooling_is_measured_against_its_bytes_and_the_published_design() {
                 number(one, "against_seconds") / number(one, "interleaved_call_seconds"),
             );
             let left_out: Vec<_> = one["peers"].as_array().unwrap().iter().collect();
-            let left_out = left_out.iter().filter(|peer| peer["failed"] == "needs a GPU");
+            let left_out = left_out.iter().filter(|baseline| baseline["failed"] == "needs a GPU");
             assert_eq!(left_out.count(), 2, "{one}");
         }
     }
@@ -116,14 +116,14 @@ fn pooling_is_measured_against_its_bytes_and_the_published_design() {
 
 #[test]
 fn evaluation_is_measured_against_the_peers() {
-    let args = ["evaluate", "--as-on-a-card", "--model", "8-12", "--tokens", "200", "--bptt", "50"];
+    let args = ["evaluate", "--as-on-a-GPU", "--model", "8-12", "--tokens", "200", "--bptt", "50"];
     let more = ["--runs", "1", "--formats", "fp32", "--python", &python()];
     let measured = bench(&[&args[..], &more, &SMALL].concat());
     let [ours] = all(&measured, "evaluation of the entry")[..] else { panic!("{measured:?}") };
     assert_eq!(number(ours, "tokens"), 200.0);
-    for (peer, tolerance) in peers(ours).iter().zip([1e-5, 1e-5, 2e-2]) {
-        let difference = number(peer, "loss_difference");
-        assert!(difference < tolerance, "{peer}");
+    for (baseline, tolerance) in baselines(ours).iter().zip([1e-5, 1e-5, 2e-2]) {
+        let difference = number(baseline, "loss_difference");
+        assert!(difference < tolerance, "{baseline}");
     }
 }
 
@@ -138,7 +138,7 @@ fn curves_of_formats_are_held_against_that_of_a_seed() {
     let expected = [("fp32", 1.0), ("torch", 1.0), ("fp32", 2.0)].map(|(f, s)| (f.to_owned(), s));
     assert_eq!(curves.iter().map(named).collect::<Vec<_>>(), expected);
     assert!(curves.iter().all(|one| one["losses"].as_array().unwrap().len() == 6));
-    let furthest = all(&measured, "furthest losses")[0];
-    assert!(number(furthest, "difference") < 1e-3, "{furthest}");
-    assert!(number(furthest, "difference_of_a_seed") > 1e-2, "{furthest}");
+    let largest = all(&measured, "furthest losses")[0];
+    assert!(number(largest, "difference") < 1e-3, "{largest}");
+    assert!(number(largest, "difference_of_a_seed") > 1e-2, "{largest}");
 }
