@@ -1,5 +1,5 @@
-//! PyTorch to measure a GPU's work against, each peer in a process of its own: `baselines/baselines.py`, which
-//! this project wrote. A peer that fails is left out, with its reason.
+//! PyTorch baselines, each in its own process that runs `baselines/baselines.py`. A baseline that fails is left
+//! out, with its reason.
 
 mod home;
 pub mod pooling;
@@ -30,7 +30,7 @@ const FILES: [(&str, &str); 6] = [
     ("step.py", include_str!("baselines/step.py")),
 ];
 
-/// The peers that `--baselines` names.
+/// The baselines that `--peers` selects.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Selection<T>(pub Vec<T>);
 

@@ -1,4 +1,4 @@
-//! Reading a text of WikiText-103's size, against plain Python.
+//! Reading a text of WikiText-103's size, compared with Python.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,19 +17,19 @@ use qrnn::command_line::{Output, numbers, peak_bytes};
 #[derive(Debug, ClapArgs)]
 #[command(allow_negative_numbers = true)]
 pub struct Args {
-    /// Bytes of the training text
+    /// Size of the training text in bytes
     #[arg(long, value_parser = numbers::times::<u64>, default_value_t = zipf::BYTES)]
     bytes: u64,
-    /// Times that each is measured
+    /// Number of measured runs
     #[arg(long, value_parser = numbers::times::<u32>, default_value_t = 5)]
     runs: u32,
-    /// Folder for the text, twice its size; a temporary one where it is left out
+    /// Folder for the text, with room for twice its size [default: a temporary folder]
     #[arg(long)]
     scratch: Option<PathBuf>,
 }
 
-/// What [`read_once`] reports of one reading.
-struct Reading {
+/// A run of [`read_once`].
+struct ReadRun {
     seconds: f64,
     peak: f64,
     cached: bool,
@@ -47,24 +47,24 @@ pub fn run(args: Args) -> Result<Output> {
     let bytes = std::fs::metadata(&text).map_err(Error::io(&text, "read"))?.len() as f64;
 
     terminal::note(format_args!("reading it, {} times ...", args.runs));
-    let read = readings(folder, args.runs, &["--no-cache"])?;
-    let first = reading(folder, &[])?;
-    let reopened = readings(folder, args.runs, &[])?;
-    if first.cached || reopened.iter().any(|reading| !reading.cached) {
-        return Err(Error::bad_file(folder, "the ids were not kept", "free some space there"));
+    let read = read_runs(folder, args.runs, &["--no-cache"])?;
+    let first = read_run(folder, &[])?;
+    let reopened = read_runs(folder, args.runs, &[])?;
+    if first.cached || reopened.iter().any(|run| !run.cached) {
+        return Err(Error::bad_file(folder, "the tokens were not cached", "free some space there"));
     }
     terminal::note("reading it in Python ...");
     let python = python(&text)?;
 
-    let seconds = median(read.iter().map(|reading| reading.seconds).collect());
-    let reopen = median(reopened.iter().map(|reading| reading.seconds).collect());
-    let peak = read.iter().map(|reading| reading.peak).fold(0.0, f64::max);
-    let Reading { tokens, types, .. } = read[0];
+    let seconds = median(read.iter().map(|run| run.seconds).collect());
+    let reopen = median(reopened.iter().map(|run| run.seconds).collect());
+    let peak = read.iter().map(|run| run.peak).fold(0.0, f64::max);
+    let ReadRun { tokens, types, .. } = read[0];
     let mut text = format!(
         "text: {:.1} MB, {tokens} tokens of {types} types\n\
-         text to ids          {seconds:8.3} s   {:8.1} MB/s   peak memory {:.2} GB\n\
-         and kept in a file   {:8.3} s\n\
-         reopened             {reopen:8.3} s",
+         text to tokens       {seconds:8.3} s   {:8.1} MB/s   peak memory {:.2} GB\n\
+         and written to cache {:8.3} s\n\
+         read from the cache  {reopen:8.3} s",
         bytes / 1e6,
         bytes / 1e6 / seconds,
         peak / 1e9,
@@ -88,28 +88,30 @@ pub fn run(args: Args) -> Result<Output> {
                 "bytes_per_second": bytes / python, "against": "text to ids",
                 "ratio": python / seconds}));
         }
-        None => text += "\ntwo passes of Python: there is no python3 here",
+        None => text += "\ntwo passes of Python: python3 was not found",
     }
     Ok(Output::done(text, json!({"bench": "corpus", "measurements": measurements})))
 }
 
-fn readings(folder: &Path, runs: u32, flags: &[&str]) -> Result<Vec<Reading>> {
-    (0..runs).map(|_| reading(folder, flags)).collect()
+fn read_runs(folder: &Path, runs: u32, flags: &[&str]) -> Result<Vec<ReadRun>> {
+    (0..runs).map(|_| read_run(folder, flags)).collect()
 }
 
-/// One reading by a process of its own, which knows its peak memory.
-fn reading(folder: &Path, flags: &[&str]) -> Result<Reading> {
+/// Reads the folder in another process, which reports its peak memory.
+fn read_run(folder: &Path, flags: &[&str]) -> Result<ReadRun> {
     let program = std::env::current_exe().map_err(Error::io("this program", "find"))?;
     let mut command = Command::new(&program);
     command.args(["read-corpus", "--json"]).arg(folder).args(flags);
     let output = command.output().map_err(Error::io(&program, "run"))?;
-    let said = String::from_utf8_lossy(&output.stdout);
+    let stdout = String::from_utf8_lossy(&output.stdout);
     let value: Value =
-        said.lines().last().and_then(|line| serde_json::from_str(line).ok()).ok_or_else(|| {
-            let problem = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            Error::bad_file(folder, format!("cannot be read: {problem}"), "report this")
-        })?;
-    Ok(Reading {
+        stdout.lines().last().and_then(|line| serde_json::from_str(line).ok()).ok_or_else(
+            || {
+                let problem = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+                Error::bad_file(folder, format!("cannot be read: {problem}"), "report this")
+            },
+        )?;
+    Ok(ReadRun {
         seconds: value["seconds"].as_f64().unwrap_or(f64::NAN),
         peak: value["peak_bytes"].as_f64().unwrap_or(f64::NAN),
         cached: value["cached"] == true,
@@ -118,7 +120,7 @@ fn reading(folder: &Path, flags: &[&str]) -> Result<Reading> {
     })
 }
 
-/// Reads a folder's text in this process, and reports what that took.
+/// Reads a folder's text in this process, and reports time and peak memory.
 #[derive(Debug, ClapArgs)]
 pub struct ReadOnce {
     folder: PathBuf,
@@ -128,9 +130,10 @@ pub struct ReadOnce {
 
 pub fn read_once(args: ReadOnce) -> Result<Output> {
     let started = Instant::now();
-    let corpus = match args.no_cache {
-        true => Corpus::from_text(&args.folder)?,
-        false => Corpus::from_dir(&args.folder)?,
+    let corpus = if args.no_cache {
+        Corpus::from_text(&args.folder)?
+    } else {
+        Corpus::from_dir(&args.folder)?
     };
     let json = json!({
         "seconds": started.elapsed().as_secs_f64(),
@@ -142,7 +145,7 @@ pub fn read_once(args: ReadOnce) -> Result<Output> {
     Ok(Output::done(&corpus, json))
 }
 
-/// Seconds of a plain Python reading; `None` where there is no Python.
+/// Seconds of reading the text in Python; `None` if there is no Python.
 fn python(text: &Path) -> Result<Option<f64>> {
     let mut command = Command::new("python3");
     command.arg("-c").arg(include_str!("two_pass.py")).arg(text);
@@ -150,10 +153,10 @@ fn python(text: &Path) -> Result<Option<f64>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         output => output.map_err(Error::io("python3", "run"))?,
     };
-    let said = String::from_utf8_lossy(&output.stdout);
-    let seconds = said.split_whitespace().nth(2).and_then(|seconds| seconds.parse().ok());
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let seconds = stdout.split_whitespace().nth(2).and_then(|seconds| seconds.parse().ok());
     seconds.map(Some).ok_or_else(|| {
         let problem = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        Error::usage("python3", problem, "mend python3, or take it out of PATH")
+        Error::usage("python3", problem, "repair python3, or remove it from PATH")
     })
 }

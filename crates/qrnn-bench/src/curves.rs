@@ -1,4 +1,4 @@
-//! `reproduce bench curves`
+//! `qrnn-bench curves`
 
 use clap::Args as ClapArgs;
 use qrnn::data::Corpus;
@@ -24,17 +24,17 @@ pub struct Args {
     /// Model: emsize-nhid-plain or emsize-nhid-split
     #[arg(long, default_value = "300-1800-split")]
     model: Shape,
-    /// Formats of the matrix products; the first is the one that the others are held against
+    /// Precisions of matmuls; the others are compared with the first
     #[arg(long, value_delimiter = ',', default_value = "fp32,bf16")]
     #[arg(default_value_if("device", "cuda", "tf32,bf16"))]
     formats: Vec<PrecisionChoice>,
-    /// First words of the split softmax's tails
+    /// First tokens of the split softmax's tails
     #[arg(long, value_delimiter = ',', default_value = "2800,20000,76000")]
     splits: Vec<usize>,
-    /// Columns
+    /// Batch size
     #[arg(long, value_parser = numbers::size, default_value_t = 40)]
     batch_size: usize,
-    /// Mean length of a training window, in words
+    /// Mean sequence length of a training batch, in tokens
     #[arg(long, value_parser = numbers::size, default_value_t = 300)]
     bptt: usize,
     /// Steps of each run
@@ -43,10 +43,10 @@ pub struct Args {
     /// Learning rate
     #[arg(long, default_value_t = 1e-3)]
     lr: f64,
-    /// Word types of the ids that are made
+    /// Vocabulary size of the random tokens
     #[arg(long, value_parser = numbers::size, default_value_t = WIKITEXT103_VOCAB)]
     types: usize,
-    /// Parts of a run whose mean losses are compared
+    /// Number of parts of a run whose mean losses are compared
     #[arg(long, value_parser = numbers::times::<u64>, default_value_t = 10)]
     parts: u64,
     #[command(flatten)]
@@ -55,7 +55,7 @@ pub struct Args {
     record: RecordFlags,
 }
 
-/// The mean losses of a run's parts.
+/// The mean losses of the parts of a run.
 struct Curve {
     format: PrecisionChoice,
     seed: u64,
@@ -63,20 +63,20 @@ struct Curve {
     tokens_per_second: f64,
 }
 
-/// Trains by the entry's recipe in each format with the same seed, and in the first with another seed:
-/// what a format changes is held against what a seed changes.
+/// Trains by the entry's recipe in each precision with one seed, and in the first precision with another seed, to
+/// compare the effect of a precision with that of a seed.
 pub fn run(args: Args, json: bool) -> Result<Output> {
-    let device = args.device.card()?.unwrap_or(Device::Cpu);
+    let device = args.device.gpu_path()?.unwrap_or(Device::Cpu);
     precision::check(&args.formats, device)?;
     let Some(&first) = args.formats.first() else {
-        return Err(Error::usage("--formats", "names none", "give at least one"));
+        return Err(Error::usage("--formats", "no precision is selected", "name at least one"));
     };
     let mut report = Report::new("curves", device, &args.record, json)?;
-    // Windows are no longer than bptt and a few words on the mean.
+    // The mean sequence length is about bptt.
     let words = args.batch_size * (args.bptt + 1) * (args.steps as usize + 2);
     let corpus = random_tokens::corpus(args.types, words, 20)?;
     report.print(format!(
-        "mean losses of {} parts of {} steps, {} with {} columns of {} words, on {} of {} types, {}",
+        "mean losses of {} parts of {} steps, {} with batch size {} and {} tokens, on {} of {} types, {}",
         args.parts,
         args.steps,
         args.model,
@@ -98,7 +98,7 @@ pub fn run(args: Args, json: bool) -> Result<Output> {
                 let losses: Vec<_> =
                     curve.losses.iter().map(|loss| format!("{loss:9.4}")).collect();
                 let speed = curve.tokens_per_second;
-                report.print(format!("  {name:<14}{}   {speed:.0} words/s", losses.join("")));
+                report.print(format!("  {name:<14}{}   {speed:.0} tokens/s", losses.join("")));
                 report.add(json!({"what": "losses of a run", "format": format.name(),
                     "seed": seed, "steps": args.steps, "losses": curve.losses,
                     "tokens_per_second": speed}))?;
@@ -112,18 +112,18 @@ pub fn run(args: Args, json: bool) -> Result<Output> {
         }
     }
 
-    let largest = |a: &Curve, b: &Curve| {
+    let max_difference = |a: &Curve, b: &Curve| {
         let differences = a.losses.iter().zip(&b.losses).map(|(a, b)| (a - b).abs());
         differences.fold(0.0, f64::max)
     };
-    let of = |format, seed| curves.iter().find(|one| (one.format, one.seed) == (format, seed));
+    let find = |format, seed| curves.iter().find(|one| (one.format, one.seed) == (format, seed));
     let mut closing = vec![];
-    if let (Some(base), Some(other)) = (of(first, 1), of(first, 2)) {
-        let by_seed = largest(base, other);
+    if let (Some(base), Some(other)) = (find(first, 1), find(first, 2)) {
+        let by_seed = max_difference(base, other);
         for curve in curves.iter().filter(|curve| curve.format != first) {
-            let by_format = largest(base, curve);
+            let by_format = max_difference(base, curve);
             closing.push(format!(
-                "{} is at most {by_format:.1e} from {}, the other seed {by_seed:.1e}",
+                "{} differs from {} by at most {by_format:.1e}, the other seed by {by_seed:.1e}",
                 curve.format.name(),
                 first.name(),
             ));

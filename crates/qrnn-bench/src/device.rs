@@ -1,4 +1,4 @@
-//! Where to measure.
+//! The device of a benchmark.
 
 use qrnn::Result;
 use qrnn_ops::cuda::CudaDevice;
@@ -7,43 +7,43 @@ use tch::Device;
 use qrnn::command_line::require_cuda;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Place {
+enum DeviceChoice {
     Cpu,
     Cuda,
 }
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct DeviceFlags {
-    /// Where to measure; on a GPU, options that are left out default to the entry's values
-    #[arg(long, value_enum, default_value_t = Place::Cpu)]
-    device: Place,
-    /// Measure on the CPU as on a GPU: to try that where there is none
-    #[arg(long, hide = true)]
-    as_on_a_card: bool,
+    /// Device to measure; on a GPU, options default to the entry's values
+    #[arg(long, value_enum, default_value_t = DeviceChoice::Cpu)]
+    device: DeviceChoice,
+    /// Run the GPU benchmark on the CPU, to test it without a GPU
+    #[arg(long = "as-on-a-card", hide = true)]
+    gpu_path_on_cpu: bool,
 }
 
 impl DeviceFlags {
-    /// Whether a GPU was asked for.
+    /// Whether `--device cuda` is set.
     pub fn is_cuda(&self) -> bool {
-        self.device == Place::Cuda
+        self.device == DeviceChoice::Cuda
     }
 
-    /// The device to be measured as a GPU is; `None` for the CPU in its own way.
+    /// The device of the GPU benchmark; `None` for the CPU benchmark.
     ///
     /// # Errors
-    /// [`qrnn::Error::Unavailable`] where there is no GPU.
-    pub fn card(&self) -> Result<Option<Device>> {
+    /// [`qrnn::Error::Unavailable`] if there is no GPU.
+    pub fn gpu_path(&self) -> Result<Option<Device>> {
         match self.device {
-            Place::Cuda => Ok(Some(require_cuda()?)),
-            Place::Cpu => Ok(self.as_on_a_card.then_some(Device::Cpu)),
+            DeviceChoice::Cuda => Ok(Some(require_cuda()?)),
+            DeviceChoice::Cpu => Ok(self.gpu_path_on_cpu.then_some(Device::Cpu)),
         }
     }
 }
 
-/// The device as a measurement names it.
+/// The name of a device in measurements.
 ///
 /// # Errors
-/// [`qrnn::Error::Unavailable`] where the GPU has gone.
+/// [`qrnn::Error::Unavailable`] if the GPU is no longer available.
 pub fn name(device: Device) -> Result<String> {
     match device {
         Device::Cuda(ordinal) => Ok(CudaDevice::of(ordinal)?.name()?),
@@ -51,10 +51,10 @@ pub fn name(device: Device) -> Result<String> {
     }
 }
 
-/// The most memory that tensors took on a GPU since the last call, in bytes; `None` on the CPU.
+/// Peak memory of tensors on a GPU since the last call, in bytes; `None` on the CPU.
 ///
 /// # Errors
-/// [`qrnn::Error::Ops`] where libtorch does not tell.
+/// [`qrnn::Error::Ops`] if libtorch fails.
 pub fn peak_bytes(device: Device) -> Result<Option<f64>> {
     match device {
         Device::Cuda(ordinal) => Ok(Some(CudaDevice::of(ordinal)?.peak_bytes(true)? as f64)),
@@ -62,7 +62,7 @@ pub fn peak_bytes(device: Device) -> Result<Option<f64>> {
     }
 }
 
-/// The flags of a benchmark as they come out of words.
+/// Parses the flags of a benchmark.
 #[cfg(test)]
 pub fn parsed<A: clap::Args>(words: &[&str]) -> A {
     let command = A::augment_args(clap::Command::new("bench").no_binary_name(true));

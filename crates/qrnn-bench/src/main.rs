@@ -1,4 +1,4 @@
-//! Measures this project against alternatives in the same run: `cargo xtask bench step …`.
+//! Benchmarks against alternatives in the same run: `cargo xtask bench step …`.
 
 mod baselines;
 mod corpus;
@@ -25,31 +25,31 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use qrnn::command_line::{explain, finish};
 
-/// Measures this project against PyTorch, a loop of tensor operations, and the machine's limits.
+/// Benchmarks this project against PyTorch, a loop of tensor operations, and the machine's limits.
 #[derive(Debug, Parser)]
 #[command(name = "qrnn-bench", version)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// Print one JSON object
+    /// Print one JSON object to standard output
     #[arg(long, global = true)]
     json: bool,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Reading a text of WikiText-103's size, against plain Python
+    /// Reading a text of WikiText-103's size, compared with Python
     Corpus(corpus::Args),
-    /// One reading of a folder, for `corpus`
+    /// Read a folder once, for `corpus`
     #[command(hide = true)]
     ReadCorpus(corpus::ReadOnce),
-    /// Losses of long runs in several formats, against those of another seed
+    /// Losses of long runs in several precisions, compared with another seed
     Curves(curves::Args),
-    /// The entry's model on WikiText-103's test text, against the same model in PyTorch
+    /// Evaluation of the entry's model on WikiText-103's test text, compared with PyTorch
     Evaluate(evaluate::Args),
-    /// fo-pooling, against its bytes alone and a loop of tensor operations
+    /// fo-pooling, compared with memory bandwidth and a loop of tensor operations
     Pool(pool::Args),
-    /// Training steps, against the same model in PyTorch
+    /// Training steps, compared with PyTorch
     Step(step::Args),
 }
 

@@ -1,4 +1,4 @@
-//! How the matrix products are computed, as the benchmarks name it.
+//! The precisions of the benchmarks.
 
 use qrnn::{Error, Result};
 use qrnn_ops::matmul::Precision;
@@ -32,17 +32,17 @@ impl PrecisionChoice {
     }
 }
 
-/// Whether the device multiplies these formats.
+/// Checks that the device supports these precisions.
 ///
 /// # Errors
-/// [`Error::Unavailable`] naming one that it does not.
+/// [`Error::Unavailable`] naming one that it does not support.
 pub fn check(formats: &[PrecisionChoice], device: Device) -> Result<()> {
     if device.is_cuda() || !formats.contains(&PrecisionChoice::Tf32) {
         return Ok(());
     }
     Err(Error::Unavailable {
         what: "--formats tf32".into(),
-        problem: "it is a format of NVIDIA GPUs".into(),
-        remedy: "add --device cuda, or leave it out".into(),
+        problem: "only NVIDIA GPUs support it".into(),
+        remedy: "add --device cuda, or remove tf32".into(),
     })
 }

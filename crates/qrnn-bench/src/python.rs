@@ -1,4 +1,4 @@
-//! A Python process that is told what to do, a line at a time, and answers with lines of JSON.
+//! A Python process that reads commands from standard input and answers with lines of JSON.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Write};
@@ -11,29 +11,29 @@ use qrnn::terminal;
 use qrnn::{Error, Result};
 use serde_json::Value;
 
-/// Lines of standard error that are kept to say why the process ended.
-const KEPT: usize = 20;
+/// Last lines of standard error to store, for the error message.
+const STDERR_LINES: usize = 20;
 
-/// How long a process that closed its output may take to end.
-const END: Duration = Duration::from_secs(2);
+/// How long to wait for the exit of a process that closed its output.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The process; it ends with this value.
+/// A running process, killed when dropped.
 pub struct Python {
     child: Child,
     commands: ChildStdin,
     answers: Receiver<String>,
-    /// Its last lines on standard error, and whether that has ended.
-    said: Arc<Mutex<(VecDeque<String>, bool)>>,
-    /// The longest wait for an answer.
+    /// The last lines of standard error, newest first, and whether it is closed.
+    stderr: Arc<Mutex<(VecDeque<String>, bool)>>,
+    /// Timeout of an answer.
     limit: Duration,
 }
 
 impl Python {
-    /// Starts a program by the Python of this name, and waits for nothing; `None` where there is no such
-    /// Python. No answer may take longer than `limit`.
+    /// Starts the Python of this name without waiting; `None` if there is no such Python. `limit` is the timeout
+    /// of an answer.
     ///
     /// # Errors
-    /// [`Error::Io`] where the process cannot be started.
+    /// [`Error::Io`] if the process cannot be started.
     pub fn spawn(
         name: &str,
         limit: Duration,
@@ -47,7 +47,7 @@ impl Python {
             child => child.map_err(Error::io(name, "run"))?,
         };
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let (Some(commands), Some(stdout), Some(stderr)) = pipes else {
+        let (Some(commands), Some(stdout), Some(errors)) = pipes else {
             return Err(Error::usage(format!("--python {name}"), "it has no pipes", "try again"));
         };
         let (sender, answers) = channel();
@@ -58,32 +58,32 @@ impl Python {
                 }
             }
         });
-        let said = Arc::new(Mutex::new((VecDeque::new(), false)));
-        let kept = said.clone();
+        let stderr = Arc::new(Mutex::new((VecDeque::new(), false)));
+        let shared = stderr.clone();
         std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(|line| line.ok()) {
+            for line in BufReader::new(errors).lines().map_while(|line| line.ok()) {
                 terminal::note(&line);
-                let (lines, _) = &mut *kept.lock().unwrap_or_else(PoisonError::into_inner);
-                lines.truncate(KEPT - 1);
+                let (lines, _) = &mut *shared.lock().unwrap_or_else(PoisonError::into_inner);
+                lines.truncate(STDERR_LINES - 1);
                 lines.push_front(line);
             }
-            kept.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
+            shared.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
         });
-        Ok(Some(Self { child, commands, answers, said, limit }))
+        Ok(Some(Self { child, commands, answers, stderr, limit }))
     }
 
-    /// Gives a command.
+    /// Sends a command.
     ///
     /// # Errors
-    /// The reason where the process has ended.
+    /// The reason if the process has exited.
     pub fn tell(&mut self, command: &str) -> std::result::Result<(), String> {
         writeln!(self.commands, "{command}").map_err(|_| self.ended())
     }
 
-    /// The next answer.
+    /// Waits for the next answer.
     ///
     /// # Errors
-    /// The reason where the process failed: it says so, it ended, or its time is over.
+    /// The reason if the process reports a failure, exits, or exceeds the timeout.
     pub fn answer(&mut self) -> std::result::Result<Value, String> {
         let line = match self.answers.recv_timeout(self.limit) {
             Ok(line) => line,
@@ -93,7 +93,7 @@ impl Python {
             Err(RecvTimeoutError::Disconnected) => return Err(self.ended()),
         };
         let answer: Value = serde_json::from_str(&line).map_err(|_| {
-            format!("its answer is no JSON: {}", line.chars().take(80).collect::<String>())
+            format!("its answer is not JSON: {}", line.chars().take(80).collect::<String>())
         })?;
         match answer["failed"].as_str() {
             Some(reason) => Err(reason.to_owned()),
@@ -101,28 +101,28 @@ impl Python {
         }
     }
 
-    /// A command and its answer.
+    /// Sends a command and waits for its answer.
     ///
     /// # Errors
-    /// The reason where the process failed.
+    /// The reason if the process failed.
     pub fn ask(&mut self, command: &Value) -> std::result::Result<Value, String> {
         self.tell(&command.to_string())?;
         self.answer()
     }
 
-    /// How the process ended, and what it said last.
+    /// The exit status of the process and its last line of standard error.
     fn ended(&mut self) -> String {
-        let since = Instant::now();
+        let start = Instant::now();
         let mut status = None;
-        while since.elapsed() < END {
+        while start.elapsed() < EXIT_TIMEOUT {
             status = self.child.try_wait().ok().flatten();
-            let (_, whole) = *self.said.lock().unwrap_or_else(PoisonError::into_inner);
-            if status.is_some() && whole {
+            let (_, closed) = *self.stderr.lock().unwrap_or_else(PoisonError::into_inner);
+            if status.is_some() && closed {
                 break;
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        let (lines, _) = &*self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let (lines, _) = &*self.stderr.lock().unwrap_or_else(PoisonError::into_inner);
         let last = lines.iter().find(|line| !line.trim().is_empty());
         let status = status.map_or("its output is closed".into(), |status| status.to_string());
         let last = last.map_or(String::new(), |line| format!(": {}", line.trim()));
@@ -132,17 +132,17 @@ impl Python {
 
 impl Drop for Python {
     fn drop(&mut self) {
-        // It may be in the middle of a step, whose result nobody wants.
+        // It may still be running a step.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// A process that had to answer, as an error.
+/// The error of a process that is required.
 pub fn failed(name: &str, reason: String) -> Error {
     Error::usage(
         format!("--python {name}"),
         format!("the PyTorch model failed: {reason}"),
-        "name a Python that has torch 2.11, or one without torch to measure ours alone",
+        "name a Python with torch 2.11, or one without torch to measure without a baseline",
     )
 }

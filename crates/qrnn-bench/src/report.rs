@@ -1,5 +1,5 @@
-//! What a bench says while it runs: text as soon as it is known, and every measurement as a line of a file.
-//! Whatever ends a bench early, what it measured until then is there.
+//! Reports of a benchmark. Text is printed and measurements are appended to a file at once, so that they survive
+//! if the benchmark is aborted.
 
 use std::fmt::Display;
 use std::fs::File;
@@ -17,26 +17,27 @@ use qrnn::command_line::Output;
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct RecordFlags {
-    /// Append every measurement to this file, as a line of JSON, as soon as it is known
+    /// Append every measurement to this file at once, as a line of JSON
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
 }
 
+/// The report of a benchmark.
 pub struct Report {
     bench: &'static str,
     device: String,
-    /// Standard output is for the one JSON object.
+    /// Whether standard output is reserved for one JSON object.
     json: bool,
     record: Option<(PathBuf, File)>,
     measurements: Vec<Value>,
-    /// What was wrong with results or work of ours.
+    /// Failures and wrong results of this project, not of baselines.
     problems: Vec<String>,
 }
 
 impl Report {
     /// # Errors
-    /// [`Error::Io`] where the file of `--record` cannot be opened; [`Error::Unavailable`] where the GPU
-    /// has gone.
+    /// [`Error::Io`] if the file of `--record` cannot be opened; [`Error::Unavailable`] if the GPU is no longer
+    /// available.
     pub fn new(
         bench: &'static str,
         device: Device,
@@ -52,9 +53,9 @@ impl Report {
         Ok(Self { bench, device, json, record, measurements: vec![], problems: vec![] })
     }
 
-    /// Prints a text for people, at once: to standard output, with `--json` to standard error.
+    /// Prints text to standard output, or with `--json` to standard error.
     pub fn print(&self, text: impl Display) {
-        // A reader that has gone away ends no measurement.
+        // A closed pipe must not end the benchmark.
         if self.json {
             terminal::note(text);
         } else {
@@ -62,17 +63,17 @@ impl Report {
         }
     }
 
-    /// Keeps a measurement, and records it; returns its place.
+    /// Adds and records a measurement; returns its index.
     ///
     /// # Errors
-    /// [`Error::Io`] where the file of `--record` cannot be written.
+    /// [`Error::Io`] if the file of `--record` cannot be written.
     pub fn add(&mut self, measurement: Value) -> Result<usize> {
         if let Some((path, file)) = &mut self.record {
             let mut line = json!({"bench": self.bench, "device": self.device});
             if let (Some(line), Some(more)) = (line.as_object_mut(), measurement.as_object()) {
                 line.extend(more.clone());
             }
-            // One write a line: a process that is killed leaves whole lines.
+            // One write per line, so that a killed process leaves no partial line.
             let written = file.write_all(format!("{line}\n").as_bytes());
             written.and_then(|()| file.flush()).map_err(Error::io(&*path, "write"))?;
         }
@@ -80,26 +81,26 @@ impl Report {
         Ok(self.measurements.len() - 1)
     }
 
-    /// Adds a field that is known later to the measurement at a place of the final object.
-    pub fn amend(&mut self, at: usize, name: &str, value: Value) {
-        if let Some(measurement) = self.measurements.get_mut(at) {
+    /// Sets a field of the measurement with this index, in the final object only.
+    pub fn amend(&mut self, index: usize, name: &str, value: Value) {
+        if let Some(measurement) = self.measurements.get_mut(index) {
             measurement[name] = value;
         }
     }
 
-    /// Adds an entry to a list of the measurement at a place of the final object.
-    pub fn append(&mut self, at: usize, name: &str, entry: Value) {
-        let list = self.measurements.get_mut(at).and_then(|value| value[name].as_array_mut());
+    /// Adds an entry to a list of the measurement with this index, in the final object only.
+    pub fn append(&mut self, index: usize, name: &str, entry: Value) {
+        let list = self.measurements.get_mut(index).and_then(|value| value[name].as_array_mut());
         if let Some(list) = list {
             list.push(entry);
         }
     }
 
-    /// Notes work of ours that failed: `what` names it in words, `measurement` has its fields. The bench
-    /// goes on, and ends with status 1.
+    /// Reports a failure of this project: `what` names the work in text, `measurement` has its fields. The benchmark
+    /// continues, and exits with status 1.
     ///
     /// # Errors
-    /// As [`Self::note`].
+    /// As [`Self::add`].
     pub fn failed(&mut self, what: &str, mut measurement: Value, error: &Error) -> Result<()> {
         measurement["failed"] = json!(error.to_string());
         self.print(format!("\n{what} failed: {error}"));
@@ -107,17 +108,17 @@ impl Report {
         self.add(measurement).map(drop)
     }
 
-    /// A result of ours that is not what it should be: the bench goes on, and ends with status 1. Over
-    /// stand-ins of a GPU, where nothing is computed, that says nothing of ours.
+    /// Reports a wrong result of this project: the benchmark continues, and exits with status 1. Ignored if the
+    /// self-test is skipped, because a fake GPU computes nothing.
     pub fn problem(&mut self, problem: String) {
         if self_test_is_skipped() {
-            self.print(format!("not judged ({}): {problem}", SKIP_SELF_TEST));
+            self.print(format!("ignored ({}): {problem}", SKIP_SELF_TEST));
         } else {
             self.problems.push(problem);
         }
     }
 
-    /// The outcome, with a last text.
+    /// The output of the program, with a closing text.
     pub fn finish(self, closing: impl Display) -> Output {
         let mut json = json!({"bench": self.bench, "measurements": self.measurements});
         let mut text = closing.to_string();
@@ -128,7 +129,7 @@ impl Report {
             self.problems.iter().map(|problem| format!("error: {problem}")).collect();
         let errors = errors.join("\n");
         if self.json {
-            // All text goes to standard error then, and this is the end of it.
+            // With --json, all text goes to standard error.
             text = format!("{text}\n{errors}");
         } else {
             terminal::note(errors);
@@ -143,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn work_of_ours_that_failed_ends_a_bench_with_status_1_and_is_measured_nonetheless() {
+    fn a_failure_is_recorded_and_gives_status_1() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("record");
         let flags = RecordFlags { record: Some(path.clone()) };
@@ -152,10 +153,10 @@ mod tests {
         report
             .failed("the step in bf16", json!({"what": "a step", "format": "bf16"}), &error)
             .unwrap();
-        let at = report.add(json!({"what": "a step", "format": "tf32", "peers": []})).unwrap();
-        report.amend(at, "later", json!(1));
-        report.append(at, "peers", json!({"peer": "a"}));
-        let output = report.finish("all is said");
+        let index = report.add(json!({"what": "a step", "format": "tf32", "peers": []})).unwrap();
+        report.amend(index, "later", json!(1));
+        report.append(index, "peers", json!({"peer": "a"}));
+        let output = report.finish("closing text");
         assert_eq!(output.status, 1);
         assert!(output.text.ends_with(
             "error: the step in bf16 failed: a kernel: it was not launched\n  \
@@ -174,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_wrong_is_status_0() {
+    fn no_failure_gives_status_0() {
         let flags = RecordFlags { record: None };
         let report = Report::new("step", Device::Cpu, &flags, false).unwrap();
         let output = report.finish("");

@@ -1,5 +1,5 @@
-//! What a device can do at most, measured in the run that is held against it: a copy, and a large
-//! matrix product of each format.
+//! Limits of a device, measured in the same run: bandwidth of a copy, and rate of a large matrix product in each
+//! precision.
 
 use std::fmt::Write as _;
 
@@ -13,51 +13,51 @@ use crate::precision::PrecisionChoice;
 use crate::report::Report;
 use crate::statistics::median;
 
-/// Runs that are not counted: libraries are loaded, clocks rise.
+/// Runs before the measurement: libraries load, clocks rise.
 const WARM_UP: usize = 5;
 
-/// Runs that are.
+/// Measured runs.
 const RUNS: usize = 20;
 
-/// Two sets of tensors in turns: what one run leaves in the cache is not what the next reads.
+/// Sets of tensors, used alternately so that inputs are not in the cache.
 const SETS: usize = 2;
 
+/// Limits of a device.
 pub struct Roofline {
     device: Device,
-    /// Bytes copied.
+    /// Bytes read and written by the copy.
     bytes: f64,
-    /// Rows and columns of the product's matrices.
+    /// Rows and columns of the matrices.
     side: i64,
-    /// Bytes a second, read and written.
+    /// Bytes per second, read and written.
     pub bandwidth: f64,
-    /// Multiplications and additions a second, by format.
+    /// Floating-point operations per second, by precision.
     rates: Vec<(PrecisionChoice, Result<f64>)>,
 }
 
-/// Seconds of each of `runs` runs by the device's clock, after `warm_up` others. `work` is told the
-/// number of the run; nothing waits between two.
+/// Seconds of each of `runs` runs by the device's clock, after `warm_up` runs. `work` gets the index of the run. Does
+/// not synchronize between runs.
 ///
 /// # Errors
-/// Those of `work`, and of the clock.
+/// Returns the errors of `work` and of the clock.
 pub fn time(
     clock: &Clock,
     (warm_up, runs): (usize, usize),
     mut work: impl FnMut(usize) -> Result<()>,
 ) -> Result<Vec<f64>> {
-    let mut marks = vec![];
+    let mut spans = vec![];
     for run in 0..warm_up + runs {
-        let start = clock.mark()?;
+        let start = clock.record()?;
         work(run)?;
-        marks.push((start, clock.mark()?));
+        spans.push((start, clock.record()?));
     }
-    marks.iter().skip(warm_up).map(|(start, ended)| Ok(ended.since(start)?)).collect()
+    spans.iter().skip(warm_up).map(|(start, end)| Ok(end.since(start)?)).collect()
 }
 
-/// Gives a GPU some work to be busy with. What follows waits in its queue meanwhile, and is then timed
-/// without the host that gave it.
+/// Keeps a GPU busy, so that the work submitted next is queued and timed without the host's overhead.
 ///
 /// # Errors
-/// [`qrnn::Error::Ops`] where memory runs out.
+/// [`qrnn::Error::Ops`] if memory runs out.
 pub fn run_ahead(device: Device) -> Result<()> {
     if device.is_cuda() {
         let matrix = Tensor::f_randn([8192, 8192], (Kind::Float, device))?;
@@ -70,24 +70,24 @@ pub fn run_ahead(device: Device) -> Result<()> {
 }
 
 impl Roofline {
-    /// Measures them, on random numbers.
+    /// Measures the limits on random tensors.
     ///
     /// # Errors
-    /// [`qrnn::Error::Ops`] where memory runs out; [`qrnn::Error::Ops`] where the GPU fails.
+    /// [`qrnn::Error::Ops`] if memory runs out or the GPU fails.
     pub fn measure(device: Device, formats: &[PrecisionChoice]) -> Result<Self> {
         let clock = Clock::of(device)?;
-        // Large against the caches, and on the CPU soon done.
-        let (numbers, side) = if device.is_cuda() { (1 << 28, 8192) } else { (1 << 23, 512) };
+        // Larger than the caches; smaller on the CPU to save time.
+        let (numel, side) = if device.is_cuda() { (1 << 28, 8192) } else { (1 << 23, 512) };
         let random = |size: &[i64], kind| Tensor::f_randn(size, (kind, device));
         let pairs = (0..SETS)
-            .map(|_| Ok((random(&[numbers], Kind::Float)?, random(&[numbers], Kind::Float)?)))
+            .map(|_| Ok((random(&[numel], Kind::Float)?, random(&[numel], Kind::Float)?)))
             .collect::<Result<Vec<_>>>()?;
         let seconds = time(&clock, (WARM_UP, RUNS), |run| {
             let (to, from) = &pairs[run % SETS];
             Ok(to.shallow_clone().f_copy_(from)?)
         })?;
         drop(pairs);
-        let bytes = 2.0 * 4.0 * numbers as f64;
+        let bytes = 2.0 * 4.0 * numel as f64;
         let bandwidth = bytes / median(seconds);
         let rate = |format: PrecisionChoice| -> Result<f64> {
             let precision = format.precision();
@@ -106,16 +106,16 @@ impl Roofline {
         Ok(Self { device, bytes, side, bandwidth, rates })
     }
 
-    /// Multiplications and additions a second in this format; NaN where it was not asked for, or failed.
+    /// Floating-point operations per second in this precision; NaN if it was not measured, or failed.
     pub fn rate(&self, format: PrecisionChoice) -> f64 {
         let rate = self.rates.iter().find(|(other, _)| *other == format);
         rate.and_then(|(_, rate)| rate.as_ref().ok()).copied().unwrap_or(f64::NAN)
     }
 
-    /// Says and records them.
+    /// Prints and records the limits.
     ///
     /// # Errors
-    /// Those of the report.
+    /// Returns the errors of the report.
     pub fn report(&self, report: &mut Report) -> Result<()> {
         report.print(self.text()?);
         for measurement in self.measurements() {
@@ -135,13 +135,13 @@ impl Roofline {
         Ok(())
     }
 
-    /// For people.
+    /// The limits as text.
     ///
     /// # Errors
-    /// [`qrnn::Error::Unavailable`] where the GPU has gone.
+    /// [`qrnn::Error::Unavailable`] if the GPU is no longer available.
     fn text(&self) -> Result<String> {
         let mut text = format!(
-            "{}\na copy of {:.2} GB, read and written: {:.0} GB/s",
+            "{}\ncopy of {:.2} GB: {:.0} GB/s read and written",
             super::device::name(self.device)?,
             self.bytes / 2e9,
             1e-9 * self.bandwidth,
@@ -149,12 +149,13 @@ impl Roofline {
         for (format, rate) in &self.rates {
             let Ok(rate) = rate else { continue };
             let (name, side, rate) = (format.name(), self.side, 1e-12 * rate);
-            let _ = write!(text, "\na product of {side} × {side} in {name}: {rate:.1} TFLOP/s");
+            let _ =
+                write!(text, "\nmatrix product of {side} × {side} in {name}: {rate:.1} TFLOP/s");
         }
         Ok(text)
     }
 
-    /// One object a ceiling.
+    /// One measurement per limit.
     fn measurements(&self) -> Vec<Value> {
         let mut all = vec![json!({"what": "copy", "bytes": self.bytes, "seconds":
             self.bytes / self.bandwidth, "bytes_per_second": self.bandwidth, "runs": RUNS})];

@@ -1,4 +1,4 @@
-//! The shape of a model, as flags name it.
+//! The shape of a model as a flag: `300-1800-split`.
 
 #[derive(Debug, Clone, Copy)]
 pub struct Shape {
@@ -11,15 +11,15 @@ impl std::str::FromStr for Shape {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wanted = || "write for example 128-256-plain or 300-1800-split".to_owned();
+        let usage = || "write for example 128-256-plain or 300-1800-split".to_owned();
         let parts: Vec<&str> = text.split('-').collect();
-        let &[emsize, nhid, softmax] = parts.as_slice() else { return Err(wanted()) };
+        let &[emsize, nhid, softmax] = parts.as_slice() else { return Err(usage()) };
         let split = match softmax {
             "split" => true,
             "plain" => false,
-            _ => return Err(wanted()),
+            _ => return Err(usage()),
         };
-        let size = |text: &str| qrnn::command_line::numbers::size(text).map_err(|_| wanted());
+        let size = |text: &str| qrnn::command_line::numbers::size(text).map_err(|_| usage());
         Ok(Self { emsize: size(emsize)?, nhid: size(nhid)?, split })
     }
 }

@@ -1,4 +1,4 @@
-//! Where the time of a step goes: a table, and a chart of bars.
+//! Time of the stages of a step, as a table and a bar chart.
 
 use std::path::Path;
 
@@ -6,20 +6,20 @@ use plotters::prelude::*;
 use qrnn::{Error, Result};
 use qrnn_ops::profile::Profile;
 
-/// What is in no stage.
+/// The time that is in no stage.
 const REST: &str = "all else";
 
-/// One step, divided.
+/// The stages of a step.
 pub struct Bar {
     name: String,
     /// Seconds of the whole step.
     seconds: f64,
-    /// Its stages, the longest first, and the rest last.
+    /// Stages and their seconds, the longest first and [`REST`] last.
     stages: Vec<(&'static str, f64)>,
 }
 
 impl Bar {
-    /// From what was seen during `steps` steps of `seconds` each.
+    /// From the profile of `steps` steps of `seconds` each.
     pub fn new(name: String, profile: &Profile, seconds: f64, steps: u32) -> Self {
         let each = |time: std::time::Duration| time.as_secs_f64() / f64::from(steps);
         let mut stages: Vec<_> =
@@ -35,8 +35,7 @@ impl Bar {
     }
 }
 
-/// The stages that take a twentieth of a millisecond in any of the bars, in the first one's order; the
-/// rest comes last.
+/// The stages that take at least 0.05 ms in any bar, in the order of the first bar, and [`REST`] last.
 fn names(bars: &[Bar]) -> Vec<&'static str> {
     let mut names = vec![];
     for (name, seconds) in bars.iter().flat_map(|bar| &bar.stages) {
@@ -48,7 +47,7 @@ fn names(bars: &[Bar]) -> Vec<&'static str> {
     names
 }
 
-/// One row a stage, one column a bar, in milliseconds.
+/// A table in milliseconds, with a row per stage and a column per bar.
 pub fn table(bars: &[Bar]) -> String {
     let mut text = format!("\n{:<18}", "ms in a step");
     text += &bars.iter().map(|bar| format!("{:>22}", bar.name)).collect::<String>();
@@ -63,12 +62,12 @@ pub fn table(bars: &[Bar]) -> String {
     text
 }
 
-/// Draws the bars one below the other, each as long as its step is.
+/// Renders the bars to an SVG file; lengths are proportional to time.
 ///
 /// # Errors
-/// [`Error::Plot`] where the file cannot be written.
-pub fn draw(bars: &[Bar], path: &Path) -> Result<()> {
-    let wrong = |problem: String| Error::Plot { path: path.into(), problem };
+/// [`Error::Plot`] if the file cannot be written.
+pub fn render(bars: &[Bar], path: &Path) -> Result<()> {
+    let plot_error = |problem: String| Error::Plot { path: path.into(), problem };
     let names = names(bars);
     let (width, left, row) = (860, 170, 34);
     let height = (bars.len() as i32 + 1) * row + 30 + 20 * names.len() as i32;
@@ -106,7 +105,7 @@ pub fn draw(bars: &[Bar], path: &Path) -> Result<()> {
             area.present()?;
             Ok(())
         };
-        draw().map_err(|error| wrong(error.to_string()))?;
+        draw().map_err(|error| plot_error(error.to_string()))?;
     }
-    std::fs::write(path, picture).map_err(|error| wrong(error.to_string()))
+    std::fs::write(path, picture).map_err(|error| plot_error(error.to_string()))
 }

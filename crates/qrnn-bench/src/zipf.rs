@@ -1,4 +1,4 @@
-//! A text of WikiText-103's size and shape, made to be read.
+//! Generates a text of WikiText-103's size with Zipf-distributed words.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -18,19 +18,18 @@ pub const BYTES: u64 = 540_000_000;
 
 /// Writes train.txt with about `bytes` bytes and short valid.txt and test.txt.
 ///
-/// Words are drawn independently, the one of rank r with a probability in proportion to
-/// 1 / (r + 2.7); every type occurs, the rare ones strewn evenly over the text. Frequent words are
-/// short: a token takes 5.3 bytes, one of WikiText-103 5.2.
+/// Words are sampled independently; the probability of rank r is proportional to 1 / (r + 2.7). In train.txt every
+/// word occurs at least once. Frequent words are short: a token has 5.3 bytes on average, one of WikiText-103 5.2.
 ///
 /// # Errors
-/// [`Error::Io`] where the folder cannot be written to.
+/// [`Error::Io`] if the folder cannot be written.
 pub fn write(folder: &Path, bytes: u64) -> Result<()> {
     let mut random = ChaCha8Rng::seed_from_u64(103);
     let words: Vec<Vec<u8>> = (0..TYPES - 1).map(|rank| spelling(rank, &mut random)).collect();
     let weights = (0..words.len()).map(|rank| 1.0 / (rank as f64 + 2.7)).collect();
     let ranks = WeightedAliasIndex::new(weights)
         .map_err(|error| Error::usage("Zipf's law", error.to_string(), "report this"))?;
-    for (name, bytes, strewn) in
+    for (name, bytes, rare_words) in
         [("train", bytes, words.len()), ("valid", 1_000_000, 0), ("test", 1_000_000, 0)]
     {
         let path = folder.join(format!("{name}.txt"));
@@ -38,12 +37,12 @@ pub fn write(folder: &Path, bytes: u64) -> Result<()> {
         let mut text = Counted { inner: BufWriter::with_capacity(1 << 20, file), bytes: 0 };
         let mut next = 0;
         let mut write = |text: &mut Counted<_>, random: &mut ChaCha8Rng| {
-            while text.bytes < bytes || next < strewn {
-                // About 57 tokens a line, as in the original.
+            while text.bytes < bytes || next < rare_words {
+                // About 57 tokens per line, as in WikiText-103.
                 for _ in 0..random.random_range(1..112) {
                     text.write_all(b" ")?;
-                    let due = (strewn as u64 * text.bytes / bytes) as usize;
-                    if next < strewn.min(due + 1) {
+                    let due = (rare_words as u64 * text.bytes / bytes) as usize;
+                    if next < rare_words.min(due + 1) {
                         text.write_all(&words[next])?;
                         next += 1;
                     } else {
@@ -59,7 +58,7 @@ pub fn write(folder: &Path, bytes: u64) -> Result<()> {
     Ok(())
 }
 
-/// A word of a length that grows with its rank: its rank in letters, then any letters.
+/// A word whose length grows with its rank: the rank in base 25, then random letters.
 fn spelling(rank: usize, random: &mut ChaCha8Rng) -> Vec<u8> {
     let mut word = vec![];
     let mut rest = rank;
@@ -67,7 +66,7 @@ fn spelling(rank: usize, random: &mut ChaCha8Rng) -> Vec<u8> {
         word.push(b'a' + (rest % 25) as u8);
         rest /= 25;
     }
-    // 'z' is no digit of a rank: it keeps words of different ranks apart.
+    // 'z' is not a digit of the rank, so words of different ranks differ.
     let more = random.random_range(0..(rank.max(1).ilog2() / 3 + 2) as usize);
     if more > 0 {
         word.push(b'z');
@@ -76,7 +75,7 @@ fn spelling(rank: usize, random: &mut ChaCha8Rng) -> Vec<u8> {
     word
 }
 
-/// Counts what goes through.
+/// Counts the bytes written.
 struct Counted<W> {
     inner: W,
     bytes: u64,

@@ -1,5 +1,5 @@
-//! `reproduce bench pool` on a GPU. First ours: the kernels against the copy bandwidth. Then the peers and
-//! ours in turns, the whole calls.
+//! `qrnn-bench pool` on a GPU: first our kernels, compared with the bandwidth of a copy; then the calls of the
+//! baselines and ours, interleaved.
 
 use std::collections::BTreeMap;
 
@@ -17,36 +17,36 @@ use crate::roofline::Roofline;
 use crate::statistics::{median, quartiles};
 use qrnn::command_line::Output;
 
-/// What is measured.
+/// Names of the measurements.
 const WHAT: [&str; 2] = ["forward", "forward and backward"];
 
-/// Turns of ours and the peers.
-const TURNS: usize = 4;
+/// Rounds of interleaved runs.
+const ROUNDS: usize = 4;
 
-/// Time steps from which on a case is long, and the runs of such a one: it takes tens of milliseconds.
+/// Sequence length from which a case is long (tens of milliseconds), and its number of runs.
 const LONG: (i64, usize) = (4096, 40);
 
-/// Ours in one kind of numbers.
+/// Our implementation at one shape and kind.
 struct Case {
     size: Size,
     kind: Kind,
     measured: Measured,
-    /// The places of [`WHAT`] in the report.
-    at: [usize; 2],
+    /// Indices of the [`WHAT`] measurements in the report.
+    indices: [usize; 2],
 }
 
 pub fn run(args: &Args, device: Device, json: bool) -> Result<Output> {
     let mut report = Report::new("pool", device, &args.record, json)?;
-    // Their programs load while ours is measured.
+    // The baselines start while our kernels are measured.
     let kinds = pooling::specs(&args.baselines.0, device);
     let mut baselines = Baselines::spawn(&args.baseline_flags, kinds)?;
-    terminal::note("the device's ceilings ...");
+    terminal::note("measuring the device's limits ...");
     let roofline = Roofline::measure(device, &[])?;
     roofline.report(&mut report)?;
     let mut cases = vec![];
     for size in args.sizes() {
         report.print(format!(
-            "\nfo-pooling of (seq, batch, hidden) {:?}; medians of {} runs, two sets of inputs in turns, by \
+            "\nfo-pooling of (seq, batch, hidden) {:?}; medians of {} runs on two alternating sets of inputs, by \
              the device's clock",
             size.0,
             runs(args, size),
@@ -57,7 +57,7 @@ pub fn run(args: &Args, device: Device, json: bool) -> Result<Output> {
                 .and_then(|ours| ours.measure(size.0, kind, runs(args, size)));
             match measure {
                 Ok(measured) => {
-                    cases.push(note(args, size, kind, measured, &roofline, &mut report)?)
+                    cases.push(report_case(args, size, kind, measured, &roofline, &mut report)?)
                 }
                 Err(error) => {
                     let what = format!("fo-pooling of {:?} in {}", size.0, kind_name(kind));
@@ -75,16 +75,16 @@ pub fn run(args: &Args, device: Device, json: bool) -> Result<Output> {
             break;
         }
         terminal::note(format_args!(
-            "{:?} {:?} and the peers in turns ...",
+            "{:?} {:?} and the baselines, interleaved ...",
             case.size.0, case.kind
         ));
-        in_turns(args, device, case, &mut baselines, &mut published, &mut report)?;
+        interleave(args, device, case, &mut baselines, &mut published, &mut report)?;
     }
     for baseline in &baselines.left_out {
         report.print(format!("{}: left out: {}", baseline.label, baseline.reason));
         let mut value = baseline.value();
-        let places = cases.iter().flat_map(|case| case.at);
-        places.for_each(|at| report.append(at, "peers", value.clone()));
+        let indices = cases.iter().flat_map(|case| case.indices);
+        indices.for_each(|index| report.append(index, "peers", value.clone()));
         value["what"] = json!("peer");
         value["of"] = json!("pooling");
         report.add(value)?;
@@ -97,8 +97,8 @@ fn runs(args: &Args, size: Size) -> usize {
     if size.0[0] < LONG.0 { runs } else { runs.min(LONG.1) }
 }
 
-/// Says and records what ours came to.
-fn note(
+/// Prints and records our measurements.
+fn report_case(
     args: &Args,
     size: Size,
     kind: Kind,
@@ -107,14 +107,14 @@ fn note(
     report: &mut Report,
 ) -> Result<Case> {
     let (bytes, bound) = (ours::bytes(size.0, kind), ours::bound(kind));
-    // NaN is further than anything.
+    // NaN is too far, too.
     let far = measured.deviation.is_nan() || measured.deviation > bound;
-    let mut at = [0; 2];
+    let mut indices = [0; 2];
     for (i, what) in WHAT.into_iter().enumerate() {
         let (seconds, call) = (measured.kernels[i], measured.calls[i]);
         let share = bytes[i] / seconds / roofline.bandwidth;
         report.print(format!(
-            "{what:<21} {:<5} {:8.3} ms   {:7.1} MB   {:6.0} GB/s, {:.0} % of the copy's   the call {:.3} ms",
+            "{what:<21} {:<5} {:8.3} ms   {:7.1} MB   {:6.0} GB/s, {:.0} % of the copy   call {:.3} ms",
             kind_name(kind),
             1e3 * seconds,
             1e-6 * bytes[i],
@@ -122,31 +122,31 @@ fn note(
             100.0 * share,
             1e3 * call,
         ));
-        at[i] = report.add(json!({"what": what, "kind": kind_name(kind), "size": size.0,
+        indices[i] = report.add(json!({"what": what, "kind": kind_name(kind), "size": size.0,
             "bytes": bytes[i], "seconds": seconds, "call_seconds": call, "floor":
             "its bytes at the copy's bandwidth", "floor_seconds": bytes[i] / roofline.bandwidth,
             "share_of_bandwidth": share, "off_from_float64": measured.deviation, "off_bound": bound,
             "far": far, "runs": runs(args, size), "peers": []}))?;
     }
     report.print(format!(
-        "from double precision, outputs and gradients on fresh inputs: at most {:.1e}{}",
+        "largest deviation from double precision, of output and gradients on new inputs: {:.1e}{}",
         measured.deviation,
-        if far { format!(", and may be {bound:.1e}") } else { String::new() },
+        if far { format!(", more than {bound:.1e}") } else { String::new() },
     ));
     if far {
         report.problem(format!(
-            "fo-pooling of {:?} in {}: it is {:.1e} from double precision, and may be {bound:.1e}",
+            "fo-pooling of {:?} in {}: the deviation from double precision is {:.1e}, more than {bound:.1e}",
             size.0,
             kind_name(kind),
             measured.deviation,
         ));
     }
-    Ok(Case { size, kind, measured, at })
+    Ok(Case { size, kind, measured, indices })
 }
 
-/// The peers and ours on one case, a few runs each after the other. `published` keeps the published
-/// design's seconds by size: it is in single precision alone, and ours in bf16 is held against it, too.
-fn in_turns(
+/// Measures the baselines and ours on one case, interleaved. `published` stores the seconds of the published design by
+/// shape: it has fp32 only, and our bf16 is compared with it, too.
+fn interleave(
     args: &Args,
     device: Device,
     case: &Case,
@@ -155,35 +155,35 @@ fn in_turns(
     report: &mut Report,
 ) -> Result<()> {
     let (size, kind) = (case.size.0, case.kind);
-    // Side by side: most of it is compiling.
+    // Concurrently, because this compiles kernels.
     baselines.live.iter_mut().for_each(|baseline| baseline.prepare(size, kind));
     let mut variants: BTreeMap<&str, Vec<Variant>> = BTreeMap::new();
     baselines.each(|baseline| {
         variants.insert(baseline.name, baseline.prepared()?);
         Ok(())
     });
-    let per_turn = runs(args, case.size).div_ceil(TURNS);
-    let mut again: [Vec<f64>; 2] = Default::default();
+    let per_round = runs(args, case.size).div_ceil(ROUNDS);
+    let mut interleaved: [Vec<f64>; 2] = Default::default();
     let mut theirs: BTreeMap<(&str, String), [Vec<f64>; 2]> = BTreeMap::new();
     let failed = |report: &mut Report, error: Error| {
         let fields = json!({"what": "interleaved", "of": "pooling", "size": size,
             "kind": kind_name(kind)});
-        report.failed("fo-pooling beside the peers", fields, &error)
+        report.failed("fo-pooling interleaved with the baselines", fields, &error)
     };
     let ours = match Ours::new(size, device, kind) {
         Ok(ours) => ours,
         Err(error) => return failed(report, error),
     };
-    for turn in 0..TURNS {
-        let warm_up = if turn == 0 { WARM_UP as usize } else { 1 };
-        let [forward, both] = match ours.calls((warm_up, per_turn)) {
+    for round in 0..ROUNDS {
+        let warm_up = if round == 0 { WARM_UP as usize } else { 1 };
+        let [forward, both] = match ours.calls((warm_up, per_round)) {
             Ok(calls) => calls,
             Err(error) => return failed(report, error),
         };
-        again[0].extend(forward);
-        again[1].extend(both);
+        interleaved[0].extend(forward);
+        interleaved[1].extend(both);
         baselines.each(|baseline| {
-            for times in baseline.pool(per_turn)? {
+            for times in baseline.pool(per_round)? {
                 let [forward, both] = times.seconds;
                 let all = theirs.entry((baseline.name, times.variant)).or_default();
                 all[0].extend(forward);
@@ -192,34 +192,39 @@ fn in_turns(
             Ok(())
         });
     }
-    let again = again.map(median);
+    let interleaved = interleaved.map(median);
     for (i, what) in WHAT.into_iter().enumerate() {
         let first = case.measured.calls[i];
         report.add(json!({"what": "interleaved", "of": what, "kind": kind_name(kind),
-            "size": size, "seconds": again[i], "first_pass_seconds": first,
-            "times_the_first_pass": again[i] / first}))?;
-        report.amend(case.at[i], "interleaved_call_seconds", json!(again[i]));
+            "size": size, "seconds": interleaved[i], "first_pass_seconds": first,
+            "times_the_first_pass": interleaved[i] / first}))?;
+        report.amend(case.indices[i], "interleaved_call_seconds", json!(interleaved[i]));
     }
     report.print(format!(
-        "\n{size:?} in {}, in turns: ours forward {:.3} ms ({:.3} by itself before), forward and backward \
-         {:.3} ({:.3})",
+        "\n{size:?} in {}, interleaved: ours forward {:.3} ms ({:.3} alone), forward and backward {:.3} ms \
+         ({:.3} alone)",
         kind_name(kind),
-        1e3 * again[0],
+        1e3 * interleaved[0],
         1e3 * case.measured.calls[0],
-        1e3 * again[1],
+        1e3 * interleaved[1],
         1e3 * case.measured.calls[1],
     ));
     for baseline in &baselines.live {
         for variant in variants.get(baseline.name).into_iter().flatten() {
-            let of = Of { case, again, version: &baseline.version, baseline: baseline.name };
+            let comparison = Comparison {
+                case,
+                interleaved,
+                version: &baseline.version,
+                baseline: baseline.name,
+            };
             match (&variant.deviation, theirs.get(&(baseline.name, variant.name.clone()))) {
                 (Ok(deviation), Some(seconds)) => {
-                    of.note(variant, *deviation, seconds, report)?;
+                    comparison.report(variant, *deviation, seconds, report)?;
                     if baseline.name == "published" {
                         published.insert(size, seconds.clone().map(median));
                     }
                 }
-                (Err(reason), _) => of.left_out(variant, reason, report)?,
+                (Err(reason), _) => comparison.report_failure(variant, reason, report)?,
                 _ => (),
             }
         }
@@ -230,37 +235,37 @@ fn in_turns(
             ("against", json!("the published design, fp32")),
             ("written_by", json!(WRITTEN_BY)),
             ("against_seconds", json!(seconds[i])),
-            ("ratio", json!(seconds[i] / again[i])),
+            ("ratio", json!(seconds[i] / interleaved[i])),
         ];
-        fields.into_iter().for_each(|(name, value)| report.amend(case.at[i], name, value));
+        fields.into_iter().for_each(|(name, value)| report.amend(case.indices[i], name, value));
     }
     if kind == Kind::BFloat16 {
         report.print(format!(
             "{:<44} forward {:.2} times ours, forward and backward {:.2} times",
             "the published design in fp32",
-            seconds[0] / again[0],
-            seconds[1] / again[1],
+            seconds[0] / interleaved[0],
+            seconds[1] / interleaved[1],
         ));
     }
     Ok(())
 }
 
-/// A peer's variant beside ours.
-struct Of<'a> {
+/// Compares a variant of a baseline with ours.
+struct Comparison<'a> {
     case: &'a Case,
-    /// Ours in the same turns.
-    again: [f64; 2],
+    /// Our seconds in the interleaved runs.
+    interleaved: [f64; 2],
     baseline: &'a str,
     version: &'a str,
 }
 
-impl Of<'_> {
+impl Comparison<'_> {
     fn fields(&self, variant: &Variant) -> Value {
         json!({"peer": self.baseline, "variant": variant.name, "against": variant.label, "by":
             self.version})
     }
 
-    fn note(
+    fn report(
         &self,
         variant: &Variant,
         deviation: f64,
@@ -268,10 +273,10 @@ impl Of<'_> {
         report: &mut Report,
     ) -> Result<()> {
         let medians = [0, 1].map(|i| median(seconds[i].clone()));
-        let ratios = [0, 1].map(|i| medians[i] / self.again[i]);
+        let ratios = [0, 1].map(|i| medians[i] / self.interleaved[i]);
         report.print(format!(
-            "{:<44} forward {:.3} ms, {:.2} times ours; forward and backward {:.3} ms, {:.2} times; from \
-             double precision {deviation:.1e}",
+            "{:<44} forward {:.3} ms, {:.2} times ours; forward and backward {:.3} ms, {:.2} times; deviation \
+             from double precision {deviation:.1e}",
             variant.label,
             1e3 * medians[0],
             ratios[0],
@@ -285,21 +290,21 @@ impl Of<'_> {
             value["ratio"] = json!(ratios[i]);
             value["off_from_float64"] = json!(deviation);
             value["runs"] = json!(seconds[i].len());
-            report.append(self.case.at[i], "peers", value.clone());
-            self.line(value, what, report)?;
+            report.append(self.case.indices[i], "peers", value.clone());
+            self.add(value, what, report)?;
         }
         Ok(())
     }
 
-    fn left_out(&self, variant: &Variant, reason: &str, report: &mut Report) -> Result<()> {
+    fn report_failure(&self, variant: &Variant, reason: &str, report: &mut Report) -> Result<()> {
         report.print(format!("{:<44} left out: {reason}", variant.label));
         let mut value = self.fields(variant);
         value["failed"] = json!(reason);
-        self.case.at.iter().for_each(|at| report.append(*at, "peers", value.clone()));
-        self.line(value, "pooling", report)
+        self.case.indices.iter().for_each(|index| report.append(*index, "peers", value.clone()));
+        self.add(value, "pooling", report)
     }
 
-    fn line(&self, mut value: Value, of: &str, report: &mut Report) -> Result<()> {
+    fn add(&self, mut value: Value, of: &str, report: &mut Report) -> Result<()> {
         value["what"] = json!("peer");
         value["of"] = json!(of);
         value["kind"] = json!(kind_name(self.case.kind));
@@ -314,7 +319,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_out_is_the_entrys_on_a_card() {
+    fn defaults_on_a_gpu_are_those_of_the_entry() {
         let sizes = |words: &[&str]| {
             let args: Args = parsed(words);
             args.sizes().iter().map(|size| size.0).collect::<Vec<_>>()

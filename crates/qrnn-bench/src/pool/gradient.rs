@@ -1,9 +1,9 @@
-//! A gradient for the output of an operation.
+//! A fixed gradient for the output of an operation.
 
 use qrnn_ops::autograd::{Backward, Forward, Function};
 use tch::{Kind, Tensor};
 
-/// A loss that costs nothing, of a gradient that lies ready: what is timed is the operation alone.
+/// A loss of 0 whose backward returns this gradient, so that only the operation before it is timed.
 pub struct FixedGradient(pub Tensor);
 
 impl Function for FixedGradient {

@@ -1,4 +1,4 @@
-//! fo-pooling, against its bytes alone and a loop of tensor operations.
+//! fo-pooling, compared with memory bandwidth and a loop of tensor operations.
 
 mod args;
 mod cpu;
@@ -12,7 +12,7 @@ use qrnn::Result;
 use qrnn::command_line::Output;
 
 pub fn run(args: Args, json: bool) -> Result<Output> {
-    match args.device.card()? {
+    match args.device.gpu_path()? {
         Some(device) => cuda::run(&args, device, json),
         None => cpu::run(&args, json),
     }

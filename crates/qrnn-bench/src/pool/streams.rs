@@ -1,5 +1,5 @@
-//! Arrays as large as those that pooling reads and writes, and passes over them with hardly any
-//! arithmetic: the time that the bytes alone take.
+//! Passes over arrays of the size of pooling's inputs and outputs with almost no arithmetic: the time of its memory
+//! traffic.
 
 use qrnn::Result;
 use qrnn_ops::libtorch::parallel_for;
@@ -9,49 +9,50 @@ use qrnn_ops::libtorch::parallel_for;
 #[repr(align(64))]
 struct Line([f32; 16]);
 
-/// Lines worth a thread of their own.
+/// Lines below which another thread does not pay.
 const GRAIN: usize = 1 << 12;
 
+/// Arrays to read and to write.
 pub struct Streams {
     read: [Vec<Line>; 5],
     written: [Vec<Line>; 3],
     lines: usize,
 }
 
-/// The start of an array that several threads write disjoint parts of.
+/// The start of an array whose disjoint parts are written by several threads.
 #[derive(Clone, Copy)]
 struct Start(*mut Line);
 
-// SAFETY: `Streams::pass` hands each thread its own lines.
+// SAFETY: in `Streams::pass`, each line belongs to one thread.
 unsafe impl Sync for Start {}
 
 impl Streams {
-    /// Of arrays of so many numbers each, to the next line.
-    pub fn new(numbers: usize) -> Self {
-        let lines = numbers.div_ceil(16);
+    /// Arrays of `numel` f32 each, rounded up to cache lines.
+    pub fn new(numel: usize) -> Self {
+        let lines = numel.div_ceil(16);
         let array = || vec![Line([1.0; 16]); lines];
         Self { read: [(); 5].map(|()| array()), written: [(); 3].map(|()| array()), lines }
     }
 
-    /// Reads the first arrays of one kind and writes those of the other.
+    /// Reads the first `reads` arrays and writes to the first `writes` arrays.
     pub fn pass(&mut self, reads: usize, writes: usize) -> Result<()> {
         let (read, lines) = (&self.read[..reads], self.lines);
         let written = self.written.each_mut().map(|array| Start(array.as_mut_ptr()));
         let written = &written[..writes];
-        Ok(parallel_for(lines, GRAIN, |own| {
-            for line in own {
+        Ok(parallel_for(lines, GRAIN, |lines| {
+            for line in lines {
                 let mut sum = read[0][line];
                 for array in &read[1..] {
-                    for (sum, number) in sum.0.iter_mut().zip(array[line].0) {
-                        *sum += number;
+                    for (sum, value) in sum.0.iter_mut().zip(array[line].0) {
+                        *sum += value;
                     }
                 }
                 for array in written {
-                    // SAFETY: `line` lies inside all arrays, and is this thread's alone.
-                    unsafe { write_past_caches(array.0.add(line), sum) };
+                    // SAFETY: `line` is inside all arrays, and belongs to this thread.
+                    unsafe { store_nontemporal(array.0.add(line), sum) };
                 }
             }
-            // What this thread wrote is there before it is seen to be done.
+            // Nontemporal stores need a fence.
             #[cfg(target_arch = "x86_64")]
             // SAFETY: SSE, which every x86-64 has.
             unsafe {
@@ -61,13 +62,13 @@ impl Streams {
     }
 }
 
-/// Writes a line as fast as the machine can: without reading it first.
+/// Writes a line with nontemporal stores, which do not read it first.
 ///
 /// # Safety
-/// Nobody else reads or writes the line meanwhile.
-unsafe fn write_past_caches(to: *mut Line, line: Line) {
+/// Nothing else accesses the line meanwhile.
+unsafe fn store_nontemporal(to: *mut Line, line: Line) {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: both are whole lines at the start of one; SSE, which every x86-64 has.
+    // SAFETY: both are aligned cache lines; every x86-64 has SSE.
     unsafe {
         use std::arch::x86_64::{_mm_load_ps, _mm_stream_ps};
         for i in (0..16).step_by(4) {
@@ -75,7 +76,7 @@ unsafe fn write_past_caches(to: *mut Line, line: Line) {
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    // SAFETY: the contract.
+    // SAFETY: by this function's contract.
     unsafe {
         *to = line;
     }
