@@ -1,5 +1,4 @@
-//! The pieces of a training step, by themselves: `cargo bench`. Against what each is to be held is in
-//! `reproduce bench`.
+//! Benchmarks of the operations of a training step: `cargo bench`. For comparisons see `qrnn-bench`.
 
 use std::hint::black_box;
 
@@ -11,7 +10,7 @@ use qrnn_ops::matmul::{Addend, Precision, linear};
 
 const FLOAT: (Kind, Device) = (Kind::Float, Device::Cpu);
 
-/// Words a step: 20 columns of 70.
+/// Tokens of a step: batch size 20, sequence length 70.
 const WORDS: i64 = 1400;
 
 fn precision(c: &mut Criterion) {
@@ -30,16 +29,18 @@ fn precision(c: &mut Criterion) {
 fn pool(c: &mut Criterion) {
     let mut group = c.benchmark_group("pool_140_20_1024");
     let gates = Tensor::randn([140, 20, 3 * 1024], FLOAT).set_requires_grad(true);
-    let before = Tensor::zeros([20, 1024], FLOAT);
+    let initial_state = Tensor::zeros([20, 1024], FLOAT);
     group.throughput(Throughput::Elements(140 * 20 * 1024));
     group.bench_function("forward", |bencher| {
         let _no_grad = tch::no_grad_guard();
-        bencher.iter(|| fo_pool(&gates, &before, FoPoolOptions::default()).unwrap());
+        bencher.iter(|| fo_pool(&gates, &initial_state, FoPoolOptions::default()).unwrap());
     });
     group.bench_function("forward_backward", |bencher| {
         bencher.iter(|| {
-            let sum =
-                fo_pool(&gates, &before, FoPoolOptions::default()).unwrap().output.sum(Kind::Float);
+            let sum = fo_pool(&gates, &initial_state, FoPoolOptions::default())
+                .unwrap()
+                .output
+                .sum(Kind::Float);
             Tensor::run_backward(&[&sum], &[&gates], false, false)
         });
     });
@@ -50,14 +51,14 @@ fn layer(c: &mut Criterion) {
     let mut group = c.benchmark_group("layer_70_20_256");
     let leaf = |size: &[i64]| Tensor::randn(size, FLOAT).set_requires_grad(true);
     let (x, weight, bias) = (leaf(&[70, 20, 256]), leaf(&[768, 256]), leaf(&[768]));
-    let before = Tensor::zeros([20, 256], FLOAT);
+    let initial_state = Tensor::zeros([20, 256], FLOAT);
     group.throughput(Throughput::Elements(WORDS as u64));
     for precision in [Precision::Torch, Precision::Single, Precision::Bf16] {
         let x = x.to_kind(precision.activation_kind(FLOAT));
         group.bench_function(format!("{precision:?}"), |bencher| {
             bencher.iter(|| {
                 let gates = linear(&x, &weight, &bias, precision).unwrap();
-                let sum = fo_pool(&gates, &before, FoPoolOptions::default())
+                let sum = fo_pool(&gates, &initial_state, FoPoolOptions::default())
                     .unwrap()
                     .output
                     .sum(Kind::Float);
@@ -73,7 +74,7 @@ fn split_softmax(c: &mut Criterion) {
     let config = LmConfig::paper(128, 256).vocab(28_441).splits(Splits::At(vec![2800, 10_000]));
     let mut model = QrnnLm::seeded(&config, FLOAT, 1).unwrap();
     let hidden = Tensor::randn([70, 20, 128], FLOAT).set_requires_grad(true);
-    // Two words in three are in the head, as in the text.
+    // Two thirds of the tokens are in the head, as in the text.
     let words: Vec<i64> =
         (0..WORDS).map(|i| if i % 3 < 2 { i % 2800 } else { i * 19 % 28_441 }).collect();
     group.throughput(Throughput::Elements(WORDS as u64));
@@ -91,12 +92,12 @@ fn split_softmax(c: &mut Criterion) {
 
 fn adam(c: &mut Criterion) {
     let mut group = c.benchmark_group("adam_4_million");
-    let numbers = 4_000_000;
-    let tensor = || Tensor::zeros([numbers], FLOAT);
+    let numel = 4_000_000;
+    let tensor = || Tensor::zeros([numel], FLOAT);
     let (parameter, exp_avg, exp_avg_sq) = (tensor(), tensor(), tensor());
-    let (grad, step) = (Tensor::randn([numbers], FLOAT), Tensor::zeros([], FLOAT));
+    let (grad, step) = (Tensor::randn([numel], FLOAT), Tensor::zeros([], FLOAT));
     let settings = AdamStep { lr: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 };
-    group.throughput(Throughput::Bytes(28 * numbers as u64));
+    group.throughput(Throughput::Bytes(28 * numel as u64));
     group.bench_function("fused", |bencher| {
         bencher.iter(|| {
             let tensors = [AdamTensors {
@@ -115,11 +116,11 @@ fn adam(c: &mut Criterion) {
 fn corpus(c: &mut Criterion) {
     let mut group = c.benchmark_group("corpus");
     group.sample_size(10);
-    let made = Corpus::synthetic();
-    let ids = made.tokens(Split::Train);
+    let corpus = Corpus::synthetic();
+    let ids = corpus.tokens(Split::Train);
     let text: String = ids
         .iter()
-        .map(|&id| match made.vocab().word(id) {
+        .map(|&id| match corpus.vocab().word(id) {
             "<eos>" => "\n".to_owned(),
             word => format!("{word} "),
         })
@@ -138,8 +139,8 @@ fn corpus(c: &mut Criterion) {
 fn all(c: &mut Criterion) {
     qrnn_ops::libtorch::keep_freed_memory();
     qrnn_ops::libtorch::set_threads();
-    for piece in [precision, pool, layer, split_softmax, adam, corpus] {
-        piece(c);
+    for benchmark in [precision, pool, layer, split_softmax, adam, corpus] {
+        benchmark(c);
     }
 }
 

@@ -1,5 +1,5 @@
-//! PyTorch baselines, each in its own process that runs `baselines/baselines.py`. A baseline that fails is left
-//! out, with its reason.
+//! PyTorch baselines, each in its own process that runs `baselines/baselines.py`. A baseline that
+//! fails is left out, with its reason.
 
 mod home;
 pub mod pooling;

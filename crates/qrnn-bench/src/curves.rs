@@ -63,8 +63,8 @@ struct Curve {
     tokens_per_second: f64,
 }
 
-/// Trains by the entry's recipe in each precision with one seed, and in the first precision with another seed, to
-/// compare the effect of a precision with that of a seed.
+/// Trains by the entry's recipe in each precision with one seed, and in the first precision with
+/// another seed, to compare the effect of a precision with that of a seed.
 pub fn run(args: Args, json: bool) -> Result<Output> {
     let device = args.device.gpu_path()?.unwrap_or(Device::Cpu);
     precision::check(&args.formats, device)?;

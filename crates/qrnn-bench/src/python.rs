@@ -29,8 +29,8 @@ pub struct Python {
 }
 
 impl Python {
-    /// Starts the Python of this name without waiting; `None` if there is no such Python. `limit` is the timeout
-    /// of an answer.
+    /// Starts the Python of this name without waiting; `None` if there is no such Python. `limit`
+    /// is the timeout of an answer.
     ///
     /// # Errors
     /// [`Error::Io`] if the process cannot be started.

@@ -1,5 +1,5 @@
-//! Random tokens like those of WikiText-103: its distribution of word frequencies, and ids in the order of first
-//! appearance.
+//! Random tokens like those of WikiText-103: its distribution of word frequencies, and ids in the
+//! order of first appearance.
 
 use qrnn::data::Corpus;
 use qrnn::{Error, Result};
@@ -12,8 +12,8 @@ use rand_distr::weighted::WeightedAliasIndex;
 /// The rank from which the distribution is steeper.
 const BEND: f64 = 6000.0;
 
-/// A token repeats one of this many preceding tokens with this probability, as in a text. Frequencies stay the same,
-/// and a model has something to learn.
+/// A token repeats one of this many preceding tokens with this probability, as in a text.
+/// Frequencies stay the same, and a model has something to learn.
 const REPEATS: (usize, f64) = (50, 0.3);
 
 /// Samples tokens.
@@ -25,9 +25,10 @@ pub struct TokenSampler {
 }
 
 impl TokenSampler {
-    /// For a vocabulary of `types` words. The probability of rank r is proportional to 1 / (r + 2.7), and from rank
-    /// 6,000 to its power of 1.7: with 267,735 types the rarest word is expected 2.9 times in a text of WikiText-103's
-    /// length, whose rarest words occur 3 times, and the shares of the clusters are about those of its training text.
+    /// For a vocabulary of `types` words. The probability of rank r is proportional to 1 / (r +
+    /// 2.7), and from rank 6,000 to its power of 1.7: with 267,735 types the rarest word is
+    /// expected 2.9 times in a text of WikiText-103's length, whose rarest words occur 3 times, and
+    /// the shares of the clusters are about those of its training text.
     ///
     /// # Errors
     /// [`Error::Usage`] if `types` is 0.

@@ -1,5 +1,5 @@
-//! Reports of a benchmark. Text is printed and measurements are appended to a file at once, so that they survive
-//! if the benchmark is aborted.
+//! Reports of a benchmark. Text is printed and measurements are appended to a file at once, so that
+//! they survive if the benchmark is aborted.
 
 use std::fmt::Display;
 use std::fs::File;
@@ -36,8 +36,8 @@ pub struct Report {
 
 impl Report {
     /// # Errors
-    /// [`Error::Io`] if the file of `--record` cannot be opened; [`Error::Unavailable`] if the GPU is no longer
-    /// available.
+    /// [`Error::Io`] if the file of `--record` cannot be opened; [`Error::Unavailable`] if the GPU
+    /// is no longer available.
     pub fn new(
         bench: &'static str,
         device: Device,
@@ -96,8 +96,8 @@ impl Report {
         }
     }
 
-    /// Reports a failure of this project: `what` names the work in text, `measurement` has its fields. The benchmark
-    /// continues, and exits with status 1.
+    /// Reports a failure of this project: `what` names the work in text, `measurement` has its
+    /// fields. The benchmark continues, and exits with status 1.
     ///
     /// # Errors
     /// As [`Self::add`].
@@ -108,8 +108,8 @@ impl Report {
         self.add(measurement).map(drop)
     }
 
-    /// Reports a wrong result of this project: the benchmark continues, and exits with status 1. Ignored if the
-    /// self-test is skipped, because a fake GPU computes nothing.
+    /// Reports a wrong result of this project: the benchmark continues, and exits with status 1.
+    /// Ignored if the self-test is skipped, because a fake GPU computes nothing.
     pub fn problem(&mut self, problem: String) {
         if self_test_is_skipped() {
             self.print(format!("ignored ({}): {problem}", SKIP_SELF_TEST));

@@ -1,5 +1,5 @@
-//! Limits of a device, measured in the same run: bandwidth of a copy, and rate of a large matrix product in each
-//! precision.
+//! Limits of a device, measured in the same run: bandwidth of a copy, and rate of a large matrix
+//! product in each precision.
 
 use std::fmt::Write as _;
 
@@ -35,8 +35,8 @@ pub struct Roofline {
     rates: Vec<(PrecisionChoice, Result<f64>)>,
 }
 
-/// Seconds of each of `runs` runs by the device's clock, after `warm_up` runs. `work` gets the index of the run. Does
-/// not synchronize between runs.
+/// Seconds of each of `runs` runs by the device's clock, after `warm_up` runs. `work` gets the
+/// index of the run. Does not synchronize between runs.
 ///
 /// # Errors
 /// Returns the errors of `work` and of the clock.

@@ -18,8 +18,9 @@ pub const BYTES: u64 = 540_000_000;
 
 /// Writes train.txt with about `bytes` bytes and short valid.txt and test.txt.
 ///
-/// Words are sampled independently; the probability of rank r is proportional to 1 / (r + 2.7). In train.txt every
-/// word occurs at least once. Frequent words are short: a token has 5.3 bytes on average, one of WikiText-103 5.2.
+/// Words are sampled independently; the probability of rank r is proportional to 1 / (r + 2.7). In
+/// train.txt every word occurs at least once. Frequent words are short: a token has 5.3 bytes on
+/// average, one of WikiText-103 5.2.
 ///
 /// # Errors
 /// [`Error::Io`] if the folder cannot be written.

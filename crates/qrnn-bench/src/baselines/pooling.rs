@@ -54,7 +54,8 @@ pub fn kind_name(kind: Kind) -> &'static str {
 pub struct Variant {
     pub name: String,
     pub label: String,
-    /// The larger relative deviation of output and gradient from double precision, or why it was not measured.
+    /// The larger relative deviation of output and gradient from double precision, or why it was
+    /// not measured.
     pub deviation: Result<f64, String>,
 }
 

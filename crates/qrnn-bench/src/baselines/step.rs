@@ -128,8 +128,8 @@ mod tests {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/parity").join(name)
     }
 
-    /// Compares at least 20 steps of each mode from the fixtures' weights with tests/parity/reference.py. On the
-    /// CPU nothing is rounded to TF32.
+    /// Compares at least 20 steps of each mode from the fixtures' weights with
+    /// tests/parity/reference.py. On the CPU nothing is rounded to TF32.
     #[test]
     fn the_baselines_take_the_steps_of_the_reference() {
         let expected = std::fs::read(fixture("expected.json")).unwrap();

@@ -104,7 +104,9 @@ pub fn run(args: &Args, device: Device, json: bool) -> Result<Output> {
     if let (Some(anchor), false) = (ours.first(), baselines.live.is_empty()) {
         terminal::note(format_args!("{} and the baselines, interleaved ...", anchor.format.name()));
         match bench.interleave(anchor.format, &mut baselines) {
-            Ok((again, theirs)) => bench.compare(&ours, again, &baselines, theirs, &mut report)?,
+            Ok((interleaved, theirs)) => {
+                bench.compare(&ours, interleaved, &baselines, theirs, &mut report)?
+            }
             Err(error) => {
                 let fields = json!({"what": "interleaved", "of": "evaluation of the entry",
                     "format": anchor.format.name()});
@@ -170,12 +172,12 @@ impl Bench<'_> {
         format: PrecisionChoice,
         baselines: &mut Baselines,
     ) -> Result<(Measured, Theirs)> {
-        let (mut again, mut theirs) = (Measured::default(), Theirs::new());
+        let (mut interleaved, mut theirs) = (Measured::default(), Theirs::new());
         let (window, words) = (self.args.bptt, self.words());
         for run in 0..=self.args.runs {
             terminal::note(format_args!("run {run} of {} ...", self.args.runs));
             let (seconds, loss) = self.evaluate(format)?;
-            again.add(run, seconds, loss);
+            interleaved.add(run, seconds, loss);
             baselines.each(|baseline| {
                 let count = if run == 0 { words.min(WARM_UP * window + 1) } else { words };
                 let (sum, seconds) = baseline.evaluate(window, count)?;
@@ -184,19 +186,19 @@ impl Bench<'_> {
                 Ok(())
             });
         }
-        Ok((again, theirs))
+        Ok((interleaved, theirs))
     }
 
     fn compare(
         &self,
         ours: &[Ours],
-        again: Measured,
+        interleaved: Measured,
         baselines: &Baselines,
         theirs: Theirs,
         report: &mut Report,
     ) -> Result<()> {
         let Some(anchor) = ours.first() else { return Ok(()) };
-        let interleaved = median(again.seconds);
+        let interleaved = median(interleaved.seconds);
         let first_pass = median(anchor.measured.seconds.clone());
         report.print(format!(
             "{} interleaved with the baselines: {interleaved:.3} s, {first_pass:.3} s alone",

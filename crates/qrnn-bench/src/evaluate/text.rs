@@ -22,9 +22,9 @@ pub fn shown_text(model: &QrnnLm, tokens: &[u32], borders: &[usize], runs: u32) 
 
 /// Writes a folder with the first `tokens` tokens of the test text and a vocabulary of WikiText-103's size.
 ///
-/// The original ids depend on the training text, which is not needed here: words are numbered in the order of their
-/// first appearance in the validation and test texts, and beyond the head spread evenly in the logarithm, so that
-/// every cluster has words. Other ids get filler words.
+/// The original ids depend on the training text, which is not needed here: words are numbered in
+/// the order of their first appearance in the validation and test texts, and beyond the head spread
+/// evenly in the logarithm, so that every cluster has words. Other ids get filler words.
 pub fn write_text(data: &Path, folder: &Path, tokens: usize) -> Result<()> {
     let read = |name: &str| -> Result<String> {
         let preprocessed = data.join(format!("{name}.txt"));

@@ -23,12 +23,13 @@ pub struct Args {
     /// Features [default: 1024, on a GPU 1800]
     #[arg(long, value_parser = numbers::times::<i64>)]
     pub hidden: Option<i64>,
-    /// Shapes on a GPU, SEQxBATCHxHIDDEN [default: the entry's batches, shorter ones, and one long sequence]
+    /// Shapes on a GPU, SEQxBATCHxHIDDEN [default: the entry's batches, shorter ones, and one long
+    /// sequence]
     #[arg(long, value_delimiter = ',', conflicts_with_all = ["seq", "batch", "hidden"])]
     #[arg(default_value_if("device", "cuda", "300x40x1800,140x60x1800,16384x1x1800"))]
     pub cases: Vec<Size>,
-    /// Number of measured runs of each implementation, interleaved [default on a GPU: 200, at most 40 for long
-    /// sequences]
+    /// Number of measured runs of each implementation, interleaved [default on a GPU: 200, at most
+    /// 40 for long sequences]
     #[arg(long, value_parser = numbers::times::<u32>, default_value_t = 21)]
     #[arg(default_value_if("device", "cuda", "200"))]
     pub runs: u32,

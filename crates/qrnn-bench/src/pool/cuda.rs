@@ -144,8 +144,8 @@ fn report_case(
     Ok(Case { size, kind, measured, indices })
 }
 
-/// Measures the baselines and ours on one case, interleaved. `published` stores the seconds of the published design by
-/// shape: it has fp32 only, and our bf16 is compared with it, too.
+/// Measures the baselines and ours on one case, interleaved. `published` stores the seconds of the
+/// published design by shape: it has fp32 only, and our bf16 is compared with it, too.
 fn interleave(
     args: &Args,
     device: Device,

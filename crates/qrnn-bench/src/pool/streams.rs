@@ -1,5 +1,5 @@
-//! Passes over arrays of the size of pooling's inputs and outputs with almost no arithmetic: the time of its memory
-//! traffic.
+//! Passes over arrays of the size of pooling's inputs and outputs with almost no arithmetic: the
+//! time of its memory traffic.
 
 use qrnn::Result;
 use qrnn_ops::libtorch::parallel_for;

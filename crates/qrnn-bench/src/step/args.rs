@@ -16,7 +16,7 @@ use crate::shape::Shape;
 #[derive(Debug, ClapArgs)]
 #[command(allow_negative_numbers = true)]
 pub struct Args {
-    /// Folder with train.txt, valid.txt and test.txt; the embedded language where it is left out
+    /// Folder with train.txt, valid.txt and test.txt [default: the embedded language]
     #[arg(long)]
     pub data: Option<PathBuf>,
     /// Models: emsize-nhid-plain or emsize-nhid-split
@@ -27,38 +27,38 @@ pub struct Args {
         default_value_if("device", "cuda", "300-1800-split")
     )]
     pub models: Vec<Shape>,
-    /// Formats of the matrix products: fp32, bf16, on a GPU tf32, or torch for torch's own in fp32
+    /// Precisions of matmuls: fp32, bf16, tf32 (GPUs only), or torch (torch's matmul in fp32)
     #[arg(long, value_delimiter = ',', default_value = "fp32,bf16")]
     #[arg(default_value_if("device", "cuda", "bf16,tf32,fp32"))]
     pub formats: Vec<PrecisionChoice>,
-    /// First words of the split softmax's tails
+    /// First tokens of the split softmax's tails
     #[arg(long, value_delimiter = ',', default_value = "2800,10000")]
     #[arg(default_value_if("device", "cuda", "2800,20000,76000"))]
     pub splits: Vec<usize>,
-    /// Columns; 40 on a GPU
+    /// Batch size [default on a GPU: 40]
     #[arg(long, value_parser = numbers::size, default_value_t = 20, default_value_if("device", "cuda", "40"))]
     pub batch_size: usize,
-    /// Words a column in one step; 300 on a GPU
+    /// Sequence length in tokens [default on a GPU: 300]
     #[arg(long, value_parser = numbers::size, default_value_t = 70, default_value_if("device", "cuda", "300"))]
     pub bptt: usize,
-    /// Steps of each side that are counted, in turns; 208 on a GPU
+    /// Number of measured steps of each implementation, interleaved [default on a GPU: 208]
     #[arg(long, value_parser = numbers::times::<u32>, default_value_t = 7)]
     #[arg(default_value_if("device", "cuda", "208"))]
     pub steps: u32,
     /// PyTorch implementations to compare with on a GPU: none, or some of published,tf32,tuned
-    #[arg(long, default_value = "published,tf32,tuned")]
+    #[arg(long = "peers", default_value = "published,tf32,tuned")]
     pub baselines: Selection<Mode>,
     #[command(flatten)]
     pub baseline_flags: BaselineFlags,
     #[command(flatten)]
     pub record: RecordFlags,
-    /// Draw where the time of a step goes into this SVG
+    /// Write a chart of the stages of a step to this SVG file
     #[arg(long, value_name = "FILE")]
     pub profile: Option<PathBuf>,
-    /// Take the steps of ours alone, and tell the memory
+    /// Run our steps without baselines, and report peak memory
     #[arg(long, hide = true)]
     pub alone: bool,
-    /// Word types of the ids that are made for a GPU where --data is left out
+    /// Vocabulary size of the random tokens that replace --data on a GPU
     #[arg(long, value_parser = numbers::size, default_value_t = WIKITEXT103_VOCAB)]
     pub types: usize,
     #[command(flatten)]

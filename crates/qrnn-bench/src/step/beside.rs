@@ -1,4 +1,4 @@
-//! A GPU's steps beside those of the peers: losses, times, and who is left out.
+//! Compares our steps on a GPU with those of the baselines: losses and times.
 
 use qrnn::Result;
 use serde_json::{Value, json};
@@ -13,8 +13,8 @@ use crate::report::Report;
 use crate::statistics::median;
 
 impl Bench<'_> {
-    /// Holds the losses of every format, nothing dropped, against the published step's.
-    pub(super) fn compare(
+    /// Compares the losses of every precision without dropout with those of the published step.
+    pub(super) fn compare_losses(
         &self,
         ours: &[(Measured, usize)],
         baselines: &mut Baselines,
@@ -40,16 +40,16 @@ impl Bench<'_> {
             } else {
                 5e-2
             };
-            // A NaN passes through `max`.
+            // `max` ignores NaN.
             let finite = losses.iter().all(|loss| loss.is_finite());
             let far = !finite || largest > bound;
             let largest = if finite { json!(largest) } else { Value::Null };
-            let shown = largest.as_f64().map_or("no number".into(), |far| format!("{far:.1e}"));
+            let shown = largest.as_f64().map_or("NaN".into(), |far| format!("{far:.1e}"));
             report.print(format!(
                 "{}: losses of {COMPARED} steps without dropout differ from the published step's by at \
                  most {shown}{}",
                 format.name(),
-                if far { format!(", further than {bound:e}") } else { String::new() },
+                if far { format!(", more than {bound:e}") } else { String::new() },
             ));
             let fields = [
                 ("largest_loss_difference", largest),
@@ -67,7 +67,7 @@ impl Bench<'_> {
             if far {
                 report.problem(format!(
                     "the training step in {}: its losses are {losses:?}, those of the published step \
-                     {reference:?}: further apart than {bound:e}",
+                     {reference:?}: the difference is more than {bound:e}",
                     format.name()
                 ));
             }
@@ -75,40 +75,44 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// The peers' times against ours. Ours in the anchor's format are those of the same turns.
-    pub(super) fn against(
+    /// Compares the times of the baselines with ours. For the first precision, ours are those of
+    /// the interleaved steps.
+    pub(super) fn compare_times(
         &self,
         ours: &[(Measured, usize)],
-        again: &StepTimes,
+        interleaved: &StepTimes,
         baselines: &Baselines,
         theirs: &Theirs,
         report: &mut Report,
     ) -> Result<()> {
         let Some((anchor, anchor_at)) = ours.first() else { return Ok(()) };
-        if again.each.is_empty() {
-            return Ok(()); // every peer failed while it warmed up
+        if interleaved.each.is_empty() {
+            return Ok(()); // every baseline failed during its warm-up
         }
-        let interleaved = median(again.each.clone());
+        let seconds = median(interleaved.each.clone());
         let first_pass = median(anchor.ours.each.clone());
         let model = self.shape.to_string();
-        report.print(shown::interleaved(anchor.format, interleaved, first_pass));
+        report.print(shown::interleaved(anchor.format, seconds, first_pass));
         report.add(json!({"what": "interleaved", "of": "training step", "model": model,
-            "format": anchor.format.name(), "seconds": interleaved, "first_pass_seconds":
-            first_pass, "times_the_first_pass": interleaved / first_pass,
-            "runs": again.each.len()}))?;
-        report.amend(*anchor_at, "interleaved_seconds", json!(interleaved));
-        let of = |measured: &Measured| match measured.format == anchor.format {
-            true => interleaved,
-            false => median(measured.ours.each.clone()),
+            "format": anchor.format.name(), "seconds": seconds, "first_pass_seconds":
+            first_pass, "times_the_first_pass": seconds / first_pass,
+            "runs": interleaved.each.len()}))?;
+        report.amend(*anchor_at, "interleaved_seconds", json!(seconds));
+        let seconds_of = |measured: &Measured| {
+            if measured.format == anchor.format {
+                seconds
+            } else {
+                median(measured.ours.each.clone())
+            }
         };
         let mut against: Vec<Vec<Value>> = ours.iter().map(|_| vec![]).collect();
         for baseline in &baselines.live {
             let Some(theirs) = theirs.get(baseline.name) else { continue };
             let seconds = median(theirs.each.clone());
             let ratios: Vec<_> =
-                ours.iter().map(|(one, _)| (one.format, seconds / of(one))).collect();
-            let (said, value) = shown::baseline(baseline, theirs, &ratios);
-            report.print(said);
+                ours.iter().map(|(one, _)| (one.format, seconds / seconds_of(one))).collect();
+            let (text, value) = shown::baseline(baseline, theirs, &ratios);
+            report.print(text);
             let mut line = value.clone();
             line["what"] = json!("peer");
             line["of"] = json!("training step");
@@ -128,8 +132,8 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Peers that failed, with their reasons.
-    pub(super) fn left_out(
+    /// Reports the baselines that failed, with their reasons.
+    pub(super) fn report_left_out(
         &self,
         ours: &[(Measured, usize)],
         baselines: &Baselines,

@@ -1,4 +1,4 @@
-//! `reproduce bench step`
+//! `qrnn-bench step` on the CPU.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,33 +23,35 @@ use crate::shape::Shape;
 use crate::stages;
 use crate::statistics::median;
 use crate::subprocess;
-use crate::torch_model::{Reading, TorchModel, write_inputs};
+use crate::torch_model::{Settings, TorchModel, write_inputs};
 use qrnn::command_line::{Output, load_corpus, peak_bytes};
 
-/// Steps that are not counted: memory is taken, threads start.
+/// Steps before the measurement: memory is allocated, threads start.
 const WARM_UP: usize = 2;
 
-/// Between two turns: threads that have nothing to do spin for a while before they sleep, and would
-/// slow down whoever comes next.
+/// Pause between implementations: idle threads spin for a while before they sleep, and would slow
+/// down the next one.
 const PAUSE: Duration = Duration::from_millis(30);
 
-/// One model in one format.
+/// A model in one precision.
 struct Case<'a> {
     shape: Shape,
     format: PrecisionChoice,
-    /// The tails' first words.
+    /// First tokens of the tails.
     splits: Vec<usize>,
     corpus: &'a Corpus,
     args: &'a Args,
 }
 
-/// What the steps of a case came to.
+/// The measurements of a case.
 struct Measured {
-    /// Seconds of each counted step of ours, and of each opponent's.
+    /// Seconds of each of our measured steps.
     ours: Vec<f64>,
+    /// Seconds of PyTorch's steps in fp32.
     theirs: Vec<f64>,
+    /// Seconds of PyTorch's steps in bf16.
     theirs_bf16: Vec<f64>,
-    /// Largest difference of a step's loss from that of PyTorch in single precision.
+    /// Largest difference of a step's loss from PyTorch's in fp32.
     difference: f64,
     baseline: Option<String>,
     profile: Profile,
@@ -83,7 +85,8 @@ pub fn run(args: &Args, json: bool) -> Result<Output> {
     }
     let mut report = Report::new("step", Device::Cpu, &args.record, json)?;
     report.print(format!(
-        "training steps of {} words ({} columns of {}) on {}, {} word types; medians of {} steps in turns",
+        "training steps of {} tokens (batch size {}, sequence length {}) on {}, {} types; medians of {} \
+         interleaved steps",
         args.batch_size * args.bptt,
         args.batch_size,
         args.bptt,
@@ -91,20 +94,20 @@ pub fn run(args: &Args, json: bool) -> Result<Output> {
         corpus.vocab().len(),
         args.steps,
     ));
-    let mut drawn = vec![];
+    let mut bars = vec![];
     for case in cases {
         terminal::note(format_args!("{} {} ...", case.shape, case.format.name()));
         let measured = case.measure(true)?;
-        let alone = matmuls::measure(&measured.profile.matmuls, case.format.precision(), 3)?;
-        let (said, value) = case.report(&measured, &alone)?;
-        report.print(said);
+        let products = matmuls::measure(&measured.profile.matmuls, case.format.precision(), 3)?;
+        let (text, value) = case.report(&measured, &products)?;
+        report.print(text);
         report.add(value)?;
         let name = format!("{} {}", case.shape, case.format.name());
-        drawn.push(stages::Bar::new(name, &measured.profile, median(measured.ours), args.steps));
+        bars.push(stages::Bar::new(name, &measured.profile, median(measured.ours), args.steps));
     }
-    let mut closing = stages::table(&drawn);
+    let mut closing = stages::table(&bars);
     if let Some(path) = &args.profile {
-        stages::draw(&drawn, path)?;
+        stages::render(&bars, path)?;
         closing += &format!("\nwrote {}", path.display());
     }
     Ok(report.finish(closing))
@@ -123,56 +126,53 @@ impl Case<'_> {
         Ok(model)
     }
 
-    /// Takes steps in turns with the opponents: the trainer's own, watched by its observer.
-    fn measure(&self, against: bool) -> Result<Measured> {
+    /// Runs training steps, interleaved with those of the baselines if `compares` is set.
+    fn measure(&self, compares: bool) -> Result<Measured> {
         let args = self.args;
         let mut model = self.model()?;
         let folder = tempfile::tempdir().map_err(Error::io(std::env::temp_dir(), "write to"))?;
-        let baselines = match against {
-            true => self.baselines(folder.path(), &model)?,
-            false => vec![],
-        };
+        let baselines = if compares { self.baselines(folder.path(), &model)? } else { vec![] };
         let interrupt = Interrupt::default();
-        let turns = Arc::new(Mutex::new(Interleaved {
+        let state = Arc::new(Mutex::new(Interleaved {
             baselines,
             steps: WARM_UP + args.steps as usize,
             interrupt: interrupt.clone(),
-            since: Instant::now(),
+            step_start: Instant::now(),
             ours: vec![],
             theirs: [vec![], vec![]],
             difference: 0.0,
-            failed: None,
+            error: None,
         }));
         let recipe =
             Recipe { fixed_bptt: true, ..Recipe::paper().bptt(args.bptt).batch(args.batch_size) };
         Trainer::new(recipe).interrupt(interrupt).fit_with(
             &mut model,
             self.corpus,
-            &mut InterleavedProgress(turns.clone()),
+            &mut InterleavedProgress(state.clone()),
         )?;
         let profile = profile::stop()?;
-        let mut turns = turns.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(error) = turns.failed.take() {
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(error) = state.error.take() {
             return Err(error);
         }
-        let counted = |seconds: &[f64]| seconds.iter().skip(WARM_UP).copied().collect();
+        let measured = |seconds: &[f64]| seconds.iter().skip(WARM_UP).copied().collect();
         Ok(Measured {
-            ours: counted(&turns.ours),
-            theirs: counted(&turns.theirs[0]),
-            theirs_bf16: counted(&turns.theirs[1]),
-            difference: turns.difference,
-            baseline: turns.baselines.first().map(|baseline| baseline.version.clone()),
+            ours: measured(&state.ours),
+            theirs: measured(&state.theirs[0]),
+            theirs_bf16: measured(&state.theirs[1]),
+            difference: state.difference,
+            baseline: state.baselines.first().map(|baseline| baseline.version.clone()),
             profile,
         })
     }
 
-    /// PyTorch in single precision, and for bf16 in bf16 too.
+    /// PyTorch in fp32, and for bf16 also in bf16.
     fn baselines(&self, folder: &Path, model: &QrnnLm) -> Result<Vec<TorchModel>> {
         let args = self.args;
         write_inputs(folder, model, self.corpus.tokens(Split::Train))?;
         let mut baselines = vec![];
         for bf16 in [false, true] {
-            let reading = Reading {
+            let settings = Settings {
                 folder,
                 splits: &self.splits,
                 batch: args.batch_size,
@@ -180,45 +180,46 @@ impl Case<'_> {
                 bf16,
             };
             if !bf16 || self.format == PrecisionChoice::Bf16 {
-                baselines.extend(TorchModel::start(&args.baseline_flags.python, &reading)?);
+                baselines.extend(TorchModel::start(&args.baseline_flags.python, &settings)?);
             }
         }
         Ok(baselines)
     }
 
-    fn report(&self, measured: &Measured, alone: &MatmulTime) -> Result<(String, Value)> {
+    /// Text and JSON of a case.
+    fn report(&self, measured: &Measured, products: &MatmulTime) -> Result<(String, Value)> {
         let words = (self.args.batch_size * self.args.bptt) as f64;
         let steps = f64::from(self.args.steps);
-        let (floor, operations) = (alone.seconds / steps, alone.operations / steps);
+        let (product_seconds, operations) = (products.seconds / steps, products.operations / steps);
         let seconds = median(measured.ours.clone());
-        let peak = subprocess::peak_bytes(&self.alone())?;
+        let peak = subprocess::peak_bytes(&self.arguments())?;
         let mut text = format!(
-            "\n{} {}: {:.0} words/s, {:.1} ms a step\n\
-             matrix products alone {:.1} ms ({:.0} GFLOP/s), {:.0} % of the step; peak memory {:.2} GB",
+            "\n{} {}: {:.0} tokens/s, {:.1} ms per step\n\
+             its matrix products {:.1} ms ({:.0} GFLOP/s), {:.0} % of the step; peak memory {:.2} GB",
             self.shape,
             self.format.name(),
             words / seconds,
             1e3 * seconds,
-            1e3 * floor,
-            1e-9 * operations / floor,
-            100.0 * floor / seconds,
+            1e3 * product_seconds,
+            1e-9 * operations / product_seconds,
+            100.0 * product_seconds / seconds,
             peak / 1e9,
         );
         let mut value = json!({"what": "training step", "model": self.shape.to_string(),
             "format": self.format.name(), "splits": self.splits, "seconds": seconds,
             "words_per_second": words / seconds, "floor": "its matrix products alone",
-            "floor_seconds": floor, "operations": operations, "share_in_products": floor / seconds,
+            "floor_seconds": product_seconds, "operations": operations, "share_in_products": product_seconds / seconds,
             "peak_bytes": peak, "runs": self.args.steps});
         let Some(baseline) = &measured.baseline else {
             text += &format!(
-                "\nno PyTorch to measure against: {} has no torch (--python)",
+                "\nno baseline: {} has no torch (--python)",
                 self.args.baseline_flags.python
             );
             return Ok((text, value));
         };
         let theirs = median(measured.theirs.clone());
         text += &format!(
-            "\n{baseline}, fp32: {:.0} words/s, {:.1} ms: {:.2} times as long; losses differ by at most {:.1e}",
+            "\n{baseline}, fp32: {:.0} tokens/s, {:.1} ms: {:.2} times as long; losses differ by at most {:.1e}",
             words / theirs,
             1e3 * theirs,
             theirs / seconds,
@@ -241,11 +242,11 @@ impl Case<'_> {
         Ok((text, value))
     }
 
-    /// The call that takes this case's steps alone.
-    fn alone(&self) -> Vec<String> {
+    /// The arguments that run this case without baselines.
+    fn arguments(&self) -> Vec<String> {
         let args = self.args;
         let splits: Vec<String> = args.splits.iter().map(usize::to_string).collect();
-        let mut call: Vec<String> =
+        let mut arguments: Vec<String> =
             ["step", "--json", "--alone", "--steps", "2"].map(Into::into).into();
         let flags = [
             ("--models", self.shape.to_string()),
@@ -254,65 +255,65 @@ impl Case<'_> {
             ("--batch-size", args.batch_size.to_string()),
             ("--bptt", args.bptt.to_string()),
         ];
-        call.extend(flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]));
+        arguments.extend(flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]));
         if let Some(data) = &args.data {
-            call.extend(["--data".into(), data.display().to_string()]);
+            arguments.extend(["--data".into(), data.display().to_string()]);
         }
-        call
+        arguments
     }
 }
 
-/// Steps of ours and of the opponents, one after the other.
+/// The state of interleaved steps.
 struct Interleaved {
     baselines: Vec<TorchModel>,
     steps: usize,
     interrupt: Interrupt,
-    /// When our step began.
-    since: Instant,
+    /// The start of our current step.
+    step_start: Instant,
     ours: Vec<f64>,
     theirs: [Vec<f64>; 2],
     difference: f64,
-    failed: Option<Error>,
+    error: Option<Error>,
 }
 
 struct InterleavedProgress(Arc<Mutex<Interleaved>>);
 
 impl Progress for InterleavedProgress {
     fn start(&mut self, _: &Task) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).since = Instant::now();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).step_start = Instant::now();
     }
 
     fn step(&mut self, step: &StepReport) {
-        let turns = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        turns.ours.push(turns.since.elapsed().as_secs_f64());
-        let alone = turns.baselines.is_empty();
+        let state = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.ours.push(state.step_start.elapsed().as_secs_f64());
+        let has_baselines = !state.baselines.is_empty();
         let pause = || {
-            if !alone {
+            if has_baselines {
                 std::thread::sleep(PAUSE)
             }
         };
-        for (i, baseline) in turns.baselines.iter_mut().enumerate() {
+        for (i, baseline) in state.baselines.iter_mut().enumerate() {
             pause();
             match baseline.run("step") {
                 Ok(answer) => {
-                    turns.theirs[i].push(answer.seconds);
+                    state.theirs[i].push(answer.seconds);
                     if i == 0 {
-                        turns.difference = turns.difference.max((answer.loss - step.loss).abs());
+                        state.difference = state.difference.max((answer.loss - step.loss).abs());
                     }
                 }
                 Err(error) => {
-                    turns.failed = Some(error);
-                    turns.interrupt.request();
+                    state.error = Some(error);
+                    state.interrupt.request();
                 }
             }
         }
-        if turns.ours.len() >= turns.steps {
-            turns.interrupt.request();
+        if state.ours.len() >= state.steps {
+            state.interrupt.request();
         }
-        if turns.ours.len() == WARM_UP {
+        if state.ours.len() == WARM_UP {
             profile::start();
         }
         pause();
-        turns.since = Instant::now();
+        state.step_start = Instant::now();
     }
 }

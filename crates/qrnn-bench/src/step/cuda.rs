@@ -1,5 +1,5 @@
-//! `reproduce bench step` on a GPU. First ours, each format against the GPU's ceilings and the counted
-//! floor; then the PyTorch peers and ours in the first format, in turns.
+//! `qrnn-bench step` on a GPU: first our steps in every precision, compared with the device's limits and a lower bound;
+//! then the baselines and our steps in the first precision, interleaved.
 
 use std::collections::HashSet;
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tch::{Device, Kind};
 
 use super::args::Args;
-use super::interleaved::{BLOCK, Blocks, StepTimes, Theirs, take};
+use super::interleaved::{BLOCK, Blocks, StepTimes, Theirs, run_steps};
 use super::lower_bound::{self, KernelCost};
 use super::shown::{self, Measured};
 use crate::baselines::Baselines;
@@ -25,35 +25,35 @@ use crate::torch_model::write_inputs;
 use crate::{device as devices, random_tokens};
 use qrnn::command_line::{Output, load_corpus};
 
-/// The entry's locked dropouts.
+/// Probability of the entry's locked dropouts.
 pub const DROPOUT: f64 = 0.1;
 
-/// Steps without dropout whose losses are held against the published step's.
+/// Steps without dropout whose losses are compared with the published step's.
 pub const COMPARED: usize = 4;
 
 pub fn run(args: &Args, device: Device, json: bool) -> Result<Output> {
     precision::check(&args.formats, device)?;
     qrnn_ops::libtorch::keep_freed_memory();
     let mut report = Report::new("step", device, &args.record, json)?;
-    terminal::note("the device's ceilings ...");
+    terminal::note("measuring the device's limits ...");
     let roofline = Roofline::measure(device, &args.formats)?;
     roofline.report(&mut report)?;
     let mut closing = String::new();
     for &shape in &args.models {
         let bench = Bench::new(args, shape, device)?;
-        report.print(bench.head());
+        report.print(bench.description());
         closing = bench.run(&roofline, &mut report)?;
     }
     Ok(report.finish(closing))
 }
 
-/// One model.
+/// The benchmark of one model.
 pub struct Bench<'a> {
     pub args: &'a Args,
     pub shape: Shape,
     device: Device,
     corpus: Corpus,
-    /// The tails' first words.
+    /// First tokens of the tails.
     borders: Vec<usize>,
     blocks: Blocks,
 }
@@ -76,10 +76,8 @@ impl<'a> Bench<'a> {
     }
 
     fn config(&self, dropout: f64) -> LmConfig {
-        let splits = match self.borders.is_empty() {
-            true => Splits::None,
-            false => Splits::At(self.borders.clone()),
-        };
+        let splits =
+            if self.borders.is_empty() { Splits::None } else { Splits::At(self.borders.clone()) };
         LmConfig::paper(self.shape.emsize, self.shape.nhid)
             .vocab(self.corpus.vocab().len())
             .locked_dropouts(dropout, dropout, dropout)
@@ -101,11 +99,11 @@ impl<'a> Bench<'a> {
         (self.args.batch_size * self.args.bptt) as f64
     }
 
-    fn head(&self) -> String {
+    fn description(&self) -> String {
         format!(
-            "\n{}: training steps of {:.0} words ({} columns of {}), dropout {DROPOUT}, on {} of {} \
-             types\nwords by cluster: {}; {:.0} different words a step; medians of {} steps in blocks of \
-             {BLOCK} in turns, after {}",
+            "\n{}: training steps of {:.0} tokens (batch size {}, sequence length {}), dropout {DROPOUT}, on {} of {} \
+             types\ntokens by cluster: {}; {:.0} distinct tokens per step; medians of {} steps in interleaved blocks of \
+             {BLOCK}, after {}",
             self.shape,
             self.words(),
             self.args.batch_size,
@@ -119,7 +117,7 @@ impl<'a> Bench<'a> {
         )
     }
 
-    /// Different words of the first step.
+    /// The number of distinct tokens in the first step.
     fn distinct(&self) -> f64 {
         let tokens = self.corpus.tokens(Split::Train);
         let column = tokens.len() / self.args.batch_size;
@@ -128,7 +126,7 @@ impl<'a> Bench<'a> {
         words.collect::<HashSet<_>>().len() as f64
     }
 
-    /// Ours, then the peers; what is to be said last.
+    /// Measures our steps, then the baselines. Returns the closing text.
     fn run(&self, roofline: &Roofline, report: &mut Report) -> Result<String> {
         let folder = tempfile::tempdir().map_err(Error::io(std::env::temp_dir(), "write to"))?;
         let model = self.model(PrecisionChoice::Fp32, 0.0)?;
@@ -142,18 +140,18 @@ impl<'a> Bench<'a> {
             dropout: DROPOUT,
             clip: self.recipe().clip,
         };
-        // Their programs load while ours is measured.
+        // The baselines start while our steps are measured.
         let mut baselines =
             Baselines::spawn(&self.args.baseline_flags, setting.specs(&self.args.baselines.0))?;
         let mut ours = vec![];
         for &format in &self.args.formats {
             terminal::note(format_args!("{} {} ...", self.shape, format.name()));
-            match self.ours(format) {
+            match self.measure(format) {
                 Ok(measured) => {
-                    let (said, value) = self.shown(&measured, roofline);
-                    report.print(said);
-                    let at = report.add(value)?;
-                    ours.push((measured, at));
+                    let (text, value) = self.describe(&measured, roofline);
+                    report.print(text);
+                    let index = report.add(value)?;
+                    ours.push((measured, index));
                 }
                 Err(error) => {
                     let fields = json!({"what": "training step", "model": self.shape.to_string(),
@@ -167,87 +165,94 @@ impl<'a> Bench<'a> {
             }
         }
         baselines.hello();
-        self.compare(&ours, &mut baselines, report)?;
+        self.compare_losses(&ours, &mut baselines, report)?;
         if let (Some((anchor, _)), false) = (ours.first(), baselines.live.is_empty()) {
             terminal::note(format_args!(
-                "{} {} and the peers in turns ...",
+                "{} {} and the baselines, interleaved ...",
                 self.shape,
                 anchor.format.name()
             ));
-            match self.in_turns(anchor.format, &mut baselines) {
-                Ok((again, theirs)) => self.against(&ours, &again, &baselines, &theirs, report)?,
+            match self.interleave(anchor.format, &mut baselines) {
+                Ok((interleaved, theirs)) => {
+                    self.compare_times(&ours, &interleaved, &baselines, &theirs, report)?
+                }
                 Err(error) => {
                     let fields = json!({"what": "interleaved", "of": "training step",
                         "model": self.shape.to_string(), "format": anchor.format.name()});
-                    report.failed("the training step beside the peers", fields, &error)?;
+                    report.failed(
+                        "the training step interleaved with the baselines",
+                        fields,
+                        &error,
+                    )?;
                 }
             }
         }
-        self.left_out(&ours, &baselines, report)?;
+        self.report_left_out(&ours, &baselines, report)?;
         Ok(format!("\n{}", baselines.closing()))
     }
 
-    /// One format by itself.
-    fn ours(&self, format: PrecisionChoice) -> Result<Measured> {
-        let mut alone = Baselines::default();
-        let undropped = match self.args.baselines.0.contains(&Mode::Published) {
-            true => {
-                let mut model = self.model(format, 0.0)?;
-                let blocks = Blocks { steps: COMPARED, warm_up: 0, counted: 1 };
-                take(&mut model, &self.corpus, self.recipe(), blocks, &mut alone, false)?.0.losses
-            }
-            false => vec![],
+    /// Measures our steps in one precision.
+    fn measure(&self, format: PrecisionChoice) -> Result<Measured> {
+        let mut none = Baselines::default();
+        let undropped = if self.args.baselines.0.contains(&Mode::Published) {
+            let mut model = self.model(format, 0.0)?;
+            let blocks = Blocks { steps: COMPARED, warm_up: 0, counted: 1 };
+            run_steps(&mut model, &self.corpus, self.recipe(), blocks, &mut none, false)?.0.losses
+        } else {
+            vec![]
         };
         devices::peak_bytes(self.device)?;
         let mut model = self.model(format, DROPOUT)?;
-        let mut take = |blocks, profiled| {
-            take(&mut model, &self.corpus, self.recipe(), blocks, &mut alone, profiled)
+        let mut run = |blocks, profiled| {
+            run_steps(&mut model, &self.corpus, self.recipe(), blocks, &mut none, profiled)
         };
-        let (ours, _) = take(self.blocks, false)?;
+        let (ours, _) = run(self.blocks, false)?;
         let peak_bytes = devices::peak_bytes(self.device)?;
         let profiled = Blocks { steps: BLOCK, warm_up: 1, counted: 1 };
-        take(profiled, true)?;
+        run(profiled, true)?;
         let profile = qrnn_ops::profile::stop()?;
         Ok(Measured { format, ours, profile, peak_bytes, undropped })
     }
 
-    /// Ours in one format and the peers, a block each after the other.
-    fn in_turns(
+    /// Runs our steps in one precision and those of the baselines in interleaved blocks.
+    fn interleave(
         &self,
         format: PrecisionChoice,
         baselines: &mut Baselines,
     ) -> Result<(StepTimes, Theirs)> {
         let mut model = self.model(format, DROPOUT)?;
-        take(&mut model, &self.corpus, self.recipe(), self.blocks, baselines, false)
+        run_steps(&mut model, &self.corpus, self.recipe(), self.blocks, baselines, false)
     }
 
-    /// What a step must do at least.
-    fn pieces(&self, format: PrecisionChoice) -> Vec<KernelCost> {
+    /// The kernels of the lower bound.
+    fn kernels(&self, format: PrecisionChoice) -> Vec<KernelCost> {
         let tokens = self.corpus.tokens(Split::Train);
         let counts = random_tokens::count_by_cluster(tokens, &self.borders);
         let share = |count: &usize| self.words() * *count as f64 / tokens.len() as f64;
-        let reading = lower_bound::Reading {
+        let workload = lower_bound::Workload {
             words: self.words(),
             distinct: self.distinct(),
             in_tails: counts[1..].iter().map(share).collect(),
             format,
         };
-        lower_bound::pieces(&self.config(DROPOUT), &self.borders, &reading)
+        lower_bound::kernels(&self.config(DROPOUT), &self.borders, &workload)
     }
 
-    fn shown(&self, measured: &Measured, roofline: &Roofline) -> (String, Value) {
+    /// Text and JSON of a measurement.
+    fn describe(&self, measured: &Measured, roofline: &Roofline) -> (String, Value) {
         let (format, rate) = (measured.format, roofline.rate(measured.format));
-        let pieces = self.pieces(format);
-        // `max` would take the bytes alone for the floor.
-        let floor = match rate.is_nan() {
-            true => f64::NAN,
-            false => lower_bound::seconds(&pieces, rate, roofline.bandwidth),
+        let kernels = self.kernels(format);
+        // `max` in `seconds` would ignore a NaN.
+        let bound = if rate.is_nan() {
+            f64::NAN
+        } else {
+            lower_bound::seconds(&kernels, rate, roofline.bandwidth)
         };
-        let (text, mut value) = shown::step(measured, self.words(), floor, roofline);
+        let (text, mut value) = shown::step(measured, self.words(), bound, roofline);
         value["model"] = json!(self.shape.to_string());
         value["splits"] = json!(self.borders);
-        let counted = pieces.into_iter().map(|piece| {
-            json!({"kernel": piece.name, "operations": piece.operations, "bytes": piece.bytes})
+        let counted = kernels.into_iter().map(|kernel| {
+            json!({"kernel": kernel.name, "operations": kernel.operations, "bytes": kernel.bytes})
         });
         value["counted"] = counted.collect();
         (text, value)
@@ -260,7 +265,7 @@ mod tests {
     use devices::parsed;
 
     #[test]
-    fn what_is_left_out_is_the_entrys_on_a_card_and_small_on_the_cpu() {
+    fn defaults_are_those_of_the_entry_on_a_gpu_and_small_on_the_cpu() {
         let sizes = |words: &[&str]| {
             let args: Args = parsed(words);
             let models: Vec<_> = args.models.iter().map(Shape::to_string).collect();
@@ -275,8 +280,8 @@ mod tests {
             vec![PrecisionChoice::Bf16, PrecisionChoice::Tf32, PrecisionChoice::Fp32],
         );
         assert_eq!(sizes(&["--device", "cuda"]), on_gpu);
-        let asked = sizes(&["--device", "cuda", "--bptt", "7", "--formats", "bf16"]);
-        assert_eq!((asked.1, asked.2, asked.5), (40, 7, vec![PrecisionChoice::Bf16]));
+        let changed = sizes(&["--device", "cuda", "--bptt", "7", "--formats", "bf16"]);
+        assert_eq!((changed.1, changed.2, changed.5), (40, 7, vec![PrecisionChoice::Bf16]));
         let on_cpu = sizes(&[]);
         assert_eq!((on_cpu.1, on_cpu.2, on_cpu.3), (20, 70, 7));
     }

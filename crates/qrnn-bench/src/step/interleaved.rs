@@ -1,5 +1,5 @@
-//! Training steps in blocks, ours and each peer's in turns: the trainer's own, watched by its observer.
-//! Within a block nothing waits for the device.
+//! Interleaves blocks of our training steps with those of the baselines. Our steps are the
+//! trainer's, observed through [`Progress`]. There is no synchronization within a block.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,55 +11,58 @@ use qrnn::model::QrnnLm;
 use qrnn::progress::{Progress, StepReport, Task};
 use qrnn::train::{Recipe, Trainer};
 use qrnn::{Error, Result};
-use qrnn_ops::cuda::{Clock, Mark};
+use qrnn_ops::cuda::{Clock, Timestamp};
 use qrnn_ops::profile;
 use tch::Device;
 
 use crate::baselines::Baselines;
 use crate::baselines::step::Steps;
 
-/// Steps of a block, whose losses are read together.
+/// Steps of a block, whose losses are copied to the host together.
 pub const BLOCK: usize = 16;
 
-/// How many steps to take.
+/// The number of steps.
 #[derive(Clone, Copy)]
 pub struct Blocks {
     /// Steps of a block.
     pub steps: usize,
-    /// Blocks that are not counted.
+    /// Blocks before the measurement.
     pub warm_up: usize,
+    /// Measured blocks.
     pub counted: usize,
 }
 
 impl Blocks {
+    /// The number of all steps.
     pub fn steps(&self) -> usize {
         (self.warm_up + self.counted) * self.steps
     }
 }
 
-/// What the steps of one side came to.
+/// The losses and times of an implementation.
 #[derive(Default)]
 pub struct StepTimes {
-    /// Of every step.
+    /// The loss of every step.
     pub losses: Vec<f64>,
-    /// Seconds of each counted step, by the device's clock.
+    /// Seconds of each measured step, by the device's clock.
     pub each: Vec<f64>,
-    /// Seconds of a step of each counted block, by the wall clock.
+    /// Seconds per step of each measured block, by the wall clock.
     pub wall: Vec<f64>,
-    /// On a GPU.
+    /// Peak memory of tensors on a GPU.
     pub peak_bytes: Option<f64>,
 }
 
-/// What the peers came to, by name.
+/// Measurements of the baselines, by name.
 pub type Theirs = HashMap<&'static str, StepTimes>;
 
-/// Takes steps of `model`, and in turns with them those of the peers, on the same lengths and rates. A
-/// peer that fails is left out; when the last one has, the turns end.
-/// Watches where the time of the counted steps goes if asked to, which must then be of ours alone.
+/// Runs training steps of `model`, interleaved with those of the baselines at the same lengths and
+/// learning rates. A baseline that fails is left out; if all have failed, the steps end.
+///
+/// * `profiled`: whether to profile the measured steps; then there must be no baselines.
 ///
 /// # Errors
-/// Those of training.
-pub fn take(
+/// Returns the errors of training.
+pub fn run_steps(
     model: &mut QrnnLm,
     corpus: &Corpus,
     recipe: Recipe,
@@ -69,7 +72,7 @@ pub fn take(
 ) -> Result<(StepTimes, Theirs)> {
     let interrupt = Interrupt::default();
     let device = model.options().1;
-    let turns = Arc::new(Mutex::new(Interleaved {
+    let state = Arc::new(Mutex::new(Interleaved {
         device,
         clock: Clock::of(device)?,
         blocks,
@@ -82,41 +85,42 @@ pub fn take(
         block: Block::default(),
         row: 0,
         done: 0,
-        failed: None,
+        error: None,
     }));
     let fitted = Trainer::new(recipe)
         .interrupt(interrupt)
         .losses_at_once(blocks.steps)
         .log_every(u64::MAX)
         .checkpoint_every(u64::MAX)
-        .fit_with(model, corpus, &mut InterleavedProgress(turns.clone()));
-    let turns = &mut *turns.lock().unwrap_or_else(PoisonError::into_inner);
-    *baselines = std::mem::take(&mut turns.baselines);
-    if let Some(error) = turns.failed.take() {
+        .fit_with(model, corpus, &mut InterleavedProgress(state.clone()));
+    let state = &mut *state.lock().unwrap_or_else(PoisonError::into_inner);
+    *baselines = std::mem::take(&mut state.baselines);
+    if let Some(error) = state.error.take() {
         return Err(error);
     }
     fitted?;
-    let alone = turns.had_baselines && baselines.live.is_empty();
-    if turns.done < blocks.warm_up + blocks.counted && !alone {
+    let all_failed = state.had_baselines && baselines.live.is_empty();
+    if state.done < blocks.warm_up + blocks.counted && !all_failed {
         return Err(Error::usage(
             "the training text",
-            format!("ends before {} steps are done", blocks.steps()),
-            "give more text, or ask for fewer --steps",
+            format!("has fewer than {} steps", blocks.steps()),
+            "use more text or fewer --steps",
         ));
     }
-    Ok((std::mem::take(&mut turns.ours), std::mem::take(&mut turns.theirs)))
+    Ok((std::mem::take(&mut state.ours), std::mem::take(&mut state.theirs)))
 }
 
-/// A block of our steps, as far as it is known.
+/// A block of our steps in progress.
 #[derive(Default)]
 struct Block {
-    /// Its beginning, and the end of each step.
-    marks: Vec<Mark>,
+    /// The start of the block, and the end of each step.
+    timestamps: Vec<Timestamp>,
     start: Option<Instant>,
     lengths: Vec<usize>,
     rates: Vec<f64>,
 }
 
+/// The state of [`run_steps`].
 struct Interleaved {
     device: Device,
     clock: Clock,
@@ -124,23 +128,23 @@ struct Interleaved {
     profiled: bool,
     interrupt: Interrupt,
     baselines: Baselines,
-    /// Whether there were peers at the beginning.
+    /// Whether there were baselines at the start.
     had_baselines: bool,
     ours: StepTimes,
     theirs: Theirs,
     block: Block,
-    /// Rows walked down.
+    /// The corpus row after the last step.
     row: usize,
-    /// Blocks.
+    /// Completed blocks.
     done: usize,
-    failed: Option<Error>,
+    error: Option<Error>,
 }
 
 impl Interleaved {
-    /// Notes the moment at which all that was given to the device is done.
-    fn mark(&mut self) -> Result<()> {
-        let mark = self.clock.mark()?;
-        self.block.marks.push(mark);
+    /// Records the end of all work submitted so far.
+    fn record_timestamp(&mut self) -> Result<()> {
+        let timestamp = self.clock.record()?;
+        self.block.timestamps.push(timestamp);
         Ok(())
     }
 
@@ -149,15 +153,15 @@ impl Interleaved {
             profile::start_on(self.device)?;
         }
         self.block = Block { start: Some(Instant::now()), ..Block::default() };
-        self.mark()
+        self.record_timestamp()
     }
 
-    fn note(&mut self, step: &StepReport) -> Result<()> {
+    fn add(&mut self, step: &StepReport) -> Result<()> {
         self.ours.losses.push(step.loss);
         self.block.lengths.push(step.row - self.row.min(step.row));
         self.row = step.row;
         self.block.rates.push(step.rate);
-        if self.block.lengths.len() == self.blocks.steps && self.failed.is_none() {
+        if self.block.lengths.len() == self.blocks.steps && self.error.is_none() {
             self.end_block()?;
             self.begin_block()?;
         }
@@ -169,14 +173,14 @@ impl Interleaved {
         let wall = block.start.map_or(0.0, |start| start.elapsed().as_secs_f64());
         let counted = self.done >= self.blocks.warm_up;
         if counted {
-            for pair in block.marks.windows(2) {
+            for pair in block.timestamps.windows(2) {
                 self.ours.each.push(pair[1].since(&pair[0])?);
             }
             self.ours.wall.push(wall / self.blocks.steps as f64);
         }
         self.baselines.each(|baseline| {
-            let taken = baseline.steps(&block.lengths, &block.rates)?;
-            let Steps { losses, seconds, each, peak_bytes } = taken;
+            let steps = baseline.steps(&block.lengths, &block.rates)?;
+            let Steps { losses, seconds, each, peak_bytes } = steps;
             let theirs = self.theirs.entry(baseline.name).or_default();
             theirs.losses.extend(losses);
             theirs.peak_bytes = peak_bytes;
@@ -187,8 +191,8 @@ impl Interleaved {
             Ok(())
         });
         self.done += 1;
-        let alone = self.had_baselines && self.baselines.live.is_empty();
-        if alone || self.done == self.blocks.warm_up + self.blocks.counted {
+        let all_failed = self.had_baselines && self.baselines.live.is_empty();
+        if all_failed || self.done == self.blocks.warm_up + self.blocks.counted {
             self.interrupt.request();
         }
         Ok(())
@@ -198,26 +202,26 @@ impl Interleaved {
 struct InterleavedProgress(Arc<Mutex<Interleaved>>);
 
 impl InterleavedProgress {
-    /// The first error ends the run.
-    fn turn(&self, work: impl FnOnce(&mut Interleaved) -> Result<()>) {
-        let turns = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = work(turns) {
-            turns.failed.get_or_insert(error);
-            turns.interrupt.request();
+    /// Calls `work` on the state; the first error ends the run.
+    fn update(&self, work: impl FnOnce(&mut Interleaved) -> Result<()>) {
+        let state = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = work(state) {
+            state.error.get_or_insert(error);
+            state.interrupt.request();
         }
     }
 }
 
 impl Progress for InterleavedProgress {
     fn start(&mut self, _: &Task) {
-        self.turn(Interleaved::begin_block);
+        self.update(Interleaved::begin_block);
     }
 
     fn step_submitted(&mut self) {
-        self.turn(Interleaved::mark);
+        self.update(Interleaved::record_timestamp);
     }
 
     fn step(&mut self, step: &StepReport) {
-        self.turn(|turns| turns.note(step));
+        self.update(|state| state.add(step));
     }
 }

@@ -1,4 +1,4 @@
-//! Training steps, against the same model in PyTorch.
+//! Training steps, compared with the same model in PyTorch.
 
 mod args;
 mod beside;
@@ -13,7 +13,7 @@ use qrnn::Result;
 use qrnn::command_line::Output;
 
 pub fn run(args: Args, json: bool) -> Result<Output> {
-    match args.device.card()? {
+    match args.device.gpu_path()? {
         Some(device) => cuda::run(&args, device, json),
         None => cpu::run(&args, json),
     }

@@ -1,4 +1,4 @@
-//! What a GPU's steps came to, in text and in fields.
+//! Text and JSON of training steps on a GPU.
 
 use qrnn_ops::profile::Profile;
 use serde_json::{Value, json};
@@ -9,61 +9,61 @@ use crate::precision::PrecisionChoice;
 use crate::roofline::Roofline;
 use crate::statistics::{median, quartiles};
 
-/// Words of the training text of WikiText-103: an epoch.
+/// Tokens of WikiText-103's training text, one epoch.
 const EPOCH: f64 = 103_227_021.0;
 
 /// Epochs of the entry.
 const EPOCHS: f64 = 20.0;
 
-/// One format's outcome.
+/// The measurements of one precision.
 pub struct Measured {
     pub format: PrecisionChoice,
     pub ours: StepTimes,
-    /// Of a block of steps that was watched.
+    /// Profile of one block of steps.
     pub profile: Profile,
     pub peak_bytes: Option<f64>,
-    /// Losses of steps in which nothing was dropped, where they are to be compared.
+    /// Losses of steps without dropout; empty if they are not compared.
     pub undropped: Vec<f64>,
 }
 
-/// A step of so many words, whose floor is so many seconds.
-pub fn step(measured: &Measured, words: f64, floor: f64, roofline: &Roofline) -> (String, Value) {
+/// A step of `words` tokens; `bound` is its lower bound in seconds.
+pub fn step(measured: &Measured, words: f64, bound: f64, roofline: &Roofline) -> (String, Value) {
     let format = measured.format;
     let (seconds, wall) = (median(measured.ours.each.clone()), median(measured.ours.wall.clone()));
     let speed = words / wall;
     let epoch = EPOCH / speed;
     let mut text = format!(
-        "\n{}: {:.2} ms a step (the middle half {}; {:.2} by the wall clock), {speed:.0} words/s: \
-         {epoch:.1} s an epoch of WikiText-103, {:.1} minutes for {EPOCHS:.0}\ncounted floor {:.2} ms: \
-         {:.2} times as long",
+        "\n{}: {:.2} ms per step (quartiles {}; {:.2} by the wall clock), {speed:.0} tokens/s: {epoch:.1} s per \
+         epoch of WikiText-103, {:.1} minutes for {EPOCHS:.0}\nlower bound {:.2} ms: the step takes {:.2} times as \
+         long",
         format.name(),
         1e3 * seconds,
-        half(&measured.ours.each),
+        quartile_text(&measured.ours.each),
         1e3 * wall,
         epoch * EPOCHS / 60.0,
-        1e3 * floor,
-        seconds / floor,
+        1e3 * bound,
+        seconds / bound,
     );
     let mut value = json!({"what": "training step", "format": format.name(), "seconds": seconds,
         "middle_half": quartiles(measured.ours.each.clone()),
         "wall_seconds": wall, "words": words, "words_per_second": speed,
         "epoch_seconds": epoch, "minutes_for_20_epochs": epoch * EPOCHS / 60.0,
         "floor": "each product and each byte once, at the measured ceilings",
-        "floor_seconds": floor, "times_the_floor": seconds / floor,
+        "floor_seconds": bound, "times_the_floor": seconds / bound,
         "runs": measured.ours.each.len(), "peers": []});
     if let Some(bytes) = measured.peak_bytes {
         text += &format!("; peak memory {:.2} GB", bytes / 1e9);
         value["peak_bytes"] = json!(bytes);
     }
-    let (said, stages) = stages(&measured.profile, seconds, format, roofline);
+    let (stage_text, stages) = stages(&measured.profile, seconds, format, roofline);
     value["stages"] = json!(stages);
-    (text + &said, value)
+    (text + &stage_text, value)
 }
 
-/// The anchor's time in the turns with the peers beside that of its own.
+/// Compares our time in interleaved steps with that of steps without baselines.
 pub fn interleaved(format: PrecisionChoice, seconds: f64, first_pass: f64) -> String {
     format!(
-        "\n{} in turns with the peers: {:.2} ms a step, {:.2} by itself before ({:.2} times)",
+        "\n{} interleaved with the baselines: {:.2} ms per step, {:.2} ms alone ({:.2} times)",
         format.name(),
         1e3 * seconds,
         1e3 * first_pass,
@@ -71,7 +71,7 @@ pub fn interleaved(format: PrecisionChoice, seconds: f64, first_pass: f64) -> St
     )
 }
 
-/// A peer, and how many times as long as ours it takes.
+/// The times of a baseline, and their ratios to ours.
 pub fn baseline(
     baseline: &Baseline,
     theirs: &StepTimes,
@@ -85,7 +85,7 @@ pub fn baseline(
         "{:<42} {:8.2} ms ({})   {}",
         baseline.label,
         1e3 * seconds,
-        half(&theirs.each),
+        quartile_text(&theirs.each),
         ratios.join(", "),
     );
     if let Some(bytes) = theirs.peak_bytes {
@@ -97,13 +97,13 @@ pub fn baseline(
     (text, value)
 }
 
-/// Between which times the middle half of the steps lies, for people.
-fn half(seconds: &[f64]) -> String {
+/// The quartiles in milliseconds, as text.
+fn quartile_text(seconds: &[f64]) -> String {
     let [low, high] = quartiles(seconds.to_vec());
     format!("{:.2} to {:.2}", 1e3 * low, 1e3 * high)
 }
 
-/// Each stage's time in a step that was watched, what it did, and how near that is to the ceiling.
+/// Time, work and share of the device's limit of each stage of a profiled step.
 fn stages(
     profile: &Profile,
     seconds: f64,
@@ -113,7 +113,7 @@ fn stages(
     let steps = BLOCK as f64;
     let mut all: Vec<_> = profile.stages.iter().collect();
     all.sort_by(|a, b| b.1.cmp(a.1));
-    let mut text = String::from("\nstages of a step that was watched:");
+    let mut text = String::from("\nstages of a profiled step:");
     let (mut values, mut known) = (vec![], 0.0);
     for (&name, time) in all {
         let time = time.as_secs_f64() / steps;

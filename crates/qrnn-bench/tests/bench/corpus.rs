@@ -1,9 +1,9 @@
-//! The reading of a text.
+//! `qrnn-bench corpus`.
 
 use crate::program::bench;
 
 #[test]
-fn the_reading_bench_measures_what_it_says() {
+fn corpus_measures_reading_and_python() {
     let scratch = tempfile::tempdir().unwrap();
     let args = ["corpus", "--bytes", "3000000", "--runs", "2", "--json", "--scratch"];
     let bench = bench(&[&args[..], &[scratch.path().to_str().unwrap()]].concat()).json();
@@ -12,12 +12,12 @@ fn the_reading_bench_measures_what_it_says() {
         all.iter().find(|one| one["what"] == what).unwrap_or_else(|| panic!("{what}: {bench}"))
     };
     let reading = measured("text to ids");
-    // Every type occurs, at any length of text.
+    // Every type occurs in a text of any length.
     assert_eq!(reading["types"], 267_735);
     let (bytes, seconds) = (reading["bytes"].as_f64().unwrap(), reading["seconds"].as_f64());
     assert!(bytes >= 3e6 && seconds.unwrap() > 0.0);
     let python = measured("two passes of Python");
     let ratio = python["seconds"].as_f64().unwrap() / seconds.unwrap();
     assert!((python["ratio"].as_f64().unwrap() / ratio - 1.0).abs() < 1e-9);
-    assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0, "the text was left behind");
+    assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0, "the text was not removed");
 }

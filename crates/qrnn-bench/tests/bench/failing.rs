@@ -1,4 +1,4 @@
-//! Peers that fail, by scripts in the place of Python: whatever they do, the rest is reported.
+//! Baselines that fail, simulated by shell scripts instead of Python: all other measurements are reported.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::measurements::{all, number};
 use crate::program::{Ran, bench, command};
 
-/// Its first argument is peers.py, its second the folder with what the peer is told. Every loss is 7, and
+/// Its first argument is baselines.py, its second the folder with peer.json. Every loss is 7, and
 /// every step takes 7 s.
 const STEADY: &str = r#"
 while read -r command; do
@@ -28,7 +28,7 @@ while read -r command; do
 done
 "#;
 
-/// Says hello and dies at the next command.
+/// Answers hello and exits at the next command.
 const DIES: &str = r#"
 read -r command
 echo '{"torch":"9.9","device":"a script"}'
@@ -38,19 +38,21 @@ echo "CUDA error: an illegal memory access was encountered" >&2
 exit 3
 "#;
 
-/// Says hello and then nothing.
+/// Answers hello and then nothing.
 const SILENT: &str = r#"
 read -r command
 echo '{"torch":"9.9","device":"a script"}'
 exec sleep 600
 "#;
 
-/// A script that behaves in one of these ways for each mode: (mode, way).
-fn script(ways: &[(&str, &str)]) -> (TempDir, PathBuf) {
+/// A script with a behavior for each mode: (mode, behavior).
+fn script(behaviors: &[(&str, &str)]) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("python");
-    let cases: String =
-        ways.iter().map(|(mode, way)| format!("*'\"mode\":\"{mode}\"'*)\n{way}\n;;\n")).collect();
+    let cases: String = behaviors
+        .iter()
+        .map(|(mode, behavior)| format!("*'\"mode\":\"{mode}\"'*)\n{behavior}\n;;\n"))
+        .collect();
     let text = format!("#!/bin/sh\ncase $(cat \"$2/peer.json\") in\n{cases}esac\n");
     std::fs::write(&path, text).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -76,7 +78,7 @@ fn measurements(ran: &Ran) -> (Vec<Value>, Value) {
 }
 
 #[test]
-fn a_peer_that_dies_and_one_that_never_answers_are_left_out_with_their_reasons() {
+fn baselines_that_exit_or_do_not_answer_are_left_out_with_their_reasons() {
     let (_folder, python) = script(&[("tf32", DIES), ("tuned", SILENT)]);
     let ran = bench(&step(&python, &["--peers", "tf32,tuned"]));
     assert_eq!(ran.status, Some(0), "{}", ran.stderr);
@@ -97,11 +99,11 @@ fn a_peer_that_dies_and_one_that_never_answers_are_left_out_with_their_reasons()
     assert!(ran.stderr.contains("left out: no answer within 5 s"), "{}", ran.stderr);
 }
 
-/// The published step's losses are wrong here, and every loss of ours is far from them.
+/// The published step's losses are wrong here, and all of ours differ from them.
 #[test]
-fn a_far_loss_is_recorded_and_named_and_the_rest_goes_on() {
-    let ways = [("published", STEADY), ("tf32", DIES), ("tuned", STEADY)];
-    let (_folder, python) = script(&ways);
+fn a_different_loss_is_reported_and_the_benchmark_continues() {
+    let behaviors = [("published", STEADY), ("tf32", DIES), ("tuned", STEADY)];
+    let (_folder, python) = script(&behaviors);
     let ran = bench(&step(&python, &[]));
     assert_eq!(ran.status, Some(1), "{}", ran.stderr);
     let last = ran.stderr.lines().last().unwrap();
@@ -121,9 +123,9 @@ fn a_far_loss_is_recorded_and_named_and_the_rest_goes_on() {
         let ours = step["interleaved_seconds"].as_f64().unwrap_or(number(step, "seconds"));
         assert!((number(baselines[0], "ratio") * ours / 7.0 - 1.0).abs() < 1e-9);
     }
-    let beside = all(&measured, "interleaved");
-    assert_eq!(beside.len(), 1);
-    assert_eq!(beside[0]["format"], "fp32");
+    let interleaved = all(&measured, "interleaved");
+    assert_eq!(interleaved.len(), 1);
+    assert_eq!(interleaved[0]["format"], "fp32");
     assert_eq!(all(&measured, "losses without dropout").len(), 2);
 }
 
@@ -141,7 +143,7 @@ fn a_variant_that_fails_is_left_out_and_the_others_are_measured() {
         let one = |one: &&&Value| one["peer"] == baseline && one["variant"] == variant;
         baselines.iter().filter(one).copied().collect::<Vec<_>>()
     };
-    // Two kinds of numbers; forward, and forward and backward.
+    // Two kinds; forward, and forward with backward.
     let scalar = of("scan", "scalar");
     assert_eq!(scalar.len(), 4);
     for (baseline, seconds) in scalar.iter().zip([2.0, 4.0, 2.0, 4.0]) {
@@ -156,21 +158,21 @@ fn a_variant_that_fails_is_left_out_and_the_others_are_measured() {
 }
 
 #[test]
-fn measurements_are_in_the_record_when_the_program_is_killed() {
+fn a_killed_program_leaves_its_measurements_in_the_record() {
     let (folder, python) = script(&[("tuned", SILENT)]);
     let record = folder.path().join("record.jsonl");
     std::fs::write(&record, "{\"bench\":\"another\"}\n").unwrap();
     let more = ["--peers", "tuned", "--peer-limit", "600", "--record", record.to_str().unwrap()];
     let mut args = step(&python, &more);
-    // Once is enough.
+    // STEP sets --peer-limit, too.
     let first = args.iter().position(|arg| *arg == "--peer-limit").unwrap();
     args.drain(first..first + 2);
     let mut child = command(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let since = Instant::now();
+    let start = Instant::now();
     let read = || std::fs::read_to_string(&record).unwrap();
     while read().matches("training step").count() < 2 {
-        assert!(since.elapsed() < Duration::from_secs(120), "{}", read());
-        assert!(child.try_wait().unwrap().is_none(), "it ended by itself: {}", read());
+        assert!(start.elapsed() < Duration::from_secs(120), "{}", read());
+        assert!(child.try_wait().unwrap().is_none(), "the program exited: {}", read());
         std::thread::sleep(Duration::from_millis(20));
     }
     kill_process(Pid::from_child(&child), Signal::KILL).unwrap();

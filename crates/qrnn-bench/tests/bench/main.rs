@@ -1,4 +1,4 @@
-//! The built program, as its users meet it.
+//! Tests of the program `qrnn-bench`.
 
 mod corpus;
 mod failing;

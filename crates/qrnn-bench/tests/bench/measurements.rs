@@ -1,14 +1,14 @@
-//! What is measured on a GPU, measured in the same way on the CPU, where a GPU is not to be had:
-//! figures that follow from each other do, and the PyTorch peers compute what ours does.
+//! Runs the GPU benchmarks on the CPU: derived figures are consistent, and the PyTorch baselines
+//! compute the same as our implementation.
 
 use serde_json::Value;
 
 use crate::program;
 
-/// A small model on made ids.
+/// A small model on random tokens.
 const SMALL: [&str; 5] = ["--types", "3000", "--splits", "200,1000,2000", "--json"];
 
-/// A Python with torch: the one that QRNN_PYTHON names, else python3.
+/// Python with torch: $QRNN_PYTHON, or python3.
 fn python() -> String {
     std::env::var("QRNN_PYTHON").unwrap_or_else(|_| "python3".into())
 }
@@ -23,56 +23,56 @@ pub fn all<'a>(measurements: &'a [Value], what: &str) -> Vec<&'a Value> {
 }
 
 pub fn number(value: &Value, name: &str) -> f64 {
-    value[name].as_f64().unwrap_or_else(|| panic!("{name} is no number in {value}"))
+    value[name].as_f64().unwrap_or_else(|| panic!("{name} is not a number in {value}"))
 }
 
-fn near(a: f64, b: f64) {
+fn assert_close(a: f64, b: f64) {
     assert!((a / b - 1.0).abs() < 1e-9, "{a} and {b}");
 }
 
-/// The peers' part of a measurement of the first format; none where there is no torch.
+/// The baselines of a measurement of the first precision, whose figures are checked; none without torch.
 fn baselines(measurement: &Value) -> &Vec<Value> {
     let baselines = measurement["peers"].as_array().unwrap();
     match baselines.len() {
         0 => qrnn::terminal::note(format_args!(
-            "peers not tested: {} has no torch (QRNN_PYTHON names another)",
+            "baselines not tested: {} has no torch (set QRNN_PYTHON)",
             python()
         )),
         n => assert_eq!(n, 3, "{measurement}"),
     }
     for baseline in baselines {
         let ours = number(measurement, "interleaved_seconds");
-        near(number(baseline, "ratio"), number(baseline, "seconds") / ours);
+        assert_close(number(baseline, "ratio"), number(baseline, "seconds") / ours);
         assert!(baseline["written_by"].as_str().unwrap().contains("for this project"));
     }
     baselines
 }
 
 #[test]
-fn steps_are_measured_against_ceilings_floor_and_peers() {
+fn steps_are_compared_with_limits_lower_bound_and_baselines() {
     let args = ["step", "--as-on-a-GPU", "--models", "8-12-split", "--bptt", "7"];
     let more = ["--batch-size", "3", "--formats", "fp32", "--steps", "20", "--python", &python()];
     let measured = bench(&[&args[..], &more, &SMALL].concat());
     let [copy, product] = ["copy", "matrix product"].map(|what| all(&measured, what)[0]);
-    near(number(copy, "bytes_per_second"), number(copy, "bytes") / number(copy, "seconds"));
+    assert_close(number(copy, "bytes_per_second"), number(copy, "bytes") / number(copy, "seconds"));
     let [step] = all(&measured, "training step")[..] else { panic!("{measured:?}") };
-    // Whole blocks of 16.
+    // Complete blocks of 16.
     assert_eq!((number(step, "runs"), number(step, "words")), (32.0, 21.0));
     let half: Vec<f64> = serde_json::from_value(step["middle_half"].clone()).unwrap();
     assert!(half[0] <= number(step, "seconds") && number(step, "seconds") <= half[1]);
-    near(number(step, "words_per_second"), 21.0 / number(step, "wall_seconds"));
-    near(number(step, "epoch_seconds"), 103_227_021.0 / number(step, "words_per_second"));
-    near(number(step, "minutes_for_20_epochs"), number(step, "epoch_seconds") / 3.0);
+    assert_close(number(step, "words_per_second"), 21.0 / number(step, "wall_seconds"));
+    assert_close(number(step, "epoch_seconds"), 103_227_021.0 / number(step, "words_per_second"));
+    assert_close(number(step, "minutes_for_20_epochs"), number(step, "epoch_seconds") / 3.0);
     let counted = step["counted"].as_array().unwrap().iter().map(|piece| {
         let by_rate = number(piece, "operations") / number(product, "operations_per_second");
         by_rate.max(number(piece, "bytes") / number(copy, "bytes_per_second"))
     });
-    near(number(step, "floor_seconds"), counted.sum());
+    assert_close(number(step, "floor_seconds"), counted.sum());
     for stage in step["stages"].as_array().unwrap() {
         let (seconds, bytes) = (number(stage, "seconds"), stage["bytes"].as_f64());
         if let Some(bytes) = bytes {
             let bandwidth = number(copy, "bytes_per_second");
-            near(number(stage, "share_of_bandwidth"), bytes / seconds / bandwidth);
+            assert_close(number(stage, "share_of_bandwidth"), bytes / seconds / bandwidth);
         }
     }
     let names: Vec<_> = step["stages"].as_array().unwrap().iter().map(|s| &s["stage"]).collect();
@@ -86,24 +86,25 @@ fn steps_are_measured_against_ceilings_floor_and_peers() {
 }
 
 #[test]
-fn pooling_is_measured_against_its_bytes_and_the_published_design() {
+fn pooling_is_compared_with_bandwidth_and_the_published_design() {
     let args = ["pool", "--as-on-a-GPU", "--seq", "20", "--batch", "3", "--hidden", "50"];
     let measured = bench(&[&args[..], &["--runs", "5", "--json", "--python", &python()]].concat());
     let copy = number(all(&measured, "copy")[0], "bytes_per_second");
-    for (what, passes, kept) in [("forward", 4.0, 0.0), ("forward and backward", 11.0, 6.0)] {
+    for (what, passes, saved_states) in [("forward", 4.0, 0.0), ("forward and backward", 11.0, 6.0)]
+    {
         let kinds = all(&measured, what);
         assert_eq!(kinds.iter().map(|one| &one["kind"]).collect::<Vec<_>>(), ["f32", "bf16"]);
         for (one, size) in kinds.iter().zip([4.0, 2.0]) {
-            let columns = 3.0 * 50.0;
-            near(number(one, "bytes"), columns * (passes * 20.0 * size + kept * 4.0));
+            let row = 3.0 * 50.0;
+            assert_close(number(one, "bytes"), row * (passes * 20.0 * size + saved_states * 4.0));
             let share = number(one, "bytes") / number(one, "seconds") / copy;
-            near(number(one, "share_of_bandwidth"), share);
+            assert_close(number(one, "share_of_bandwidth"), share);
             assert!(number(one, "call_seconds") >= number(one, "seconds"));
             if one["against"].is_null() {
-                eprintln!("no peer: {} has no torch (QRNN_PYTHON names another)", python());
+                eprintln!("no baseline: {} has no torch (set QRNN_PYTHON)", python());
                 continue;
             }
-            near(
+            assert_close(
                 number(one, "ratio"),
                 number(one, "against_seconds") / number(one, "interleaved_call_seconds"),
             );
@@ -115,7 +116,7 @@ fn pooling_is_measured_against_its_bytes_and_the_published_design() {
 }
 
 #[test]
-fn evaluation_is_measured_against_the_peers() {
+fn evaluation_is_compared_with_the_baselines() {
     let args = ["evaluate", "--as-on-a-GPU", "--model", "8-12", "--tokens", "200", "--bptt", "50"];
     let more = ["--runs", "1", "--formats", "fp32", "--python", &python()];
     let measured = bench(&[&args[..], &more, &SMALL].concat());
@@ -127,9 +128,9 @@ fn evaluation_is_measured_against_the_peers() {
     }
 }
 
-/// Torch's products and ours differ by rounding alone; another seed is another run.
+/// torch's products and ours differ only by rounding; another seed gives another run.
 #[test]
-fn curves_of_formats_are_held_against_that_of_a_seed() {
+fn curves_of_precisions_are_compared_with_those_of_a_seed() {
     let args = ["curves", "--model", "8-12-split", "--bptt", "7", "--batch-size", "3"];
     let more = ["--formats", "fp32,torch", "--steps", "60", "--parts", "6"];
     let measured = bench(&[&args[..], &more, &SMALL].concat());

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::program::bench;
 
-/// The entry's size, split softmax, 10 columns of 70 words: at most 4 GB.
+/// The entry's model with split softmax, batch size 10 and 70 tokens: at most 4 GB.
 #[test]
 fn a_step_of_the_entry_fits_into_four_gigabytes() {
     let folder = tempfile::tempdir().unwrap();

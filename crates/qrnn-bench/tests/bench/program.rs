@@ -4,7 +4,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-/// What a run printed, and its exit status.
+/// Exit status and output of a run.
 pub struct Ran {
     pub status: Option<i32>,
     pub stdout: String,
@@ -22,7 +22,7 @@ impl From<Output> for Ran {
 }
 
 impl Ran {
-    /// The last line of standard output, which with --json is the only one.
+    /// The JSON object of `--json`, the only line of standard output.
     pub fn json(&self) -> Value {
         assert_eq!(self.status, Some(0), "{}", self.stderr);
         assert_eq!(self.stdout.lines().count(), 1, "{}", self.stdout);
@@ -30,10 +30,10 @@ impl Ran {
     }
 }
 
-/// The program with these arguments, ready to be started.
+/// A command that runs the program with these arguments.
 pub fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_qrnn-bench"));
-    // Tests run side by side: threads that wait for each other would starve.
+    // Tests run concurrently, and would oversubscribe the processors.
     command.args(args).env("OMP_NUM_THREADS", "1").stdin(Stdio::null());
     command
 }

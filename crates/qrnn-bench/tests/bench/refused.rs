@@ -1,9 +1,9 @@
-//! What a bench says where it cannot measure.
+//! Benchmarks that cannot run.
 
 use crate::program::{Ran, command};
 
 #[test]
-fn a_bench_that_wants_a_card_says_what_is_missing() {
+fn a_benchmark_without_its_device_says_what_is_missing() {
     for bench in ["pool", "step", "evaluate", "curves"] {
         let mut command = command(&[bench, "--device", "cuda"]);
         let ran = Ran::from(command.env("QRNN_CUDA", "off").output().unwrap());
