@@ -82,14 +82,14 @@ fn bf16_stays_within_the_noise_of_a_seed() {
 
 #[test]
 #[ignore = "wants a GPU"]
-fn on_a_card_200_steps_are_those_of_the_cpu() {
+fn on_a_gpu_200_steps_are_those_of_the_cpu() {
     check_200_steps(qrnn_ops::device::cuda().unwrap(), Precision::Single);
 }
 
 /// What TF32 rounds away is no more than bf16 does on the CPU, or 1e-3 where the CPU has no bf16.
 #[test]
 #[ignore = "wants a GPU"]
-fn on_a_card_200_steps_in_tf32_are_near_those_of_the_cpu_in_fp32() {
+fn on_a_gpu_200_steps_in_tf32_are_near_those_of_the_cpu_in_fp32() {
     let card = qrnn_ops::device::cuda().unwrap();
     let (_, all) = differences_of_200_steps(card, Precision::Tf32, Precision::Single);
     let (_, bound) = differences_of_200_steps(Device::Cpu, Precision::Bf16, Precision::Single);
@@ -100,7 +100,7 @@ fn on_a_card_200_steps_in_tf32_are_near_those_of_the_cpu_in_fp32() {
 /// than what rounding changes at all.
 #[test]
 #[ignore = "wants a GPU"]
-fn on_a_card_200_steps_in_bf16_are_near_those_of_the_cpu_in_bf16() {
+fn on_a_gpu_200_steps_in_bf16_are_near_those_of_the_cpu_in_bf16() {
     let card = qrnn_ops::device::cuda().unwrap();
     let (_, all) = differences_of_200_steps(card, Precision::Bf16, Precision::Bf16);
     let (_, bound) = differences_of_200_steps(Device::Cpu, Precision::Bf16, Precision::Single);
@@ -111,13 +111,13 @@ fn on_a_card_200_steps_in_bf16_are_near_those_of_the_cpu_in_bf16() {
 
 #[test]
 #[ignore = "wants a GPU"]
-fn on_a_card_tf32_stays_within_the_noise_of_a_seed() {
+fn on_a_gpu_tf32_stays_within_the_noise_of_a_seed() {
     check_noise(qrnn_ops::device::cuda().unwrap(), Precision::Tf32);
 }
 
 #[test]
 #[ignore = "wants a GPU"]
-fn on_a_card_bf16_stays_within_the_noise_of_a_seed() {
+fn on_a_gpu_bf16_stays_within_the_noise_of_a_seed() {
     check_noise(qrnn_ops::device::cuda().unwrap(), Precision::Bf16);
 }
 

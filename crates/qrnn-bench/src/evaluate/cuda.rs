@@ -1,5 +1,5 @@
-//! `qrnn-bench evaluate` on a GPU: first our model in every precision, then the baselines and our model in the first
-//! precision, interleaved.
+//! `qrnn-bench evaluate` on a GPU: first our model in every precision, then the baselines and our
+//! model in the first precision, interleaved.
 
 use std::collections::HashMap;
 
@@ -219,7 +219,8 @@ impl Bench<'_> {
                 }
             };
             let mut text = format!("{:<42} {their_seconds:7.3} s", baseline.label);
-            let mut value = json!({"peer": baseline.name, "against": baseline.label, "by": baseline.version,
+            let mut value = json!({"peer": baseline.name, "against": baseline.label,
+                "by": baseline.version,
                 "written_by": WRITTEN_BY, "seconds": their_seconds, "loss": measured.loss});
             let (mut ratios, mut differences) = (json!({}), json!({}));
             for ours in ours {

@@ -110,8 +110,9 @@ pub fn run(args: &Args, json: bool) -> Result<Output> {
 fn measurement(ours: usize, size: [i64; 3], bytes: f64, seconds: [f64; 3], runs: u32) -> Value {
     let [seconds_ours, lower_bound, looped] = seconds;
     json!({"what": NAMES[ours], "size": size, "bytes": bytes, "seconds": seconds_ours,
-        "floor": NAMES[ours + 1], "floor_seconds": lower_bound, "times_the_floor": seconds_ours / lower_bound,
-        "against": NAMES[ours + 2], "against_seconds": looped, "ratio": looped / seconds_ours, "runs": runs})
+        "floor": NAMES[ours + 1], "floor_seconds": lower_bound,
+        "times_the_floor": seconds_ours / lower_bound, "against": NAMES[ours + 2],
+        "against_seconds": looped, "ratio": looped / seconds_ours, "runs": runs})
 }
 
 /// The recurrence as a loop of tensor operations over time.

@@ -1,5 +1,5 @@
-//! `qrnn-bench step` on a GPU: first our steps in every precision, compared with the device's limits and a lower bound;
-//! then the baselines and our steps in the first precision, interleaved.
+//! `qrnn-bench step` on a GPU: first our steps in every precision, compared with the device's limits
+//! and a lower bound; then the baselines and our steps in the first precision, interleaved.
 
 use std::collections::HashSet;
 
@@ -101,9 +101,9 @@ impl<'a> Bench<'a> {
 
     fn description(&self) -> String {
         format!(
-            "\n{}: training steps of {:.0} tokens (batch size {}, sequence length {}), dropout {DROPOUT}, on {} of {} \
-             types\ntokens by cluster: {}; {:.0} distinct tokens per step; medians of {} steps in interleaved blocks of \
-             {BLOCK}, after {}",
+            "\n{}: training steps of {:.0} tokens (batch size {}, sequence length {}), dropout {DROPOUT}, on \
+             {} of {} types\ntokens by cluster: {}; {:.0} distinct tokens per step; medians of {} steps in \
+             interleaved blocks of {BLOCK}, after {}",
             self.shape,
             self.words(),
             self.args.batch_size,

@@ -91,8 +91,8 @@ pub fn baseline(
     if let Some(bytes) = theirs.peak_bytes {
         text += &format!("   peak memory {:.2} GB", bytes / 1e9);
     }
-    let value = json!({"peer": baseline.name, "against": baseline.label, "by": baseline.version, "written_by":
-        WRITTEN_BY, "seconds": seconds, "middle_half": quartiles(theirs.each.clone()),
+    let value = json!({"peer": baseline.name, "against": baseline.label, "by": baseline.version,
+        "written_by": WRITTEN_BY, "seconds": seconds, "middle_half": quartiles(theirs.each.clone()),
         "wall_seconds": median(theirs.wall.clone()), "peak_bytes": theirs.peak_bytes});
     (text, value)
 }

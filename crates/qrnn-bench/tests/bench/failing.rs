@@ -59,7 +59,7 @@ fn script(behaviors: &[(&str, &str)]) -> (TempDir, PathBuf) {
     (folder, path)
 }
 
-const STEP: &str = "step --as-on-a-GPU --models 8-12-split --bptt 7 --batch-size 3 --steps 16 \
+const STEP: &str = "step --as-on-a-card --models 8-12-split --bptt 7 --batch-size 3 --steps 16 \
                     --types 3000 --splits 200,1000,2000 --formats fp32,bf16 --json --peer-limit 5 --python";
 
 fn step<'a>(python: &'a Path, more: &[&'a str]) -> Vec<&'a str> {
@@ -132,7 +132,7 @@ fn a_different_loss_is_reported_and_the_benchmark_continues() {
 #[test]
 fn a_variant_that_fails_is_left_out_and_the_others_are_measured() {
     let (_folder, python) = script(&[("scan", STEADY), ("hgrn", DIES)]);
-    let args = "pool --as-on-a-GPU --cases 5x2x3 --runs 4 --json --peers hgrn,scan --python";
+    let args = "pool --as-on-a-card --cases 5x2x3 --runs 4 --json --peers hgrn,scan --python";
     let mut args: Vec<&str> = args.split_whitespace().collect();
     args.push(python.to_str().unwrap());
     let ran = bench(&args);

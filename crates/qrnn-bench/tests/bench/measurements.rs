@@ -50,7 +50,7 @@ fn baselines(measurement: &Value) -> &Vec<Value> {
 
 #[test]
 fn steps_are_compared_with_limits_lower_bound_and_baselines() {
-    let args = ["step", "--as-on-a-GPU", "--models", "8-12-split", "--bptt", "7"];
+    let args = ["step", "--as-on-a-card", "--models", "8-12-split", "--bptt", "7"];
     let more = ["--batch-size", "3", "--formats", "fp32", "--steps", "20", "--python", &python()];
     let measured = bench(&[&args[..], &more, &SMALL].concat());
     let [copy, product] = ["copy", "matrix product"].map(|what| all(&measured, what)[0]);
@@ -87,7 +87,7 @@ fn steps_are_compared_with_limits_lower_bound_and_baselines() {
 
 #[test]
 fn pooling_is_compared_with_bandwidth_and_the_published_design() {
-    let args = ["pool", "--as-on-a-GPU", "--seq", "20", "--batch", "3", "--hidden", "50"];
+    let args = ["pool", "--as-on-a-card", "--seq", "20", "--batch", "3", "--hidden", "50"];
     let measured = bench(&[&args[..], &["--runs", "5", "--json", "--python", &python()]].concat());
     let copy = number(all(&measured, "copy")[0], "bytes_per_second");
     for (what, passes, saved_states) in [("forward", 4.0, 0.0), ("forward and backward", 11.0, 6.0)]
@@ -117,7 +117,7 @@ fn pooling_is_compared_with_bandwidth_and_the_published_design() {
 
 #[test]
 fn evaluation_is_compared_with_the_baselines() {
-    let args = ["evaluate", "--as-on-a-GPU", "--model", "8-12", "--tokens", "200", "--bptt", "50"];
+    let args = ["evaluate", "--as-on-a-card", "--model", "8-12", "--tokens", "200", "--bptt", "50"];
     let more = ["--runs", "1", "--formats", "fp32", "--python", &python()];
     let measured = bench(&[&args[..], &more, &SMALL].concat());
     let [ours] = all(&measured, "evaluation of the entry")[..] else { panic!("{measured:?}") };

@@ -92,9 +92,9 @@ macro_rules! accum {
     };
 }
 
-// `exp`: polynomial of (exp(r) - 1 - r) / r² over |r| ≤ ln 2 / 2; `exp2`: of (2^r - 1) / r over |r| ≤ 1/2. For f32,
-// minimax coefficients with relative errors 3e-9 and 1.1e-8; for f64, Taylor's, truncated below
-// half an ulp.
+// `exp`: polynomial of (exp(r) - 1 - r) / r² over |r| ≤ ln 2 / 2; `exp2`: of (2^r - 1) / r over
+// |r| ≤ 1/2. For f32, minimax coefficients with relative errors 3e-9 and 1.1e-8; for f64, Taylor's,
+// truncated below half an ulp.
 accum!(f32, mantissa: 23, bias: 127, limits: (87.0, 10.0, 28.0),
       ln2: (355.0 / 512.0, -2.121_944_4e-4),
       exp: [1.395_049_2e-3, 8.368_89e-3, 4.166_620_6e-2, 0.166_665_18, 0.5],
