@@ -15,11 +15,11 @@ pub fn write(path: impl AsRef<Path>, bytes: &[u8]) -> io::Result<()> {
     write_by(path, |temporary| std::fs::write(temporary, bytes))
 }
 
-/// [`write`] for what is too long to be made in memory: `fill` writes to, or replaces, the
+/// [`write()`] for what is too long to be made in memory: `fill` writes to, or replaces, the
 /// temporary file whose path it is given.
 ///
 /// # Errors
-/// As [`write`], and what `fill` says.
+/// As [`write()`], and what `fill` says.
 pub fn write_by(
     path: impl AsRef<Path>,
     fill: impl FnOnce(&Path) -> io::Result<()>,

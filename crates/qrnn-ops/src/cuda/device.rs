@@ -53,7 +53,7 @@ impl CudaDevice {
     /// The card of this number, as [`tch::Device::Cuda`] counts them.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] as for [`super::device`].
+    /// [`Error::Unavailable`] as for [`crate::device::cuda`].
     pub fn of(ordinal: usize) -> Result<Arc<Self>> {
         // A notebook may hold this twice: each then loads its own modules, which does no harm.
         static DEVICES: OnceLock<Mutex<HashMap<usize, Arc<CudaDevice>>>> = OnceLock::new();

@@ -13,7 +13,7 @@ use crate::Result;
 /// kernels are Rust's.
 ///
 /// # Errors
-/// [`Error::Unavailable`] where the card cannot be had.
+/// [`crate::Error::Unavailable`] where the card cannot be had.
 pub fn launcher(device: Device) -> Result<Option<Arc<dyn Launch>>> {
     match device {
         Device::Cuda(ordinal) => Ok(Some(CudaDevice::of(ordinal)?)),

@@ -32,7 +32,7 @@ impl Precision {
     /// rounding, else single precision; on a card TF32, as bf16 activations have not proved themselves
     /// there yet.
     ///
-    /// * `multiplications`: of a step's largest layer ([`crate::model::LmConfig::layer_multiplications`]).
+    /// * `multiplications`: of a step's largest layer .
     pub fn automatic(device: Device, multiplications: usize) -> Self {
         match device {
             Device::Cuda(_) => Self::Tf32,

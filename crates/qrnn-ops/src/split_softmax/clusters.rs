@@ -9,7 +9,7 @@ pub struct Clusters {
 }
 
 impl Clusters {
-    /// Clusters from [`super::Splits::borders`].
+    /// Clusters from the first token id of each tail.
     pub fn new(vocab: usize, borders: Vec<usize>) -> Self {
         Self { vocab, borders }
     }
