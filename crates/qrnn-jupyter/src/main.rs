@@ -1,66 +1,34 @@
 //! A Jupyter kernel for Rust notebooks with `qrnn` and `tch` at hand.
 
-mod analysis;
-mod bound;
 #[path = "../../../src/libtorch/brought.rs"]
 mod brought;
-mod cell;
-mod compiler;
-mod complaints;
-mod completeness;
-mod connection;
-mod demultiplexer;
-mod dependency;
-mod diagnostic;
-mod doctor;
-mod environment;
+mod cells;
+mod child;
 mod error;
-mod evaluation;
-mod evaluator;
-mod externs;
-mod fingerprint;
-mod generated;
-mod hiding;
-mod history;
-mod input;
-mod interrupter;
-mod interrupts;
-mod items;
-mod keeping;
-mod kernel;
-mod kernelspec;
-mod launch;
-mod library_path;
+mod evcxr_backend;
+mod frontend;
+mod install;
 mod log;
-mod message;
 mod notebook;
-mod output;
-mod preload;
-mod processes;
-mod reaching;
-mod read_files;
-mod reader;
-mod refusal;
-mod rustc_answers;
-mod session;
-mod shell;
-mod source_map;
-mod statements;
-mod syntax;
+mod protocol;
+mod rust_analyzer;
+mod rustc;
 mod terminal;
-mod typed;
-mod types;
-mod warnings;
-mod wrong;
+mod toolchain;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::child::{runtime, workdir};
 use crate::error::{Error, Result};
-use crate::kernelspec::Places;
-use crate::preload::Preload;
+use crate::frontend::kernel;
+use crate::install::kernelspec::Places;
+use crate::install::{doctor, kernelspec};
+use crate::rustc::wrapper;
+use crate::toolchain::environment;
+use crate::toolchain::preload::Preload;
 
 /// A Jupyter kernel for Rust notebooks with qrnn and tch at hand. `cargo xtask kernel` installs it.
 #[derive(Debug, Parser)]
@@ -102,21 +70,21 @@ enum Command {
         prefix: Option<PathBuf>,
     },
     /// Answer a kernel's questions about Rust code
-    #[command(hide = true, name = analysis::ROLE)]
+    #[command(hide = true, name = rust_analyzer::ROLE)]
     Analysis { folder: PathBuf },
     /// Clear up after a kernel
-    #[command(hide = true, name = session::GUARD)]
+    #[command(hide = true, name = workdir::GUARD)]
     Guard { folder: PathBuf },
 }
 
 fn main() -> ExitCode {
     // evcxr and cargo run this program for purposes of their own.
     if std::env::var_os("EVCXR_IS_RUNTIME").is_some() {
-        return evaluation::run();
+        return runtime::run();
     }
-    let guard = std::env::args_os().nth(1).is_some_and(|arg| arg == session::GUARD);
-    if std::env::var_os(compiler::ROLE).is_some() && !guard {
-        return compiler::run();
+    let guard = std::env::args_os().nth(1).is_some_and(|arg| arg == workdir::GUARD);
+    if std::env::var_os(wrapper::ROLE).is_some() && !guard {
+        return wrapper::run();
     }
     run(Cli::parse().command).unwrap_or_else(|error| {
         log::line(&format!("error: {error}"));
@@ -135,7 +103,7 @@ fn run(command: Command) -> Result<ExitCode> {
             kernelspec::install(&places, &list, &libtorch, &sources)?;
             let preload = Preload::in_folder(places.home.join("preload"));
             environment::use_toolchain(&preload);
-            analysis::keep(&preload)?;
+            rust_analyzer::keep(&preload)?;
             terminal::show(format_args!("kernelspec {}", places.spec.display()));
             terminal::show(format_args!(
                 "program and preloaded libraries {}",
@@ -154,7 +122,7 @@ fn run(command: Command) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Doctor { prefix } => Ok(doctor::run(&Places::of_this_program(prefix.as_deref())?)),
-        Command::Analysis { folder } => Ok(analysis::run(&folder)),
-        Command::Guard { folder } => Ok(session::guard(&folder)),
+        Command::Analysis { folder } => Ok(rust_analyzer::run(&folder)),
+        Command::Guard { folder } => Ok(workdir::guard(&folder)),
     }
 }

@@ -1,0 +1,11 @@
+pub mod demultiplexer;
+pub mod interrupt;
+pub mod launch;
+pub mod library_path;
+pub mod output_limit;
+pub mod processes;
+pub mod reader;
+pub mod runtime;
+pub mod stdin;
+pub mod streams;
+pub mod workdir;

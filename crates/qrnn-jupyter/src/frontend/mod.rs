@@ -1,0 +1,3 @@
+pub mod history;
+pub mod kernel;
+pub mod shell;

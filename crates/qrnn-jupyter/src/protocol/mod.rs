@@ -1,0 +1,3 @@
+pub mod cell_error;
+pub mod connection;
+pub mod message;

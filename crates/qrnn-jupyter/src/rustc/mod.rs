@@ -1,0 +1,11 @@
+pub mod build_inputs;
+pub mod dep_info;
+pub mod diagnostic;
+pub mod fingerprint;
+pub mod generated_code;
+pub mod messages;
+pub mod source_map;
+pub mod syntax_check;
+pub mod type_probes;
+pub mod warnings;
+pub mod wrapper;

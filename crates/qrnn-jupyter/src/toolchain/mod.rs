@@ -1,0 +1,3 @@
+pub mod environment;
+pub mod preload;
+pub mod rustc_info;
