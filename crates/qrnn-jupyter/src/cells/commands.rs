@@ -1,86 +1,80 @@
-//! A cell's text: what the kernel reads off it before it is compiled.
+//! Commands of evcxr (`:dep ..`, `!ls`), which come before a cell's Rust code.
 
 use std::borrow::Cow;
 
-use crate::cells::preloaded_crates;
-
-/// Crates that every cell has already; a line that asks for one of them is for the stock kernel.
-const PRELOADED: [&str; 2] = ["qrnn", "tch"];
-
-/// The code with lines like `:dep qrnn = { path = ".." }` and `extern crate tch;` blanked out.
-pub fn without_preloaded(code: &str) -> String {
-    let lines = code.split_inclusive('\n').map(|line| {
-        if asks_for_preloaded(line) { Cow::Owned(blank(line)) } else { Cow::Borrowed(line) }
-    });
-    lines.collect()
+/// As many bytes and lines, all blank.
+pub fn blank(text: &str) -> String {
+    text.bytes().map(|byte| if byte == b'\n' { '\n' } else { ' ' }).collect()
 }
 
-/// The code without a command `:quit`, which is the kernel's own affair, and whether there was one.
-/// Commands come before Rust code; what stands behind that is none.
+/// The code with its commands blanked out, and the comments between them too.
+pub fn without_commands(code: &str) -> String {
+    let mut start = 0;
+    for line in code.split_inclusive('\n') {
+        let text = line.trim_start();
+        // `::std::fs::read(..)` is a path.
+        let command = text.starts_with(':') && !text.starts_with("::") || line.starts_with('!');
+        if !(command || text.is_empty() || line.starts_with("//")) {
+            break;
+        }
+        start += line.len();
+    }
+    blank(&code[..start]) + &code[start..]
+}
+
+/// The code without `:quit`, which evcxr must not see, and whether it was there.
 pub fn without_quit(code: &str) -> (Cow<'_, str>, bool) {
     let commands = code.split_inclusive('\n').take_while(|line| {
         let text = line.trim_start();
         text.is_empty() || text.starts_with(':') || ["//", "!"].iter().any(|s| line.starts_with(s))
     });
-    let mut at = 0;
+    let mut start = 0;
     for line in commands {
         if line.split_whitespace().next() == Some(":quit") {
-            let end = line.trim_end_matches(['\r', '\n']).len();
-            let blank = " ".repeat(end);
-            return (format!("{}{blank}{}", &code[..at], &code[at + end..]).into(), true);
+            let end = start + line.trim_end_matches(['\r', '\n']).len();
+            let blanked = [&code[..start], &blank(&code[start..end]), &code[end..]].concat();
+            return (blanked.into(), true);
         }
-        at += line.len();
+        start += line.len();
     }
     (code.into(), false)
 }
 
-fn asks_for_preloaded(line: &str) -> bool {
-    let line = line.trim();
-    let name =
-        line.strip_prefix("extern crate ").and_then(|rest| rest.strip_suffix(';')).map(str::trim);
-    name.is_some_and(|name| PRELOADED.contains(&name)) || preloaded_crates::is_preloaded(line)
-}
-
-/// As many bytes and lines without anything on them.
-pub fn blank(text: &str) -> String {
-    text.bytes().map(|byte| if byte == b'\n' { '\n' } else { ' ' }).collect()
-}
-
-/// A command after which no variable is left.
+/// A command that removes all variables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Emptying {
+pub enum Reset {
     Restart,
     Clear,
 }
 
-/// The first such command among those that a cell begins with, and where its line begins and ends.
-pub fn emptying(code: &str) -> Option<(Emptying, usize, usize)> {
-    let blank = crate::cells::completeness::without_commands(code);
+/// The first such command, and where its line starts and ends.
+pub fn first_reset(code: &str) -> Option<(Reset, usize, usize)> {
+    let blank = without_commands(code);
     let mut start = 0;
     for line in code.split_inclusive('\n') {
         let end = start + line.len();
-        let found = match line.trim() {
-            ":restart" => Some(Emptying::Restart),
-            ":clear" => Some(Emptying::Clear),
+        let reset = match line.trim() {
+            ":restart" => Some(Reset::Restart),
+            ":clear" => Some(Reset::Clear),
             _ => None,
         };
-        if let Some(found) = found.filter(|_| blank[start..end].trim().is_empty()) {
-            return Some((found, start, end));
+        if let Some(reset) = reset.filter(|_| blank[start..end].trim().is_empty()) {
+            return Some((reset, start, end));
         }
         start = end;
     }
     None
 }
 
-/// A cell that is one command which explains something: its answer is for a pager.
-pub fn asks_for_help(code: &str) -> bool {
+/// Whether the cell is a single command whose output belongs in a pager.
+pub fn is_help(code: &str) -> bool {
     let mut lines = code.trim().lines();
     let word = lines.next().and_then(|line| line.split(' ').next());
     lines.next().is_none() && matches!(word, Some(":help" | ":doc" | ":explain"))
 }
 
-/// What a cell that is `:doc PATH` alone asks about.
-pub fn documented(code: &str) -> Option<&str> {
+/// The path in a cell that is only `:doc PATH`.
+pub fn doc_path(code: &str) -> Option<&str> {
     let path = code.trim().strip_prefix(":doc ")?.trim();
     (!path.is_empty() && !path.contains('\n')).then_some(path)
 }
@@ -88,19 +82,6 @@ pub fn documented(code: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_preloaded_need_not_be_asked_for() {
-        let code =
-            ":dep qrnn = { path = \"..\" }\n:dep rand = \"0.9\"\nextern crate tch;\nlet a = 1;";
-        let left = without_preloaded(code);
-        assert_eq!(left.len(), code.len());
-        assert_eq!(
-            left.lines().map(str::trim).collect::<Vec<_>>(),
-            ["", ":dep rand = \"0.9\"", "", "let a = 1;"]
-        );
-        assert_eq!(without_preloaded(":dep qrnn-tools"), ":dep qrnn-tools");
-    }
 
     #[test]
     fn quit_is_a_command_before_code() {
@@ -118,24 +99,34 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_is_a_command_and_no_text() {
-        let found = |code| emptying(code);
-        assert_eq!(found(":env A=1\n:restart\nf()"), Some((Emptying::Restart, 9, 18)));
-        assert_eq!(found(":clear"), Some((Emptying::Clear, 0, 6)));
+    fn a_restart_in_a_string_is_text() {
+        let found = |code| first_reset(code);
+        assert_eq!(found(":env A=1\n:restart\nf()"), Some((Reset::Restart, 9, 18)));
+        assert_eq!(found(":clear"), Some((Reset::Clear, 0, 6)));
         assert_eq!(found("let s = \"\n:restart\n\";"), None);
     }
 
     #[test]
-    fn only_explanations_are_paged() {
-        assert!(asks_for_help(":help\n") && asks_for_help(" :doc Vec"));
-        assert!(!asks_for_help(":help\n1 + 1") && !asks_for_help(":vars") && !asks_for_help(""));
+    fn only_help_is_paged() {
+        assert!(is_help(":help\n") && is_help(" :doc Vec"));
+        assert!(!is_help(":help\n1 + 1") && !is_help(":vars") && !is_help(""));
     }
 
     #[test]
-    fn a_path_to_explain_stands_alone() {
-        assert_eq!(documented(" :doc  std::vec::Vec\n"), Some("std::vec::Vec"));
+    fn doc_takes_a_single_path() {
+        assert_eq!(doc_path(" :doc  std::vec::Vec\n"), Some("std::vec::Vec"));
         for code in [":doc", ":doc a\nb", "let x = 1;", ":docs a"] {
-            assert_eq!(documented(code), None, "{code}");
+            assert_eq!(doc_path(code), None, "{code}");
         }
+    }
+
+    #[test]
+    fn blanking_commands_moves_nothing() {
+        let code = ":dep a\n\n// é\n!ls\nlet x = 1;\n:dep b";
+        let blank = without_commands(code);
+        assert_eq!(blank.len(), code.len());
+        assert!(blank.trim_start().starts_with("let x = 1;"));
+        assert_eq!(blank.lines().count(), code.lines().count());
+        assert_eq!(without_commands("::std::process::id()"), "::std::process::id()");
     }
 }

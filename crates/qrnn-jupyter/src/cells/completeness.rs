@@ -1,17 +1,18 @@
-//! Whether a cell is whole: what a console asks when its user presses Enter.
+//! Whether a cell is complete: what a console asks when its user presses Enter.
 
 use ra_ap_syntax::{Edition, SourceFile, SyntaxKind, TextSize};
+
+use crate::cells::commands::without_commands;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Completeness {
     Complete,
-    /// More lines are needed; the next one is indented by so many spaces.
+    /// More lines are needed; the next one is indented by this many spaces.
     Incomplete(usize),
-    /// No further line can make it Rust.
+    /// More lines cannot make it valid Rust.
     Invalid,
 }
 
-/// As cells are: statements, with an expression at the end; commands of evcxr's before them.
 pub fn of(code: &str) -> Completeness {
     let rust = without_commands(code);
     if rust.trim().is_empty() {
@@ -29,7 +30,7 @@ pub fn of(code: &str) -> Completeness {
     if errors.is_empty() {
         return Completeness::Complete;
     }
-    // An error where the text ends: something is still to come, `let x =` say.
+    // If every error is at the end, as in `let x =`, more text may fix it.
     let end = TextSize::try_from(OPENING.len() + rust.trim_end().len()).unwrap_or_default();
     if errors.iter().all(|error| error.range().end() >= end) {
         Completeness::Incomplete(0)
@@ -38,34 +39,15 @@ pub fn of(code: &str) -> Completeness {
     }
 }
 
-/// The code with evcxr's commands, which come first, blanked out: `:dep ..`, `!ls`.
-pub fn without_commands(code: &str) -> String {
-    let mut blank = String::with_capacity(code.len());
-    let mut lines = code.split_inclusive('\n').peekable();
-    while let Some(line) = lines.peek() {
-        let text = line.trim_start();
-        // A path may begin with colons, too: `::std::fs::read(..)`.
-        let colon = text.starts_with(':') && !text.starts_with("::");
-        let command = colon || line.starts_with('!');
-        if !(command || text.is_empty() || line.starts_with("//")) {
-            break;
-        }
-        blank.extend(line.bytes().map(|byte| if byte == b'\n' { '\n' } else { ' ' }));
-        lines.next();
-    }
-    blank.extend(lines);
-    blank
-}
-
-/// What is open where the code ends.
+/// What is still open where the code ends.
 enum Open {
-    /// These brackets, the outermost first.
+    /// Opening brackets, the outermost first.
     Brackets(Vec<SyntaxKind>),
     /// A string or a comment.
     Text,
 }
 
-/// Whether every bracket that closes was open, and every one that opens is closed.
+/// Whether every bracket has its counterpart.
 pub fn is_balanced(code: &str) -> bool {
     match open(code) {
         Some(Open::Brackets(open)) => open.is_empty(),
@@ -74,7 +56,7 @@ pub fn is_balanced(code: &str) -> bool {
     }
 }
 
-/// The brackets that would close those which are open at the end.
+/// The brackets that close the open ones.
 pub fn closing(code: &str) -> String {
     let Some(Open::Brackets(open)) = open(code) else { return String::new() };
     let close = |kind: &SyntaxKind| match kind {
@@ -85,7 +67,7 @@ pub fn closing(code: &str) -> String {
     open.iter().rev().map(close).collect()
 }
 
-/// What is open at the end; none where a bracket closes that was not open.
+/// `None` if a closing bracket has no opening one.
 fn open(code: &str) -> Option<Open> {
     let lexed = ra_ap_parser::LexedStr::new(Edition::Edition2024, code);
     let mut open = vec![];
@@ -100,7 +82,6 @@ fn open(code: &str) -> Option<Open> {
             _ => {}
         }
     }
-    // Spaces at the beginning of a line would become part of a string or a comment without an end.
     let unterminated = lexed.errors().any(|(token, error)| {
         token + 1 == lexed.len() && error.to_lowercase().contains("terminate")
     });
@@ -112,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whole_cells() {
+    fn complete_cells() {
         for code in [
             "",
             "1 + 1",
@@ -135,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn cells_with_more_to_come() {
+    fn incomplete_cells() {
         for (code, indent) in [
             ("fn f() {", 4),
             ("let v = vec![1,", 4),
@@ -161,19 +142,9 @@ mod tests {
     }
 
     #[test]
-    fn cells_that_nothing_can_save() {
+    fn invalid_cells() {
         for code in ["let x = );", "}", "let let = 1;", "fn (] {}", "this is not rust at all;"] {
             assert_eq!(of(code), Completeness::Invalid, "{code}");
         }
-    }
-
-    #[test]
-    fn commands_are_blanked_and_nothing_moves() {
-        let code = ":dep a\n\n// é\n!ls\nlet x = 1;\n:dep b";
-        let blank = without_commands(code);
-        assert_eq!(blank.len(), code.len());
-        assert!(blank.trim_start().starts_with("let x = 1;"));
-        assert_eq!(blank.lines().count(), code.lines().count());
-        assert_eq!(without_commands("::std::process::id()"), "::std::process::id()");
     }
 }

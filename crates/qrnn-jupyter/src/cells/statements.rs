@@ -1,9 +1,9 @@
-//! A cell taken apart into its statements, as evcxr takes it apart.
+//! Splits a cell into statements, as evcxr does.
 
 use ra_ap_syntax::ast::{self, AstNode, HasArgList, HasName};
-use ra_ap_syntax::{Edition, SourceFile, SyntaxNode, TextSize};
+use ra_ap_syntax::{Edition, SourceFile, SyntaxNode, TextRange, TextSize};
 
-use crate::cells::completeness::without_commands;
+use crate::cells::commands::without_commands;
 
 const OPENING: &str = "fn f(){";
 
@@ -11,80 +11,84 @@ const OPENING: &str = "fn f(){";
 #[derive(Debug, Clone)]
 pub struct Statement {
     pub node: SyntaxNode,
-    /// Its first byte in the cell, and the byte behind its last.
+    /// Its bytes in the cell.
     pub start: usize,
     pub end: usize,
+    /// Length of the cell.
     length: usize,
 }
 
 impl Statement {
     /// The byte in the cell of a place in the parsed text.
     pub fn byte(&self, at: TextSize) -> usize {
-        byte(at, self.length)
+        usize::from(at).saturating_sub(OPENING.len()).min(self.length)
+    }
+
+    /// The bytes in the cell of a range of the parsed text.
+    pub fn bytes(&self, range: TextRange) -> std::ops::Range<usize> {
+        self.byte(range.start())..self.byte(range.end())
     }
 }
 
-fn byte(at: TextSize, length: usize) -> usize {
-    usize::from(at).saturating_sub(OPENING.len()).min(length)
-}
-
-/// The statements of a cell; those that can be made out, where it is no Rust.
+/// The statements of a cell. If it is not valid Rust, those that the parser recognizes.
 pub fn of(code: &str) -> Vec<Statement> {
-    parsed(code).0
+    parse(code).0
 }
 
-/// Whether a cell is Rust to the parser, down to its last byte.
+/// Whether the parser accepts the whole cell.
 pub fn is_rust(code: &str) -> bool {
-    parsed(code).1
+    parse(code).1
 }
 
-fn parsed(code: &str) -> (Vec<Statement>, bool) {
-    let rust = without_commands(code);
+fn parse(code: &str) -> (Vec<Statement>, bool) {
+    let (nodes, valid) = nodes(&without_commands(code));
+    let statements = nodes.into_iter().map(|node| {
+        let range = node.text_range();
+        let mut statement = Statement { node, start: 0, end: 0, length: code.len() };
+        (statement.start, statement.end) =
+            (statement.byte(range.start()), statement.byte(range.end()));
+        statement
+    });
+    (statements.collect(), valid)
+}
+
+/// The statements of code without commands, and whether the parser accepts all of it.
+pub fn nodes(rust: &str) -> (Vec<SyntaxNode>, bool) {
     let parsed = SourceFile::parse(&format!("{OPENING}{rust}\n}}"), Edition::Edition2024);
-    let file = parsed.syntax_node();
-    let mut functions = file.children();
+    let mut functions = parsed.syntax_node().children();
     let body = functions.next().and_then(ast::Fn::cast).and_then(|f| f.body());
     let list = body.and_then(|body| body.stmt_list());
-    let whole = functions.next().is_none() && parsed.errors().is_empty();
-    let nodes = list.iter().flat_map(|list| list.syntax().children());
-    let statements = nodes.map(|node| {
-        let range = node.text_range();
-        let at = |at| byte(at, code.len());
-        Statement { start: at(range.start()), end: at(range.end()), length: code.len(), node }
-    });
-    (statements.collect(), whole)
+    let valid = functions.next().is_none() && parsed.errors().is_empty();
+    (list.iter().flat_map(|list| list.syntax().children()).collect(), valid)
 }
 
-/// A variable that a cell's own `let` binds.
+/// A variable bound by a `let` statement of the cell.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Binding {
     pub name: String,
     pub mutable: bool,
-    /// Where the pattern begins and where the statement ends.
-    pub pattern: usize,
+    /// The end of the statement.
     pub end: usize,
 }
 
-/// The variables that the cell's own `let` statements bind.
 pub fn bindings(statements: &[Statement]) -> Vec<Binding> {
     let lets = statements.iter().filter_map(|s| Some((s, ast::LetStmt::cast(s.node.clone())?)));
-    let bound = lets.filter_map(|(statement, binding)| Some((statement, binding.pat()?)));
-    bound
+    let patterns = lets.filter_map(|(statement, binding)| Some((statement, binding.pat()?)));
+    patterns
         .flat_map(|(statement, pattern)| {
-            let start = statement.byte(pattern.syntax().text_range().start());
             let names = pattern.syntax().descendants().filter_map(ast::IdentPat::cast);
             names.filter_map(move |binding| {
                 let name = binding.name()?.text().to_string();
                 let mutable = binding.mut_token().is_some();
-                Some(Binding { name, mutable, pattern: start, end: statement.end })
+                Some(Binding { name, mutable, end: statement.end })
             })
         })
         .collect()
 }
 
-/// Whether nothing but the binding itself names the variable up to the end of its statement.
+/// Whether a cell binds the variable without reading its earlier value.
 pub fn is_bound_unread(code: &str, binding: &Binding) -> bool {
-    // A field, a method or an item of another place is no variable.
+    // A field, a method or a path.
     let is_other = |at: &usize| {
         let before = &code[..*at];
         before.ends_with("::") || before.ends_with('.') && !before.ends_with("..")
@@ -92,8 +96,8 @@ pub fn is_bound_unread(code: &str, binding: &Binding) -> bool {
     mentions(&code[..binding.end], &binding.name).filter(|at| !is_other(at)).count() == 1
 }
 
-/// A call of the cell's own `main`, where the cell is a whole program and nothing else.
-pub fn call_of_main(statements: &[Statement]) -> Option<String> {
+/// A call of `main` if the cell consists of items with a `main` among them.
+pub fn call_of_main(statements: &[Statement]) -> Option<&'static str> {
     let mut call = None;
     for statement in statements {
         let item = ast::Item::cast(statement.node.clone())?;
@@ -105,15 +109,15 @@ pub fn call_of_main(statements: &[Statement]) -> Option<String> {
                 return None;
             }
             let returned = function.ret_type().and_then(|ty| ty.ty());
-            let fails =
+            let fallible =
                 returned.is_some_and(|ty| ty.syntax().text().to_string().contains("Result"));
-            call = Some(if fails { "\nmain()?;" } else { "\nmain();" }.to_owned());
+            call = Some(if fallible { "\nmain()?;" } else { "\nmain();" });
         }
     }
     call
 }
 
-/// The statements `x = ..` of a cell: the variable, and where it stands.
+/// The assignments `x = ..` of a cell: the variable and the byte of its name.
 pub fn assignments(statements: &[Statement]) -> Vec<(String, usize)> {
     let found = statements.iter().filter_map(|statement| {
         let ast::Expr::BinExpr(operation) = expression(statement)? else { return None };
@@ -126,14 +130,14 @@ pub fn assignments(statements: &[Statement]) -> Vec<(String, usize)> {
     found.collect()
 }
 
-/// The variables that a cell drops, where it consists of nothing but `drop(x);`.
+/// The dropped variables if the cell consists only of `drop(x);` statements.
 pub fn drops(code: &str) -> Vec<String> {
     if code.lines().any(|line| line.trim_start().starts_with([':', '!'])) {
         return vec![];
     }
-    let (statements, whole) = parsed(code);
+    let (statements, valid) = parse(code);
     let names: Option<Vec<String>> = statements.iter().map(dropped).collect();
-    names.filter(|_| whole).unwrap_or_default()
+    names.filter(|_| valid).unwrap_or_default()
 }
 
 fn dropped(statement: &Statement) -> Option<String> {
@@ -154,7 +158,7 @@ fn expression(statement: &Statement) -> Option<ast::Expr> {
         .or_else(|| ast::Expr::cast(statement.node.clone()))
 }
 
-/// The first place at which a name stands as a word of its own, in strings and comments too.
+/// The first place of a name as a whole word, also in strings and comments.
 pub fn first_mention(code: &str, name: &str) -> Option<usize> {
     mentions(code, name).next()
 }
@@ -180,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn only_whole_cells_are_rust() {
+    fn only_valid_cells_are_rust() {
         for code in ["", "let x = 1;", "fn f() {}\n1", "// nothing", ":vars", "f();;"] {
             assert!(is_rust(code), "{code}");
         }
@@ -202,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_binding_that_is_read_first_is_known() {
+    fn a_binding_that_is_read_first_is_recognized() {
         for (code, unread) in [
             ("let m = f();", true),
             ("let mut m = f(); m + 1", true),
@@ -218,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cell_of_drops_alone_is_known() {
+    fn a_cell_of_drops_is_recognized() {
         assert_eq!(drops("drop(a); drop(b);"), ["a", "b"]);
         assert_eq!(drops("// done\nstd::mem::drop(a);\ndrop(b)"), ["a", "b"]);
         for code in [
@@ -238,13 +242,10 @@ mod tests {
     }
 
     #[test]
-    fn only_a_whole_program_is_run() {
+    fn only_a_program_has_its_main_called() {
         let call = |code: &str| call_of_main(&of(code));
-        assert_eq!(call("fn main() { f() }\nfn f() {}").as_deref(), Some("\nmain();"));
-        assert_eq!(
-            call("fn main() -> std::io::Result<()> { Ok(()) }").as_deref(),
-            Some("\nmain()?;")
-        );
+        assert_eq!(call("fn main() { f() }\nfn f() {}"), Some("\nmain();"));
+        assert_eq!(call("fn main() -> std::io::Result<()> { Ok(()) }"), Some("\nmain()?;"));
         for code in ["fn main() {} main();", "fn f() {}", "async fn main() {}", "let x = 1;", ""] {
             assert_eq!(call(code), None, "{code}");
         }

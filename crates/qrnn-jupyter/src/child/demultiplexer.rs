@@ -1,42 +1,40 @@
-//! What the evaluation process writes to standard output, taken apart: plain text, marker lines,
-//! and evcxr's own protocol.
+//! Splits what the child process writes to standard output: text, marker lines, evcxr's protocol.
 
 use serde_json::Value;
 
-/// What a marker begins with. The rest of its line is a JSON object.
-pub const MARK: &str = "\u{1e}qrnn-jupyter ";
+use crate::child::markers::{ERROR_OCCURRED, MARK, PANIC};
 
 const TOKEN: &str = "EVCXR_";
 const BEGIN: &str = "EVCXR_BEGIN_CONTENT ";
 const END: &str = "EVCXR_END_CONTENT";
 const INPUT: &str = "EVCXR_INPUT_REQUEST";
-/// Lines that evcxr itself must hear.
-const PASSED_ON: [&str; 3] =
-    ["EVCXR_PANIC_NOTIFICATION", "EVCXR_ERROR_OCCURRED", "EVCXR_VARIABLE_CHANGED_TYPE:"];
+const TYPE_CHANGED: &str = "EVCXR_VARIABLE_CHANGED_TYPE:";
 
-/// A longer line is no marker, and a longer content is not shown.
-pub const LONGEST: usize = 32 << 20;
+/// A longer line is text, and a longer content is not shown.
+pub const MAX_LENGTH: usize = 32 << 20;
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// Bytes as they were printed.
     Text(Vec<u8>),
     /// The JSON object of a marker line.
     Marker(Value),
-    /// One form of a value that shows itself: media type, content.
+    /// One representation of a value: media type and content.
     Content(String, String),
-    /// A content of so many bytes, more than can be shown.
+    /// A content that is too long, with its length in bytes.
     Oversized(usize),
-    /// A line of evcxr's protocol, for evcxr.
+    /// A line for evcxr.
     Evcxr(String),
     /// Code waits for a line of input.
-    Input { prompt: String, password: bool },
+    Input {
+        prompt: String,
+        password: bool,
+    },
 }
 
 /// Finds events in a stream of bytes that arrives in pieces of any size.
 #[derive(Debug, Default)]
 pub struct Demultiplexer {
-    /// The beginning of a line that may yet turn out to be special.
+    /// The start of a line that may be special.
     held: Vec<u8>,
     content: Option<Content>,
 }
@@ -44,15 +42,14 @@ pub struct Demultiplexer {
 #[derive(Debug)]
 struct Content {
     media_type: String,
-    /// What stands behind the beginning's token.
-    begun: String,
+    /// The rest of the line with the begin token.
+    header: String,
     text: Vec<u8>,
     bytes: usize,
 }
 
 impl Demultiplexer {
-    /// The events that `bytes` complete. Text is never held back for longer than it takes to see
-    /// that it is no more than text.
+    /// The events that `bytes` complete. Text is only held while it may be a marker or token.
     pub fn feed(&mut self, bytes: &[u8]) -> Vec<Event> {
         let mut events = vec![];
         let mut rest = bytes;
@@ -69,81 +66,81 @@ impl Demultiplexer {
         }
         self.held.extend_from_slice(rest);
         if self.content.is_none() {
-            let keep = special_from(&self.held).filter(|_| self.held.len() <= LONGEST);
-            let kept = self.held.split_off(keep.unwrap_or(self.held.len()));
-            let text = std::mem::replace(&mut self.held, kept);
+            let special = special_start(&self.held).filter(|_| self.held.len() <= MAX_LENGTH);
+            let held = self.held.split_off(special.unwrap_or(self.held.len()));
+            let text = std::mem::replace(&mut self.held, held);
             push_text(&mut events, text);
         }
         events
     }
 
-    /// Whether a content, or what may be the beginning of one, has arrived in part.
+    /// Whether a content, or what may be the start of one, has arrived in part.
     pub fn is_amid_content(&self) -> bool {
         self.content.is_some() || !self.held.is_empty()
     }
 
-    /// What is still held, as text: the process has ended.
+    /// After the process has ended: what is held is text.
     pub fn end(&mut self) -> Vec<Event> {
         let mut events = vec![];
-        self.give_up(&mut events);
+        self.abandon_content(&mut events);
         push_text(&mut events, std::mem::take(&mut self.held));
         events
     }
 
-    /// A content that nobody closes was none: what was printed is text.
-    fn give_up(&mut self, events: &mut Vec<Event>) {
+    /// A content without an end is text.
+    fn abandon_content(&mut self, events: &mut Vec<Event>) {
         if let Some(content) = self.content.take() {
-            if content.bytes > LONGEST {
+            if content.bytes > MAX_LENGTH {
                 events.push(content.event());
             } else {
-                push_text(events, format!("{BEGIN}{}\n", content.begun).into());
+                push_text(events, format!("{BEGIN}{}\n", content.header).into());
                 push_text(events, content.text);
             }
         }
     }
 
-    /// A whole line, its end included. A marker ends it, whatever stands before.
+    /// A whole line. It may end with a marker.
     fn line(&mut self, line: &[u8], events: &mut Vec<Event>) {
-        let Some((before, marker)) = marker(line) else { return self.part(line, events) };
+        let Some((before, marker)) = split_marker(line) else { return self.part(line, events) };
         if !before.is_empty() {
             self.part(before, events);
         }
-        // With the cell, or with its value, ends what was open before it.
+        // The end of the cell, or its value, ends an open content.
         if matches!(marker["msg_type"].as_str(), Some("done" | "ending")) {
-            self.give_up(events);
+            self.abandon_content(events);
         }
         events.push(Event::Marker(marker));
     }
 
-    /// A line without markers; it may lack its end.
+    /// A line without markers, perhaps without its end.
     fn part(&mut self, line: &[u8], events: &mut Vec<Event>) {
         let stripped = line.strip_suffix(b"\n").unwrap_or(line);
         if let Some(content) = &mut self.content {
-            if stripped.ends_with(END.as_bytes()) {
-                content.add(&stripped[..stripped.len() - END.len()]);
+            let fails = [PANIC, ERROR_OCCURRED].iter().any(|t| stripped.ends_with(t.as_bytes()));
+            if let Some(last) = stripped.strip_suffix(END.as_bytes()) {
+                content.add(last);
                 events.extend(self.content.take().map(Content::event));
-            } else if PASSED_ON[..2].iter().any(|token| stripped.ends_with(token.as_bytes())) {
-                // A panic, or `?`, while the value showed itself.
-                self.give_up(events);
-                self.part(line, events);
-            } else if stripped.starts_with(BEGIN.as_bytes()) {
-                self.give_up(events);
+            } else if fails || stripped.starts_with(BEGIN.as_bytes()) {
+                // `evcxr_display` panicked or failed, or another content starts.
+                self.abandon_content(events);
                 self.part(line, events);
             } else {
                 content.add(line);
             }
             return;
         }
-        let Some(start) = special_from(line) else { return push_text(events, line.to_vec()) };
+        let Some(start) = special_start(line) else { return push_text(events, line.to_vec()) };
         let (before, special) = line.split_at(start);
         let text = String::from_utf8_lossy(special);
         let text = text.trim_end_matches(['\n', '\r']);
-        if let Some(begun) = text.strip_prefix(BEGIN) {
+        let is_for_evcxr =
+            [PANIC, ERROR_OCCURRED, TYPE_CHANGED].iter().any(|t| text.starts_with(t));
+        if let Some(header) = text.strip_prefix(BEGIN) {
             push_text(events, before.to_vec());
-            let media_type = begun.split(' ').next().unwrap_or_default().to_owned();
-            self.content =
-                Some(Content { media_type, begun: begun.to_owned(), text: vec![], bytes: 0 });
-        } else if PASSED_ON.iter().any(|token| text.starts_with(token)) {
+            let media_type = header.split(' ').next().unwrap_or_default().to_owned();
+            let header = header.to_owned();
+            self.content = Some(Content { media_type, header, text: vec![], bytes: 0 });
+        } else if is_for_evcxr {
             push_text(events, before.to_vec());
             events.push(Event::Evcxr(text.to_owned()));
         } else if let Some(request) = text.strip_prefix(INPUT) {
@@ -156,8 +153,8 @@ impl Demultiplexer {
     }
 }
 
-/// What stands before a marker that ends a line, and the marker.
-fn marker(line: &[u8]) -> Option<(&[u8], Value)> {
+/// The marker at the end of a line, and what is before it.
+fn split_marker(line: &[u8]) -> Option<(&[u8], Value)> {
     let starts = line.windows(MARK.len()).enumerate();
     let mut starts = starts.filter(|(_, window)| *window == MARK.as_bytes());
     starts.find_map(|(at, _)| {
@@ -170,7 +167,7 @@ fn marker(line: &[u8]) -> Option<(&[u8], Value)> {
 impl Content {
     fn add(&mut self, bytes: &[u8]) {
         self.bytes += bytes.len();
-        if self.bytes <= LONGEST {
+        if self.bytes <= MAX_LENGTH {
             self.text.extend_from_slice(bytes);
         } else {
             self.text = vec![];
@@ -178,7 +175,7 @@ impl Content {
     }
 
     fn event(self) -> Event {
-        if self.bytes > LONGEST {
+        if self.bytes > MAX_LENGTH {
             return Event::Oversized(self.bytes);
         }
         let text = String::from_utf8_lossy(&self.text);
@@ -197,8 +194,8 @@ fn push_text(events: &mut Vec<Event>, text: Vec<u8>) {
     }
 }
 
-/// Where a marker or one of evcxr's tokens begins in a line, or may begin with what follows.
-fn special_from(line: &[u8]) -> Option<usize> {
+/// Where a marker or token starts in a line, or may start, depending on what follows.
+fn special_start(line: &[u8]) -> Option<usize> {
     (0..line.len()).find(|&at| {
         let rest = &line[at..];
         [MARK, TOKEN].iter().any(|token| {
@@ -213,7 +210,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    /// The events of a text that arrives in pieces of `n` bytes, with neighbouring text joined.
+    /// The events of a text that arrives in pieces of `n` bytes, with adjacent text joined.
     fn events(text: &[u8], n: usize) -> Vec<Event> {
         let mut demultiplexer = Demultiplexer::default();
         let mut all = vec![];
@@ -233,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_is_found_however_it_is_cut() {
+    fn every_event_is_found_in_pieces_of_any_size() {
         let stream = "one\ntwo \u{1e}qrnn-jupyter {\"msg_type\":\"clear_output\",\"content\":{}}\n\
             EVCXR_BEGIN_CONTENT text/html\n<b>\n\nx</b>\nEVCXR_END_CONTENT\nabcEVCXR_PANIC_NOTIFICATION\n\
             EVCXR_VARIABLE_CHANGED_TYPE:x\nEVCXR_INPUT_REQUEST:name? \nend";
@@ -253,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_looks_like_a_marker_is_text() {
+    fn malformed_markers_are_text() {
         for plain in [
             "\u{1e}qrnn-jupyter {not json\n",
             "\u{1e}qrnn-jupyter [1]\n",
@@ -271,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_shown_before_it_ends() {
+    fn text_is_passed_on_before_its_line_ends() {
         let mut demultiplexer = Demultiplexer::default();
         assert_eq!(demultiplexer.feed(b"50 %"), [text("50 %")]);
         assert_eq!(demultiplexer.feed(b" E"), [text(" ")]);
@@ -294,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cells_end_ends_a_content_that_nobody_closes() {
+    fn the_end_of_the_cell_ends_an_open_content() {
         let done = || Event::Marker(json!({"msg_type": "done"}));
         for open in [
             "EVCXR_BEGIN_CONTENT text/html\n<p>never ended\n",
@@ -307,7 +304,7 @@ mod tests {
                 assert_eq!(events(stream.as_bytes(), n), [text(open), done()], "{open}");
             }
         }
-        // Without its line's end a beginning is none yet; the text gains one.
+        // A begin token without a line break gains one.
         let stream = format!("EVCXR_BEGIN_CONTENT text/html{}", mark("done"));
         assert_eq!(events(stream.as_bytes(), 5), [text("EVCXR_BEGIN_CONTENT text/html\n"), done()]);
     }
@@ -324,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_beginning_within_a_content_ends_it() {
+    fn another_content_ends_an_open_one() {
         let open = "EVCXR_BEGIN_CONTENT text/html\n<p>\n";
         let stream = format!(
             "{open}EVCXR_BEGIN_CONTENT text/plain\nx\nEVCXR_END_CONTENT\nEVCXR_END_CONTENT\n"
@@ -338,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernels_own_news_is_heard_within_a_content() {
+    fn markers_are_found_within_a_content() {
         let stream = format!(
             "EVCXR_BEGIN_CONTENT text/html\n<p>\n{}</p>\nEVCXR_END_CONTENT\n",
             mark("panic")

@@ -1,8 +1,9 @@
-//! LD_LIBRARY_PATH of the evaluation process: a torch that does not fit is passed over.
+//! LD_LIBRARY_PATH of the child process: another version of torch on it is skipped.
 //!
-//! The variable comes before the place where the preloaded library has its libtorch, which is how a
-//! machine with a GPU brings its own. The loader reads it when a process starts, so another value
-//! takes another start of the process; cells and the programs that they start see the user's own.
+//! The variable has precedence over the libtorch that the preloaded library was linked with; a
+//! machine with a GPU provides its own torch that way. The loader reads the variable when a process
+//! starts, so a changed value needs a restart of the process. Cells and their programs see the
+//! user's value.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -11,27 +12,27 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::brought;
+use crate::terminal;
 use crate::toolchain::preload::Preload;
 
 const VARIABLE: &str = "LD_LIBRARY_PATH";
-/// The user's own, in a process that was started anew.
+/// The user's value, in a process that was restarted.
 const USERS: &str = "QRNN_JUPYTER_LIBRARY_PATH";
 
-/// As it was when the process started.
 #[derive(Debug)]
 pub struct LibraryPath {
+    /// When the process started.
     environment: Vec<(OsString, OsString)>,
-    /// The user's own, where there is one.
     users: Option<OsString>,
 }
 
 impl LibraryPath {
-    /// Called before any thread has started. Starts the process anew where a folder on the path is
-    /// known to hold another version.
+    /// Restarts the process if the path has another version of torch. Must be called before any
+    /// thread starts.
     pub fn settle() -> Self {
         let environment: Vec<_> = std::env::vars_os().collect();
         if let Some(users) = std::env::var_os(USERS) {
-            // SAFETY: no other thread has started yet.
+            // SAFETY: no other thread has started.
             unsafe {
                 std::env::remove_var(USERS);
                 std::env::set_var(VARIABLE, &users);
@@ -43,48 +44,46 @@ impl LibraryPath {
             && let left = without_others(users)
             && left != *users
         {
-            path.start_anew(&left);
+            path.restart(&left);
         }
         path
     }
 
-    /// The library could not be loaded: starts the process anew with the libtorch that it was built
-    /// against first on the path. Returns where that cannot help, or was done.
-    pub fn without_the_users(&self, library: &Path) {
+    /// After the library could not be loaded: restarts the process with the library's own libtorch
+    /// first on the path. Returns if that was done before, or cannot help.
+    pub fn restart_with_own_libtorch(&self, library: &Path) {
         let Ok(own) = Preload::of_library(library).libtorch() else { return };
         let mut path = own.join("lib").into_os_string();
         if let Some(users) = &self.users
             && std::env::var_os(VARIABLE).is_some_and(|value| !value.is_empty())
-            && !self.loaders().as_bytes().starts_with(path.as_bytes())
+            && !self.loaders_value().as_bytes().starts_with(path.as_bytes())
         {
             path.push(":");
             path.push(without_others(users));
-            self.start_anew(&path);
+            self.restart(&path);
         }
     }
 
-    /// What the loader goes by.
-    fn loaders(&self) -> OsString {
+    /// The value that the loader has read.
+    fn loaders_value(&self) -> &OsStr {
         let found = self.environment.iter().find(|(name, _)| name == VARIABLE);
-        found.map(|(_, value)| value.clone()).unwrap_or_default()
+        found.map_or(OsStr::new(""), |(_, value)| value)
     }
 
-    fn start_anew(&self, path: &OsStr) {
+    fn restart(&self, path: &OsStr) {
         let Ok(program) = std::env::current_exe() else { return };
-        let mut command = Command::new(program);
-        command
+        let error = Command::new(program)
             .args(std::env::args_os().skip(1))
             .env_clear()
-            .envs(self.environment.iter().cloned());
-        command.env(VARIABLE, path).env(USERS, self.users.clone().unwrap_or_default());
-        let error = command.exec();
-        crate::terminal::note(format_args!(
-            "the evaluation process cannot be started anew: {error}"
-        ));
+            .envs(self.environment.iter().cloned())
+            .env(VARIABLE, path)
+            .env(USERS, self.users.clone().unwrap_or_default())
+            .exec();
+        terminal::eprint(format_args!("cannot restart the process that runs cells: {error}"));
     }
 }
 
-/// The path without the folders that hold a torch of another version.
+/// The path without folders that have another version of torch.
 pub fn without_others(path: &OsStr) -> OsString {
     let others = brought::on_path(path).into_iter().filter(brought::Brought::is_other);
     let others: Vec<_> = others.map(|torch| torch.folder.into_os_string().into_vec()).collect();
@@ -113,8 +112,8 @@ mod tests {
         let both = path(&[elsewhere, &old, &ours]);
         assert_eq!(without_others(&both), path(&[elsewhere, &ours]));
         assert_eq!(without_others(&old), "");
-        for kept in [elsewhere, &ours, OsStr::new("")] {
-            assert_eq!(without_others(kept), kept);
+        for unchanged in [elsewhere, &ours, OsStr::new("")] {
+            assert_eq!(without_others(unchanged), unchanged);
         }
     }
 }

@@ -1,33 +1,34 @@
-//! How much of what a cell prints reaches the notebook.
+//! Limits how much of a cell's printed text reaches the notebook.
 
-/// Bytes of text that one cell may print to the notebook; a browser holds it all.
+/// Bytes of text per cell.
 pub const LIMIT: usize = 1 << 20;
 
-/// Counts what a cell prints and passes on no more than the limit.
 #[derive(Debug, Default)]
-pub struct Bound {
+pub struct OutputLimit {
     printed: usize,
 }
 
-impl Bound {
-    /// As much of `text` as there is room for.
+impl OutputLimit {
+    /// The part of `text` below the limit.
     pub fn admit<'a>(&mut self, text: &'a str) -> &'a str {
         let room = LIMIT.saturating_sub(self.printed);
         self.printed += text.len();
         &text[..text.floor_char_boundary(room)]
     }
 
-    /// What to say at the cell's end where something was left out.
+    /// A note for the end of a cell that printed more.
     pub fn note(&self) -> Option<String> {
         (self.printed > LIMIT).then(|| {
-            let mib = |bytes: usize| bytes as f64 / f64::from(1 << 20);
+            let (printed, limit) = (mib(self.printed), mib(LIMIT));
             format!(
-                "\n[the cell printed {:.1} MiB; the first {:.1} MiB are shown]\n",
-                mib(self.printed),
-                mib(LIMIT)
+                "\n[the cell printed {printed:.1} MiB; only the first {limit:.1} MiB are shown]\n"
             )
         })
     }
+}
+
+pub fn mib(bytes: usize) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
 }
 
 #[cfg(test)]
@@ -35,20 +36,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_fits_is_passed_on_whole() {
-        let mut bound = Bound::default();
-        assert_eq!(bound.admit("abc"), "abc");
-        assert_eq!(bound.note(), None);
+    fn short_text_is_admitted() {
+        let mut limit = OutputLimit::default();
+        assert_eq!(limit.admit("abc"), "abc");
+        assert_eq!(limit.note(), None);
     }
 
     #[test]
-    fn more_is_cut_between_characters_and_said() {
-        let mut bound = Bound::default();
-        bound.admit(&"x".repeat(LIMIT - 1));
-        assert_eq!(bound.admit("\u{e9}"), "");
-        assert_eq!(bound.admit("later"), "");
-        bound.admit(&"x".repeat(99 << 20));
-        let note = bound.note().unwrap();
+    fn long_text_is_cut_between_characters() {
+        let mut limit = OutputLimit::default();
+        limit.admit(&"x".repeat(LIMIT - 1));
+        assert_eq!(limit.admit("\u{e9}"), "");
+        assert_eq!(limit.admit("later"), "");
+        limit.admit(&"x".repeat(99 << 20));
+        let note = limit.note().unwrap();
         assert!(note.contains("100.0 MiB") && note.contains("first 1.0 MiB"), "{note}");
     }
 }

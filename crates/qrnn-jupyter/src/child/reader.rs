@@ -1,4 +1,4 @@
-//! The thread that reads what the evaluation process writes.
+//! The thread that reads what the child process writes.
 
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::os::fd::AsFd;
@@ -8,28 +8,28 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::{Value, json};
 
-use crate::child::demultiplexer::{Demultiplexer, Event, MARK};
-use crate::child::runtime::REFUSED;
-use crate::child::streams::{Failed, Panic, Shared, say, too_large};
+use crate::child::cell_output::{CellOutput, Failure, Panic, Representations};
+use crate::child::demultiplexer::{Demultiplexer, Event};
+use crate::child::markers::{MARK, PANIC, REFUSED};
 use crate::rustc::warnings;
 
-/// Text that comes in quick succession is sent together.
-const TOGETHER: Duration = Duration::from_millis(30);
-/// The forms of one value come one after the other; after such a pause they are all there.
+/// Text that arrives within this time is sent together.
+const BATCH: Duration = Duration::from_millis(30);
+/// The representations of a value arrive in succession. After this pause they are complete.
 const PAUSE: Duration = Duration::from_millis(50);
-/// The same where one has arrived in part.
+/// The pause if one has arrived in part.
 const LONG_PAUSE: Duration = Duration::from_secs(2);
-/// How often a silent process is looked at.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often a silent process is checked for reads of standard input.
+const CHECK: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 struct Stream {
     name: &'static str,
     pipe: PipeReader,
     demultiplexer: Demultiplexer,
-    /// The bytes of a character that is not whole yet.
+    /// The first bytes of an incomplete character.
     partial: Vec<u8>,
-    /// The cell's end was seen here.
+    /// The end of the cell has arrived.
     done: bool,
 }
 
@@ -40,42 +40,44 @@ impl Stream {
     }
 }
 
-/// Reads both streams until the kernel ends.
 pub struct Reader {
-    shared: Arc<Shared>,
+    output: Arc<CellOutput>,
     streams: [Stream; 2],
     acknowledgements: PipeWriter,
-    settling: mpsc::Receiver<mpsc::Sender<()>>,
+    /// Requests to drain the pipes.
+    drains: mpsc::Receiver<mpsc::Sender<()>>,
+    /// Interrupts waiting for output.
     waker: PipeReader,
-    /// Text that waits to be sent: of which stream, and the bytes.
+    /// Text to be sent: the index of its stream, and bytes.
     pending: Vec<(usize, Vec<u8>)>,
     sent: Instant,
-    /// The forms of a value, as they come.
-    forms: Vec<(String, String)>,
-    formed: Instant,
+    /// The representations of a value that have arrived.
+    representations: Representations,
+    last_representation: Instant,
 }
 
 impl Reader {
     pub fn new(
-        shared: Arc<Shared>,
+        output: Arc<CellOutput>,
         [stdout, stderr]: [PipeReader; 2],
         acknowledgements: PipeWriter,
-        settling: mpsc::Receiver<mpsc::Sender<()>>,
+        drains: mpsc::Receiver<mpsc::Sender<()>>,
         waker: PipeReader,
     ) -> Self {
         Self {
-            shared,
+            output,
             streams: [Stream::new("stdout", stdout), Stream::new("stderr", stderr)],
             acknowledgements,
-            settling,
+            drains,
             waker,
             pending: vec![],
             sent: Instant::now(),
-            forms: vec![],
-            formed: Instant::now(),
+            representations: vec![],
+            last_representation: Instant::now(),
         }
     }
 
+    /// Reads until the kernel ends.
     pub fn run(mut self) {
         let mut buffer = vec![0; 1 << 16];
         loop {
@@ -90,33 +92,34 @@ impl Reader {
             if self.streams.iter().all(|stream| stream.done) {
                 self.acknowledge();
             }
-            if self.forms_are_due() {
-                self.send_forms();
+            if self.is_value_complete() {
+                self.send_value();
             }
-            if self.sent.elapsed() >= TOGETHER {
-                self.send(false);
+            if self.sent.elapsed() >= BATCH {
+                self.send_text(false);
             }
             if !read {
-                self.look_for_a_reader();
+                self.check_for_reads();
             }
-            while let Ok(done) = self.settling.try_recv() {
-                self.settle(&mut buffer);
+            while let Ok(done) = self.drains.try_recv() {
+                self.drain(&mut buffer);
                 let _ = done.send(());
             }
         }
     }
 
-    /// A long form arrives in many reads: it is waited for, but not for one that never ends.
-    fn forms_are_due(&self) -> bool {
-        let pause =
-            if self.streams[0].demultiplexer.is_amid_content() { LONG_PAUSE } else { PAUSE };
-        !self.forms.is_empty() && self.formed.elapsed() >= pause
+    /// Whether no further representation of the value is expected. A long one takes many reads; one
+    /// that never ends must not block the value.
+    fn is_value_complete(&self) -> bool {
+        let amid_content = self.streams[0].demultiplexer.is_amid_content();
+        let pause = if amid_content { LONG_PAUSE } else { PAUSE };
+        !self.representations.is_empty() && self.last_representation.elapsed() >= pause
     }
 
-    /// Until there is something to read, or something that waits is due.
+    /// Waits until something can be read, or something pending may be due.
     fn wait(&self) -> [bool; 3] {
-        let busy = !self.pending.is_empty() || !self.forms.is_empty();
-        let timeout = if busy { Duration::from_millis(5) } else { LOOK };
+        let busy = !self.pending.is_empty() || !self.representations.is_empty();
+        let timeout = if busy { Duration::from_millis(5) } else { CHECK };
         let timeout = Timespec { tv_sec: 0, tv_nsec: timeout.subsec_nanos().into() };
         let mut ready =
             [self.streams[0].pipe.as_fd(), self.streams[1].pipe.as_fd(), self.waker.as_fd()]
@@ -127,23 +130,23 @@ impl Reader {
         }
     }
 
-    /// One read; whether there was something.
+    /// Reads once; whether there was something.
     fn read(&mut self, index: usize, buffer: &mut [u8]) -> bool {
         let n = match self.streams[index].pipe.read(buffer) {
             Ok(0) | Err(_) => return false,
             Ok(n) => n,
         };
         for event in self.streams[index].demultiplexer.feed(&buffer[..n]) {
-            self.take(index, event);
+            self.handle(index, event);
         }
         true
     }
 
-    fn take(&mut self, index: usize, event: Event) {
-        // Standard error may be read ahead of a value of which standard output still holds a part.
+    fn handle(&mut self, index: usize, event: Event) {
+        // Standard error may be read while a representation on standard output is incomplete.
         let split = index == 1 && self.streams[0].demultiplexer.is_amid_content();
         if !matches!(event, Event::Content(..)) && !split {
-            self.send_forms();
+            self.send_value();
         }
         match event {
             Event::Text(bytes) => match self.pending.last_mut() {
@@ -151,123 +154,119 @@ impl Reader {
                 _ => self.pending.push((index, bytes)),
             },
             Event::Content(media_type, content) => {
-                // The same form again is another value.
-                if self.forms.iter().any(|(other, _)| *other == media_type) {
-                    self.send_forms();
+                // A second representation of the same type belongs to another value.
+                if self.representations.iter().any(|(other, _)| *other == media_type) {
+                    self.send_value();
                 }
-                self.send(false);
-                self.forms.push((media_type, content));
-                self.formed = Instant::now();
+                self.send_text(false);
+                self.representations.push((media_type, content));
+                self.last_representation = Instant::now();
             }
             Event::Oversized(bytes) => {
-                self.send(false);
-                self.shared.stream(&self.shared.lock(), "stderr", &too_large(bytes));
+                self.send_text(false);
+                self.output.note_oversized(&self.output.cell.lock(), bytes);
             }
             Event::Evcxr(line) => {
-                let mut cell = self.shared.lock();
-                if line == "EVCXR_PANIC_NOTIFICATION" {
+                let mut cell = self.output.cell.lock();
+                if line == PANIC {
                     let unknown = || Panic { text: "(no message)".into(), at: None };
                     let panic = cell.panic.take().unwrap_or_else(unknown);
                     cell.report.panic = Some(panic);
                 }
-                cell.passed_on.push(line);
+                cell.for_evcxr.push(line);
             }
-            Event::Input { prompt, password } => self.ask(&prompt, password),
-            Event::Marker(marker) => self.obey(index, marker),
+            Event::Input { prompt, password } => self.request_input(&prompt, password),
+            Event::Marker(marker) => self.handle_marker(index, marker),
         }
     }
 
-    fn obey(&mut self, index: usize, marker: Value) {
-        self.send(false);
-        let mut cell = self.shared.lock();
+    fn handle_marker(&mut self, index: usize, marker: Value) {
+        self.send_text(false);
+        let output = self.output.clone();
+        let mut cell = output.cell.lock();
         let text = |name: &str| marker[name].as_str().unwrap_or_default().to_owned();
+        let location = || serde_json::from_value(marker["at"].clone()).ok();
+        let content = &marker["content"];
         match marker["msg_type"].as_str() {
-            Some(kind @ ("display_data" | "update_display_data")) if is_display(&marker) => {
-                self.shared.show(&mut cell, kind, marker["content"].clone());
+            Some(kind @ ("display_data" | "update_display_data"))
+                if content["data"].is_object() =>
+            {
+                output.show(&mut cell, kind, content.clone());
             }
-            Some("clear_output") if marker["content"].is_object() => {
-                self.shared.publish(&cell, "clear_output", marker["content"].clone());
+            Some("clear_output") if content.is_object() => {
+                output.publish(&cell, "clear_output", content.clone());
             }
             Some("ending") => cell.ending = true,
             Some("starting") => {
-                let keeping = cell.keeping;
-                if !keeping && let Some((compiled, folder)) = cell.compiled.take() {
-                    let warned = warnings::drawn(&compiled, &folder);
-                    self.shared.stream(&cell, "stderr", &warned);
+                let restoring = cell.restoring;
+                if !restoring && let Some((compiled, workdir)) = cell.compiled.take() {
+                    output.stream(&cell, "stderr", &warnings::drawn(&compiled, &workdir));
                 }
                 drop(cell);
-                let may_run = keeping || self.shared.interrupter.may_run();
-                self.shared.lock().held_back |= !may_run;
-                let line = format!("{may_run}\n");
-                let _ = self.acknowledgements.write_all(line.as_bytes());
+                let may_start = restoring || output.interrupter.may_start();
+                output.cell.lock().prevented |= !may_start;
+                let _ = self.acknowledgements.write_all(format!("{may_start}\n").as_bytes());
             }
-            Some("done") => {
-                drop(cell);
-                self.streams[index].done = true;
-            }
+            Some("done") => self.streams[index].done = true,
             Some("panic") => {
-                let at = serde_json::from_value(marker["at"].clone()).ok();
-                let panic = Panic { text: text("text"), at };
+                let panic = Panic { text: text("text"), at: location() };
                 if marker["main"] == true {
                     if let Some(caught) = cell.panic.replace(panic) {
-                        self.shared.stream(&cell, "stderr", &say(&caught, "the cell"));
+                        output.show_panic(&cell, &caught, "the cell");
                     }
                 } else {
                     let thread = marker["thread"].as_str().unwrap_or("<unnamed>");
-                    let thread = format!("thread '{thread}'");
-                    self.shared.stream(&cell, "stderr", &say(&panic, &thread));
-                    cell.elsewhere = Some(panic);
+                    output.show_panic(&cell, &panic, &format!("thread '{thread}'"));
+                    cell.thread_panic = Some(panic);
                 }
             }
-            Some("caught") => {
-                // Handed on from where it happened, past the panic hook.
+            // A resumed panic does not call the panic hook.
+            Some("caught") if cell.panic.is_none() => {
                 let text = text("text");
-                if cell.panic.is_none() {
-                    let elsewhere = cell.elsewhere.take().filter(|panic| panic.text == text);
-                    cell.panic = Some(elsewhere.unwrap_or(Panic { text, at: None }));
-                }
+                let original = cell.thread_panic.take().filter(|panic| panic.text == text);
+                cell.panic = Some(original.unwrap_or(Panic { text, at: None }));
             }
+            Some("caught") => {}
             Some("changed") => cell.changed.push(text("name")),
             Some("failed") => {
-                let at = serde_json::from_value(marker["at"].clone()).ok();
                 let (type_name, text) = (text("type"), text("text"));
-                cell.report.failed = Some(Failed { type_name, text, at });
+                cell.report.failure = Some(Failure { type_name, text, at: location() });
             }
             Some("input") => {
                 drop(cell);
-                self.ask(&text("prompt"), marker["password"] == true);
+                self.request_input(&text("prompt"), marker["password"] == true);
             }
-            _ => {
-                drop(cell);
-                self.pending.push((index, format!("{MARK}{marker}\n").into()));
-            }
+            _ => self.pending.push((index, format!("{MARK}{marker}\n").into())),
         }
     }
 
-    /// Code waits for a line: the text before it is shown first.
-    fn ask(&mut self, prompt: &str, password: bool) {
-        self.send(true);
-        self.shared.asker.ask(prompt, password);
+    /// Asks the user for a line, after the text before it is shown.
+    fn request_input(&mut self, prompt: &str, password: bool) {
+        self.send_text(true);
+        self.output.stdin.request(prompt, password);
     }
 
-    /// Plain reads of standard input announce themselves by nothing but waiting.
-    fn look_for_a_reader(&mut self) {
-        let running = self.shared.lock().running;
-        if running && self.pending.is_empty() && self.shared.asker.is_waiting() {
-            self.ask("", false);
+    /// Asks the user for a line if the cell reads standard input directly.
+    fn check_for_reads(&mut self) {
+        let running = self.output.cell.lock().running;
+        if running && self.pending.is_empty() && self.output.stdin.is_awaited() {
+            self.request_input("", false);
         }
     }
 
-    fn send_forms(&mut self) {
-        if !self.forms.is_empty() {
-            let forms = std::mem::take(&mut self.forms);
-            self.shared.display(&mut self.shared.lock(), forms);
+    fn send_value(&mut self) {
+        if !self.representations.is_empty() {
+            let representations = std::mem::take(&mut self.representations);
+            self.output.display(&mut self.output.cell.lock(), representations);
         }
     }
 
-    /// Sends text; where it is `all`, a character that is cut short too.
-    fn send(&mut self, all: bool) {
-        let mut cell = self.shared.lock();
+    /// Sends pending text. `all` includes incomplete characters.
+    fn send_text(&mut self, all: bool) {
+        if all {
+            self.pending.extend((0..self.streams.len()).map(|index| (index, vec![])));
+        }
+        let mut cell = self.output.cell.lock();
         for (index, bytes) in self.pending.drain(..) {
             let stream = &mut self.streams[index];
             let mut whole = std::mem::take(&mut stream.partial);
@@ -276,66 +275,58 @@ impl Reader {
                 stream.partial = whole.split_off(whole_characters(&whole));
             }
             let text = String::from_utf8_lossy(&whole);
-            let admitted = cell.bound.admit(&text).to_owned();
-            self.shared.stream(&cell, stream.name, &admitted);
-        }
-        if all {
-            for stream in &mut self.streams {
-                let partial = std::mem::take(&mut stream.partial);
-                let text = String::from_utf8_lossy(&partial);
-                let admitted = cell.bound.admit(&text).to_owned();
-                self.shared.stream(&cell, stream.name, &admitted);
-            }
+            let admitted = cell.limit.admit(&text);
+            self.output.stream(&cell, stream.name, admitted);
         }
         self.sent = Instant::now();
     }
 
-    /// The cell's code has ended and all its output is read.
+    /// Tells the child process that all output of the cell is read.
     fn acknowledge(&mut self) {
-        self.send_forms();
-        self.send(true);
+        self.send_value();
+        self.send_text(true);
         for stream in &mut self.streams {
             stream.done = false;
         }
-        let mut cell = self.shared.lock();
-        self.shared.forget_caught_panic(&mut cell);
+        let mut cell = self.output.cell.lock();
+        if let Some(caught) = cell.panic.take() {
+            self.output.show_panic(&cell, &caught, "the cell");
+        }
         cell.ending = false;
         if !cell.changed.is_empty() {
-            cell.passed_on.push(REFUSED.into());
+            cell.for_evcxr.push(REFUSED.into());
         }
-        let line = json!(std::mem::take(&mut cell.passed_on)).to_string() + "\n";
+        let line = json!(std::mem::take(&mut cell.for_evcxr)).to_string() + "\n";
         drop(cell);
-        // Where the process has ended meanwhile, evcxr notices.
+        // If the process has ended, evcxr notices it.
         let _ = self.acknowledgements.write_all(line.as_bytes());
     }
 
-    fn settle(&mut self, buffer: &mut [u8]) {
+    fn drain(&mut self, buffer: &mut [u8]) {
         for index in 0..self.streams.len() {
             while self.read(index, buffer) {}
             for event in self.streams[index].demultiplexer.end() {
-                self.take(index, event);
+                self.handle(index, event);
             }
             self.streams[index].done = false;
         }
-        self.send_forms();
-        self.send(true);
-        let mut cell = self.shared.lock();
-        self.shared.forget_caught_panic(&mut cell);
-        cell.passed_on.clear();
+        self.send_value();
+        self.send_text(true);
+        let mut cell = self.output.cell.lock();
+        if let Some(caught) = cell.panic.take() {
+            self.output.show_panic(&cell, &caught, "the cell");
+        }
+        cell.for_evcxr.clear();
     }
 }
 
-fn is_display(marker: &Value) -> bool {
-    marker["content"]["data"].is_object()
-}
-
-/// How many bytes are whole characters, or will never be.
+/// The number of bytes before an incomplete character at the end.
 fn whole_characters(bytes: &[u8]) -> usize {
     let tail = bytes.len().saturating_sub(3);
     (tail..bytes.len())
         .find(|&at| {
             let error = std::str::from_utf8(&bytes[at..]).err();
-            // A character's first byte, with fewer bytes after it than it calls for.
+            // The first byte of a character, with too few bytes after it.
             bytes[at] >= 0xc2
                 && error.is_some_and(|e| e.valid_up_to() == 0 && e.error_len().is_none())
         })
@@ -347,7 +338,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_character_that_is_cut_waits_for_its_end() {
+    fn an_incomplete_character_is_recognized() {
         assert_eq!(whole_characters("aé".as_bytes()), 3);
         assert_eq!(whole_characters(b"a\xc3"), 1);
         assert_eq!(whole_characters(b"a\xf0\x9f\xa6"), 1);

@@ -1,99 +1,95 @@
-//! Lines that cells read, asked of the notebook's user.
+//! The standard input of cells, which the notebook's user types.
 
+use std::fs::File;
 use std::io::{PipeWriter, Write};
-use std::sync::{Mutex, MutexGuard};
+use std::os::fd::AsRawFd;
 
 use jupyter_protocol::JupyterMessage;
+use parking_lot::Mutex;
 use serde_json::json;
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::child::launch;
-use crate::protocol::message::{self, Publisher, Request};
+use crate::protocol::iopub::Publisher;
+use crate::protocol::message::{self, Request};
 
-/// Asks the one who sent the running cell.
+/// Sends input requests to the front end that sent the running cell.
 #[derive(Debug)]
-pub struct Asker {
+pub struct StdinChannel {
     state: Mutex<State>,
     requests: UnboundedSender<JupyterMessage>,
     publisher: Publisher,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct State {
     /// The running cell's request.
     cell: Option<Request>,
-    /// The evaluation process and its standard input.
+    /// The child process.
     process: Option<u32>,
     stdin: Option<PipeWriter>,
-    /// A question that has no answer yet.
-    asked: bool,
-    /// The process was seen waiting at the last look.
+    /// A request is not answered yet.
+    requested: bool,
+    /// Whether the process was waiting when [`StdinChannel::is_awaited`] was last called.
     waited: bool,
 }
 
-impl Asker {
+impl StdinChannel {
     pub fn new(requests: UnboundedSender<JupyterMessage>, publisher: Publisher) -> Self {
-        let state = State { cell: None, process: None, stdin: None, asked: false, waited: false };
-        Self { state: Mutex::new(state), requests, publisher }
+        Self { state: Mutex::default(), requests, publisher }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    /// The evaluation process's standard input, which all such processes share.
+    /// Sets the pipe to the child processes.
     pub fn attach(&self, stdin: PipeWriter) {
-        self.lock().stdin = Some(stdin);
+        self.state.lock().stdin = Some(stdin);
     }
 
     pub fn begin(&self, cell: &Request, process: u32) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.cell = Some(cell.clone());
         state.process = Some(process);
-        state.asked = false;
+        state.requested = false;
         state.waited = false;
     }
 
-    /// The cell has ended; an answer that comes now is for nobody.
-    pub fn forget(&self) {
-        let mut state = self.lock();
+    /// The cell has ended. An answer that comes later is dropped.
+    pub fn end(&self) {
+        let mut state = self.state.lock();
         state.cell = None;
-        if std::mem::take(&mut state.asked)
+        if std::mem::take(&mut state.requested)
             && let Some(stdin) = &state.stdin
         {
-            launch::forget_input(stdin);
+            discard_unread(stdin);
         }
     }
 
-    pub fn ask(&self, prompt: &str, password: bool) {
-        let mut state = self.lock();
-        let Some(cell) = state.cell.clone().filter(|_| !state.asked) else { return };
+    /// Asks the user for a line.
+    pub fn request(&self, prompt: &str, password: bool) {
+        let mut state = self.state.lock();
+        let Some(cell) = state.cell.clone().filter(|_| !state.requested) else { return };
+        let header = Some(&cell.header);
         if cell.flag("allow_stdin", true) {
-            state.asked = true;
+            state.requested = true;
             let content = json!({ "prompt": prompt, "password": password });
-            let header = Some(&cell.header);
-            let question = message::new("input_request", content, header, cell.identities.clone());
-            let _ = self.requests.send(question);
+            let request = message::new("input_request", content, header, cell.identities.clone());
+            let _ = self.requests.send(request);
         } else {
-            let text = "[this notebook's front end takes no input; the cell reads an empty line]\n";
-            let content = json!({ "name": "stderr", "text": text });
-            self.publisher.publish("stream", content, Some(&cell.header));
+            let text = "[this front end takes no input; the cell reads an empty line]\n";
+            self.publisher.publish("stream", json!({ "name": "stderr", "text": text }), header);
             state.write("");
         }
     }
 
-    /// The user's answer.
     pub fn answer(&self, value: &str) {
-        let mut state = self.lock();
-        if std::mem::take(&mut state.asked) {
+        let mut state = self.state.lock();
+        if std::mem::take(&mut state.requested) {
             state.write(value);
         }
     }
 
-    /// Whether the cell waits for standard input, seen twice in a row, and nobody was asked.
-    pub fn is_waiting(&self) -> bool {
-        let mut state = self.lock();
-        let waits = !state.asked && state.process.is_some_and(reads_standard_input);
+    /// Whether the cell waits for standard input without a request, in two successive calls.
+    pub fn is_awaited(&self) -> bool {
+        let mut state = self.state.lock();
+        let waits = !state.requested && state.process.is_some_and(reads_standard_input);
         let waited = std::mem::replace(&mut state.waited, waits);
         waits && waited && state.stdin.as_ref().is_some_and(is_empty)
     }
@@ -102,16 +98,16 @@ impl Asker {
 impl State {
     fn write(&mut self, line: &str) {
         if let Some(stdin) = &mut self.stdin {
-            // A process that has ended reads no more.
+            // Fails if the process has ended.
             let _ = stdin.write_all(format!("{line}\n").as_bytes());
         }
         self.waited = false;
     }
 }
 
-/// Whether the process's main thread is in `read(0, ..)` at this moment.
+/// Whether the process's main thread is in the system call `read(0, ..)`.
 fn reads_standard_input(process: u32) -> bool {
-    // The system call's number, then its arguments in hexadecimal.
+    // The number of the system call and its first argument.
     const READ_ZERO: &str = "0 0x0 ";
     std::fs::read_to_string(format!("/proc/{process}/syscall"))
         .is_ok_and(|call| call.starts_with(READ_ZERO))
@@ -119,4 +115,34 @@ fn reads_standard_input(process: u32) -> bool {
 
 fn is_empty(pipe: &PipeWriter) -> bool {
     rustix::io::ioctl_fionread(pipe).is_ok_and(|bytes| bytes == 0)
+}
+
+/// Removes what a process that has ended left unread. The kernel has the write end, and opens the
+/// read end through /proc.
+fn discard_unread(stdin: &PipeWriter) {
+    let path = format!("/proc/self/fd/{}", stdin.as_raw_fd());
+    let Ok(reader) = File::options().read(true).open(path) else { return };
+    let Ok(flags) = rustix::fs::fcntl_getfl(&reader) else { return };
+    if rustix::fs::fcntl_setfl(&reader, flags | rustix::fs::OFlags::NONBLOCK).is_ok() {
+        let mut buffer = [0; 4096];
+        while matches!(rustix::io::read(&reader, &mut buffer), Ok(1..)) {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::pipe;
+
+    #[test]
+    fn unread_input_is_discarded() {
+        let (mut reader, mut writer) = pipe().unwrap();
+        writer.write_all(b"left over\n").unwrap();
+        discard_unread(&writer);
+        writer.write_all(b"new\n").unwrap();
+        drop(writer);
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut reader, &mut text).unwrap();
+        assert_eq!(text, "new\n");
+    }
 }

@@ -1,4 +1,7 @@
-//! A kernel's own working folder, and the guard that removes it.
+//! The kernel's working folder, and the guard that removes it.
+//!
+//! The guard is this program in another process. It waits for the end of the kernel, however that
+//! comes, kills what the cells have started, and removes the folder.
 
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
@@ -8,46 +11,42 @@ use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::child::interrupt::counter;
 use crate::child::processes::{self, Process};
+use crate::env_vars;
 use crate::error::{Error, Result};
 
-/// Tells this program that it is to be the guard of the folder that follows.
+/// The subcommand that is the guard; the folder follows.
 pub const GUARD: &str = "guard";
-/// The process group of the evaluation process, as decimal digits.
+/// File with the process group of the child process.
 const GROUP: &str = "evaluation-group";
-/// What cells have started, a process a line: its number and when it started.
+/// File with the processes that cells have started, as JSON.
 const PROCESSES: &str = "processes";
-/// The interrupts' counter. Its path, in an environment variable, marks whatever a cell starts.
 const COUNTER: &str = "interrupts";
 const LOCK: &str = "lock";
 
-/// The folder lives as long as the kernel: a guard, which outlives it by a moment, removes it.
 #[derive(Debug)]
-pub struct Session {
+pub struct Workdir {
     folder: PathBuf,
     _lock: File,
-    /// The guard waits for its standard input to close, which it does however the kernel ends.
+    /// Its standard input is a pipe that closes when the kernel ends.
     guard: Option<Child>,
 }
 
-impl Session {
+impl Workdir {
     /// Makes a folder, and removes those that killed kernels left.
-    ///
-    /// # Errors
-    /// Where it cannot be made.
     pub fn create(program: &Path) -> Result<Self> {
-        let all = all();
+        let all = parent_folder();
         let mut builder = fs::DirBuilder::new();
         builder.recursive(true).mode(0o700).create(&all).map_err(Error::io(&all, "create"))?;
-        reap(&all);
-        let folder = all.join(format!("{}-{}", std::process::id(), nanoseconds()));
-        // First: whenever this process is killed, no folder is there without a guard. Where none can be
-        // had (no more processes?), the next kernel removes the folder.
+        remove_abandoned(&all);
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let folder = all.join(format!("{}-{time}", std::process::id()));
+        // The guard starts first, so that a killed kernel never leaves a folder without a guard. If
+        // it cannot start, the next kernel removes the folder.
         let guard = start_guard(program, &folder);
         builder.recursive(false).create(&folder).map_err(Error::io(&folder, "create"))?;
         let lock = folder.join(LOCK);
@@ -56,67 +55,60 @@ impl Session {
         Ok(Self { folder, _lock: file, guard })
     }
 
-    pub fn folder(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.folder
     }
 
-    /// Where the counter of interrupts lies.
+    /// The file of the interrupt counter.
     pub fn counter(&self) -> PathBuf {
         self.folder.join(COUNTER)
     }
 
-    /// Notes which processes to end with the kernel, `evaluation` among them. Called after each
-    /// cell, by the thread that waits for the evaluation process.
-    pub fn note(&self, evaluation: u32) {
-        let guard = self.guard();
-        let own: Vec<u32> = guard.into_iter().chain([evaluation]).collect();
-        processes::bury(&own);
-        let _ = fs::write(self.folder.join(GROUP), evaluation.to_string());
-        let below = processes::below(guard);
-        let lines = below.iter().map(|Process { id, started }| format!("{id} {started}\n"));
-        let _ = fs::write(self.folder.join(PROCESSES), lines.collect::<String>());
+    /// Records the processes that must end with the kernel. Must be called by the thread that waits
+    /// for the child process.
+    pub fn record_processes(&self, child: u32) {
+        let guard = self.guard_id();
+        let own: Vec<u32> = guard.into_iter().chain([child]).collect();
+        processes::reap_zombies(&own);
+        let _ = fs::write(self.folder.join(GROUP), child.to_string());
+        let list = serde_json::to_vec(&processes::descendants(guard)).unwrap_or_default();
+        let _ = fs::write(self.folder.join(PROCESSES), list);
     }
 
-    /// Ends all that cells have started, the evaluation process first of all. The guard does what is
-    /// left for it.
-    pub fn end_processes(&self) {
-        processes::end_below(self.guard());
+    /// Kills everything that cells have started. The guard does the rest.
+    pub fn kill_processes(&self) {
+        processes::kill_descendants(self.guard_id());
     }
 
-    fn guard(&self) -> Option<u32> {
+    fn guard_id(&self) -> Option<u32> {
         self.guard.as_ref().map(Child::id)
     }
 }
 
-/// Where all kernels' folders lie; a user's own, as others must not put programs there.
-fn all() -> PathBuf {
+/// The folder for all kernels of a user. Other users must not be able to put programs there.
+fn parent_folder() -> PathBuf {
     let user = rustix::process::getuid().as_raw();
     std::env::temp_dir().join(format!("qrnn-jupyter-{user}"))
-}
-
-fn nanoseconds() -> u128 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.unwrap_or_default().as_nanos()
 }
 
 fn start_guard(program: &Path, folder: &Path) -> Option<Child> {
     let mut command = Command::new(program);
     command.arg(GUARD).arg(folder).stdin(Stdio::piped()).stdout(Stdio::null());
     command.stderr(Stdio::null()).current_dir("/");
-    // SAFETY: a plain system call. Jupyter kills a kernel with its whole group; not the guard.
+    // Jupyter kills a kernel with its process group; the guard must survive.
+    // SAFETY: a plain system call.
     unsafe { command.pre_exec(|| rustix::process::setsid().map(drop).map_err(Into::into)) };
     command.spawn().ok()
 }
 
-/// Removes the folders that no kernel holds the lock of.
-fn reap(all: &Path) {
+/// Removes the folders whose lock no kernel holds.
+fn remove_abandoned(all: &Path) {
     let Ok(entries) = fs::read_dir(all) else { return };
     for folder in entries.flatten().map(|entry| entry.path()) {
         match File::open(folder.join(LOCK)).map(|lock| lock.try_lock().map(|()| lock)) {
-            // Held by a live kernel.
             Ok(Err(TryLockError::WouldBlock | TryLockError::Error(_))) => {}
             Ok(Ok(_lock)) => remove(&folder),
-            // One that is being made, or a ruin; a kernel takes a moment to make one.
+            // Without a lock, another kernel may just be creating it.
             Err(_) if age(&folder) > Duration::from_secs(60) => remove(&folder),
             Err(_) => {}
         }
@@ -129,7 +121,7 @@ fn age(folder: &Path) -> Duration {
 }
 
 fn remove(folder: &Path) {
-    // A compiler that was at work may still write there for a moment.
+    // A compiler may still write there for a moment.
     for _ in 0..50 {
         if fs::remove_dir_all(folder).is_ok() || !folder.exists() {
             return;
@@ -138,38 +130,42 @@ fn remove(folder: &Path) {
     }
 }
 
-/// Ends what was started with `mark` in its environment, and removes a folder, until both stay away
-/// for 3 seconds: cargo, at work when its kernel was killed, makes anew what it finds missing.
+/// Kills the processes with `mark` in their environment and removes the folder, until neither comes
+/// back for 3 seconds: cargo recreates folders if it was running when the kernel was killed.
 fn remove_for_good(folder: &Path, mark: &[u8]) {
-    let mut away = 0;
+    let mut quiet = 0;
     for _ in 0..300 {
         let marked = processes::started_with(mark);
-        if !marked.is_empty() {
-            away = 0;
-            marked.into_iter().for_each(Process::end);
+        let exists = folder.exists();
+        if !marked.is_empty() || exists {
+            quiet = 0;
+        } else if quiet == 30 {
+            return;
+        } else {
+            quiet += 1;
         }
-        match folder.exists() {
-            true => (away, _) = (0, fs::remove_dir_all(folder)),
-            false if away == 30 => return,
-            false => away += 1,
+        marked.into_iter().for_each(Process::kill);
+        if exists {
+            let _ = fs::remove_dir_all(folder);
         }
         std::thread::sleep(Duration::from_millis(100));
     }
 }
 
-/// The guard's whole life: waits for the kernel to end, then clears up.
+/// Waits for the end of the kernel, then cleans up.
 pub fn guard(folder: &Path) -> ExitCode {
     let _ = std::io::stdin().read_to_end(&mut vec![]);
-    // Only what a session made: never a folder that somebody names by mistake.
-    if folder.parent() == Some(all().as_path()) {
-        // The group's number was given to no other one yet: this is the moment after.
+    // Never removes a folder that is not a workdir.
+    if folder.parent() == Some(parent_folder().as_path()) {
+        // The id of the group cannot belong to another one so soon.
         let group = fs::read_to_string(folder.join(GROUP)).ok().and_then(|text| text.parse().ok());
         if let Some(group) = group.and_then(Pid::from_raw) {
             let _ = kill_process_group(group, Signal::KILL);
         }
-        let noted = fs::read_to_string(folder.join(PROCESSES)).unwrap_or_default();
-        noted.lines().filter_map(process).for_each(Process::end);
-        let mut mark = OsString::from(counter::VARIABLE);
+        let recorded = fs::read(folder.join(PROCESSES)).unwrap_or_default();
+        let recorded: Vec<Process> = serde_json::from_slice(&recorded).unwrap_or_default();
+        recorded.into_iter().for_each(Process::kill);
+        let mut mark = OsString::from(env_vars::INTERRUPTS);
         mark.push("=");
         mark.push(folder.join(COUNTER));
         remove_for_good(folder, mark.as_bytes());
@@ -177,18 +173,12 @@ pub fn guard(folder: &Path) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// A line of the note.
-fn process(line: &str) -> Option<Process> {
-    let (id, started) = line.split_once(' ')?;
-    Some(Process { id: id.parse().ok()?, started: started.parse().ok()? })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn only_folders_that_nobody_holds_are_removed() {
+    fn only_abandoned_folders_are_removed() {
         let all = tempfile::tempdir().unwrap();
         let make = |name: &str| {
             let folder = all.path().join(name);
@@ -201,7 +191,7 @@ mod tests {
         drop(ended);
         let fresh = all.path().join("3-3");
         fs::create_dir(&fresh).unwrap();
-        reap(all.path());
+        remove_abandoned(all.path());
         assert!(live.exists() && !dead.exists() && fresh.exists());
     }
 }

@@ -1,15 +1,17 @@
-//! The cells of this kernel's life, for those who ask what was run.
+//! The history of this kernel's cells.
+
+use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
 use crate::protocol::message::Request;
 
-/// The kernel's own session; earlier ones are not kept.
+/// The number of this kernel's session. Earlier sessions are not stored.
 const SESSION: i64 = 0;
 
 #[derive(Debug, Default)]
 pub struct History {
-    /// Execution count and code.
+    /// Execution counts and code.
     cells: Vec<(u64, String)>,
 }
 
@@ -18,31 +20,30 @@ impl History {
         self.cells.push((count, code.to_owned()));
     }
 
-    /// The `history` of a reply.
-    ///
-    /// # Errors
-    /// What is wrong with the request.
+    /// The `history` of a history_reply.
     pub fn find(&self, request: &Request) -> Result<Value, String> {
-        let output = request.flag("output", false);
-        let count = |name: &str| request.number(name).map(|n| usize::try_from(n).unwrap_or(0));
-        let found: Vec<&(u64, String)> = match request.text("hist_access_type") {
-            Some("tail") => self.last(self.cells.iter(), count("n")),
+        let kind = request.text("hist_access_type");
+        let mut found: Vec<&(u64, String)> = match kind {
+            Some("tail") => self.cells.iter().collect(),
             Some("range") => self.range(request),
             Some("search") => {
                 let pattern = request.text("pattern").unwrap_or("*");
-                let mut found: Vec<_> =
-                    self.cells.iter().filter(|(_, code)| matches(pattern, code)).collect();
-                if request.flag("unique", false) {
-                    let mut seen = std::collections::HashSet::new();
-                    // The latest of equals stays.
-                    found.reverse();
-                    found.retain(|(_, code)| seen.insert(code.as_str()));
-                    found.reverse();
-                }
-                self.last(found.into_iter(), count("n"))
+                self.cells.iter().filter(|(_, code)| matches(pattern, code)).collect()
             }
-            other => return Err(format!("no such hist_access_type: {other:?}")),
+            other => return Err(format!("unknown hist_access_type: {other:?}")),
         };
+        if kind == Some("search") && request.flag("unique", false) {
+            // The last of equal cells stays.
+            let mut seen = HashSet::new();
+            found.reverse();
+            found.retain(|(_, code)| seen.insert(code.as_str()));
+            found.reverse();
+        }
+        if let Some(n) = request.number("n").filter(|_| kind != Some("range")) {
+            let n = usize::try_from(n).unwrap_or(0);
+            found.drain(..found.len().saturating_sub(n));
+        }
+        let output = request.flag("output", false);
         let entry = |(count, code): &(u64, String)| {
             let cell = if output { json!([code, null]) } else { json!(code) };
             json!([SESSION, count, cell])
@@ -50,17 +51,7 @@ impl History {
         Ok(found.into_iter().map(entry).collect())
     }
 
-    fn last<'a>(
-        &self,
-        cells: impl Iterator<Item = &'a (u64, String)>,
-        n: Option<usize>,
-    ) -> Vec<&'a (u64, String)> {
-        let all: Vec<_> = cells.collect();
-        let skip = n.map_or(0, |n| all.len().saturating_sub(n));
-        all[skip..].to_vec()
-    }
-
-    /// Cells `start..stop`; session 0 is this one, and so is each that is not known.
+    /// Cells `start..stop` of this session; unknown session numbers mean this session too.
     fn range(&self, request: &Request) -> Vec<&(u64, String)> {
         if request.number("session").is_some_and(|session| session < 0) {
             return vec![];
@@ -69,18 +60,18 @@ impl History {
         let stop = request.number("stop").unwrap_or(i64::MAX);
         let wanted = |count: u64| {
             let count = i64::try_from(count).unwrap_or(i64::MAX);
-            count >= start && count < stop
+            (start..stop).contains(&count)
         };
         self.cells.iter().filter(|(count, _)| wanted(*count)).collect()
     }
 }
 
-/// Shell patterns: `*` any text, `?` any character.
+/// Matches a shell pattern: `*` any text, `?` any character.
 fn matches(pattern: &str, text: &str) -> bool {
     let (pattern, text): (Vec<char>, Vec<char>) =
         (pattern.chars().collect(), text.chars().collect());
     let (mut p, mut t) = (0, 0);
-    // Where the last star stood, and how much it has taken.
+    // The place of the last star, and the first character after what it matches.
     let mut star: Option<(usize, usize)> = None;
     while t < text.len() {
         match pattern.get(p) {
@@ -93,10 +84,10 @@ fn matches(pattern: &str, text: &str) -> bool {
                 t += 1;
             }
             _ => {
-                let Some((at, taken)) = star else { return false };
-                star = Some((at, taken + 1));
+                let Some((at, end)) = star else { return false };
+                star = Some((at, end + 1));
                 p = at + 1;
-                t = taken + 1;
+                t = end + 1;
             }
         }
     }
@@ -130,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn the_three_ways_to_ask() {
+    fn tail_range_and_search() {
         assert_eq!(counts(json!({"hist_access_type": "tail", "n": 2})), [3, 4]);
         assert_eq!(counts(json!({"hist_access_type": "tail", "n": -1})), [0; 0]);
         assert_eq!(
@@ -146,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_are_the_shells() {
+    fn patterns_are_shell_patterns() {
         for (pattern, text, expected) in [
             ("*", "", true),
             ("a*c", "abcbc", true),

@@ -1,8 +1,9 @@
-//! Requests on the shell channel, answered one after the other.
+//! The shell channel: requests, answered one after the other.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use jupyter_protocol::JupyterMessage;
 use serde_json::{Value, json};
@@ -12,137 +13,129 @@ use tokio::sync::oneshot;
 use crate::cells::commands;
 use crate::cells::completeness::{self, Completeness};
 use crate::child::interrupt::interrupter::Interrupter;
-use crate::child::stdin::Asker;
-use crate::child::workdir::Session;
+use crate::child::stdin::StdinChannel;
+use crate::child::workdir::Workdir;
 use crate::error::Error;
-use crate::evcxr_backend::backend::{Evaluator, Outcome};
+use crate::evcxr_backend::backend::{Backend, Connections, Outcome};
 use crate::frontend::history::History;
-use crate::log;
-use crate::protocol::cell_error::Wrong;
-use crate::protocol::message::{Publisher, Request};
-use crate::rust_analyzer::{Analyst, Known};
+use crate::frontend::kernel_info::kernel_info;
+use crate::protocol::cell_error::CellError;
+use crate::protocol::iopub::Publisher;
+use crate::protocol::message::Request;
+use crate::rust_analyzer::service::{Service, ServiceHandle};
+use crate::terminal;
 
-/// What the thread that answers needs.
 pub struct Shell {
-    /// What cells need; else what is wrong, which every cell is answered with.
+    /// What cells need, or why they cannot run.
     pub prepared: Result<Prepared, String>,
     pub publisher: Publisher,
     pub replies: UnboundedSender<JupyterMessage>,
-    pub asker: Arc<Asker>,
+    pub stdin: Arc<StdinChannel>,
     pub interrupter: Arc<Interrupter>,
 }
 
-/// What the evaluator builds upon.
 #[derive(Debug, Clone)]
 pub struct Prepared {
     pub program: PathBuf,
-    pub session: Arc<Session>,
+    pub workdir: Arc<Workdir>,
 }
 
-/// Work for the evaluator's thread, and where its result goes.
-type Job = Box<dyn FnOnce(&mut Result<Evaluator, String>) + Send>;
+/// Work for the backend's thread.
+type Job = Box<dyn FnOnce(&mut Result<Backend, String>) + Send>;
 
 impl Shell {
-    /// Starts the threads; requests go in, those that need not wait for cells to what is known, and
-    /// the receiver hears of a shutdown.
-    ///
-    /// # Errors
-    /// Where there can be no more threads.
-    pub fn start(self) -> std::io::Result<(Sender<Request>, Known, oneshot::Receiver<()>)> {
+    /// Starts the threads. Returns the sender of requests, the handle for requests that do not wait
+    /// for cells, and a receiver that is notified of a shutdown.
+    pub fn start(self) -> std::io::Result<(Sender<Request>, ServiceHandle, oneshot::Receiver<()>)> {
         let (requests, incoming) = mpsc::channel();
         let (end, ended) = oneshot::channel();
         let prepared = self.prepared.as_ref().ok();
-        let place = prepared.map(|prepared| (prepared.program.clone(), prepared.session.clone()));
-        let known = Analyst::start(place, self.publisher.clone(), self.replies.clone())?;
-        let jobs = self.start_evaluator(known.clone())?;
-        let answering = Answering {
+        let place =
+            prepared.map(|prepared| (prepared.program.clone(), prepared.workdir.path().to_owned()));
+        let analysis = Service::start(place, self.publisher.clone(), self.replies.clone())?;
+        let connections = Connections {
             publisher: self.publisher,
-            replies: self.replies,
-            jobs,
+            stdin: self.stdin,
             interrupter: self.interrupter,
-            known: known.clone(),
+            analysis: analysis.clone(),
+        };
+        let shell = ShellThread {
+            jobs: start_backend(self.prepared, connections.clone())?,
+            connections,
+            replies: self.replies,
             history: History::default(),
             count: 0,
             quitting: false,
         };
-        let answer = move || answering.run(&incoming, end);
-        std::thread::Builder::new().name("shell".into()).spawn(answer)?;
-        Ok((requests, known, ended))
-    }
-
-    /// The evaluator gets ready while the front end still asks who we are.
-    fn start_evaluator(&self, known: Known) -> std::io::Result<Sender<Job>> {
-        let (jobs, incoming) = mpsc::channel::<Job>();
-        let prepared = self.prepared.clone();
-        let (publisher, asker) = (self.publisher.clone(), self.asker.clone());
-        let interrupter = self.interrupter.clone();
-        let work = move || {
-            let mut evaluator = prepared.and_then(|Prepared { program, session }| {
-                let start = || {
-                    let (publisher, asker) = (publisher.clone(), asker.clone());
-                    let (interrupter, session) = (interrupter.clone(), session.clone());
-                    let known = known.clone();
-                    Evaluator::start(&program, publisher, asker, interrupter, session, known)
-                };
-                start_undisturbed(start, &interrupter).map_err(|error| {
-                    log::line(&error.to_string());
-                    error.to_string()
-                })
-            });
-            for job in incoming {
-                job(&mut evaluator);
-            }
-        };
         std::thread::Builder::new()
-            .name("evaluator".into())
-            // rust-analyzer recurses deeply.
-            .stack_size(64 << 20)
-            .spawn(work)?;
-        Ok(jobs)
+            .name("shell".into())
+            .spawn(move || shell.run(&incoming, end))?;
+        Ok((requests, analysis, ended))
     }
 }
 
-/// A SIGINT goes to the kernel's whole group: to the compilers that start the evaluator, too.
-fn start_undisturbed<T>(
+/// Starts the thread that runs cells. It prepares itself before the first cell.
+fn start_backend(
+    prepared: Result<Prepared, String>,
+    connections: Connections,
+) -> std::io::Result<Sender<Job>> {
+    let (jobs, incoming) = mpsc::channel::<Job>();
+    let work = move || {
+        let mut backend = prepared.and_then(|Prepared { program, workdir }| {
+            let start = || Backend::start(&program, workdir.clone(), connections.clone());
+            retry_after_interrupts(start, &connections.interrupter).map_err(|error| {
+                terminal::log(&error);
+                error.to_string()
+            })
+        });
+        for job in incoming {
+            job(&mut backend);
+        }
+    };
+    // evcxr's rust-analyzer recurses deeply.
+    std::thread::Builder::new().name("backend".into()).stack_size(64 << 20).spawn(work)?;
+    Ok(jobs)
+}
+
+/// SIGINT reaches the whole process group, also the compilers that the backend starts with.
+fn retry_after_interrupts<T>(
     start: impl Fn() -> Result<T, Error>,
     interrupter: &Interrupter,
 ) -> Result<T, Error> {
     let mut tries = 0;
     loop {
-        let seen = interrupter.seen();
+        let interrupts = interrupter.count();
         let started = start();
         tries += 1;
-        if started.is_ok() || interrupter.seen() == seen || tries == 5 {
+        if started.is_ok() || interrupter.count() == interrupts || tries == 5 {
             return started;
         }
     }
 }
 
-struct Answering {
-    publisher: Publisher,
+struct ShellThread {
+    connections: Connections,
     replies: UnboundedSender<JupyterMessage>,
     jobs: Sender<Job>,
-    interrupter: Arc<Interrupter>,
-    known: Known,
     history: History,
     count: u64,
-    /// A cell has asked for the kernel's end (`:quit`), and has had its reply.
+    /// A cell has executed `:quit`.
     quitting: bool,
 }
 
-impl Answering {
+impl ShellThread {
     fn run(mut self, incoming: &Receiver<Request>, end: oneshot::Sender<()>) {
         while let Ok(request) = incoming.recv() {
-            self.publisher.busy(&request.header);
+            self.connections.publisher.busy(&request.header);
             let (reply, failed) = self.answer(&request);
-            self.known.forget(&request);
-            // Before the reply: what comes after it was sent by someone who knows.
+            self.connections.analysis.cell_answered(&request);
+            // Cells that arrive after the reply were sent by someone who knows of the error.
             let stop = failed && request.flag("stop_on_error", true);
-            let waiting = if stop { waiting(incoming) } else { vec![] };
+            let waiting = if stop { waiting_requests(incoming) } else { vec![] };
             if let Some(reply) = reply {
                 let _ = self.replies.send(reply);
             }
-            self.publisher.idle(&request.header);
+            self.connections.publisher.idle(&request.header);
             if request.kind() == "shutdown_request" || self.quitting {
                 let _ = end.send(());
                 return;
@@ -151,7 +144,7 @@ impl Answering {
         }
     }
 
-    /// A reply, and whether a cell failed.
+    /// The reply, and whether a cell failed.
     fn answer(&mut self, request: &Request) -> (Option<JupyterMessage>, bool) {
         let reply = match request.kind() {
             "execute_request" => {
@@ -165,30 +158,30 @@ impl Answering {
             }),
             "history_request" => match self.history.find(request) {
                 Ok(history) => request.reply(json!({ "status": "ok", "history": history })),
-                Err(problem) => request.refusal("BadRequest", &problem),
+                Err(problem) => request.error_reply("BadRequest", &problem),
             },
             "comm_info_request" => request.reply(json!({ "status": "ok", "comms": {} })),
             "comm_open" => {
-                // No comm has a counterpart here; the front end is told so.
+                // The kernel has no comm targets.
                 let content = json!({ "comm_id": request.content["comm_id"], "data": {} });
-                self.publisher.publish("comm_close", content, Some(&request.header));
+                self.connections.publisher.publish("comm_close", content, Some(&request.header));
                 return (None, false);
             }
             "comm_msg" | "comm_close" => return (None, false),
-            "shutdown_request" => {
-                let restart = request.flag("restart", false);
-                request.reply(json!({ "status": "ok", "restart": restart }))
+            "shutdown_request" => request.shutdown_reply(),
+            kind => {
+                let problem = format!("{kind} is not a shell request");
+                request.error_reply("UnknownRequest", &problem)
             }
-            kind => request.refusal("UnknownRequest", &format!("{kind} is no shell request")),
         };
         (Some(reply), false)
     }
 
-    /// Cells that were sent before anyone knew that one before them would fail are not run.
+    /// Does not run cells that were sent before an earlier one failed.
     fn abort(&mut self, waiting: Vec<Request>) {
         for request in waiting {
-            self.publisher.status("busy", Some(&request.header));
-            self.known.forget(&request);
+            self.connections.publisher.status("busy", Some(&request.header));
+            self.connections.analysis.cell_answered(&request);
             let reply = if request.kind() == "execute_request" {
                 let count = self.count;
                 Some(request.reply(json!({ "status": "aborted", "execution_count": count })))
@@ -198,31 +191,32 @@ impl Answering {
             if let Some(reply) = reply {
                 let _ = self.replies.send(reply);
             }
-            self.publisher.status("idle", Some(&request.header));
+            self.connections.publisher.status("idle", Some(&request.header));
         }
     }
 
     fn execute(&mut self, request: &Request) -> (JupyterMessage, bool) {
-        let Some(code) = request.text("code").map(str::to_owned) else {
-            return (request.refusal("BadRequest", "a cell without code"), true);
+        let Some(code) = request.text("code") else {
+            return (request.error_reply("BadRequest", "code is missing"), true);
         };
         let silent = request.flag("silent", false);
         if !silent && request.flag("store_history", true) {
             self.count += 1;
-            self.history.add(self.count, &code);
+            self.history.add(self.count, code);
         }
         let count = self.count;
         let header = Some(&request.header);
         if !silent {
             let input = json!({ "code": code, "execution_count": count });
-            self.publisher.publish("execute_input", input, header);
+            self.connections.publisher.publish("execute_input", input, header);
         }
-        let (code, quits) = commands::without_quit(&code);
-        if let Some(path) = commands::documented(&code) {
-            return self.document(request, path);
-        }
-        match self.evaluate(request, code.into_owned(), count, silent) {
-            Outcome::Done(paged) => {
+        let (code, quits) = commands::without_quit(code);
+        let outcome = match commands::doc_path(&code) {
+            Some(path) => self.document(path),
+            None => self.evaluate(request, code.into_owned(), count, silent),
+        };
+        match outcome {
+            Ok(paged) => {
                 let data: serde_json::Map<_, _> =
                     paged.into_iter().map(|(kind, text)| (kind, text.into())).collect();
                 let mut payload = vec![];
@@ -230,21 +224,21 @@ impl Answering {
                     payload.push(json!({ "source": "page", "data": data, "start": 0 }));
                 }
                 if quits {
-                    // As ipykernel's `exit` has it: the front end is asked to end the kernel, which
-                    // ends by itself where nobody does.
+                    // As for ipykernel's `exit`: the front end is asked to end the kernel. If it does
+                    // not, the kernel ends itself.
                     payload.push(json!({ "source": "ask_exit", "keepkernel": false }));
                     self.quitting = true;
                 }
                 let content = json!({
                     "status": "ok", "execution_count": count, "payload": payload,
-                    "user_expressions": expressions(request),
+                    "user_expressions": user_expressions(request),
                 });
                 (request.reply(content), false)
             }
-            Outcome::Wrong(Wrong { name, value, traceback }) => {
+            Err(CellError { name, value, traceback }) => {
                 let mut content = json!({ "ename": name, "evalue": value, "traceback": traceback });
                 if !silent {
-                    self.publisher.publish("error", content.clone(), header);
+                    self.connections.publisher.publish("error", content.clone(), header);
                 }
                 content["status"] = "error".into();
                 content["execution_count"] = count.into();
@@ -253,64 +247,45 @@ impl Answering {
         }
     }
 
-    /// Has the evaluator run the cell, and waits: for its end, or for an interrupt before its code
-    /// has started.
+    /// Has the backend run the cell. Waits for its end, or for an interrupt before its code starts.
     fn evaluate(&self, request: &Request, code: String, count: u64, silent: bool) -> Outcome {
         let (outcome, wait) = mpsc::channel();
-        let stop = outcome.clone();
-        let cell = self.interrupter.accept(request, move || _ = stop.send(interrupted()));
+        let abandoned = outcome.clone();
+        let interrupter = &self.connections.interrupter;
+        let abandon = move || _ = abandoned.send(Err(CellError::interrupted()));
+        let cell = interrupter.enqueue(request, abandon);
         let owned = request.clone();
-        let job = move |evaluator: &mut Result<Evaluator, String>| {
-            let _ = match evaluator {
-                Ok(evaluator) => match evaluator.execute(&owned, &code, count, silent, cell) {
-                    Some(ended) => outcome.send(ended),
-                    None => return,
-                },
-                Err(problem) => {
-                    outcome.send(Outcome::Wrong(Wrong::plain("KernelError", problem.clone())))
-                }
+        let job = move |backend: &mut Result<Backend, String>| {
+            let ended = match backend {
+                Ok(backend) => backend.execute(&owned, &code, count, silent, cell),
+                Err(problem) => Some(Err(CellError::kernel(problem.as_str()))),
             };
+            if let Some(ended) = ended {
+                let _ = outcome.send(ended);
+            }
         };
         let sent = self.jobs.send(Box::new(job)).is_ok();
         let ended = sent.then(|| wait.recv().ok()).flatten();
-        self.interrupter.answered();
-        let gone = || Outcome::Wrong(Wrong::plain("KernelError", "the evaluator is gone".into()));
-        ended.unwrap_or_else(gone)
+        interrupter.dequeue();
+        ended.unwrap_or_else(|| Err(CellError::kernel("the thread that runs cells has ended")))
     }
 
-    /// `:doc PATH`, which opens a pager.
-    fn document(&self, request: &Request, path: &str) -> (JupyterMessage, bool) {
-        let count = self.count;
-        let Some(found) = self.known.describe(path) else {
-            let content = json!({
-                "ename": "Error", "evalue": format!("no documentation found of {path}"),
-                "traceback": [format!("no documentation found of {path}")],
-            });
-            self.publisher.publish("error", content.clone(), Some(&request.header));
-            let mut content = content;
-            content["status"] = "error".into();
-            content["execution_count"] = count.into();
-            return (request.reply(content), true);
-        };
-        let data = json!({ "text/plain": found.plain, "text/markdown": found.markdown });
-        let page = json!({ "source": "page", "data": data, "start": 0 });
-        let content = json!({
-            "status": "ok", "execution_count": count, "payload": [page],
-            "user_expressions": expressions(request),
-        });
-        (request.reply(content), false)
+    /// `:doc PATH`.
+    fn document(&self, path: &str) -> Outcome {
+        match self.connections.analysis.describe(path) {
+            Some(found) => Ok(vec![
+                ("text/plain".into(), found.plain),
+                ("text/markdown".into(), found.markdown),
+            ]),
+            None => Err(CellError::plain("Error", format!("there is no documentation of {path}"))),
+        }
     }
 }
 
-/// Of a cell whose code has not started.
-fn interrupted() -> Outcome {
-    Outcome::Wrong(Wrong::interrupted())
-}
-
-/// The requests that were sent already; front ends send all cells in one go, but they arrive one
-/// after the other.
-fn waiting(incoming: &Receiver<Request>) -> Vec<Request> {
-    let pause = std::time::Duration::from_millis(20);
+/// The requests that were sent already. Front ends send all cells at once, but they arrive one after
+/// the other.
+fn waiting_requests(incoming: &Receiver<Request>) -> Vec<Request> {
+    let pause = Duration::from_millis(20);
     std::iter::from_fn(|| incoming.recv_timeout(pause).ok()).collect()
 }
 
@@ -324,10 +299,10 @@ fn is_complete(code: &str) -> Value {
     }
 }
 
-/// Each is refused for itself, as the protocol has it: they are for languages with `eval`.
-fn expressions(request: &Request) -> Value {
-    let asked = request.content["user_expressions"].as_object();
-    let refused = asked.into_iter().flatten().map(|(name, _)| {
+/// Refuses each expression, as the protocol demands: they are for languages with `eval`.
+fn user_expressions(request: &Request) -> Value {
+    let expressions = request.content["user_expressions"].as_object();
+    let refused = expressions.into_iter().flatten().map(|(name, _)| {
         let refusal = json!({
             "status": "error", "ename": "Unsupported",
             "evalue": "user expressions are not evaluated; put the expression into a cell",
@@ -336,39 +311,4 @@ fn expressions(request: &Request) -> Value {
         (name.clone(), refusal)
     });
     Value::Object(refused.collect())
-}
-
-pub fn kernel_info() -> Value {
-    json!({
-        "status": "ok",
-        "protocol_version": "5.4",
-        "implementation": "qrnn-jupyter",
-        "implementation_version": env!("CARGO_PKG_VERSION"),
-        "language_info": {
-            "name": "rust",
-            "version": rust_version(),
-            "mimetype": "text/rust",
-            "file_extension": ".rs",
-            "pygments_lexer": "rust",
-            "codemirror_mode": "rust",
-            "nbconvert_exporter": "script",
-        },
-        "banner": "Rust with qrnn and tch at hand: use qrnn::prelude::*;",
-        "help_links": [
-            { "text": "The Rust Standard Library", "url": "https://doc.rust-lang.org/std/" },
-            { "text": "tch", "url": "https://docs.rs/tch/0.24.0/tch/" },
-        ],
-        "debugger": false,
-        "supported_features": [],
-    })
-}
-
-/// Of the rustc that compiles cells, `1.95.0` say.
-fn rust_version() -> &'static str {
-    static VERSION: OnceLock<String> = OnceLock::new();
-    VERSION.get_or_init(|| {
-        let text = crate::toolchain::preload::ask_rustc(&["--version"]);
-        let word = text.ok().and_then(|text| text.split(' ').nth(1).map(str::to_owned));
-        word.unwrap_or_else(|| "unknown".into())
-    })
 }

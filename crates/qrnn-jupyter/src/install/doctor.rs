@@ -1,51 +1,55 @@
-//! What the kernel needs of this machine: found or not, and how to mend it.
+//! `qrnn-jupyter doctor`: checks what the kernel needs, and says how to repair it.
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use libloading::os::unix::{Library, RTLD_LAZY, RTLD_LOCAL};
 
-use crate::install::kernelspec::Places;
+use crate::child::runtime::load_error;
+use crate::install::kernelspec::InstallDirs;
+use crate::rust_analyzer::self_test;
 use crate::terminal;
-use crate::toolchain::environment;
-use crate::toolchain::preload::{self, Preload};
+use crate::toolchain::preload::Preload;
+use crate::toolchain::{environment, rust_src, rustc};
 
-/// A finding.
+const AGAIN: &str = "run `cargo xtask kernel` again";
+
+/// The result of a check, and what to do about it.
 #[derive(Debug, PartialEq)]
-enum Found {
+enum Finding {
     Good(String),
-    /// Works, and something would be better.
+    /// Cells work without it.
     Note(String, String),
     Bad(String, String),
 }
 
-/// Prints each finding; fails where something is missing that cells need.
-pub fn run(places: &Places) -> ExitCode {
-    // As the kernel does: cells are compiled by the toolchain that it was built with.
-    if let Ok(preload) = Preload::find(&places.program()) {
-        environment::use_toolchain(&preload);
+/// Prints every finding; fails if cells cannot run.
+pub fn run(dirs: &InstallDirs) -> ExitCode {
+    let preload = Preload::find(&dirs.program());
+    if let Ok(preload) = &preload {
+        environment::use_toolchain(preload);
     }
     let findings = [
         ("rustc", rust()),
         ("cargo", program("cargo", "install Rust: https://rustup.rs")),
         ("linker", program("cc", "install a C compiler: apt install gcc")),
-        ("kernel", installed(places)),
-        ("preloaded", preloaded(places)),
-        ("libtorch", libtorch(places)),
+        ("kernel", installed(dirs)),
+        ("preloaded", preloaded(&preload)),
+        ("libtorch", libtorch(&preload)),
         ("CUDA", cuda()),
         ("Jupyter", jupyter()),
-        ("rust-src", sources()),
+        ("rust-src", completion()),
     ];
     let mut healthy = true;
-    for (name, found) in findings {
-        match found {
-            Found::Good(what) => terminal::show(format_args!("good  {name}: {what}")),
-            Found::Note(what, remedy) => {
-                terminal::show(format_args!("note  {name}: {what}\n      {remedy}"))
+    for (name, finding) in findings {
+        match finding {
+            Finding::Good(what) => terminal::print(format_args!("good  {name}: {what}")),
+            Finding::Note(what, remedy) => {
+                terminal::print(format_args!("note  {name}: {what}\n      {remedy}"));
             }
-            Found::Bad(what, remedy) => {
+            Finding::Bad(what, remedy) => {
                 healthy = false;
-                terminal::show(format_args!("BAD   {name}: {what}\n      to mend it: {remedy}"));
+                terminal::print(format_args!("BAD   {name}: {what}\n      to repair it: {remedy}"));
             }
         }
     }
@@ -56,116 +60,108 @@ fn first_line(text: &[u8]) -> String {
     String::from_utf8_lossy(text).lines().next().unwrap_or_default().to_owned()
 }
 
-fn program(name: &str, remedy: &str) -> Found {
+fn program(name: &str, remedy: &str) -> Finding {
     match Command::new(name).arg("--version").output() {
-        Ok(output) if output.status.success() => Found::Good(first_line(&output.stdout)),
-        Ok(output) => Found::Bad(first_line(&output.stderr), remedy.into()),
-        Err(error) => Found::Bad(format!("{name} cannot be run: {error}"), remedy.into()),
+        Ok(output) if output.status.success() => Finding::Good(first_line(&output.stdout)),
+        Ok(output) => Finding::Bad(first_line(&output.stderr), remedy.into()),
+        Err(error) => Finding::Bad(format!("cannot run {name}: {error}"), remedy.into()),
     }
 }
 
-fn rust() -> Found {
-    match preload::rustc() {
-        Ok(version) => Found::Good(first_line(version.as_bytes())),
-        Err(error) => Found::Bad("rustc does not work".into(), error.to_string()),
+fn rust() -> Finding {
+    match rustc::version() {
+        Ok(version) => Finding::Good(first_line(version.as_bytes())),
+        Err(error) => Finding::Bad("rustc does not work".into(), error.to_string()),
     }
 }
 
-fn installed(places: &Places) -> Found {
-    let spec = places.spec.join("kernel.json");
+fn installed(dirs: &InstallDirs) -> Finding {
+    let spec = dirs.kernelspec.join("kernel.json");
+    let program = dirs.program();
     if !spec.is_file() {
-        let what = format!("there is no {}", spec.display());
-        return Found::Bad(what, "run `cargo xtask kernel` in the clone of qrnn".into());
+        let what = format!("{} does not exist", spec.display());
+        Finding::Bad(what, "run `cargo xtask kernel` in the clone of qrnn".into())
+    } else if !program.is_file() {
+        let what = format!("the kernelspec names {}, which does not exist", program.display());
+        Finding::Bad(what, AGAIN.into())
+    } else {
+        Finding::Good(spec.display().to_string())
     }
-    let program = places.program();
-    if !program.is_file() {
-        let what = format!("the kernelspec names {}, which is missing", program.display());
-        return Found::Bad(what, "run `cargo xtask kernel` again".into());
-    }
-    Found::Good(spec.display().to_string())
 }
 
-fn preloaded(places: &Places) -> Found {
-    let checked = Preload::find(&places.program()).and_then(|preload| {
-        preload.check()?;
-        Ok(preload)
+fn preloaded(preload: &crate::error::Result<Preload>) -> Finding {
+    let checked = preload.as_ref().map_err(ToString::to_string).and_then(|preload| {
+        preload.check().map_err(|error| error.to_string())?;
+        load(&preload.library())?;
+        Ok(preload.library().display().to_string())
     });
-    match checked {
-        Ok(preload) => match loads(&preload.library()) {
-            Ok(()) => Found::Good(preload.library().display().to_string()),
-            Err(error) => Found::Bad(error, "run `cargo xtask kernel` again".into()),
-        },
-        Err(error) => Found::Bad(error.to_string(), "run `cargo xtask kernel` again".into()),
-    }
+    checked.map_or_else(|problem| Finding::Bad(problem, AGAIN.into()), Finding::Good)
 }
 
-fn loads(library: &Path) -> Result<(), String> {
-    // SAFETY: our own library, or a driver's; their initialisers are meant to be run.
-    unsafe { Library::open(Some(library), RTLD_LAZY | RTLD_LOCAL) }
-        .map(drop)
-        .map_err(|error| crate::child::runtime::reason(&error))
+fn load(library: &Path) -> Result<(), String> {
+    // SAFETY: our own library or the CUDA driver; running their initializers is intended.
+    let loaded = unsafe { Library::open(Some(library), RTLD_LAZY | RTLD_LOCAL) };
+    loaded.map(drop).map_err(|error| load_error(&error))
 }
 
-fn libtorch(places: &Places) -> Found {
-    let again = "run `cargo xtask kernel` again".to_owned();
-    let folder = match Preload::find(&places.program()).and_then(|preload| preload.libtorch()) {
-        Ok(folder) => folder,
-        Err(_) => return Found::Bad("not known: nothing is preloaded".into(), again),
+fn libtorch(preload: &crate::error::Result<Preload>) -> Finding {
+    let Some(folder) = preload.as_ref().ok().and_then(|preload| preload.libtorch().ok()) else {
+        return Finding::Bad("unknown, because there is no preloaded library".into(), AGAIN.into());
     };
     let version = std::fs::read_to_string(folder.join("build-version")).unwrap_or_default();
     let library = folder.join("lib/libtorch_cpu.so");
     if library.is_file() {
-        Found::Good(format!("{} in {}", version.trim(), folder.display()))
+        Finding::Good(format!("{} in {}", version.trim(), folder.display()))
     } else {
-        Found::Bad(format!("there is no {}", library.display()), again)
+        Finding::Bad(format!("{} does not exist", library.display()), AGAIN.into())
     }
 }
 
-fn cuda() -> Found {
-    match loads(Path::new("libcuda.so.1")) {
-        Ok(()) => {
-            let query = ["--query-gpu=name,driver_version", "--format=csv,noheader"];
-            let said = Command::new("nvidia-smi").args(query).output();
-            let card = said.map(|output| first_line(&output.stdout)).unwrap_or_default();
-            Found::Good(if card.is_empty() { "a driver is there".into() } else { card })
-        }
-        Err(_) => Found::Note(
+fn cuda() -> Finding {
+    if load(Path::new("libcuda.so.1")).is_err() {
+        return Finding::Note(
             "no driver (libcuda.so.1); cells compute on the CPU".into(),
-            "a GPU of NVIDIA's needs its driver".into(),
-        ),
+            "to use an NVIDIA GPU, install its driver".into(),
+        );
     }
+    let query = ["--query-gpu=name,driver_version", "--format=csv,noheader"];
+    let output = Command::new("nvidia-smi").args(query).output();
+    let gpu = output.map(|output| first_line(&output.stdout)).unwrap_or_default();
+    Finding::Good(if gpu.is_empty() { "a driver is installed".into() } else { gpu })
 }
 
-fn jupyter() -> Found {
+fn jupyter() -> Finding {
     match program("jupyter", "pip install jupyterlab") {
-        // Kernels are started by whatever Jupyter the user has, which need not be on this PATH.
-        Found::Bad(what, remedy) => Found::Note(what, remedy),
-        found => found,
+        // The Jupyter that starts the kernel need not be on this PATH.
+        Finding::Bad(what, remedy) => Finding::Note(what, remedy),
+        finding => finding,
     }
 }
 
-/// One completion by rust-analyzer says more than a folder that is there.
-fn sources() -> Found {
-    if !environment::has_sources() {
-        return Found::Note(
+/// Tries a completion, which needs rust-src.
+fn completion() -> Finding {
+    if !rust_src::is_installed() {
+        return Finding::Note(
             "missing; completion and inspection do not know the standard library".into(),
             "rustup component add rust-src".into(),
         );
     }
-    let tried = std::env::current_exe()
+    let tested = std::env::current_exe()
         .map_err(|error| error.to_string())
-        .and_then(|program| crate::rust_analyzer::trial(&program));
-    match tried {
-        Ok(None) => Found::Note(
-            "it is there, but there was no completion within 30 s".into(),
+        .and_then(|program| self_test::run(&program));
+    match tested {
+        Ok(None) => Finding::Note(
+            "it is installed, but a completion took longer than 30 s".into(),
             "if this machine is not busy, report it".into(),
         ),
-        Ok(Some(time)) => Found::Good(format!(
+        Ok(Some(time)) => Finding::Good(format!(
             "completion knows the standard library (the first answer took {:.1} s)",
             time.as_secs_f64()
         )),
-        Err(problem) => Found::Bad(
-            format!("it is there, but completion does not know the standard library: {problem}"),
+        Err(problem) => Finding::Bad(
+            format!(
+                "it is installed, but completion does not know the standard library: {problem}"
+            ),
             "rustup component remove rust-src, then rustup component add rust-src; if that does not \
              help, cargo xtask kernel"
                 .into(),

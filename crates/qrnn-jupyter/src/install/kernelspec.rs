@@ -1,4 +1,4 @@
-//! The kernel's entry in Jupyter's list, and the files behind it.
+//! The kernelspec and the installed files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,18 +11,15 @@ use crate::toolchain::preload::Preload;
 const NAME: &str = "qrnn";
 const DISPLAY_NAME: &str = "Rust (qrnn)";
 
-/// Where an installation lies: `DIR/share` for a prefix, else the user's data folder.
+/// The folders of an installation: below `PREFIX/share`, or below the user's data folder.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Places {
-    /// The kernelspec.
-    pub spec: PathBuf,
+pub struct InstallDirs {
+    pub kernelspec: PathBuf,
     /// The program and the preloaded library.
     pub home: PathBuf,
 }
 
-impl Places {
-    /// # Errors
-    /// Where there is neither a prefix nor a home folder.
+impl InstallDirs {
     pub fn of(prefix: Option<&Path>) -> Result<Self> {
         let variable = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
         let data = match prefix {
@@ -33,36 +30,30 @@ impl Places {
                 .or_else(|| std::env::home_dir().map(|home| home.join(".local/share")))
                 .ok_or_else(|| Error::Missing {
                     what: "there is no home folder".into(),
-                    remedy: "say where to install: --prefix DIR".into(),
+                    remedy: "choose where to install: --prefix DIR".into(),
                 })?,
         };
-        let jupyter = match prefix {
-            None => variable("JUPYTER_DATA_DIR").unwrap_or_else(|| data.join("jupyter")),
-            Some(_) => data.join("jupyter"),
-        };
-        Ok(Self { spec: jupyter.join("kernels").join(NAME), home: data.join("qrnn-jupyter") })
+        let jupyter = variable("JUPYTER_DATA_DIR").filter(|_| prefix.is_none());
+        let jupyter = jupyter.unwrap_or_else(|| data.join("jupyter"));
+        Ok(Self { kernelspec: jupyter.join("kernels").join(NAME), home: data.join("qrnn-jupyter") })
     }
 
-    /// As [`Places::of`]; without a prefix, an installed program speaks of its own installation.
-    ///
-    /// # Errors
-    /// As [`Places::of`].
+    /// Without a prefix, the installation that this program belongs to.
     pub fn of_this_program(prefix: Option<&Path>) -> Result<Self> {
         let program = std::env::current_exe().map_err(Error::system("find this program"))?;
         match (prefix, Self::prefix_of(&program)) {
             (None, Some(own)) => {
                 let (users, own) = (Self::of(None), Self::of(Some(&own))?);
-                // In the user's data folder the kernelspec may lie elsewhere (JUPYTER_DATA_DIR).
+                // With JUPYTER_DATA_DIR the user's kernelspecs are elsewhere.
                 Ok(users.ok().filter(|users| is_same(&users.home, &own.home)).unwrap_or(own))
             }
             _ => Self::of(prefix),
         }
     }
 
-    /// The prefix that a program was installed under; none where it is no installed one.
+    /// The prefix under which a program was installed.
     fn prefix_of(program: &Path) -> Option<PathBuf> {
-        let data = program.ancestors().nth(3)?;
-        let prefix = data.parent()?;
+        let prefix = program.ancestors().nth(4)?;
         let installed = Self::of(Some(prefix)).ok()?.program();
         (installed == program).then(|| prefix.into())
     }
@@ -80,26 +71,23 @@ fn is_same(one: &Path, other: &Path) -> bool {
 }
 
 /// Installs this program, the preloaded library and the kernelspec.
-///
-/// # Errors
-/// Where something cannot be read or written.
 pub fn install(
-    places: &Places,
+    dirs: &InstallDirs,
     artifacts: &[PathBuf],
     libtorch: &Path,
     sources: &Path,
 ) -> Result<()> {
     let program = std::env::current_exe().map_err(Error::system("find this program"))?;
-    let target = places.program();
+    let target = dirs.program();
     if let Some(folder) = target.parent() {
         fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
     }
-    // Beside and renamed: a program that runs cannot be written to.
+    // A running program cannot be overwritten, but it can be replaced.
     let fresh = target.with_extension("new");
     fs::copy(&program, &fresh).map_err(Error::io(&fresh, "write"))?;
     fs::rename(&fresh, &target).map_err(Error::io(&target, "replace"))?;
-    Preload::install(artifacts, &places.home.join("preload"), libtorch, sources)?;
-    fs::create_dir_all(&places.spec).map_err(Error::io(&places.spec, "create"))?;
+    Preload::install(artifacts, &dirs.home.join("preload"), libtorch, sources)?;
+    fs::create_dir_all(&dirs.kernelspec).map_err(Error::io(&dirs.kernelspec, "create"))?;
     let spec = json!({
         "argv": [target, "run", "{connection_file}"],
         "display_name": DISPLAY_NAME,
@@ -112,19 +100,16 @@ pub fn install(
         ("kernel.json", format!("{spec:#}\n").into_bytes()),
         ("logo-svg.svg", include_bytes!("logo.svg").to_vec()),
     ] {
-        let path = places.spec.join(name);
+        let path = dirs.kernelspec.join(name);
         fs::write(&path, content).map_err(Error::io(&path, "write"))?;
     }
     Ok(())
 }
 
-/// Removes what `install` put there; what was removed.
-///
-/// # Errors
-/// Where it cannot be deleted.
-pub fn uninstall(places: &Places) -> Result<Vec<PathBuf>> {
+/// Removes what [`install`] wrote, and returns the removed folders.
+pub fn uninstall(dirs: &InstallDirs) -> Result<Vec<PathBuf>> {
     let mut removed = vec![];
-    for folder in [&places.spec, &places.home] {
+    for folder in [&dirs.kernelspec, &dirs.home] {
         match fs::remove_dir_all(folder) {
             Ok(()) => removed.push(folder.clone()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -140,22 +125,22 @@ mod tests {
 
     #[test]
     fn a_prefix_holds_everything() {
-        let places = Places::of(Some(Path::new("/opt/x"))).unwrap();
-        assert_eq!(places.spec, Path::new("/opt/x/share/jupyter/kernels/qrnn"));
-        assert_eq!(places.program(), Path::new("/opt/x/share/qrnn-jupyter/bin/qrnn-jupyter"));
+        let dirs = InstallDirs::of(Some(Path::new("/opt/x"))).unwrap();
+        assert_eq!(dirs.kernelspec, Path::new("/opt/x/share/jupyter/kernels/qrnn"));
+        assert_eq!(dirs.program(), Path::new("/opt/x/share/qrnn-jupyter/bin/qrnn-jupyter"));
     }
 
     #[test]
-    fn an_installed_program_knows_its_prefix() {
-        let program = Places::of(Some(Path::new("/opt/x"))).unwrap().program();
-        assert_eq!(Places::prefix_of(&program), Some("/opt/x".into()));
+    fn the_prefix_of_an_installed_program_is_found() {
+        let program = InstallDirs::of(Some(Path::new("/opt/x"))).unwrap().program();
+        assert_eq!(InstallDirs::prefix_of(&program), Some("/opt/x".into()));
         let built = Path::new("/clone/target/kernel/qrnn-jupyter");
-        assert_eq!(Places::prefix_of(built), None);
-        assert_eq!(Places::prefix_of(Path::new("/qrnn-jupyter")), None);
+        assert_eq!(InstallDirs::prefix_of(built), None);
+        assert_eq!(InstallDirs::prefix_of(Path::new("/qrnn-jupyter")), None);
     }
 
     #[test]
-    fn what_is_installed_is_removed() {
+    fn uninstall_removes_what_install_wrote() {
         let folder = tempfile::tempdir().unwrap();
         let artifacts =
             ["libqrnn_preload.so", "libqrnn-1.rlib", "libqrnn-1.rmeta", "libtch-2.rmeta"];
@@ -165,21 +150,21 @@ mod tests {
         }
         fs::write(folder.path().join("Cargo.lock"), "").unwrap();
         let built = [&artifacts[0], &artifacts[1], &artifacts[3]].map(Clone::clone);
-        let places = Places::of(Some(folder.path())).unwrap();
-        install(&places, &built, Path::new("/torch"), folder.path()).unwrap();
-        let spec = fs::read_to_string(places.spec.join("kernel.json")).unwrap();
+        let dirs = InstallDirs::of(Some(folder.path())).unwrap();
+        install(&dirs, &built, Path::new("/torch"), folder.path()).unwrap();
+        let spec = fs::read_to_string(dirs.kernelspec.join("kernel.json")).unwrap();
         let spec: serde_json::Value = serde_json::from_str(&spec).unwrap();
         assert_eq!(spec["interrupt_mode"], "message");
         assert_eq!(spec["env"]["LIBTORCH"], "/torch");
-        let arguments = fs::read_to_string(places.home.join("preload/cell.args")).unwrap();
+        let arguments = fs::read_to_string(dirs.home.join("preload/cell.args")).unwrap();
         assert!(
             arguments.contains("libqrnn-1.rmeta") && !arguments.contains("rlib"),
             "{arguments}"
         );
-        Preload::find(&places.program()).unwrap().check().unwrap();
-        assert_eq!(uninstall(&places).unwrap().len(), 2);
-        assert_eq!(uninstall(&places).unwrap(), [] as [PathBuf; 0]);
-        assert!(Preload::find(&places.program()).is_err());
-        assert!(install(&places, &built[..1], Path::new("/torch"), folder.path()).is_err());
+        Preload::find(&dirs.program()).unwrap().check().unwrap();
+        assert_eq!(uninstall(&dirs).unwrap().len(), 2);
+        assert_eq!(uninstall(&dirs).unwrap(), [] as [PathBuf; 0]);
+        assert!(Preload::find(&dirs.program()).is_err());
+        assert!(install(&dirs, &built[..1], Path::new("/torch"), folder.path()).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! The connection file, and the sockets that it describes.
+//! Reads the connection file and opens its sockets.
 
 use std::path::Path;
 
@@ -18,12 +18,10 @@ pub struct Sockets {
     pub heartbeat: KernelHeartbeatConnection,
 }
 
-/// # Errors
-/// Where the file is missing, is no connection file, or asks for what there is not.
 pub fn read(path: &Path) -> Result<ConnectionInfo> {
     let text = std::fs::read_to_string(path).map_err(Error::io(path, "read"))?;
     let info: ConnectionInfo = serde_json::from_str(&text)
-        .map_err(|error| Error::file(path, format!("is no connection file: {error}")))?;
+        .map_err(|error| Error::file(path, format!("is not a connection file: {error}")))?;
     if info.signature_scheme != "hmac-sha256" {
         let scheme = &info.signature_scheme;
         return Err(Error::file(path, format!("signature scheme {scheme:?} is not hmac-sha256")));
@@ -31,8 +29,6 @@ pub fn read(path: &Path) -> Result<ConnectionInfo> {
     Ok(info)
 }
 
-/// # Errors
-/// Where a port is taken.
 pub async fn open(info: &ConnectionInfo, session: &str) -> Result<Sockets> {
     use jupyter_zmq_client as client;
     Ok(Sockets {
@@ -49,14 +45,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_wrong_with_a_connection_file_is_said() {
+    fn a_bad_connection_file_is_explained() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("kernel.json");
         let message = || read(&path).unwrap_err().to_string();
         assert!(message().contains("cannot read"));
         for text in ["", "[1]", "{}", "{\"ip\": \"127.0.0.1\"}"] {
             std::fs::write(&path, text).unwrap();
-            assert!(message().contains("is no connection file"), "{}", message());
+            assert!(message().contains("is not a connection file"), "{}", message());
         }
         let whole = r#"{"ip": "127.0.0.1", "transport": "tcp", "shell_port": 1, "iopub_port": 2,
             "stdin_port": 3, "control_port": 4, "hb_port": 5, "key": "k",

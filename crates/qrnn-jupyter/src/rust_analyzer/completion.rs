@@ -1,4 +1,4 @@
-//! What may stand at the cursor.
+//! Completions at the cursor.
 
 use ra_ap_ide::{
     CompletionConfig, CompletionFieldsToResolve, CompletionItem, CompletionItemKind, FilePosition,
@@ -7,11 +7,11 @@ use ra_ap_ide::{
 use ra_ap_ide_db::imports::insert_use::{ImportGranularity, InsertUseConfig};
 use ra_ap_ide_db::ra_fixture::RaFixtureConfig;
 
-use crate::rust_analyzer::database::Host;
+use crate::rust_analyzer::database::Database;
 use crate::rust_analyzer::notebook_text;
 use crate::rust_analyzer::wire::{Completions, Item};
 
-/// Bare names only: no snippets, no arguments, nothing that would need another line elsewhere.
+/// Names only: no snippets, no arguments, nothing that needs an import.
 fn config() -> CompletionConfig<'static> {
     CompletionConfig {
         enable_postfix_completions: false,
@@ -46,32 +46,32 @@ fn config() -> CompletionConfig<'static> {
     }
 }
 
-/// In the place of a name that is still to be typed.
-const NAME: &str = "a";
+/// A name in place of the one that is not typed yet.
+const PLACEHOLDER: &str = "a";
 
-/// Completions at a byte of the notebook's text.
-pub fn complete(host: &mut Host, offset: usize) -> Completions {
-    let found = at(host, offset);
-    let before = host.text().get(..offset).unwrap_or_default();
+/// The completions at a byte of the text.
+pub fn complete(database: &mut Database, offset: usize) -> Completions {
+    let found = complete_text(database, offset);
+    let before = database.text().get(..offset).unwrap_or_default();
     if !found.items.is_empty() || !(before.ends_with('.') || before.ends_with("::")) {
         return found;
     }
-    // `vec![v.]`: a macro takes an expression, which this is only with a name behind it.
-    let text = host.text().to_owned();
+    // A macro like `vec![v.]` takes an expression, and `v.` is none without a name.
+    let text = database.text().to_owned();
     let mut named = text.clone();
-    named.insert_str(offset, NAME);
-    host.set_text(named);
-    let mut found = at(host, offset);
-    host.set_text(text);
-    found.end = found.end.saturating_sub(NAME.len()).max(found.start);
+    named.insert_str(offset, PLACEHOLDER);
+    database.set_text(named);
+    let mut found = complete_text(database, offset);
+    database.set_text(text);
+    found.end = found.end.saturating_sub(PLACEHOLDER.len()).max(found.start);
     found
 }
 
-fn at(host: &Host, offset: usize) -> Completions {
+fn complete_text(database: &Database, offset: usize) -> Completions {
     let nothing = Completions { start: offset, end: offset, items: vec![] };
     let Ok(place) = TextSize::try_from(offset) else { return nothing };
-    let position = FilePosition { file_id: host.file(), offset: place };
-    let Ok(Some(mut found)) = host.analysis().completions(&config(), position, None) else {
+    let position = FilePosition { file_id: database.file(), offset: place };
+    let Ok(Some(mut found)) = database.analysis().completions(&config(), position, None) else {
         return nothing;
     };
     found.sort_by(|one, other| {
@@ -81,10 +81,10 @@ fn at(host: &Host, offset: usize) -> Completions {
     });
     let Some(range) = found.first().map(|item| item.source_range) else { return nothing };
     let (start, end) = (usize::from(range.start()), usize::from(range.end()));
-    let typed = host.text().get(start..offset).unwrap_or_default();
+    let typed = database.text().get(start..offset).unwrap_or_default();
     let mut items: Vec<Item> = vec![];
     for item in found.iter().filter(|item| item.source_range == range) {
-        let Some(text) = bare(item) else { continue };
+        let Some(text) = name(item) else { continue };
         let fits = text.starts_with(typed) && !notebook_text::is_generated(&text);
         if fits && !items.iter().any(|other| other.text == text) {
             let kind = kind(item.kind).to_owned();
@@ -95,31 +95,31 @@ fn at(host: &Host, offset: usize) -> Completions {
     Completions { start, end, items }
 }
 
-/// What the item puts in the place of the word, where that is a name or a keyword; of `Some(_)`, the
-/// name.
-fn bare(item: &CompletionItem) -> Option<String> {
+/// The name or keyword that the item inserts; of `Some(_)`, the name.
+fn name(item: &CompletionItem) -> Option<String> {
     let mut changes = item.text_edit.iter();
     let change = changes.next()?;
     let whole = changes.next().is_none() && change.delete == item.source_range;
     let text = change.insert.trim_end();
-    if whole && is_bare(text) {
+    if whole && is_name(text) {
         return Some(text.to_owned());
     }
     let word = item.lookup().split(['(', '{', ' ']).next().unwrap_or_default();
     let begins = item.kind == CompletionItemKind::Keyword || text.starts_with(word);
-    (begins && is_bare(word)).then(|| word.to_owned())
+    (begins && is_name(word)).then(|| word.to_owned())
 }
 
 /// `push`, `println!`, `r#type`, `'static`.
-fn is_bare(text: &str) -> bool {
+fn is_name(text: &str) -> bool {
     let name = text.strip_suffix('!').unwrap_or(text);
     let name = name.strip_prefix("r#").or(name.strip_prefix('\'')).unwrap_or(name);
     !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_')
 }
 
-/// The kinds that Jupyter's front ends have symbols for.
+/// The kinds that Jupyter's front ends have icons for.
 fn kind(kind: CompletionItemKind) -> &'static str {
     use CompletionItemKind as K;
+    use SymbolKind as S;
     let K::SymbolKind(symbol) = kind else {
         return match kind {
             K::Keyword => "keyword",
@@ -128,38 +128,23 @@ fn kind(kind: CompletionItemKind) -> &'static str {
         };
     };
     match symbol {
-        SymbolKind::Function
-        | SymbolKind::Method
-        | SymbolKind::Macro
-        | SymbolKind::ProcMacro
-        | SymbolKind::Derive
-        | SymbolKind::DeriveHelper
-        | SymbolKind::Attribute
-        | SymbolKind::BuiltinAttr => "function",
-        SymbolKind::Struct
-        | SymbolKind::Enum
-        | SymbolKind::Union
-        | SymbolKind::Trait
-        | SymbolKind::TypeAlias
-        | SymbolKind::TypeParam
-        | SymbolKind::SelfType => "class",
-        SymbolKind::Module | SymbolKind::CrateRoot | SymbolKind::ToolModule => "module",
-        SymbolKind::Field => "property",
+        S::Function | S::Method | S::Macro | S::ProcMacro => "function",
+        S::Derive | S::DeriveHelper | S::Attribute | S::BuiltinAttr => "function",
+        S::Struct | S::Enum | S::Union | S::Trait => "class",
+        S::TypeAlias | S::TypeParam | S::SelfType => "class",
+        S::Module | S::CrateRoot | S::ToolModule => "module",
+        S::Field => "property",
         _ => "instance",
     }
 }
 
-/// What follows the name where it is declared.
+/// What follows the name in its declaration.
 fn signature(kind: CompletionItemKind, detail: &str) -> String {
+    use SymbolKind as S;
     let CompletionItemKind::SymbolKind(symbol) = kind else { return String::new() };
     match symbol {
-        SymbolKind::Function | SymbolKind::Method => arguments(detail).unwrap_or_default(),
-        SymbolKind::Field
-        | SymbolKind::Local
-        | SymbolKind::SelfParam
-        | SymbolKind::ValueParam
-        | SymbolKind::Const
-        | SymbolKind::Static => {
+        S::Function | S::Method => arguments(detail).unwrap_or_default(),
+        S::Field | S::Local | S::SelfParam | S::ValueParam | S::Const | S::Static => {
             let declared = detail.split_once(": ").map_or(detail, |(_, ty)| ty);
             format!(": {}", declared.split(" = ").next().unwrap_or(declared))
         }
@@ -190,12 +175,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_bare() {
+    fn only_names_are_offered() {
         for text in ["push", "println!", "r#type", "'static", "größe", "_x1"] {
-            assert!(is_bare(text), "{text}");
+            assert!(is_name(text), "{text}");
         }
         for text in ["", "!", "push()", "push(${1:value})$0", "a b", "std::", "&x", "if {"] {
-            assert!(!is_bare(text), "{text}");
+            assert!(!is_name(text), "{text}");
         }
     }
 

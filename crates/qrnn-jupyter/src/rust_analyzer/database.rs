@@ -15,36 +15,40 @@ use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use triomphe::Arc;
 
 use crate::error::{Error, Result};
-use crate::rust_analyzer::outline_cache::Outlines;
-use crate::rust_analyzer::prefetch::Files;
+use crate::rust_analyzer::outline_cache::OutlineCache;
 use crate::rust_analyzer::project::{Crate, Project};
 
-/// The notebook's own file; nothing of that name need be on the disk.
-const CELL: &str = "/notebook/lib.rs";
+/// rust-analyzer recurses deeply; threads that use it need this stack.
+pub const STACK_SIZE: usize = 256 << 20;
 
-pub struct Host {
+/// The notebook's file, which is not on disk.
+const CELL: &str = "/notebook/lib.rs";
+const CELL_ID: FileId = FileId::from_raw(0);
+
+/// A crate's root, and files of the crate.
+pub type CrateFiles = (FileId, Vec<FileId>);
+
+pub struct Database {
     host: AnalysisHost,
     files: HashMap<PathBuf, FileId>,
     text: String,
     loaded: bool,
-    /// Files that nobody has parsed, by crates.
-    unread: Vec<Files>,
+    /// Files that were not parsed yet.
+    unparsed: Vec<CrateFiles>,
 }
 
-/// The notebook's file comes first.
-const CELL_ID: FileId = FileId::from_raw(0);
-
-impl Host {
+impl Database {
     pub fn new() -> Self {
         let files = HashMap::from([(PathBuf::from(CELL), CELL_ID)]);
         let host = AnalysisHost::default();
-        Self { host, files, text: String::new(), loaded: false, unread: vec![] }
+        Self { host, files, text: String::new(), loaded: false, unparsed: vec![] }
     }
 
     pub fn analysis(&self) -> ra_ap_ide::Analysis {
         self.host.analysis()
     }
 
+    /// The text of the notebook.
     pub fn text(&self) -> &str {
         &self.text
     }
@@ -53,27 +57,25 @@ impl Host {
         CELL_ID
     }
 
-    pub fn database(&self) -> RootDatabase {
+    pub fn snapshot(&self) -> RootDatabase {
         self.host.raw_database().clone()
     }
 
-    /// Files of the preloaded crates that were not parsed before; the next call has none.
-    pub fn unread(&mut self) -> Vec<Files> {
-        std::mem::take(&mut self.unread)
+    /// The files of preloaded crates that were not parsed; the next call returns none.
+    pub fn take_unparsed(&mut self) -> Vec<CrateFiles> {
+        std::mem::take(&mut self.unparsed)
     }
 
-    /// A library's file as it is on the disk, where rust-analyzer may have been given its outline.
+    /// A library's file as it is on disk; rust-analyzer may have its outline only.
     pub fn source(&self, file: FileId) -> Option<String> {
         let (path, _) = self.files.iter().find(|(_, id)| **id == file)?;
         fs::read_to_string(path).ok()
     }
 
-    /// Whether the crates are known, be it none.
     pub fn is_loaded(&self) -> bool {
         self.loaded
     }
 
-    /// Replaces the notebook's text.
     pub fn set_text(&mut self, text: String) {
         if text != self.text {
             let mut change = ChangeWithProcMacros::default();
@@ -83,44 +85,39 @@ impl Host {
         }
     }
 
-    /// Reads the crates' sources; what was read before is kept.
-    ///
-    /// # Errors
-    /// Where the file system has names that are not UTF-8.
-    pub fn load(&mut self, project: &Project, outlines: &Outlines) -> Result<()> {
+    /// Loads the sources of the crates. Files that were loaded before are kept.
+    pub fn load(&mut self, project: &Project, outlines: &OutlineCache) -> Result<()> {
         let mut change = ChangeWithProcMacros::default();
         let mut own = FileSet::default();
         own.insert(CELL_ID, VfsPath::new_real_path(CELL.to_owned()));
         let mut roots = vec![SourceRoot::new_local(own)];
         let mut new = vec![];
-        self.unread.clear();
+        self.unparsed.clear();
         for krate in &project.crates {
             let mut set = FileSet::default();
-            let mut unread = vec![];
-            let mut files = vec![];
-            let folder = krate.root.parent().unwrap_or(Path::new("/"));
-            walk(folder, &mut files);
-            for path in files {
+            let mut unparsed = vec![];
+            for path in krate.files() {
                 let Some(name) = path.to_str() else { continue };
                 let name = VfsPath::new_real_path(name.to_owned());
                 let next = FileId::from_raw(u32::try_from(self.files.len()).unwrap_or(u32::MAX));
                 let id = *self.files.entry(path.clone()).or_insert(next);
                 if id == next {
-                    let inside = path.strip_prefix(folder).unwrap_or(&path);
-                    if krate.outlined && !is_of_a_platform(inside) {
-                        unread.push(id);
+                    let inside = path.strip_prefix(krate.folder()).unwrap_or(&path);
+                    if krate.outlined && !is_for_a_platform(inside) {
+                        unparsed.push(id);
                     }
                     new.push((id, path, krate.outlined));
                 }
                 set.insert(id, name);
             }
             if let Some(root) = self.files.get(&krate.root) {
-                self.unread.push((*root, unread));
+                self.unparsed.push((*root, unparsed));
             }
             roots.push(SourceRoot::new_library(set));
         }
         let read = |(id, path, outlined): (FileId, PathBuf, bool)| {
-            let text = if outlined { outlines.of(&path) } else { fs::read_to_string(path).ok() };
+            let text =
+                if outlined { outlines.outline(&path) } else { fs::read_to_string(path).ok() };
             (id, text)
         };
         let texts: Vec<_> = new.into_par_iter().map(read).collect();
@@ -137,7 +134,7 @@ impl Host {
 
     fn graph(&self, project: &Project) -> Result<CrateGraphBuilder> {
         let mut graph = CrateGraphBuilder::default();
-        let layout = project.data_layout.as_deref().ok_or("not known");
+        let layout = project.data_layout.as_deref().ok_or("unknown");
         let target =
             layout.map(|layout| TargetData { data_layout: layout.into(), arch: Arch::Other });
         let toolchain = project.rustc.as_deref().and_then(|text| Version::parse(text).ok());
@@ -149,40 +146,35 @@ impl Host {
                 ids.push(None);
                 continue;
             };
-            let id = add(&mut graph, project, krate, *root, &workspace)?;
-            let known =
-                krate.dependencies.iter().filter_map(|(name, n)| Some((name, (*ids.get(*n)?)?)));
-            for (name, used) in known {
-                depend(&mut graph, id, name, used);
+            let id = add_crate(&mut graph, project, krate, *root, &workspace)?;
+            for (name, index) in &krate.dependencies {
+                if let Some(Some(used)) = ids.get(*index) {
+                    add_dependency(&mut graph, id, name, *used);
+                }
             }
             if !krate.standard {
-                use_standard(&mut graph, id, project, &ids);
+                add_standard_library(&mut graph, id, project, &ids);
             }
             ids.push(Some(id));
         }
         let cell = Crate {
             name: "cell".to_owned(),
-            version: None,
             root: CELL.into(),
             edition: "2024".to_owned(),
-            features: vec![],
-            environment: vec![],
-            dependencies: vec![],
-            standard: false,
-            outlined: false,
+            ..Crate::default()
         };
-        let id = add(&mut graph, project, &cell, CELL_ID, &workspace)?;
-        use_standard(&mut graph, id, project, &ids);
-        for (name, number) in &project.named {
-            if let Some(Some(used)) = ids.get(*number) {
-                depend(&mut graph, id, name, *used);
+        let id = add_crate(&mut graph, project, &cell, CELL_ID, &workspace)?;
+        add_standard_library(&mut graph, id, project, &ids);
+        for (name, index) in &project.named {
+            if let Some(Some(used)) = ids.get(*index) {
+                add_dependency(&mut graph, id, name, *used);
             }
         }
         Ok(graph)
     }
 }
 
-fn add(
+fn add_crate(
     graph: &mut CrateGraphBuilder,
     project: &Project,
     krate: &Crate,
@@ -206,8 +198,7 @@ fn add(
         (false, true) => CrateOrigin::Local { repo: None, name: Some(Symbol::intern("cell")) },
         (false, false) => CrateOrigin::Library { repo: None, name: Symbol::intern(&krate.name) },
     };
-    let folder = krate.root.parent().and_then(Path::to_str).unwrap_or("/");
-    let folder = AbsPathBuf::try_from(folder)
+    let folder = AbsPathBuf::try_from(krate.folder().to_str().unwrap_or("/"))
         .map_err(|_| Error::file(&krate.root, "this path is not absolute"))?;
     Ok(graph.add_crate_root(
         root,
@@ -225,14 +216,19 @@ fn add(
     ))
 }
 
-/// Cargo has refused what depends on itself, so an error here loses nothing.
-fn depend(graph: &mut CrateGraphBuilder, from: CrateBuilderId, name: &str, to: CrateBuilderId) {
+fn add_dependency(
+    graph: &mut CrateGraphBuilder,
+    from: CrateBuilderId,
+    name: &str,
+    to: CrateBuilderId,
+) {
     let name = CrateName::normalize_dashes(name);
+    // Fails for circles, which cargo does not allow.
     let _ = graph.add_dep(from, DependencyBuilder::new(name, to));
 }
 
-/// The standard library as every crate has it: its names need no `extern crate`, `alloc`'s do.
-fn use_standard(
+/// Every crate has the names of `core` and `std` in scope; `alloc` needs an `extern crate`.
+fn add_standard_library(
     graph: &mut CrateGraphBuilder,
     from: CrateBuilderId,
     project: &Project,
@@ -248,25 +244,8 @@ fn use_standard(
     }
 }
 
-/// Whether a file of the standard library is for some operating systems only, as most of these are;
-/// one that is for this is parsed when it is wanted.
-fn is_of_a_platform(path: &Path) -> bool {
+/// Whether a file of the standard library is for some operating systems. Most are for other systems
+/// than this one, so they are not parsed ahead.
+fn is_for_a_platform(path: &Path) -> bool {
     path.components().any(|part| part.as_os_str() == "sys" || part.as_os_str() == "os")
-}
-
-/// All Rust files below a folder.
-pub fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        match entry.file_type() {
-            Ok(kind) if kind.is_dir() => {
-                let name = entry.file_name();
-                if name != "target" && !name.as_encoded_bytes().starts_with(b".") {
-                    walk(&path, files);
-                }
-            }
-            Ok(_) if path.extension().is_some_and(|kind| kind == "rs") => files.push(path),
-            _ => {}
-        }
-    }
 }

@@ -1,28 +1,23 @@
-//! Completion and inspection, by rust-analyzer in a process of its own.
+//! Completion and inspection by rust-analyzer, in a process of its own.
 //!
-//! The kernel keeps what the notebook has defined (`notebook`) and sends the whole text with each
-//! question (`protocol`). The process (`process`) finds out which crates there are (`project`),
-//! reads their sources (`host`), and answers (`completion`, `inspection`). So a question is answered
-//! while a cell runs, and rust-analyzer can be stopped or can fail without the kernel.
+//! The kernel's side is `service`: it answers the requests, keeps what the notebook has defined
+//! (`notebook_text`), and talks to the process through `client`. The process is `server`: it finds
+//! the crates (`project`), loads their sources (`database`) and answers (`completion`,
+//! `inspection`). So requests are answered while a cell runs, and rust-analyzer may fail without the
+//! kernel.
 
-mod client;
-mod completion;
-mod database;
-mod inspection;
-mod notebook_text;
-mod outline;
-mod outline_cache;
-mod prefetch;
-mod project;
-mod project_cache;
-mod replies;
-mod self_test;
-mod server;
-mod service;
-mod wire;
-
-pub use project::{has_sources, library};
-pub use project_cache::keep;
-pub use self_test::trial;
-pub use server::{ROLE, run};
-pub use service::{Analyst, Known};
+pub mod client;
+pub mod completion;
+pub mod database;
+pub mod inspection;
+pub mod notebook_text;
+pub mod outline;
+pub mod outline_cache;
+pub mod prefetch;
+pub mod project;
+pub mod project_cache;
+pub mod replies;
+pub mod self_test;
+pub mod server;
+pub mod service;
+pub mod wire;

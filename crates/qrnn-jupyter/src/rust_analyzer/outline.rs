@@ -1,37 +1,28 @@
-//! A library's source without what nobody outside sees of it.
+//! A library's source without what other crates cannot see.
 //!
-//! Most of the standard library's tokens stand in bodies of functions and in examples, and each of its
-//! integer types has them once more, by macros. rust-analyzer would read them all before its first
-//! answer, and needs none of them. They become spaces, so that every other byte stays at its place.
+//! Most tokens of the standard library are in function bodies and examples, and macros repeat them
+//! for each integer type. rust-analyzer would read them all before its first answer, and needs none
+//! of them. They are replaced by spaces, so every other byte stays in place.
 
 use std::ops::Range;
 
 use ra_ap_parser::{Edition, LexedStr, SyntaxKind, T};
 
-/// Attributes that say nothing about what can be written in a cell.
-const ATTRIBUTES: [&str; 8] = [
-    "inline",
-    "must_use",
-    "rustc_allow_const_fn_unstable",
-    "rustc_const_stable",
-    "rustc_const_unstable",
-    "rustc_inherit_overflow_checks",
-    "stable",
-    "track_caller",
-];
+/// Attributes without meaning for completion and inspection.
+const BLANKED_ATTRIBUTES: &str = "inline must_use rustc_allow_const_fn_unstable \
+    rustc_const_stable rustc_const_unstable rustc_inherit_overflow_checks stable track_caller";
 
-/// The text with spaces for the bodies of its functions, for some attributes and for the examples in
-/// the documentation of what macros make, byte for byte.
+/// The text with spaces for function bodies, for some attributes, and for examples in documentation
+/// that macros generate.
 ///
-/// A body is kept where a constant may need it, in a `const fn` that no macro makes. An attribute is
-/// kept in the arguments of a macro, which may want to see one there.
+/// The body of a `const fn` stays, because a constant may need it, unless a macro generates it. An
+/// attribute stays in the arguments of a macro, which may match it.
 pub fn outline(text: &str) -> String {
-    // Whole tokens are replaced, so this is UTF-8 still.
-    blanked(text, &blanks(text)).unwrap_or_else(|| text.to_owned())
+    with_blanks(text, &blank_ranges(text)).unwrap_or_else(|| text.to_owned())
 }
 
-/// The text with spaces in these places; none where they are not this text's.
-pub fn blanked(text: &str, blanks: &[Range<usize>]) -> Option<String> {
+/// The text with spaces in these ranges; `None` if they do not fit the text.
+pub fn with_blanks(text: &str, blanks: &[Range<usize>]) -> Option<String> {
     let mut bytes = text.as_bytes().to_vec();
     for blank in blanks {
         bytes.get_mut(blank.clone())?.fill(b' ');
@@ -39,46 +30,47 @@ pub fn blanked(text: &str, blanks: &[Range<usize>]) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// Where an outline has spaces.
-pub fn blanks(text: &str) -> Vec<Range<usize>> {
+/// Where the outline has spaces.
+pub fn blank_ranges(text: &str) -> Vec<Range<usize>> {
     let lexed = LexedStr::new(Edition::CURRENT, text);
     let tokens = Tokens::of(text, &lexed);
-    let mut blank: Vec<Range<usize>> = vec![];
-    // The ends of the macro that is being defined and of the macro call around a token.
-    let (mut defined, mut called) = (0, 0);
+    let mut blanks: Vec<Range<usize>> = vec![];
+    // The ends of the macro definition and of the macro call around the token.
+    let (mut definition_end, mut call_end) = (0, 0);
     let mut macros: Vec<Range<usize>> = vec![];
     let mut at = 0;
     while at < tokens.kinds.len() {
         let mut next = at + 1;
         match tokens.kinds[at] {
             T![ident] if tokens.kind(at + 1) == T![!] => {
-                let named = tokens.text(at) == "macro_rules" && tokens.kind(at + 2) == T![ident];
-                let open = if named { at + 3 } else { at + 2 };
+                let defines = tokens.text(at) == "macro_rules" && tokens.kind(at + 2) == T![ident];
+                let open = if defines { at + 3 } else { at + 2 };
                 let end = tokens.end(open).unwrap_or(0);
-                if named && end > defined {
-                    defined = end;
+                if defines && end > definition_end {
+                    definition_end = end;
                     macros.push(tokens.starts[at]..tokens.starts[end - 1]);
-                } else if !named {
-                    called = called.max(end);
+                } else if !defines {
+                    call_end = call_end.max(end);
                 }
             }
             T![macro] => {
-                if let Some(body) = tokens.body(at + 1).filter(|body| body.end > defined) {
-                    defined = body.end;
+                if let Some(body) = tokens.body(at + 1).filter(|body| body.end > definition_end) {
+                    definition_end = body.end;
                     macros.push(tokens.starts[at]..tokens.starts[body.end - 1]);
                 }
             }
-            T![#] if at >= called && tokens.kind(at + 1) == T!['['] => {
-                let said = ATTRIBUTES.contains(&tokens.text(at + 2));
-                if let Some(end) = tokens.end(at + 1).filter(|_| said) {
-                    blank.push(tokens.starts[at]..tokens.starts[end - 1] + 1);
+            T![#] if at >= call_end && tokens.kind(at + 1) == T!['['] => {
+                let name = tokens.text(at + 2);
+                let blanked = BLANKED_ATTRIBUTES.split(' ').any(|one| one == name);
+                if let Some(end) = tokens.end(at + 1).filter(|_| blanked) {
+                    blanks.push(tokens.starts[at]..tokens.starts[end - 1] + 1);
                     next = end;
                 }
             }
             T![fn] if matches!(tokens.kind(at + 1), T![ident] | T![$]) => {
-                let kept = at >= defined && tokens.is_const(at);
-                if let Some(body) = tokens.body(at + 1).filter(|_| !kept) {
-                    blank.push(tokens.starts[body.start + 1]..tokens.starts[body.end - 1]);
+                let stays = at >= definition_end && tokens.is_const(at);
+                if let Some(body) = tokens.body(at + 1).filter(|_| !stays) {
+                    blanks.push(tokens.starts[body.start + 1]..tokens.starts[body.end - 1]);
                     next = body.end;
                 }
             }
@@ -86,14 +78,14 @@ pub fn blanks(text: &str) -> Vec<Range<usize>> {
         }
         at = next;
     }
-    examples(&lexed, &macros, &mut blank);
-    blank
+    add_examples(&lexed, &macros, &mut blanks);
+    blanks
 }
 
-/// Finds the examples in the documentation that macros give to what they make: lines of comments and
-/// `#[doc = ..]` from a heading that says so to the next one.
-fn examples(lexed: &LexedStr<'_>, macros: &[Range<usize>], blank: &mut Vec<Range<usize>>) {
-    let mut inside = false;
+/// Adds the examples in documentation inside macro definitions: comments and `#[doc = ..]` after a
+/// heading `Example..`, up to the next heading.
+fn add_examples(lexed: &LexedStr<'_>, macros: &[Range<usize>], blanks: &mut Vec<Range<usize>>) {
+    let mut in_example = false;
     let mut macros = macros.iter().peekable();
     let mut at = 0;
     while at < lexed.len() {
@@ -101,18 +93,18 @@ fn examples(lexed: &LexedStr<'_>, macros: &[Range<usize>], blank: &mut Vec<Range
         while macros.next_if(|range| range.end <= start).is_some() {}
         let mut next = at + 1;
         match lexed.kind(at) {
-            _ if macros.peek().is_none_or(|range| !range.contains(&start)) => inside = false,
+            _ if macros.peek().is_none_or(|range| !range.contains(&start)) => in_example = false,
             SyntaxKind::WHITESPACE => {}
             SyntaxKind::COMMENT => {
                 let line = lexed.text(at).strip_prefix("///").map(str::trim_start);
                 if let Some(heading) = line.and_then(|line| line.strip_prefix("# ")) {
-                    inside = heading.starts_with("Example");
+                    in_example = heading.starts_with("Example");
                 }
-                if inside && line.is_some() {
-                    blank.push(start..start + lexed.text_len(at));
+                if in_example && line.is_some() {
+                    blanks.push(start..start + lexed.text_len(at));
                 }
             }
-            T![#] if inside && lexed.text(at + 1) == "[" && lexed.text(at + 2) == "doc" => {
+            T![#] if in_example && lexed.text(at + 1) == "[" && lexed.text(at + 2) == "doc" => {
                 let mut depth = 0_usize;
                 while next < lexed.len() {
                     match lexed.kind(next) {
@@ -125,31 +117,27 @@ fn examples(lexed: &LexedStr<'_>, macros: &[Range<usize>], blank: &mut Vec<Range
                         break;
                     }
                 }
-                blank.push(start..lexed.text_start(next));
+                blanks.push(start..lexed.text_start(next));
             }
-            _ => inside = false,
+            _ => in_example = false,
         }
         at = next;
     }
 }
 
-/// The tokens without spaces and comments, and where they begin.
+/// The tokens without spaces and comments.
 struct Tokens<'a> {
     text: &'a str,
     kinds: Vec<SyntaxKind>,
-    /// One more than there are tokens: the last is the end of the text.
+    /// The first bytes, and the end of the text.
     starts: Vec<usize>,
 }
 
 impl<'a> Tokens<'a> {
     fn of(text: &'a str, lexed: &LexedStr<'_>) -> Self {
-        let (mut kinds, mut starts) = (vec![], vec![]);
-        for token in 0..lexed.len() {
-            if !lexed.kind(token).is_trivia() {
-                kinds.push(lexed.kind(token));
-                starts.push(lexed.text_start(token));
-            }
-        }
+        let significant = (0..lexed.len()).filter(|&token| !lexed.kind(token).is_trivia());
+        let (kinds, mut starts): (_, Vec<usize>) =
+            significant.map(|token| (lexed.kind(token), lexed.text_start(token))).unzip();
         starts.push(text.len());
         Self { text, kinds, starts }
     }
@@ -158,13 +146,13 @@ impl<'a> Tokens<'a> {
         self.kinds.get(at).copied().unwrap_or(SyntaxKind::EOF)
     }
 
-    /// An identifier or a keyword.
+    /// The text of an identifier or keyword.
     fn text(&self, at: usize) -> &'a str {
         let rest = self.starts.get(at).and_then(|start| self.text.get(*start..)).unwrap_or("");
         rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or("")
     }
 
-    /// Behind the bracket that closes the one at `open`.
+    /// The token after the bracket that closes the one at `open`.
     fn end(&self, open: usize) -> Option<usize> {
         let mut depth = 0_usize;
         for at in open..self.kinds.len() {
@@ -180,13 +168,12 @@ impl<'a> Tokens<'a> {
         None
     }
 
-    /// From the bracket that opens the next body to behind the one that closes it; none where a
-    /// semicolon or the end of what is around comes first.
+    /// The next body with its brackets; `None` if a semicolon or a closing bracket comes first.
     fn body(&self, from: usize) -> Option<Range<usize>> {
         let mut at = from;
         loop {
             match self.kind(at) {
-                // A name that a macro makes: `fn ${concat(a, b)}() {}`.
+                // A generated name: `fn ${concat(a, b)}() {}`.
                 T![$] if self.kind(at + 1) == T!['{'] => at = self.end(at + 1)?,
                 T!['{'] => return Some(at..self.end(at)?),
                 T!['('] | T!['['] => at = self.end(at)?,
@@ -196,7 +183,7 @@ impl<'a> Tokens<'a> {
         }
     }
 
-    /// Whether `const` stands before this `fn`.
+    /// Whether the `fn` at this token is const.
     fn is_const(&self, at: usize) -> bool {
         let before = self.kinds[..at].iter().rev();
         let mut before = before.skip_while(|kind| {
@@ -210,7 +197,7 @@ impl<'a> Tokens<'a> {
 mod tests {
     use super::*;
 
-    /// The outline with what became spaces as one.
+    /// The outline with its spaces collapsed.
     fn of(text: &str) -> String {
         let outline = outline(text);
         assert_eq!(outline.len(), text.len(), "{text}");
@@ -218,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_are_left_out_and_signatures_kept() {
+    fn bodies_are_removed_and_signatures_stay() {
         for (text, expected) in [
             (
                 "pub fn f(x: [u8; { 1 + 1 }]) -> u8 { x[0] }",
@@ -241,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_macros_functions_are_functions() {
+    fn functions_in_macros_have_their_bodies_removed() {
         for (text, expected) in [
             (
                 "macro_rules! m { ($n:ident) => { pub const fn $n(self) -> u8 { 1 } } }",
@@ -258,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn what_macros_make_is_documented_without_examples() {
+    fn examples_in_macros_are_removed() {
         let docs = "/// Counts.\n/// # Examples\n/// ```\n#[doc = concat!(\"]\", $a[0])]\n/// ```\n\
                     #[inline]\n/// # Panics\n/// Never.\nfn f() { 1 }";
         assert_eq!(of(docs), docs.replace("#[inline]\n", "").replace(" 1", "").replace('\n', " "));
@@ -271,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn attributes_that_matter_stay() {
+    fn only_some_attributes_are_removed() {
         for (text, expected) in [
             ("#[inline]\n#[stable(feature = \"a\", since = \"1\")]\nfn f();", "fn f();"),
             ("#[unstable(feature = \"a\")] fn f();", "#[unstable(feature = \"a\")] fn f();"),
@@ -285,7 +272,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn whatever_the_text_its_bytes_keep_their_places(text in "(fn |const |m!|macro_rules! m |/// # Example\n|#\\[doc|\\{|\\}|\\(|\\)|#\\[inline\\]|é|\"|'|;|x|\n){0,40}") {
+        fn every_byte_stays_in_place(text in "(fn |const |m!|macro_rules! m |/// # Example\n|#\\[doc|\\{|\\}|\\(|\\)|#\\[inline\\]|é|\"|'|;|x|\n){0,40}") {
             let outline = outline(&text);
             proptest::prop_assert_eq!(outline.len(), text.len());
             let places = outline.char_indices().filter(|(_, c)| *c != ' ');

@@ -1,8 +1,8 @@
-//! A second thread, which does ahead what the one that answers will want.
+//! A second thread that computes ahead what the first answer needs.
 //!
-//! A first answer needs the modules of all crates and the `impl`s in them. rust-analyzer goes through the
-//! crates one after the other, as names in one depend on another; but the files of all can be parsed at
-//! once, and the `impl`s of one listed while the names of the next are found.
+//! The first answer needs the modules of all crates and their impls. rust-analyzer goes through the
+//! crates in order, because names depend on earlier crates; but files can be parsed in any order,
+//! and the impls of one crate can be listed while the names of the next are resolved.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,45 +11,41 @@ use std::thread::Builder;
 use ra_ap_hir::attach_db;
 use ra_ap_hir_def::item_tree::file_item_tree;
 use ra_ap_hir_ty::method_resolution::{InherentImpls, TraitImpls};
-use ra_ap_ide::{FileId, RootDatabase};
+use ra_ap_ide::RootDatabase;
 use ra_ap_ide_db::base_db::{EditionedFileId, all_crates};
 
-use crate::rust_analyzer::database::Host;
-use crate::rust_analyzer::server::STACK;
+use crate::rust_analyzer::database::{CrateFiles, Database, STACK_SIZE};
 
-/// A crate's root, and files of the crate.
-pub type Files = (FileId, Vec<FileId>);
-
-/// Does some work, and has the other thread prepare the crates whose files are unread until that is
-/// done. What both want is done by one, and the other waits.
-pub fn beside<T>(host: &mut Host, work: impl FnOnce(&mut Host) -> T) -> T {
-    let unread = host.unread();
-    if unread.is_empty() {
-        return work(host);
+/// Runs `work`. Meanwhile the other thread prepares the crates whose files are not parsed yet. If
+/// both need the same result, one computes it and the other waits.
+pub fn during<T>(database: &mut Database, work: impl FnOnce(&mut Database) -> T) -> T {
+    let unparsed = database.take_unparsed();
+    if unparsed.is_empty() {
+        return work(database);
     }
-    let (database, stop) = (host.database(), AtomicBool::new(false));
+    let (snapshot, stop) = (database.snapshot(), AtomicBool::new(false));
     std::thread::scope(|scope| {
-        // It unwinds where the work changes a text.
-        let ahead = || catch_unwind(AssertUnwindSafe(|| prepare(database, &unread, &stop)));
-        // Without this thread the other does it all.
-        let _ = Builder::new().stack_size(STACK).spawn_scoped(scope, ahead);
-        let _stop = Stop(&stop);
-        work(host)
+        // rust-analyzer cancels it by unwinding when the work changes a text.
+        let prepare = || catch_unwind(AssertUnwindSafe(|| prepare(snapshot, &unparsed, &stop)));
+        // Without this thread, the work takes longer.
+        let _ = Builder::new().stack_size(STACK_SIZE).spawn_scoped(scope, prepare);
+        let _stop = StopOnDrop(&stop);
+        work(database)
     })
 }
 
-/// Says so at the end, also where the work unwinds.
-struct Stop<'a>(&'a AtomicBool);
+/// Stops the other thread, also if the work unwinds.
+struct StopOnDrop<'a>(&'a AtomicBool);
 
-impl Drop for Stop<'_> {
+impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }
 
-fn prepare(database: RootDatabase, unread: &[Files], stop: &AtomicBool) {
+fn prepare(database: RootDatabase, unparsed: &[CrateFiles], stop: &AtomicBool) {
     let crates = all_crates(&database);
-    for (root, files) in unread {
+    for (root, files) in unparsed {
         let mut known = crates.iter().map(|krate| (*krate, krate.data(&database)));
         let Some((krate, data)) = known.find(|(_, data)| data.root_file_id == *root) else {
             continue;

@@ -1,4 +1,4 @@
-//! The crates that cells see, and where their sources lie.
+//! The crates that cells can see, and their sources.
 
 use std::collections::HashMap;
 use std::fs;
@@ -9,24 +9,24 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::toolchain::rust_src;
 
-/// Crates of the standard library, each with those that it uses from before it.
+/// Crates of the standard library, each with those that it depends on.
 const STANDARD: [(&str, &[&str]); 4] = [
     ("core", &[]),
     ("alloc", &["core"]),
     ("std_detect", &["core"]),
     ("std", &["core", "alloc", "std_detect", "hashbrown"]),
 ];
-/// What cells see of a package that the user asked for by `:dep` may be defined in a package that it
-/// uses; so many steps away.
-const STEPS: usize = 2;
+/// A crate that was added by `:dep` may re-export from crates this many steps away.
+const DEPTH: usize = 2;
 
-/// All that is known of the crates and of the compiler.
+/// The crates and the compiler's settings.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Project {
-    /// Each after those that it depends on; the standard library's first.
+    /// Each after its dependencies; the standard library's first.
     pub crates: Vec<Crate>,
-    /// Names and numbers of crates that cells can name.
+    /// The crates that cells can name: names and indices.
     pub named: Vec<(String, usize)>,
     /// rustc's `cfg`: `unix`, `target_os="linux"`.
     pub cfg: Vec<(String, Option<String>)>,
@@ -34,24 +34,54 @@ pub struct Project {
     pub data_layout: Option<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Crate {
     pub name: String,
     pub version: Option<String>,
+    /// The root file.
     pub root: PathBuf,
     pub edition: String,
     pub features: Vec<String>,
-    /// What cargo sets when it compiles the crate.
+    /// Variables that cargo sets when it compiles the crate.
     pub environment: Vec<(String, String)>,
+    /// Names and indices.
     pub dependencies: Vec<(String, usize)>,
     pub standard: bool,
-    /// Whether its sources are shown to rust-analyzer without what cells do not see: of the crates
-    /// whose sources are known not to suffer by it.
+    /// Whether rust-analyzer gets outlines of its files. Only for crates that were tested with them.
     pub outlined: bool,
 }
 
-/// Programs that are at work, so that their output is there when it is wanted.
-pub struct Asked {
+impl Crate {
+    pub fn folder(&self) -> &Path {
+        self.root.parent().unwrap_or(Path::new("/"))
+    }
+
+    /// The Rust files in its folder.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let mut files = vec![];
+        collect_files(self.folder(), &mut files);
+        files
+    }
+}
+
+fn collect_files(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => {
+                let name = entry.file_name();
+                if name != "target" && !name.as_encoded_bytes().starts_with(b".") {
+                    collect_files(&path, files);
+                }
+            }
+            Ok(_) if path.extension().is_some_and(|kind| kind == "rs") => files.push(path),
+            _ => {}
+        }
+    }
+}
+
+/// Running rustc and cargo processes; they run at the same time.
+pub struct Query {
     sysroot: Child,
     cfg: Child,
     version: Child,
@@ -59,39 +89,33 @@ pub struct Asked {
     metadata: Option<Child>,
 }
 
-/// Asks rustc and cargo. The manifest is written into `folder`.
-///
-/// # Errors
-/// Where the folder cannot be written, or rustc cannot be run.
-pub fn ask(folder: &Path, dependencies: &str) -> Result<Asked> {
+/// Starts the processes. Writes a manifest to `folder`.
+pub fn query(folder: &Path, dependencies: &str) -> Result<Query> {
     let rustc = |arguments: &[&str]| {
         let mut command = Command::new("rustc");
         command.args(arguments).current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped());
         command.env("RUSTC_BOOTSTRAP", "1").stderr(Stdio::null());
         command.spawn().map_err(Error::system("run rustc"))
     };
-    Ok(Asked {
+    let metadata = (!dependencies.is_empty()).then(|| start_metadata(folder, dependencies));
+    Ok(Query {
         sysroot: rustc(&["--print", "sysroot"])?,
         cfg: rustc(&["--print", "cfg"])?,
         version: rustc(&["--version"])?,
         target: rustc(&["-Zunstable-options", "--print", "target-spec-json"])?,
-        metadata: if dependencies.is_empty() {
-            None
-        } else {
-            Some(metadata(folder, dependencies)?)
-        },
+        metadata: metadata.transpose()?,
     })
 }
 
-fn metadata(folder: &Path, dependencies: &str) -> Result<Child> {
-    let manifest = folder.join("Cargo.toml");
-    let text = format!(
+fn start_metadata(folder: &Path, dependencies: &str) -> Result<Child> {
+    let manifest = format!(
         "[package]\nname = \"cell\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\
          [lib]\npath = \"cell.rs\"\n[workspace]\n[dependencies]\n{dependencies}\n"
     );
-    fs::write(&manifest, text).map_err(Error::io(&manifest, "write"))?;
-    let source = folder.join("cell.rs");
-    fs::write(&source, "").map_err(Error::io(&source, "write"))?;
+    for (name, text) in [("Cargo.toml", &*manifest), ("cell.rs", "")] {
+        let path = folder.join(name);
+        fs::write(&path, text).map_err(Error::io(&path, "write"))?;
+    }
     let mut command = Command::new("cargo");
     command.args(["metadata", "--format-version", "1", "--offline", "--filter-platform"]);
     command.arg(format!("{}-unknown-linux-gnu", std::env::consts::ARCH));
@@ -99,22 +123,23 @@ fn metadata(folder: &Path, dependencies: &str) -> Result<Child> {
     command.stderr(Stdio::null()).spawn().map_err(Error::system("run cargo"))
 }
 
-impl Asked {
-    /// The project. Without the standard library where its sources are missing, without other
-    /// crates where cargo cannot find them.
+impl Query {
+    /// Waits for the processes. The project lacks the standard library if rust-src is missing, and
+    /// other crates if cargo cannot find them.
     pub fn project(self) -> Project {
         let mut project = Project::default();
-        let sysroot = said(self.sysroot);
-        let metadata = self.metadata.and_then(said);
+        let sysroot = output(self.sysroot);
+        let metadata = self.metadata.and_then(output);
         let metadata: Value =
             metadata.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-        if let Some(library) = sysroot.as_deref().map(library).filter(|path| has_sources(path)) {
+        let library = sysroot.as_deref().map(rust_src::library);
+        if let Some(library) = library.filter(|path| rust_src::is_complete(path)) {
             project.add_standard(&library, hashbrown(&metadata));
         }
-        project.cfg = said(self.cfg).unwrap_or_default().lines().map(cfg).collect();
-        let version = said(self.version);
+        project.cfg = output(self.cfg).unwrap_or_default().lines().map(parse_cfg).collect();
+        let version = output(self.version);
         project.rustc = version.and_then(|text| text.split(' ').nth(1).map(str::to_owned));
-        let target = said(self.target).and_then(|text| serde_json::from_str::<Value>(&text).ok());
+        let target = output(self.target).and_then(|text| serde_json::from_str::<Value>(&text).ok());
         project.data_layout =
             target.and_then(|target| target["data-layout"].as_str().map(str::to_owned));
         project.add_packages(&metadata);
@@ -122,23 +147,13 @@ impl Asked {
     }
 }
 
-/// What a program prints, if it succeeds.
-fn said(child: Child) -> Option<String> {
+/// The standard output of a successful process.
+fn output(child: Child) -> Option<String> {
     let output = child.wait_with_output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Where the standard library's sources lie under a sysroot.
-pub fn library(sysroot: &str) -> PathBuf {
-    Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library")
-}
-
-/// Whether these are sources of the standard library (rustup's component rust-src).
-pub fn has_sources(library: &Path) -> bool {
-    ["core", "alloc", "std"].iter().all(|name| library.join(name).join("src/lib.rs").is_file())
-}
-
-fn cfg(line: &str) -> (String, Option<String>) {
+fn parse_cfg(line: &str) -> (String, Option<String>) {
     match line.split_once('=') {
         Some((key, value)) => (key.to_owned(), Some(value.trim_matches('"').to_owned())),
         None => (line.to_owned(), None),
@@ -146,98 +161,98 @@ fn cfg(line: &str) -> (String, Option<String>) {
 }
 
 impl Project {
-    fn add_standard(&mut self, library: &Path, hashbrown: Option<Crate>) {
-        let mut hashbrown = hashbrown;
+    fn add_standard(&mut self, library: &Path, mut hashbrown: Option<Crate>) {
         for (name, uses) in STANDARD {
-            // What maps are made of, between alloc and std.
+            // The standard library's maps, between alloc and std.
             if name == "std"
                 && let Some(mut krate) = hashbrown.take()
             {
-                let uses = self.crates.iter().enumerate();
-                krate.dependencies = uses.map(|(n, one)| (one.name.clone(), n)).collect();
+                let all = self.crates.iter().enumerate();
+                krate.dependencies = all.map(|(index, one)| (one.name.clone(), index)).collect();
                 self.crates.push(krate);
             }
             let root = library.join(name).join("src/lib.rs");
             if root.is_file() {
                 let dependencies = uses.iter().filter_map(|used| {
-                    let number = self.crates.iter().position(|one| one.name == *used)?;
-                    Some(((*used).to_owned(), number))
+                    let index = self.crates.iter().position(|one| one.name == *used)?;
+                    Some(((*used).to_owned(), index))
                 });
                 let dependencies = dependencies.collect();
                 self.crates.push(Crate {
                     name: name.to_owned(),
-                    version: None,
                     root,
                     edition: "2024".to_owned(),
-                    features: vec![],
-                    environment: vec![],
                     dependencies,
                     standard: true,
                     outlined: true,
+                    ..Crate::default()
                 });
             }
         }
     }
 
-    /// The packages that cells name, of what `cargo metadata` says. rust-analyzer reads every file of
-    /// a crate, and the hundred crates behind qrnn would take it longer than anyone waits.
+    /// Adds the packages that cells can name, from cargo's metadata. rust-analyzer reads every file
+    /// of a crate, so the hundred crates behind qrnn are left out.
     fn add_packages(&mut self, metadata: &Value) {
-        let packages = by_id(&metadata["packages"]);
-        let nodes = by_id(&metadata["resolve"]["nodes"]);
-        let Some(root) = metadata["resolve"]["root"].as_str().and_then(|id| nodes.get(id)) else {
-            return;
+        let graph = Graph {
+            packages: by_id(&metadata["packages"]),
+            nodes: by_id(&metadata["resolve"]["nodes"]),
         };
-        let mut numbers = HashMap::new();
-        for (name, id) in uses(root) {
-            let own = packages.get(id).is_some_and(|package| is_preloaded(package));
-            let steps = if own { 0 } else { STEPS };
-            if let Some(number) = self.add_package(id, steps, &packages, &nodes, &mut numbers) {
-                self.named.push((name, number));
+        let root = metadata["resolve"]["root"].as_str();
+        let Some(root) = root.and_then(|id| graph.nodes.get(id)) else { return };
+        let mut indices = HashMap::new();
+        for (name, id) in dependencies(root) {
+            let own = graph.packages.get(id).is_some_and(|package| is_preloaded(package));
+            let depth = if own { 0 } else { DEPTH };
+            if let Some(index) = self.add_package(id, depth, &graph, &mut indices) {
+                self.named.push((name, index));
             }
         }
-        // What was left out for one may be there for another.
-        for (id, number) in &numbers {
-            let node = nodes.get(id.as_str()).copied().unwrap_or(&Value::Null);
-            let all = uses(node).into_iter();
-            let known = all.filter_map(|(name, id)| Some((name, *numbers.get(id)?)));
-            self.crates[*number].dependencies = known.collect();
+        // A crate may depend on one that was added for another.
+        for (id, index) in &indices {
+            let node = graph.nodes.get(id.as_str()).copied().unwrap_or(&Value::Null);
+            let all = dependencies(node).into_iter();
+            let added = all.filter_map(|(name, id)| Some((name, *indices.get(id)?)));
+            self.crates[*index].dependencies = added.collect();
         }
     }
 
     fn add_package(
         &mut self,
         id: &str,
-        steps: usize,
-        packages: &HashMap<&str, &Value>,
-        nodes: &HashMap<&str, &Value>,
-        numbers: &mut HashMap<String, usize>,
+        depth: usize,
+        graph: &Graph<'_>,
+        indices: &mut HashMap<String, usize>,
     ) -> Option<usize> {
-        let (package, node) = (packages.get(id)?, nodes.get(id)?);
-        if steps > 0 {
-            for (_, used) in uses(node) {
-                self.add_package(used, steps - 1, packages, nodes, numbers);
+        let (package, node) = (graph.packages.get(id)?, graph.nodes.get(id)?);
+        if depth > 0 {
+            for (_, used) in dependencies(node) {
+                self.add_package(used, depth - 1, graph, indices);
             }
         }
-        if let Some(number) = numbers.get(id) {
-            return Some(*number);
+        if let Some(index) = indices.get(id) {
+            return Some(*index);
         }
-        let krate = described(package, node)?;
-        self.crates.push(krate);
-        numbers.insert(id.to_owned(), self.crates.len() - 1);
-        Some(self.crates.len() - 1)
+        self.crates.push(library(package, node)?);
+        let index = self.crates.len() - 1;
+        indices.insert(id.to_owned(), index);
+        Some(index)
     }
 }
 
-/// The standard library's maps are those of a crate whose sources rust-src lacks; qrnn uses it too.
+/// Cargo's metadata by package id.
+struct Graph<'a> {
+    packages: HashMap<&'a str, &'a Value>,
+    nodes: HashMap<&'a str, &'a Value>,
+}
+
+/// rust-src lacks hashbrown, which the standard library's maps consist of; qrnn depends on it too.
 fn hashbrown(metadata: &Value) -> Option<Crate> {
     let mut packages = metadata["packages"].as_array()?.iter();
     let package = packages.rfind(|package| package["name"] == "hashbrown")?;
-    let mut krate = described(package, &Value::Null)?;
-    krate.features =
-        ["nightly", "rustc-dep-of-std", "rustc-internal-api"].map(str::to_owned).into();
-    krate.standard = true;
-    krate.outlined = true;
-    Some(krate)
+    let features = ["nightly", "rustc-dep-of-std", "rustc-internal-api"].map(str::to_owned).into();
+    let krate = library(package, &Value::Null)?;
+    Some(Crate { features, standard: true, outlined: true, ..krate })
 }
 
 fn by_id(list: &Value) -> HashMap<&str, &Value> {
@@ -245,14 +260,13 @@ fn by_id(list: &Value) -> HashMap<&str, &Value> {
     list.filter_map(|one| Some((one["id"].as_str()?, one))).collect()
 }
 
-/// Of the crates that are preloaded, all that cells see is their own.
+/// Preloaded crates re-export nothing from crates outside.
 fn is_preloaded(package: &Value) -> bool {
     ["qrnn", "qrnn-preload", "tch"].iter().any(|name| package["name"] == **name)
 }
 
-/// The names under which a package uses others, and their ids; not those that its tests or its build
-/// script use.
-fn uses(node: &Value) -> Vec<(String, &str)> {
+/// The dependencies of a package, except those of its tests and build script: names and ids.
+fn dependencies(node: &Value) -> Vec<(String, &str)> {
     let dependencies = node["deps"].as_array().into_iter().flatten().filter(|dependency| {
         let kinds = dependency["dep_kinds"].as_array();
         kinds.is_none_or(|kinds| kinds.iter().any(|kind| kind["kind"].is_null()))
@@ -263,8 +277,8 @@ fn uses(node: &Value) -> Vec<(String, &str)> {
     named.collect()
 }
 
-/// A package's library; none where it has none, or one that only the compiler can run.
-fn described(package: &Value, node: &Value) -> Option<Crate> {
+/// The library of a package; `None` if it has none or only a procedural macro.
+fn library(package: &Value, node: &Value) -> Option<Crate> {
     const KINDS: [&str; 4] = ["lib", "rlib", "dylib", "staticlib"];
     let target = package["targets"].as_array()?.iter().find(|target| {
         let mut kinds = target["kind"].as_array().into_iter().flatten();
@@ -272,7 +286,6 @@ fn described(package: &Value, node: &Value) -> Option<Crate> {
     })?;
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let (name, version) = (text(&package["name"])?, text(&package["version"]));
-    let features = node["features"].as_array().into_iter().flatten().filter_map(text).collect();
     let manifest = PathBuf::from(text(&package["manifest_path"])?);
     let mut environment = vec![
         ("CARGO_PKG_NAME".to_owned(), name),
@@ -286,11 +299,10 @@ fn described(package: &Value, node: &Value) -> Option<Crate> {
         version,
         root: text(&target["src_path"])?.into(),
         edition: text(&target["edition"])?,
-        features,
+        features: node["features"].as_array().into_iter().flatten().filter_map(text).collect(),
         environment,
-        dependencies: vec![],
-        standard: false,
         outlined: is_preloaded(package),
+        ..Crate::default()
     })
 }
 

@@ -1,13 +1,13 @@
-//! Requests and replies of the Jupyter protocol, in the terms of a cell's own characters.
+//! Replies for completion and inspection. Jupyter counts positions in characters of the cell.
 
 use serde_json::{Value, json};
 
-use crate::cells::completeness;
-use crate::evcxr_backend::backend::byte_at;
+use crate::cells::commands::without_commands;
+use crate::cells::positions::byte_of_char;
 use crate::protocol::message::Request;
 use crate::rust_analyzer::wire::{Completions, Inspection};
 
-/// A cell, and the cursor as a byte in it.
+/// A cell, and the cursor as a byte of it.
 #[derive(Debug)]
 pub struct Cursor {
     pub code: String,
@@ -15,66 +15,59 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// None where the request lacks one or the other.
     pub fn of(request: &Request) -> Option<Self> {
         let code = request.text("code")?.to_owned();
         let cursor = usize::try_from(request.number("cursor_pos")?).ok()?;
-        let byte = byte_at(&code, cursor);
+        let byte = byte_of_char(&code, cursor);
         Some(Self { code, byte })
     }
 
-    /// Where the command begins that the cursor is in, `:dep` say.
+    /// The first byte of the command (`:dep`) that the cursor is in.
     pub fn command(&self) -> Option<usize> {
         let line = self.code[..self.byte].rfind('\n').map_or(0, |at| at + 1);
         let text = &self.code[line..self.byte];
         let start = line + (text.len() - text.trim_start().len());
-        let blank = completeness::without_commands(&self.code);
+        let blank = without_commands(&self.code);
         let command = self.code[start..].starts_with(':') && blank[start..].starts_with(' ');
         command.then_some(start)
     }
 
-    /// Of a byte in the cell: how many characters come before it, as Jupyter counts.
+    /// The number of characters before a byte of the cell.
     fn characters(&self, byte: usize) -> usize {
         let byte = self.code.floor_char_boundary(byte);
         self.code[..byte].chars().count()
     }
 }
 
+/// `items` are texts, kinds and signatures.
 fn matches(cursor: &Cursor, start: usize, end: usize, items: &[(&str, &str, &str)]) -> Value {
     let (start, end) = (cursor.characters(start), cursor.characters(end));
-    let types: Vec<Value> = items
-        .iter()
-        .map(|(text, kind, signature)| {
-            json!({
-                "start": start, "end": end, "text": text, "type": kind, "signature": signature,
-            })
-        })
-        .collect();
+    let types = items.iter().map(|(text, kind, signature)| {
+        json!({ "start": start, "end": end, "text": text, "type": kind, "signature": signature })
+    });
     let matches: Vec<&str> = items.iter().map(|(text, ..)| *text).collect();
     json!({
         "status": "ok", "matches": matches, "cursor_start": start, "cursor_end": end,
-        "metadata": { "_jupyter_types_experimental": types },
+        "metadata": { "_jupyter_types_experimental": types.collect::<Vec<_>>() },
     })
 }
 
-/// A reply's content: what rust-analyzer has found in a text in which the cell begins at `offset`.
+/// The content of a complete_reply for completions in a text in which the cell starts at `offset`.
 pub fn completions(cursor: &Cursor, offset: usize, found: Option<Completions>) -> Value {
     let found = found.unwrap_or_default();
-    // A word of the generated text is none to replace.
+    // The range may be outside of the cell, in generated text.
     let range = found.start.checked_sub(offset).zip(found.end.checked_sub(offset));
     match range.filter(|(start, end)| *start <= cursor.byte && *end <= cursor.code.len()) {
         Some((start, end)) => {
             let items = found.items.iter();
-            let items: Vec<_> = items
-                .map(|item| (item.text.as_str(), item.kind.as_str(), item.signature.as_str()))
-                .collect();
-            matches(cursor, start, end, &items)
+            let items = items.map(|item| (&*item.text, &*item.kind, &*item.signature));
+            matches(cursor, start, end, &items.collect::<Vec<_>>())
         }
         None => matches(cursor, cursor.byte, cursor.byte, &[]),
     }
 }
 
-/// A reply's content: the commands that begin like the one that starts at `start`.
+/// The content of a complete_reply for the command that starts at `start`.
 pub fn commands(cursor: &Cursor, start: usize, commands: &[String]) -> Value {
     let typed = &cursor.code[start..cursor.byte];
     let rest = &cursor.code[cursor.byte..];
@@ -87,18 +80,18 @@ pub fn commands(cursor: &Cursor, start: usize, commands: &[String]) -> Value {
     matches(cursor, start, end, &items)
 }
 
-/// A reply's content.
+/// The content of an inspect_reply.
 pub fn inspection(found: Option<Inspection>) -> Value {
-    let (data, found) = match found {
+    let data = match &found {
         Some(Inspection { plain, markdown }) => {
-            (json!({ "text/plain": plain, "text/markdown": markdown }), true)
+            json!({ "text/plain": plain, "text/markdown": markdown })
         }
-        None => (json!({}), false),
+        None => json!({}),
     };
-    json!({ "status": "ok", "found": found, "data": data, "metadata": {} })
+    json!({ "status": "ok", "found": found.is_some(), "data": data, "metadata": {} })
 }
 
-/// The lines under `[dependencies]` in a manifest.
+/// The lines below `[dependencies]` in a manifest.
 pub fn dependencies(manifest: &str) -> String {
     let lines = manifest.lines().skip_while(|line| line.trim() != "[dependencies]").skip(1);
     let lines = lines.take_while(|line| !line.starts_with('['));
@@ -149,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn commands_are_completed_where_commands_stand() {
+    fn commands_are_completed_before_code() {
         let all = [":dep".to_owned(), ":help".to_owned(), ":vars".to_owned()];
         let found = |code: &str| {
             let cursor = cursor(code);
@@ -163,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn dependencies_are_read_off_a_manifest() {
+    fn dependencies_are_read_from_a_manifest() {
         let manifest = "[lib]\nname = \"x\"\n\n[dependencies]\nrand = \"0.9\"\n\nlog = { path = \"/l\" }\n[profile.dev]\nopt-level = 2\n";
         assert_eq!(dependencies(manifest), "rand = \"0.9\"\nlog = { path = \"/l\" }\n");
         assert_eq!(dependencies(""), "");

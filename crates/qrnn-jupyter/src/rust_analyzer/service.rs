@@ -1,149 +1,143 @@
-//! Answers requests for completion and inspection, beside the cells.
+//! Answers requests for completion and inspection, on a thread of its own.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jupyter_protocol::JupyterMessage;
+use parking_lot::Mutex;
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::cells::completeness;
-use crate::child::workdir::Session;
-use crate::log;
-use crate::protocol::message::{Publisher, Request};
-use crate::rust_analyzer::client::{Engine, Silence};
-use crate::rust_analyzer::notebook_text::Notebook;
+use crate::cells::commands::without_commands;
+use crate::protocol::iopub::Publisher;
+use crate::protocol::message::Request;
+use crate::rust_analyzer::client::{Client, NoAnswer};
+use crate::rust_analyzer::notebook_text::NotebookText;
 use crate::rust_analyzer::project_cache;
 use crate::rust_analyzer::replies::{self, Cursor};
 use crate::rust_analyzer::wire::{Ask, Found, Inspection};
+use crate::terminal;
 use crate::toolchain::preload::Preload;
 
-/// Who asks before the sources are read waits so long for them.
-const PATIENCE: Duration = Duration::from_secs(8);
+/// How long a request waits while the sources are loaded.
+const TIMEOUT: Duration = Duration::from_secs(8);
 
-/// For the manifest that cargo is asked about, in the kernel's folder.
+/// Folder in the workdir for the manifest that cargo is asked about.
 const FOLDER: &str = "analysis";
 
-/// What the notebook knows, told by those who run its cells.
+/// Informs the service about the notebook, and hands it requests.
 #[derive(Debug, Clone)]
-pub struct Known {
-    notebook: Arc<Mutex<Notebook>>,
+pub struct ServiceHandle {
+    notebook: Arc<Mutex<NotebookText>>,
     commands: Arc<Mutex<Vec<String>>>,
-    work: Sender<Work>,
+    jobs: Sender<Job>,
 }
 
 #[derive(Debug)]
-enum Work {
+enum Job {
     Answer(Request, Instant),
     Describe(String, Sender<Option<Inspection>>),
-    /// A cell has ended; it may have brought dependencies.
-    Ran,
+    /// A cell has run; it may have added dependencies.
+    CellRan,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Known {
-    /// Takes a request; false where it is for somebody else. A cell is noted and left to them.
-    pub fn takes(&self, request: &Request) -> bool {
+impl ServiceHandle {
+    /// Takes a request for completion or inspection; returns false for other requests. The code of a
+    /// cell is noted.
+    pub fn accept(&self, request: &Request) -> bool {
         match request.kind() {
             "complete_request" | "inspect_request" => {
-                self.work.send(Work::Answer(request.clone(), Instant::now())).is_ok()
+                self.jobs.send(Job::Answer(request.clone(), Instant::now())).is_ok()
             }
             "execute_request" => {
                 let code = request.text("code").unwrap_or_default();
-                lock(&self.notebook).expect(&request.header.msg_id, code);
+                self.notebook.lock().add_waiting(&request.header.msg_id, code);
                 false
             }
             _ => false,
         }
     }
 
-    /// A cell has been answered.
-    pub fn forget(&self, request: &Request) {
-        lock(&self.notebook).forget(&request.header.msg_id);
+    pub fn cell_answered(&self, request: &Request) {
+        self.notebook.lock().remove_waiting(&request.header.msg_id);
     }
 
-    /// A cell has ended. Its items are defined where `code` is given; these variables are there now.
-    pub fn ran<'a>(&self, code: Option<&str>, variables: impl Iterator<Item = (&'a str, &'a str)>) {
+    /// A cell has run. `code` is given if its items are defined now.
+    pub fn cell_ran<'a>(
+        &self,
+        code: Option<&str>,
+        variables: impl Iterator<Item = (&'a str, &'a str)>,
+    ) {
         let variables = variables.map(|(name, ty)| (name.to_owned(), ty.to_owned()));
-        let mut notebook = lock(&self.notebook);
+        let mut notebook = self.notebook.lock();
         if let Some(code) = code {
             notebook.define(code);
         }
         notebook.set_variables(variables.collect());
         drop(notebook);
-        let _ = self.work.send(Work::Ran);
+        let _ = self.jobs.send(Job::CellRan);
     }
 
-    /// The evaluator's commands, `:help` and others.
+    /// Sets evcxr's commands (`:help`, ..) for completion.
     pub fn set_commands(&self, commands: Vec<String>) {
-        *lock(&self.commands) = commands;
+        *self.commands.lock() = commands;
     }
 
-    /// What is known about a path, `std::vec::Vec`.
+    /// The documentation of a path, `std::vec::Vec`.
     pub fn describe(&self, path: &str) -> Option<Inspection> {
         let (answer, wait) = mpsc::channel();
-        self.work.send(Work::Describe(path.to_owned(), answer)).ok()?;
+        self.jobs.send(Job::Describe(path.to_owned(), answer)).ok()?;
         wait.recv().ok().flatten()
     }
 }
 
-/// The thread behind it.
-pub struct Analyst {
-    /// The program that is rust-analyzer too, and the kernel's folder; without them nothing is found.
-    place: Option<(PathBuf, Arc<Session>)>,
+pub struct Service {
+    /// This program and the workdir. Without them, nothing is found.
+    place: Option<(PathBuf, PathBuf)>,
     publisher: Publisher,
     replies: UnboundedSender<JupyterMessage>,
-    notebook: Arc<Mutex<Notebook>>,
+    notebook: Arc<Mutex<NotebookText>>,
     commands: Arc<Mutex<Vec<String>>>,
-    /// As a manifest names them: the crates that are preloaded.
+    /// The preloaded crates, as lines of a manifest.
     preloaded: String,
-    engine: Option<Engine>,
-    /// What it was last told of the dependencies.
+    client: Option<Client>,
+    /// The dependencies that the process has loaded, or is loading.
     dependencies: String,
 }
 
-impl Analyst {
-    /// Starts the thread, and rust-analyzer, which reads the standard library while the kernel waits
-    /// for its first cell.
-    ///
-    /// # Errors
-    /// Where there can be no more threads.
+impl Service {
+    /// Starts the thread and the process, which loads the standard library before the first cell.
     pub fn start(
-        place: Option<(PathBuf, Arc<Session>)>,
+        place: Option<(PathBuf, PathBuf)>,
         publisher: Publisher,
         replies: UnboundedSender<JupyterMessage>,
-    ) -> std::io::Result<Known> {
-        let (work, incoming) = mpsc::channel();
-        let notebook = Arc::new(Mutex::new(Notebook::default()));
-        let commands = Arc::new(Mutex::new(vec![]));
-        let known = Known { notebook: notebook.clone(), commands: commands.clone(), work };
-        let mut analyst = Self {
+    ) -> std::io::Result<ServiceHandle> {
+        let (jobs, incoming) = mpsc::channel();
+        let handle = ServiceHandle { notebook: Arc::default(), commands: Arc::default(), jobs };
+        let mut service = Self {
             place,
             publisher,
             replies,
-            notebook,
-            commands,
+            notebook: handle.notebook.clone(),
+            commands: handle.commands.clone(),
             preloaded: String::new(),
-            engine: None,
+            client: None,
             dependencies: String::new(),
         };
         let work = move || {
-            analyst.prepare();
-            analyst.run(&incoming);
+            service.prepare();
+            service.run(&incoming);
         };
-        std::thread::Builder::new().name("analyst".into()).spawn(work)?;
-        Ok(known)
+        std::thread::Builder::new().name("rust-analyzer service".into()).spawn(work)?;
+        Ok(handle)
     }
 
     fn prepare(&mut self) {
-        let Some((program, session)) = &self.place else { return };
-        let folder = session.folder().join(FOLDER);
+        let Some((program, workdir)) = &self.place else { return };
+        let folder = workdir.join(FOLDER);
         if let Err(error) = std::fs::create_dir_all(&folder) {
-            log::line(&format!("{}: cannot create: {error}", folder.display()));
+            terminal::log(format_args!("{}: cannot create: {error}", folder.display()));
             return;
         }
         if let Ok(preload) = Preload::find(program)
@@ -151,7 +145,7 @@ impl Analyst {
             && std::fs::copy(lock, folder.join("Cargo.lock")).is_ok()
         {
             self.preloaded = dependencies;
-            // What is missing is found out now.
+            // Without these files, the process computes what is in them.
             for name in project_cache::FILES {
                 let _ = std::fs::copy(preload.folder().join(name), folder.join(name));
             }
@@ -159,15 +153,15 @@ impl Analyst {
         self.load();
     }
 
-    fn run(&mut self, incoming: &Receiver<Work>) {
-        for work in incoming {
-            match work {
-                Work::Answer(request, since) => self.answer(&request, since + PATIENCE),
-                Work::Describe(path, answer) => {
-                    let found = self.inspect(&path, path.len(), false, Instant::now() + PATIENCE);
+    fn run(&mut self, incoming: &Receiver<Job>) {
+        for job in incoming {
+            match job {
+                Job::Answer(request, since) => self.answer(&request, since + TIMEOUT),
+                Job::Describe(path, answer) => {
+                    let found = self.inspect(&path, path.len(), false, Instant::now() + TIMEOUT);
                     let _ = answer.send(found);
                 }
-                Work::Ran => self.load(),
+                Job::CellRan => self.load(),
             }
         }
     }
@@ -175,7 +169,7 @@ impl Analyst {
     fn answer(&mut self, request: &Request, deadline: Instant) {
         self.publisher.status("busy", Some(&request.header));
         let reply = match Cursor::of(request) {
-            None => request.refusal("BadRequest", "no code or no cursor_pos"),
+            None => request.error_reply("BadRequest", "code or cursor_pos is missing"),
             Some(cursor) if request.kind() == "complete_request" => {
                 request.reply(self.complete(&cursor, deadline))
             }
@@ -186,14 +180,14 @@ impl Analyst {
             }
         };
         let _ = self.replies.send(reply);
-        self.publisher.idle_beside(&request.header);
+        self.publisher.idle_during_cell(&request.header);
     }
 
     fn complete(&mut self, cursor: &Cursor, deadline: Instant) -> serde_json::Value {
         if let Some(command) = cursor.command() {
-            return replies::commands(cursor, command, &lock(&self.commands));
+            return replies::commands(cursor, command, &self.commands.lock());
         }
-        let (text, start) = lock(&self.notebook).with(&cursor.code);
+        let (text, start) = self.notebook.lock().with_cell(&cursor.code);
         let ask = Ask::Complete { text, offset: start + cursor.byte };
         let found = match self.ask(ask, deadline) {
             Some(Found::Completions(found)) => Some(found),
@@ -209,54 +203,56 @@ impl Analyst {
         detailed: bool,
         deadline: Instant,
     ) -> Option<Inspection> {
-        let blank = completeness::without_commands(code);
+        let blank = without_commands(code);
         let (before, behind) = blank.split_at_checked(byte)?;
         let mut beside = before.chars().next_back().into_iter().chain(behind.chars().next());
         if beside.all(char::is_whitespace) {
             return None;
         }
-        let (text, start) = lock(&self.notebook).with(code);
+        let (text, start) = self.notebook.lock().with_cell(code);
         match self.ask(Ask::Inspect { text, offset: start + byte, detailed }, deadline) {
             Some(Found::Inspection(found)) => found,
             _ => None,
         }
     }
 
-    /// Has rust-analyzer read what is new, and does not wait.
+    /// Has the process load new dependencies, without waiting. Starts it if it does not run.
     fn load(&mut self) {
-        let Some((program, session)) = &self.place else { return };
-        let manifest = std::fs::read_to_string(session.folder().join("Cargo.toml"));
+        let Some((program, workdir)) = &self.place else { return };
+        let manifest = std::fs::read_to_string(workdir.join("Cargo.toml"));
         let added = manifest.map(|text| replies::dependencies(&text)).unwrap_or_default();
-        // The preloaded crates, and those that cells have asked for.
         let dependencies = format!("{}{added}", self.preloaded);
-        if self.engine.is_none() || dependencies != self.dependencies {
-            self.dependencies = dependencies;
-            let started = match self.engine.take() {
-                Some(engine) => Ok(engine),
-                None => Engine::start(program, &session.folder().join(FOLDER)),
-            };
-            match started {
-                Ok(mut engine) => {
-                    let sent = engine.send(&self.dependencies, Ask::Load);
-                    self.engine = sent.is_some().then_some(engine);
-                }
-                Err(error) => log::line(&error.to_string()),
+        if self.client.is_some() && dependencies == self.dependencies {
+            return;
+        }
+        self.dependencies = dependencies;
+        let started = match self.client.take() {
+            Some(client) => Ok(client),
+            None => Client::start(program, &workdir.join(FOLDER)),
+        };
+        match started {
+            Ok(mut client) => {
+                let sent = client.send(&self.dependencies, Ask::Load);
+                self.client = sent.is_some().then_some(client);
             }
+            Err(error) => terminal::log(error),
         }
     }
 
     fn ask(&mut self, ask: Ask, deadline: Instant) -> Option<Found> {
         self.load();
-        let engine = self.engine.as_mut()?;
-        let idle = engine.is_idle();
-        match engine.ask(&self.dependencies, ask, deadline) {
+        let client = self.client.as_mut()?;
+        let idle = client.is_idle();
+        match client.ask(&self.dependencies, ask, deadline) {
             Ok(found) => return Some(found),
-            // It is still reading; who asks next finds it further on.
-            Err(Silence::Late) if !idle => return None,
-            Err(Silence::Late) => log::line("rust-analyzer does not answer; it is started anew"),
-            Err(Silence::Ended) => log::line("rust-analyzer has ended; it is started anew"),
+            // It is still loading.
+            Err(NoAnswer::Timeout) if !idle => return None,
+            Err(NoAnswer::Timeout) => {
+                terminal::log("rust-analyzer does not answer; starting it again");
+            }
+            Err(NoAnswer::Ended) => terminal::log("rust-analyzer has ended; starting it again"),
         }
-        self.engine = None;
+        self.client = None;
         self.load();
         None
     }

@@ -1,28 +1,31 @@
-//! What the kernel and the process of rust-analyzer say to each other: a JSON object a line.
+//! The protocol between the kernel and the rust-analyzer process: one JSON object a line.
 
 use serde::{Deserialize, Serialize};
+
+/// The subcommand that is the process; its workdir follows.
+pub const SUBCOMMAND: &str = "analysis";
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Question {
     pub id: u64,
-    /// The `[dependencies]` of the notebook, as a manifest has them.
+    /// The `[dependencies]` of the notebook, as in a manifest.
     pub dependencies: String,
     pub ask: Ask,
 }
 
-/// Offsets are bytes in the text.
+/// Offsets are bytes of the text.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Ask {
-    /// Read the sources of the dependencies, and answer when that is done.
+    /// Load the sources of the dependencies, and answer when that is done.
     Load,
     Complete {
         text: String,
         offset: usize,
     },
+    /// `detailed`: with the source of the definition and all fields.
     Inspect {
         text: String,
         offset: usize,
-        /// With the definition's source and all of its fields.
         detailed: bool,
     },
 }
@@ -40,7 +43,7 @@ pub enum Found {
     Inspection(Option<Inspection>),
 }
 
-/// What may stand at the cursor, the likeliest first.
+/// The bytes to replace, and what may replace them, the most likely first.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Completions {
     pub start: usize,
@@ -51,9 +54,9 @@ pub struct Completions {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Item {
     pub text: String,
-    /// As Jupyter's front ends know it: `function`, `class`, `module`, ...
+    /// Jupyter's name for the kind: `function`, `class`, `module`, ...
     pub kind: String,
-    /// What follows the name where it is declared: `(&mut self, value: T)`, `: usize`.
+    /// What follows the name in its declaration: `(&mut self, value: T)`, `: usize`.
     pub signature: String,
 }
 

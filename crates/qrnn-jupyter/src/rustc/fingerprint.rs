@@ -1,4 +1,4 @@
-//! Whether a file is what it was, without reading it where its length and its time say so.
+//! Whether a file has changed. A file with the same length and modification time is not read.
 
 use std::hash::{DefaultHasher, Hasher};
 use std::path::Path;
@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Fingerprint {
     length: u64,
-    /// When it was last written; none where that was while it was read.
+    /// `None` if the file was written while rustc may have read it.
     modified: Option<SystemTime>,
-    /// Of the bytes; none where the file could not be read.
+    /// `None` if the file could not be read.
     hash: Option<u64>,
 }
 
-/// A file that was written again with the same content is the same.
+/// A file that was written again with the same content is unchanged.
 impl PartialEq for Fingerprint {
     fn eq(&self, other: &Self) -> bool {
         (self.length, self.hash) == (other.length, other.hash)
@@ -23,18 +23,18 @@ impl PartialEq for Fingerprint {
 }
 
 impl Fingerprint {
-    /// Of the file as it is now; it is read where it may differ from what is known of it. None where
-    /// there is no such file.
+    /// The file as it is now; `None` if it does not exist.
     pub fn of(path: &Path, known: Option<&Self>) -> Option<Self> {
-        let about = std::fs::metadata(path).ok()?;
-        let (length, modified) = (about.len(), about.modified().ok());
-        let untouched = known.filter(|known| {
+        let metadata = std::fs::metadata(path).ok()?;
+        let (length, modified) = (metadata.len(), metadata.modified().ok());
+        let unchanged = known.filter(|known| {
             modified.is_some() && (known.length, known.modified) == (length, modified)
         });
-        Some(untouched.cloned().unwrap_or_else(|| Self { length, modified, hash: hash(path) }))
+        Some(unchanged.cloned().unwrap_or_else(|| Self { length, modified, hash: hash(path) }))
     }
 
-    /// What was written after `start` may not be what the compiler read since: it equals no file.
+    /// For a compiler that ran since `start`: if the file was written later, it is unknown what the
+    /// compiler read, and the fingerprint equals no other.
     pub fn read_since(mut self, start: SystemTime) -> Self {
         if self.modified.is_none_or(|modified| modified >= start) {
             (self.modified, self.hash) = (None, None);
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_nobody_wrote_is_not_read() {
+    fn an_unchanged_file_is_not_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         std::fs::write(&path, "one").unwrap();

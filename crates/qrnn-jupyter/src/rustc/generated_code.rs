@@ -1,23 +1,32 @@
-//! The code that evcxr generates around a cell, changed line for line before rustc sees it.
+//! Adapts the code that evcxr generates around a cell before rustc compiles it.
 //!
-//! evcxr's version is pinned, so its code is known to the letter. No change adds or removes a line:
-//! evcxr finds its way back from rustc's messages by line.
+//! evcxr's version is pinned, so its code is known exactly. No change adds or removes a line,
+//! because evcxr finds the cell's places in rustc's messages by line.
 
-/// What the line of a variable that is stored at the cell's end contains.
-pub const STORING: &str = "evcxr_variable_store.put_variable::<";
+/// In the line that stores a variable at the cell's end.
+pub const STORE_LINE: &str = "evcxr_variable_store.put_variable::<";
 
-/// Evcxr's code for a cell, changed. The variables named in `untouched` stay in the store while the
-/// cell runs: it binds them anew without reading them.
-pub fn adapted(code: &str, untouched: &[&str]) -> String {
+/// The start of the kernel's code that drops a variable without naming its type.
+pub const DISCARD: &str = "evcxr_variable_store.discard(stringify!(";
+
+/// In evcxr's own first cell, `42`, which tests whether cells compile. It does not have to display
+/// the number, which would take evcxr a second compilation.
+const FIRST_CELL: &str = "pub extern \"C\" fn run_user_code_0(";
+
+const SHARED_STORE: &str = "use ::qrnn_preload::store as evcxr_internal_runtime;";
+
+/// Adapts a cell. The variables in `untouched` stay in the store while it runs, because it binds
+/// them again without reading them.
+pub fn adapt(code: &str, untouched: &[&str]) -> String {
     let mut code = code.to_owned();
-    report_failures(&mut code);
+    report_errors(&mut code);
     report_caught_panics(&mut code);
     share_store(&mut code);
-    let trial = code.split('\n').any(|line| line == TRIAL);
+    let is_first = code.split('\n').any(|line| line == FIRST_CELL);
     let lines = code.split('\n').map(|line| match line {
-        // The kernel chooses which warnings are the user's (`warnings.rs`).
+        // `rustc::warnings` chooses the warnings.
         "#![allow(unused_imports, unused_mut, dead_code)]" => String::new(),
-        ").evcxr_display();" if trial => ");".into(),
+        ").evcxr_display();" if is_first => ");".into(),
         ").evcxr_display();" => ").qrnn_ending().evcxr_display();".into(),
         line if is_untouched(line, untouched) => String::new(),
         line => line.replacen(
@@ -29,60 +38,52 @@ pub fn adapted(code: &str, untouched: &[&str]) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// In evcxr's own cell, `42`, by which it sees at its start whether cells compile. As it knows no way to
-/// display a number before it has tried, that would be compiled twice.
-const TRIAL: &str = "pub extern \"C\" fn run_user_code_0(";
-
-/// What the kernel's own code for dropping a variable unread begins with.
-pub const DISCARDING: &str = "evcxr_variable_store.discard(stringify!(";
-
-/// Evcxr's code for a cell that drops variables unread, without all else: no type is named, and no
-/// item of the notebook has to compile. The other variables stay in the store.
+/// Reduces a cell that drops variables to just that: no type is named and no item of the notebook is
+/// compiled. The other variables stay in the store.
 ///
-/// evcxr forgets a variable that cannot be found where it should be stored, and compiles again.
-pub fn discarding(code: &str, names: &[&str]) -> String {
+/// The line that would store a dropped variable only names it. It does not compile, so evcxr forgets
+/// the variable and compiles again without it.
+pub fn adapt_discard(code: &str, names: &[&str]) -> String {
     const FUNCTION: &str = "#[unsafe(no_mangle)]";
     const STORE: &str = "let evcxr_variable_store = unsafe {&mut *evcxr_variable_store};";
     let mut code = code.to_owned();
     share_store(&mut code);
     let lines: Vec<&str> = code.split('\n').collect();
     let start = lines.iter().rposition(|line| *line == FUNCTION).unwrap_or(0);
-    let taken = lines.iter().rposition(|line| *line == STORE).unwrap_or(start);
+    let store = lines.iter().rposition(|line| *line == STORE).unwrap_or(start);
     let end = lines.iter().rposition(|line| *line == "evcxr_variable_store").unwrap_or(lines.len());
     let stored = |line: &str| {
         let (_, named) = line.strip_suffix(");")?.rsplit_once("(stringify!(")?;
         let (_, name) = named.split_once("), ")?;
         names.contains(&name).then(|| format!("{name};"))
     };
-    let kept = lines.iter().enumerate().map(|(at, &line)| match line {
-        _ if at < start => {
-            if line.starts_with(SHARED) {
-                line.to_owned()
-            } else {
-                String::new()
-            }
-        }
-        _ if at <= taken || at >= end || line.starts_with(DISCARDING) => line.to_owned(),
-        line => stored(line).unwrap_or_default(),
+    let adapted = lines.iter().enumerate().map(|(at, &line)| {
+        let is_kept = if at < start {
+            line.starts_with(SHARED_STORE)
+        } else {
+            at <= store || at >= end || line.starts_with(DISCARD)
+        };
+        let stored = || stored(line).filter(|_| at >= start).unwrap_or_default();
+        if is_kept { line.to_owned() } else { stored() }
     });
-    kept.collect::<Vec<_>>().join("\n")
+    adapted.collect::<Vec<_>>().join("\n")
 }
 
-/// Says where `?` failed, and with what.
-fn report_failures(code: &mut String) {
+/// Reports the error that `?` returns, and its place.
+fn report_errors(code: &mut String) {
     const ERROR: &str = "struct EvcxrUserCodeError {}";
     const SIGNATURE: &str = "fn from(error: T) -> Self {";
-    const PRINTED: &str = "eprintln!(\"{}\", error);";
+    const PRINT: &str = "eprintln!(\"{}\", error);";
     let Some(start) = code.find(ERROR) else { return };
     let error = code.split_off(start);
     *code += &error.replacen(SIGNATURE, &format!("#[track_caller] {SIGNATURE}"), 1).replacen(
-        PRINTED,
+        PRINT,
         "::qrnn_preload::failed(&error);",
         1,
     );
 }
 
-/// A panic that was handed on (by rayon, by `resume_unwind`) passes no panic hook on its way.
+/// Reports panics that are resumed, by rayon for example. They do not call the panic hook.
 fn report_caught_panics(code: &mut String) {
     const OPENING: &str = "})) { \n  Ok(_) => {}\n  Err(";
     const CAUGHT: &str = "_) => {\n";
@@ -93,21 +94,18 @@ fn report_caught_panics(code: &mut String) {
     code.replace_range(at..at + CAUGHT.len(), reporting);
 }
 
-const SHARED: &str = "use ::qrnn_preload::store as evcxr_internal_runtime;";
-
-/// The store of variables, which evcxr puts into each cell's code, taken from the preloaded library
-/// instead: most of a cell's compilation would be that.
+/// Replaces evcxr's variable store, which is part of every cell, by the preloaded one. Compiling it
+/// would be most of a cell's compilation.
 fn share_store(code: &mut String) {
     const OPENING: &str = "\nmod evcxr_internal_runtime {\n";
     const CLOSING: &str = "\n}\n#[unsafe(no_mangle)]\n";
     let Some(start) = code.find(OPENING).map(|at| at + 1) else { return };
     let Some(end) = code[start..].find(CLOSING).map(|at| start + at + 2) else { return };
     let blank = "\n".repeat(code[start..end].matches('\n').count());
-    let shared = format!("{SHARED}{blank}");
-    code.replace_range(start..end, &shared);
+    code.replace_range(start..end, &format!("{SHARED_STORE}{blank}"));
 }
 
-/// Whether a line takes one of the variables out of the store, or looks at its type there.
+/// Whether a line takes an untouched variable out of the store, or checks its type.
 fn is_untouched(line: &str, untouched: &[&str]) -> bool {
     let named = if let Some(rest) = line.strip_prefix("let ") {
         let rest = rest.strip_prefix("mut ").unwrap_or(rest);
@@ -120,13 +118,13 @@ fn is_untouched(line: &str, untouched: &[&str]) -> bool {
     named.is_some_and(|name| untouched.contains(&name))
 }
 
-/// Whether a line opens the brackets around the cell's last expression.
-pub fn opens_ending(line: &str) -> bool {
+/// Whether a line opens the call that displays the cell's last expression.
+pub fn opens_display(line: &str) -> bool {
     line == "(" || line.starts_with("::qrnn_preload::show_ending(") && line.ends_with("\",&(")
 }
 
-/// Whether a line closes them.
-pub fn closes_ending(line: &str) -> bool {
+/// Whether a line closes that call.
+pub fn closes_display(line: &str) -> bool {
     line.starts_with(").qrnn_ending()") || line == ").evcxr_display();" || line == ")));"
 }
 
@@ -135,9 +133,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_store_is_shared_line_for_line() {
+    fn the_store_is_replaced_line_for_line() {
         let code = "a\nmod evcxr_internal_runtime {\nfn x() {\n}\n\n}\n#[unsafe(no_mangle)]\nb\n";
-        let shared = adapted(code, &[]);
+        let shared = adapt(code, &[]);
         assert_eq!(shared.lines().count(), code.lines().count());
         assert!(shared.ends_with("\n#[unsafe(no_mangle)]\nb\n"), "{shared}");
         assert!(!shared.contains("fn x"));
@@ -154,7 +152,7 @@ mod tests {
             evcxr_variable_store.put_variable::<gone::Type>(stringify!(p), p);\n\
             evcxr_variable_store.put_variable::<Own>(stringify!(q), q);\n\
             evcxr_variable_store\n}\n";
-        let discarding = discarding(code, &["p"]);
+        let discarding = adapt_discard(code, &["p"]);
         assert_eq!(discarding.lines().count(), code.lines().count());
         let kept: Vec<&str> = discarding.lines().filter(|line| !line.is_empty()).collect();
         assert_eq!(
@@ -173,10 +171,10 @@ mod tests {
     }
 
     #[test]
-    fn evcxrs_own_cell_is_not_displayed() {
+    fn the_first_cell_is_not_displayed() {
         let cell = |function: &str| {
             let code = format!("pub extern \"C\" {function}(\n(\n42\n).evcxr_display();\n");
-            adapted(&code, &[]).contains("evcxr_display")
+            adapt(&code, &[]).contains("evcxr_display")
         };
         assert!(!cell("fn run_user_code_0"));
         for later in ["fn run_user_code_1", "fn run_user_code_10", "fn f() // fn run_user_code_0"] {
@@ -185,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn every_line_stays_where_it_was() {
+    fn every_line_stays_in_place() {
         let code = "#![allow(unused_imports, unused_mut, dead_code)]\n\
             fn user() { eprintln!(\"{}\", error); }\n\
             struct EvcxrUserCodeError {}\n\
@@ -202,7 +200,7 @@ mod tests {
             evcxr_send_text_plain(&format!(\"{:?}\",&(\nvalue\n)));\n\
             match r {\n  Ok(_) => {}\n  Err(_) => {\n  }\n}\n\
             })) { \n  Ok(_) => {}\n  Err(_) => {\n    println!(\"EVCXR_PANIC_NOTIFICATION\");\n}}\n";
-        let adapted = adapted(code, &["anew"]);
+        let adapted = adapt(code, &["anew"]);
         assert_eq!(adapted.lines().count(), code.lines().count());
         assert!(adapted.starts_with("\nfn user() { eprintln!(\"{}\", error); }\n"), "{adapted}");
         for part in [

@@ -1,26 +1,24 @@
-//! What rustc says of a cell, line by line, on its way to evcxr.
+//! Filters rustc's messages on their way to evcxr.
 //!
-//! evcxr mends a cell by rustc's messages: by where they point it decides that a variable was moved,
-//! or that the value at the end cannot show itself. A message that points to both places at once
-//! makes it do both, so each is reduced to what it is about.
+//! evcxr repairs a cell according to the places that a message points to: a variable was moved, or
+//! the value at the end has no `evcxr_display`. A message that points to both places makes it do
+//! both repairs, so each message is reduced to the place that it is about.
 
 use serde_json::{Value, json};
 
-use crate::rustc::generated_code::{STORING, closes_ending, opens_ending};
+use crate::rustc::generated_code::{STORE_LINE, closes_display, opens_display};
 
-/// What becomes of a line that rustc wrote.
 #[derive(Debug, PartialEq)]
 pub enum Line {
     /// For cargo and evcxr.
-    Passed(String),
-    /// A warning, which evcxr has no use for.
+    Forwarded(String),
+    /// For the kernel; evcxr does not use warnings.
     Warning(Value),
 }
 
-/// Sorts one line.
-pub fn sorted(line: &str) -> Line {
-    let passed = || Line::Passed(line.to_owned());
-    let Ok(mut message) = serde_json::from_str::<Value>(line) else { return passed() };
+pub fn filter(line: &str) -> Line {
+    let forwarded = || Line::Forwarded(line.to_owned());
+    let Ok(mut message) = serde_json::from_str::<Value>(line) else { return forwarded() };
     match message["level"].as_str() {
         Some("warning") => Line::Warning(message),
         Some("error") => {
@@ -30,23 +28,24 @@ pub fn sorted(line: &str) -> Line {
             narrow(&mut message);
             for child in message["children"].as_array_mut().into_iter().flatten() {
                 narrow(child);
-                disown(child);
+                hide_import_site(child);
             }
-            Line::Passed(message.to_string())
+            Line::Forwarded(message.to_string())
         }
-        _ => passed(),
+        _ => forwarded(),
     }
 }
 
-/// A variable was moved by the cell, or is borrowed where it should be stored.
+/// Whether the variable to store was moved by the cell, or is still borrowed.
 fn is_about_storing(message: &Value) -> bool {
     let moved = matches!(message["code"]["code"].as_str(), Some("E0382" | "E0505"));
     let mut spans = message["spans"].as_array().into_iter().flatten();
-    moved && spans.any(|span| span["is_primary"] == true && first_line(span).contains(STORING))
+    moved && spans.any(|span| span["is_primary"] == true && text(span, 0).contains(STORE_LINE))
 }
 
-fn first_line(span: &Value) -> &str {
-    span["text"][0]["text"].as_str().unwrap_or_default()
+/// A line of the source text in a span.
+fn text(span: &Value, line: usize) -> &str {
+    span["text"][line]["text"].as_str().unwrap_or_default()
 }
 
 fn retain_primary(message: &mut Value) {
@@ -56,34 +55,30 @@ fn retain_primary(message: &mut Value) {
     message["children"] = json!([]);
 }
 
-/// Takes the generated brackets around the last expression out of the spans that include them.
+/// Removes the lines that evcxr puts around the last expression from the spans.
 fn narrow(message: &mut Value) {
     for span in message["spans"].as_array_mut().into_iter().flatten() {
         let lines = |span: &Value| span["text"].as_array().map_or(0, Vec::len);
-        let text = |span: &Value, at: usize| {
-            span["text"][at]["text"].as_str().unwrap_or_default().to_owned()
-        };
-        while lines(span) > 1 && opens_ending(&text(span, 0)) {
+        while lines(span) > 1 && opens_display(text(span, 0)) {
             remove_line(span, 0);
-            let next = text(span, 0);
+            let indent = text(span, 0).chars().take_while(|c| c.is_whitespace()).count();
             span["line_start"] = json!(span["line_start"].as_u64().unwrap_or_default() + 1);
-            let indent = next.chars().take_while(|c| c.is_whitespace()).count();
             span["column_start"] = json!(indent + 1);
         }
-        while lines(span) > 1 && closes_ending(&text(span, lines(span) - 1)) {
+        while lines(span) > 1 && closes_display(text(span, lines(span) - 1)) {
             remove_line(span, lines(span) - 1);
-            let last = text(span, lines(span) - 1);
+            let end = text(span, lines(span) - 1).trim_end().chars().count();
             span["line_end"] = json!(span["line_end"].as_u64().unwrap_or(1).saturating_sub(1));
-            span["column_end"] = json!(last.trim_end().chars().count() + 1);
+            span["column_end"] = json!(end + 1);
         }
     }
 }
 
-/// A proposed import stands at the first `use`, the kernel's own. evcxr would take that for code of
-/// the user's, and the proposal for the error.
-fn disown(child: &mut Value) {
+/// rustc proposes an import at the first `use`, which is the kernel's. evcxr would take that place
+/// for the error's, so the span gets another file name.
+fn hide_import_site(child: &mut Value) {
     for span in child["spans"].as_array_mut().into_iter().flatten() {
-        if first_line(span).starts_with("use qrnn_preload::") {
+        if text(span, 0).starts_with("use qrnn_preload::") {
             span["file_name"] = json!("the kernel's own");
         }
     }
@@ -99,31 +94,31 @@ fn remove_line(span: &mut Value, at: usize) {
 mod tests {
     use super::*;
 
-    fn passed(message: &Value) -> Value {
-        match sorted(&message.to_string()) {
-            Line::Passed(text) => serde_json::from_str(&text).unwrap(),
+    fn forwarded(message: &Value) -> Value {
+        match filter(&message.to_string()) {
+            Line::Forwarded(text) => serde_json::from_str(&text).unwrap(),
             Line::Warning(_) => panic!("an error is no warning"),
         }
     }
 
     #[test]
-    fn a_moved_variable_points_to_its_storing_alone() {
-        let storing = format!("{STORING}T>(stringify!(q), q);");
+    fn a_moved_variable_points_only_to_its_store_line() {
+        let store = format!("{STORE_LINE}T>(stringify!(q), q);");
         let message = json!({
             "level": "error", "code": {"code": "E0382"}, "children": [{"spans": []}],
             "spans": [
                 {"is_primary": false, "text": [{"text": "drop(q)"}]},
-                {"is_primary": true, "text": [{"text": storing}]},
+                {"is_primary": true, "text": [{"text": store}]},
             ],
         });
-        let passed = passed(&message);
-        assert_eq!(passed["spans"].as_array().unwrap().len(), 1);
-        assert_eq!(passed["spans"][0]["is_primary"], true);
-        assert_eq!(passed["children"], json!([]));
+        let forwarded = forwarded(&message);
+        assert_eq!(forwarded["spans"].as_array().unwrap().len(), 1);
+        assert_eq!(forwarded["spans"][0]["is_primary"], true);
+        assert_eq!(forwarded["children"], json!([]));
     }
 
     #[test]
-    fn the_users_own_moves_keep_every_place() {
+    fn moves_in_user_code_keep_every_place() {
         let message = json!({
             "level": "error", "code": {"code": "E0382"}, "children": [],
             "spans": [
@@ -131,11 +126,11 @@ mod tests {
                 {"is_primary": true, "text": [{"text": "q.len()"}]},
             ],
         });
-        assert_eq!(passed(&message), message);
+        assert_eq!(forwarded(&message), message);
     }
 
     #[test]
-    fn generated_brackets_are_taken_out() {
+    fn generated_lines_are_removed() {
         let message = json!({
             "level": "error", "code": null, "children": [],
             "spans": [{
@@ -143,14 +138,14 @@ mod tests {
                 "text": [{"text": "("}, {"text": "  value "}, {"text": ").qrnn_ending().evcxr_display();"}],
             }],
         });
-        let span = &passed(&message)["spans"][0];
+        let span = &forwarded(&message)["spans"][0];
         let place =
             ["line_start", "column_start", "line_end", "column_end"].map(|k| span[k].clone());
         assert_eq!(place, [8, 3, 8, 8].map(|n| json!(n)));
     }
 
     #[test]
-    fn a_proposed_import_is_no_error() {
+    fn a_proposed_import_is_not_in_the_cell() {
         let message = json!({
             "level": "error", "code": {"code": "E0405"}, "spans": [],
             "children": [{"level": "help", "message": "import", "spans": [{
@@ -158,16 +153,16 @@ mod tests {
                 "text": [{"text": "use qrnn_preload::cell::*;"}],
             }]}],
         });
-        let span = &passed(&message)["children"][0]["spans"][0];
+        let span = &forwarded(&message)["children"][0]["spans"][0];
         assert_ne!(span["file_name"], "src/lib.rs");
         assert_eq!(span["suggested_replacement"], "use std::any::Any;");
     }
 
     #[test]
-    fn warnings_are_set_aside_and_other_lines_pass() {
-        assert!(matches!(sorted(r#"{"level":"warning","spans":[]}"#), Line::Warning(_)));
+    fn warnings_are_collected_and_other_lines_forwarded() {
+        assert!(matches!(filter(r#"{"level":"warning","spans":[]}"#), Line::Warning(_)));
         for line in ["no JSON", r#"{"artifact":"libctx.so"}"#] {
-            assert_eq!(sorted(line), Line::Passed(line.into()));
+            assert_eq!(filter(line), Line::Forwarded(line.into()));
         }
     }
 }

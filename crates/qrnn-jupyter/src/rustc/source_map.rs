@@ -1,11 +1,11 @@
-//! Where a cell's statements stand in the file that evcxr had compiled.
+//! From the file that evcxr compiled back to the cell.
 
 use ra_ap_syntax::ast::{self, AstNode};
 
+use crate::cells::positions::byte_of;
 use crate::cells::statements;
-use crate::rustc::diagnostic::byte_of;
 
-/// What the line of the function that evcxr makes of a cell begins with.
+/// The start of the function that evcxr makes of a cell.
 const FUNCTION: &str = "\npub extern \"C\" fn run_user_code_";
 
 #[derive(Debug)]
@@ -13,7 +13,7 @@ pub struct SourceMap {
     pieces: Vec<Piece>,
 }
 
-/// A statement, which stands in both as it is.
+/// A statement, which has the same text in the cell and in the file.
 #[derive(Debug)]
 struct Piece {
     /// In the file, from 1.
@@ -26,18 +26,18 @@ struct Piece {
 }
 
 impl SourceMap {
-    /// `cell` as evcxr got it, and the file.
+    /// `cell` is the code that evcxr got.
     pub fn new(cell: &str, file: &str) -> Self {
-        // Items come first, among those of earlier cells; then the cell's function, in its order.
-        let mut behind = file.rfind(FUNCTION).unwrap_or_default();
-        let function = behind;
+        // Items are before the function, among those of earlier cells; statements are in it, in order.
+        let function = file.rfind(FUNCTION).unwrap_or_default();
+        let mut behind = function;
         let mut pieces: Vec<Piece> = vec![];
         for statement in statements::of(cell) {
             let text = &cell[statement.start..statement.end];
             let is_item = ast::Item::can_cast(statement.node.kind());
             let (from, to) = if is_item { (0, function) } else { (behind, file.len()) };
             let mut places = file[from..to].match_indices(text).map(|(at, _)| from + at);
-            let Some(at) = places.find(|&at| is_alone(file, at, text.len())) else { continue };
+            let Some(at) = places.find(|&at| has_own_lines(file, at, text.len())) else { continue };
             if !is_item {
                 behind = at + text.len();
             }
@@ -52,7 +52,7 @@ impl SourceMap {
         Self { pieces }
     }
 
-    /// The byte in the cell of a line and a column, from 1, in the file.
+    /// The byte in the cell for a line and a column of the file, both counted from 1.
     pub fn byte(&self, line: usize, column: usize) -> Option<usize> {
         let piece = self.pieces.iter().find(|piece| {
             (piece.line..piece.line + piece.text.lines().count().max(1)).contains(&line)
@@ -63,8 +63,8 @@ impl SourceMap {
     }
 }
 
-/// Whether a text has its first line and its last one for itself, but for a comment.
-fn is_alone(file: &str, at: usize, length: usize) -> bool {
+/// Whether nothing but a comment shares the first and last line of a text.
+fn has_own_lines(file: &str, at: usize, length: usize) -> bool {
     let before = file[..at].rsplit('\n').next().unwrap_or_default();
     let after = file[at + length..].split('\n').next().unwrap_or_default().trim_start();
     before.trim().is_empty()
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_led_back() {
+    fn places_are_traced_back() {
         let cell = "fn f() {\n    g();\n}\nlet é = f(); // one\n  f();\nf();\nx";
         let file = "fn old() {\n    g();\n}\nfn f() {\n    g();\n}\n#[unsafe(no_mangle)]\npub extern \"C\" fn run_user_code_3(\nlet é = f(); // one\nf();\nf();\n(\nx\n).show();\n";
         let map = SourceMap::new(cell, file);

@@ -1,13 +1,12 @@
-//! The step between cargo and rustc: adds the preloaded crates to a cell, and reports to its code.
+//! The rustc wrapper: adds the preloaded crates to a cell, and adapts its code.
 //!
-//! evcxr has cargo compile each cell as a crate named `ctx`; cargo runs this program in rustc's
-//! place (RUSTC_WRAPPER).
+//! evcxr has cargo compile each cell as a crate named `ctx`; cargo runs this program in place of
+//! rustc (RUSTC_WRAPPER).
 //!
-//! **One identity for all cells.** A type is what it was in an earlier cell where rustc takes both
-//! crates for the same one, by name and by `-C metadata`. Cargo's metadata changes with every
-//! dependency and every option, so each cell is compiled with the same metadata here. That two
-//! definitions under one identity agree is for others to see to: `notebook.rs` for the notebook's own
-//! items, `externs.rs` for the crates that they use.
+//! All cells are compiled with the same `-C metadata`. To rustc they are then one crate, so a type
+//! stays the same type in later cells, although cargo's metadata changes with every dependency and
+//! option. `notebook` and [`build_inputs`](crate::rustc::build_inputs) check that two definitions of
+//! a type agree.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Write};
@@ -17,80 +16,67 @@ use std::process::{Command, ExitCode, ExitStatus, Stdio};
 
 use rustix::process::{Signal, set_parent_process_death_signal};
 
-use crate::rustc::build_inputs::Externs;
-use crate::rustc::dep_info::ReadFiles;
-use crate::rustc::generated_code;
+use crate::env_vars;
+use crate::rustc::build_inputs::BuildInputs;
+use crate::rustc::dep_info::DepInfo;
+use crate::rustc::handoff::{DISCARDED, UNTOUCHED, WARNINGS};
 use crate::rustc::messages::{self, Line};
+use crate::rustc::{generated_code, type_probes};
 use crate::terminal;
 use crate::toolchain::preload;
 
-/// Tells this program that cargo runs it.
-pub const ROLE: &str = "QRNN_JUPYTER_COMPILER";
-
-/// The probes for types (`types.rs`) call it.
-pub const NAME_TYPE: &str = "::qrnn_preload::name_type";
-
-/// Where the warnings of the last compilation stand, a line of JSON each, in evcxr's folder.
-pub const WARNINGS: &str = "warnings";
-
-/// The variables that a cell binds anew without reading them, a line each, in evcxr's folder.
-pub const UNTOUCHED: &str = "untouched";
-
-/// The variables that a cell of the kernel's own drops unread, a line each, in evcxr's folder.
-pub const DISCARDED: &str = "discarded";
-
-/// Asks rustc to name types by paths that can be written in a cell, at any length.
+/// Makes rustc write types with full paths and at any length, so that a cell can name them.
 const FULL_NAMES: [&str; 3] =
     ["-Ztrim-diagnostic-paths=no", "-Zwrite-long-types-to-disk=no", "--diagnostic-width=100000"];
 
-/// The metadata of every cell's crate.
-const IDENTITY: &str = "metadata=qrnn-jupyter-cell";
+/// The metadata of every cell.
+const METADATA: &str = "metadata=qrnn-jupyter-cell";
 
 pub fn run() -> ExitCode {
-    // Named twice, this program stands before itself.
+    // As RUSTC_WRAPPER and RUSTC_WORKSPACE_WRAPPER, this program is its own first argument.
     let program = std::env::current_exe().ok();
     let mut args = std::env::args_os().skip(1);
     let Some(rustc) = args.find(|arg| program.as_deref() != Some(Path::new(arg))) else {
-        terminal::note("cargo runs this with rustc and its arguments");
+        terminal::eprint("this is a rustc wrapper: it needs rustc and its arguments");
         return ExitCode::FAILURE;
     };
     let args: Vec<OsString> = args.collect();
-    let evcxrs = std::env::var_os("EVCXR_TMPDIR");
-    let trouble = match evcxrs.as_deref().map(Path::new) {
-        Some(folder) if is_cell(&args, std::env::var_os("CARGO_MANIFEST_DIR"), folder) => {
-            match compile(&rustc, &args, folder) {
+    let workdir = std::env::var_os("EVCXR_TMPDIR");
+    let error = match workdir.as_deref().map(Path::new) {
+        Some(workdir) if is_cell(&args, std::env::var_os("CARGO_MANIFEST_DIR"), workdir) => {
+            match compile(&rustc, &args, workdir) {
                 Ok(status) => return status,
-                Err(trouble) => trouble,
+                Err(error) => error,
             }
         }
         _ => Command::new(&rustc).args(&args).exec(),
     };
-    terminal::note(format_args!("cannot compile by {}: {trouble}", rustc.display()));
+    terminal::eprint(format_args!("cannot run {}: {error}", rustc.display()));
     ExitCode::FAILURE
 }
 
-/// The crate `ctx` of evcxr's own folder; a dependency of that name is another matter.
-fn is_cell(args: &[OsString], crate_folder: Option<OsString>, evcxrs: &Path) -> bool {
+/// Whether this is evcxr's crate `ctx`; a dependency may have that name too.
+fn is_cell(args: &[OsString], crate_folder: Option<OsString>, workdir: &Path) -> bool {
     let named = args.windows(2).any(|pair| pair[0] == "--crate-name" && pair[1] == "ctx");
-    named && crate_folder.is_some_and(|folder| folder == evcxrs)
+    named && crate_folder.is_some_and(|folder| folder == workdir)
 }
 
-fn compile(rustc: &OsStr, args: &[OsString], folder: &Path) -> std::io::Result<ExitCode> {
+fn compile(rustc: &OsStr, args: &[OsString], workdir: &Path) -> std::io::Result<ExitCode> {
     let builds = args.iter().any(|arg| {
         let arg = arg.to_string_lossy();
         arg.starts_with("--emit=") && arg.contains("link")
     });
-    let mut externs = builds.then(|| Externs::of(args, folder));
-    if let Some(refusal) = externs.as_ref().and_then(Externs::refusal) {
-        terminal::note(refusal);
+    let mut inputs = builds.then(|| BuildInputs::of(args, workdir));
+    if let Some(refusal) = inputs.as_ref().and_then(BuildInputs::refusal) {
+        terminal::eprint(refusal);
         return Ok(ExitCode::FAILURE);
     }
     let mut command = Command::new(rustc);
-    command.args(with_identity(args));
-    prepare(&mut command, args, folder);
+    command.args(with_metadata(args));
+    prepare(&mut command, args, workdir);
     command.stderr(Stdio::piped());
-    // SAFETY: between fork and exec it makes a plain system call only. Who stops this program, as an
-    // interrupt does, means the compiler.
+    // SAFETY: a plain system call between fork and exec. An interrupt kills this program; the
+    // compiler has to end with it.
     unsafe {
         command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?));
     }
@@ -99,24 +85,24 @@ fn compile(rustc: &OsStr, args: &[OsString], folder: &Path) -> std::io::Result<E
     if let Some(stderr) = child.stderr.take() {
         let mut err = std::io::stderr().lock();
         for line in BufReader::new(stderr).lines() {
-            match messages::sorted(&line?) {
-                Line::Passed(line) => writeln!(err, "{line}")?,
+            match messages::filter(&line?) {
+                Line::Forwarded(line) => writeln!(err, "{line}")?,
                 Line::Warning(warning) => warnings.push(warning.to_string()),
             }
         }
     }
     let status = child.wait()?;
-    if let Some(externs) = &mut externs {
-        // Without this file a cell goes without its warnings.
-        let _ = replace(&folder.join(WARNINGS), &warnings.join("\n"));
+    if let Some(inputs) = &mut inputs {
+        // If this fails, the cell shows no warnings.
+        let _ = replace(&workdir.join(WARNINGS), &warnings.join("\n"));
         if status.success() {
-            externs.look_at(&ReadFiles::of(args)?);
-            // A file may have changed while rustc was at work.
-            if let Some(refusal) = externs.refusal() {
-                terminal::note(refusal);
+            inputs.read_again(&DepInfo::of(args)?);
+            // A file may have changed while rustc ran.
+            if let Some(refusal) = inputs.refusal() {
+                terminal::eprint(refusal);
                 return Ok(ExitCode::FAILURE);
             }
-            externs.remember(folder)?;
+            inputs.write(workdir)?;
         }
     }
     Ok(exit_code(status))
@@ -127,54 +113,51 @@ fn exit_code(status: ExitStatus) -> ExitCode {
     code.and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
-fn with_identity(args: &[OsString]) -> Vec<OsString> {
+fn with_metadata(args: &[OsString]) -> Vec<OsString> {
     let is_metadata = |arg: &OsString| arg.as_encoded_bytes().starts_with(b"metadata=");
     let mut args = args.to_vec();
     for at in 1..args.len() {
         if args[at - 1] == "-C" && is_metadata(&args[at]) {
-            args[at] = IDENTITY.into();
+            args[at] = METADATA.into();
         }
     }
     args
 }
 
-fn prepare(command: &mut Command, args: &[OsString], evcxrs: &Path) {
-    if let Some(folder) = std::env::var_os(crate::child::runtime::PRELOAD).map(PathBuf::from)
-        && let Some(folder) = folder.parent()
+/// Adds arguments for the preloaded crates, and adapts evcxr's code.
+fn prepare(command: &mut Command, args: &[OsString], workdir: &Path) {
+    if let Some(library) = std::env::var_os(env_vars::PRELOAD).map(PathBuf::from)
+        && let Some(folder) = library.parent()
     {
         let mut file = OsString::from("@");
         file.push(folder.join(preload::ARGUMENTS));
         command.arg(file);
     }
-    let Some(source) = args.iter().find(|arg| arg.as_encoded_bytes().ends_with(b"src/lib.rs"))
-    else {
-        return;
-    };
+    let source = args.iter().find(|arg| arg.as_encoded_bytes().ends_with(b"src/lib.rs"));
+    let Some(source) = source.map(Path::new) else { return };
     let Ok(code) = std::fs::read_to_string(source) else { return };
-    if code.contains(NAME_TYPE) {
-        // Stable rustc takes these flags for this one call, which checks and builds nothing.
+    if code.contains(type_probes::NAME_TYPE) {
+        // This call only checks; the variable lets stable rustc accept the flags.
         command.args(FULL_NAMES).env("RUSTC_BOOTSTRAP", "1");
     }
-    let listed = |file| std::fs::read_to_string(evcxrs.join(file)).unwrap_or_default();
-    let (untouched, discarded) = (listed(UNTOUCHED), listed(DISCARDED));
-    let untouched: Vec<&str> = untouched.lines().collect();
-    let discarded: Vec<&str> = discarded.lines().collect();
+    let read = |file| std::fs::read_to_string(workdir.join(file)).unwrap_or_default();
+    let (untouched, discarded) = (read(UNTOUCHED), read(DISCARDED));
     let adapted = if discarded.is_empty() {
-        generated_code::adapted(&code, &untouched)
+        generated_code::adapt(&code, &untouched.lines().collect::<Vec<_>>())
     } else {
-        generated_code::discarding(&code, &discarded)
+        generated_code::adapt_discard(&code, &discarded.lines().collect::<Vec<_>>())
     };
     if adapted != code {
-        // Where this fails, the cell still compiles, and says less.
-        let _ = replace(Path::new(source), &adapted);
+        // If this fails, the cell still compiles, with poorer messages.
+        let _ = replace(source, &adapted);
     }
 }
 
-/// The file is replaced, never cut short: cargo, evcxr and the kernel read it too.
+/// Replaces a file as a whole, because cargo, evcxr and the kernel read it too.
 fn replace(path: &Path, text: &str) -> std::io::Result<()> {
-    let beside = path.with_extension("reporting");
-    std::fs::write(&beside, text)?;
-    std::fs::rename(&beside, path)
+    let temporary = path.with_extension("reporting");
+    std::fs::write(&temporary, text)?;
+    std::fs::rename(&temporary, path)
 }
 
 #[cfg(test)]
@@ -192,12 +175,12 @@ mod tests {
     }
 
     #[test]
-    fn every_cell_has_the_same_identity() {
+    fn every_cell_has_the_same_metadata() {
         let args = ["-C", "metadata=0123", "-C", "extra-filename=-0123", "metadata=file"];
         let args = args.map(OsString::from);
         assert_eq!(
-            with_identity(&args),
-            ["-C", IDENTITY, "-C", "extra-filename=-0123", "metadata=file"]
+            with_metadata(&args),
+            ["-C", METADATA, "-C", "extra-filename=-0123", "metadata=file"]
         );
     }
 }

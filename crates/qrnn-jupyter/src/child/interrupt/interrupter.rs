@@ -1,32 +1,33 @@
-//! Interrupts: a request that long work notices, and an end to code that does not.
+//! Interrupts cells: asks long work to stop, and kills a process that does not.
 //!
-//! A cell is interrupted from the moment that its request has come. Until its code starts, nobody
-//! waits longer than [`PATIENCE`] for what is under way: the compilers are stopped, and where that
-//! does not end the cell, or where its turn has not come yet, the shell goes on without it.
+//! A cell can be interrupted as soon as its request has arrived. Before its code starts, the
+//! compilers are killed; if the cell has not ended after [`PATIENCE`], or if it still waits for an
+//! earlier one, the shell stops waiting for it.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::child::interrupt::counter::Interrupts;
+use crate::child::interrupt::counter::InterruptCounter;
 use crate::child::processes;
 use crate::protocol::message::Request;
 
-/// How long code has to notice a first interrupt before a second one ends its process.
+/// How long code has to stop after a first interrupt before a second one kills its process.
 const GRACE: Duration = Duration::from_secs(1);
-/// How long a cell whose code has not started has to end by itself.
+/// How long the shell waits for an interrupted cell whose code has not started.
 const PATIENCE: Duration = Duration::from_millis(400);
-/// Requests for cells and interrupts come by different ways. An interrupt that finds no cell counts
-/// for one that was sent before it and that comes no later than this.
-const LATE: Duration = Duration::from_secs(1);
-/// What evcxr starts to prepare a cell.
-const PREPARING: [&str; 3] = ["cargo", "mold", "sh"];
+/// Cells and interrupts arrive on different channels. An interrupt that finds no cell applies to one
+/// that was sent before it and arrives at most this much later.
+const MAX_DELAY: Duration = Duration::from_secs(1);
+/// Programs that evcxr starts to compile a cell.
+const COMPILERS: [&str; 3] = ["cargo", "mold", "sh"];
 
 #[derive(Debug)]
 pub struct Interrupter {
-    /// None where the kernel could not prepare itself, and no code will ever run.
-    interrupts: Option<Interrupts>,
+    /// `None` if the kernel could not prepare itself, and no code will run.
+    counter: Option<InterruptCounter>,
     state: Mutex<State>,
 }
 
@@ -34,224 +35,221 @@ pub struct Interrupter {
 struct State {
     run: Run,
     awaited: Option<Awaited>,
-    /// Cells so far.
+    /// The number of cells so far.
     cells: u64,
-    /// Interrupts so far.
-    seen: u64,
+    /// The number of interrupts so far.
+    interrupts: u64,
     /// The last interrupt that found no cell.
     early: Option<Early>,
 }
 
-/// What the evaluator works on.
+/// The cell that evcxr works on.
 #[derive(Debug, Default)]
 struct Run {
     cell: u64,
     running: bool,
     /// When it was first interrupted.
-    asked: Option<Instant>,
-    /// Compiled code of the cell was started.
+    interrupted: Option<Instant>,
+    /// Its code was started.
     started: bool,
-    /// Compiled code of the cell was not started, as the interrupt came before.
-    before_it_ran: bool,
-    /// A second interrupt ended the process.
-    ended: bool,
+    /// Its code was not started because of an interrupt.
+    prevented: bool,
+    /// Its process was killed by a second interrupt.
+    killed: bool,
     process: u32,
 }
 
 /// The cell that the shell waits for.
 struct Awaited {
     cell: u64,
-    /// Tells the shell to go on without it.
-    give_up: Box<dyn Fn() + Send>,
-    given_up: bool,
+    /// Makes the shell stop waiting.
+    tell_shell: Box<dyn Fn() + Send>,
+    abandoned: bool,
 }
 
 impl std::fmt::Debug for Awaited {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "cell {}, given up: {}", self.cell, self.given_up)
+        write!(f, "cell {}, abandoned: {}", self.cell, self.abandoned)
     }
 }
 
 #[derive(Debug)]
 struct Early {
-    came: Instant,
-    /// By the sender's clock, in microseconds.
+    arrived: Instant,
+    /// The sender's time, in microseconds.
     sent: i64,
 }
 
-/// What became of a cell's interrupts.
+/// What interrupts did to a cell.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Asked {
+pub struct InterruptOutcome {
     pub interrupted: bool,
-    /// It was compiled, and its code never started.
-    pub before_it_ran: bool,
-    /// Some of its code was started.
+    /// It was compiled, but its code was not started.
+    pub prevented: bool,
     pub started: bool,
-    /// The process was ended for it.
-    pub ended: bool,
+    pub killed: bool,
 }
 
 impl Interrupter {
-    pub fn new(interrupts: Option<Interrupts>) -> Arc<Self> {
-        Arc::new(Self { interrupts, state: Mutex::default() })
+    pub fn new(counter: Option<InterruptCounter>) -> Arc<Self> {
+        Arc::new(Self { counter, state: Mutex::default() })
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    /// From now on the shell waits for this cell; its number. `give_up` is called where the shell is
-    /// to go on without it.
-    pub fn accept(&self, request: &Request, give_up: impl Fn() + Send + 'static) -> u64 {
-        let mut state = self.lock();
+    /// The shell waits for this cell from now on. Returns a number for it. `abandon` must make the
+    /// shell stop waiting.
+    pub fn enqueue(&self, request: &Request, abandon: impl Fn() + Send + 'static) -> u64 {
+        let mut state = self.state.lock();
         state.cells += 1;
         let cell = state.cells;
-        let hit = state.early.take().is_some_and(|early| early.hits(request));
-        if hit {
-            give_up();
+        let abandoned = state.early.take().is_some_and(|early| early.applies_to(request));
+        if abandoned {
+            abandon();
         }
-        state.awaited = Some(Awaited { cell, give_up: Box::new(give_up), given_up: hit });
+        state.awaited = Some(Awaited { cell, tell_shell: Box::new(abandon), abandoned });
         cell
     }
 
-    /// The shell has the cell's outcome, or has gone on without it.
-    pub fn answered(&self) {
-        self.lock().awaited = None;
+    /// The shell no longer waits for a cell.
+    pub fn dequeue(&self) {
+        self.state.lock().awaited = None;
     }
 
-    /// Whether the evaluator may begin with a cell, as the shell still waits for it.
+    /// Whether evcxr may begin with a cell, because the shell still waits for it.
     pub fn begin(&self, cell: u64, process: u32) -> bool {
-        let mut state = self.lock();
-        let waits = state.awaited.as_ref().is_some_and(|a| a.cell == cell && !a.given_up);
+        let mut state = self.state.lock();
+        let waits = state.awaited.as_ref().is_some_and(|a| a.cell == cell && !a.abandoned);
         if waits {
             state.run = Run { cell, running: true, process, ..Run::default() };
         }
         waits
     }
 
-    pub fn end(&self) -> Asked {
-        let mut state = self.lock();
-        let run = &mut state.run;
+    pub fn end(&self) -> InterruptOutcome {
+        let run = &mut self.state.lock().run;
         run.running = false;
-        Asked {
-            interrupted: run.asked.is_some(),
-            before_it_ran: run.before_it_ran,
+        InterruptOutcome {
+            interrupted: run.interrupted.is_some(),
+            prevented: run.prevented,
             started: run.started,
-            ended: run.ended,
+            killed: run.killed,
         }
     }
 
-    pub fn is_asked(&self) -> bool {
-        self.lock().run.asked.is_some()
+    pub fn is_interrupted(&self) -> bool {
+        self.state.lock().run.interrupted.is_some()
     }
 
-    /// How many interrupts there were.
-    pub fn seen(&self) -> u64 {
-        self.lock().seen
+    /// The number of interrupts so far.
+    pub fn count(&self) -> u64 {
+        self.state.lock().interrupts
     }
 
-    /// Asked when compiled code is about to start: it would not notice what came before.
-    pub fn may_run(&self) -> bool {
-        let run = &mut self.lock().run;
+    /// Whether the code may start. It would not notice earlier interrupts.
+    pub fn may_start(&self) -> bool {
+        let run = &mut self.state.lock().run;
         if !run.running {
             return true;
         }
-        run.before_it_ran = run.asked.is_some();
-        run.started |= !run.before_it_ran;
-        !run.before_it_ran
+        run.prevented = run.interrupted.is_some();
+        run.started |= !run.prevented;
+        !run.prevented
     }
 
-    /// The first asks the cell to end; a later one ends its process once the time is up. `sent` is
-    /// the sender's clock, in microseconds.
+    /// The first interrupt asks the cell to stop; a second one kills its process after the grace
+    /// period. `sent` is the sender's time, in microseconds.
     pub fn interrupt(self: &Arc<Self>, sent: i64) {
-        let mut state = self.lock();
-        state.seen += 1;
+        let mut state = self.state.lock();
+        state.interrupts += 1;
         let State { run, awaited, early, .. } = &mut *state;
         let Some(awaited) = awaited else {
-            *early = Some(Early { came: Instant::now(), sent });
+            *early = Some(Early { arrived: Instant::now(), sent });
             return;
         };
-        if awaited.given_up {
+        if awaited.abandoned {
             return;
         }
         if !(run.running && run.cell == awaited.cell) {
-            // Its turn has not come: the evaluator starts, or is not done with one before.
-            awaited.given_up = true;
-            (awaited.give_up)();
+            // evcxr is still starting, or busy with an earlier cell.
+            awaited.abandon();
             return;
         }
-        if let Some(interrupts) = &self.interrupts {
-            interrupts.count();
+        if let Some(counter) = &self.counter {
+            counter.increment();
         }
-        let (cell, asked) = (run.cell, run.asked);
-        let interrupter = self.clone();
-        match asked {
+        let (cell, interrupter) = (run.cell, self.clone());
+        match run.interrupted {
             None => {
-                run.asked = Some(Instant::now());
-                std::thread::spawn(move || interrupter.stop_preparing(cell));
+                run.interrupted = Some(Instant::now());
+                std::thread::spawn(move || interrupter.kill_compilers(cell));
             }
-            Some(asked) if run.started => {
-                let left = GRACE.saturating_sub(asked.elapsed());
+            Some(first) if run.started => {
+                let left = GRACE.saturating_sub(first.elapsed());
                 std::thread::spawn(move || {
                     std::thread::sleep(left);
-                    interrupter.end_process(cell);
+                    interrupter.kill_process(cell);
                 });
             }
             Some(_) => {}
         }
     }
 
-    /// Until the cell has ended, stops each compiler as it comes: evcxr starts several.
-    fn stop_preparing(&self, cell: u64) {
-        let asked = Instant::now();
+    /// Kills every compiler that evcxr starts until the cell has ended.
+    fn kill_compilers(&self, cell: u64) {
+        let start = Instant::now();
         loop {
             {
-                let mut state = self.lock();
+                let mut state = self.state.lock();
                 let State { run, awaited, .. } = &mut *state;
                 if !run.running || run.cell != cell {
                     return;
                 }
-                let late = !run.started && asked.elapsed() > PATIENCE;
                 if let Some(awaited) = awaited
-                    && late
+                    && !run.started
+                    && start.elapsed() > PATIENCE
                     && awaited.cell == cell
-                    && !awaited.given_up
+                    && !awaited.abandoned
                 {
-                    awaited.given_up = true;
-                    (awaited.give_up)();
+                    awaited.abandon();
                 }
             }
-            for helper in processes::helpers() {
+            for process in processes::compilers() {
                 let name =
-                    std::fs::read_to_string(format!("/proc/{helper}/comm")).unwrap_or_default();
-                if PREPARING.contains(&name.trim()) {
-                    processes::end_tree(helper);
+                    std::fs::read_to_string(format!("/proc/{process}/comm")).unwrap_or_default();
+                if COMPILERS.contains(&name.trim()) {
+                    processes::kill_tree(process);
                 }
             }
             std::thread::sleep(Duration::from_millis(20));
         }
     }
 
-    fn end_process(&self, cell: u64) {
-        let run = &mut self.lock().run;
-        if run.running && run.cell == cell && !run.ended {
-            run.ended = true;
+    fn kill_process(&self, cell: u64) {
+        let run = &mut self.state.lock().run;
+        if run.running && run.cell == cell && !run.killed {
+            run.killed = true;
             if let Some(group) = i32::try_from(run.process).ok().and_then(Pid::from_raw) {
                 let _ = kill_process_group(group, Signal::KILL);
             }
-            // By its own number too, in case that it has left its group.
-            processes::end(run.process);
+            // It may have left its group.
+            processes::kill(run.process);
         }
     }
 }
 
+impl Awaited {
+    fn abandon(&mut self) {
+        self.abandoned = true;
+        (self.tell_shell)();
+    }
+}
+
 impl Early {
-    fn hits(&self, request: &Request) -> bool {
+    fn applies_to(&self, request: &Request) -> bool {
         let sent = request.header.date.timestamp_micros();
         // A message without a date has that of the epoch.
         let sent_before = sent > 0 && sent < self.sent;
-        let late = request.arrived.saturating_duration_since(self.came);
-        late.is_zero() || (late < LATE && sent_before)
+        let delay = request.arrived.saturating_duration_since(self.arrived);
+        delay.is_zero() || (delay < MAX_DELAY && sent_before)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Interrupts at each moment of a cell's life.
+//! Interrupts at every stage of a cell.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,8 +7,8 @@ use super::*;
 
 fn interrupter() -> (tempfile::TempDir, Arc<Interrupter>) {
     let folder = tempfile::tempdir().unwrap();
-    let interrupts = Interrupts::create(&folder.path().join("interrupts")).unwrap();
-    (folder, Interrupter::new(Some(interrupts)))
+    let counter = InterruptCounter::create(&folder.path().join("interrupts")).unwrap();
+    (folder, Interrupter::new(Some(counter)))
 }
 
 fn sleeper() -> std::process::Child {
@@ -27,81 +27,89 @@ fn now(request: &Request) -> i64 {
     request.header.date.timestamp_micros()
 }
 
-/// A cell, and whether the shell was told to go on without it.
-fn accept(interrupter: &Interrupter, request: &Request) -> (u64, Arc<AtomicBool>) {
-    let given_up = Arc::new(AtomicBool::new(false));
-    let told = given_up.clone();
-    (interrupter.accept(request, move || told.store(true, Ordering::Release)), given_up)
+/// A cell, and whether the shell was flag to stop waiting.
+fn enqueue(interrupter: &Interrupter, request: &Request) -> (u64, Arc<AtomicBool>) {
+    let abandoned = Arc::new(AtomicBool::new(false));
+    let flag = abandoned.clone();
+    (interrupter.enqueue(request, move || flag.store(true, Ordering::Release)), abandoned)
 }
 
 fn begun(interrupter: &Interrupter, process: u32) -> u64 {
-    let cell = accept(interrupter, &request()).0;
+    let cell = enqueue(interrupter, &request()).0;
     assert!(interrupter.begin(cell, process));
     cell
 }
 
 #[test]
-fn a_second_interrupt_ends_the_process_after_its_grace() {
+fn a_second_interrupt_kills_the_process_after_the_grace_period() {
     let (_folder, interrupter) = interrupter();
     let mut child = sleeper();
     begun(&interrupter, child.id());
-    assert!(interrupter.may_run());
+    assert!(interrupter.may_start());
     interrupter.interrupt(0);
     interrupter.interrupt(0);
     let start = Instant::now();
     child.wait().unwrap();
     assert!(start.elapsed() > GRACE / 2, "no time to notice");
-    let asked = Asked { interrupted: true, started: true, ended: true, ..Asked::default() };
-    assert_eq!(interrupter.end(), asked);
+    let outcome = InterruptOutcome {
+        interrupted: true,
+        started: true,
+        killed: true,
+        ..InterruptOutcome::default()
+    };
+    assert_eq!(interrupter.end(), outcome);
 }
 
 #[test]
-fn code_that_has_not_started_is_left_behind_and_no_process_ended() {
+fn a_cell_whose_code_has_not_started_is_abandoned() {
     let (_folder, interrupter) = interrupter();
     let mut child = sleeper();
-    let (cell, given_up) = accept(&interrupter, &request());
+    let (cell, abandoned) = enqueue(&interrupter, &request());
     assert!(interrupter.begin(cell, child.id()));
     interrupter.interrupt(0);
     interrupter.interrupt(0);
-    assert!(!interrupter.may_run() && interrupter.is_asked());
+    assert!(!interrupter.may_start() && interrupter.is_interrupted());
     let start = Instant::now();
-    while !given_up.load(Ordering::Acquire) {
+    while !abandoned.load(Ordering::Acquire) {
         assert!(start.elapsed() < PATIENCE * 4, "the shell still waits");
     }
-    interrupter.answered();
-    // The next one waits for its turn, and can be interrupted while it does.
-    let (second, given_up) = accept(&interrupter, &request());
+    interrupter.dequeue();
+    // The next cell can be interrupted while it waits.
+    let (second, abandoned) = enqueue(&interrupter, &request());
     interrupter.interrupt(0);
-    assert!(given_up.load(Ordering::Acquire));
-    assert!(interrupter.end().before_it_ran);
+    assert!(abandoned.load(Ordering::Acquire));
+    assert!(interrupter.end().prevented);
     assert!(!interrupter.begin(second, child.id()));
-    interrupter.answered();
+    interrupter.dequeue();
     begun(&interrupter, child.id());
-    assert!(interrupter.may_run() && !interrupter.is_asked());
+    assert!(interrupter.may_start() && !interrupter.is_interrupted());
     std::thread::sleep(GRACE + Duration::from_millis(300));
     assert_eq!(child.try_wait().unwrap(), None);
-    assert_eq!(interrupter.end(), Asked { started: true, ..Asked::default() });
+    assert_eq!(
+        interrupter.end(),
+        InterruptOutcome { started: true, ..InterruptOutcome::default() }
+    );
     child.kill().unwrap();
     child.wait().unwrap();
 }
 
 #[test]
-fn an_interrupt_that_finds_no_cell_is_for_one_that_was_sent_before_it() {
+fn an_early_interrupt_applies_to_a_cell_that_was_sent_before() {
     let (_folder, interrupter) = interrupter();
     let hit = |request: &Request| {
-        let given_up = accept(&interrupter, request).1.load(Ordering::Acquire);
-        interrupter.answered();
-        given_up
+        let abandoned = enqueue(&interrupter, request).1.load(Ordering::Acquire);
+        interrupter.dequeue();
+        abandoned
     };
-    // It lay in the queue, or came a moment later by the other way.
+    // The cell was in the queue, or arrived a moment later on the other channel.
     let queued = request();
     interrupter.interrupt(0);
     assert!(hit(&queued) && !hit(&queued), "one interrupt, one cell");
     interrupter.interrupt(now(&request()));
     assert!(hit(&Request { arrived: Instant::now(), ..queued.clone() }));
-    // It was sent afterwards, or nobody knows when, or it came much later.
+    // It was sent later, at an unknown time, or arrived much later.
     interrupter.interrupt(now(&queued) - 1);
     assert!(!hit(&request()));
     interrupter.interrupt(now(&request()));
-    assert!(!hit(&Request { arrived: Instant::now() + 2 * LATE, ..queued }));
+    assert!(!hit(&Request { arrived: Instant::now() + 2 * MAX_DELAY, ..queued }));
 }
