@@ -61,7 +61,7 @@ class Installed(unittest.TestCase):
                 json.dump({"ip": "127.0.0.1"}, file)
             said = call("run", path)
             self.assertEqual(said.returncode, 1)
-            self.assertIn("is no connection file", said.stderr)
+            self.assertIn("is not a connection file", said.stderr)
 
     def test_nothing_to_remove(self):
         with tempfile.TemporaryDirectory() as empty:

@@ -81,7 +81,6 @@ pub struct Cell {
 }
 
 /// Shared by the thread that reads the output and the thread that runs cells.
-#[derive(Debug)]
 pub struct CellOutput {
     pub cell: Mutex<Cell>,
     pub publisher: Publisher,

@@ -32,14 +32,13 @@ pub enum Event {
 }
 
 /// Finds events in a stream of bytes that arrives in pieces of any size.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Demultiplexer {
     /// The start of a line that may be special.
     held: Vec<u8>,
     content: Option<Content>,
 }
 
-#[derive(Debug)]
 struct Content {
     media_type: String,
     /// The rest of the line with the begin token.

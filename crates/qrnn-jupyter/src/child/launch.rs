@@ -12,7 +12,6 @@ use crate::child::runtime;
 use crate::error::{Error, Result};
 
 /// The kernel's ends of the pipes. Successive child processes share them.
-#[derive(Debug)]
 pub struct Pipes {
     pub stdout: PipeReader,
     pub stderr: PipeReader,

@@ -19,7 +19,6 @@ const VARIABLE: &str = "LD_LIBRARY_PATH";
 /// The user's value, in a process that was restarted.
 const USERS: &str = "QRNN_JUPYTER_LIBRARY_PATH";
 
-#[derive(Debug)]
 pub struct LibraryPath {
     /// When the process started.
     environment: Vec<(OsString, OsString)>,

@@ -22,7 +22,6 @@ const LONG_PAUSE: Duration = Duration::from_secs(2);
 /// How often a silent process is checked for reads of standard input.
 const CHECK: Duration = Duration::from_millis(100);
 
-#[derive(Debug)]
 struct Stream {
     name: &'static str,
     pipe: PipeReader,

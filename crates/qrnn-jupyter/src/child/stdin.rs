@@ -13,7 +13,6 @@ use crate::protocol::iopub::Publisher;
 use crate::protocol::message::{self, Request};
 
 /// Sends input requests to the front end that sent the running cell.
-#[derive(Debug)]
 pub struct StdinChannel {
     state: Mutex<State>,
     requests: UnboundedSender<JupyterMessage>,

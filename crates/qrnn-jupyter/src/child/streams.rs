@@ -11,7 +11,6 @@ use crate::child::cell_output::{Cell, CellOutput, Report, Representations};
 use crate::child::reader::Reader;
 use crate::rustc::warnings::Compiled;
 
-#[derive(Debug)]
 pub struct Streams {
     output: Arc<CellOutput>,
     drain: mpsc::Sender<mpsc::Sender<()>>,

@@ -28,7 +28,6 @@ const PROCESSES: &str = "processes";
 const COUNTER: &str = "interrupts";
 const LOCK: &str = "lock";
 
-#[derive(Debug)]
 pub struct Workdir {
     folder: PathBuf,
     _lock: File,

@@ -32,7 +32,7 @@ use crate::rustc::warnings::Compiled;
 pub type Outcome = std::result::Result<Representations, CellError>;
 
 /// The channels and handles that a backend needs.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Connections {
     pub publisher: Publisher,
     pub stdin: Arc<StdinChannel>,

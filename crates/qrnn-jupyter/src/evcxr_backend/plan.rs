@@ -11,7 +11,6 @@ use crate::protocol::cell_error::CellError;
 use crate::rustc::build_inputs::Change;
 use crate::rustc::handoff;
 
-#[derive(Debug)]
 pub struct Plan {
     pub statements: Vec<Statement>,
     pub items: Vec<Item>,

@@ -1,6 +1,5 @@
 //! The control channel: interrupt, shutdown, kernel info. Interrupts may also come as SIGINT.
 
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use jupyter_protocol::JupyterMessage;
@@ -9,40 +8,31 @@ use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::child::interrupt::interrupter::Interrupter;
-use crate::child::stdin::StdinChannel;
 use crate::error::{Error, Result};
+use crate::evcxr_backend::backend::Connections;
 use crate::frontend::kernel_info::kernel_info;
-use crate::protocol::iopub::Publisher;
 use crate::protocol::sockets::next_request;
 
-pub struct Interrupt {
-    pub interrupter: Arc<Interrupter>,
-    pub stdin: Arc<StdinChannel>,
-}
-
-impl Interrupt {
-    /// `sent` is the sender's time, in microseconds.
-    fn interrupt(&self, sent: i64) {
-        self.interrupter.interrupt(sent);
-        // Code that waits for input gets an empty line.
-        self.stdin.answer("");
-    }
+/// `sent` is the sender's time, in microseconds.
+fn interrupt(connections: &Connections, sent: i64) {
+    connections.interrupter.interrupt(sent);
+    // Code that waits for input gets an empty line.
+    connections.stdin.answer("");
 }
 
 /// Answers requests until a shutdown request.
 pub async fn answer_requests(
     mut socket: RouterRecvConnection,
     replies: UnboundedSender<JupyterMessage>,
-    publisher: Publisher,
-    interrupt: &Interrupt,
+    connections: &Connections,
 ) {
+    let publisher = &connections.publisher;
     loop {
         let request = next_request(&mut socket).await;
         publisher.status("busy", Some(&request.header));
         let reply = match request.kind() {
             "interrupt_request" => {
-                interrupt.interrupt(request.header.date.timestamp_micros());
+                interrupt(connections, request.header.date.timestamp_micros());
                 request.reply(json!({ "status": "ok" }))
             }
             "kernel_info_request" => request.reply(kernel_info()),
@@ -88,14 +78,14 @@ impl Signals {
         runtime.block_on(listen).map_err(Error::system::<std::io::Error>("listen for signals"))
     }
 
-    pub async fn handle_until_termination(mut self, interrupt: &Interrupt) {
+    pub async fn handle_until_termination(mut self, connections: &Connections) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => {
                     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
                     let now = now.unwrap_or_default().as_micros();
-                    interrupt.interrupt(i64::try_from(now).unwrap_or_default());
+                    interrupt(connections, i64::try_from(now).unwrap_or_default());
                 }
             }
         }

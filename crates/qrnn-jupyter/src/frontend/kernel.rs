@@ -14,12 +14,13 @@ use crate::child::interrupt::interrupter::Interrupter;
 use crate::child::stdin::StdinChannel;
 use crate::child::workdir::Workdir;
 use crate::error::{Error, Result};
-use crate::frontend::control::{self, Interrupt, Signals};
-use crate::frontend::shell::{Prepared, Shell};
+use crate::evcxr_backend::backend::Connections;
+use crate::frontend::control::{self, Signals};
+use crate::frontend::shell::{self, Prepared};
 use crate::protocol::iopub::Publisher;
 use crate::protocol::message::Request;
 use crate::protocol::{connection, sockets};
-use crate::rust_analyzer::service::ServiceHandle;
+use crate::rust_analyzer::service::{Service, ServiceHandle};
 use crate::terminal;
 use crate::toolchain::environment;
 
@@ -86,17 +87,22 @@ async fn serve(
     tokio::spawn(read_stdin(stdin_reader, stdin.clone()));
 
     publisher.status("starting", None);
-    let interrupt = Interrupt { interrupter: interrupter.clone(), stdin: stdin.clone() };
-    let shell =
-        Shell { prepared, publisher: publisher.clone(), replies: shell_out, stdin, interrupter };
-    let (requests, analysis, ended) = shell.start().map_err(Error::system("start a thread"))?;
+    let place = prepared.as_ref().ok();
+    let place = place.map(|place| (place.program.clone(), place.workdir.path().to_owned()));
+    let no_thread = Error::system("start a thread");
+    let analysis =
+        Service::start(place, publisher.clone(), shell_out.clone()).map_err(no_thread)?;
+    let connections = Connections { publisher, stdin, interrupter, analysis: analysis.clone() };
+    let no_thread = Error::system("start a thread");
+    let (requests, ended) =
+        shell::start(prepared, connections.clone(), shell_out).map_err(no_thread)?;
     tokio::spawn(read_shell(shell_reader, requests, analysis));
-    let control = control::answer_requests(control_reader, control_out, publisher, &interrupt);
+    let control = control::answer_requests(control_reader, control_out, &connections);
     tokio::select! {
         () = control => {}
         _ = ended => {}
         () = parent_ended() => terminal::log("the program that started this kernel has ended"),
-        () = signals.handle_until_termination(&interrupt) => {}
+        () = signals.handle_until_termination(&connections) => {}
     }
     if let Some(workdir) = workdir {
         workdir.kill_processes();

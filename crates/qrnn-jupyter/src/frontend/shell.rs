@@ -13,28 +13,17 @@ use tokio::sync::oneshot;
 use crate::cells::commands;
 use crate::cells::completeness::{self, Completeness};
 use crate::child::interrupt::interrupter::Interrupter;
-use crate::child::stdin::StdinChannel;
 use crate::child::workdir::Workdir;
 use crate::error::Error;
 use crate::evcxr_backend::backend::{Backend, Connections, Outcome};
 use crate::frontend::history::History;
 use crate::frontend::kernel_info::kernel_info;
 use crate::protocol::cell_error::CellError;
-use crate::protocol::iopub::Publisher;
 use crate::protocol::message::Request;
-use crate::rust_analyzer::service::{Service, ServiceHandle};
 use crate::terminal;
 
-pub struct Shell {
-    /// What cells need, or why they cannot run.
-    pub prepared: Result<Prepared, String>,
-    pub publisher: Publisher,
-    pub replies: UnboundedSender<JupyterMessage>,
-    pub stdin: Arc<StdinChannel>,
-    pub interrupter: Arc<Interrupter>,
-}
-
-#[derive(Debug, Clone)]
+/// What cells need.
+#[derive(Clone)]
 pub struct Prepared {
     pub program: PathBuf,
     pub workdir: Arc<Workdir>,
@@ -43,35 +32,20 @@ pub struct Prepared {
 /// Work for the backend's thread.
 type Job = Box<dyn FnOnce(&mut Result<Backend, String>) + Send>;
 
-impl Shell {
-    /// Starts the threads. Returns the sender of requests, the handle for requests that do not wait
-    /// for cells, and a receiver that is notified of a shutdown.
-    pub fn start(self) -> std::io::Result<(Sender<Request>, ServiceHandle, oneshot::Receiver<()>)> {
-        let (requests, incoming) = mpsc::channel();
-        let (end, ended) = oneshot::channel();
-        let prepared = self.prepared.as_ref().ok();
-        let place =
-            prepared.map(|prepared| (prepared.program.clone(), prepared.workdir.path().to_owned()));
-        let analysis = Service::start(place, self.publisher.clone(), self.replies.clone())?;
-        let connections = Connections {
-            publisher: self.publisher,
-            stdin: self.stdin,
-            interrupter: self.interrupter,
-            analysis: analysis.clone(),
-        };
-        let shell = ShellThread {
-            jobs: start_backend(self.prepared, connections.clone())?,
-            connections,
-            replies: self.replies,
-            history: History::default(),
-            count: 0,
-            quitting: false,
-        };
-        std::thread::Builder::new()
-            .name("shell".into())
-            .spawn(move || shell.run(&incoming, end))?;
-        Ok((requests, analysis, ended))
-    }
+/// Starts the threads. `prepared` may be the reason why cells cannot run. Returns the sender of
+/// requests, and a receiver that is notified of a shutdown.
+pub fn start(
+    prepared: Result<Prepared, String>,
+    connections: Connections,
+    replies: UnboundedSender<JupyterMessage>,
+) -> std::io::Result<(Sender<Request>, oneshot::Receiver<()>)> {
+    let (requests, incoming) = mpsc::channel();
+    let (end, ended) = oneshot::channel();
+    let jobs = start_backend(prepared, connections.clone())?;
+    let (history, count, quitting) = Default::default();
+    let shell = ShellThread { connections, replies, jobs, history, count, quitting };
+    std::thread::Builder::new().name("shell".into()).spawn(move || shell.run(&incoming, end))?;
+    Ok((requests, ended))
 }
 
 /// Starts the thread that runs cells. It prepares itself before the first cell.

@@ -62,19 +62,10 @@ mod tests {
     use crate::cells::statements;
     use crate::notebook::items;
 
-    fn notebook(cells: &[&str]) -> Notebook {
-        let mut notebook = Notebook::default();
-        for cell in cells {
-            let statements = statements::of(cell);
-            notebook.define(items::of(&statements), &statements);
-        }
-        notebook
-    }
-
     fn conflict(cells: &[&str], ty: &str, new: &str) -> Option<String> {
         let variables = Variables::from([("x".to_owned(), ty.to_owned())]);
         let items = items::of(&statements::of(new));
-        let mut notebook = notebook(cells);
+        let mut notebook = Notebook::after(cells);
         notebook.crates = ["a".to_owned(), "b".to_owned(), "other".to_owned()].into();
         let conflicts = find(&notebook, &items, &variables);
         conflicts.first().map(|conflict| conflict.item.name.text().to_owned())

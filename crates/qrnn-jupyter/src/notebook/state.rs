@@ -29,7 +29,7 @@ pub struct LostVariable {
     mutable: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Notebook {
     pub items: HashMap<Name, Item>,
     /// The crates that `:dep` lines added.
@@ -40,7 +40,6 @@ pub struct Notebook {
 }
 
 /// An impl in a cell that does not define its type.
-#[derive(Debug)]
 struct ImplBlock {
     head: String,
     names: BTreeSet<String>,
@@ -166,18 +165,22 @@ mod tests {
     use super::*;
     use crate::cells::statements;
 
-    fn notebook(cells: &[&str]) -> Notebook {
-        let mut notebook = Notebook::default();
-        for cell in cells {
-            let statements = statements::of(cell);
-            notebook.define(items::of(&statements), &statements);
+    impl Notebook {
+        /// A notebook in which these cells have run.
+        pub fn after(cells: &[&str]) -> Self {
+            let mut notebook = Self::default();
+            for cell in cells {
+                let statements = statements::of(cell);
+                notebook.define(items::of(&statements), &statements);
+            }
+            notebook
         }
-        notebook
     }
 
     #[test]
     fn an_impl_that_runs_again_has_the_same_key() {
-        let notebook = notebook(&["struct A;", "impl A { fn f() {} }", "impl A { fn g() {} }"]);
+        let notebook =
+            Notebook::after(&["struct A;", "impl A { fn f() {} }", "impl A { fn g() {} }"]);
         let keys = |cell: &str| {
             let found = notebook.impl_keys(&statements::of(cell));
             found.into_iter().map(|insertion| insertion.text).collect::<Vec<_>>()
@@ -189,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_moved_variable_may_be_assigned() {
-        let mut notebook = notebook(&[]);
+        let mut notebook = Notebook::after(&[]);
         let code = "let mut v = vec![1];";
         let before = Variables::from([("v".to_owned(), "Vec<i32>".to_owned())]);
         let bindings = statements::bindings(&statements::of(code));

@@ -111,29 +111,21 @@ pub fn names_of(ty: &str) -> BTreeSet<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cells::statements;
     use crate::notebook::marks;
-
-    fn notebook(cells: &[&str]) -> Notebook {
-        let mut notebook = Notebook::default();
-        for cell in cells {
-            let statements = statements::of(cell);
-            notebook.define(items::of(&statements), &statements);
-        }
-        notebook
-    }
 
     #[test]
     fn items_lead_to_crates() {
-        let reached =
-            notebook(&["use rand::rngs::StdRng;", "struct A { r: StdRng }"]).dependencies("A");
+        let reached = Notebook::after(&["use rand::rngs::StdRng;", "struct A { r: StdRng }"])
+            .dependencies("A");
         assert!(reached.contains("rand"), "{reached:?}");
         let glob = ["use rand::prelude::*;", "struct A { r: StdRng }", "struct B { n: Vec<u8> }"];
-        assert!(notebook(&glob).dependencies("A").contains("rand"));
-        assert!(!notebook(&glob).dependencies("B").contains("rand"));
-        assert!(!notebook(&glob).dependencies("std::vec::Vec<f64>").contains("rand"));
+        assert!(Notebook::after(&glob).dependencies("A").contains("rand"));
+        assert!(!Notebook::after(&glob).dependencies("B").contains("rand"));
+        assert!(!Notebook::after(&glob).dependencies("std::vec::Vec<f64>").contains("rand"));
         assert!(
-            notebook(&[]).dependencies("Box<dyn std::error::Error>").contains(marks::EVERY_CRATE)
+            Notebook::after(&[])
+                .dependencies("Box<dyn std::error::Error>")
+                .contains(marks::EVERY_CRATE)
         );
     }
 }

@@ -1,6 +1,5 @@
 //! A cell's error as Jupyter wants it: ename, evalue, traceback.
 
-#[derive(Debug)]
 pub struct CellError {
     pub name: String,
     pub value: String,

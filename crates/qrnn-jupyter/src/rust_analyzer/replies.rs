@@ -8,7 +8,6 @@ use crate::protocol::message::Request;
 use crate::rust_analyzer::wire::{Completions, Inspection};
 
 /// A cell, and the cursor as a byte of it.
-#[derive(Debug)]
 pub struct Cursor {
     pub code: String,
     pub byte: usize,

@@ -34,7 +34,6 @@ pub struct ServiceHandle {
     jobs: Sender<Job>,
 }
 
-#[derive(Debug)]
 enum Job {
     Answer(Request, Instant),
     Describe(String, Sender<Option<Inspection>>),

@@ -107,7 +107,6 @@ fn changed<'a, T: PartialEq>(
 }
 
 /// The inputs of the cell that is being compiled, and those of the last cell that ran.
-#[derive(Debug)]
 pub struct BuildInputs {
     start: SystemTime,
     known: Inputs,

@@ -8,13 +8,11 @@ use crate::cells::statements;
 /// The start of the function that evcxr makes of a cell.
 const FUNCTION: &str = "\npub extern \"C\" fn run_user_code_";
 
-#[derive(Debug)]
 pub struct SourceMap {
     pieces: Vec<Piece>,
 }
 
 /// A statement, which has the same text in the cell and in the file.
-#[derive(Debug)]
 struct Piece {
     /// In the file, from 1.
     line: usize,

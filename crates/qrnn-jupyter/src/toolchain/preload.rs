@@ -17,7 +17,6 @@ const LOCK: &str = "Cargo.lock";
 const CRATES: [&str; 3] = ["qrnn_preload", "qrnn", "tch"];
 
 /// A folder with the library, the metadata of all crates in it, and a record of how it was built.
-#[derive(Debug)]
 pub struct Preload {
     folder: PathBuf,
 }

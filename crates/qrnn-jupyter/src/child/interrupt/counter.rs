@@ -10,7 +10,6 @@ use crate::error::{Error, Result};
 
 /// A file of 8 bytes, little-endian, that both processes map. Long work compares the number with its
 /// value when the work began.
-#[derive(Debug)]
 pub struct InterruptCounter {
     counter: &'static AtomicU64,
 }

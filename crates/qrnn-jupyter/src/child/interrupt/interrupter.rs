@@ -24,14 +24,13 @@ const MAX_DELAY: Duration = Duration::from_secs(1);
 /// Programs that evcxr starts to compile a cell.
 const COMPILERS: [&str; 3] = ["cargo", "mold", "sh"];
 
-#[derive(Debug)]
 pub struct Interrupter {
     /// `None` if the kernel could not prepare itself, and no code will run.
     counter: Option<InterruptCounter>,
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
     run: Run,
     awaited: Option<Awaited>,
@@ -44,7 +43,7 @@ struct State {
 }
 
 /// The cell that evcxr works on.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Run {
     cell: u64,
     running: bool,
@@ -67,13 +66,6 @@ struct Awaited {
     abandoned: bool,
 }
 
-impl std::fmt::Debug for Awaited {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "cell {}, abandoned: {}", self.cell, self.abandoned)
-    }
-}
-
-#[derive(Debug)]
 struct Early {
     arrived: Instant,
     /// The sender's time, in microseconds.
