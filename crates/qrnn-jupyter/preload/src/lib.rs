@@ -94,7 +94,7 @@ pub trait Ending {
 
 impl<T: ?Sized> Ending for T {}
 
-/// Shows a value without an `evcxr_display` of its own, which has precedence.
+/// Shows values whose type has no `evcxr_display` method; an inherent method has precedence.
 pub trait Show {
     fn evcxr_display(&self);
 }

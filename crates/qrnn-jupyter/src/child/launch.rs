@@ -55,7 +55,7 @@ pub fn command(program: &Path) -> Result<(Command, Pipes)> {
 fn arrange(ends: &ChildEnds) -> std::io::Result<()> {
     // The child must not outlive the kernel.
     set_parent_process_death_signal(Some(Signal::KILL))?;
-    // With a process group of its own, it can be killed with the programs that a cell started.
+    // In another process group, it can be killed together with the programs that a cell started.
     setpgid(None, None)?;
     let moves: [(RawFd, RawFd); 6] = [
         (0, runtime::COMMANDS),

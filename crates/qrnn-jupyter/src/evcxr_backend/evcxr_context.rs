@@ -1,4 +1,4 @@
-//! evcxr with what belongs to it: its output, its workdir, and what the notebook has defined.
+//! evcxr with its output, its workdir, and the definitions of the notebook.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -89,14 +89,14 @@ async fn serve(
     publisher.status("starting", None);
     let place = prepared.as_ref().ok();
     let place = place.map(|place| (place.program.clone(), place.workdir.path().to_owned()));
-    let no_thread = Error::system("start a thread");
-    let analysis =
-        Service::start(place, publisher.clone(), shell_out.clone()).map_err(no_thread)?;
-    let connections = Connections { publisher, stdin, interrupter, analysis: analysis.clone() };
-    let no_thread = Error::system("start a thread");
-    let (requests, ended) =
-        shell::start(prepared, connections.clone(), shell_out).map_err(no_thread)?;
-    tokio::spawn(read_shell(shell_reader, requests, analysis));
+    let started =
+        Service::start(place, publisher.clone(), shell_out.clone()).and_then(|analysis| {
+            let connections = Connections { publisher, stdin, interrupter, analysis };
+            let (requests, ended) = shell::start(prepared, connections.clone(), shell_out)?;
+            Ok((connections, requests, ended))
+        });
+    let (connections, requests, ended) = started.map_err(Error::system("start a thread"))?;
+    tokio::spawn(read_shell(shell_reader, requests, connections.analysis.clone()));
     let control = control::answer_requests(control_reader, control_out, &connections);
     tokio::select! {
         () = control => {}

@@ -1,4 +1,4 @@
-//! Completion and inspection by rust-analyzer, in a process of its own.
+//! Completion and inspection by rust-analyzer, in a separate process.
 //!
 //! The kernel's side is `service`: it answers the requests, keeps what the notebook has defined
 //! (`notebook_text`), and talks to the process through `client`. The process is `server`: it finds

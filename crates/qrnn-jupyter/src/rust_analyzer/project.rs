@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use cargo_metadata::{DependencyKind, Metadata, Node, Package, PackageId, TargetKind};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -130,11 +131,10 @@ impl Query {
         let mut project = Project::default();
         let sysroot = output(self.sysroot);
         let metadata = self.metadata.and_then(output);
-        let metadata: Value =
-            metadata.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        let metadata: Option<Metadata> = metadata.and_then(|text| serde_json::from_str(&text).ok());
         let library = sysroot.as_deref().map(rust_src::library);
         if let Some(library) = library.filter(|path| rust_src::is_complete(path)) {
-            project.add_standard(&library, hashbrown(&metadata));
+            project.add_standard(&library, metadata.as_ref().and_then(hashbrown));
         }
         project.cfg = output(self.cfg).unwrap_or_default().lines().map(parse_cfg).collect();
         let version = output(self.version);
@@ -142,7 +142,9 @@ impl Query {
         let target = output(self.target).and_then(|text| serde_json::from_str::<Value>(&text).ok());
         project.data_layout =
             target.and_then(|target| target["data-layout"].as_str().map(str::to_owned));
-        project.add_packages(&metadata);
+        if let Some(metadata) = &metadata {
+            project.add_packages(metadata);
+        }
         project
     }
 }
@@ -191,117 +193,101 @@ impl Project {
         }
     }
 
-    /// Adds the packages that cells can name, from cargo's metadata. rust-analyzer reads every file
-    /// of a crate, so the hundred crates behind qrnn are left out.
-    fn add_packages(&mut self, metadata: &Value) {
-        let graph = Graph {
-            packages: by_id(&metadata["packages"]),
-            nodes: by_id(&metadata["resolve"]["nodes"]),
-        };
-        let root = metadata["resolve"]["root"].as_str();
-        let Some(root) = root.and_then(|id| graph.nodes.get(id)) else { return };
+    /// Adds the packages that cells can name. rust-analyzer reads every file of a crate, so the hundred
+    /// crates behind qrnn are left out.
+    fn add_packages(&mut self, metadata: &Metadata) {
+        let nodes = metadata.resolve.iter().flat_map(|resolve| &resolve.nodes);
+        let nodes: HashMap<&PackageId, &Node> = nodes.map(|node| (&node.id, node)).collect();
+        let packages = metadata.packages.iter().filter_map(|package| {
+            let node = *nodes.get(&package.id)?;
+            Some((&package.id, (package, node)))
+        });
+        let packages: Packages<'_> = packages.collect();
+        let root = metadata.resolve.as_ref().and_then(|resolve| resolve.root.as_ref());
+        let Some(root) = root.and_then(|id| nodes.get(id)) else { return };
         let mut indices = HashMap::new();
         for (name, id) in dependencies(root) {
-            let own = graph.packages.get(id).is_some_and(|package| is_preloaded(package));
+            let own = packages.get(id).is_some_and(|(package, _)| is_preloaded(package));
             let depth = if own { 0 } else { DEPTH };
-            if let Some(index) = self.add_package(id, depth, &graph, &mut indices) {
-                self.named.push((name, index));
+            if let Some(index) = self.add_package(id, depth, &packages, &mut indices) {
+                self.named.push((name.to_owned(), index));
             }
         }
         // A crate may depend on one that was added for another.
         for (id, index) in &indices {
-            let node = graph.nodes.get(id.as_str()).copied().unwrap_or(&Value::Null);
-            let all = dependencies(node).into_iter();
-            let added = all.filter_map(|(name, id)| Some((name, *indices.get(id)?)));
+            let added = dependencies(nodes[id])
+                .filter_map(|(name, id)| Some((name.to_owned(), *indices.get(id)?)));
             self.crates[*index].dependencies = added.collect();
         }
     }
 
-    fn add_package(
+    fn add_package<'a>(
         &mut self,
-        id: &str,
+        id: &'a PackageId,
         depth: usize,
-        graph: &Graph<'_>,
-        indices: &mut HashMap<String, usize>,
+        packages: &Packages<'a>,
+        indices: &mut HashMap<&'a PackageId, usize>,
     ) -> Option<usize> {
-        let (package, node) = (graph.packages.get(id)?, graph.nodes.get(id)?);
+        let (package, node) = packages.get(id)?;
         if depth > 0 {
             for (_, used) in dependencies(node) {
-                self.add_package(used, depth - 1, graph, indices);
+                self.add_package(used, depth - 1, packages, indices);
             }
         }
         if let Some(index) = indices.get(id) {
             return Some(*index);
         }
-        self.crates.push(library(package, node)?);
+        let krate = library(package)?;
+        let features = node.features.iter().map(ToString::to_string).collect();
+        self.crates.push(Crate { features, outlined: is_preloaded(package), ..krate });
         let index = self.crates.len() - 1;
-        indices.insert(id.to_owned(), index);
+        indices.insert(id, index);
         Some(index)
     }
 }
 
-/// Cargo's metadata by package id.
-struct Graph<'a> {
-    packages: HashMap<&'a str, &'a Value>,
-    nodes: HashMap<&'a str, &'a Value>,
-}
+/// Packages with their place in the dependency graph.
+type Packages<'a> = HashMap<&'a PackageId, (&'a Package, &'a Node)>;
 
 /// rust-src lacks hashbrown, which the standard library's maps consist of; qrnn depends on it too.
-fn hashbrown(metadata: &Value) -> Option<Crate> {
-    let mut packages = metadata["packages"].as_array()?.iter();
-    let package = packages.rfind(|package| package["name"] == "hashbrown")?;
+fn hashbrown(metadata: &Metadata) -> Option<Crate> {
+    let package = metadata.packages.iter().rfind(|package| package.name == "hashbrown")?;
     let features = ["nightly", "rustc-dep-of-std", "rustc-internal-api"].map(str::to_owned).into();
-    let krate = library(package, &Value::Null)?;
-    Some(Crate { features, standard: true, outlined: true, ..krate })
-}
-
-fn by_id(list: &Value) -> HashMap<&str, &Value> {
-    let list = list.as_array().into_iter().flatten();
-    list.filter_map(|one| Some((one["id"].as_str()?, one))).collect()
+    Some(Crate { features, standard: true, outlined: true, ..library(package)? })
 }
 
 /// Preloaded crates re-export nothing from crates outside.
-fn is_preloaded(package: &Value) -> bool {
-    ["qrnn", "qrnn-preload", "tch"].iter().any(|name| package["name"] == **name)
+fn is_preloaded(package: &Package) -> bool {
+    ["qrnn", "qrnn-preload", "tch"].contains(&package.name.as_str())
 }
 
 /// The dependencies of a package, except those of its tests and build script: names and ids.
-fn dependencies(node: &Value) -> Vec<(String, &str)> {
-    let dependencies = node["deps"].as_array().into_iter().flatten().filter(|dependency| {
-        let kinds = dependency["dep_kinds"].as_array();
-        kinds.is_none_or(|kinds| kinds.iter().any(|kind| kind["kind"].is_null()))
+fn dependencies(node: &Node) -> impl Iterator<Item = (&str, &PackageId)> {
+    let normal = node.deps.iter().filter(|dependency| {
+        dependency.dep_kinds.iter().any(|kind| kind.kind == DependencyKind::Normal)
     });
-    let named = dependencies.filter_map(|dependency| {
-        Some((dependency["name"].as_str()?.to_owned(), dependency["pkg"].as_str()?))
-    });
-    named.collect()
+    normal.map(|dependency| (dependency.name.as_str(), &dependency.pkg))
 }
 
 /// The library of a package; `None` if it has none or only a procedural macro.
-fn library(package: &Value, node: &Value) -> Option<Crate> {
-    const KINDS: [&str; 4] = ["lib", "rlib", "dylib", "staticlib"];
-    let target = package["targets"].as_array()?.iter().find(|target| {
-        let mut kinds = target["kind"].as_array().into_iter().flatten();
-        kinds.any(|kind| kind.as_str().is_some_and(|kind| KINDS.contains(&kind)))
-    })?;
-    let text = |value: &Value| value.as_str().map(str::to_owned);
-    let (name, version) = (text(&package["name"])?, text(&package["version"]));
-    let manifest = PathBuf::from(text(&package["manifest_path"])?);
+fn library(package: &Package) -> Option<Crate> {
+    use TargetKind::{DyLib, Lib, RLib, StaticLib};
+    let is_library = |kind: &TargetKind| matches!(kind, DyLib | Lib | RLib | StaticLib);
+    let target = package.targets.iter().find(|target| target.kind.iter().any(is_library))?;
+    let version = package.version.to_string();
     let mut environment = vec![
-        ("CARGO_PKG_NAME".to_owned(), name),
-        ("CARGO_PKG_VERSION".to_owned(), version.clone().unwrap_or_default()),
+        ("CARGO_PKG_NAME".to_owned(), package.name.to_string()),
+        ("CARGO_PKG_VERSION".to_owned(), version.clone()),
     ];
-    if let Some(folder) = manifest.parent().and_then(Path::to_str) {
-        environment.push(("CARGO_MANIFEST_DIR".to_owned(), folder.to_owned()));
+    if let Some(folder) = package.manifest_path.parent() {
+        environment.push(("CARGO_MANIFEST_DIR".to_owned(), folder.to_string()));
     }
     Some(Crate {
-        name: text(&target["name"])?.replace('-', "_"),
-        version,
-        root: text(&target["src_path"])?.into(),
-        edition: text(&target["edition"])?,
-        features: node["features"].as_array().into_iter().flatten().filter_map(text).collect(),
+        name: target.name.replace('-', "_"),
+        version: Some(version),
+        root: target.src_path.clone().into(),
+        edition: target.edition.to_string(),
         environment,
-        outlined: is_preloaded(package),
         ..Crate::default()
     })
 }

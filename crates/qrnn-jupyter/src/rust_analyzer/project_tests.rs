@@ -4,6 +4,7 @@ use serde_json::json;
 fn package(id: &str) -> Value {
     json!({
         "id": id, "name": id, "version": "1.2.3", "manifest_path": format!("/p/{id}/Cargo.toml"),
+        "dependencies": [], "features": {},
         "targets": [
             {"kind": ["custom-build"], "name": "build", "src_path": "/b", "edition": "2018"},
             {"kind": ["lib"], "name": id, "src_path": format!("/p/{id}/lib.rs"), "edition": "2018"},
@@ -17,14 +18,15 @@ fn node(id: &str, uses: &[&str]) -> Value {
         .map(|id| json!({"name": id.replace('-', "_"), "pkg": id, "dep_kinds": [{"kind": null}]}))
         .chain([json!({"name": "t", "pkg": "test-only", "dep_kinds": [{"kind": "dev"}]})])
         .collect();
-    json!({"id": id, "deps": deps, "features": ["std"]})
+    json!({"id": id, "deps": deps, "dependencies": [], "features": ["std"]})
 }
 
 /// cell → qrnn → zip; cell → plot-all → plot → pixels → bits
-fn metadata() -> Value {
+fn metadata() -> Metadata {
     let all = ["cell", "qrnn", "zip", "plot-all", "plot", "pixels", "bits", "test-only"];
-    json!({
-        "packages": all.map(package),
+    let metadata = json!({
+        "packages": all.map(package), "workspace_members": ["cell"], "version": 1,
+        "workspace_root": "/p/cell", "target_directory": "/p/cell/target",
         "resolve": {"root": "cell", "nodes": [
             node("cell", &["qrnn", "plot-all"]),
             node("qrnn", &["zip"]),
@@ -35,7 +37,8 @@ fn metadata() -> Value {
             node("bits", &[]),
             node("test-only", &[]),
         ]},
-    })
+    });
+    serde_json::from_value(metadata).unwrap()
 }
 
 #[test]
@@ -83,7 +86,8 @@ fn hashbrown_comes_before_std() {
         std::fs::create_dir_all(&source).unwrap();
         std::fs::write(source.join("lib.rs"), "").unwrap();
     }
-    let metadata = json!({"packages": [package("zip"), package("hashbrown")]});
+    let mut metadata = metadata();
+    metadata.packages.push(serde_json::from_value(package("hashbrown")).unwrap());
     let mut project = Project::default();
     project.add_standard(folder.path(), hashbrown(&metadata));
     let names: Vec<&str> = project.crates.iter().map(|krate| krate.name.as_str()).collect();

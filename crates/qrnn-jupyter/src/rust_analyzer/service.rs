@@ -1,4 +1,4 @@
-//! Answers requests for completion and inspection, on a thread of its own.
+//! Answers requests for completion and inspection, on a separate thread.
 
 use std::path::PathBuf;
 use std::sync::Arc;

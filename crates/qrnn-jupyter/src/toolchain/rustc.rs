@@ -12,7 +12,7 @@ pub fn version() -> Result<String> {
 
 /// The standard output of rustc.
 pub fn ask(arguments: &[&str]) -> Result<String> {
-    // In a process group of its own: SIGINT goes to the kernel's group.
+    // In another process group, because SIGINT goes to the kernel's group.
     let output = Command::new("rustc").args(arguments).process_group(0).output();
     let missing = |what: String| Error::Missing {
         what,

@@ -1,4 +1,4 @@
-"""A kernel's life: how fast it is ready, interrupts, neighbours, its end."""
+"""Start-up times, interrupts, two kernels at once, and the end of a kernel."""
 
 import contextlib
 import glob
@@ -10,9 +10,9 @@ import threading
 import time
 import unittest
 
-from client import FOLDER, Kernel, alive, descendants, eventually
+from client import FOLDER, Kernel, KernelTest, alive, descendants, eventually
 
-# Counts up until an interrupt is asked for, as the library's long calls do it.
+# Counts until it is interrupted, as long calls of the library do.
 POLLING = r"""
 let mut steps = 0u64;
 let path = std::env::var("QRNN_JUPYTER_INTERRUPTS")?;
@@ -27,7 +27,7 @@ while count(&path) == before {
 
 
 class Trickle:
-    """A web server with a long file, given out 10 kB at a time."""
+    """A web server with a large file, sent in pieces of 10 kB."""
 
     def __enter__(self):
         class Answer(http.server.BaseHTTPRequestHandler):
@@ -64,13 +64,13 @@ def names_below(pid):
 
 
 def sessions():
-    """The working folders of the kernels that these tests have started."""
+    """The working folders of the kernels of these tests."""
     return set(glob.glob(os.path.join(FOLDER, f"qrnn-jupyter-{os.getuid()}", "*")))
 
 
 class Ready(unittest.TestCase):
     def test_the_first_cell_and_a_later_one(self):
-        """Offline, without a :dep line: 10 s for a new kernel's first cell, 1 s for a later one."""
+        """Offline and without a :dep line: 10 s for the first cell of a new kernel, 1 s for a later one."""
         # No registry can be reached.
         offline = {"CARGO_NET_OFFLINE": "true", "https_proxy": "http://127.0.0.1:9"}
         os.environ.update(offline)
@@ -92,25 +92,17 @@ class Ready(unittest.TestCase):
         self.assertLess(later[2], 1)
 
 
-class Interrupts(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.kernel = Kernel()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.kernel.__exit__()
-
+class Interrupts(KernelTest):
     def interrupted(self, sent):
-        """The cell, and how long it went on after the interrupt."""
+        """Interrupts the cell, and returns it with its duration after that."""
         self.kernel.interrupt()
         asked = time.monotonic()
         cell = self.kernel.collect(sent)
         return cell, time.monotonic() - asked
 
-    def test_code_that_looks_ends_and_keeps_its_variables(self):
+    def test_code_that_checks_for_interrupts_keeps_its_variables(self):
         self.assertEqual(self.kernel.run("let kept = vec![1, 2, 3];").status, "ok")
-        # Ends by itself, with what it has so far.
+        # It returns what it has so far.
         sent = self.kernel.send(POLLING)
         self.kernel.await_stdout(sent, "started")
         time.sleep(0.5)
@@ -118,7 +110,7 @@ class Interrupts(unittest.TestCase):
         self.assertEqual(cell.status, "ok", cell.traceback)
         self.assertLess(seconds, 1)
         self.assertEqual(self.kernel.run("steps > 5 && kept.len() == 3").result, "true")
-        # Ends with an error, as `fit` may.
+        # It returns an error, as `fit` may.
         failing = "{" + POLLING + '}\nErr::<(), String>("interrupted".into())?;'
         sent = self.kernel.send(failing)
         self.kernel.await_stdout(sent, "started")
@@ -127,10 +119,10 @@ class Interrupts(unittest.TestCase):
         self.assertEqual(cell.reply["ename"], "KeyboardInterrupt")
         self.assertLess(seconds, 1)
         self.assertEqual(self.kernel.run("kept.len()").result, "3")
-        print(f"\nan interrupt of code that looks: {seconds:.2f} s")
+        print(f"\nan interrupt of code that checks for it: {seconds:.2f} s")
 
-    def test_training_ends_and_the_model_keeps_what_it_learned(self):
-        # One thread: the machine may be busy with other tests.
+    def test_interrupted_training_keeps_the_model(self):
+        # One thread, because other tests may run at the same time.
         cell = self.kernel.run(
             "use qrnn::prelude::*; tch::set_num_threads(1); let corpus = Corpus::synthetic(); "
             "let config = LmConfig::paper(20, 40).bptt(20); "
@@ -148,7 +140,7 @@ class Interrupts(unittest.TestCase):
         self.assertLess(seconds, 1)
         print(f"\nan interrupt of training: {seconds:.2f} s")
         self.assertEqual(self.kernel.run("run.interrupted && run.losses.len() > 1").result, "true")
-        # An untrained model's perplexity is the number of words, 4,132.
+        # The perplexity of an untrained model is the vocabulary size, 4,132.
         learned = "evaluate(&model, &corpus, Split::Valid)?.ppl < 3500.0"
         self.assertEqual(self.kernel.run(learned).result, "true")
 
@@ -161,7 +153,7 @@ class Interrupts(unittest.TestCase):
         self.assertLess(seconds, 1)
         self.assertEqual(self.kernel.run(learned).result, "true")
 
-    def test_a_download_shows_how_far_it_is_and_ends(self):
+    def test_a_download_shows_its_progress_and_ends(self):
         with Trickle() as url, tempfile.TemporaryDirectory() as folder:
             code = """use qrnn::fetch::{Dataset, Fetch};
                 println!("started");
@@ -180,7 +172,7 @@ class Interrupts(unittest.TestCase):
             kept = [os.path.getsize(p) for p in glob.glob(f"{folder}/*.part")]
             self.assertTrue(kept and kept[0] > 0, os.listdir(folder))
 
-    def test_an_endless_loop_ends_at_the_second_interrupt(self):
+    def test_a_second_interrupt_ends_an_endless_loop(self):
         self.assertEqual(self.kernel.run("let lost = 1; fn stays() -> u8 { 2 }").status, "ok")
         sent = self.kernel.send('println!("started"); loop { std::hint::black_box(0); }')
         self.kernel.await_stdout(sent, "started")
@@ -193,7 +185,7 @@ class Interrupts(unittest.TestCase):
         self.assertEqual(self.kernel.run("lost").reply["ename"], "CompileError")
         self.assertEqual(self.kernel.run("stays()").result, "2")
 
-    def test_a_first_interrupt_has_a_second_to_be_noticed(self):
+    def test_code_has_a_second_to_react_to_the_first_interrupt(self):
         sent = self.kernel.send(POLLING.replace("count(&path) == before", "count(&path) < before + 2"))
         self.kernel.await_stdout(sent, "started")
         self.kernel.interrupt()
@@ -201,7 +193,7 @@ class Interrupts(unittest.TestCase):
         self.assertEqual(cell.status, "ok", cell.traceback)
 
     def test_a_compilation_is_interrupted(self):
-        # Thousands of functions: long enough to be met at work.
+        # Thousands of functions take long enough to compile.
         many = range(6000)
         code = "\n".join(f"fn f{n}(x: f64) -> f64 {{ (x + {n}.0).sin().powf(1.5) }}" for n in many)
         code += "\nlet v: Vec<f64> = vec![" + ", ".join(f"f{n}(1.0)" for n in many) + "];"
@@ -222,7 +214,7 @@ class Interrupts(unittest.TestCase):
         self.assertEqual(self.kernel.run("3 + 3").result, "6")
 
 
-class Neighbours(unittest.TestCase):
+class TwoKernels(unittest.TestCase):
     def test_two_kernels_at_once(self):
         with Kernel() as one, Kernel() as other:
             sent = [k.send(f"let mine = {n};") for n, k in enumerate((one, other))]
@@ -249,7 +241,7 @@ class End(unittest.TestCase):
             time.sleep(2)
             self.assertEqual(len(sessions() - before), 1)
             processes = [kernel.pid, *descendants(kernel.pid)]
-            # The evaluation process, its sleeper and the guard among them.
+            # The child process, its `sleep` and the guard are among them.
             self.assertGreaterEqual(len(processes), 4)
             os.kill(kernel.pid, signal.SIGKILL)
             kernel.manager.provisioner.process.wait()

@@ -1,4 +1,4 @@
-"""Programs that a cell has started: they end with the kernel."""
+"""Programs that a cell has started end with the kernel."""
 
 import contextlib
 import os
@@ -9,8 +9,8 @@ import unittest
 
 from client import Kernel, alive, eventually
 
-# Starts programs that outlive their parent: one in the group of the cell's process, one in a session of
-# its own, one whose parent ends at once, one without its environment.
+# Starts programs that outlive their parent: one in the group of the cell's process, one in another
+# session, one whose parent ends at once, one without its environment.
 LEAVING = r"""
 use std::process::Command;
 let mark = "MARK";
@@ -32,15 +32,15 @@ def named(mark):
     return found
 
 
-class Left(unittest.TestCase):
-    """What a cell has started ends with the kernel, whatever became of the process that ran the cell."""
+class LeftBehind(unittest.TestCase):
+    """Programs end with the kernel, also if the process that started them ended before."""
 
     marks = 0
 
     def leaves(self, kernel, after):
-        """What a cell has started and left; `after` is run next."""
-        Left.marks += 1
-        mark = f"{700 + Left.marks}.{os.getpid()}"
+        """Starts programs, runs `after`, and returns the mark of the programs."""
+        LeftBehind.marks += 1
+        mark = f"{700 + LeftBehind.marks}.{os.getpid()}"
         cell = kernel.run(LEAVING.replace("MARK", mark))
         self.assertEqual(cell.status, "ok", cell.traceback)
         self.assertEqual(len(named(mark)), 4)
@@ -87,7 +87,7 @@ class Left(unittest.TestCase):
                 self.ended(mark)
                 self.assertEqual(kernel.run("1 + 1").result, "2")
 
-    def test_nothing_stays_in_the_systems_table(self):
+    def test_zombies_are_reaped(self):
         with Kernel() as kernel:
             kernel.run('std::process::Command::new("sh").args(["-c", "(setsid true &)"]).spawn()?;')
             time.sleep(0.3)

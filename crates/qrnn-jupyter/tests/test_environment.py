@@ -1,4 +1,4 @@
-"""What surrounds a kernel: interrupts before code runs, other toolchains, another torch, its end."""
+"""Interrupts before code runs, other toolchains, another torch, errors at the start."""
 
 import contextlib
 import os
@@ -13,15 +13,15 @@ import unittest
 from client import Kernel
 from jupyter_client.manager import KernelManager
 from test_install import call, prefix, spec
-from test_life import POLLING
+from test_lifecycle import POLLING
 
-# The time that an interrupt may take, and what a machine with busy cores adds.
+# Seconds that an interrupt may take on a busy machine.
 AT_ONCE = 1.5
 
 
 @contextlib.contextmanager
 def environment(**variables):
-    """None removes a variable."""
+    """Sets environment variables; None removes one."""
     before = {name: os.environ.get(name) for name in variables}
 
     def change(values):
@@ -40,7 +40,7 @@ def environment(**variables):
 
 @contextlib.contextmanager
 def silent_server():
-    """Takes connections and never answers; its address."""
+    """A server that accepts connections and never answers; yields its address."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         kept = []
 
@@ -62,7 +62,7 @@ def write(path, text):
 
 
 def make_crate(folder, name, code="pub fn seven() -> i32 { 7 }", build=None):
-    """A crate that a cell can depend on; its path."""
+    """Makes a crate and returns its path."""
     path = os.path.join(folder, name)
     manifest = f'[package]\nname = "{name}"\nversion = "0.1.0"\nedition = "2024"\n[workspace]\n'
     write(f"{path}/Cargo.toml", manifest)
@@ -72,11 +72,11 @@ def make_crate(folder, name, code="pub fn seven() -> i32 { 7 }", build=None):
     return path
 
 
-class Early(unittest.TestCase):
-    """Interrupts before a cell's code has started."""
+class EarlyInterrupts(unittest.TestCase):
+    """Interrupts before the code of a cell starts."""
 
     def interrupted(self, kernel, sent, interrupt=None):
-        """The cell is interrupted now, and ends at once."""
+        """Interrupts the cell, which must end at once."""
         (interrupt or kernel.interrupt)()
         asked = time.monotonic()
         cell = kernel.collect(sent)
@@ -87,7 +87,7 @@ class Early(unittest.TestCase):
 
     def test_the_first_cell_of_a_fresh_kernel(self):
         by_signal = lambda kernel: lambda: os.killpg(kernel.pid, signal.SIGINT)
-        # Ends with an error where the interrupt comes when it runs already.
+        # If the code is already running, it returns an error.
         code = "{" + POLLING + '}\nErr::<(), String>("noticed".into())?;'
         moments = [(0, None), (0, by_signal), (0.3, by_signal), (0.6, None), (1.5, None), (3, by_signal)]
         for delay, how in moments:
@@ -137,7 +137,7 @@ class Early(unittest.TestCase):
                     sent = kernel.send(f':dep slow_crate = {{ path = "{path}" }}\nlet x = 1;')
                     time.sleep(delay)
                     self.interrupted(kernel, sent)
-                    # It is not waited for in the next cell either.
+                    # The next cell does not wait for the build.
                     cell = kernel.run("kept")
                     self.assertEqual(cell.result, "6", cell.traceback)
                     self.assertLess(cell.seconds, 20)
@@ -152,7 +152,7 @@ class Early(unittest.TestCase):
 
 
 class Toolchains(unittest.TestCase):
-    """Cells are compiled by the toolchain that the kernel was built with."""
+    """Cells are compiled with the toolchain that built the kernel."""
 
     def works(self, folder, **variables):
         """A kernel in this folder runs cells, also with a dependency, and cells see the variables."""
@@ -169,7 +169,7 @@ class Toolchains(unittest.TestCase):
                 cell = kernel.run("std::env::current_dir()?.canonicalize()?")
                 self.assertEqual(cell.result, f'"{os.path.realpath(folder)}"')
 
-    def test_files_beside_the_notebook(self):
+    def test_files_next_to_the_notebook(self):
         wrong = {
             "rust-toolchain.toml": '[toolchain]\nchannel = "1.50.0"\n',
             ".cargo/config.toml": '[build]\nrustc-wrapper = "/bin/false"\ntarget = "wasm32-none"\n'
@@ -182,14 +182,14 @@ class Toolchains(unittest.TestCase):
                 write(os.path.join(folder, name), text)
             self.works(folder)
 
-    def test_broken_files_beside_the_notebook(self):
+    def test_invalid_files_next_to_the_notebook(self):
         for toolchain in ("rust-toolchain", "rust-toolchain.toml"):
             with self.subTest(toolchain), tempfile.TemporaryDirectory() as folder:
                 for name in (toolchain, ".cargo/config.toml", "evcxr.toml"):
-                    write(os.path.join(folder, name), "[[ this is no TOML\n")
+                    write(os.path.join(folder, name), "[[ this is not TOML\n")
                 self.works(folder)
 
-    def test_variables_of_the_users(self):
+    def test_variables_of_the_user(self):
         wrong = "/bin/false"
         with tempfile.TemporaryDirectory() as folder:
             self.works(
@@ -202,8 +202,8 @@ class Toolchains(unittest.TestCase):
                 CARGO_PROFILE_DEV_PANIC="abort", CARGO_PROFILE_DEV_LTO="fat",
             )
 
-    def test_an_override_of_rustup(self):
-        """A rustup of our own on the PATH stands for one with an override: it knows no toolchain."""
+    def test_a_rustup_override(self):
+        """A fake rustup on the PATH, which knows no toolchain."""
         with tempfile.TemporaryDirectory() as folder:
             for name in ("rustup", "cargo", "rustc"):
                 program = os.path.join(folder, "bin", name)
@@ -212,10 +212,10 @@ class Toolchains(unittest.TestCase):
             self.works(folder, PATH=f"{folder}/bin:{os.environ['PATH']}")
 
 
-class Trouble(unittest.TestCase):
-    """What is wrong at the start is told in the reply to a cell."""
+class StartupErrors(unittest.TestCase):
+    """The reply to each cell explains why cells cannot run."""
 
-    def told(self, *words, **variables):
+    def reports(self, *words, **variables):
         with environment(**variables), Kernel() as kernel:
             for _ in range(2):
                 cell = kernel.run("1 + 1")
@@ -226,19 +226,19 @@ class Trouble(unittest.TestCase):
                 self.assertEqual(len(cell.of("error")), 1)
             self.assertTrue(kernel.manager.provisioner.process.poll() is None, "it has ended")
 
-    def test_nothing_is_preloaded(self):
-        self.told("libqrnn_preload.so", "cargo xtask kernel",
+    def test_no_preloaded_library(self):
+        self.reports("libqrnn_preload.so", "cargo xtask kernel",
                   QRNN_JUPYTER_PRELOAD_FOLDER="/nonexistent")
 
-    def test_a_folder_that_cannot_be_written_to(self):
-        self.told("/proc/nowhere", TMPDIR="/proc/nowhere")
+    def test_a_folder_that_is_not_writable(self):
+        self.reports("/proc/nowhere", TMPDIR="/proc/nowhere")
 
     def test_no_linker(self):
-        self.told("linker", PATH="/nonexistent")
+        self.reports("linker", PATH="/nonexistent")
 
 
 class Quit(unittest.TestCase):
-    def test_a_reply_comes_and_then_the_end(self):
+    def test_the_kernel_ends_after_its_reply(self):
         for code in (":quit", "// bye\n  :quit\nlet a = 1;\na"):
             with self.subTest(code), Kernel() as kernel:
                 kernel.run("1 + 1")
@@ -247,7 +247,7 @@ class Quit(unittest.TestCase):
                 self.assertEqual(cell.reply["payload"], [{"source": "ask_exit", "keepkernel": False}])
                 process = kernel.manager.provisioner.process
                 self.assertEqual(process.wait(timeout=10), 0)
-                # As Jupyter's manager does where a kernel has ended.
+                # Jupyter's manager does this after a kernel has ended.
                 kernel.manager.restart_kernel(now=True)
                 kernel.client.wait_for_ready(timeout=60)
                 self.assertEqual(kernel.run("2 + 2").result, "4")
@@ -259,7 +259,7 @@ class Quit(unittest.TestCase):
 
 
 class LibraryPath(unittest.TestCase):
-    """Another torch on LD_LIBRARY_PATH is passed over."""
+    """Another torch on LD_LIBRARY_PATH is skipped."""
 
     def works(self, path):
         with environment(LD_LIBRARY_PATH=path), Kernel() as kernel:
@@ -290,14 +290,14 @@ class LibraryPath(unittest.TestCase):
             with open(empty, "rb") as file:
                 self.works(self.torch(folder, file.read(), "2.10.0+cpu"))
 
-    def test_our_own(self):
+    def test_the_same_libtorch(self):
         self.works(os.path.join(spec().env["LIBTORCH"], "lib"))
 
 
 class StockLine(unittest.TestCase):
-    """`:dep qrnn` is for the stock kernel: here nothing is built for it."""
+    """`:dep qrnn` is for the stock kernel; nothing is built for it here."""
 
-    def test_nothing_is_built_and_differences_are_said(self):
+    def test_nothing_is_built_and_differences_are_noted(self):
         clone = os.path.realpath(os.path.join(os.path.dirname(__file__), "../../.."))
         with Kernel(cwd=os.path.join(clone, "notebooks")) as kernel:
             kernel.run("1 + 1")

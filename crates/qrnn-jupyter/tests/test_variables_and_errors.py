@@ -1,14 +1,14 @@
-"""Nothing lost, nothing skipped, nothing swallowed: what a cell means is what happens, or it is said."""
+"""A cell does what it means, or reports an error: no variable is lost, no code skipped, no output dropped."""
 
 import os
 import tempfile
 import unittest
 
-from client import FOLDER, Kernel
+from client import FOLDER, Kernel, KernelTest
 
 
 def package(name, source, rest=""):
-    """A crate of its own in a folder of the tests; its path."""
+    """Makes a crate and returns its path."""
     folder = tempfile.mkdtemp(prefix=f"{name}-", dir=FOLDER)
     os.mkdir(os.path.join(folder, "src"))
     with open(os.path.join(folder, "Cargo.toml"), "w") as manifest:
@@ -18,30 +18,8 @@ def package(name, source, rest=""):
     return folder
 
 
-class Honesty(unittest.TestCase):
-    """Each class has a kernel; each test has names of its own in it."""
-
-    @classmethod
-    def setUpClass(cls):
-        cls.kernel = Kernel()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.kernel.__exit__()
-
-    def run_ok(self, code, **kwargs):
-        cell = self.kernel.run(code, **kwargs)
-        self.assertEqual(cell.status, "ok", cell.traceback)
-        return cell
-
-    def run_wrong(self, code, name):
-        cell = self.kernel.run(code)
-        self.assertEqual((cell.status, cell.reply.get("ename")), ("error", name), cell.traceback)
-        return cell
-
-
-class Variables(Honesty):
-    def test_values_of_own_types_outlive_a_new_dependency(self):
+class Variables(KernelTest):
+    def test_values_of_own_types_survive_a_new_dependency(self):
         self.run_ok(
             "use qrnn::prelude::*; use std::{cell::RefCell, collections::HashMap, rc::Rc};\n"
             "struct Exp { corpus: Corpus, ppl: f64 }\n"
@@ -72,7 +50,7 @@ class Variables(Honesty):
         self.assertEqual(self.run_ok("exp.twice()").result, "3.0")
         self.assertEqual(self.run_ok(show).result, '"1 true ppl 2.5 true true 3"')
 
-    def test_a_definition_run_again_keeps_the_values(self):
+    def test_running_a_definition_again_keeps_values(self):
         self.run_ok("struct Again { a: u8 }\nlet again = Again { a: 7 };")
         self.run_ok("/// Documented.\n#[derive(Debug, Clone)]\nstruct Again {\n    a: u8, // one\n}")
         self.assertEqual(self.run_ok("again.clone()").result, "Again { a: 7 }")
@@ -80,19 +58,19 @@ class Variables(Honesty):
         self.run_ok("impl Again { fn b(&self) -> u8 { self.a + 1 } }")
         self.assertEqual(self.run_ok("again.b()").result, "8")
 
-    def test_another_definition_is_refused_and_nothing_is_read_wrongly(self):
+    def test_a_changed_definition_is_refused(self):
         self.run_ok("struct Part { x: i32 } struct Whole { part: Part }\nlet w = Whole { part: Part { x: 7 } };")
-        cell = self.run_wrong("println!(\"ran\");\nstruct Part { x: u64 }", "VariablesWouldBeLost")
+        cell = self.run_error("println!(\"ran\");\nstruct Part { x: u64 }", "VariablesWouldBeLost")
         self.assertEqual(cell.stdout, "")
         for part in ("`w`", "drop(w);", ":2:8", "nothing was run"):
             self.assertIn(part, cell.traceback)
         self.assertEqual(self.run_ok("w.part.x").result, "7")
-        # What the message says to do works.
+        # The remedy in the message works.
         self.run_ok("drop(w);")
         self.run_ok("struct Part { x: u64 }\nlet w = Whole { part: Part { x: 1 << 40 } };")
         self.assertEqual(self.run_ok("w.part.x").result, str(1 << 40))
 
-    def test_whatever_settles_a_layout_is_looked_at(self):
+    def test_everything_that_determines_a_layout_is_compared(self):
         for define, make, change in (
             ("const N: usize = 2; struct Array([u8; N]);", "Array([1; N])", "const N: usize = 3;"),
             ("type Num = u8; struct Named(Num);", "Named(1)", "type Num = u64;"),
@@ -103,20 +81,20 @@ class Variables(Honesty):
         ):
             self.run_ok(define)
             self.run_ok(f"let held = {make};")
-            self.run_wrong(change, "VariablesWouldBeLost")
+            self.run_error(change, "VariablesWouldBeLost")
             self.run_ok("drop(held);")
 
-    def test_a_cell_that_binds_the_variable_anew_may_define_its_type_anew(self):
+    def test_a_cell_that_rebinds_a_variable_may_redefine_its_type(self):
         self.run_ok("struct Point { x: i32 }\nlet point = Point { x: 1 };")
         self.run_ok("struct Point { x: i32, y: i32 }\nlet point = Point { x: 1, y: 2 };")
         self.assertEqual(self.run_ok("point.y").result, "2")
-        self.run_wrong(
+        self.run_error(
             "struct Point { x: i64 }\nlet point = Point { x: point.x as i64 };",
             "VariablesWouldBeLost",
         )
         self.assertEqual(self.run_ok("point.y").result, "2")
 
-    def test_a_dependency_that_is_built_anew_is_refused_first(self):
+    def test_a_rebuilt_dependency_is_refused(self):
         base = package(
             "rebuilt_base",
             'pub struct Wide { pub a: u8, #[cfg(feature = "wide")] pub b: [u64; 9] }\n'
@@ -133,7 +111,7 @@ class Variables(Honesty):
             "let own = Own { wide: rebuilt_base::wide() };\nlet free = Some(1u8);"
         )
         add = f':dep rebuilt_over = {{ path = "{over}" }}'
-        cell = self.run_wrong(add, "VariablesWouldBeLost")
+        cell = self.run_error(add, "VariablesWouldBeLost")
         self.assertIn("`rebuilt_base`", cell.reply["evalue"])
         self.assertIn("drop(own);", cell.reply["evalue"])
         self.assertNotIn("free", cell.reply["evalue"])
@@ -142,20 +120,20 @@ class Variables(Honesty):
         self.run_ok(add)
         self.assertEqual(self.run_ok("(rebuilt_over::two(), free)").result, "(2, Some(1))")
 
-    def test_a_binding_that_fails_leaves_the_earlier_value(self):
+    def test_a_failed_binding_keeps_the_earlier_value(self):
         self.run_ok("let mut kept = vec![1];")
-        self.run_wrong('let kept: i32 = "zz".parse()?;', "ParseIntError")
-        self.run_wrong('let kept: i32 = panic!("no");', "Panic")
+        self.run_error('let kept: i32 = "zz".parse()?;', "ParseIntError")
+        self.run_error('let kept: i32 = panic!("no");', "Panic")
         self.run_ok("kept.push(2);")
         self.assertEqual(self.run_ok("kept.len()").result, "2")
 
-    def test_a_return_before_a_binding_loses_nothing_else(self):
+    def test_a_return_before_a_binding_loses_no_other_variable(self):
         self.run_ok("let other = vec![1];")
         self.run_ok("if other.len() == 1 { return Ok(()); }\nlet never = 1;")
         self.assertEqual(self.run_ok("other.len()").result, "1")
-        self.run_wrong("never", "CompileError")
+        self.run_error("never", "CompileError")
 
-    def test_a_restart_is_honest(self):
+    def test_a_restart_reports_lost_variables(self):
         with Kernel() as kernel:
             kernel.run("struct Kept { a: u8 }\nlet one = Kept { a: 1 }; let two = vec![2];")
             cell = kernel.run(":restart")
@@ -166,8 +144,8 @@ class Variables(Honesty):
             self.assertIn("the variable `one` was lost", cell.reply["evalue"])
 
 
-class NoRust(Honesty):
-    def test_what_is_no_rust_is_an_error_at_its_place(self):
+class SyntaxErrors(KernelTest):
+    def test_errors_are_placed(self):
         for code, message, place in (
             ('}\nprintln!("executed");', "unexpected closing delimiter", ":1:1"),
             ('println!("executed");\n} else {', "unexpected closing delimiter", ":2:1"),
@@ -195,21 +173,21 @@ class NoRust(Honesty):
             ("let x = 1;\n:dep rand", "before a cell's code", ":2:1"),
         ):
             with self.subTest(code):
-                cell = self.run_wrong(code, "CompileError")
+                cell = self.run_error(code, "CompileError")
                 self.assertIn(message, cell.traceback)
                 self.assertIn(place, cell.traceback)
                 self.assertEqual(cell.stdout, "")
                 for generated in ("keyword `fn`", "evcxr", "Evcxr"):
                     self.assertNotIn(generated, cell.traceback)
 
-    def test_rust_that_looks_odd_runs(self):
+    def test_unusual_valid_code_runs(self):
         for code in (";;", "// words", "/* a */", "", "::std::process::id();", "#[allow(dead_code)] struct Odd;"):
             with self.subTest(code):
                 self.run_ok(code)
 
 
-class Displays(Honesty):
-    def test_a_block_that_nobody_closes_is_text(self):
+class Displays(KernelTest):
+    def test_a_block_without_an_end_is_text(self):
         cell = self.run_ok(
             'println!("EVCXR_BEGIN_CONTENT text/html\\n<p>never ended</p>"); 5', timeout=30
         )
@@ -219,12 +197,12 @@ class Displays(Honesty):
         self.assertIn("EVCXR_BEGIN_CONTENT text/html", cell.stdout)
         self.assertIn("EVCXR_BEGIN_CONTENT a/b", cell.stderr)
 
-    def test_an_end_without_a_line_break_is_an_end(self):
+    def test_an_end_needs_no_line_break(self):
         cell = self.run_ok('print!("EVCXR_BEGIN_CONTENT text/html\\n<b>x</b>EVCXR_END_CONTENT"); 5')
         self.assertEqual(cell.of("display_data")[0]["data"], {"text/html": "<b>x</b>"})
         self.assertEqual((cell.result, cell.stdout), ("5", ""))
 
-    def test_two_blocks_and_a_nested_beginning(self):
+    def test_a_nested_block_ends_the_outer_one(self):
         cell = self.run_ok(
             'println!("EVCXR_BEGIN_CONTENT text/html\\n<p>open"); '
             'println!("EVCXR_BEGIN_CONTENT text/html\\n<i>1</i>\\nEVCXR_END_CONTENT"); '
@@ -235,16 +213,16 @@ class Displays(Honesty):
         shown = cell.of("display_data")[0]["data"]
         self.assertEqual(shown, {"text/html": "<i>1</i>", "image/png": "AAAA"})
 
-    def test_an_error_within_a_block_is_heard(self):
-        cell = self.run_wrong(
+    def test_an_error_within_a_block_is_reported(self):
+        cell = self.run_error(
             'println!("EVCXR_BEGIN_CONTENT text/html\\n<p>"); "zz".parse::<i32>()?;', "ParseIntError"
         )
         self.assertIn("<p>", cell.stdout)
-        cell = self.run_wrong('println!("EVCXR_BEGIN_CONTENT text/html\\n<p>"); panic!("in it");', "Panic")
+        cell = self.run_error('println!("EVCXR_BEGIN_CONTENT text/html\\n<p>"); panic!("in it");', "Panic")
         self.assertEqual(cell.reply["evalue"], "in it")
 
 
-class Results(Honesty):
+class Results(KernelTest):
     def test_a_last_statement_that_moves_a_variable(self):
         self.run_ok(
             'let hs = vec![1]; let q = vec![2]; let s = String::from("ab"); '
@@ -258,7 +236,7 @@ class Results(Honesty):
             cell = self.run_ok(code)
             self.assertEqual((cell.result, cell.of("display_data")), (value, []), code)
 
-    def test_a_moved_value_shows_its_own_form(self):
+    def test_a_moved_value_is_displayed(self):
         self.run_ok(
             "struct Page(String); impl Page { fn evcxr_display(&self) { "
             'println!("EVCXR_BEGIN_CONTENT text/html\\n{}\\nEVCXR_END_CONTENT", self.0); } }\n'
@@ -268,13 +246,13 @@ class Results(Honesty):
         self.assertEqual([one["data"] for one in results], [{"text/html": "<b>p</b>"}])
 
     def test_a_value_that_cannot_be_shown_is_marked(self):
-        cell = self.run_wrong("struct Mute;\nMute", "CompileError")
+        cell = self.run_error("struct Mute;\nMute", "CompileError")
         self.assertIn("`Mute` doesn't implement `Debug`", cell.traceback)
         self.assertIn(":2:1", cell.traceback)
 
 
-class Warnings(Honesty):
-    def test_a_forgotten_question_mark_is_told_once(self):
+class Warnings(KernelTest):
+    def test_an_unused_result_gives_one_warning(self):
         self.run_ok("use qrnn::prelude::*; let corpus = Corpus::synthetic();")
         cell = self.run_ok('let n = 1;\ncorpus.write_dir("/proc/nowhere");')
         self.assertEqual(cell.stderr.count("unused `Result`"), 1, cell.stderr)
@@ -285,7 +263,7 @@ class Warnings(Honesty):
         cell = self.run_ok('"5".parse::<i32>(); eprintln!("printed");')
         self.assertLess(cell.stderr.index("unused `Result`"), cell.stderr.index("printed"))
 
-    def test_bodies_are_looked_at_and_later_cells_are_not_warned_again(self):
+    def test_warnings_in_bodies_are_not_repeated_by_later_cells(self):
         cell = self.run_ok(
             "fn body(unused: i32) -> i32 {\n    let mut once = 1;\n    return once;\n    2\n}\n"
             "#[deprecated] fn old() {}\nold();"
@@ -295,7 +273,7 @@ class Warnings(Honesty):
             self.assertEqual(cell.stderr.count(part), 1, cell.stderr)
         self.assertEqual(self.run_ok("body(1)").stderr, "")
 
-    def test_what_cells_cause_by_nature_is_no_warning(self):
+    def test_top_level_names_give_no_warnings(self):
         cell = self.run_ok(
             "use std::collections::BTreeMap;\nstruct Later { field: i32 }\nfn later() {}\n"
             "impl Later { fn method(&self) {} }\nconst LATER: i32 = 1;\nmacro_rules! later { () => {} }\n"
@@ -305,36 +283,36 @@ class Warnings(Honesty):
         self.assertEqual(self.run_ok("grown.push(one + two);").stderr, "")
 
 
-class Words(Honesty):
-    def test_a_moved_variable_is_called_that_and_may_be_assigned(self):
+class Messages(KernelTest):
+    def test_a_moved_variable_is_named_and_may_be_assigned(self):
         self.run_ok("let moved = vec![1]; let mut again = vec![2];")
         cell = self.run_ok("drop(moved); drop(again);")
-        cell = self.run_wrong("moved.len()", "CompileError")
+        cell = self.run_error("moved.len()", "CompileError")
         self.assertIn("the variable `moved` was moved by cell [", cell.reply["evalue"])
         self.assertIn("let moved = ..", cell.traceback)
         self.assertEqual(self.run_ok("again = vec![3, 4];").stderr, "")
         self.assertEqual(self.run_ok("again.len()").result, "2")
 
-    def test_what_a_failed_cell_had_moved_is_named(self):
+    def test_variables_moved_by_a_failed_cell_are_named(self):
         self.run_ok("let taken = vec![1];")
-        cell = self.run_wrong('"zz".parse::<i32>()?; drop(taken);', "ParseIntError")
+        cell = self.run_error('"zz".parse::<i32>()?; drop(taken);', "ParseIntError")
         self.assertIn("`taken` is gone", cell.traceback)
 
     def test_generated_code_is_not_named(self):
-        cell = self.run_wrong("return 5;", "CompileError")
+        cell = self.run_error("return 5;", "CompileError")
         self.assertNotIn("Evcxr", cell.traceback)
 
-    def test_a_whole_program_is_run(self):
+    def test_a_program_has_its_main_called(self):
         self.assertEqual(self.run_ok('fn main() { println!("hi {}", help()); }\nfn help() -> i32 { 3 }').stdout,
                          "hi 3\n")
-        cell = self.run_wrong(
+        cell = self.run_error(
             'fn main() -> Result<(), std::num::ParseIntError> { "zz".parse::<i32>()?; Ok(()) }',
             "ParseIntError",
         )
         self.assertIn("invalid digit", cell.reply["evalue"])
 
-    def test_a_proposed_import_is_a_help(self):
-        cell = self.run_wrong("let map: BTreeMap<u8, u8> = Default::default();", "CompileError")
+    def test_an_import_is_proposed(self):
+        cell = self.run_error("let map: BTreeMap<u8, u8> = Default::default();", "CompileError")
         self.assertIn("BTreeMap", cell.reply["evalue"])
         self.assertIn("use std::collections::BTreeMap;", cell.traceback)
 
@@ -343,16 +321,16 @@ class Words(Honesty):
         data = self.run_ok(":type typed").of("execute_result")[0]["data"]
         self.assertEqual(data, {"text/plain": "typed: std::vec::Vec<std::option::Option<u8>>"})
 
-    def test_a_panic_that_is_handed_on_keeps_its_message(self):
-        # As rayon does it: in another thread, and then here past the panic hook.
-        cell = self.run_wrong(
+    def test_a_resumed_panic_keeps_its_message(self):
+        # As rayon does: it panics in another thread, and is resumed here without the panic hook.
+        cell = self.run_error(
             'let result = std::thread::spawn(|| { if true { panic!("from {}", "inside") } }).join();\n'
             "if let Err(payload) = result { std::panic::resume_unwind(payload); }",
             "Panic",
         )
         self.assertEqual(cell.reply["evalue"], "from inside")
         self.assertIn(":1:", cell.traceback)
-        cell = self.run_wrong('std::panic::resume_unwind(Box::new(String::from("quiet")));', "Panic")
+        cell = self.run_error('std::panic::resume_unwind(Box::new(String::from("quiet")));', "Panic")
         self.assertEqual(cell.reply["evalue"], "quiet")
 
 
