@@ -11,7 +11,7 @@ use crate::child::interrupt::interrupter::Interrupter;
 use crate::child::output_limit::{OutputLimit, mib};
 use crate::child::stdin::StdinChannel;
 use crate::protocol::iopub::Publisher;
-use crate::rustc::warnings::Compiled;
+use crate::rustc::compiled_cell::CompiledCell;
 
 /// Bytes of a message that shows a value.
 const MAX_DISPLAY: usize = 16 << 20;
@@ -67,7 +67,7 @@ pub struct Cell {
     pub thread_panic: Option<Panic>,
     pub report: Report,
     /// The compiled cell and the workdir, for warnings before its code runs.
-    pub compiled: Option<(Compiled, PathBuf)>,
+    pub compiled: Option<(CompiledCell, PathBuf)>,
     /// The kernel itself runs code to restore variables. It must not be interrupted or warned about.
     pub restoring: bool,
     /// An interrupt came before the code could start.

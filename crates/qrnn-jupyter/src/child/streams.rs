@@ -9,7 +9,7 @@ use jupyter_protocol::Header;
 
 use crate::child::cell_output::{Cell, CellOutput, Report, Representations};
 use crate::child::reader::Reader;
-use crate::rustc::warnings::Compiled;
+use crate::rustc::compiled_cell::CompiledCell;
 
 pub struct Streams {
     output: Arc<CellOutput>,
@@ -39,7 +39,7 @@ impl Streams {
     }
 
     /// The cell is about to be compiled.
-    pub fn set_compiled(&self, compiled: Compiled, workdir: &Path) {
+    pub fn set_compiled(&self, compiled: CompiledCell, workdir: &Path) {
         self.output.cell.lock().compiled = Some((compiled, workdir.to_owned()));
     }
 

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use evcxr::{Error as EvcxrError, EvalCallbacks, EvalOutputs};
 
-use crate::cells::insertions::{Insertion, original};
 use crate::cells::{commands, preloaded_crates};
 use crate::child::cell_output::{CellOutput, Location, Report, Representations};
 use crate::child::interrupt::interrupter::{InterruptOutcome, Interrupter};
@@ -22,11 +21,11 @@ use crate::protocol::iopub::Publisher;
 use crate::protocol::message::Request;
 use crate::rust_analyzer::service::ServiceHandle;
 use crate::rustc::build_inputs::Change;
-use crate::rustc::compile_error::{self, cell_name};
+use crate::rustc::compile_error;
+use crate::rustc::compiled_cell::{CompiledCell, cell_name};
 use crate::rustc::diagnostic::Diagnostic;
 use crate::rustc::source_map::SourceMap;
 use crate::rustc::syntax_check;
-use crate::rustc::warnings::Compiled;
 
 /// How a cell ended. A cell without an error may have something for a pager.
 pub type Outcome = std::result::Result<Representations, CellError>;
@@ -45,8 +44,8 @@ pub struct Backend {
     connections: Connections,
     /// The variables that the running cell lost.
     lost: Vec<String>,
-    /// The running cell as evcxr got it.
-    compiled: (String, Vec<Insertion>),
+    /// The running cell.
+    compiled: CompiledCell,
     /// The file that was compiled for it.
     compiled_file: String,
 }
@@ -118,22 +117,16 @@ impl Backend {
         }
         let cell = self.evcxr.execute_resets(&cell, count)?;
         let plan = Plan::make(&self.evcxr, &cell, count)?;
-        let (compiled, insertions) =
-            typed_cell::insert_types(&mut self.evcxr, &cell, &plan.additions, count)?;
+        let compiled = typed_cell::insert_types(&mut self.evcxr, &cell, &plan.additions, count)?;
         plan.tell_wrapper(&self.evcxr)?;
-        self.compiled = (compiled.clone(), insertions.clone());
+        self.compiled = compiled.clone();
         if self.connections.interrupter.is_interrupted() {
             return Err(CellError::interrupted());
         }
-        let for_warnings = Compiled {
-            cell: cell.clone(),
-            compiled: compiled.clone(),
-            insertions: insertions.clone(),
-            count,
-        };
         let Self { evcxr, .. } = self;
-        evcxr.streams.set_compiled(for_warnings, evcxr.workdir.path());
-        let result = evcxr.context.execute_with_callbacks(&compiled, &mut EvalCallbacks::default());
+        evcxr.streams.set_compiled(compiled.clone(), evcxr.workdir.path());
+        let result =
+            evcxr.context.execute_with_callbacks(&compiled.code, &mut EvalCallbacks::default());
         self.compiled_file = evcxr.context.last_source().unwrap_or_default();
         if let Some(refusal) = refusal(evcxr, &plan, &result) {
             evcxr.settle(&plan, count, &result);
@@ -159,7 +152,7 @@ impl Backend {
                 Ok(vec![])
             }
             Err(EvcxrError::CompilationErrors(errors)) => {
-                Err(evcxr.compile_error(&errors, &compiled, &cell, &insertions, count))
+                Err(evcxr.compile_error(&errors, &compiled))
             }
             Err(EvcxrError::SubprocessTerminated(status)) => {
                 evcxr.streams.drain();
@@ -197,9 +190,8 @@ impl Backend {
         if !is_cell(&location.file) {
             return None;
         }
-        let (compiled, insertions) = &self.compiled;
-        let map = SourceMap::new(compiled, &self.compiled_file);
-        Some(original(insertions, map.byte(location.line, location.column)?))
+        let map = SourceMap::new(&self.compiled.code, &self.compiled_file);
+        Some(self.compiled.original(map.byte(location.line, location.column)?))
     }
 }
 

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use evcxr::{CommandContext, CompilationError, Error as EvcxrError, EvalContext, EvalOutputs};
 
-use crate::cells::insertions::Insertion;
 use crate::child::cell_output::CellOutput;
 use crate::child::launch;
 use crate::child::streams::Streams;
@@ -15,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::evcxr_backend::variable_errors;
 use crate::notebook::state::{LostBy, Notebook, Variables};
 use crate::protocol::cell_error::CellError;
+use crate::rustc::compiled_cell::CompiledCell;
 use crate::rustc::{build_inputs, compile_error};
 use crate::toolchain::preload::Preload;
 use crate::toolchain::rustc_info;
@@ -121,18 +121,10 @@ impl EvcxrContext {
         streams.restoring(|| context.execute(code))
     }
 
-    /// The error for evcxr's errors about `compiled`, which is `cell` with insertions.
-    pub fn compile_error(
-        &self,
-        errors: &[CompilationError],
-        compiled: &str,
-        cell: &str,
-        insertions: &[Insertion],
-        count: u64,
-    ) -> CellError {
+    pub fn compile_error(&self, errors: &[CompilationError], compiled: &CompiledCell) -> CellError {
         let explain =
             |diagnostic: &mut _| variable_errors::explain_lost(&self.notebook, diagnostic);
-        compile_error::from_evcxr(errors, compiled, cell, insertions, count, explain)
+        compile_error::from_evcxr(errors, compiled, explain)
     }
 }
 

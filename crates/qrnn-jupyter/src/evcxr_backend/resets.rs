@@ -10,6 +10,7 @@ use crate::evcxr_backend::variable_errors;
 use crate::notebook::state::{LostBy, Notebook};
 use crate::protocol::cell_error::CellError;
 use crate::rustc::build_inputs;
+use crate::rustc::compiled_cell::CompiledCell;
 
 impl EvcxrContext {
     /// Executes the resets in a cell, and the commands before them. Returns the cell with these
@@ -22,7 +23,9 @@ impl EvcxrContext {
             let _ = build_inputs::set_needed(self.workdir.path(), &BTreeSet::new());
             self.context.execute(before).map_err(|error| match error {
                 EvcxrError::CompilationErrors(errors) => {
-                    self.compile_error(&errors, before, &cell, &[], count)
+                    let (cell, code) = (cell.clone(), before.to_owned());
+                    let compiled = CompiledCell { cell, code, insertions: vec![], count };
+                    self.compile_error(&errors, &compiled)
                 }
                 error => CellError::plain("Error", error.to_string()),
             })?;

@@ -8,20 +8,22 @@ use crate::cells::insertions::{Insertion, combine, insert, original};
 use crate::evcxr_backend::evcxr_context::{EvcxrContext, explain};
 use crate::protocol::cell_error::CellError;
 use crate::rustc::compile_error;
+use crate::rustc::compiled_cell::CompiledCell;
 use crate::rustc::type_probes::{self, Answer};
 
-/// The cell with `additions` and types, and all insertions. Fails if the cell does not compile, or a
-/// type has no name.
+/// The cell with `additions` and types. Fails if it does not compile, or a type has no name.
 pub fn insert_types(
     evcxr: &mut EvcxrContext,
     cell: &str,
     additions: &[Insertion],
     count: u64,
-) -> Result<(String, Vec<Insertion>), CellError> {
+) -> Result<CompiledCell, CellError> {
+    let compiled =
+        |code, insertions| CompiledCell { cell: cell.to_owned(), code, insertions, count };
     let prepared = insert(cell, additions);
     let variables = type_probes::untyped_variables(&prepared);
     if variables.is_empty() {
-        return Ok((prepared, additions.to_vec()));
+        return Ok(compiled(prepared, additions.to_vec()));
     }
     let probed = type_probes::with_probes(&prepared, &variables);
     let messages = evcxr.context.check(&probed);
@@ -40,7 +42,7 @@ pub fn insert_types(
         }
     }
     if !errors.is_empty() {
-        return Err(evcxr.compile_error(&errors, &probed, cell, additions, count));
+        return Err(evcxr.compile_error(&errors, &compiled(probed, additions.to_vec())));
     }
     if let Some((name, ty)) = nameless {
         let variable = variables.iter().find(|variable| variable.name == name);
@@ -48,7 +50,7 @@ pub fn insert_types(
         return Err(compile_error::nameless_type(&name, &ty, at, cell, count));
     }
     let typed = type_probes::insertions(&variables, &types);
-    Ok((insert(&prepared, &typed), combine(additions, typed)))
+    Ok(compiled(insert(&prepared, &typed), combine(additions, typed)))
 }
 
 /// Whether an error is about the code, not about the probes behind it.

@@ -2,35 +2,26 @@
 
 use evcxr::CompilationError;
 
-use crate::cells::insertions::Insertion;
 use crate::protocol::cell_error::CellError;
+use crate::rustc::compiled_cell::{CompiledCell, cell_name};
 use crate::rustc::diagnostic::Diagnostic;
 use crate::rustc::type_probes;
 
-/// The name of a cell in messages.
-pub fn cell_name(count: u64) -> String {
-    format!("cell [{count}]")
-}
-
-/// The error for evcxr's errors about `compiled`, which is `cell` with insertions.
 pub fn from_evcxr(
     errors: &[CompilationError],
-    compiled: &str,
-    cell: &str,
-    insertions: &[Insertion],
-    count: u64,
+    compiled: &CompiledCell,
     explain: impl FnMut(&mut Diagnostic),
 ) -> CellError {
     let mut diagnostics: Vec<Diagnostic> = vec![];
     for error in errors.iter().filter(|error| error.level() != "warning") {
-        let diagnostic = Diagnostic::from_evcxr(error, compiled, cell, insertions);
+        let diagnostic = Diagnostic::from_evcxr(error, compiled);
         // evcxr compiles some cells twice.
         if !diagnostics.contains(&diagnostic) {
             diagnostics.push(diagnostic);
         }
     }
     diagnostics.iter_mut().for_each(explain);
-    drawn("CompileError", &diagnostics, cell, count)
+    drawn("CompileError", &diagnostics, &compiled.cell, compiled.count)
 }
 
 /// An error with the first diagnostic as its value and all of them in its traceback.

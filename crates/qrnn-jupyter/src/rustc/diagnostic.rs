@@ -6,8 +6,8 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use evcxr::CompilationError;
 use serde_json::Value;
 
-use crate::cells::insertions::{Insertion, original};
 use crate::cells::positions::byte_of;
+use crate::rustc::compiled_cell::CompiledCell;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Severity {
@@ -36,21 +36,16 @@ pub struct Annotation {
 }
 
 impl Diagnostic {
-    /// evcxr's error about `compiled`, which is the cell with insertions, translated to the cell.
-    pub fn from_evcxr(
-        error: &CompilationError,
-        compiled: &str,
-        cell: &str,
-        insertions: &[Insertion],
-    ) -> Self {
+    /// evcxr's error, translated to the user's code.
+    pub fn from_evcxr(error: &CompilationError, compiled: &CompiledCell) -> Self {
         let mut annotations = vec![];
         for message in error.spanned_messages() {
             let Some(span) = message.span else { continue };
-            let byte = |line, column| original(insertions, byte_of(compiled, line, column));
+            let byte = |line, column| compiled.original(byte_of(&compiled.code, line, column));
             let range =
                 byte(span.start_line, span.start_column)..byte(span.end_line, span.end_column);
             // The probes are behind the user's code.
-            if range.start > cell.len() || range.end > cell.len() {
+            if range.start.max(range.end) > compiled.cell.len() {
                 continue;
             }
             // evcxr repeats the title if rustc has no label.

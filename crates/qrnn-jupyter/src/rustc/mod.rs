@@ -3,6 +3,7 @@
 
 pub mod build_inputs;
 pub mod compile_error;
+pub mod compiled_cell;
 pub mod dep_info;
 pub mod diagnostic;
 pub mod fingerprint;

@@ -9,9 +9,8 @@ use ra_ap_syntax::SyntaxNode;
 use ra_ap_syntax::ast::{self, AstNode};
 use serde_json::Value;
 
-use crate::cells::insertions::{Insertion, is_inserted, original};
 use crate::cells::statements::{self, Statement};
-use crate::rustc::compile_error::cell_name;
+use crate::rustc::compiled_cell::CompiledCell;
 use crate::rustc::diagnostic::{Diagnostic, byte_range};
 use crate::rustc::handoff;
 use crate::rustc::source_map::SourceMap;
@@ -22,18 +21,8 @@ const USE_LINTS: &str = "dead_code unused_imports unused_macros unused_mut unuse
 /// Lints about privacy, which a notebook does not have.
 const PRIVACY_LINTS: &str = "private_interfaces private_bounds";
 
-/// A cell as it was compiled.
-#[derive(Debug, Clone)]
-pub struct Compiled {
-    pub cell: String,
-    /// The code that evcxr got.
-    pub compiled: String,
-    pub insertions: Vec<Insertion>,
-    pub count: u64,
-}
-
 /// The warnings of the last compilation, drawn.
-pub fn drawn(cell: &Compiled, workdir: &Path) -> String {
+pub fn drawn(cell: &CompiledCell, workdir: &Path) -> String {
     let read = |name: &str| std::fs::read_to_string(workdir.join(name)).unwrap_or_default();
     let messages = read(handoff::WARNINGS);
     if messages.is_empty() {
@@ -42,17 +31,13 @@ pub fn drawn(cell: &Compiled, workdir: &Path) -> String {
     let messages: Vec<Value> =
         messages.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let found = find(cell, &messages, &read("src/lib.rs"));
-    let name = cell_name(cell.count);
+    let name = cell.name();
     found.iter().map(|warning| warning.render(&cell.cell, &name) + "\n\n").collect()
 }
 
-fn find(cell: &Compiled, messages: &[Value], file: &str) -> Vec<Diagnostic> {
-    let map = SourceMap::new(&cell.compiled, file);
-    let place = |line: usize, column: usize| {
-        let byte = map.byte(line, column)?;
-        (!is_inserted(&cell.insertions, byte))
-            .then(|| original(&cell.insertions, byte).min(cell.cell.len()))
-    };
+fn find(cell: &CompiledCell, messages: &[Value], file: &str) -> Vec<Diagnostic> {
+    let map = SourceMap::new(&cell.code, file);
+    let place = |line: usize, column: usize| cell.byte_in_cell(map.byte(line, column)?);
     let has = |lints: &str, lint: &str| lints.split(' ').any(|one| one == lint);
     let statements = statements::of(&cell.cell);
     let mut found: Vec<Diagnostic> = vec![];
@@ -116,7 +101,7 @@ mod tests {
             })
             .collect();
         let cell =
-            Compiled { cell: CELL.into(), compiled: CELL.into(), insertions: vec![], count: 1 };
+            CompiledCell { cell: CELL.into(), code: CELL.into(), insertions: vec![], count: 1 };
         let function = "#[unsafe(no_mangle)]\npub extern \"C\" fn run_user_code_1(";
         let (items, rest) = CELL.split_at(CELL.find("let mut v").unwrap());
         let file = format!("fn old() {{\n    g();\n}}\n{items}{function}\n{rest}");
