@@ -168,10 +168,9 @@ fn cell_that_is_interrupted() {
     let (run, took) = interrupted(|| Trainer::new(once).fit(&mut other, &long).unwrap());
     assert!(took < PROMPT && run.interrupted && run.epochs.is_empty(), "{took:?}");
 
-    let (result, took) = interrupted(|| evaluate(&other, &long, Split::Valid));
-    assert!(took < PROMPT, "{took:?}");
-    let error = result.unwrap_err();
-    assert_eq!(format!("{error:?}"), "interrupted: the evaluation was not finished");
+    let (result, took) = interrupted(|| evaluate(&other, &long, Split::Valid).unwrap());
+    assert!(took < PROMPT && result.interrupted, "{took:?}");
+    assert!((1..long.tokens(Split::Valid).len() - 10).contains(&result.tokens), "{result}");
     let options = EvalOptions { bptt: 3, ..EvalOptions::original(Split::Test, 3) };
     evaluate_split(&other, &long, Split::Test, &options, &mut *progress::here()).unwrap();
 

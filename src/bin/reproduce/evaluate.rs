@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use clap::Args as ClapArgs;
 use qrnn::Result;
 use qrnn::data::{Corpus, Split};
-use qrnn::evaluate::{EvalOptions, evaluate_split, evaluate_text};
+use qrnn::evaluate::{EvalOptions, Evaluation, evaluate_split, evaluate_text};
 use qrnn::interrupt::Interrupt;
 use qrnn::view::progress;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::model_flags::{CheckpointFlags, ComputeFlags};
-use qrnn::command_line::Output;
 use qrnn::command_line::numbers;
+use qrnn::command_line::{INTERRUPTED, Output};
 
 #[derive(Debug, ClapArgs)]
 #[command(allow_negative_numbers = true)]
@@ -61,10 +61,15 @@ pub fn run(args: Args) -> Result<Output> {
     qrnn_ops::libtorch::keep_freed_memory();
     if let Some(file) = &args.text {
         let evaluation = evaluate_text(&model, file, &options, &mut *progress::here())?;
-        return Ok(Output::done(format!("{}: {evaluation}", file.display()), json!(evaluation)));
+        let text = format!("{}: {evaluation}", file.display());
+        return Ok(outcome(text, json!(evaluation), &evaluation.evaluation));
     }
     let corpus = corpus.unwrap_or_else(Corpus::synthetic);
     let evaluation = evaluate_split(&model, &corpus, args.split, &options, &mut *progress::here())?;
     let text = format!("{} text of {}: {evaluation}", args.split, corpus.name());
-    Ok(Output::done(text, json!(evaluation)))
+    Ok(outcome(text, json!(evaluation), &evaluation))
+}
+
+fn outcome(text: String, json: Value, evaluation: &Evaluation) -> Output {
+    Output { text, json, status: if evaluation.interrupted { INTERRUPTED } else { 0 } }
 }

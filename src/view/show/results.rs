@@ -167,11 +167,12 @@ impl Show for TrainingRun {
 
 impl Show for Evaluation {
     fn bundle(&self) -> MimeBundle {
+        let interrupted = if self.interrupted { ", interrupted" } else { "" };
         let facts = [
             ("perplexity", perplexity_of(self.loss)),
-            ("loss (nats a word)", format!("{:.4}", self.loss)),
+            ("loss (nats per word)", format!("{:.4}", self.loss)),
             ("loss as the original divides it", format!("{:.4}", self.reference_loss)),
-            ("words predicted", thousands(self.tokens as u64)),
+            ("words predicted", format!("{}{interrupted}", thousands(self.tokens as u64))),
             ("time", duration(self.seconds)),
         ];
         MimeBundle::html(Table::facts(facts).html(), self.to_string())
