@@ -4,9 +4,9 @@ To run it again, install Python 3, torch==2.11.0 (CPU), numpy and safetensors:
 
     python3 tests/parity/reference.py
 
-It writes text/, init.safetensors, weight_drop.safetensors, masks.safetensors and expected.json to its
-own folder. Nothing is taken from the Rust implementation: the layer is a loop over time, the softmax
-computes full log probabilities, gradients come from autograd, and the optimizers from torch.optim.
+It writes text/, init.safetensors, weight_drop.safetensors, masks.safetensors and expected.json to the
+folder of this script. Nothing is taken from the Rust implementation: the layer is a loop over time, the
+softmax computes full log probabilities, gradients come from autograd, and the optimizers from torch.optim.
 """
 
 import json

@@ -6,7 +6,7 @@ class LeftOut(Exception):
 
 
 def reason(error):
-    """The type of the error and the first line of its message that is not blank."""
+    """The message of LeftOut; for other errors, their type and first line that is not blank."""
     if isinstance(error, LeftOut):
         return str(error)
     lines = [line for line in str(error).splitlines() if line.strip()]
