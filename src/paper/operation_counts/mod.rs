@@ -21,7 +21,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use table::{OpRow, OpTable, beside_published, beside_published_html};
+pub use table::{OpRow, OpTable, compare_with_published, compare_with_published_html};
 
 use crate::model::{LayerShape, LmConfig, MAX_SIZE};
 use crate::{Error, Result};

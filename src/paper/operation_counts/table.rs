@@ -101,7 +101,7 @@ impl fmt::Display for OpTable {
 }
 
 /// The table of the entry, counted, beside the published one, as aligned text.
-pub fn beside_published(counted: &OpTable) -> String {
+pub fn compare_with_published(counted: &OpTable) -> String {
     let mut text = format!("{:<13}", "op");
     for heading in HEADINGS {
         let _ = write!(text, "  {heading:^21}");
@@ -120,8 +120,8 @@ pub fn beside_published(counted: &OpTable) -> String {
     text
 }
 
-/// [`beside_published`] as an HTML `<table>` without styles.
-pub fn beside_published_html(counted: &OpTable) -> String {
+/// [`compare_with_published`] as an HTML `<table>` without styles.
+pub fn compare_with_published_html(counted: &OpTable) -> String {
     let mut html =
         String::from("<table class=\"ops\"><thead><tr><th rowspan=\"2\" scope=\"col\">op</th>");
     for heading in HEADINGS {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::format::{NOTHING, duration, perplexity, perplexity_of, seconds, thousands};
-use crate::paper::operation_counts::beside_published_html;
+use crate::paper::operation_counts::compare_with_published_html;
 use crate::paper::results::{Measured, ReproduceResults};
 use crate::view::html::escaped;
 use crate::{Result, paper};
@@ -93,7 +93,7 @@ fn operations(page: &mut String, results: &ReproduceResults) {
          row {}: 2 bytes a parameter, multiplications counted half, additions whole.</p>\n\
          <div class=\"wide\">{}</div>\n",
         paper::ENTRY,
-        beside_published_html(&results.op_table.counted)
+        compare_with_published_html(&results.op_table.counted)
             .replace("<p>", "<p class=\"quiet\" style=\"margin-top:10px\">")
     );
 }

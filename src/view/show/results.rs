@@ -8,7 +8,7 @@ use crate::generate::Generated;
 use crate::model::{Gates, LmConfig, QrnnLm};
 use crate::notebook::MimeBundle;
 use crate::paper;
-use crate::paper::operation_counts::{OpTable, beside_published, beside_published_html, count_ops};
+use crate::paper::operation_counts::{OpTable, compare_with_published, compare_with_published_html, count_ops};
 use crate::paper::results::{Measured, OpTables, ReproduceResults};
 use crate::train::{Recipe, TrainingRun};
 use crate::view::html::escaped;
@@ -200,7 +200,7 @@ impl Show for OpTable {
 impl Show for OpTables {
     /// Each figure, counted and published.
     fn bundle(&self) -> MimeBundle {
-        MimeBundle::html(beside_published_html(&self.counted), beside_published(&self.counted))
+        MimeBundle::html(compare_with_published_html(&self.counted), compare_with_published(&self.counted))
     }
 }
 
