@@ -229,7 +229,8 @@ mod tests {
         let tensors = tensors();
         let message = |in_background| {
             let mut writer = Writer::new(Device::Cpu, in_background);
-            let pending = writer.write(&taken, &named(&tensors), metadata(), || panic!("not reached"));
+            let pending =
+                writer.write(&taken, &named(&tensors), metadata(), || panic!("not reached"));
             if in_background {
                 pending.unwrap();
                 let next = folder.path().join("next");

@@ -37,7 +37,11 @@ impl Identity {
             let sum = tch::no_grad(|| parameter.f_sum(Kind::Double))?.f_double_value(&[])?;
             description += &format!(" {:016x}", sum.to_bits());
         }
-        Ok(Self { run: format!("{:016x}", XxHash3_64::oneshot(description.as_bytes())), train, valid })
+        Ok(Self {
+            run: format!("{:016x}", XxHash3_64::oneshot(description.as_bytes())),
+            train,
+            valid,
+        })
     }
 
     /// Checks that the corpus has the texts that the run of this checkpoint was trained on.

@@ -38,7 +38,8 @@ impl Memory {
         let shapes = config.layer_shapes();
         let saved = shapes.iter().map(|shape| shape.window * shape.input + 6 * shape.output);
         let row = saved.sum::<usize>() as u64 * 8 / 5;
-        let rows = (recipe.bptt as u64).saturating_mul(recipe.batch as u64).min(train_tokens as u64);
+        let rows =
+            (recipe.bptt as u64).saturating_mul(recipe.batch as u64).min(train_tokens as u64);
         Self {
             weights: config.parameters().saturating_mul(F32_BYTES * copies),
             step: rows.saturating_mul(row).saturating_mul(F32_BYTES),

@@ -43,7 +43,8 @@ impl MetricsLog {
             Ok(content)
         };
         let mut content = read(&mut self.file).map_err(Error::io(&self.path, "read"))?;
-        let intact = content.len() as u64 == bytes && content.last().is_none_or(|last| *last == b'\n');
+        let intact =
+            content.len() as u64 == bytes && content.last().is_none_or(|last| *last == b'\n');
         let mut epochs = None;
         if !intact {
             let lines = content.split_inclusive(|byte| *byte == b'\n');

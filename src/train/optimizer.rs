@@ -247,7 +247,14 @@ fn adam_on_gpu(
         })
         .collect();
     let Some(Moments { step: steps, .. }) = moments.first() else { return Ok(()) };
-    Ok(adam::adam_step(launcher, &updates, steps, (loss, healthy), adam_settings(recipe, lr), recipe.clip)?)
+    Ok(adam::adam_step(
+        launcher,
+        &updates,
+        steps,
+        (loss, healthy),
+        adam_settings(recipe, lr),
+        recipe.clip,
+    )?)
 }
 
 fn adam_settings(recipe: &Recipe, lr: f64) -> AdamStep {

@@ -40,7 +40,11 @@ impl RunLog {
         });
         let records: Vec<Record> = records.collect::<Result<_>>()?;
         if records.is_empty() {
-            return Err(Error::bad_file(&file, "has no lines yet", "wait until the run writes its first line"));
+            return Err(Error::bad_file(
+                &file,
+                "has no lines yet",
+                "wait until the run writes its first line",
+            ));
         }
         let folder = file.canonicalize().ok().and_then(|file| file.parent().map(Path::to_path_buf));
         let name = folder.as_deref().and_then(Path::file_name).unwrap_or(path.as_os_str());

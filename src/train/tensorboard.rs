@@ -90,7 +90,9 @@ impl Events {
 
     fn add(&mut self, what: What) -> Result<()> {
         let event = Event { wall_time: now(), step: self.step as i64, what: Some(what) };
-        self.file.write_all(&tf_record(&event.encode_to_vec())).map_err(Error::io(&self.path, "write"))
+        self.file
+            .write_all(&tf_record(&event.encode_to_vec()))
+            .map_err(Error::io(&self.path, "write"))
     }
 }
 

@@ -93,10 +93,10 @@ fn live_displays_are_messages() {
         assert!(message["content"]["metadata"].is_object());
         let data = &message["content"]["data"];
         roxmltree::Document::parse(data["image/svg+xml"].as_str().unwrap()).unwrap();
-        assert!(data["text/plain"].as_str().unwrap().contains("words/s"));
+        assert!(data["text/plain"].as_str().unwrap().contains("tokens/s"));
     }
     let last = messages.last().unwrap()["content"]["data"]["text/plain"].as_str().unwrap();
-    assert!(last.contains("100 %") && last.contains("in all"), "{last}");
+    assert!(last.contains("100 %") && last.contains("total"), "{last}");
     let seconds = others.iter().find_map(|line| line.strip_prefix("seconds ")).unwrap();
     let seconds: f64 = seconds.parse().unwrap();
     assert!(kinds.len() as f64 <= 2.0 * seconds + 3.0, "{} in {seconds} s", kinds.len());

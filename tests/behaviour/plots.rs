@@ -90,7 +90,7 @@ fn a_run_of_infinite_perplexities_is_not_said_to_be_unmeasured() {
     log(&folder.path().join("run"), &[800.0, 900.0], 800.0);
     let (svg, said) = drawn(folder.path(), &["run"]);
     assert!(texts(&svg).iter().any(|text| text.starts_with("every value is infinite")), "{svg}");
-    assert!(said.starts_with("2 curves of 1 run in "), "{said}");
+    assert!(said.starts_with("wrote 2 curves of 1 run to "), "{said}");
 }
 
 #[test]

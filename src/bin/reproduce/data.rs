@@ -80,7 +80,9 @@ pub fn run(args: Args) -> Result<Output> {
         Origin::Text(reason) => {
             format!("read in {seconds:.2} s; could not write the token cache: {reason}")
         }
-        Origin::Kept(file) => format!("read in {seconds:.2} s; tokens cached in {}", file.display()),
+        Origin::Kept(file) => {
+            format!("read in {seconds:.2} s; tokens cached in {}", file.display())
+        }
         Origin::Cache(file) => format!("opened in {seconds:.3} s from {}", file.display()),
     };
     text += &format!(

@@ -186,7 +186,8 @@ impl Experiment {
     fn jobs(&self, rows: &[&paper::Row], vocab: usize) -> Vec<Job> {
         let mut jobs: Vec<Job> = vec![];
         let lengths: &[paper::Length] = if self.lengths { &paper::LENGTHS } else { &[] };
-        let row_models = rows.iter().enumerate().map(|(i, row)| (PaperModel::of_row(row), Some(i), None));
+        let row_models =
+            rows.iter().enumerate().map(|(i, row)| (PaperModel::of_row(row), Some(i), None));
         let length_models = lengths
             .iter()
             .enumerate()

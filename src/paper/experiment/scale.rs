@@ -75,7 +75,8 @@ impl Scale {
     pub(super) fn apply(self, model: PaperModel, vocab: usize, seed: u64) -> (LmConfig, Recipe) {
         let length = ((model.bptt as f64 / self.length_divisor()).round() as usize).max(5);
         let config = LmConfig::paper(model.emsize, model.nhid).vocab(vocab).bptt(length);
-        let recipe = Recipe::paper().bptt(length).batch(model.batch).epochs(model.epochs).seed(seed);
+        let recipe =
+            Recipe::paper().bptt(length).batch(model.batch).epochs(model.epochs).seed(seed);
         let Self::Reduced(divisor) = self else { return (config, recipe) };
 
         let width = |full: usize| ((full as f64 / divisor).round() as usize).max(4);
