@@ -111,8 +111,8 @@ impl Optimizer {
         Ok(tensors)
     }
 
-    /// Inverse of [`Optimizer::name`] and [`Optimizer::tensors`]; `None` for an unknown name. `take` returns a
-    /// tensor by name, after checking it against the shape of the given one.
+    /// Restores an optimizer from its [`Optimizer::name`] and [`Optimizer::tensors`]; `None` for an unknown
+    /// name. `take` returns a tensor by name, of the same shape as the given tensor.
     pub(super) fn restored(
         model: &QrnnLm,
         name: &str,
@@ -221,7 +221,7 @@ fn share_step_counter(model: &QrnnLm, mut moments: Vec<Moments>) -> Vec<Moments>
     moments
 }
 
-/// Clips, checks and updates in one CUDA launch, which also writes the weight copies for the next matmuls.
+/// Clips, checks and updates on the GPU, and writes the weight copies for the matmuls of the next step.
 fn adam_on_gpu(
     launcher: &dyn Launch,
     model: &QrnnLm,

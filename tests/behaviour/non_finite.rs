@@ -75,6 +75,6 @@ fn a_log_with_null_values_is_plotted() {
     let test = "{\"kind\":\"test\",\"loss\":null,\"ppl\":null}\n";
     fs::write(folder.path().join("metrics.jsonl"), log + test).unwrap();
     let run = folder.path().to_str().unwrap();
-    let drawn = reproduce(&["plot", run, "--out", run, "--json"]).json();
-    assert_eq!(drawn["curves"], 2);
+    let plotted = reproduce(&["plot", run, "--out", run, "--json"]).json();
+    assert_eq!(plotted["curves"], 2);
 }

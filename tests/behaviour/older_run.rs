@@ -107,8 +107,8 @@ fn older_logs_are_plotted() {
     let out = tempfile::tempdir().unwrap();
     let runs = RUNS.map(|(name, _)| fixture().join(name).to_str().unwrap().to_owned());
     let args = ["plot", &runs[0], &runs[1], "--out", out.path().to_str().unwrap(), "--json"];
-    let drawn = reproduce(&args).json();
-    assert_eq!(drawn["curves"], 4);
+    let plotted = reproduce(&args).json();
+    assert_eq!(plotted["curves"], 4);
     let svg = fs::read_to_string(out.path().join("training_curve.svg")).unwrap();
     assert!(svg.starts_with("<svg") && svg.contains("adam") && svg.contains("asgd"), "{svg}");
 }

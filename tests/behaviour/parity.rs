@@ -38,9 +38,9 @@ fn check_losses(case: &str, flags: &[&str]) -> Value {
     let run = train(flags);
     let ours: Vec<f64> = serde_json::from_value(run["losses"].clone()).unwrap();
     assert_eq!(ours.len(), expected.len());
-    for (step, (ours, theirs)) in ours.iter().zip(&expected).enumerate() {
-        let difference = (ours - theirs).abs();
-        assert!(difference <= 1e-4, "{case}, step {step}: {ours} and {theirs}");
+    for (step, (ours, reference)) in ours.iter().zip(&expected).enumerate() {
+        let difference = (ours - reference).abs();
+        assert!(difference <= 1e-4, "{case}, step {step}: {ours} and {reference}");
     }
     run
 }
@@ -58,8 +58,8 @@ fn sgd_and_averaged_sgd() {
     let run = check_losses("averaged_sgd", &[&flags[..], &["asgd"]].concat());
     // Validation uses the averaged weights.
     let ours = run["epochs"][0]["valid_loss"].as_f64().unwrap();
-    let theirs = expected()["averaged_valid_loss"].as_f64().unwrap();
-    assert!((ours - theirs).abs() <= 1e-4, "{ours} and {theirs}");
+    let reference = expected()["averaged_valid_loss"].as_f64().unwrap();
+    assert!((ours - reference).abs() <= 1e-4, "{ours} and {reference}");
 }
 
 #[test]
@@ -88,10 +88,10 @@ fn evaluation_of_files_with_either_tensor_names() {
                 args.extend(["--data", data.to_str().unwrap()]);
                 let ours = reproduce(&args).json();
                 for field in ["loss", "reference_loss"] {
-                    let theirs = expected()["evaluate"][name][split][field].as_f64().unwrap();
+                    let reference = expected()["evaluate"][name][split][field].as_f64().unwrap();
                     let ours = ours[field].as_f64().unwrap();
-                    let relative = ((ours - theirs) / theirs).abs();
-                    assert!(relative <= 1e-5, "{name} {split} {field}: {ours} and {theirs}");
+                    let relative = ((ours - reference) / reference).abs();
+                    assert!(relative <= 1e-5, "{name} {split} {field}: {ours} and {reference}");
                 }
             }
         }
@@ -107,8 +107,8 @@ fn missing_splits_are_not_guessed() {
     assert!(ran.stderr.contains("--splits"), "{}", ran.stderr);
 }
 
-/// Two sequences with the dropout masks of the fixture (weight drop, zoneout, locked and word dropout): losses
-/// and the gradient norm of every parameter.
+/// Losses and gradient norms of two sequences with the masks of the fixture: weight drop, zoneout, locked
+/// dropout and word dropout.
 #[test]
 fn losses_and_gradients_with_fixed_dropout_masks() {
     let masks: HashMap<String, Tensor> =

@@ -60,8 +60,8 @@ fn commands_accept_paths_that_are_not_utf_8() {
     assert!(run("generate --words 3 --json", &model).json()["text"].as_str().is_some());
     let stats = run("data stats --json", &[("--data", &data)]).json();
     assert_eq!(stats["cached"], true);
-    let drawn = run("plot --json", &[("", &out), ("--out", &root)]).json();
-    assert!(drawn["files"][0].as_str().unwrap().ends_with("caf\u{fffd}/training_curve.svg"));
+    let plotted = run("plot --json", &[("", &out), ("--out", &root)]).json();
+    assert!(plotted["files"][0].as_str().unwrap().ends_with("caf\u{fffd}/training_curve.svg"));
     assert!(root.join("training_curve.png").is_file());
 }
 

@@ -28,7 +28,7 @@ pub struct Args {
     /// Divisor of the model widths; smaller means larger models and longer runs [default: 10]
     #[arg(long)]
     scale: Option<f64>,
-    /// Folder of WikiText-103 to train on [default: the embedded synthetic language]
+    /// Folder of the corpus to train on, such as WikiText-103 [default: the embedded synthetic language]
     #[arg(long)]
     data: Option<PathBuf>,
     /// Train at the paper's sizes; needs --data and takes weeks on a CPU

@@ -119,10 +119,10 @@ impl Plot {
         let (page, size) = (self.page(), backend_size(self.page()));
         let mut svg = String::new();
         let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
-        let drawn = self.draw(&Canvas::new(&area));
+        let result = self.draw(&Canvas::new(&area));
         let presented = area.present().map_err(|e| e.to_string());
         drop(area);
-        drawn.and(presented).map_err(|problem| self.error("svg", problem))?;
+        result.and(presented).map_err(|problem| self.error("svg", problem))?;
         // The viewBox keeps backend pixels; the document has the requested size.
         let backend = format!("width=\"{}\" height=\"{}\" viewBox", size.0, size.1);
         let height = width * page.1 / page.0;
@@ -138,9 +138,9 @@ impl Plot {
         let size = backend_size(self.page());
         let mut pixels = vec![0; size.0 as usize * size.1 as usize * 3];
         let area = Raster::new(&mut pixels, size).into_drawing_area();
-        let drawn = self.draw(&Canvas::new(&area));
+        let result = self.draw(&Canvas::new(&area));
         drop(area);
-        drawn
+        result
             .and_then(|()| raster::encode(&pixels, size).map_err(|e| e.to_string()))
             .map_err(|problem| self.error("png", problem))
     }

@@ -104,9 +104,9 @@ impl DrawingBackend for Raster<'_> {
         face.draw(text, |dx, dy, coverage| {
             let (dx, dy) = rotation.transform(left + dx, baseline + dy);
             let alpha = color.alpha * f64::from(coverage.clamp(0.0, 1.0));
-            let drawn = self.draw_pixel((x + dx, y + dy), BackendColor { alpha, ..color });
-            if drawn.is_err() {
-                result = drawn;
+            let pixel_result = self.draw_pixel((x + dx, y + dy), BackendColor { alpha, ..color });
+            if pixel_result.is_err() {
+                result = pixel_result;
             }
         });
         result

@@ -11,7 +11,7 @@ use crate::view::show::WIDTH;
 /// Minimum time between updates.
 const UPDATE_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Number of points after which the curve is thinned to half: 2 × this.
+/// A curve of twice as many points is thinned to half.
 const POINTS: usize = 400;
 
 #[derive(Debug)]

@@ -70,8 +70,8 @@ impl ReproduceResults {
         text::tables(self)
     }
 
-    /// Writes `results.json`, `report.html` and both plots as SVG and PNG to an existing folder, and returns the
-    /// paths.
+    /// Writes `results.json`, `report.html` and both plots as SVG and PNG to an existing folder, and returns
+    /// their paths.
     ///
     /// # Errors
     /// [`Error::Io`] if a file cannot be written; [`Error::Plot`] if a plot cannot be rendered.
