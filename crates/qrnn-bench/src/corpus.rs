@@ -18,10 +18,10 @@ use qrnn::command_line::{Output, numbers, peak_bytes};
 #[command(allow_negative_numbers = true)]
 pub struct Args {
     /// Bytes of the training text
-    #[arg(long, value_parser = numbers::times::<u64>, default_value_t = zipf::BYTES)]
+    #[arg(long, value_parser = numbers::positive::<u64>, default_value_t = zipf::BYTES)]
     bytes: u64,
     /// Times that each is measured
-    #[arg(long, value_parser = numbers::times::<u32>, default_value_t = 5)]
+    #[arg(long, value_parser = numbers::positive::<u32>, default_value_t = 5)]
     runs: u32,
     /// Folder for the text, twice its size; a temporary one where it is left out
     #[arg(long)]

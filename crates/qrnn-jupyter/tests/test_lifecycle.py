@@ -168,7 +168,7 @@ class Interrupts(KernelTest):
             self.assertLess(seconds, 1)
             shown = [m["data"]["text/plain"] for m in cell.of("display_data")]
             shown += [m["data"]["text/plain"] for m in cell.of("update_display_data")]
-            self.assertRegex(shown[0], r"^downloading: \d+ %, [\d.]+ MB a second, .+ left$")
+            self.assertRegex(shown[0], r"^downloading: \d+ %, [\d.]+ MB/s, .+ left$")
             kept = [os.path.getsize(p) for p in glob.glob(f"{folder}/*.part")]
             self.assertTrue(kept and kept[0] > 0, os.listdir(folder))
 

@@ -15,13 +15,13 @@ pub const WARM_UP: u32 = 3;
 #[command(allow_negative_numbers = true)]
 pub struct Args {
     /// Time steps; 140, 300 on a card
-    #[arg(long, value_parser = numbers::times::<i64>)]
+    #[arg(long, value_parser = numbers::positive::<i64>)]
     pub seq: Option<i64>,
     /// Columns; 20, 40 on a card
-    #[arg(long, value_parser = numbers::times::<i64>)]
+    #[arg(long, value_parser = numbers::positive::<i64>)]
     pub batch: Option<i64>,
     /// Features; 1024, 1800 on a card
-    #[arg(long, value_parser = numbers::times::<i64>)]
+    #[arg(long, value_parser = numbers::positive::<i64>)]
     pub hidden: Option<i64>,
     /// Sizes on a card, SEQxBATCHxHIDDEN: where no size is given, the entry's windows, shorter ones, and
     /// one long column
@@ -29,7 +29,7 @@ pub struct Args {
     #[arg(default_value_if("device", "cuda", "300x40x1800,140x60x1800,16384x1x1800"))]
     pub cases: Vec<Size>,
     /// Times that each is measured, in turns; 200 on a card, at most 40 of a long sequence
-    #[arg(long, value_parser = numbers::times::<u32>, default_value_t = 21)]
+    #[arg(long, value_parser = numbers::positive::<u32>, default_value_t = 21)]
     #[arg(default_value_if("device", "cuda", "200"))]
     pub runs: u32,
     /// Implementations to compare with on a GPU: none, or some of published,hgrn,scan
