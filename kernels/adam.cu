@@ -1,31 +1,34 @@
-// One step of Adam over all parameters of a model, after their gradients' common norm was clipped.
+// One step of Adam over all parameters of a model, after clipping the common norm of their gradients.
 //
 //   g ← g / max(1, (‖all g‖ + 1e-6) / clip) + weight_decay p
 //   m ← β1 m + (1 - β1) g          v ← β2 v + (1 - β2) g²
 //   p ← p - lr / (1 - β1^t) · m / (√v / √(1 - β2^t) + eps)
 //
-// Kingma and Ba 2015 (arXiv 1412.6980), algorithm 1, with L2 weight decay; the clip as in
+// Kingma and Ba 2015 (arXiv 1412.6980), algorithm 1, with L2 weight decay; clipping as in
 // torch.nn.utils.clip_grad_norm_. The copy of p that the matrix products read is written in the same
-// pass, rounded to its storage. Where the loss or the norm is not finite, nothing changes, and neither
-// does it in any later step: `healthy`, 1 at first, is then 0. A loss whose gradient was at fault is
-// replaced by -infinity, which no cross entropy is, so that the host learns of it when it reads losses.
+// pass, rounded to its type. If the loss or the norm is not finite, this step and all later ones change
+// nothing: `healthy` is 1 at first, and becomes 0. If the loss is finite and only its gradient is not, the
+// loss is replaced by -infinity, which no cross entropy can be: the host sees it when it reads losses.
 //
-// Two launches: gradient_square_sums, then adam. Each block walks over chunks of all tensors, in an
-// order that depends on nothing but the shapes, so that a step repeats to the bit.
+// Work partition: two launches, gradient_square_sums, then adam. Each block iterates over chunks of
+// ROW_THREADS · width elements. The order of all sums depends on the shapes alone, so a step repeats to
+// the bit.
+// Memory traffic: gradient_square_sums reads each gradient. adam reads p, g, m and v and writes p, m, v
+// and the copy: 30 bytes per parameter with a bf16 copy.
 
 #include "block.cuh"
 
-// Numbers that a thread moves at once, where a tensor's rows allow it.
+// Elements that a thread loads at once, if the rows of a tensor are aligned.
 constexpr int WIDE = 4;
 
-// Tensors of a launch: they are passed by value, and CUDA passes at most 4 kB.
+// Tensors per launch: they are passed by value, and CUDA limits arguments to 4 kB.
 constexpr int MAX_TENSORS = 32;
 
-// Where a parameter's copy for the matrix products lies, if anywhere.
+// Type of the copy of a parameter that the matrix products read, if there is one.
 enum CopyKind : int { NO_COPY = 0, FLOAT_COPY = 1, BF16_COPY = 2 };
 
-// A parameter of rows × columns. p, m and v are contiguous; rows of g and of the copy may lie
-// further apart. All but the copy are float.
+// A parameter (rows, columns). p, m and v are contiguous; rows of g and of the copy may be padded to
+// `gradient_row` and `copy_row` elements. All but the copy are float.
 struct Tensor {
   float* parameter;
   const float* gradient;
@@ -33,13 +36,13 @@ struct Tensor {
   float* second_moment;
   void* copy;
   long long size;
-  // The first of the launch's chunks that are this tensor's.
+  // Index of the first chunk of this tensor within the launch.
   long long first_chunk;
   long long columns;
   int gradient_row;
   int copy_row;
   int copy_kind;
-  // WIDE numbers at once, or 1.
+  // Elements loaded at once: WIDE or 1.
   int width;
 };
 
@@ -59,8 +62,8 @@ struct Sum {
   INLINE Sum from(int lanes_away) const { return {exchanged(value, lanes_away)}; }
 };
 
-// The numbers that are this thread's in each chunk that is this block's: calls
-// body(tensor, index of the first, offset of their row in the gradient, in the copy).
+// For each chunk of this block, calls body(tensor, i, gradient_at, copy_at) for the `width` elements of
+// this thread: the index of the first one, and its offsets in the gradient and in the copy.
 template <class Body>
 INLINE void for_each_pack(const Tensors& tensors, Body body) {
   int which = 0;
@@ -70,7 +73,7 @@ INLINE void for_each_pack(const Tensors& tensors, Body body) {
     const long long i =
         ((chunk - tensor.first_chunk) * ROW_THREADS + threadIdx.x) * static_cast<long long>(tensor.width);
     if (i >= tensor.size) continue;
-    // A division of 32 bits takes a fifth of the instructions of one of 64.
+    // A 32-bit division takes a fifth of the instructions of a 64-bit one.
     const bool few = tensor.size <= 0xffffffffll;
     const long long row = few ? static_cast<unsigned>(i) / static_cast<unsigned>(tensor.columns)
                               : i / tensor.columns;
@@ -79,7 +82,8 @@ INLINE void for_each_pack(const Tensors& tensors, Body body) {
   }
 }
 
-// Adds up the squares of each block's gradients, and counts the step.
+// Sum of squares of the gradients of each block, into sums (blocks). If `counts` and the loss is finite,
+// increments the step.
 extern "C" __global__ void __launch_bounds__(ROW_THREADS)
     gradient_square_sums(const __grid_constant__ Tensors tensors, const float* __restrict__ loss,
                          const float* __restrict__ healthy, float* __restrict__ sums,
@@ -101,7 +105,7 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS)
   if (counts && blockIdx.x == 0 && isfinite(load(loss)) && load(healthy) > 0.0f) *step += 1.0f;
 }
 
-// What is the same for all numbers of a step.
+// Factors that are the same for all elements of a step.
 struct Step {
   float by_clip, weight_decay, beta1, beta2, gain1, gain2, rate, by_root, eps;
 
@@ -113,7 +117,7 @@ struct Step {
         gain1(static_cast<float>(1.0 - settings.beta1)),
         gain2(static_cast<float>(1.0 - settings.beta2)),
         eps(static_cast<float>(settings.eps)) {
-    // In double precision: 1 - β^t has few digits left at first.
+    // In double precision, because 1 - β^t has few significant digits at first.
     const double correction1 = -expm1(steps * log(settings.beta1));
     const double correction2 = -expm1(steps * log(settings.beta2));
     rate = static_cast<float>(settings.lr / correction1);
@@ -153,7 +157,7 @@ INLINE void update(const Step& step, const Tensor& tensor, long long i, long lon
   }
 }
 
-// Updates all tensors by the sums of `blocks` blocks of gradient_square_sums.
+// Updates all tensors, with the norm from the sums (blocks) of gradient_square_sums.
 extern "C" __global__ void __launch_bounds__(ROW_THREADS)
     adam(const __grid_constant__ Tensors tensors, const __grid_constant__ Settings settings,
          float* loss, float* healthy, const float* __restrict__ sums, int blocks,
@@ -162,7 +166,7 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS)
   for (int i = threadIdx.x; i < blocks; i += ROW_THREADS) square_sum.value += load(sums + i);
   square_sum = over_block(square_sum);
   const bool first = blockIdx.x == 0 && threadIdx.x == 0;
-  // Each block sees this for itself, so that none reads what the first one writes.
+  // Each block decides this from the sums, because the first block writes `healthy`.
   if (!isfinite(square_sum.value)) {
     if (first && isfinite(load(loss)) && load(healthy) > 0.0f) store(loss, __uint_as_float(0xff800000u));
     if (first) store(healthy, 0.0f);

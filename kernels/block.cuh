@@ -1,26 +1,26 @@
-// What kernels with a block a row share: sums over all threads of the block.
+// Shared by kernels with one block per row: reductions over all threads of a block.
 
 #pragma once
 
 #include "column.cuh"
 
-// Threads of a block that owns a row.
+// Threads per block of such a kernel.
 constexpr int ROW_THREADS = 256;
 
 constexpr int WARP = 32;
 
-// The value of the lane whose number differs by these bits.
+// The value of the lane whose index differs in these bits.
 INLINE float exchanged(float x, int lanes_away) {
   return __shfl_xor_sync(0xffffffffu, x, lanes_away);
 }
 
-// All threads' values joined, in each of them. Called by all threads of a block of ROW_THREADS; who
-// reads after it what others wrote before it sees that.
+// The values of all threads combined; every thread receives the result. All ROW_THREADS threads of the
+// block must call it. It synchronizes the block, so writes before the call are visible after it.
 template <class V>
 INLINE V over_block(V value) {
   __shared__ V of_warps[ROW_THREADS / WARP];
   for (int away = WARP / 2; away > 0; away /= 2) value = value.joined(value.from(away));
-  // Who comes from an earlier call may still be reading.
+  // Threads may still be reading the result of an earlier call.
   __syncthreads();
   if (threadIdx.x % WARP == 0) of_warps[threadIdx.x / WARP] = value;
   __syncthreads();

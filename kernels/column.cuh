@@ -1,18 +1,18 @@
-// What the kernels share: a thread for each column (b, h), numbers that lie in memory as float or
-// bfloat16, and all arithmetic in float.
+// Shared by all kernels: the column (b, h) of a thread, which is a pair of batch column and feature, and
+// storage as float or bfloat16 with all arithmetic in float.
 //
-// No header of CUDA's is used: NVRTC brings none for bfloat16, and a host compiler has none at all.
+// No CUDA headers are included: NVRTC provides none for bfloat16, and a host compiler has none.
 
 #pragma once
 
 #define INLINE __device__ __forceinline__
 
-// Threads of a block, and the time steps that a thread has in flight. src/pool/card knows both.
+// Threads per block, and the time steps that a thread prefetches. crates/qrnn-ops/src/fo_pool/cuda has the
+// same values.
 constexpr int BLOCK = 64;
 constexpr int STEPS = 8;
 
-// A host build counts the stores, and the loads by __ldg and those named here; see
-// host/cuda_on_host.h.
+// Host builds count stores, loads through __ldg, and loads marked by LOADED; see host/cuda_on_host.h.
 #ifndef STORED
 #define STORED(at)
 #define LOADED(at)
@@ -34,7 +34,7 @@ INLINE float narrow<float>(float x) {
   return x;
 }
 
-// To the nearest, ties to even; a NaN stays one.
+// Rounds to nearest, ties to even; NaN stays NaN.
 template <>
 INLINE bf16 narrow<bf16>(float x) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
@@ -48,7 +48,7 @@ INLINE bf16 narrow<bf16>(float x) {
 #endif
 }
 
-// All reads go through here: nothing writes during a launch what it reads.
+// For memory that no thread writes during the launch.
 INLINE float load(const float* at) { return __ldg(at); }
 INLINE bf16 load(const bf16* at) { return {__ldg(&at->bits)}; }
 
@@ -58,13 +58,13 @@ INLINE void store(T* at, float x) {
   STORED(at);
 }
 
-// Numbers that one instruction moves: together at most 16 bytes, and aligned to as many.
+// Elements that one instruction loads or stores: at most 16 bytes, aligned to their total size.
 template <class T, int SIZE>
 struct alignas(SIZE * sizeof(T)) Pack {
   T at[SIZE];
 };
 
-// For memory that the same launch writes, so that __ldg must not read it.
+// For memory that the same launch writes, which __ldg must not read.
 template <class T, int SIZE>
 INLINE Pack<T, SIZE> load_pack(const T* from) {
   for (int k = 0; k < SIZE; ++k) LOADED(from + k);
@@ -77,15 +77,15 @@ INLINE void store_pack(T* to, const Pack<T, SIZE>& pack) {
   for (int k = 0; k < SIZE; ++k) STORED(to + k);
 }
 
-// With --prec-div=false the division is one instruction and a half; beyond ±88 it ends at 0 and 1.
+// With --prec-div=false the division takes one or two instructions; beyond ±88 the result is 0 or 1.
 INLINE float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
 
-// The thread's place among the batch × hidden columns.
+// Index of the column of this thread among the batch × hidden columns.
 INLINE long long own_column() {
   return static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
 }
 
-// Known while compiling: whether a stretch of time steps is whole.
+// Compile-time flag: whether all steps of a group exist.
 template <bool VALUE>
 struct Flag {
   static constexpr bool value = VALUE;

@@ -1,18 +1,20 @@
-// Softmax and cross entropy over rows of logits: the loss of each row and, in place, its gradient.
+// Softmax and cross entropy over rows of logits: the loss of each row and, in place, the gradient of the
+// logits.
 //
 //   loss_r = log Σ_k exp(x_rk) - x_r,target
 //   x_rk   ← scale · (exp(x_rk) / Σ_j exp(x_rj) - [k = target])
 //
-// Shapes: logits (rows, classes) with `stride` numbers from row to row, targets and losses (rows).
-// T storage (float, bf16); maximum, sum and loss are float.
+// Shapes: logits (rows, classes) with a stride of `stride` elements between rows; targets and losses
+// (rows). Logits are stored as T (float or bf16); maximum, sum and loss are float.
 //
-// A block owns a row. It reads the row once for maximum and sum together, each thread with a pair of
-// its own that is rescaled when its maximum grows (Milakov and Gimelshein 2018, arXiv 1805.02867),
-// and once more to write the gradient. Rows begin at 16 bytes, so that a thread moves 16 at a time.
+// Work partition: one block per row. Maximum and sum are computed in one read (Milakov and Gimelshein
+// 2018, arXiv 1805.02867): each thread holds a pair of both and rescales its sum when its maximum grows.
+// Memory traffic: a row is read twice and written once if `gradient`, otherwise read once. Rows are
+// aligned to 16 bytes, and a thread loads 16 bytes at a time.
 
 #include "block.cuh"
 
-// Maximum and Σ exp(x - maximum) of some numbers. A NaN among them makes the sum one.
+// Maximum and Σ exp(x - maximum) of a set of logits. A NaN among them makes the sum NaN.
 struct Mass {
   float top, sum;
 
@@ -42,11 +44,11 @@ INLINE void cross_entropy(T* __restrict__ logits, const int* __restrict__ target
   Pack<T, SIZE>* packs = reinterpret_cast<Pack<T, SIZE>*>(logits);
   const int whole = classes / SIZE, rest = whole * SIZE + threadIdx.x;
 
-  // A finite number below all others, so that the difference of two such is 0 and no NaN.
+  // The lowest finite number: unlike for -infinity, the difference of two such is 0, not NaN.
   Mass mass = {-3.4028234e38f, 0.0f};
   for (int i = threadIdx.x; i < whole; i += blockDim.x) {
     const Pack<T, SIZE> pack = packs[i];
-    // One rescaling for all of them.
+    // One rescaling for the whole pack.
     float x[SIZE], top = mass.top;
 #pragma unroll
     for (int k = 0; k < SIZE; ++k) x[k] = widen(pack.at[k]), top = fmaxf(top, x[k]);
@@ -56,7 +58,7 @@ INLINE void cross_entropy(T* __restrict__ logits, const int* __restrict__ target
     mass = {top, sum};
   }
   if (rest < classes) mass.add(widen(logits[rest]));
-  // Before anybody overwrites it: all wait for each other in `over_block`.
+  // Read before the gradient overwrites it: `over_block` synchronizes all threads.
   const float at_target = widen(logits[target]);
   mass = over_block(mass);
   if (threadIdx.x == 0) store(losses + row, logf(mass.sum) + mass.top - at_target);

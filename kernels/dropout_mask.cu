@@ -1,23 +1,26 @@
-// Dropout masks of a training step, from the random stream that the CPU draws from: the same numbers.
+// Dropout masks of a training step, equal to the CPU's: both sample from the same random stream.
 //
-//   mask_i = 0 where 2^-24 ⌊w / 2^8⌋ < p, else `kept`;  w is word first + i of the stream
+//   mask_i = 0 if 2^-24 ⌊w / 2^8⌋ < p, otherwise `kept`;  w is word first + i of the stream
 //
-// The stream is ChaCha with 8 rounds (Bernstein 2008, "ChaCha, a variant of Salsa20") of a 256-bit key:
+// The stream is ChaCha with 8 rounds (Bernstein 2008, "ChaCha, a variant of Salsa20") and a 256-bit key:
 // words 16 b to 16 b + 15 are the block function of RFC 8439, section 2.3, with 4 double rounds in place
-// of 10, where the state's last row is a 64-bit counter b and a nonce of 64 zero bits. No word depends
-// on another, so that a mask can begin at any place and every thread makes one block of 16 words.
-// Shapes: mask (n), which begins at 16 bytes. T storage (float, bf16). `dropped` is ⌈2^24 p⌉, so that the
-// comparison is one of integers; the key comes as four numbers of 64 bits, low word first.
+// of 10; the last row of the state is a 64-bit counter b and a nonce of 64 zero bits.
+// Shapes: mask (n), aligned to 16 bytes, stored as T (float or bf16). `dropped` is ⌈2^24 p⌉, which makes
+// the comparison one of integers. The key is four 64-bit integers, low word first.
+//
+// Work partition: words do not depend on each other, so a mask can begin at any word, and each thread
+// generates one block of 16 words.
+// Memory traffic: the mask is written once; nothing is read.
 
 #include "column.cuh"
 
-// Threads of a block. src/model/dropout/card.rs knows it, and WORDS.
+// Threads per block. crates/qrnn-ops/src/dropout_mask/cuda.rs has the same value, and that of WORDS.
 constexpr int MASK_THREADS = 128;
 
-// Words of a ChaCha block.
+// Words per ChaCha block.
 constexpr int WORDS = 16;
 
-// As many numbers as are stored at once: 16 bytes of floats.
+// Elements stored at once: 16 bytes of floats.
 constexpr int SIDE_BY_SIDE = 4;
 
 INLINE unsigned rotated(unsigned x, int bits) { return x << bits | x >> (32 - bits); }
@@ -38,7 +41,7 @@ INLINE void dropout_mask(T* __restrict__ mask, long long n, long long first, uns
                          long long key_3) {
   const long long counter =
       first / WORDS + static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
-  // Where the block's first word falls in the mask; before it where the mask begins within a block.
+  // Index in the mask of the first word of this block; negative if the mask begins within the block.
   const long long start = counter * WORDS - first;
   if (start >= n) return;
 

@@ -1,27 +1,32 @@
-// fo-pooling with its gates, forward and backward, in one pass over the linear map's output.
+// fo-pooling including the activation of its gates, forward and backward, in one pass over the output of
+// the linear map.
 //
 //   z = tanh(gates[t, b, h]), f = σ(gates[t, b, H + h]) · keep, o = σ(gates[t, b, 2 H + h])
 //   c_t = f z + (1 - f) c_{t-1}
 //   out_t = o c_t · dropout[b, h]
 //
-// Bradbury et al. 2016 (arXiv 1611.01576), equation 4; zoneout as in pytorch-qrnn.
-// Shapes: gates (T, B, 3H), zoneout and out (T, B, H), before, last and dropout (B, H). T storage
-// (float, bf16); states and their gradients are float. A row of gates, and of their gradient, is
-// `row` numbers after the one before it, 3H or more: what lies between is not touched. A row of `out`
-// and of its gradient is `out_row` numbers after the one before it, H or more. The forward writes a 1
-// and then zeros into what lies between the rows of `out`: the next linear map's bias is a column of
-// its weight. The backward does not read them.
+// Bradbury et al. 2016 (arXiv 1611.01576), equation 4; zoneout as in pytorch-qrnn: `keep` is element
+// (t, b, h) of the zoneout mask, or a scalar.
+// Shapes, with seq T, batch B and hidden H: gates (T, B, 3H), zoneout and out (T, B, H), before (the
+// initial state), last (the final state) and dropout (B, H). Tensors are stored as float or bf16; states
+// and their gradients are float.
+// Rows of gates and of their gradient have a stride of `row` elements, 3H or more; their padding is not
+// touched. Rows of `out` and of its gradient have a stride of `out_row` elements, H or more. The forward
+// writes a 1 and then zeros into the padding of `out`, because the bias of the next linear map is a column
+// of its weight; the backward does not read the padding.
 //
-// A thread owns a column (b, h) and walks it through time; neighbors own neighboring h, so a warp
-// reads whole lines. What hides the memory's latency is that each thread has STEPS time steps on
-// their way while it works on STEPS others.
+// Work partition: a thread owns a column, which is a pair (b, h) of batch column and feature, for all time
+// steps. Neighboring threads own neighboring h, so a warp reads whole cache lines. To hide memory latency,
+// each thread prefetches STEPS time steps while it computes STEPS others.
 //
-// The forward keeps c only before every STEPS-th step: kept (ceil(T / STEPS), B, H). The backward
-// computes the states in between again, from numbers that it must read anyway.
+// Memory traffic, in passes over T·B·H elements: the forward reads z, f, o and writes out; the backward
+// reads z, f, o and the gradient of out, and writes three gradients. The forward saves c before every
+// STEPS-th step only, in kept (ceil(T / STEPS), B, H), and the backward recomputes the states between from
+// the gates, which it has to read anyway.
 
 #include "column.cuh"
 
-// What a step reads of the forward's inputs.
+// Inputs of the forward at one step.
 template <class T, bool ZONEOUT>
 struct Read {
   T z, f, o;
@@ -33,20 +38,20 @@ struct Read<T, false> {
   T z, f, o;
 };
 
-// The gates of one step, after their activation; `f` after zoneout, `open` before it.
+// The activated gates of one step; `f` is the forget gate after zoneout, `open` before it.
 struct Gates {
   float z, f, o;
   float open;
 };
 
-// A thread's way through the gates, from step to step: running addresses cost it fewer instructions
-// than a product of step and stride.
+// Iterates over the gates of a column. Running addresses take fewer instructions than products of step
+// and stride.
 template <class T, bool ZONEOUT>
 struct Walk {
   const T* gates;
   const T* zoneout;
   long long columns;
-  // From a step's gates to the next step's; in 32 bits, which spares the backward a spill.
+  // Distance between the gates of two steps, in elements; with 64 bits the backward spills registers.
   int stride;
   int hidden;
 
@@ -88,7 +93,7 @@ INLINE float next_state(const Gates& gates, float c) {
   return fmaf(1.0f - gates.f, c, gates.f * gates.z);
 }
 
-// Behind each row's numbers a 1 and zeros; the threads of all columns share the work.
+// Writes a 1 and zeros into the padding of each row; the threads of all columns share the work.
 template <class T>
 INLINE void write_ones(T* out, long long rows, int hidden, int out_row, long long columns) {
   const int between = out_row - hidden;
@@ -119,7 +124,7 @@ INLINE void forward(const T* __restrict__ gates, const float* __restrict__ befor
   for (int k = 0; k < STEPS; ++k) {
     if (k < seq) ahead[k] = walk.next();
   }
-  // WHOLE: these STEPS steps and the STEPS after them are all there.
+  // `whole`: these STEPS steps and the following STEPS steps all exist.
   const auto stretch = [&](int t, auto whole) {
     if (kept) {
       store(kept, c);
@@ -151,9 +156,9 @@ INLINE void backward(const T* __restrict__ gates, const T* __restrict__ zoneout,
   if (column >= columns) return;
   Walk<T, ZONEOUT> walk(gates, zoneout, column, batch, hidden, row);
   const float scale = dropout ? widen(load(dropout + column)) : 1.0f;
-  // The gradient of the state that a step leaves, as far as later steps make it.
+  // Gradient that the state after a step receives from later steps.
   float carry = grad_last ? load(grad_last + column) : 0.0f;
-  // Everything stands at the first of the last STEPS steps, or of what is left of them.
+  // All pointers move to the first step of the last group of STEPS steps, which may be shorter.
   int start = (seq - 1) / STEPS * STEPS;
   walk.skip(start);
   grad_gates += walk.gates - gates;
@@ -174,10 +179,10 @@ INLINE void backward(const T* __restrict__ gates, const T* __restrict__ zoneout,
   walk.skip(start - seq);
   float c_ahead = load(kept);
 
-  // Through STEPS steps forward, for their states and all that does not depend on later steps, and
-  // then back. WHOLE: all of them are there.
+  // One group of STEPS steps: forward, for the states and everything that does not depend on later
+  // steps, then backward. `whole`: all of its steps exist.
   const auto stretch = [&](auto whole) {
-    // d c_t = own[t] + carry, d z_t = by_z[t] d c_t, d f_t = by_f[t] d c_t (before activation).
+    // d c_t = own[t] + carry, d z_t = by_z[t] d c_t, d f_t = by_f[t] d c_t (z, f before activation).
     float own[STEPS], by_z[STEPS], by_f[STEPS], forget[STEPS];
     float c = c_ahead;
     if (start > 0) {
@@ -222,9 +227,9 @@ INLINE void backward(const T* __restrict__ gates, const T* __restrict__ zoneout,
   store(grad_before + column, carry);
 }
 
-// A multiprocessor holds at least BLOCKS blocks at once, which bounds the registers. Nine are needed
-// so that all 72,000 columns of the entry's layers (40 × 1800) are at work at once on 132 of them;
-// the zoneout kernels read one number more a step and would spill.
+// __launch_bounds__ requests BLOCKS resident blocks per multiprocessor, which limits the registers. With
+// nine, all 72,000 columns of the entry's layers (40 × 1800) are resident at once on 132 multiprocessors.
+// The zoneout kernels read one more element per step, and would spill with nine.
 #define FO_POOL(name, T, ZONEOUT, BLOCKS)                                                           \
   extern "C" __global__ void __launch_bounds__(BLOCK, BLOCKS) fo_pool_forward_##name(               \
       const T* __restrict__ gates, const float* __restrict__ before, const T* __restrict__ zoneout, \

@@ -1,11 +1,16 @@
-// The forget-mult of pytorch-qrnn, forward and backward: a gate and a value a step, both given after
-// their activation.
+// The forget-mult of pytorch-qrnn, forward and backward. Its inputs are the activated forget gate f and
+// the activated candidate x.
 //
 //   h_t = f_t x_t + (1 - f_t) h_{t-1}
 //
 // Bradbury et al. 2016 (arXiv 1611.01576), f-pooling, equation 3 with f in place of 1 - f.
-// Shapes: f, x and out (T, B, H), before (B, H). T storage (float, bf16); the state is float.
-// Threads and time as in fo_pool.cu. The backward reads h_{t-1} from `out`, as it was rounded there.
+// Shapes, with seq T, batch B and hidden H: f, x and out (T, B, H), before (the initial state) (B, H).
+// Tensors are stored as float or bf16; the state is float.
+//
+// Work partition: as in fo_pool.cu, a thread owns a column (b, h) for all time steps.
+// Memory traffic, in passes over T·B·H elements: the forward reads f and x and writes out (3); the
+// backward reads f, x, out and its gradient and writes two gradients (6). The backward reads h_{t-1} from
+// `out`, where it is rounded to the storage type.
 
 #include "column.cuh"
 
@@ -53,7 +58,7 @@ INLINE void backward(const T* __restrict__ f, const T* __restrict__ x,
   float carry = 0.0f;
   f += column, x += column, out += column, grad_out += column, grad_f += column, grad_x += column;
 
-  // Time runs backward: what is `ahead` is the step seq - 1 - k.
+  // Time runs backward: element k of the prefetched arrays is step seq - 1 - k.
   T f_ahead[STEPS], x_ahead[STEPS], grad_ahead[STEPS], h_ahead[STEPS];
   const auto read = [&](int k, int t) {
     f_ahead[k] = load(f + t * columns), x_ahead[k] = load(x + t * columns);

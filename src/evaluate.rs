@@ -1,54 +1,53 @@
-//! Perplexity of a model on a split.
+//! Perplexity of a model on a text.
 
 use std::path::Path;
 use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::data::Batches;
-use crate::data::{Corpus, Mapped, Split};
+use crate::data::{Batches, Corpus, Mapped, Split};
 use crate::format::perplexity_in_text;
 use crate::interrupt::Interrupt;
 use crate::model::{QrnnLm, check_vocabulary};
 use crate::progress::{Progress, Silent, Task, Unit};
 use crate::{Error, Result};
 
-/// Words read at once where windows are shorter: the state is carried, so that windows after one
-/// another may be read as one, and each matrix product then reads the weights for more words.
-const WORDS_AT_ONCE: usize = 1120;
+/// Tokens per forward pass on the CPU, where the windows are shorter: the state passes from window to window,
+/// so several windows can be read as one, and each matmul then reads the weights for more tokens.
+const TOKENS_PER_PASS: usize = 1120;
 
-/// The same on a card, where each window also means to wait for its loss.
-const WORDS_AT_ONCE_ON_CARD: usize = 16_384;
+/// The same on a GPU, where reading the loss of a pass synchronizes.
+const TOKENS_PER_PASS_ON_GPU: usize = 16_384;
 
-/// No more words are read at once, whatever the windows and columns: memory would run out. State is
-/// carried, so that a window may be read in pieces.
-const MOST_WORDS: usize = 32_768;
+/// Tokens per forward pass at most, to bound the memory; longer windows are read in pieces.
+const MAX_TOKENS_PER_PASS: usize = 32_768;
 
-/// What an evaluation finds.
+/// Result of an evaluation.
 #[derive(Debug, Clone, Serialize)]
 pub struct Evaluation {
-    /// Mean cross entropy, in nats a predicted word.
+    /// Mean cross entropy, in nats per predicted token.
     pub loss: f64,
-    /// The same sum as the original divides it: by the words of the split, the first of each
-    /// column included though nothing predicts it.
+    /// The same sum divided as the original does it: by all tokens of the split, including the first of each
+    /// batch column, which nothing predicts.
     pub reference_loss: f64,
     /// exp(loss).
     pub ppl: f64,
-    /// Words predicted.
+    /// Predicted tokens.
     pub tokens: usize,
-    /// Time taken.
+    /// Duration.
     pub seconds: f64,
+    /// Whether it was interrupted: the other fields are then those of the tokens before.
+    pub interrupted: bool,
 }
 
-/// How to read the text in an evaluation.
+/// How an evaluation reads the text.
 #[derive(Debug, Clone)]
 pub struct EvalOptions {
-    /// Batches: the original reads the validation text in 10 and the test text in 1.
+    /// Batch columns: the original reads the validation text in 10 and the test text in 1.
     pub batch: usize,
-    /// Words a column in one window; the state is carried, so that it changes the speed only: short
-    /// windows are read several at once, and long ones in pieces.
+    /// Window length in tokens. The state passes from window to window, so it changes the speed only.
     pub bptt: usize,
-    /// Ends the evaluation early, as an error.
+    /// Stops the evaluation.
     pub interrupt: Interrupt,
 }
 
@@ -60,7 +59,7 @@ impl EvalOptions {
     }
 
     /// # Errors
-    /// [`Error::Usage`] for windows of no words; the columns are checked where the text is known.
+    /// [`Error::Usage`] for windows of 0 tokens; [`Batches`] checks the batch columns.
     fn check(&self) -> Result<()> {
         if self.bptt > 0 {
             return Ok(());
@@ -76,8 +75,8 @@ impl EvalOptions {
 /// Evaluates a model on a split.
 ///
 /// # Errors
-/// [`Error::Usage`] where the text is too short or its vocabulary is not the model's;
-/// [`Error::Interrupted`] where asked to stop, [`Error::NotFinite`] where the loss is NaN.
+/// [`Error::Usage`] where the text is too short or its vocabulary is not the model's; [`Error::NotFinite`]
+/// where the loss is NaN.
 pub fn evaluate_split(
     model: &QrnnLm,
     corpus: &Corpus,
@@ -89,21 +88,21 @@ pub fn evaluate_split(
     evaluate_ids(model, corpus.tokens(split), &split.to_string(), options, progress)
 }
 
-/// What an evaluation of any text finds.
+/// Result of the evaluation of a text file.
 #[derive(Debug, Clone, Serialize)]
 pub struct TextEvaluation {
-    /// As of a split.
+    /// Loss and perplexity.
     #[serde(flatten)]
     pub evaluation: Evaluation,
-    /// Words that the model does not know; each was read as `<unk>`.
+    /// Words that are not in the model's vocabulary; each was read as `<unk>`.
     pub unknown: usize,
 }
 
-/// Evaluates a text file by the words that the model carries.
+/// Evaluates a text file in the model's own vocabulary.
 ///
 /// # Errors
-/// As [`evaluate_split`]; [`Error::Usage`] where the model's words are not known, [`Error::BadFile`]
-/// where the text has words that the model does not know, and that has no `<unk>` for them.
+/// As [`evaluate_split`]; [`Error::Usage`] where the model has no vocabulary, [`Error::BadFile`] where the
+/// text has unknown words and the vocabulary has no `<unk>`.
 pub fn evaluate_text(
     model: &QrnnLm,
     path: impl AsRef<Path>,
@@ -116,37 +115,38 @@ pub fn evaluate_text(
     Ok(TextEvaluation { evaluation, unknown })
 }
 
-/// Evaluates ids of the model's vocabulary; `what` names them in messages.
+/// `name` is that of the text in messages.
 fn evaluate_ids(
     model: &QrnnLm,
     ids: &[u32],
-    what: &str,
+    name: &str,
     options: &EvalOptions,
     progress: &mut dyn Progress,
 ) -> Result<Evaluation> {
-    progress.start(&Task::new(format!("evaluating {what}"), Unit::Tokens, ids.len() as u64));
-    let evaluation = mean_loss(model, ids, what, options, progress);
+    progress.start(&Task::new(format!("evaluating {name}"), Unit::Tokens, ids.len() as u64));
+    let evaluation = mean_loss(model, ids, name, options, progress);
     progress.finish();
-    match evaluation? {
-        evaluation if evaluation.loss.is_nan() => Err(model.explain_not_finite("the loss")),
-        evaluation => Ok(evaluation),
+    let evaluation = evaluation?;
+    if evaluation.loss.is_nan() && evaluation.tokens > 0 {
+        return Err(model.explain_not_finite("the loss"));
     }
+    Ok(evaluation)
 }
 
-/// The validation of a training run: no progress, and a loss of NaN is not an error.
+/// Evaluation within a training run: without progress, and a loss of NaN is a result.
 pub(crate) fn validate(
     model: &QrnnLm,
     ids: &[u32],
-    what: &str,
+    name: &str,
     options: &EvalOptions,
 ) -> Result<Evaluation> {
-    mean_loss(model, ids, what, options, &mut Silent)
+    mean_loss(model, ids, name, options, &mut Silent)
 }
 
 fn mean_loss(
     model: &QrnnLm,
     ids: &[u32],
-    what: &str,
+    name: &str,
     options: &EvalOptions,
     progress: &mut dyn Progress,
 ) -> Result<Evaluation> {
@@ -155,32 +155,35 @@ fn mean_loss(
     let _no_grad = tch::no_grad_guard();
     let started = Instant::now();
     let model = &model.rounded()?;
-    let columns = Batches::new(ids, options.batch, what)?;
+    let batches = Batches::new(ids, options.batch, name)?;
     let mut state = model.zero_state(options.batch as i64)?;
-    let (mut sum, mut row) = (0.0, 0);
-    let device = model.options().1;
-    let at_once = if device.is_cuda() { WORDS_AT_ONCE_ON_CARD } else { WORDS_AT_ONCE };
-    let most = (MOST_WORDS / options.batch).max(1);
-    let seq = options.bptt.max(at_once / options.batch).min(most);
-    while row < columns.rows() - 1 {
+    let on_gpu = model.options().1.is_cuda();
+    let tokens_per_pass = if on_gpu { TOKENS_PER_PASS_ON_GPU } else { TOKENS_PER_PASS };
+    let max_seq = (MAX_TOKENS_PER_PASS / options.batch).max(1);
+    let seq = options.bptt.max(tokens_per_pass / options.batch).min(max_seq);
+    let (mut sum, mut row, mut interrupted) = (0.0, 0, false);
+    while row < batches.rows() - 1 {
         if interrupt.requested() {
-            return Err(Error::Interrupted { saved: "the evaluation was not finished".into() });
+            interrupted = true;
+            break;
         }
-        let [words, targets] = columns.window(row, seq);
-        let (words, targets) = model.upload_batch(&words, targets, options.batch)?;
-        let forwarded = model.forward(&words, &state, None)?;
+        let [inputs, targets] = batches.window(row, seq);
+        let (tokens, targets) = model.upload_batch(&inputs, targets, options.batch)?;
+        let forwarded = model.forward(&tokens, &state, None)?;
         sum += model.loss_sum_of(&forwarded.features, &targets)?;
         state = forwarded.state;
         row += targets.tokens() / options.batch;
         progress.advance(targets.tokens() as u64);
     }
-    let loss = sum / columns.predicted() as f64;
+    let tokens = row * options.batch;
+    let loss = sum / tokens as f64;
     Ok(Evaluation {
         loss,
-        reference_loss: sum / (columns.rows() * columns.batch()) as f64,
+        reference_loss: sum / (tokens + options.batch) as f64,
         ppl: loss.exp(),
-        tokens: columns.predicted(),
+        tokens,
         seconds: started.elapsed().as_secs_f64(),
+        interrupted,
     })
 }
 
@@ -188,8 +191,9 @@ impl std::fmt::Display for Evaluation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "loss {:.4} nats a word, perplexity {} over {} words in {:.1} s \
+            "{}loss {:.4} nats per word, perplexity {} over {} words in {:.1} s \
              (loss as the original divides it: {:.4})",
+            if self.interrupted { "interrupted: " } else { "" },
             self.loss,
             perplexity_in_text(self.loss),
             self.tokens,

@@ -27,6 +27,9 @@ pub mod view;
 pub use error::{Error, Result};
 /// The differentiable operations that the model is made of.
 pub use qrnn_ops as ops;
+#[doc(hidden)]
+// rustc names a type of it so in a notebook: a renamed crate keeps its name there
+pub use qrnn_ops;
 /// libtorch for Rust, the version that this crate is built on.
 pub use tch;
 

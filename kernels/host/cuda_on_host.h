@@ -1,5 +1,5 @@
-// As much of CUDA as the kernels here use, for a C++ compiler: a test runs their very source on the
-// CPU, thread after thread; together.h is for those whose threads wait for each other.
+// The part of CUDA that the kernels use, for a C++ compiler: tests run the same source on the CPU, one
+// thread after the other. together.h is for kernels whose threads synchronize with each other.
 
 #pragma once
 
@@ -34,7 +34,7 @@ inline unsigned __float_as_uint(float x) {
   return bits;
 }
 
-// How often each place was read and written since the last launch began.
+// Number of reads and writes of each address since the last launch began.
 inline thread_local std::unordered_map<const void*, unsigned> loads, stores;
 
 template <class T>

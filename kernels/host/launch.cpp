@@ -1,5 +1,5 @@
-// The kernels, to be launched on the CPU as cuLaunchKernel launches them on a card: by name, with
-// the arguments' addresses. Compiled and loaded by the tests of src/pool/card only.
+// Launches the kernels on the CPU as cuLaunchKernel launches them on a GPU: by name, with the addresses
+// of the arguments. Only tests compile and load it, through crates/qrnn-ops/src/cuda/host_shim.rs.
 
 #include "cuda_on_host.h"
 #include "together.h"
@@ -7,7 +7,7 @@
 #include "../block.cuh"
 #include "../column.cuh"
 
-// Each source has names of its own for what its kernels share.
+// A namespace per source, because the sources define the same names.
 namespace fo_pool {
 #include "../fo_pool.cu"
 }
@@ -67,7 +67,7 @@ void run(void (*kernel)(Args...), unsigned grid, unsigned block, void** args) {
     return true;                                                                      \
   }
 
-// Runs a kernel; false where there is none of that name.
+// Runs a kernel; returns false if no kernel has this name.
 extern "C" bool qrnn_host_launch(const char* name, unsigned grid, unsigned block, void** args) {
   loads.clear();
   stores.clear();
@@ -92,14 +92,14 @@ extern "C" bool qrnn_host_launch(const char* name, unsigned grid, unsigned block
   return false;
 }
 
-// How often the last launch on this thread wrote `at`, or else read it.
+// Number of writes (or reads, if not `written`) of `at` by the last launch on this thread.
 extern "C" unsigned qrnn_host_count(const void* at, bool written) {
   const auto& counts = written ? stores : loads;
   const auto found = counts.find(at);
   return found == counts.end() ? 0 : found->second;
 }
 
-// How many places the last launch on this thread wrote, or else read.
+// Number of addresses that the last launch on this thread wrote (or read, if not `written`).
 extern "C" std::size_t qrnn_host_places(bool written) {
   return written ? stores.size() : loads.size();
 }

@@ -1,5 +1,5 @@
-// For kernels whose threads wait for each other: each thread of a block has a stack of its own, and
-// runs until it must wait.
+// For kernels whose threads synchronize with each other: each thread of a block has a separate stack and
+// runs until it reaches a barrier.
 
 #pragma once
 
@@ -11,7 +11,7 @@
 
 #include "cuda_on_host.h"
 
-// All threads of a block run on one of the host's.
+// All threads of a block run on one host thread.
 #define __shared__ static thread_local
 
 struct Together {
@@ -30,7 +30,7 @@ inline void __syncthreads() {
   swapcontext(&together->threads[thread], &together->host);
 }
 
-// All threads of the block take part, so to wait for the block is to wait for the warp.
+// All threads of the block take part, so a barrier of the block also synchronizes the warp.
 inline float __shfl_xor_sync(unsigned, float x, int mask) {
   const unsigned thread = threadIdx.x;
   together->lanes[thread] = x;
@@ -61,7 +61,7 @@ inline void run_together(unsigned grid, unsigned block, const std::function<void
       own.uc_link = &all.host;
       makecontext(&own, run_thread, 0);
     }
-    // Each round ends for all threads at the same place, or at the end.
+    // Each round ends at the same barrier for all threads, or at the end of the kernel.
     bool more = true;
     while (more) {
       all.waits.assign(block, false);
@@ -70,7 +70,7 @@ inline void run_together(unsigned grid, unsigned block, const std::function<void
       }
       more = all.waits[0];
       for (const bool waits : all.waits) {
-        if (waits != more) std::abort();  // on a card: threads that wait for ever
+        if (waits != more) std::abort();  // on a GPU: a deadlock
       }
     }
   }

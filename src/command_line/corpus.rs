@@ -1,11 +1,11 @@
-//! A corpus as a command line names it, and what reading it costs.
+//! Loads the corpus that a command line names, and measures peak memory.
 
 use std::path::PathBuf;
 
 use crate::Result;
 use crate::data::Corpus;
 
-/// A folder's corpus, or the embedded language.
+/// Loads the corpus of a folder, or the embedded synthetic language for `None`.
 ///
 /// # Errors
 /// As [`Corpus::from_dir`].
@@ -13,7 +13,7 @@ pub fn load_corpus(data: Option<PathBuf>) -> Result<Corpus> {
     data.map_or_else(|| Ok(Corpus::synthetic()), Corpus::from_dir)
 }
 
-/// The peak memory of this process, in bytes, where the system reports it.
+/// Peak resident memory of this process in bytes (VmHWM); `None` if the system does not report it.
 pub fn peak_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

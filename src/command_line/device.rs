@@ -1,4 +1,4 @@
-//! Threads and devices as a command line asks for them.
+//! Device and thread count of a command line.
 
 use tch::Device;
 
@@ -7,7 +7,7 @@ use crate::{Error, Result, terminal};
 /// The first GPU, for `--device cuda`.
 ///
 /// # Errors
-/// [`Error::Unavailable`] where there is no GPU that can be used.
+/// [`Error::Unavailable`] if no GPU is usable.
 pub fn require_cuda() -> Result<Device> {
     qrnn_ops::device::cuda().map_err(|error| match error {
         qrnn_ops::Error::Unavailable { problem, remedy, .. } => {
@@ -17,12 +17,12 @@ pub fn require_cuda() -> Result<Device> {
     })
 }
 
-/// Sets the number of threads, and says so where the environment asks for more than are used.
+/// Sets the number of threads, and prints a note if the environment requests more than are available.
 pub fn set_threads() {
     let count = qrnn_ops::libtorch::set_threads();
-    if let Some(asked) = count.too_many {
+    if let Some(requested) = count.too_many {
         terminal::note(format_args!(
-            "computing with {} threads, not {asked}: this process may use {} processors",
+            "computing with {} threads instead of {requested}: this process may use {} processors",
             count.threads, count.processors
         ));
     }

@@ -1,5 +1,5 @@
-//! What the programs of this workspace share: parsers of numeric flags, the outcome of a command as text or
-//! JSON, exit statuses.
+//! Shared by the programs of this workspace: parsers of numeric flags, output as text or JSON, and exit
+//! statuses.
 
 mod corpus;
 mod device;
@@ -8,4 +8,4 @@ mod output;
 
 pub use corpus::{load_corpus, peak_bytes};
 pub use device::{require_cuda, set_threads};
-pub use output::{INTERRUPTED, Output, explain, finish};
+pub use output::{INTERRUPTED, Output, finish, print_clap_error};

@@ -1,38 +1,37 @@
-//! Value parsers of numeric flags: a number that cannot be meant is refused before any work, by its flag
-//! and the range that there is.
+//! Value parsers of numeric flags, whose error messages give the allowed range.
 
 use std::ops::RangeInclusive;
 
-/// The largest size of a model, a batch or a window.
+/// The largest size of a model dimension, a batch or a sequence.
 pub const LARGEST: u64 = i32::MAX as u64;
 
-/// A size: at least 1.
+/// Parses a size from 1 to [`LARGEST`].
 pub fn size(text: &str) -> Result<usize, String> {
-    whole(1..=LARGEST)(text)
+    in_range(1..=LARGEST)(text)
 }
 
-/// A number of layers, which are made one by one.
+/// Parses a number of layers, at least 1; bounded, since every layer is allocated.
 pub fn layers(text: &str) -> Result<usize, String> {
-    whole(1..=crate::model::MOST_LAYERS as u64)(text)
+    in_range(1..=crate::model::MOST_LAYERS as u64)(text)
 }
 
-/// A number of things to do: at least 1.
-pub fn times<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
-    whole(1..=LARGEST)(text)
+/// Parses a count from 1 to [`LARGEST`].
+pub fn positive<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
+    in_range(1..=LARGEST)(text)
 }
 
-/// A number of steps: at least 1.
+/// Parses a number of steps, at least 1.
 pub fn steps(text: &str) -> Result<u64, String> {
-    whole(1..=u64::MAX)(text)
+    in_range(1..=u64::MAX)(text)
 }
 
-/// A number of which there may be none.
-pub fn any<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
-    whole(0..=u64::MAX)(text)
+/// Parses an integer of at least 0.
+pub fn non_negative<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
+    in_range(0..=u64::MAX)(text)
 }
 
-/// A whole number within a range.
-pub fn whole<T: TryFrom<u64>>(
+/// Returns a parser of integers within a range.
+pub fn in_range<T: TryFrom<u64>>(
     range: RangeInclusive<u64>,
 ) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static {
     move |text| {
@@ -40,8 +39,8 @@ pub fn whole<T: TryFrom<u64>>(
         number.and_then(|number| T::try_from(number).ok()).ok_or_else(|| {
             let (least, most) = (range.start(), range.end());
             match *most {
-                u64::MAX => format!("give a whole number of at least {least}"),
-                most => format!("give a whole number from {least} to {most}"),
+                u64::MAX => format!("give an integer of at least {least}"),
+                most => format!("give an integer from {least} to {most}"),
             }
         })
     }
@@ -52,14 +51,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_outside_their_range_are_refused_with_it() {
+    fn rejects_numbers_outside_the_range_and_names_it() {
         for text in ["0", "-1", "2147483648", "1.5", "many", ""] {
-            let said = size(text).unwrap_err();
-            assert_eq!(said, "give a whole number from 1 to 2147483647", "{text}");
+            let message = size(text).unwrap_err();
+            assert_eq!(message, "give an integer from 1 to 2147483647", "{text}");
         }
         assert_eq!(size("2147483647"), Ok(i32::MAX as usize));
-        assert_eq!(any::<u64>("18446744073709551615"), Ok(u64::MAX));
-        assert_eq!(any::<u64>("-1").unwrap_err(), "give a whole number of at least 0");
-        assert_eq!(times::<u32>("7"), Ok(7));
+        assert_eq!(non_negative::<u64>("18446744073709551615"), Ok(u64::MAX));
+        assert_eq!(non_negative::<u64>("-1").unwrap_err(), "give an integer of at least 0");
+        assert_eq!(positive::<u32>("7"), Ok(7));
     }
 }

@@ -1,4 +1,4 @@
-//! What a command prints: text for people, or one JSON object for programs.
+//! Output of a command, as text or as one JSON object.
 
 use std::io::{ErrorKind, Write};
 
@@ -6,30 +6,30 @@ use serde_json::Value;
 
 use crate::{Error, Result, terminal};
 
-/// The exit status of work that was interrupted, as shells have it for Ctrl-C.
+/// Exit status of interrupted work: 128 + SIGINT, as in shells.
 pub const INTERRUPTED: u8 = 130;
 
-/// The outcome of a command.
+/// Result of a command.
 pub struct Output {
-    /// For people.
+    /// Human-readable text.
     pub text: String,
-    /// For programs.
+    /// Object for `--json`.
     pub json: Value,
-    /// 0, or [`INTERRUPTED`] where the work was, and what there is of it was kept.
+    /// Exit status: 0, or [`INTERRUPTED`] if the work was interrupted and saved.
     pub status: u8,
 }
 
 impl Output {
-    /// The outcome of work that was done to its end.
+    /// Result of finished work, with exit status 0.
     pub fn done(text: impl ToString, json: Value) -> Self {
         Self { text: text.to_string(), json, status: 0 }
     }
 
-    /// Prints to standard output; with `json`, the object is its last line and all else goes to
-    /// standard error.
+    /// Prints the text to standard output; with `json`, prints the object there and the text to standard
+    /// error.
     ///
     /// # Errors
-    /// [`Error::Io`], but for a reader that has gone away.
+    /// [`Error::Io`], except for a closed pipe.
     pub fn print(&self, json: bool) -> Result<()> {
         let result = if json {
             terminal::note(&self.text);
@@ -41,34 +41,34 @@ impl Output {
     }
 }
 
-/// Prints a command's outcome, and gives the exit status: that of the work, or 1 where its result did
-/// not reach the user.
+/// Prints the result of a command and returns the exit status; at least 1 if the result could not be
+/// printed.
 pub fn finish(json: bool, result: Result<Output>) -> u8 {
-    let done = match result {
-        Ok(done) => done,
+    let output = match result {
+        Ok(output) => output,
         Err(error) => {
             terminal::note(format_args!("error: {error}"));
             return error.exit_status();
         }
     };
-    match done.print(json) {
-        Ok(()) => done.status,
+    match output.print(json) {
+        Ok(()) => output.status,
         Err(error) => {
             terminal::note(format_args!("error: {error}"));
-            done.status.max(1)
+            output.status.max(1)
         }
     }
 }
 
-/// Prints what the parser says, which is help as well as complaints, and gives the exit status.
-pub fn explain(said: &clap::Error) -> u8 {
-    let printed = said.print().and_then(|()| std::io::stdout().flush());
+/// Prints clap's message, an error or the requested help, and returns the exit status.
+pub fn print_clap_error(message: &clap::Error) -> u8 {
+    let printed = message.print().and_then(|()| std::io::stdout().flush());
     match printed {
-        Err(error) if !said.use_stderr() && error.kind() != ErrorKind::BrokenPipe => {
+        Err(error) if !message.use_stderr() && error.kind() != ErrorKind::BrokenPipe => {
             let error = Error::io("standard output", "write")(error);
             terminal::note(format_args!("error: {error}"));
             1
         }
-        _ => u8::try_from(said.exit_code()).unwrap_or(2),
+        _ => u8::try_from(message.exit_code()).unwrap_or(2),
     }
 }

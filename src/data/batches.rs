@@ -48,16 +48,6 @@ impl<'a> Batches<'a> {
         self.rows
     }
 
-    /// Number of columns.
-    pub fn batch(&self) -> usize {
-        self.batch
-    }
-
-    /// Words that have a word to follow them: (rows - 1) × batch.
-    pub fn predicted(&self) -> usize {
-        (self.rows - 1) * self.batch
-    }
-
     /// The window of at most `seq` rows from row `start`, which is below `rows() - 1`: its words, and
     /// the words that follow them; each (seq, batch), row by row.
     pub fn window(&self, start: usize, seq: usize) -> [Vec<i64>; 2] {

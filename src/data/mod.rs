@@ -7,7 +7,7 @@
 //! - ids stored in a file (`token_cache`), verified (`checksum`) and memory-mapped (`ids`)
 //! - the embedded language (`synthetic`)
 //! - the perplexity of a unigram model (`unigram`)
-//! - a stream of ids as batches ([`Batches`])
+//! - a stream of ids as batches (`Batches`)
 //! - published corpora from the network ([`download`])
 
 mod batches;

@@ -1,4 +1,4 @@
-//! The entry's paper: its published tables, its operation counts, and its experiment at a scale.
+//! The paper of the entry: published tables, operation counts, and the experiment with its results.
 
 pub mod experiment;
 pub mod operation_counts;

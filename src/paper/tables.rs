@@ -1,4 +1,4 @@
-//! The published tables, as published.
+//! The published tables.
 //!
 //! Source: the entry's own write-up, README.md of
 //! <https://github.com/micronet-challenge-submissions/Jaist-MicroNet-Challenge> (experiment table,
@@ -7,60 +7,60 @@
 
 use crate::model::LmConfig;
 
-/// The batch size that stands in for the rows that publish none.
+/// Batch size assumed for rows that publish none.
 pub const STAND_IN_BATCH: usize = 60;
 
-/// Score of the entry as its write-up gives it.
+/// Score of the entry in its write-up.
 pub const SCORE: f64 = 0.823;
 
 /// Score of the entry on the challenge's leaderboard.
 pub const LEADERBOARD_SCORE: f64 = 0.8232;
 
-/// The challenge admits a model whose test perplexity on WikiText-103 lies below this.
+/// The challenge requires a test perplexity on WikiText-103 below this.
 pub const PERPLEXITY_LIMIT: f64 = 35.0;
 
-/// How far a value of [`LENGTHS`] may be off: the chart was read by eye.
+/// Accuracy of the values of [`LENGTHS`], which were read from the chart by eye.
 pub const LENGTHS_TOLERANCE: f64 = 0.1;
 
-/// Name of the row that was handed in.
+/// Name of the submitted row.
 pub const ENTRY: &str = "300-1800-300";
 
 /// A row of the experiment table: a 4-layer model trained on WikiText-103.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Row {
-    /// Stable short name: emsize-nhid-bptt.
+    /// Name: emsize-nhid-bptt.
     pub name: &'static str,
-    /// Width of the embedding.
+    /// Embedding width.
     pub emsize: usize,
     /// Hidden width.
     pub nhid: usize,
-    /// Mean sequence length in training, in words.
+    /// Mean sequence length in training, in tokens.
     pub bptt: usize,
-    /// Batches of a training batch, where published.
+    /// Training batch size, if published.
     pub batch: Option<usize>,
-    /// Passes over the training text.
+    /// Number of passes over the training text.
     pub epochs: usize,
-    /// Parameters.
+    /// Number of parameters.
     pub parameters: u64,
-    /// Whether `parameters` counts the tombstones of the split softmax too.
+    /// Whether `parameters` includes the tombstones of the split softmax.
     pub counts_criterion: bool,
     /// Perplexity on the test split.
     pub test_perplexity: f64,
 }
 
 impl Row {
-    /// The model of this row.
+    /// Model configuration of this row.
     pub fn config(&self) -> LmConfig {
         LmConfig::paper(self.emsize, self.nhid).bptt(self.bptt)
     }
 
-    /// The batch size, and whether it was published; [`STAND_IN_BATCH`] where it was not.
+    /// Batch size, [`STAND_IN_BATCH`] if none was published, and whether it was published.
     pub fn batch_or_stand_in(&self) -> (usize, bool) {
         (self.batch.unwrap_or(STAND_IN_BATCH), self.batch.is_some())
     }
 }
 
-/// The experiment table, in its published order; the last row is the entry.
+/// The experiment table in published order; the last row is the entry.
 pub const ROWS: [Row; 7] = [
     Row {
         name: "400-2500-140",
@@ -81,7 +81,7 @@ pub const ROWS: [Row; 7] = [
     Row { batch: Some(40), ..narrow(ENTRY, 1800, 300, 104_905_335, 34.71) },
 ];
 
-/// What the rows with the narrower embedding share.
+/// A row with embedding width 300 and the values that those rows share.
 const fn narrow(
     name: &'static str,
     nhid: usize,
@@ -102,12 +102,12 @@ const fn narrow(
     }
 }
 
-/// The row of this name.
+/// Finds a row by name.
 pub fn row(name: &str) -> Option<&'static Row> {
     ROWS.iter().find(|row| row.name == name)
 }
 
-/// The row that was handed in.
+/// The submitted row.
 pub fn entry() -> &'static Row {
     &ROWS[ROWS.len() - 1]
 }
@@ -115,13 +115,13 @@ pub fn entry() -> &'static Row {
 /// A point of the figure of perplexity against sequence length.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Length {
-    /// Mean sequence length in training, in words.
+    /// Mean sequence length in training, in tokens.
     pub bptt: usize,
-    /// Perplexity, read by eye to about [`LENGTHS_TOLERANCE`].
+    /// Perplexity, accurate to about [`LENGTHS_TOLERANCE`].
     pub perplexity: f64,
 }
 
-/// The figure of perplexity against sequence length; the write-up does not state its model.
+/// The figure of perplexity against sequence length. The write-up does not state its model.
 pub const LENGTHS: [Length; 8] = [
     Length { bptt: 50, perplexity: 38.0 },
     Length { bptt: 70, perplexity: 36.5 },
@@ -133,22 +133,22 @@ pub const LENGTHS: [Length; 8] = [
     Length { bptt: 200, perplexity: 34.7 },
 ];
 
-/// A row of the entry's operation table, for one word.
+/// A row of the entry's operation table, per token.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Operation {
     /// Part of the model.
     pub op: &'static str,
-    /// Storage in 10^6 bytes, 2 bytes a parameter.
+    /// Storage in 10^6 bytes, at 2 bytes per parameter.
     pub params_mbytes: f64,
-    /// Millions of multiplications, each counted half.
+    /// Millions of multiplications; each counts 1/2, since it has 16 bits.
     pub mults_m: f64,
     /// Millions of additions.
     pub adds_m: f64,
-    /// The sum of both.
+    /// Sum of both.
     pub mflops: f64,
 }
 
-/// The entry's operation table, its total last.
+/// Operation table of the entry; the last row is the total.
 pub const OPERATIONS: [Operation; 4] = [
     operation("embedding", [160.641, 0.000, 0.000, 0.000]),
     operation("block_qrnn", [48.634, 12.176, 24.334, 36.510]),
@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_spell_the_sizes_and_find_their_row() {
+    fn names_consist_of_the_sizes_and_find_their_row() {
         for row in &ROWS {
             assert_eq!(row.name, format!("{}-{}-{}", row.emsize, row.nhid, row.bptt));
             assert_eq!(super::row(row.name), Some(row));
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_gives_its_model() {
+    fn a_row_has_the_configuration_of_its_model() {
         let config = entry().config();
         assert_eq!((config.emsize, config.nhid, config.bptt), (300, 1800, 300));
         assert!(config.check().is_ok());

@@ -1,4 +1,4 @@
-//! The thread that writes a run's files of tensors while training goes on.
+//! Writes checkpoint files in a background thread while training continues.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -10,12 +10,12 @@ use crate::files::tensor_file;
 use crate::{Error, Result};
 use qrnn_ops::libtorch::pinned::{HostCopy, HostMemory};
 
-/// Files that are being written or wait for their turn: an epoch's best weights, and its checkpoint.
-/// Each holds a copy of its tensors.
-const MOST: usize = 2;
+/// Maximum number of pending files: the best weights of an epoch and its checkpoint. Each pending file holds
+/// a host copy of its tensors.
+const MAX_PENDING: usize = 2;
 
-/// Writes files of tensors, whole and in their order: at once, or in the background, where the caller
-/// goes on as soon as the tensors' copy is under way. Dropped, it finishes what it was given.
+/// Writes tensor files atomically and in order: synchronously, or in the background after copying the
+/// tensors. Dropping it waits for pending files.
 #[derive(Debug)]
 pub(super) struct Writer {
     background: Option<Background>,
@@ -24,36 +24,34 @@ pub(super) struct Writer {
 #[derive(Debug)]
 struct Background {
     memory: HostMemory,
-    writing: Option<Writing>,
+    writing: Option<FileThread>,
 }
 
-/// A thread that writes a file after those that were begun before it.
+/// A thread that writes a file after joining the thread of the previous file.
 #[derive(Debug)]
-struct Writing {
+struct FileThread {
     path: PathBuf,
-    /// How many files it and the threads before it write.
+    /// Number of files that this thread and the previous ones still write.
     files: usize,
-    /// Joined, at the latest, when this is dropped.
-    thread: Option<JoinHandle<Written>>,
+    /// Joined when this is dropped, at the latest.
+    thread: Option<JoinHandle<ThreadResult>>,
 }
 
-/// Copies that are no longer needed, and how it went.
-type Written = (Vec<HostCopy>, Result<()>);
+/// Host copies to reuse, and the result of writing.
+type ThreadResult = (Vec<HostCopy>, Result<()>);
 
 impl Writer {
-    /// For tensors on `device`.
+    /// Creates a writer for tensors on `device`.
     pub fn new(device: Device, in_background: bool) -> Self {
         let background = Background { memory: HostMemory::new(device), writing: None };
         Self { background: in_background.then_some(background) }
     }
 
-    /// Writes a file, and then does what is to be done `afterwards`. In the background, the file holds
-    /// the tensors as they are now, whatever becomes of them later; where an earlier file failed, it is
-    /// not written.
+    /// Writes a file and then calls `afterwards`. In the background, the file holds the values of the tensors
+    /// at the time of this call; it is not written if an earlier file failed.
     ///
     /// # Errors
-    /// [`Error::Io`] where the disk is full or the folder unwritable; in the background, of an earlier
-    /// file.
+    /// [`Error::Io`]; in the background, that of an earlier file.
     pub fn write(
         &mut self,
         path: &Path,
@@ -61,7 +59,7 @@ impl Writer {
         metadata: HashMap<String, String>,
         afterwards: impl FnOnce() -> Result<()> + Send + 'static,
     ) -> Result<()> {
-        if self.writing().is_some_and(|writing| writing.files == MOST) {
+        if self.writing().is_some_and(|writing| writing.files == MAX_PENDING) {
             self.finish()?;
         }
         let Some(background) = &mut self.background else {
@@ -71,41 +69,41 @@ impl Writer {
         let (entries, tensors): (Vec<_>, Vec<_>) =
             tensor_file::entries(tensors)?.into_iter().unzip();
         let mut copy = background.memory.copy(&tensors)?;
-        let before = background.writing.take();
-        let files = 1 + before.as_ref().map_or(0, |writing| writing.files);
+        let previous = background.writing.take();
+        let files = 1 + previous.as_ref().map_or(0, |writing| writing.files);
         let target = path.to_owned();
         let thread = Builder::new().name("checkpoint".into()).spawn(move || {
-            let (mut copies, before) = before.map_or((vec![], Ok(())), Writing::join);
-            let result = before
+            let (mut copies, earlier) = previous.map_or((vec![], Ok(())), FileThread::join);
+            let result = earlier
                 .and_then(|()| tensor_file::write_bytes(&target, entries, copy.bytes()?, metadata))
                 .and_then(|()| afterwards());
             copies.push(copy);
             (copies, result)
         });
         let thread = Some(thread.map_err(Error::io(path, "write"))?);
-        background.writing = Some(Writing { path: path.into(), files, thread });
+        background.writing = Some(FileThread { path: path.into(), files, thread });
         Ok(())
     }
 
     /// Whether a file is being written.
     ///
     /// # Errors
-    /// Those of the files that were written since the last call.
+    /// Those of files written since the last call.
     pub fn is_writing(&mut self) -> Result<bool> {
-        if self.writing().is_some_and(|writing| !writing.is_done()) {
+        if self.writing().is_some_and(|writing| !writing.is_finished()) {
             return Ok(true);
         }
         self.finish().map(|()| false)
     }
 
-    fn writing(&self) -> Option<&Writing> {
+    fn writing(&self) -> Option<&FileThread> {
         self.background.as_ref()?.writing.as_ref()
     }
 
     /// Waits until all files are on the disk.
     ///
     /// # Errors
-    /// Those of the files that were written since the last call.
+    /// Those of files written since the last call.
     pub fn finish(&mut self) -> Result<()> {
         let Some(background) = &mut self.background else { return Ok(()) };
         let Some(writing) = background.writing.take() else { return Ok(()) };
@@ -117,12 +115,12 @@ impl Writer {
     }
 }
 
-impl Writing {
-    fn is_done(&self) -> bool {
+impl FileThread {
+    fn is_finished(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    fn join(mut self) -> Written {
+    fn join(mut self) -> ThreadResult {
         let panicked = || {
             let error = std::io::Error::other("the thread that writes it panicked");
             (vec![], Err(Error::io(&self.path, "write")(error)))
@@ -132,9 +130,9 @@ impl Writing {
     }
 }
 
-impl Drop for Writing {
+impl Drop for FileThread {
     fn drop(&mut self) {
-        // Only a run that has failed already ends without having asked how it went.
+        // Only a run that has already failed is dropped without `finish`, so the result is ignored.
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }
@@ -147,14 +145,14 @@ mod tests {
 
     use super::*;
 
-    /// Tensors of several blocks' pieces, kinds and layouts.
+    /// Tensors of several sizes, kinds and layouts.
     fn tensors() -> Vec<Tensor> {
-        let numbers = |n: i64, kind| Tensor::arange(n, (kind, Device::Cpu)) / 3.0;
+        let values = |n: i64, kind| Tensor::arange(n, (kind, Device::Cpu)) / 3.0;
         vec![
-            numbers(1000, Kind::Float).view([8, 125]).transpose(0, 1),
-            numbers(3, Kind::Double),
-            numbers(5, Kind::BFloat16),
-            numbers(0, Kind::Double),
+            values(1000, Kind::Float).view([8, 125]).transpose(0, 1),
+            values(3, Kind::Double),
+            values(5, Kind::BFloat16),
+            values(0, Kind::Double),
             Tensor::from(2.5f32),
         ]
     }
@@ -163,18 +161,18 @@ mod tests {
         tensors.iter().enumerate().map(|(i, tensor)| (format!("t{i}"), tensor)).collect()
     }
 
-    fn note() -> HashMap<String, String> {
+    fn metadata() -> HashMap<String, String> {
         HashMap::from([("note".into(), "kept".into())])
     }
 
     #[test]
-    fn a_file_holds_what_the_tensors_held_however_it_is_written() {
+    fn both_modes_write_the_values_at_the_time_of_the_call() {
         let folder = tempfile::tempdir().unwrap();
         let read = |in_background| {
             let path = folder.path().join("file");
             let mut tensors = tensors();
             let mut writer = Writer::new(Device::Cpu, in_background);
-            writer.write(&path, &named(&tensors), note(), || Ok(())).unwrap();
+            writer.write(&path, &named(&tensors), metadata(), || Ok(())).unwrap();
             for tensor in &mut tensors {
                 let _ = tensor.fill_(-1.0);
             }
@@ -183,16 +181,16 @@ mod tests {
             assert!(tensor_file::has_checksum(&file));
             file
         };
-        let (at_once, later) = (read(false), read(true));
-        assert_eq!(at_once.tensors.len(), 5);
-        assert_eq!(at_once.tensors["t0"], tensors()[0]);
-        assert_eq!(at_once.tensors, later.tensors);
-        assert_eq!(at_once.metadata, later.metadata);
+        let (synchronous, background) = (read(false), read(true));
+        assert_eq!(synchronous.tensors.len(), 5);
+        assert_eq!(synchronous.tensors["t0"], tensors()[0]);
+        assert_eq!(synchronous.tensors, background.tensors);
+        assert_eq!(synchronous.metadata, background.metadata);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]
-    fn files_are_written_in_their_order_and_a_third_waits() {
+    fn files_are_written_in_order_and_a_third_one_waits() {
         let folder = tempfile::tempdir().unwrap();
         let done = Arc::new(Mutex::new(vec![]));
         let (release, wait) = mpsc::channel::<()>();
@@ -209,7 +207,7 @@ mod tests {
                 Ok(())
             };
             let path = folder.path().join(name);
-            writer.write(&path, &named(&tensors), note(), afterwards).unwrap();
+            writer.write(&path, &named(&tensors), metadata(), afterwards).unwrap();
         };
         write(&mut writer, "first");
         write(&mut writer, "second");
@@ -224,18 +222,19 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_told_once_and_nothing_is_written_after_it() {
+    fn a_failure_is_reported_once_and_later_files_are_not_written() {
         let folder = tempfile::tempdir().unwrap();
         let taken = folder.path().join("taken");
         std::fs::create_dir(&taken).unwrap();
         let tensors = tensors();
         let message = |in_background| {
             let mut writer = Writer::new(Device::Cpu, in_background);
-            let pending = writer.write(&taken, &named(&tensors), note(), || panic!("not reached"));
+            let pending =
+                writer.write(&taken, &named(&tensors), metadata(), || panic!("not reached"));
             if in_background {
                 pending.unwrap();
                 let next = folder.path().join("next");
-                writer.write(&next, &named(&tensors), note(), || Ok(())).unwrap();
+                writer.write(&next, &named(&tensors), metadata(), || Ok(())).unwrap();
                 let error = writer.finish().unwrap_err();
                 assert!(!next.exists());
                 writer.finish().unwrap();
@@ -244,18 +243,18 @@ mod tests {
                 pending.unwrap_err().to_string()
             }
         };
-        let (at_once, later) = (message(false), message(true));
-        assert!(later.contains("taken: cannot write"), "{later}");
-        assert_eq!(at_once, later);
+        let (synchronous, background) = (message(false), message(true));
+        assert!(background.contains("taken: cannot write"), "{background}");
+        assert_eq!(synchronous, background);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]
-    fn a_panic_of_the_thread_is_an_error() {
+    fn a_panic_of_the_thread_is_reported_as_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         let mut writer = Writer::new(Device::Cpu, true);
-        writer.write(&path, &named(&tensors()), note(), || panic!("on purpose")).unwrap();
+        writer.write(&path, &named(&tensors()), metadata(), || panic!("on purpose")).unwrap();
         let error = writer.finish().unwrap_err().to_string();
         assert!(error.contains("file: cannot write"), "{error}");
     }

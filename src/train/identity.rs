@@ -1,4 +1,4 @@
-//! Which run a file is of, and which texts that run reads.
+//! Identifies the run that a checkpoint belongs to.
 
 use std::path::Path;
 
@@ -11,49 +11,54 @@ use crate::data::{Corpus, Split};
 use crate::model::QrnnLm;
 use crate::{Error, Result};
 
-/// What a run is told by. It follows from what the run begins with, so that the same run made twice
-/// is the same run.
+/// Checksums of everything that determines a run, so that repeating a run gives the same identity.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Identity {
-    /// A checksum of settings, words, texts and first weights.
+    /// Checksum of settings, vocabulary, texts and initial weights.
     pub run: String,
-    /// Checksums of the ids of the two texts that a run reads before its end.
+    /// Checksums of the token ids of the training and validation splits.
     train: String,
     valid: String,
 }
 
 impl Identity {
-    /// Of a run that begins with this model, whose words are the corpus's.
+    /// Identity of a run that starts with this model on this corpus.
     ///
     /// # Errors
-    /// [`Error::Ops`] where memory runs out.
+    /// [`Error::Ops`] if memory runs out.
     pub fn new(model: &QrnnLm, recipe: &Recipe, corpus: &Corpus) -> Result<Self> {
         let checksum = |split| format!("{:016x}", corpus.checksum(split));
         let (train, valid) = (checksum(Split::Train), checksum(Split::Valid));
-        let mut told = format!("{:?}", model.config());
-        // More epochs or steps make no other run of it.
-        told += &format!("{:?}", Recipe { epochs: 1, steps: None, ..recipe.clone() });
-        told += &format!("{train} {valid} {:016x}", corpus.vocab().checksum());
+        let mut description = format!("{:?}", model.config());
+        // A run may be resumed with more epochs or steps.
+        description += &format!("{:?}", Recipe { epochs: 1, steps: None, ..recipe.clone() });
+        description += &format!("{train} {valid} {:016x}", corpus.vocab().checksum());
         for (_, parameter) in model.parameters() {
             let sum = tch::no_grad(|| parameter.f_sum(Kind::Double))?.f_double_value(&[])?;
-            told += &format!(" {:016x}", sum.to_bits());
+            description += &format!(" {:016x}", sum.to_bits());
         }
-        Ok(Self { run: format!("{:016x}", XxHash3_64::oneshot(told.as_bytes())), train, valid })
+        Ok(Self {
+            run: format!("{:016x}", XxHash3_64::oneshot(description.as_bytes())),
+            train,
+            valid,
+        })
     }
 
+    /// Checks that the corpus has the texts that the run of this checkpoint was trained on.
+    ///
     /// # Errors
-    /// [`Error::Usage`] where a text is not the one that the run of this checkpoint read.
+    /// [`Error::Usage`] if it has not.
     pub fn check(&self, checkpoint: &Path, corpus: &Corpus) -> Result<()> {
-        for (split, theirs) in [(Split::Train, &self.train), (Split::Valid, &self.valid)] {
-            if *theirs != format!("{:016x}", corpus.checksum(split)) {
+        for (split, expected) in [(Split::Train, &self.train), (Split::Valid, &self.valid)] {
+            if *expected != format!("{:016x}", corpus.checksum(split)) {
                 return Err(Error::usage(
                     "--resume",
                     format!(
-                        "the {split} text of {} is not the one that the run of {} read",
+                        "the {split} split of {} differs from that of the run of {}",
                         corpus.name(),
                         checkpoint.display()
                     ),
-                    "give the --data of that run as it was, or train anew in another --out",
+                    "give the unchanged --data of that run, or start a new run in another --out",
                 ));
             }
         }

@@ -1,4 +1,4 @@
-//! The memory that a training run takes on the CPU, told before it is taken.
+//! Estimates the memory of a training run on the CPU before it starts.
 
 use super::recipe::{OptimizerKind, Recipe};
 use crate::model::LmConfig;
@@ -6,91 +6,89 @@ use crate::{Error, Result};
 use qrnn_ops::is_out_of_memory;
 
 /// Bytes of an f32.
-const FLOAT: u64 = 4;
+const F32_BYTES: u64 = 4;
 
-/// What libtorch, the program and the text take, in bytes; fitted, as the 8/5 below, to the sizes of
-/// the test.
-const PROGRAM: u64 = 130_000_000;
+/// Bytes for libtorch, the program and the text; fitted to the measurements in the test, like the factor
+/// 8/5 below.
+const BASE: u64 = 130_000_000;
 
-/// A bound on estimates: what was measured at four sizes (see the test) lay between 0.83 and 1.33 of
-/// them.
-const SURE: f64 = 0.7;
+/// A run is refused only if this share of its estimate exceeds the limit: measurements at four sizes (see
+/// the test) lie between 0.83 and 1.33 times the estimate.
+const REFUSED_SHARE: f64 = 0.7;
 
-/// An estimate, in bytes.
+/// Estimated memory of a training run, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
     /// Weights, their gradients, the optimizer's state and the best epoch's weights.
     pub weights: u64,
-    /// What a step of full length keeps for its backward pass, and what that pass takes.
+    /// Activations saved by a step of full length, and the temporaries of its backward pass.
     pub step: u64,
 }
 
 impl Memory {
-    /// For a model, a recipe and a training text of so many words.
-    pub fn estimate(config: &LmConfig, recipe: &Recipe, text: usize) -> Self {
+    /// Estimates the memory of training on a text of `train_tokens` tokens.
+    pub fn estimate(config: &LmConfig, recipe: &Recipe, train_tokens: usize) -> Self {
         let copies = match recipe.optimizer {
             OptimizerKind::Adam => 5,
-            // Descent may turn to averaging.
+            // SGD may switch to averaging.
             OptimizerKind::Asgd | OptimizerKind::Sgd => 4,
         };
-        // Of a row: the input, z, f, o, c, h and the dropped h; the backward pass takes about
-        // three fifths as much again.
+        // Saved per token and layer: the input, z, f, o, c, h and h after dropout. The backward pass
+        // needs about 3/5 of that in addition.
         let shapes = config.layer_shapes();
-        let kept = shapes.iter().map(|shape| shape.window * shape.input + 6 * shape.output);
-        let row = kept.sum::<usize>() as u64 * 8 / 5;
-        let rows = (recipe.bptt as u64).saturating_mul(recipe.batch as u64).min(text as u64);
+        let saved = shapes.iter().map(|shape| shape.window * shape.input + 6 * shape.output);
+        let row = saved.sum::<usize>() as u64 * 8 / 5;
+        let rows =
+            (recipe.bptt as u64).saturating_mul(recipe.batch as u64).min(train_tokens as u64);
         Self {
-            weights: config.parameters().saturating_mul(FLOAT * copies),
-            step: rows.saturating_mul(row).saturating_mul(FLOAT),
+            weights: config.parameters().saturating_mul(F32_BYTES * copies),
+            step: rows.saturating_mul(row).saturating_mul(F32_BYTES),
         }
     }
 
-    /// All together.
+    /// Total in bytes, including the program itself.
     pub fn total(&self) -> u64 {
-        self.weights.saturating_add(self.step).saturating_add(PROGRAM)
+        self.weights.saturating_add(self.step).saturating_add(BASE)
     }
 
-    /// The refusal of a run that this machine, or its control group, has too little memory for
-    /// even if all else were stopped.
+    /// Refuses a run that does not fit into the memory and swap of this machine or its control group.
     ///
     /// # Errors
-    /// [`Error::Memory`].
+    /// [`Error::Memory`], with the estimate and the flags that lower it.
     pub fn check(&self) -> Result<()> {
         match limit() {
-            Some(limit) if self.total() as f64 * SURE > limit as f64 => {
+            Some(limit) if self.total() as f64 * REFUSED_SHARE > limit as f64 => {
                 Err(self.error(format!("this machine has {}", size(limit))))
             }
             _ => Ok(()),
         }
     }
 
-    /// libtorch's answer where memory ran out, with what the run needs and which flags lower it;
-    /// any other error as it is.
+    /// Turns an out-of-memory error of libtorch into [`Error::Memory`]; returns other errors unchanged.
     pub(super) fn explain(&self, error: Error) -> Error {
         match &error {
             Error::Ops(qrnn_ops::Error::Torch(torch)) if is_out_of_memory(&torch.to_string()) => {
-                self.error("the system gave no more".into())
+                self.error("an allocation failed".into())
             }
             _ => error,
         }
     }
 
     fn error(&self, problem: String) -> Error {
-        let flags = if self.step > self.weights {
-            "lower --batch-size or --bptt: most of it is one step's activations"
+        let remedy = if self.step > self.weights {
+            "lower --batch-size or --bptt: the activations of a step need most of it"
         } else {
-            "lower --emsize or --nhid: most of it is weights and what the optimizer keeps of them"
+            "lower --emsize or --nhid: weights and optimizer state need most of it"
         };
-        let parts = [self.weights, self.step].map(size);
         Error::Memory {
             needed: format!(
-                "about {} ({} for weights and optimizer, {} for a step)",
+                "about {} ({} for weights and optimizer, {} for the activations of a step)",
                 size(self.total()),
-                parts[0],
-                parts[1]
+                size(self.weights),
+                size(self.step)
             ),
             problem,
-            remedy: flags.into(),
+            remedy: remedy.into(),
         }
     }
 }
@@ -102,8 +100,8 @@ fn size(bytes: u64) -> String {
     }
 }
 
-/// Memory and swap of the machine, or of the control group if that has less. `None` where the
-/// system does not tell.
+/// Bytes of memory and swap of the machine, or the limit of the control group if that is lower. `None`
+/// if the system does not report them.
 fn limit() -> Option<u64> {
     let table = std::fs::read_to_string("/proc/meminfo").ok()?;
     let field = |name: &str| -> Option<u64> {
@@ -120,8 +118,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_measured_is_near_the_estimate() {
-        // Peak of three steps of fixed length, in MB: `reproduce train --fixed-bptt --steps 3`.
+    fn estimates_are_near_measurements() {
+        // Peak resident MB of `reproduce train --fixed-bptt --steps 3`.
         for (config, recipe, measured) in [
             (LmConfig::paper(300, 1800).vocab(4132), Recipe::paper().bptt(140).batch(20), 1137.0),
             (LmConfig::paper(100, 600).vocab(4132), Recipe::paper().bptt(70).batch(40), 404.0),
@@ -130,18 +128,18 @@ mod tests {
         ] {
             let estimate = Memory::estimate(&config, &recipe, usize::MAX).total() as f64 / 1e6;
             let ratio = measured / estimate;
-            assert!((SURE..1.4).contains(&ratio), "{measured} MB and {estimate} MB");
+            assert!((REFUSED_SHARE..1.4).contains(&ratio), "{measured} MB and {estimate} MB");
         }
     }
 
     #[test]
-    fn a_run_that_cannot_fit_is_refused_with_the_flag_that_helps() {
-        let refusal = |config: LmConfig, recipe: Recipe| {
+    fn a_run_that_cannot_fit_is_refused_and_the_message_names_the_flag_to_lower() {
+        let message_of = |config: LmConfig, recipe: Recipe| {
             Memory::estimate(&config, &recipe, usize::MAX).check().unwrap_err().to_string()
         };
-        let wide = refusal(LmConfig::paper(300, 400_000), Recipe::paper());
+        let wide = message_of(LmConfig::paper(300, 400_000), Recipe::paper());
         assert!(wide.contains("--nhid") && wide.contains("GB"), "{wide}");
-        let long = refusal(LmConfig::paper(30, 180), Recipe::paper().batch(40_000_000));
+        let long = message_of(LmConfig::paper(30, 180), Recipe::paper().batch(40_000_000));
         assert!(long.contains("--batch-size"), "{long}");
         assert!(
             Memory::estimate(&LmConfig::paper(30, 180), &Recipe::paper(), usize::MAX)

@@ -1,4 +1,4 @@
-//! metrics.jsonl: the log of a run, one JSON object a line, and TensorBoard's beside it.
+//! Writes the log of a run: metrics.jsonl, one JSON object per line, and a TensorBoard event file.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -8,10 +8,10 @@ use super::record::Record;
 use super::tensorboard::Events;
 use crate::{Error, Result};
 
-/// Steps between two lines of the log, where the caller says nothing.
+/// Default number of steps between log lines.
 pub(super) const LOG_EVERY: u64 = 20;
 
-/// Appends to a run's log; each line is on its way to the disk when a call returns.
+/// Appends to the log of a run, unbuffered.
 #[derive(Debug)]
 pub struct MetricsLog {
     path: PathBuf,
@@ -20,7 +20,7 @@ pub struct MetricsLog {
 }
 
 impl MetricsLog {
-    /// Opens a log, new or of a run that goes on; [`MetricsLog::truncate`] says where to write.
+    /// Opens or creates a log. Call [`MetricsLog::truncate`] before [`MetricsLog::add`].
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -29,37 +29,38 @@ impl MetricsLog {
         Ok(Self { path: path.into(), file: file.map_err(Error::io(path, "write"))?, events: None })
     }
 
-    /// Forgets all beyond so many bytes, which is beyond step `step`: lines of steps that will be
-    /// done again. Where there are fewer bytes, or they do not end with a line, the log is not that
-    /// of the run: its whole lines are kept, and the numbers of the epochs among them returned.
+    /// Truncates the log to its first `bytes` bytes, which end with step `step`: later steps will be
+    /// repeated. If the log is shorter, or no line ends there, it does not belong to the checkpoint; then
+    /// its complete lines are kept and the epochs that they record are returned.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn truncate(&mut self, bytes: u64, step: u64) -> Result<Option<Vec<usize>>> {
         let read = |file: &mut File| {
-            let mut kept = vec![];
+            let mut content = vec![];
             file.rewind()?;
-            file.take(bytes).read_to_end(&mut kept)?;
-            Ok(kept)
+            file.take(bytes).read_to_end(&mut content)?;
+            Ok(content)
         };
-        let mut kept = read(&mut self.file).map_err(Error::io(&self.path, "read"))?;
-        let whole = kept.len() as u64 == bytes && kept.last().is_none_or(|last| *last == b'\n');
+        let mut content = read(&mut self.file).map_err(Error::io(&self.path, "read"))?;
+        let intact =
+            content.len() as u64 == bytes && content.last().is_none_or(|last| *last == b'\n');
         let mut epochs = None;
-        if !whole {
-            let lines = kept.split_inclusive(|byte| *byte == b'\n');
+        if !intact {
+            let lines = content.split_inclusive(|byte| *byte == b'\n');
             let records = lines.map_while(|line| {
-                let ended = line.strip_suffix(b"\n")?;
-                Some((line.len(), serde_json::from_slice::<Record>(ended).ok()?))
+                let json = line.strip_suffix(b"\n")?;
+                Some((line.len(), serde_json::from_slice::<Record>(json).ok()?))
             });
             let (lengths, records): (Vec<_>, Vec<_>) = records.unzip();
-            kept.truncate(lengths.iter().sum());
+            content.truncate(lengths.iter().sum());
             let epoch = |record: &Record| match record {
                 Record::Epoch(report) => Some(report.epoch),
                 Record::Steps { .. } | Record::Test { .. } => None,
             };
             epochs = Some(records.iter().filter_map(epoch).collect());
         }
-        let length = kept.len() as u64;
+        let length = content.len() as u64;
         self.file
             .set_len(length)
             .and_then(|()| self.file.seek(SeekFrom::Start(length)))
@@ -68,11 +69,11 @@ impl MetricsLog {
         if step == 0 {
             Events::clear(folder)?;
         }
-        self.events = Some(Events::begin(folder, step)?);
+        self.events = Some(Events::create(folder, step)?);
         Ok(epochs)
     }
 
-    /// Adds a line, in one call to the system.
+    /// Appends a line with one system call.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -84,7 +85,7 @@ impl MetricsLog {
         self.events.as_mut().map_or(Ok(()), |events| events.record(record))
     }
 
-    /// Waits until all lines are on the disk, and returns the log's length.
+    /// Waits until all lines are on the disk, and returns the length of the log in bytes.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -106,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_infinite_comes_back() {
+    fn infinite_values_are_read_back() {
         for valid_loss in [f64::INFINITY, 5000.0, 2.5] {
             let report = EpochReport {
                 epoch: 3,
@@ -126,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_perplexity_that_is_null_or_missing_is_that_of_the_loss() {
+    fn a_null_or_missing_perplexity_is_computed_from_the_loss() {
         for line in [
             r#"{"kind":"epoch","epoch":1,"train_loss":1.0,"valid_loss":2.0,"valid_ppl":null,"seconds":1.0}"#,
             r#"{"kind":"epoch","epoch":1,"train_loss":1.0,"valid_loss":2.0,"seconds":1.0}"#,
@@ -137,7 +138,7 @@ mod tests {
         let line = r#"{"kind":"test","loss":3.0,"ppl":null}"#;
         let expected = Record::Test { loss: 3.0, ppl: 3f64.exp() };
         assert_eq!(serde_json::from_str::<Record>(line).unwrap(), expected);
-        // A field of losses may not be left out.
+        // The loss is required.
         assert!(serde_json::from_str::<Record>(r#"{"kind":"test","ppl":2.0}"#).is_err());
     }
 }

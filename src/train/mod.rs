@@ -1,4 +1,4 @@
-//! Training: recipe, schedule, optimizer, the loop, its log and what a user sees of it.
+//! Training: recipe, schedule, optimizer, training loop, checkpoints and logs.
 
 mod checkpoint;
 mod checkpoint_schedule;

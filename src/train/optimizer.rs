@@ -1,4 +1,4 @@
-//! Gradient clipping, and the optimizers with their state as tensors.
+//! Gradient clipping, and optimizers whose state is tensors.
 
 use tch::{Kind, Tensor};
 
@@ -10,44 +10,44 @@ use qrnn_ops::cuda::Launch;
 use qrnn_ops::libtorch::{AdamStep, AdamTensors, fused_adam};
 use qrnn_ops::{cuda, profile};
 
-/// The state of an optimizer over the parameters of one model.
+/// An optimizer with its state for the parameters of one model.
 #[derive(Debug)]
 pub enum Optimizer {
-    /// Adam (Kingma and Ba 2015).
+    /// Adam (Kingma and Ba 2015); one entry per parameter.
     Adam(Vec<Moments>),
     /// Plain stochastic gradient descent.
     Sgd,
-    /// Descent that also keeps the mean of all weights since it began (Polyak and Juditsky 1992,
-    /// as torch.optim.ASGD with t0 = 0 and lambd = 0).
+    /// Averaged SGD: also keeps the running mean of the weights (Polyak and Juditsky 1992; torch.optim.ASGD
+    /// with t0 = 0 and lambd = 0).
     Averaged(Average),
 }
 
-/// Adam's state of one parameter.
+/// State of Adam for one parameter.
 #[derive(Debug)]
 pub struct Moments {
     first: Tensor,
     second: Tensor,
-    /// Steps done, a scalar of kind Float as libtorch's kernel wants it; on a GPU all parameters
-    /// share one.
+    /// Number of steps: a scalar of kind Float, as libtorch's kernel requires. On a GPU all parameters
+    /// share it.
     step: Tensor,
 }
 
-/// The running mean of the weights.
+/// State of averaged SGD.
 #[derive(Debug)]
 pub struct Average {
-    /// One a parameter.
+    /// Running mean of each parameter.
     mean: Vec<Tensor>,
     steps: u64,
-    /// The rate of the next step: torch's ASGD sets it after a step, so that a rate which changes
-    /// from step to step comes one step late. The original trains so.
+    /// Learning rate of the next step. torch's ASGD updates it after each step, so a changing rate takes
+    /// effect one step late; awd-lstm-lm trains that way.
     rate: Option<f64>,
 }
 
 impl Optimizer {
-    /// The recipe's optimizer before its first step.
+    /// Creates the optimizer of a recipe in its initial state.
     ///
     /// # Errors
-    /// [`crate::Error::Ops`] where memory runs out.
+    /// [`crate::Error::Ops`] if memory runs out.
     pub fn new(model: &QrnnLm, recipe: &Recipe) -> Result<Self> {
         let _no_grad = tch::no_grad_guard();
         match recipe.optimizer {
@@ -64,22 +64,22 @@ impl Optimizer {
                         })
                     })
                     .collect::<Result<_>>()?;
-                Ok(Self::Adam(with_one_counter(model, moments)))
+                Ok(Self::Adam(share_step_counter(model, moments)))
             }
             OptimizerKind::Sgd => Ok(Self::Sgd),
             OptimizerKind::Asgd => Self::averaging(model),
         }
     }
 
-    /// Averaged descent from the model's present weights on.
+    /// Creates averaged SGD that starts from the current weights.
     ///
     /// # Errors
-    /// [`crate::Error::Ops`] where memory runs out.
+    /// [`crate::Error::Ops`] if memory runs out.
     pub fn averaging(model: &QrnnLm) -> Result<Self> {
         Ok(Self::Averaged(Average { mean: model.weight_copies()?, steps: 0, rate: None }))
     }
 
-    /// What a checkpoint calls it.
+    /// Name in checkpoints.
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Adam(_) => "adam",
@@ -88,31 +88,31 @@ impl Optimizer {
         }
     }
 
-    /// Its state as named tensors, for a checkpoint.
+    /// State as named tensors, for a checkpoint.
     pub(super) fn tensors(&self) -> Result<Vec<(String, Tensor)>> {
-        let mut all = vec![];
+        let mut tensors = vec![];
         match self {
             Self::Sgd => {}
             Self::Adam(moments) => {
                 for (i, moments) in moments.iter().enumerate() {
-                    all.push((format!("{i}.first"), moments.first.shallow_clone()));
-                    all.push((format!("{i}.second"), moments.second.shallow_clone()));
-                    all.push((format!("{i}.step"), moments.step.shallow_clone()));
+                    tensors.push((format!("{i}.first"), moments.first.shallow_clone()));
+                    tensors.push((format!("{i}.second"), moments.second.shallow_clone()));
+                    tensors.push((format!("{i}.step"), moments.step.shallow_clone()));
                 }
             }
             Self::Averaged(average) => {
                 for (i, mean) in average.mean.iter().enumerate() {
-                    all.push((format!("{i}.mean"), mean.shallow_clone()));
+                    tensors.push((format!("{i}.mean"), mean.shallow_clone()));
                 }
                 let counters = [average.steps as f64, average.rate.unwrap_or(f64::NAN)];
-                all.push(("counters".into(), Tensor::f_from_slice(&counters)?));
+                tensors.push(("counters".into(), Tensor::f_from_slice(&counters)?));
             }
         }
-        Ok(all)
+        Ok(tensors)
     }
 
-    /// The optimizer that [`Optimizer::name`] and [`Optimizer::tensors`] described; `None` for a
-    /// name that there is not. `take` gives a tensor by its name, of the shape of another.
+    /// Restores an optimizer from its [`Optimizer::name`] and [`Optimizer::tensors`]; `None` for an unknown
+    /// name. `take` returns a tensor by name, of the same shape as the given tensor.
     pub(super) fn restored(
         model: &QrnnLm,
         name: &str,
@@ -130,7 +130,7 @@ impl Optimizer {
                         step: take(format!("{i}.step"), None)?,
                     })
                 });
-                Some(Self::Adam(with_one_counter(model, moments.collect::<Result<_>>()?)))
+                Some(Self::Adam(share_step_counter(model, moments.collect::<Result<_>>()?)))
             }
             "averaged" => {
                 let mean = parameters
@@ -145,7 +145,7 @@ impl Optimizer {
         })
     }
 
-    /// The mean of the weights, where there is one: what is to be evaluated.
+    /// The averaged weights, which are evaluated instead of the current ones; `None` without averaging.
     pub fn mean(&self) -> Option<&[Tensor]> {
         match self {
             Self::Averaged(average) => Some(&average.mean),
@@ -153,16 +153,16 @@ impl Optimizer {
         }
     }
 
-    /// One step, after clipping the gradients' common norm to `recipe.clip`. Where the loss or that
-    /// norm is no finite number, the weights stay as they are, and so they do in all later steps.
+    /// Clips the global norm of the gradients to `recipe.clip` and updates the weights. Once the loss or
+    /// the norm is not finite, this and all later steps leave the weights unchanged. Does not synchronize
+    /// with the device.
     ///
-    /// * `grads`: one for each of the model's parameters, in their order;
-    /// * `loss`: a scalar, which is not copied to the host; becomes -infinity where the norm
-    ///   is not finite;
-    /// * `healthy`: a scalar of kind Float, 1 until a step goes wrong, then 0.
+    /// * `grads`: one per parameter of the model, in order;
+    /// * `loss`: scalar; set to -infinity if the norm is not finite;
+    /// * `healthy`: scalar of kind Float: 1, or 0 after a step that was not finite.
     ///
     /// # Errors
-    /// [`crate::Error::Ops`] where shapes do not agree.
+    /// [`crate::Error::Ops`] if the shapes do not match.
     pub fn step(
         &mut self,
         model: &QrnnLm,
@@ -174,8 +174,7 @@ impl Optimizer {
         let _no_grad = tch::no_grad_guard();
         if let (Self::Adam(moments), Some(launcher)) = (&*self, cuda::launcher(model.options().1)?)
         {
-            let judged = (loss, healthy);
-            return adam_on_gpu(&*launcher, model, grads, judged, moments, recipe, lr);
+            return adam_on_gpu(&*launcher, model, grads, (loss, healthy), moments, recipe, lr);
         }
         let norm = {
             let _stage = profile::stage("gradient norm").over(grads);
@@ -185,26 +184,26 @@ impl Optimizer {
             0.0 => None,
             clip => Some(inverse_clip(&norm, clip)?),
         };
-        judge(&norm, loss, healthy)?;
+        check_finite(&norm, loss, healthy)?;
         let stage = profile::stage("optimizer");
         match self {
             Self::Adam(moments) => {
-                let kept = moments.iter().flat_map(|moments| [&moments.first, &moments.second]);
+                let state = moments.iter().flat_map(|moments| [&moments.first, &moments.second]);
                 let parameters = model.parameters();
-                let changed = parameters.iter().map(|(_, tensor)| *tensor).chain(kept);
-                // Read and written, but for the gradients.
+                let changed = parameters.iter().map(|(_, tensor)| *tensor).chain(state);
+                // Gradients are read; everything else is read and written.
                 let _stage = stage.over(changed.clone().chain(changed).chain(grads));
-                adam(model, grads, healthy, moments, recipe, lr, inverse_scale.as_ref())
+                adam_by_libtorch(model, grads, healthy, moments, recipe, lr, inverse_scale.as_ref())
             }
-            Self::Sgd => descend(model, grads, healthy, recipe, lr, inverse_scale.as_ref()),
+            Self::Sgd => sgd_step(model, grads, healthy, recipe, lr, inverse_scale.as_ref()),
             Self::Averaged(average) => {
                 let rate = average.rate.replace(lr).unwrap_or(lr);
-                descend(model, grads, healthy, recipe, rate, inverse_scale.as_ref())?;
+                sgd_step(model, grads, healthy, recipe, rate, inverse_scale.as_ref())?;
                 average.steps += 1;
-                // torch's mean begins with the weights of the second step.
-                let share = 1.0 / average.steps.saturating_sub(1).max(1) as f64;
+                // torch.optim.ASGD: the mean starts with the weights after the second step.
+                let weight = 1.0 / average.steps.saturating_sub(1).max(1) as f64;
                 for ((_, parameter), mean) in model.parameters().into_iter().zip(&average.mean) {
-                    let _ = mean.shallow_clone().f_lerp_(parameter, share)?;
+                    let _ = mean.shallow_clone().f_lerp_(parameter, weight)?;
                 }
                 Ok(())
             }
@@ -212,8 +211,8 @@ impl Optimizer {
     }
 }
 
-/// On a GPU, the parameters' moments with one counter of steps.
-fn with_one_counter(model: &QrnnLm, mut moments: Vec<Moments>) -> Vec<Moments> {
+/// On a GPU, makes all parameters share the step counter of the first.
+fn share_step_counter(model: &QrnnLm, mut moments: Vec<Moments>) -> Vec<Moments> {
     if cuda::is_gpu(model.options().1)
         && let Some((first, others)) = moments.split_first_mut()
     {
@@ -222,12 +221,12 @@ fn with_one_counter(model: &QrnnLm, mut moments: Vec<Moments>) -> Vec<Moments> {
     moments
 }
 
-/// Clip, skip, update and the copies for the next step's products, all on the GPU.
+/// Clips, checks and updates on the GPU, and writes the weight copies for the matmuls of the next step.
 fn adam_on_gpu(
     launcher: &dyn Launch,
     model: &QrnnLm,
     grads: &[Tensor],
-    judged: (&Tensor, &Tensor),
+    (loss, healthy): (&Tensor, &Tensor),
     moments: &[Moments],
     recipe: &Recipe,
     lr: f64,
@@ -248,14 +247,21 @@ fn adam_on_gpu(
         })
         .collect();
     let Some(Moments { step: steps, .. }) = moments.first() else { return Ok(()) };
-    Ok(adam::adam_step(launcher, &updates, steps, judged, adam_settings(recipe, lr), recipe.clip)?)
+    Ok(adam::adam_step(
+        launcher,
+        &updates,
+        steps,
+        (loss, healthy),
+        adam_settings(recipe, lr),
+        recipe.clip,
+    )?)
 }
 
 fn adam_settings(recipe: &Recipe, lr: f64) -> AdamStep {
     AdamStep { lr, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: recipe.wdecay }
 }
 
-fn adam(
+fn adam_by_libtorch(
     model: &QrnnLm,
     grads: &[Tensor],
     healthy: &Tensor,
@@ -282,7 +288,7 @@ fn adam(
     Ok(fused_adam(&tensors, step, inverse_scale, Some(&skip))?)
 }
 
-fn descend(
+fn sgd_step(
     model: &QrnnLm,
     grads: &[Tensor],
     healthy: &Tensor,
@@ -290,7 +296,7 @@ fn descend(
     lr: f64,
     inverse_scale: Option<&Tensor>,
 ) -> Result<()> {
-    let (healthy, nothing) = (healthy.f_to_kind(Kind::Bool)?, healthy.f_zeros_like()?);
+    let (healthy, zero) = (healthy.f_to_kind(Kind::Bool)?, healthy.f_zeros_like()?);
     for ((_, parameter), grad) in model.parameters().into_iter().zip(grads) {
         let mut step = match inverse_scale {
             Some(scale) => grad.f_div(scale)?,
@@ -299,16 +305,16 @@ fn descend(
         if recipe.wdecay > 0.0 {
             step = step.f_add(&parameter.f_mul_scalar(recipe.wdecay)?)?;
         }
-        let step = step.f_mul_scalar(lr)?.f_where_self(&healthy, &nothing)?;
+        let step = step.f_mul_scalar(lr)?.f_where_self(&healthy, &zero)?;
         let _ = parameter.shallow_clone().f_sub_(&step)?;
     }
     Ok(())
 }
 
-/// The common norm of all gradients: a scalar tensor of kind Float, never copied to the host.
+/// Global L2 norm of the gradients: a scalar tensor of kind Float on their device.
 fn norm(grads: &[Tensor]) -> Result<Tensor> {
     let square = |grad: &Tensor| -> Result<Tensor> {
-        // On a GPU the gradients of biases lie apart, in those of their weights.
+        // On a GPU, the gradient of a bias is a strided view into that of its weight.
         if !grad.is_contiguous() {
             return Ok(grad.f_norm()?.f_square()?);
         }
@@ -319,22 +325,22 @@ fn norm(grads: &[Tensor]) -> Result<Tensor> {
     Ok(Tensor::f_stack(&squares, 0)?.f_sum(Kind::Double)?.f_sqrt()?.f_to_kind(Kind::Float)?)
 }
 
-/// What to divide gradients of this norm by so that it is at most `clip`: a scalar tensor of at least
-/// 1 (clip_grad_norm of torch.nn.utils, its 1e-6 included).
+/// Divisor that clips gradients of this norm to `clip`: a scalar tensor of at least 1, as in
+/// torch.nn.utils.clip_grad_norm_, including its 1e-6.
 fn inverse_clip(norm: &Tensor, clip: f64) -> Result<Tensor> {
     Ok(norm.f_add_scalar(1e-6)?.f_div_scalar(clip)?.f_clamp_min(1.0)?)
 }
 
-/// Whether a step may be taken: neither its loss nor its norm is at fault, and no step before was.
-/// Says so in `healthy`, and in the loss where it was the norm.
-fn judge(norm: &Tensor, loss: &Tensor, healthy: &Tensor) -> Result<()> {
-    let (of_norm, of_loss) = (norm.f_isfinite()?, loss.f_isfinite()?);
+/// Sets `healthy` to 0 if the norm or the loss is not finite, and the loss to [`BAD_GRADIENT`] if the norm
+/// is the first to fail.
+fn check_finite(norm: &Tensor, loss: &Tensor, healthy: &Tensor) -> Result<()> {
+    let (norm_finite, loss_finite) = (norm.f_isfinite()?, loss.f_isfinite()?);
     let was_healthy = healthy.f_to_kind(Kind::Bool)?;
-    let only_norm =
-        of_norm.f_logical_not()?.f_logical_and(&of_loss)?.f_logical_and(&was_healthy)?;
-    let _ = loss.shallow_clone().f_masked_fill_(&only_norm, BAD_GRADIENT)?;
-    let all_well = of_norm.f_logical_and(&of_loss)?.f_logical_and(&was_healthy)?;
-    healthy.shallow_clone().f_copy_(&all_well)?;
+    let only_norm_failed =
+        norm_finite.f_logical_not()?.f_logical_and(&loss_finite)?.f_logical_and(&was_healthy)?;
+    let _ = loss.shallow_clone().f_masked_fill_(&only_norm_failed, BAD_GRADIENT)?;
+    let is_healthy = norm_finite.f_logical_and(&loss_finite)?.f_logical_and(&was_healthy)?;
+    healthy.shallow_clone().f_copy_(&is_healthy)?;
     Ok(())
 }
 
@@ -343,7 +349,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_clip_is_one_below_the_bound_and_the_ratio_above_it() {
+    fn inverse_clip_is_one_below_the_bound_and_the_ratio_above_it() {
         let grads = [Tensor::from_slice(&[3.0f32]), Tensor::from_slice(&[4.0f32])];
         let norm = norm(&grads).unwrap();
         let inverse = |clip| inverse_clip(&norm, clip).unwrap().double_value(&[]);
@@ -352,11 +358,11 @@ mod tests {
     }
 
     #[test]
-    fn once_a_step_went_wrong_no_later_one_is_taken() {
+    fn no_step_is_taken_after_one_that_was_not_finite() {
         let healthy = Tensor::from(1f32);
         let step = |norm: f32, loss: f32| {
             let loss = Tensor::from(loss);
-            judge(&Tensor::from(norm), &loss, &healthy).unwrap();
+            check_finite(&Tensor::from(norm), &loss, &healthy).unwrap();
             (loss.double_value(&[]), healthy.double_value(&[]))
         };
         assert_eq!(step(3.0, 2.0), (2.0, 1.0));

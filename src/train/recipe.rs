@@ -1,18 +1,18 @@
-//! How a model is trained: the settings of the original under their names.
+//! Training settings, with the names of awd-lstm-lm's flags.
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::MAX_SIZE;
 use crate::{Error, Result};
 
-/// What turns gradients into steps.
+/// The optimization algorithm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OptimizerKind {
-    /// Adam with decays 0.9 and 0.999 and epsilon 1e-8.
+    /// Adam with betas (0.9, 0.999) and epsilon 1e-8.
     Adam,
-    /// Stochastic gradient descent, which turns to averaging when the validation loss has not
-    /// beaten its best of more than `nonmono` epochs ago.
+    /// Stochastic gradient descent; switches to averaged SGD when the validation loss is worse than the
+    /// best of more than `nonmono` epochs ago.
     Sgd,
     /// Averaged stochastic gradient descent from the first step.
     Asgd,
@@ -29,7 +29,7 @@ impl std::str::FromStr for OptimizerKind {
             other => Err(Error::usage(
                 format!("--optimizer {other}"),
                 "there is no such optimizer",
-                "write adam, sgd (which turns to averaging by itself) or asgd",
+                "use adam, sgd (which switches to averaged SGD when validation stalls) or asgd",
             )),
         }
     }
@@ -37,43 +37,44 @@ impl std::str::FromStr for OptimizerKind {
 
 /// The settings of a training run.
 ///
-/// A builder: `Recipe::paper().bptt(300).batch(40)`.
-/// A field that an older config.json lacks has the paper's value.
+/// The setters chain: `Recipe::paper().bptt(300).batch(40)`. A field that an older config.json lacks gets
+/// the paper's value.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Recipe {
-    /// Mean length of a training window, in words.
+    /// Mean sequence length of a training step, in tokens.
     pub bptt: usize,
-    /// Every window of `bptt` words exactly, in place of drawn lengths.
+    /// Whether every step has exactly `bptt` tokens instead of a random length.
     pub fixed_bptt: bool,
-    /// Batches of the training text.
+    /// Training batch size: the number of parallel token streams.
     pub batch: usize,
-    /// Batches of the validation text.
+    /// Validation batch size.
     pub valid_batch: usize,
     /// Passes over the training text.
     pub epochs: usize,
-    /// Stop after so many steps, wherever that is.
+    /// Maximum number of steps; `None` to train all epochs.
     pub steps: Option<u64>,
-    /// Step size at length `bptt`.
+    /// Learning rate of a step of `bptt` tokens.
     pub lr: f64,
-    /// Epochs, counted from 1, after which the rate is divided by 10.
+    /// Epochs, counted from 1, after which the learning rate is divided by 10.
     pub when: Vec<usize>,
-    /// Bound of the gradient's norm; 0 for none.
+    /// Maximum gradient norm; 0 disables clipping.
     pub clip: f64,
-    /// Times the mean square of the last dropped output.
+    /// Coefficient of activation regularization (AR): mean square of the last layer's output after dropout.
     pub alpha: f64,
-    /// Times the mean square of the difference of successive last outputs.
+    /// Coefficient of temporal activation regularization (TAR): mean square of the difference of the last
+    /// layer's outputs at successive time steps.
     pub beta: f64,
-    /// L2 weight decay.
+    /// Weight decay (L2 penalty).
     pub wdecay: f64,
-    /// What turns gradients into steps.
+    /// Optimization algorithm.
     pub optimizer: OptimizerKind,
-    /// Epochs without a better validation loss before descent turns to averaging.
+    /// Epochs without a better validation loss before SGD switches to averaging.
     pub nonmono: usize,
-    /// Averaged descent from a trained model, which stands as the best until beaten, and ends where
-    /// descent would turn to averaging (finetune.py of awd-lstm-lm).
+    /// Finetune a trained model with averaged SGD (finetune.py of awd-lstm-lm). The initial model is the
+    /// best until an epoch improves on it; training ends where SGD would switch to averaging.
     pub finetune: bool,
-    /// Fixes dropouts and lengths.
+    /// Seed of dropout masks and sequence lengths.
     pub seed: u64,
 }
 
@@ -84,8 +85,8 @@ impl Default for Recipe {
 }
 
 impl Recipe {
-    /// The recipe of the paper's experiment table: Adam at 1e-3, divided by 10 after epoch 12,
-    /// 20 epochs, batch 60, windows of 140, clip 0.25.
+    /// Recipe of the paper's experiment table: Adam, learning rate 1e-3, divided by 10 after epoch 12,
+    /// 20 epochs, batch size 60, bptt 140, clip 0.25.
     pub fn paper() -> Self {
         Self {
             bptt: 140,
@@ -107,31 +108,31 @@ impl Recipe {
         }
     }
 
-    /// Sets the mean length of a training window.
-    pub fn bptt(mut self, words: usize) -> Self {
-        self.bptt = words;
+    /// Sets the mean sequence length of a training step, in tokens.
+    pub fn bptt(mut self, tokens: usize) -> Self {
+        self.bptt = tokens;
         self
     }
 
-    /// Sets the number of columns.
-    pub fn batch(mut self, columns: usize) -> Self {
-        self.batch = columns;
+    /// Sets the training batch size.
+    pub fn batch(mut self, size: usize) -> Self {
+        self.batch = size;
         self
     }
 
-    /// Sets the number of passes over the text.
+    /// Sets the number of epochs.
     pub fn epochs(mut self, epochs: usize) -> Self {
         self.epochs = epochs;
         self
     }
 
-    /// Sets the step size.
+    /// Sets the learning rate.
     pub fn lr(mut self, lr: f64) -> Self {
         self.lr = lr;
         self
     }
 
-    /// Sets the epochs after which the rate is divided by 10.
+    /// Sets the epochs after which the learning rate is divided by 10.
     pub fn when(mut self, epochs: impl Into<Vec<usize>>) -> Self {
         self.when = epochs.into();
         self
@@ -143,20 +144,22 @@ impl Recipe {
         self
     }
 
-    /// Sets the seed of dropouts and lengths.
+    /// Sets the seed of dropout masks and sequence lengths.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
     }
 
-    /// The rate of an epoch, counted from 1, at length `bptt`.
+    /// Learning rate in an epoch, counted from 1, for a step of `bptt` tokens.
     pub fn epoch_rate(&self, epoch: usize) -> f64 {
         let divided = self.when.iter().filter(|&&after| epoch > after).count();
         self.lr / 10f64.powi(divided as i32)
     }
 
+    /// Checks the ranges of all settings.
+    ///
     /// # Errors
-    /// [`Error::Usage`] naming the first setting that no run can have.
+    /// [`Error::Usage`] naming the first invalid setting.
     pub fn check(&self) -> Result<()> {
         let sizes = [
             ("--bptt", self.bptt),
@@ -168,7 +171,7 @@ impl Recipe {
             if !(1..=MAX_SIZE).contains(&size) {
                 return Err(Error::usage(
                     format!("{flag} {size}"),
-                    format!("must be at least 1, and at most {MAX_SIZE}"),
+                    format!("must be at least 1 and at most {MAX_SIZE}"),
                     "give a number within that range",
                 ));
             }
@@ -176,15 +179,15 @@ impl Recipe {
         if self.finetune && self.optimizer != OptimizerKind::Asgd {
             return Err(Error::usage(
                 "--finetune",
-                "is done by averaged SGD",
-                "leave --optimizer out, or write asgd",
+                "requires averaged SGD",
+                "leave out --optimizer, or use asgd",
             ));
         }
         if self.steps == Some(0) {
             return Err(Error::usage(
                 "--steps 0",
                 "must be at least 1",
-                "leave it out to train all epochs",
+                "leave out the flag to train all epochs",
             ));
         }
         let numbers = [
@@ -198,23 +201,23 @@ impl Recipe {
             if !(number >= 0.0 && number.is_finite()) {
                 return Err(Error::usage(
                     format!("{flag} {number}"),
-                    "must be a number of at least 0",
-                    "give for example the paper's value, or leave the flag out",
+                    "must be a finite number of at least 0",
+                    "leave out the flag to use the paper's value",
                 ));
             }
         }
         if self.lr == 0.0 {
             return Err(Error::usage(
                 "--lr 0",
-                "must be a number above 0: nothing would be learned",
+                "must be above 0: otherwise nothing is learned",
                 "give for example 0.001",
             ));
         }
-        if let Some(&late) = self.when.iter().find(|&&epoch| epoch == 0) {
+        if self.when.contains(&0) {
             return Err(Error::usage(
-                format!("--when {late}"),
+                "--when 0",
                 "epochs are counted from 1",
-                "give the epoch after which the rate is divided by 10",
+                "give the epoch after which the learning rate is divided by 10",
             ));
         }
         Ok(())
@@ -226,7 +229,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_rate_falls_after_each_epoch_in_when() {
+    fn the_learning_rate_falls_after_each_epoch_in_when() {
         let recipe = Recipe::paper().lr(1.0).when([2, 4]);
         let rates: Vec<f64> = (1..=6).map(|epoch| recipe.epoch_rate(epoch)).collect();
         for (rate, expected) in rates.iter().zip([1.0, 1.0, 0.1, 0.1, 0.01, 0.01]) {
@@ -235,19 +238,19 @@ mod tests {
     }
 
     #[test]
-    fn impossible_settings_are_named() {
-        let refused = |recipe: Recipe, flag: &str| {
+    fn messages_name_invalid_settings() {
+        let assert_refused = |recipe: Recipe, flag: &str| {
             let message = recipe.check().unwrap_err().to_string();
             assert!(message.starts_with(flag), "{message}");
         };
-        refused(Recipe::paper().bptt(0), "--bptt");
-        refused(Recipe::paper().batch(0), "--batch-size");
-        refused(Recipe::paper().batch(usize::MAX), "--batch-size");
-        refused(Recipe::paper().bptt(1 << 40), "--bptt");
-        refused(Recipe::paper().lr(f64::NAN), "--lr");
-        refused(Recipe::paper().lr(-1.0), "--lr");
-        refused(Recipe::paper().when([0]), "--when");
-        refused(Recipe { clip: f64::INFINITY, ..Recipe::paper() }, "--clip");
+        assert_refused(Recipe::paper().bptt(0), "--bptt");
+        assert_refused(Recipe::paper().batch(0), "--batch-size");
+        assert_refused(Recipe::paper().batch(usize::MAX), "--batch-size");
+        assert_refused(Recipe::paper().bptt(1 << 40), "--bptt");
+        assert_refused(Recipe::paper().lr(f64::NAN), "--lr");
+        assert_refused(Recipe::paper().lr(-1.0), "--lr");
+        assert_refused(Recipe::paper().when([0]), "--when");
+        assert_refused(Recipe { clip: f64::INFINITY, ..Recipe::paper() }, "--clip");
         Recipe::paper().check().unwrap();
     }
 }

@@ -1,27 +1,27 @@
-//! Lines of metrics.jsonl.
+//! Records of metrics.jsonl.
 
 use serde::{Deserialize, Serialize};
 
 use crate::json;
 use crate::progress::EpochReport;
 
-/// One line of the log.
+/// One line of metrics.jsonl.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", remote = "Self")]
 pub enum Record {
-    /// Some steps of training.
+    /// Training steps since the previous record of this kind.
     Steps {
-        /// Steps done since the beginning of the run.
+        /// Steps since the start of the run.
         step: u64,
         /// Epoch, counted from 1.
         epoch: usize,
-        /// Mean cross entropy since the last such line, in nats a word.
+        /// Mean cross entropy of these steps, in nats per token.
         #[serde(with = "json::number")]
         loss: f64,
         /// Learning rate of the last step.
         #[serde(with = "json::number")]
         rate: f64,
-        /// Words trained on, a second, since the last such line.
+        /// Training tokens per second.
         #[serde(with = "json::number")]
         tokens_per_second: f64,
     },
@@ -29,10 +29,10 @@ pub enum Record {
     Epoch(EpochReport),
     /// The end of the run.
     Test {
-        /// Mean cross entropy of the best model on the test text, in nats a word.
+        /// Mean cross entropy of the best model on the test split, in nats per token.
         #[serde(with = "json::number")]
         loss: f64,
-        /// Its perplexity.
+        /// Perplexity, exp(loss).
         #[serde(with = "json::number", default = "json::unknown")]
         ppl: f64,
     },

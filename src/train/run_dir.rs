@@ -1,4 +1,4 @@
-//! A run's folder and the files in it.
+//! The folder of a run and its files.
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -12,37 +12,37 @@ use crate::model::LmConfig;
 use crate::{Error, Result};
 use qrnn_ops::atomic_file;
 
-/// What config.json holds, written before the first step.
+/// Contents of config.json, which is written before the first step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunConfig {
-    /// The crate's version.
+    /// Version of this crate.
     pub version: String,
-    /// The corpus's name.
+    /// Name of the corpus.
     pub corpus: String,
-    /// The model.
+    /// Configuration of the model.
     pub model: LmConfig,
-    /// The training.
+    /// Training settings.
     pub recipe: Recipe,
 }
 
-/// A run's folder: config.json, metrics.jsonl, model.safetensors, checkpoints, results.json. It is
-/// this process's alone while this value lives.
+/// The folder of a run: config.json, metrics.jsonl, model.safetensors, checkpoints and results.json.
+/// Locked for this process while this value lives.
 #[derive(Debug)]
 pub struct RunDir {
     path: PathBuf,
-    /// Held until dropped; the system gives it up for a process that was killed.
+    /// Locked until dropped; the system releases the lock of a process that is killed.
     _lock: File,
 }
 
 impl RunDir {
-    /// Opens the folder, which is made where there is none, its parents too.
+    /// Opens the folder and locks it; creates it and its parents if needed.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Usage`] where another process is at work in it.
+    /// [`Error::Io`]; [`Error::Usage`] if another process has locked it.
     pub fn open(path: &Path) -> Result<Self> {
         std::fs::create_dir_all(path).map_err(Error::io(path, "create"))?;
         let lock_path = path.join("lock");
-        // A file of that name, if there is one, keeps what it holds.
+        // An existing file is not modified.
         let lock = File::options().create(true).truncate(false).write(true).open(&lock_path);
         let lock = lock.map_err(Error::io(&lock_path, "create"))?;
         match lock.try_lock() {
@@ -56,26 +56,26 @@ impl RunDir {
         }
     }
 
-    /// The folder.
+    /// Path of the folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The files of a run, or of somebody else under the same names, that lie in the folder.
+    /// Names of the files in the folder that a new run would overwrite.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub(super) fn held(&self) -> Result<Vec<&'static str>> {
-        let named = ["model.safetensors", "results.json", "config.json", "metrics.jsonl"];
+        let names = ["model.safetensors", "results.json", "config.json", "metrics.jsonl"];
         let mut held: Vec<_> =
-            named.into_iter().filter(|name| self.path.join(name).exists()).collect();
+            names.into_iter().filter(|name| self.path.join(name).exists()).collect();
         if !checkpoints(&self.path)?.is_empty() {
             held.insert(0, "checkpoints");
         }
         Ok(held)
     }
 
-    /// Deletes what a former run left, so that none of it is taken for this one's.
+    /// Deletes weights, checkpoints and results of an earlier run.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -89,11 +89,13 @@ impl RunDir {
         Ok(())
     }
 
-    /// The best model's weights.
+    /// Path of the weights of the best epoch.
     pub fn weights(&self) -> PathBuf {
         self.path.join(WEIGHTS)
     }
 
+    /// Writes config.json.
+    ///
     /// # Errors
     /// [`Error::Io`].
     pub fn write_config(&self, model: &LmConfig, recipe: &Recipe, corpus: &str) -> Result<()> {
@@ -114,7 +116,7 @@ impl RunDir {
         MetricsLog::open(&self.path.join("metrics.jsonl"))
     }
 
-    /// Writes a value as JSON, whole or not at all.
+    /// Writes a value as JSON, atomically.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -126,10 +128,10 @@ impl RunDir {
         atomic_file::write(&path, &bytes).map_err(Error::io(&path, "write"))
     }
 
-    /// The config.json beside a weight file, `None` where there is none.
+    /// Reads the config.json in the folder of a weight file; `None` if there is none.
     ///
     /// # Errors
-    /// [`Error::Io`], or [`Error::BadFile`] with the line where it is not what a run writes.
+    /// [`Error::Io`]; [`Error::BadFile`] with the line if the file is invalid.
     pub fn config_beside(weights: &Path) -> Result<Option<RunConfig>> {
         let path = weights.with_file_name(CONFIG);
         let Some(config) = read_config::<RunConfig>(&path)? else { return Ok(None) };
@@ -148,23 +150,23 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(1024))]
 
-        /// A spoiled config.json is refused by its name, or says what can be said.
+        /// Random corruption of config.json gives an error that names the file, or a valid configuration.
         #[test]
-        fn spoiled_configurations_are_refused_by_name(
+        fn errors_of_corrupted_configurations_name_the_file(
             changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
-            cut in prop::option::of(any::<prop::sample::Index>()),
+            length in prop::option::of(any::<prop::sample::Index>()),
         ) {
             let folder = tempfile::tempdir().unwrap();
             let run = RunDir::open(folder.path()).unwrap();
             run.write_config(&LmConfig::paper(30, 180), &Recipe::paper(), "text").unwrap();
             let path = folder.path().join("config.json");
             let mut bytes = std::fs::read(&path).unwrap();
-            for (place, byte) in changes {
-                let place = place.index(bytes.len());
-                bytes[place] = byte;
+            for (index, byte) in changes {
+                let index = index.index(bytes.len());
+                bytes[index] = byte;
             }
-            if let Some(cut) = cut {
-                bytes.truncate(cut.index(bytes.len()));
+            if let Some(length) = length {
+                bytes.truncate(length.index(bytes.len()));
             }
             std::fs::write(&path, bytes).unwrap();
             if let Err(error) = RunDir::config_beside(&run.weights()) {

@@ -1,4 +1,4 @@
-//! A run's log, read back.
+//! Reads the logs of runs.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -6,80 +6,82 @@ use std::path::{Path, PathBuf};
 use super::record::Record;
 use crate::{Error, Result};
 
-/// The log in a run's folder.
+/// Name of the log in the folder of a run.
 const LOG: &str = "metrics.jsonl";
 
-/// What metrics.jsonl says of a run, finished or not.
+/// The log of a run, which need not be finished.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunLog {
-    /// The name of the run's folder.
+    /// Name of the run's folder.
     pub name: String,
-    /// The lines, in their order.
+    /// Lines of metrics.jsonl, in order.
     pub records: Vec<Record>,
 }
 
 impl RunLog {
-    /// Reads the log of a run's folder, or a metrics.jsonl itself. A last line that the run has
-    /// not finished writing is left out.
+    /// Reads the log of a run folder, or a metrics.jsonl. An incomplete last line is ignored.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::BadFile`] with the line that is none of a log, or where there are
-    /// no lines yet.
+    /// [`Error::Io`]; [`Error::BadFile`] naming the first invalid line, or if the log is empty.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let file = file_of(path);
+        let file = log_path(path);
         let text = std::fs::read_to_string(&file).map_err(Error::io(&file, "read"))?;
-        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        let records = whole.lines().zip(1..).map(|(line, number)| {
+        let complete = text.rfind('\n').map_or("", |end| &text[..end]);
+        let records = complete.lines().zip(1..).map(|(line, number)| {
             serde_json::from_str(line).map_err(|error| {
                 Error::bad_line(
                     &file,
                     number,
-                    format!("is no line of a training log ({error})"),
+                    format!("is not a line of a training log ({error})"),
                     "name the folder of a run, or its metrics.jsonl",
                 )
             })
         });
         let records: Vec<Record> = records.collect::<Result<_>>()?;
         if records.is_empty() {
-            return Err(Error::bad_file(&file, "has no lines yet", "wait for the run's first"));
+            return Err(Error::bad_file(
+                &file,
+                "has no lines yet",
+                "wait until the run writes its first line",
+            ));
         }
         let folder = file.canonicalize().ok().and_then(|file| file.parent().map(Path::to_path_buf));
         let name = folder.as_deref().and_then(Path::file_name).unwrap_or(path.as_os_str());
         Ok(Self { name: name.to_string_lossy().into_owned(), records })
     }
 
-    /// Reads several logs. Runs whose folders have one name are told apart by as much of their paths as
-    /// that takes.
+    /// Reads several logs. Runs whose folders have the same name are named by the shortest differing ends of
+    /// their paths.
     ///
     /// # Errors
     /// As [`RunLog::read`].
     pub fn read_all(paths: &[impl AsRef<Path>]) -> Result<Vec<Self>> {
         let mut logs = paths.iter().map(Self::read).collect::<Result<Vec<_>>>()?;
-        let places: Vec<PathBuf> = paths.iter().map(|path| place_of(path.as_ref())).collect();
+        let run_paths: Vec<PathBuf> = paths.iter().map(|path| run_path(path.as_ref())).collect();
         let names: Vec<String> = logs.iter().map(|log| log.name.clone()).collect();
         for (i, log) in logs.iter_mut().enumerate() {
-            let named_alike = places.iter().zip(&names).filter(|(_, name)| **name == names[i]);
-            let others: Vec<&Path> = named_alike
-                .map(|(place, _)| place.as_path())
-                .filter(|place| *place != places[i])
+            let same_name = run_paths.iter().zip(&names).filter(|(_, name)| **name == names[i]);
+            let others: Vec<&Path> = same_name
+                .map(|(path, _)| path.as_path())
+                .filter(|path| *path != run_paths[i])
                 .collect();
             if !others.is_empty() {
-                log.name = differing_tail(&places[i], &others);
+                log.name = unique_suffix(&run_paths[i], &others);
             }
         }
         Ok(logs)
     }
 }
 
-/// The log that a path names: that of a run's folder, or the path itself.
-fn file_of(path: &Path) -> PathBuf {
+/// Path of the log: in the folder, if `path` is one, or `path` itself.
+fn log_path(path: &Path) -> PathBuf {
     if path.is_dir() { path.join(LOG) } else { path.into() }
 }
 
-/// What tells a log from others: its folder, or the file where it has another name.
-fn place_of(path: &Path) -> PathBuf {
-    let file = file_of(path);
+/// Path that identifies a log: its folder, or the file itself if it is not named metrics.jsonl.
+fn run_path(path: &Path) -> PathBuf {
+    let file = log_path(path);
     let file = file.canonicalize().unwrap_or(file);
     match (file.file_name(), file.parent()) {
         (Some(name), Some(folder)) if name == OsStr::new(LOG) => folder.into(),
@@ -87,12 +89,13 @@ fn place_of(path: &Path) -> PathBuf {
     }
 }
 
-/// As many of the last parts of a path as no other path ends in.
-fn differing_tail(path: &Path, others: &[&Path]) -> String {
-    let all: Vec<_> = path.components().collect();
-    let tails = (0..all.len()).rev().map(|from| all[from..].iter().collect::<PathBuf>());
-    let mut differing = tails.filter(|tail| others.iter().all(|other| !other.ends_with(tail)));
-    differing.next().unwrap_or_else(|| path.into()).to_string_lossy().into_owned()
+/// The shortest suffix of `path`, in components, that no other path ends with.
+fn unique_suffix(path: &Path, others: &[&Path]) -> String {
+    let components: Vec<_> = path.components().collect();
+    let suffixes =
+        (0..components.len()).rev().map(|start| components[start..].iter().collect::<PathBuf>());
+    let mut unique = suffixes.filter(|suffix| others.iter().all(|other| !other.ends_with(suffix)));
+    unique.next().unwrap_or_else(|| path.into()).to_string_lossy().into_owned()
 }
 
 #[cfg(test)]
@@ -101,7 +104,7 @@ mod tests {
     use crate::progress::EpochReport;
 
     #[test]
-    fn a_log_reads_back_without_its_unfinished_line() {
+    fn an_incomplete_last_line_is_ignored() {
         let folder = tempfile::tempdir().unwrap();
         let run = folder.path().join("wide");
         std::fs::create_dir(&run).unwrap();
@@ -131,7 +134,8 @@ mod tests {
         std::fs::write(&file, "{").unwrap();
         assert!(RunLog::read(&run).unwrap_err().to_string().contains("no lines yet"));
     }
-    fn run(folder: &Path, losses: &[f64], valid: f64) {
+
+    fn write_log(folder: &Path, losses: &[f64], valid: f64) {
         std::fs::create_dir_all(folder).unwrap();
         let steps = losses.iter().zip(1..).map(|(&loss, i)| Record::Steps {
             step: 20 * i,
@@ -153,16 +157,16 @@ mod tests {
     }
 
     #[test]
-    fn runs_of_one_name_are_told_apart_by_their_paths() {
+    fn runs_with_the_same_name_are_distinguished_by_their_paths() {
         let folder = tempfile::tempdir().unwrap();
         let paths = ["x/1/run", "y/1/run", "y/2/run", "alone"].map(|run| folder.path().join(run));
-        paths.iter().for_each(|path| run(path, &[2.0], 2.0));
+        paths.iter().for_each(|path| write_log(path, &[2.0], 2.0));
         let names = |paths: &[PathBuf]| -> Vec<String> {
             RunLog::read_all(paths).unwrap().into_iter().map(|log| log.name).collect()
         };
         assert_eq!(names(&paths), ["x/1/run", "y/1/run", "2/run", "alone"]);
         assert_eq!(names(&paths[1..]), ["1/run", "2/run", "alone"]);
-        // One run twice is one run, and two logs may lie in one folder.
+        // A run named twice keeps its name; two logs may lie in the same folder.
         assert_eq!(names(&[paths[3].clone(), paths[3].join(LOG)]), ["alone", "alone"]);
         let copies = ["a.jsonl", "b.jsonl"].map(|name| paths[3].join(name));
         for copy in &copies {
@@ -172,9 +176,9 @@ mod tests {
     }
 
     #[test]
-    fn curves_begin_where_they_have_come_near_the_lowest() {
+    fn curves_omit_the_steep_start() {
         let folder = tempfile::tempdir().unwrap();
-        run(folder.path(), &[8.3, 6.0, 3.5, 2.0], 2.5);
+        write_log(folder.path(), &[8.3, 6.0, 3.5, 2.0], 2.5);
         let log = RunLog::read(folder.path()).unwrap();
         assert_eq!(log.training().points, [(60.0, 3.5f64.exp()), (80.0, 2f64.exp())]);
         assert_eq!(log.validation().points, [(80.0, 2.5f64.exp())]);

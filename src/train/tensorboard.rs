@@ -1,7 +1,7 @@
-//! The log for TensorBoard: the same numbers as metrics.jsonl, in an event file beside it.
+//! Writes the values of metrics.jsonl to a TensorBoard event file in the same folder.
 //!
-//! An event is a protocol buffer (tensorflow's event.proto, of which this uses five fields) framed
-//! as a TFRecord: its length, a checksum of the length, the bytes, a checksum of the bytes.
+//! An event is a protocol buffer (five fields of tensorflow's event.proto) in a TFRecord: its length, a
+//! checksum of the length, the bytes, a checksum of the bytes.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -13,10 +13,10 @@ use prost::Message;
 use super::record::Record;
 use crate::{Error, Result};
 
-/// Part of every event file's name; TensorBoard looks for it.
-const MARK: &str = "tfevents";
+/// TensorBoard reads files with this in their names.
+const FILE_TAG: &str = "tfevents";
 
-/// Appends to one event file. A run that goes on begins another one.
+/// Appends to an event file. A resumed run starts another file.
 #[derive(Debug)]
 pub(super) struct Events {
     path: PathBuf,
@@ -25,21 +25,21 @@ pub(super) struct Events {
 }
 
 impl Events {
-    /// A new event file in the folder, of a run that begins, or goes on, after `step`: what older
-    /// files there say of later steps is void.
+    /// Creates an event file for a run that starts or resumes after `step`. TensorBoard then discards later
+    /// steps in older files of the folder.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn begin(folder: &Path, step: u64) -> Result<Self> {
+    pub fn create(folder: &Path, step: u64) -> Result<Self> {
         let seconds = now() as u64;
-        let stem = format!("events.out.{MARK}.{seconds:010}.{}", std::process::id());
+        let stem = format!("events.out.{FILE_TAG}.{seconds:010}.{}", std::process::id());
         let names = (0..).map(|number| folder.join(format!("{stem}.{number}.qrnn")));
         let path = names.into_iter().find(|path| !path.exists()).unwrap_or_default();
         let file = File::create(&path).map_err(Error::io(&path, "create"))?;
         let mut events = Self { path, file, step };
         events.add(What::FileVersion("brain.Event:2".into()))?;
         if step > 0 {
-            events.step = step + 1; // the first step that is void
+            events.step = step + 1; // the first step to discard
             events.add(What::Session(Session { status: START }))?;
             events.step = step;
         }
@@ -61,7 +61,7 @@ impl Events {
         Ok(())
     }
 
-    /// Adds what a line of the log says, at its step or the last one named.
+    /// Adds the values of a record at its step, or at the last step for a record without one.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -90,27 +90,29 @@ impl Events {
 
     fn add(&mut self, what: What) -> Result<()> {
         let event = Event { wall_time: now(), step: self.step as i64, what: Some(what) };
-        self.file.write_all(&framed(&event.encode_to_vec())).map_err(Error::io(&self.path, "write"))
+        self.file
+            .write_all(&tf_record(&event.encode_to_vec()))
+            .map_err(Error::io(&self.path, "write"))
     }
 }
 
-/// Seconds since 1970.
+/// Unix time in seconds.
 fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
-/// A TFRecord.
-fn framed(bytes: &[u8]) -> Vec<u8> {
+/// Encodes a TFRecord.
+fn tf_record(bytes: &[u8]) -> Vec<u8> {
     let length = (bytes.len() as u64).to_le_bytes();
     let mut record = length.to_vec();
-    record.extend(masked(&length).to_le_bytes());
+    record.extend(masked_crc(&length).to_le_bytes());
     record.extend(bytes);
-    record.extend(masked(bytes).to_le_bytes());
+    record.extend(masked_crc(bytes).to_le_bytes());
     record
 }
 
-/// The checksum of a TFRecord: CRC-32C, turned by 15 bits, plus a constant.
-fn masked(bytes: &[u8]) -> u32 {
+/// Masked CRC-32C of a TFRecord: rotated by 15 bits, plus a constant.
+fn masked_crc(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
@@ -144,12 +146,12 @@ struct Summary {
 struct Value {
     #[prost(string, tag = "1")]
     tag: String,
-    // Optional, so that a 0 is written.
+    // Optional: otherwise prost omits a value of 0.
     #[prost(float, optional, tag = "2")]
     simple_value: Option<f32>,
 }
 
-/// A session log whose status is START voids the events from its step on.
+/// A session log with status START discards older events from its step on.
 #[derive(Clone, PartialEq, Message)]
 struct Session {
     #[prost(int32, tag = "1")]
@@ -162,7 +164,7 @@ const START: i32 = 1;
 mod tests {
     use super::*;
 
-    /// Takes an event file apart, checksums held.
+    /// Decodes an event file and checks its checksums.
     fn read(path: &Path) -> Vec<Event> {
         let bytes = fs::read(path).unwrap();
         let mut rest = bytes.as_slice();
@@ -170,9 +172,9 @@ mod tests {
         while !rest.is_empty() {
             let length = u64::from_le_bytes(rest[..8].try_into().unwrap()) as usize;
             let sum = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().unwrap());
-            assert_eq!(sum(&rest[8..12]), masked(&rest[..8]));
+            assert_eq!(sum(&rest[8..12]), masked_crc(&rest[..8]));
             let event = &rest[12..12 + length];
-            assert_eq!(sum(&rest[12 + length..16 + length]), masked(event));
+            assert_eq!(sum(&rest[12 + length..16 + length]), masked_crc(event));
             events.push(Event::decode(event).unwrap());
             rest = &rest[16 + length..];
         }
@@ -180,25 +182,25 @@ mod tests {
     }
 
     #[test]
-    fn records_come_back_with_their_steps_and_a_second_session_voids_what_it_repeats() {
-        // The check value of CRC-32C, and so the mask's.
+    fn a_second_session_discards_the_steps_that_it_repeats() {
+        // The check value of CRC-32C.
         assert_eq!(crc32c::crc32c(b"123456789"), 0xe306_9283);
         let folder = tempfile::tempdir().unwrap();
         let steps =
             |step| Record::Steps { step, epoch: 1, loss: 2.5, rate: 0.0, tokens_per_second: 100.0 };
-        let mut first = Events::begin(folder.path(), 0).unwrap();
+        let mut first = Events::create(folder.path(), 0).unwrap();
         first.record(&steps(20)).unwrap();
         first.record(&Record::Test { loss: 0.5, ppl: 1.5 }).unwrap();
-        let mut second = Events::begin(folder.path(), 10).unwrap();
+        let mut second = Events::create(folder.path(), 10).unwrap();
         second.record(&steps(20)).unwrap();
 
         let events = read(&first.path);
         assert_eq!(events[0].what, Some(What::FileVersion("brain.Event:2".into())));
         assert_eq!((events[1].step, events[2].step), (20, 20));
         let Some(What::Summary(summary)) = &events[1].what else { panic!("{:?}", events[1]) };
-        let found = |tag: &str| summary.value.iter().find(|value| value.tag == tag);
-        assert_eq!(found("train/loss").unwrap().simple_value, Some(2.5));
-        assert_eq!(found("train/learning_rate").unwrap().simple_value, Some(0.0));
+        let value_of = |tag: &str| summary.value.iter().find(|value| value.tag == tag);
+        assert_eq!(value_of("train/loss").unwrap().simple_value, Some(2.5));
+        assert_eq!(value_of("train/learning_rate").unwrap().simple_value, Some(0.0));
         let events = read(&second.path);
         assert_eq!((events[1].step, events[2].step), (11, 20));
         assert_eq!(events[1].what, Some(What::Session(Session { status: START })));

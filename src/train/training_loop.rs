@@ -315,11 +315,7 @@ impl TrainingLoop<'_> {
         let (ids, what) = (self.corpus.tokens(split), split.to_string());
         let evaluation = validate(self.model, ids, &what, &options);
         self.model.set_precision(precision);
-        match evaluation {
-            Ok(evaluation) => Ok(Some(evaluation)),
-            Err(Error::Interrupted { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
+        Ok(Some(evaluation?).filter(|evaluation| !evaluation.interrupted))
     }
 
     fn write_log(&mut self, record: &Record) -> Result<()> {

@@ -1,4 +1,4 @@
-//! Results of a training run.
+//! Results of a training run and their text form.
 
 use std::path::PathBuf;
 
@@ -10,35 +10,36 @@ use crate::json;
 use crate::model::LmConfig;
 use crate::progress::EpochReport;
 
-/// What a training run came to.
+/// Results of a training run.
 #[derive(Debug, Clone, Serialize)]
 pub struct TrainingRun {
-    /// The model's configuration.
+    /// Configuration of the model.
     #[serde(skip)]
     pub config: LmConfig,
-    /// The recipe.
+    /// Training settings.
     #[serde(skip)]
     pub recipe: Recipe,
-    /// One entry an epoch.
+    /// One report per epoch.
     pub epochs: Vec<EpochReport>,
-    /// Cross entropy of each step, in nats a word, without the regularizers.
+    /// Cross entropy of each step without the regularizers, in nats per token.
     pub losses: Vec<f64>,
-    /// Mean cross entropy of the best model on the test text, in nats a word.
+    /// Mean cross entropy of the best model on the test split, in nats per token; `None` if the run was
+    /// interrupted.
     pub test_loss: Option<f64>,
-    /// exp(test_loss).
+    /// Perplexity on the test split, exp(test_loss).
     pub test_ppl: Option<f64>,
-    /// Trained numbers of the model.
+    /// Number of trained parameters, those of the split softmax included.
     pub parameters: u64,
-    /// Words trained on, over the time spent in training steps.
+    /// Training tokens per second of training steps (evaluation not counted).
     pub tokens_per_second: f64,
-    /// Words trained on.
+    /// Training tokens, over all epochs.
     pub tokens: u64,
-    /// Where the weights were written, if anywhere.
+    /// File with the weights, if they were saved.
     #[serde(serialize_with = "json::optional_path")]
     pub checkpoint: Option<PathBuf>,
-    /// Time of the whole run.
+    /// Wall time of the run, in seconds.
     pub seconds: f64,
-    /// Whether it was stopped before its end.
+    /// Whether the run was interrupted before its end.
     pub interrupted: bool,
 }
 
@@ -46,7 +47,7 @@ impl std::fmt::Display for TrainingRun {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         writeln!(
             f,
-            "{} parameters, {} words in {:.1} s, {:.0} words/s",
+            "{} parameters, {} tokens in {:.1} s, {:.0} tokens/s",
             self.parameters, self.tokens, self.seconds, self.tokens_per_second
         )?;
         for epoch in &self.epochs {

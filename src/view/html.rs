@@ -1,47 +1,48 @@
-//! Tables and lines as HTML fragments that any notebook shows and no sanitiser spoils.
+//! HTML fragments for notebooks. They use inline styles only, which sanitizers keep.
 
 use std::fmt::Write as _;
 
-/// Jupyter centers tables and aligns cells to the right; text wants the left.
+/// Aligns text to the left; Jupyter aligns cells to the right.
 const LEFT: &str = " style=\"text-align:left\"";
 
-/// A table: words in the first column, figures in the others.
+/// An HTML table with text in the first column and numbers in the others.
 #[derive(Debug, Default)]
 pub struct Table {
     html: String,
 }
 
 impl Table {
-    /// With these headings.
+    /// Starts a table with column headings.
     pub fn new(headings: &[&str]) -> Self {
         let mut html = String::from("<table><thead><tr>");
         for (i, heading) in headings.iter().enumerate() {
             let left = if i == 0 { LEFT } else { "" };
-            let _ = write!(html, "<th{left}>{}</th>", escaped(heading));
+            let _ = write!(html, "<th{left}>{}</th>", escape(heading));
         }
         html.push_str("</tr></thead><tbody>");
         Self { html }
     }
 
-    /// Names and values, without headings; the values to the left too.
-    pub fn facts<'a>(facts: impl IntoIterator<Item = (&'a str, String)>) -> Self {
+    /// A table of names and values without headings, aligned to the left.
+    pub fn name_value<'a>(pairs: impl IntoIterator<Item = (&'a str, String)>) -> Self {
         let mut html = String::from("<table><tbody>");
-        for (name, value) in facts {
+        for (name, value) in pairs {
             let _ = write!(
                 html,
                 "<tr><th{LEFT}>{}</th><td{LEFT}>{}</td></tr>",
-                escaped(name),
-                escaped(&value)
+                escape(name),
+                escape(&value)
             );
         }
         Self { html }
     }
 
+    /// Adds a row.
     pub fn row(&mut self, cells: &[String]) {
         self.styled_row(cells, false);
     }
 
-    /// A row that matters more than the others: a sum, the best.
+    /// Adds a row in bold, for example a sum.
     pub fn strong_row(&mut self, cells: &[String]) {
         self.styled_row(cells, true);
     }
@@ -51,19 +52,20 @@ impl Table {
         for (i, cell) in cells.iter().enumerate() {
             let left = if i == 0 { LEFT } else { "" };
             let (open, close) = if strong { ("<b>", "</b>") } else { ("", "") };
-            let _ = write!(self.html, "<td{left}>{open}{}{close}</td>", escaped(cell));
+            let _ = write!(self.html, "<td{left}>{open}{}{close}</td>", escape(cell));
         }
         self.html.push_str("</tr>");
     }
 
+    /// The finished HTML.
     pub fn html(mut self) -> String {
         self.html.push_str("</tbody></table>");
         self.html
     }
 }
 
-/// A text that HTML shows as it is.
-pub fn escaped(text: &str) -> String {
+/// Escapes a text for HTML.
+pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
@@ -78,14 +80,14 @@ pub fn escaped(text: &str) -> String {
     out
 }
 
-/// A heading over a table.
+/// A heading above a table.
 pub fn heading(text: &str) -> String {
-    format!("<p><b>{}</b></p>", escaped(text))
+    format!("<p><b>{}</b></p>", escape(text))
 }
 
-/// A remark under a table.
+/// A remark below a table.
 pub fn remark(text: &str) -> String {
-    format!("<p><small>{}</small></p>", escaped(text))
+    format!("<p><small>{}</small></p>", escape(text))
 }
 
 #[cfg(test)]
@@ -93,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn markup_is_shown_not_obeyed() {
-        assert_eq!(escaped("<b a='\"'>&"), "&lt;b a=&#39;&quot;&#39;&gt;&amp;");
+    fn markup_is_escaped() {
+        assert_eq!(escape("<b a='\"'>&"), "&lt;b a=&#39;&quot;&#39;&gt;&amp;");
     }
 }

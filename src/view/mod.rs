@@ -1,5 +1,5 @@
-//! What results and progress look like: in notebooks, in a terminal, as plots, as a report. The rest of the
-//! library imports nothing from here.
+//! Presents results and progress in notebooks and terminals, as plots and as a report. The rest of the
+//! library does not import this module.
 
 mod html;
 pub mod plot;

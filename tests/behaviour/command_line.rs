@@ -1,4 +1,4 @@
-//! The program as its users call it: what it prints, what it leaves, and what it says of bad input.
+//! Commands of `reproduce`: output, written files and errors for bad input.
 
 use std::fs;
 use std::path::Path;
@@ -28,7 +28,7 @@ const TINY: [&str; 16] = [
     "0.003",
 ];
 
-/// A folder with a small text, the three files alike.
+/// A data folder in which all three splits have this text.
 pub(crate) fn text_folder(text: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for split in ["train", "valid", "test"] {
@@ -41,30 +41,30 @@ pub(crate) fn small_text() -> String {
     (0..120).map(|i| format!(" the cat {} sat on the mat . \n \n", ["big", "old"][i % 2])).collect()
 }
 
-fn train(data: &Path, out: &Path, more: &[&str]) -> Ran {
+fn train(data: &Path, out: &Path, flags: &[&str]) -> Ran {
     let mut args = vec!["train", "--data", data.to_str().unwrap(), "--out", out.to_str().unwrap()];
     args.extend(TINY);
-    args.extend(more);
+    args.extend(flags);
     reproduce(&args)
 }
 
-/// Runs the program, presses Ctrl-C once `ready`, and waits for its end.
-fn interrupted(args: &[&str], ready: impl Fn() -> bool) -> Ran {
+/// Starts the program, sends Ctrl-C once `ready` returns true, and waits until it exits.
+fn interrupt_when(args: &[&str], ready: impl Fn() -> bool) -> Ran {
     let mut child = command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let started = Instant::now();
     while !ready() {
         assert!(started.elapsed() < Duration::from_secs(60), "never ready");
-        assert!(child.try_wait().unwrap().is_none(), "ended by itself");
+        assert!(child.try_wait().unwrap().is_none(), "exited before the interrupt");
         std::thread::sleep(Duration::from_millis(20));
     }
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     child.wait_with_output().unwrap().into()
 }
 
-/// The loader tells whose initializers it calls (ld.so(8), LD_DEBUG).
+/// LD_DEBUG=files makes the loader print which initializers it calls (ld.so(8)).
 #[test]
-fn what_needs_no_tensors_does_not_wait_for_libtorch() {
-    let wakes_libtorch = |args: &[&str]| {
+fn commands_without_tensors_do_not_initialize_libtorch() {
+    let initializes_libtorch = |args: &[&str]| {
         let ran: Ran = command(args).env("LD_DEBUG", "files").output().unwrap().into();
         ran.stderr
             .lines()
@@ -73,17 +73,17 @@ fn what_needs_no_tensors_does_not_wait_for_libtorch() {
     for args in
         [&["count"][..], &["count", "--json"], &["--help"], &["--version"], &["count", "-x"]]
     {
-        assert!(!wakes_libtorch(args), "{args:?}");
+        assert!(!initializes_libtorch(args), "{args:?}");
     }
-    assert!(wakes_libtorch(&["plot", "no-such-run"]));
+    assert!(initializes_libtorch(&["plot", "no-such-run"]));
 }
 
 #[test]
-fn count_prints_the_published_table_and_the_contracts_json() {
+fn count_prints_the_published_table_and_its_json() {
     let ran = reproduce(&["count"]);
     ran.succeeds();
-    for figure in ["160.641", "48.634", "12.176", "120.347", "156.857", "0.8232"] {
-        assert!(ran.stdout.contains(figure), "{figure} in {}", ran.stdout);
+    for number in ["160.641", "48.634", "12.176", "120.347", "156.857", "0.8232"] {
+        assert!(ran.stdout.contains(number), "{number} in {}", ran.stdout);
     }
     let json = reproduce(&["count", "--emsize", "300", "--nhid", "2000", "--json"]).json();
     assert_eq!(json["parameters"], 110_007_135);
@@ -97,7 +97,7 @@ fn count_prints_the_published_table_and_the_contracts_json() {
 }
 
 #[test]
-fn a_model_is_trained_evaluated_and_asked_for_text() {
+fn a_trained_model_evaluates_and_generates_text() {
     let (data, out) = (text_folder(&small_text()), tempfile::tempdir().unwrap());
     let run = train(data.path(), out.path(), &["--json"]).json();
     assert_eq!(run["epochs"].as_array().unwrap().len(), 1);
@@ -124,14 +124,14 @@ fn a_model_is_trained_evaluated_and_asked_for_text() {
 }
 
 #[test]
-fn losses_of_each_step_come_with_steps() {
+fn steps_adds_the_losses_of_each_step_to_the_json() {
     let (data, out) = (text_folder(&small_text()), tempfile::tempdir().unwrap());
     let run = train(data.path(), out.path(), &["--steps", "3", "--fixed-bptt", "--json"]).json();
     assert_eq!(run["losses"].as_array().unwrap().len(), 3);
 }
 
 #[test]
-fn data_stats_counts_words_and_types() {
+fn data_stats_counts_tokens_and_vocabulary() {
     let data = text_folder("a b a\n\nc\n");
     let stats =
         reproduce(&["data", "stats", "--data", data.path().to_str().unwrap(), "--json"]).json();
@@ -140,7 +140,7 @@ fn data_stats_counts_words_and_types() {
 }
 
 #[test]
-fn the_table_is_rebuilt_with_its_plots_and_report() {
+fn the_table_is_written_with_plots_and_report() {
     let out = tempfile::tempdir().unwrap();
     let path = out.path().to_str().unwrap();
     let args = ["--out", path, "--rows", "300-1500-140", "--scale", "50", "--no-lengths", "--json"];
@@ -159,11 +159,11 @@ fn the_table_is_rebuilt_with_its_plots_and_report() {
     assert!(out.path().join("results.json").is_file());
 }
 
-/// Each is refused with status 2, names what is wrong and what to do, and leaves no run behind.
+/// Each case exits with status 2, names the file and line, and creates no run folder.
 #[test]
 fn bad_text_is_refused_by_file_and_line() {
-    type Spoil = fn(&Path);
-    let cases: [(&str, Spoil, &[&str]); 7] = [
+    type Corrupt = fn(&Path);
+    let cases: [(&str, Corrupt, &[&str]); 7] = [
         ("missing folder", |f| fs::remove_dir_all(f).unwrap(), &[]),
         ("missing split", |f| fs::remove_file(f.join("valid.txt")).unwrap(), &["valid"]),
         ("empty", |f| fs::write(f.join("valid.txt"), "").unwrap(), &["valid.txt"]),
@@ -183,9 +183,9 @@ fn bad_text_is_refused_by_file_and_line() {
         ),
         ("no words", |f| fs::write(f.join("train.txt"), "\n \n\n").unwrap(), &["train.txt"]),
     ];
-    for (name, spoil, mentions) in cases {
+    for (name, corrupt, mentions) in cases {
         let (data, out) = (text_folder(&small_text()), tempfile::tempdir().unwrap());
-        spoil(data.path());
+        corrupt(data.path());
         let out = out.path().join("run");
         let ran = train(data.path(), &out, &[]);
         ran.is_refused(name);
@@ -197,7 +197,7 @@ fn bad_text_is_refused_by_file_and_line() {
 }
 
 #[test]
-fn impossible_flags_are_refused_by_name() {
+fn invalid_flags_are_refused_by_name() {
     let data = text_folder(&small_text());
     let data = data.path().to_str().unwrap();
     let cases: &[&[&str]] = &[
@@ -233,7 +233,7 @@ fn impossible_flags_are_refused_by_name() {
 }
 
 #[test]
-fn spoiled_checkpoints_are_refused_by_name() {
+fn corrupted_checkpoints_are_refused_by_name() {
     let (data, out) = (text_folder(&small_text()), tempfile::tempdir().unwrap());
     train(data.path(), out.path(), &["--steps", "2"]).succeeds();
     let weights = out.path().join("model.safetensors");
@@ -249,21 +249,21 @@ fn spoiled_checkpoints_are_refused_by_name() {
         ])
     };
     evaluate(other_text.path()).is_refused("other vocabulary");
-    for spoiled in [&whole[..whole.len() / 2], &whole[..4], b"", b"{\"no\": \"safetensors\"}"] {
-        fs::write(&weights, spoiled).unwrap();
+    for corrupted in [&whole[..whole.len() / 2], &whole[..4], b"", b"{\"no\": \"safetensors\"}"] {
+        fs::write(&weights, corrupted).unwrap();
         let ran = evaluate(data.path());
-        ran.is_refused("spoiled weights");
+        ran.is_refused("corrupted weights");
         assert!(ran.stderr.contains("model.safetensors"), "{}", ran.stderr);
     }
     fs::write(&weights, &whole).unwrap();
     fs::write(out.path().join("config.json"), "{\n\"version\": 3}").unwrap();
     let ran = evaluate(data.path());
-    ran.is_refused("spoiled configuration");
+    ran.is_refused("corrupted configuration");
     assert!(ran.stderr.contains("config.json, line"), "{}", ran.stderr);
 }
 
 #[test]
-fn an_output_folder_that_cannot_be_is_refused() {
+fn an_output_folder_that_cannot_be_created_is_refused() {
     let data = text_folder(&small_text());
     let ran = train(data.path(), &data.path().join("train.txt/run"), &[]);
     ran.is_refused("a file for a folder");
@@ -272,7 +272,7 @@ fn an_output_folder_that_cannot_be_is_refused() {
 }
 
 #[test]
-fn ctrl_c_ends_training_with_the_work_saved() {
+fn ctrl_c_ends_training_and_saves_the_model() {
     let (data, out) = (text_folder(&small_text()), tempfile::tempdir().unwrap());
     let out = out.path();
     let mut args =
@@ -281,8 +281,8 @@ fn ctrl_c_ends_training_with_the_work_saved() {
     let epochs = args.iter().position(|&arg| arg == "--epochs").unwrap() + 1;
     args[epochs] = "100000";
     let log = out.join("metrics.jsonl");
-    // Two epochs in, so that there is something to lose.
-    let ran = interrupted(&args, || {
+    // After two epochs, so that a model was saved.
+    let ran = interrupt_when(&args, || {
         fs::read_to_string(&log).is_ok_and(|log| log.matches("\"epoch\",").count() >= 2)
     });
     assert_eq!(ran.status, Some(130), "{}", ran.stderr);

@@ -1,5 +1,5 @@
-//! What a user hears of CUDA where it is not to be had. A driver that lies stands in for each kind of
-//! machine: a library named libcuda.so.1, which the program finds before any other.
+//! Messages if CUDA is not available. A fake driver, a libcuda.so.1 that the program finds first, simulates
+//! each kind of machine.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,13 +7,13 @@ use std::process::Command;
 use crate::command_line::{small_text, text_folder};
 use crate::program::{Ran, command};
 
-/// Compiles a driver that finds `cards` cards of a compute capability and speaks this CUDA version.
-fn driver(folder: &Path, version: u32, cards: u32, (major, minor): (u32, u32)) {
+/// Compiles a fake driver of a CUDA version that reports `gpus` GPUs of a compute capability.
+fn build_driver(folder: &Path, version: u32, gpus: u32, (major, minor): (u32, u32)) {
     let source = folder.join("driver.cpp");
     let text = format!(
-        "extern \"C\" int cuInit(unsigned) {{ return {cards} ? 0 : 100; }}
+        "extern \"C\" int cuInit(unsigned) {{ return {gpus} ? 0 : 100; }}
         extern \"C\" int cuDriverGetVersion(int* version) {{ *version = {version}; return 0; }}
-        extern \"C\" int cuDeviceGetCount(int* count) {{ *count = {cards}; return 0; }}
+        extern \"C\" int cuDeviceGetCount(int* count) {{ *count = {gpus}; return 0; }}
         extern \"C\" int cuDeviceGet(int* device, int ordinal) {{ *device = ordinal; return 0; }}
         extern \"C\" int cuDeviceGetAttribute(int* value, int attribute, int) {{
           *value = attribute == 75 ? {major} : {minor};
@@ -30,7 +30,7 @@ fn driver(folder: &Path, version: u32, cards: u32, (major, minor): (u32, u32)) {
     std::fs::copy(folder.join("libcuda.so.1"), folder.join("libcuda.so")).unwrap();
 }
 
-/// Trains a step with this driver.
+/// Runs one training step with this driver, or with CUDA switched off.
 fn train(driver: Option<&Path>, device: &str) -> Ran {
     let (data, out) = (text_folder(&small_text()), tempfile::tempdir().unwrap());
     let (data, out) = (data.path().to_str().unwrap(), out.path().join("run"));
@@ -48,43 +48,43 @@ fn train(driver: Option<&Path>, device: &str) -> Ran {
 }
 
 #[test]
-fn each_thing_that_is_missing_is_named_with_what_to_do() {
+fn unusable_machines_are_reported_with_a_remedy() {
     let machines = [
         ((13000, 0, (0, 0)), &["the NVIDIA driver finds no GPU", "nvidia-smi"]),
         ((12040, 1, (9, 0)), &["speaks CUDA 12.4", "580"]),
         ((13000, 1, (7, 0)), &["compute capability 7.0", "Turing"]),
     ];
-    for ((version, cards, capability), says) in machines {
+    for ((version, gpus, capability), messages) in machines {
         let folder = tempfile::tempdir().unwrap();
-        driver(folder.path(), version, cards, capability);
+        build_driver(folder.path(), version, gpus, capability);
         let ran = train(Some(folder.path()), "cuda");
         assert_eq!(ran.status, Some(2), "{}", ran.stderr);
-        for words in ["--device cuda is not available", "what to do", says[0], says[1]] {
-            assert!(ran.stderr.contains(words), "{words} is not in {}", ran.stderr);
+        for text in ["--device cuda is not available", "what to do", messages[0], messages[1]] {
+            assert!(ran.stderr.contains(text), "{text} is not in {}", ran.stderr);
         }
-        // Left to the program, the same machine computes on the CPU, and says why in one line.
+        // With --device auto, the same machine uses the CPU and prints the reason in one line.
         let ran = train(Some(folder.path()), "auto");
         assert_eq!(ran.status, Some(0), "{}", ran.stderr);
-        let why = ran.stderr.lines().find(|line| line.starts_with("computing on the CPU: "));
-        assert!(why.is_some_and(|why| why.contains(says[0])), "{}", ran.stderr);
+        let note = ran.stderr.lines().find(|line| line.starts_with("computing on the CPU: "));
+        assert!(note.is_some_and(|note| note.contains(messages[0])), "{}", ran.stderr);
     }
 }
 
 #[test]
-fn a_good_card_without_libtorchs_part_says_how_to_get_it() {
+fn a_gpu_without_the_cuda_part_of_libtorch_is_reported_with_a_remedy() {
     let folder = tempfile::tempdir().unwrap();
-    driver(folder.path(), 13000, 1, (9, 0));
+    build_driver(folder.path(), 13000, 1, (9, 0));
     let ran = train(Some(folder.path()), "cuda");
     assert_eq!(ran.status, Some(2), "{}", ran.stderr);
-    // Where set-up brought that part, libtorch itself sees through the driver.
+    // If the CUDA part is installed, libtorch itself does not accept the fake driver.
     let missing = ran.stderr.contains("libtorch's CUDA part cannot be loaded")
         && ran.stderr.contains("cargo xtask setup --cuda");
-    let disbelieved = ran.stderr.contains("but libtorch finds none");
-    assert!(missing || disbelieved, "{}", ran.stderr);
+    let rejected = ran.stderr.contains("but libtorch finds none");
+    assert!(missing || rejected, "{}", ran.stderr);
 }
 
 #[test]
-fn the_cpu_that_was_asked_for_needs_no_reason() {
+fn device_cpu_prints_no_reason() {
     let ran = train(None, "cpu");
     assert_eq!(ran.status, Some(0), "{}", ran.stderr);
     assert!(!ran.stderr.contains("computing on the CPU"), "{}", ran.stderr);

@@ -1,4 +1,4 @@
-//! Another torch on LD_LIBRARY_PATH: passed over, and said; one that fits is used.
+//! A libtorch on LD_LIBRARY_PATH: used if it fits, otherwise skipped with a note.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -11,12 +11,12 @@ use crate::program::{Ran, command};
 
 const LIBRARIES: [&str; 2] = ["libtorch_cpu.so", "libc10.so"];
 
-/// Where this test, and the program with it, has libtorch.
+/// Folder of the libtorch of this test and of the program.
 fn own_libtorch() -> PathBuf {
     libtorch_of("self").expect("tests are linked with libtorch")
 }
 
-/// The folder that a process has mapped libtorch from.
+/// Folder of the libtorch that a process has mapped.
 fn libtorch_of(process: &str) -> Option<PathBuf> {
     let maps = fs::read_to_string(format!("/proc/{process}/maps")).ok()?;
     let line = maps.lines().find(|line| line.ends_with("/libtorch_cpu.so"))?;
@@ -32,8 +32,8 @@ fn on_path(mut command: Command, path: &Path) -> Command {
     command
 }
 
-/// `--help`, `count` and a step of training all work; what training said.
-fn works(path: &Path) -> String {
+/// Checks that `--help`, `count` and a training step work, and returns the standard error of training.
+fn run_with_path(path: &Path) -> String {
     for args in [&["--help"][..], &["count"]] {
         let ran = Ran::from(with_path(args, path).output().unwrap());
         ran.succeeds();
@@ -54,7 +54,7 @@ fn training(data: &Path, out: &Path, steps: &str, path: &Path) -> Command {
     with_path(&args, path)
 }
 
-/// A folder `torch/lib` with such files, and the version beside it.
+/// A folder `torch/lib` with libraries of this content, and a version.py in `torch`.
 fn torch(content: &[u8], version: Option<&str>) -> (tempfile::TempDir, PathBuf) {
     let root = tempfile::tempdir().unwrap();
     let lib = root.path().join("torch/lib");
@@ -69,8 +69,8 @@ fn torch(content: &[u8], version: Option<&str>) -> (tempfile::TempDir, PathBuf) 
     (root, lib)
 }
 
-/// A shared library without a symbol in it: the smallest that the loader takes.
-fn without_symbols() -> Vec<u8> {
+/// A shared library without symbols, the smallest that the loader accepts.
+fn empty_library() -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let (source, library) = (folder.path().join("none.c"), folder.path().join("none.so"));
     fs::write(&source, "").unwrap();
@@ -81,30 +81,30 @@ fn without_symbols() -> Vec<u8> {
 }
 
 #[test]
-fn a_torch_that_does_not_fit_is_passed_over_by_name() {
+fn a_torch_that_cannot_be_loaded_is_skipped_with_a_note() {
     let own = own_libtorch();
-    let beginning = fs::read(own.join("libc10.so")).unwrap()[..5000].to_vec();
+    let truncated = fs::read(own.join("libc10.so")).unwrap()[..5000].to_vec();
     let bits_32 = [b"\x7fELF\x01\x01\x01".to_vec(), vec![0; 5000]].concat();
-    for (content, version, says) in [
-        (without_symbols(), None, "cannot be loaded"),
-        (beginning, None, "cannot be loaded"),
+    for (content, version, reason) in [
+        (empty_library(), None, "cannot be loaded"),
+        (truncated, None, "cannot be loaded"),
         (bits_32, None, "cannot be loaded"),
-        // Its version is said to fit, and half of it is there.
+        // The version fits, but the library is truncated.
         (b"\x7fELF".to_vec(), Some("2.11.0+cpu"), "cannot be loaded"),
-        (without_symbols(), Some("2.10.0+cpu"), "is torch 2.10.0+cpu"),
+        (empty_library(), Some("2.10.0+cpu"), "is torch 2.10.0+cpu"),
     ] {
         let (_root, lib) = torch(&content, version);
-        let said = works(&lib);
-        let note = said.lines().find(|line| line.starts_with("note: LD_LIBRARY_PATH")).unwrap();
-        for words in [says, lib.to_str().unwrap(), "2.11.0", own.to_str().unwrap()] {
-            assert!(note.contains(words), "{version:?}: {note}");
+        let stderr = run_with_path(&lib);
+        let note = stderr.lines().find(|line| line.starts_with("note: LD_LIBRARY_PATH")).unwrap();
+        for text in [reason, lib.to_str().unwrap(), "2.11.0", own.to_str().unwrap()] {
+            assert!(note.contains(text), "{version:?}: {note}");
         }
-        assert!(!said.contains("ld.so"), "{said}");
+        assert!(!stderr.contains("ld.so"), "{stderr}");
     }
 }
 
 #[test]
-fn a_torch_of_another_version_is_passed_over_though_it_could_be_loaded() {
+fn a_loadable_torch_of_another_version_is_skipped_with_a_note() {
     let root = tempfile::tempdir().unwrap();
     let lib = root.path().join("torch/lib");
     fs::create_dir_all(&lib).unwrap();
@@ -112,25 +112,25 @@ fn a_torch_of_another_version_is_passed_over_though_it_could_be_loaded() {
         let entry = entry.unwrap();
         symlink(entry.path(), lib.join(entry.file_name())).unwrap();
     }
-    // Another file than our own, with nothing else in it.
+    // A different file than the program's own.
     fs::remove_file(lib.join(LIBRARIES[0])).unwrap();
-    fs::write(lib.join(LIBRARIES[0]), without_symbols()).unwrap();
+    fs::write(lib.join(LIBRARIES[0]), empty_library()).unwrap();
     fs::write(lib.with_file_name("version.py"), "__version__ = '2.12.0'\n").unwrap();
-    assert!(works(&lib).contains("is torch 2.12.0; this program needs torch 2.11.0"));
+    assert!(run_with_path(&lib).contains("is torch 2.12.0; this program needs torch 2.11.0"));
 }
 
 #[test]
-fn other_libraries_on_the_path_are_no_hindrance() {
+fn other_libraries_on_the_path_are_ignored() {
     let root = tempfile::tempdir().unwrap();
     fs::write(root.path().join("libgomp.so.1"), "").unwrap();
-    assert!(!works(root.path()).contains("LD_LIBRARY_PATH"));
-    // The program's own torch is no other one.
-    assert!(!works(&own_libtorch()).contains("LD_LIBRARY_PATH"));
+    assert!(!run_with_path(root.path()).contains("LD_LIBRARY_PATH"));
+    // The program's own libtorch on the path is not a second one.
+    assert!(!run_with_path(&own_libtorch()).contains("LD_LIBRARY_PATH"));
 }
 
 #[test]
-fn a_torch_that_fits_is_used_and_no_other() {
-    // A copy, as a machine's own torch is: half a gigabyte.
+fn a_torch_that_fits_is_used_instead_of_the_own_one() {
+    // A copy (half a gigabyte), so that it is a different file.
     let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let lib = root.path().join("torch/lib");
     fs::create_dir_all(&lib).unwrap();
@@ -139,57 +139,57 @@ fn a_torch_that_fits_is_used_and_no_other() {
         fs::copy(entry.path(), lib.join(entry.file_name())).unwrap();
     }
     fs::write(lib.with_file_name("version.py"), "__version__ = '2.11.0+cpu'\n").unwrap();
-    let (_other, other) = torch(&without_symbols(), Some("2.10.0"));
+    let (_other, other) = torch(&empty_library(), Some("2.10.0"));
     let (data, out) = (text_folder(&small_text()), tempfile::tempdir().unwrap());
     let path = std::env::join_paths([&other, &lib]).unwrap();
     let mut command = training(data.path(), out.path(), "100000000", Path::new(&path));
     command.stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let (started, id) = (Instant::now(), child.id().to_string());
-    // The process starts with the program's own, and then anew.
+    // The process starts with its own libtorch, and then executes itself again.
     while libtorch_of(&id).as_deref() != Some(lib.as_path()) {
         assert!(started.elapsed() < Duration::from_secs(60), "{:?}", libtorch_of(&id));
-        assert!(child.try_wait().unwrap().is_none(), "it has ended");
+        assert!(child.try_wait().unwrap().is_none(), "the process has exited");
         std::thread::sleep(Duration::from_millis(5));
     }
     let maps = fs::read_to_string(format!("/proc/{id}/maps")).unwrap();
     let own = own_libtorch();
     assert!(!maps.contains(own.to_str().unwrap()), "two torches at once");
     child.kill().unwrap();
-    let said = child.wait_with_output().unwrap().stderr;
-    assert!(!String::from_utf8_lossy(&said).contains("note: LD_LIBRARY_PATH"));
+    let stderr = child.wait_with_output().unwrap().stderr;
+    assert!(!String::from_utf8_lossy(&stderr).contains("note: LD_LIBRARY_PATH"));
 }
 
-/// A copy of the program in which the place of its own libtorch is another, where there is none.
-fn carried(folder: &Path) -> PathBuf {
+/// A copy of the program whose DT_RPATH names a folder that does not exist.
+fn program_without_rpath(folder: &Path) -> PathBuf {
     let built = command(&[]).get_program().to_owned();
-    let listed = Command::new("readelf").arg("-d").arg(&built).output().unwrap();
-    let listed = String::from_utf8(listed.stdout).unwrap();
-    let (_, rest) = listed.split_once("Library rpath: [").expect("the program has a DT_RPATH");
+    let dynamic = Command::new("readelf").arg("-d").arg(&built).output().unwrap();
+    let dynamic = String::from_utf8(dynamic.stdout).unwrap();
+    let (_, rest) = dynamic.split_once("Library rpath: [").expect("the program has a DT_RPATH");
     let rpath = rest.split(']').next().unwrap().as_bytes();
     let mut bytes = fs::read(&built).unwrap();
-    let mut places = 0;
+    let mut replaced = 0;
     for at in 0..bytes.len() - rpath.len() {
         if bytes[at..].starts_with(rpath) && bytes[at + rpath.len()] == 0 {
             bytes[at + 1..at + rpath.len()].fill(b'-');
-            places += 1;
+            replaced += 1;
         }
     }
-    assert!(places > 0, "{rpath:?} is not in the program");
+    assert!(replaced > 0, "{rpath:?} is not in the program");
     let program = folder.join("reproduce");
     fs::write(&program, bytes).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     program
 }
 
-/// There the loader goes by the variable alone, and another version may be what it finds first.
+/// Without DT_RPATH, the loader uses LD_LIBRARY_PATH, where another version may come first.
 #[test]
-fn a_carried_program_does_not_stay_with_a_torch_of_another_version() {
+fn without_rpath_a_torch_of_another_version_is_replaced_by_one_that_fits() {
     let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let program = carried(root.path());
+    let program = program_without_rpath(root.path());
     let other = root.path().join("torch/lib");
     fs::create_dir_all(&other).unwrap();
-    // Another file than our own, and one that can be loaded: half a gigabyte.
+    // A different file than the program's own that can be loaded (half a gigabyte).
     for entry in fs::read_dir(own_libtorch()).unwrap() {
         let entry = entry.unwrap();
         fs::copy(entry.path(), other.join(entry.file_name())).unwrap();
@@ -205,9 +205,9 @@ fn a_carried_program_does_not_stay_with_a_torch_of_another_version() {
         on_path(command, path)
     };
 
-    let alone = Ran::from(train(&other, "1").output().unwrap());
-    alone.succeeds();
-    let note = alone.stderr.lines().find(|line| line.starts_with("note: LD_LIBRARY_PATH")).unwrap();
+    let ran = Ran::from(train(&other, "1").output().unwrap());
+    ran.succeeds();
+    let note = ran.stderr.lines().find(|line| line.starts_with("note: LD_LIBRARY_PATH")).unwrap();
     assert!(note.contains("is torch 2.11.1; this program needs torch 2.11.0"), "{note}");
     assert!(note.contains("has no other"), "{note}");
 
@@ -218,7 +218,7 @@ fn a_carried_program_does_not_stay_with_a_torch_of_another_version() {
     let (started, id) = (Instant::now(), child.id().to_string());
     while libtorch_of(&id).as_deref() != Some(own.as_path()) {
         assert!(started.elapsed() < Duration::from_secs(60), "{:?}", libtorch_of(&id));
-        assert!(child.try_wait().unwrap().is_none(), "it has ended");
+        assert!(child.try_wait().unwrap().is_none(), "the process has exited");
         std::thread::sleep(Duration::from_millis(5));
     }
     child.kill().unwrap();

@@ -1,4 +1,4 @@
-//! The built program, as its users meet it.
+//! End-to-end tests of the built program.
 
 mod command_line;
 mod cuda;

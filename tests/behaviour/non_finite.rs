@@ -1,4 +1,4 @@
-//! Perplexities that no number of the computer holds: runs that have them go on, and are drawn.
+//! Infinite perplexities: such runs continue, resume and are plotted.
 
 use std::fs;
 use std::path::Path;
@@ -8,18 +8,18 @@ use serde_json::Value;
 use crate::command_line::{small_text, text_folder};
 use crate::program::{Ran, reproduce};
 
-/// An embedding so large that losses are thousands of nats, at a rate that leaves them there.
+/// A huge initial embedding gives losses of thousands of nats; the tiny learning rate keeps them there.
 const HUGE: &str = "train --emsize 12 --nhid 24 --nlayers 2 --bptt 12 --batch-size 4 --splits none \
                     --init-range 50000 --lr 1e-9 --log-interval 5 --checkpoint-every 20";
 
-fn train(data: &Path, out: &Path, more: &[&str]) -> Ran {
+fn train(data: &Path, out: &Path, flags: &[&str]) -> Ran {
     let mut args: Vec<&str> = HUGE.split_whitespace().collect();
     args.extend(["--data", data.to_str().unwrap(), "--out", out.to_str().unwrap()]);
-    args.extend(more);
+    args.extend(flags);
     reproduce(&args)
 }
 
-/// What the epochs came to, but for their times.
+/// Results of the epochs without their times.
 fn epochs(run: &Value) -> Vec<Value> {
     let mut epochs = run["epochs"].as_array().unwrap().clone();
     epochs.iter_mut().for_each(|epoch| epoch["seconds"] = Value::Null);
@@ -27,20 +27,20 @@ fn epochs(run: &Value) -> Vec<Value> {
 }
 
 #[test]
-fn a_run_with_an_infinite_perplexity_goes_on_as_if_it_had_never_stopped() {
+fn a_run_with_an_infinite_perplexity_resumes_exactly() {
     let (data, folder) = (text_folder(&small_text()), tempfile::tempdir().unwrap());
-    let [whole, stopped] = ["whole", "stopped"].map(|name| folder.path().join(name));
-    let undisturbed = train(data.path(), &whole, &["--epochs", "3", "--json"]).json();
+    let [uninterrupted, stopped] = ["whole", "stopped"].map(|name| folder.path().join(name));
+    let expected = train(data.path(), &uninterrupted, &["--epochs", "3", "--json"]).json();
     let first = train(data.path(), &stopped, &["--epochs", "1"]);
     first.succeeds();
-    // A power of ten, in place of hundreds of digits or none.
+    // Shown as a power of ten.
     let line = first.stdout.lines().find(|line| line.starts_with("epoch")).unwrap();
     let shown = line.rsplit(' ').next().unwrap();
     assert!(shown.contains('e') && shown.len() < 10, "{line}");
 
     let resumed = train(data.path(), &stopped, &["--epochs", "3", "--resume", "--json"]).json();
-    assert_eq!(epochs(&resumed), epochs(&undisturbed));
-    assert_eq!(resumed["test_loss"], undisturbed["test_loss"]);
+    assert_eq!(epochs(&resumed), epochs(&expected));
+    assert_eq!(resumed["test_loss"], expected["test_loss"]);
     let last = &resumed["epochs"][2];
     assert!(last["valid_ppl"].is_null() && last["valid_loss"].as_f64().unwrap() > 710.0, "{last}");
     assert!(resumed["test_ppl"].is_null() && resumed["test_loss"].as_f64().is_some());
@@ -48,9 +48,9 @@ fn a_run_with_an_infinite_perplexity_goes_on_as_if_it_had_never_stopped() {
         serde_json::from_slice(&fs::read(stopped.join("results.json")).unwrap()).unwrap();
     assert_eq!(results, resumed);
 
-    let [whole, stopped] = [&whole, &stopped].map(|run| run.to_str().unwrap());
+    let [uninterrupted, stopped] = [&uninterrupted, &stopped].map(|run| run.to_str().unwrap());
     let out = folder.path().join("plots");
-    reproduce(&["plot", whole, stopped, "--out", out.to_str().unwrap(), "--json"]).json();
+    reproduce(&["plot", uninterrupted, stopped, "--out", out.to_str().unwrap(), "--json"]).json();
     let args = ["evaluate", "--checkpoint", stopped, "--data", data.path().to_str().unwrap()];
     let evaluated = reproduce(&args);
     evaluated.succeeds();
@@ -58,9 +58,9 @@ fn a_run_with_an_infinite_perplexity_goes_on_as_if_it_had_never_stopped() {
     assert!(reproduce(&[&args[..], &["--json"]].concat()).json()["ppl"].is_null());
 }
 
-/// As an earlier version writes it where a loss itself is infinite.
+/// Earlier versions write null for an infinite loss.
 #[test]
-fn a_log_with_null_in_it_is_drawn() {
+fn a_log_with_null_values_is_plotted() {
     let folder = tempfile::tempdir().unwrap();
     let epoch = |epoch: u64, loss: &str, ppl: &str| {
         format!(
@@ -75,6 +75,6 @@ fn a_log_with_null_in_it_is_drawn() {
     let test = "{\"kind\":\"test\",\"loss\":null,\"ppl\":null}\n";
     fs::write(folder.path().join("metrics.jsonl"), log + test).unwrap();
     let run = folder.path().to_str().unwrap();
-    let drawn = reproduce(&["plot", run, "--out", run, "--json"]).json();
-    assert_eq!(drawn["curves"], 2);
+    let plotted = reproduce(&["plot", run, "--out", run, "--json"]).json();
+    assert_eq!(plotted["curves"], 2);
 }

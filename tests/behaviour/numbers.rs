@@ -1,4 +1,4 @@
-//! Numeric flags: what cannot be meant is refused by name, before any work.
+//! Numeric flags: invalid values are refused by flag before any work.
 
 use std::path::Path;
 
@@ -9,8 +9,8 @@ use qrnn::progress::Silent;
 use crate::command_line::{small_text, text_folder};
 use crate::program::{command, reproduce};
 
-/// Commands, and their flags that take a whole number of at least 1.
-const WHOLE: [(&str, &[&str]); 4] = [
+/// Commands and their flags for integers of at least 1.
+const POSITIVE: [(&str, &[&str]); 4] = [
     ("count", &["--emsize", "--nhid", "--nlayers", "--vocab", "--param-bits"]),
     (
         "train",
@@ -20,14 +20,14 @@ const WHOLE: [(&str, &[&str]); 4] = [
     ("evaluate --checkpoint x", &["--bptt", "--batch-size"]),
 ];
 
-/// Flags that take 0 as well.
-const ANY: [(&str, &[&str]); 3] = [
+/// Commands and their flags for integers of at least 0.
+const NON_NEGATIVE: [(&str, &[&str]); 3] = [
     ("train", &["--seed", "--nonmono"]),
     ("generate --checkpoint x", &["--words", "--seed"]),
     ("", &["--seed"]),
 ];
 
-/// Commands, flags that take a number with a fraction, and what they refuse.
+/// Commands, their flags for real numbers, and invalid values.
 const REAL: [(&str, &[&str], &[&str]); 7] = [
     ("train", &["--lr"], &["0", "-1", "nan", "inf", "1e400"]),
     ("train", &["--clip", "--alpha", "--beta", "--wdecay"], &["-0.1", "nan", "inf"]),
@@ -42,7 +42,7 @@ const REAL: [(&str, &[&str], &[&str]); 7] = [
     ("", &["--scale"], &["0", "-3", "0.5", "51", "nan", "inf"]),
 ];
 
-/// Checks that a value is refused by its flag, and returns what was said.
+/// Checks that the error for a value names its flag, and returns standard error.
 fn check(words: &str, flag: &str, value: &str, data: &Path) -> String {
     let words = words.replace("DATA", data.to_str().unwrap());
     let out = tempfile::tempdir().unwrap();
@@ -61,17 +61,20 @@ fn check(words: &str, flag: &str, value: &str, data: &Path) -> String {
 }
 
 #[test]
-fn numbers_out_of_range_are_refused_by_flag_and_range() {
+fn messages_name_the_flag_and_its_range() {
     let data = text_folder(&small_text());
-    for (words, flags) in WHOLE {
+    for (words, flags) in POSITIVE {
         for flag in flags {
             for value in ["0", "-1", "-99999999999", "1.5", "99999999999999999999999"] {
-                let said = check(words, flag, value, data.path());
-                assert!(said.contains("from 1 to") || said.contains("at least 1"), "{said}");
+                let message = check(words, flag, value, data.path());
+                assert!(
+                    message.contains("from 1 to") || message.contains("at least 1"),
+                    "{message}"
+                );
             }
         }
     }
-    for (words, flags) in ANY {
+    for (words, flags) in NON_NEGATIVE {
         for flag in flags {
             for value in ["-1", "1.5", "99999999999999999999999"] {
                 check(words, flag, value, data.path());
@@ -85,18 +88,18 @@ fn numbers_out_of_range_are_refused_by_flag_and_range() {
     }
 }
 
-fn trained(data: &Path, out: &Path) {
+fn train_small(data: &Path, out: &Path) {
     let args = "train --emsize 12 --nhid 24 --nlayers 2 --bptt 12 --batch-size 4 --steps 3";
     let mut args: Vec<&str> = args.split_whitespace().collect();
     args.extend(["--data", data.to_str().unwrap(), "--out", out.to_str().unwrap()]);
     reproduce(&args).succeeds();
 }
 
-/// Windows and columns change the speed of an evaluation only, however large.
+/// --bptt and --batch-size affect only the speed of an evaluation.
 #[test]
-fn any_windows_and_columns_are_read_or_refused_with_what_can_be() {
+fn evaluation_accepts_any_bptt_and_names_the_largest_batch_size() {
     let (data, out) = (text_folder(&small_text()), tempfile::tempdir().unwrap());
-    trained(data.path(), out.path());
+    train_small(data.path(), out.path());
     let evaluate = |more: &[&str]| {
         let (data, out) = (data.path().to_str().unwrap(), out.path().to_str().unwrap());
         let args = ["evaluate", "--checkpoint", out, "--data", data, "--json"];
@@ -108,12 +111,12 @@ fn any_windows_and_columns_are_read_or_refused_with_what_can_be() {
         assert!((other - loss).abs() < 1e-6, "{bptt}: {other} {loss}");
     }
     let ran = evaluate(&["--batch-size", "100000", "--split", "train"]);
-    ran.is_refused("more columns than words");
+    ran.is_refused("a batch size above the number of tokens");
     assert!(ran.stderr.contains("--batch-size of 1 to"), "{}", ran.stderr);
-    // The remedy, typed: the largest number that it names.
+    // The largest batch size that the remedy names works.
     let remedy = ran.stderr.split("--batch-size of 1 to ").nth(1).unwrap();
-    let most: String = remedy.chars().take_while(char::is_ascii_digit).collect();
-    evaluate(&["--batch-size", &most, "--split", "train"]).succeeds();
+    let largest: String = remedy.chars().take_while(char::is_ascii_digit).collect();
+    evaluate(&["--batch-size", &largest, "--split", "train"]).succeeds();
 
     let temperature = |value: &str| {
         let (data, out) = (data.path().to_str().unwrap(), out.path().to_str().unwrap());
@@ -130,20 +133,20 @@ fn any_windows_and_columns_are_read_or_refused_with_what_can_be() {
     }
 }
 
-/// Torch would take a minute to start so many.
+/// torch would need a minute to start 5000 threads.
 #[test]
-fn more_threads_than_processors_are_not_started() {
+fn at_most_one_thread_per_processor_is_started() {
     let data = text_folder(&small_text());
     let mut command = command(&["data", "stats", "--no-cache", "--data"]);
     command.arg(data.path()).env("OMP_NUM_THREADS", "5000");
     let ran: crate::program::Ran = command.output().unwrap().into();
     ran.succeeds();
-    assert!(ran.stderr.contains("threads, not 5000"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("threads instead of 5000"), "{}", ran.stderr);
 }
 
-/// The columns of validation and test are no flags of `train`.
+/// `train` has no flag for the batch size of validation, so the message must not offer one.
 #[test]
-fn a_text_that_is_too_short_for_its_columns_is_named() {
+fn a_text_that_is_too_short_for_its_batch_size_is_named() {
     let (data, out) = (text_folder(&small_text()), tempfile::tempdir().unwrap());
     std::fs::write(data.path().join("valid.txt"), "the cat sat\nthe mat\n").unwrap();
     let out = out.path().join("run");
@@ -155,23 +158,22 @@ fn a_text_that_is_too_short_for_its_columns_is_named() {
     assert!(!ran.stderr.contains("--batch-size"), "{}", ran.stderr);
 }
 
-/// What a message offers, the command has: an evaluation has no --dropout, and no --nhid.
+/// `evaluate` has no --dropout or --nhid, for example.
 #[test]
-fn evaluate_offers_only_what_it_has() {
+fn messages_of_evaluate_offer_only_its_flags() {
     let (data, out) = (text_folder(&small_text()), tempfile::tempdir().unwrap());
-    trained(data.path(), out.path());
+    train_small(data.path(), out.path());
     let (text, run) = (data.path().to_str().unwrap(), out.path().to_str().unwrap());
     let help = reproduce(&["evaluate", "--help"]).stdout;
-    let refused = |case: &str| {
+    let check_refused = |case: &str| {
         let ran = reproduce(&["evaluate", "--checkpoint", run, "--data", text]);
         ran.is_refused(case);
         assert!(ran.stderr.contains(run), "{case}: {}", ran.stderr);
         let remedy = ran.stderr.split("what to do:").nth(1).unwrap();
         let words = remedy.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
-        // Flags of training may be named as such.
-        let of_evaluate =
-            words.filter(|word| word.starts_with("--") && !remedy.contains("training"));
-        of_evaluate.for_each(|flag| assert!(help.contains(flag), "{case}: {flag}"));
+        // The remedy may name flags of training as such.
+        let flags = words.filter(|word| word.starts_with("--") && !remedy.contains("training"));
+        flags.for_each(|flag| assert!(help.contains(flag), "{case}: {flag}"));
     };
     let config = out.path().join("config.json");
     let written = std::fs::read_to_string(&config).unwrap();
@@ -179,31 +181,31 @@ fn evaluate_offers_only_what_it_has() {
     {
         assert!(written.contains(old), "{written}");
         std::fs::write(&config, written.replace(old, new)).unwrap();
-        refused(new);
+        check_refused(new);
     }
     std::fs::remove_file(config).unwrap();
     let weights = out.path().join("model.safetensors");
-    let whole = tch::Tensor::read_safetensors(&weights).unwrap();
+    let original = tch::Tensor::read_safetensors(&weights).unwrap();
     type Tensors = Vec<(String, tch::Tensor)>;
     let write = |change: &dyn Fn(&mut Tensors)| {
         let mut tensors: Vec<_> =
-            whole.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect();
+            original.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect();
         change(&mut tensors);
         tch::Tensor::write_safetensors(&tensors, &weights).unwrap();
     };
     write(&|tensors| tensors.push(("extra".into(), tch::Tensor::from(1f32))));
-    refused("a tensor too many");
+    check_refused("an extra tensor");
     write(&|tensors| tensors.retain(|(name, _)| name != "rnns.1.linear.bias"));
-    refused("a tensor too few");
+    check_refused("a missing tensor");
 }
 
-/// In a notebook there are no flags: the library refuses the same.
+/// Notebooks call the library without the program's flag parsers.
 #[test]
-fn the_library_refuses_what_the_program_refuses() {
+fn the_library_checks_the_same_ranges() {
     let corpus = Corpus::synthetic().take_train(2_000);
     let config = LmConfig::paper(8, 12).layers(2).bptt(20);
     let mut model = QrnnLm::new(&config, &corpus, Device::Cpu).unwrap();
-    let refused = |error: qrnn::Error, setting: &str| {
+    let check_usage = |error: qrnn::Error, setting: &str| {
         assert!(matches!(error, qrnn::Error::Usage { .. }), "{error}");
         assert!(error.to_string().contains(setting), "{setting}: {error}");
     };
@@ -214,16 +216,16 @@ fn the_library_refuses_what_the_program_refuses() {
         (trainer().losses_at_once(0), "losses_at_once 0"),
         (Trainer::new(Recipe::paper().bptt(usize::MAX)), "--bptt"),
     ] {
-        refused(trainer.fit(&mut model, &corpus).unwrap_err(), setting);
+        check_usage(trainer.fit(&mut model, &corpus).unwrap_err(), setting);
     }
     let options = EvalOptions { bptt: 0, ..EvalOptions::original(Split::Test, 20) };
     let result = evaluate_split(&model, &corpus, Split::Test, &options, &mut Silent);
-    refused(result.unwrap_err(), "--bptt 0");
+    check_usage(result.unwrap_err(), "--bptt 0");
     for (config, setting) in [
         (config.clone().layers(20_000), "--nlayers 20000"),
         (config.clone().layers(usize::MAX), "--nlayers"),
         (LmConfig::paper(usize::MAX, 12), "--emsize"),
     ] {
-        refused(QrnnLm::new(&config, &corpus, Device::Cpu).unwrap_err(), setting);
+        check_usage(QrnnLm::new(&config, &corpus, Device::Cpu).unwrap_err(), setting);
     }
 }

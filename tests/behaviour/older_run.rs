@@ -1,5 +1,5 @@
-//! Runs and results that the program of commit 76ea3cb wrote (`tests/fixtures/run-76ea3cb/`) still
-//! resume, evaluate and plot.
+//! Runs and results written by commit 76ea3cb (`tests/fixtures/run-76ea3cb/`) can still be resumed, evaluated
+//! and plotted.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,18 +9,18 @@ use serde_json::Value;
 
 use crate::program::reproduce;
 
-/// Steps that the fixture's runs had done, and to which the same program then took them.
+/// Steps of the runs in the fixture, and steps to which the old program resumed them.
 const DONE: usize = 50;
-const WENT_ON_TO: &str = "80";
+const RESUMED_TO: &str = "80";
 
-/// The runs, and the flags by which they differ.
+/// The runs and the flags in which they differ.
 const RUNS: [(&str, &[&str]); 2] = [
     ("adam", &["--lr", "0.01", "--when", "3"]),
     ("asgd", &["--optimizer", "asgd", "--lr", "3", "--when", "-1"]),
 ];
 
-/// The flags that they share: every dropout, every regularizer, and clusters.
-const SHARED: &str = "--emsize 6 --nhid 10 --nlayers 2 --bptt 9 --batch-size 3 --splits 8,14 \
+/// Flags that the runs share: all dropouts, all regularizers, and softmax clusters.
+const SHARED_FLAGS: &str = "--emsize 6 --nhid 10 --nlayers 2 --bptt 9 --batch-size 3 --splits 8,14 \
                       --precision fp32 --epochs 1000 --dropoute 0.1 --wdrop 0.1 --zoneout 0.1 \
                       --wdecay 0.000001 --alpha 2 --beta 1 --checkpoint-every 20 --log-interval 10";
 
@@ -40,12 +40,12 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// The fixture's text and one of its runs, in a folder that may be written to.
-fn restored(name: &str) -> (tempfile::TempDir, String, String) {
+/// Copies the text and a run of the fixture to a temporary folder.
+fn copy_fixture(name: &str) -> (tempfile::TempDir, String, String) {
     let folder = tempfile::tempdir().unwrap();
-    let [text, run] = ["text", name].map(|part| {
-        copy(&fixture().join(part), &folder.path().join(part));
-        folder.path().join(part).to_str().unwrap().to_owned()
+    let [text, run] = ["text", name].map(|name| {
+        copy(&fixture().join(name), &folder.path().join(name));
+        folder.path().join(name).to_str().unwrap().to_owned()
     });
     (folder, text, run)
 }
@@ -54,7 +54,7 @@ fn losses(result: &Value) -> Vec<f64> {
     result["losses"].as_array().unwrap().iter().map(|loss| loss.as_f64().unwrap()).collect()
 }
 
-/// The lines of a log up to step `DONE`.
+/// The lines of a log up to step [`DONE`].
 fn log(run: &Path) -> Vec<String> {
     let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     let done = |line: &&str| {
@@ -64,64 +64,64 @@ fn log(run: &Path) -> Vec<String> {
     text.lines().filter(done).map(str::to_owned).collect()
 }
 
-/// The old program went on with one thread, too. Another processor may add in another order: torch's
-/// code without AVX instead of with AVX2 or AVX-512 changed losses by at most 8e-8 of their value.
+/// The old program also used one thread. Other processors may add in another order: torch without AVX
+/// changed losses by at most 8e-8 relative to AVX2 and AVX-512.
 #[test]
-fn a_run_of_the_past_goes_on_as_it_did_then() {
+fn an_older_run_resumes_with_the_same_losses() {
     for (name, flags) in RUNS {
-        let (_folder, text, run) = restored(name);
-        let mut args = vec!["train", "--resume", "--json", "--steps", WENT_ON_TO];
+        let (_folder, text, run) = copy_fixture(name);
+        let mut args = vec!["train", "--resume", "--json", "--steps", RESUMED_TO];
         args.extend(["--data", &text, "--out", &run]);
-        args.extend(SHARED.split_whitespace().chain(flags.iter().copied()));
+        args.extend(SHARED_FLAGS.split_whitespace().chain(flags.iter().copied()));
         let now = reproduce(&args).json();
         let then = json(&fixture().join(format!("{name}-went-on.json")));
         let (losses_now, losses_then) = (losses(&now), losses(&then));
         assert_eq!(losses_now.len(), losses_then.len());
-        // What the checkpoint holds, and what was done after it.
+        // Losses stored in the checkpoint, and losses of later steps.
         assert_eq!(losses_now[..DONE], losses_then[..DONE], "{name}");
         for (step, (now, then)) in losses_now.iter().zip(&losses_then).enumerate() {
             assert!((now - then).abs() <= 1e-6 * then, "{name}, step {step}: {now} {then}");
         }
-        let off = now["test_loss"].as_f64().unwrap() - then["test_loss"].as_f64().unwrap();
-        assert!(off.abs() <= 1e-6, "{name}: {off:e}");
-        // A run that began anew would say other speeds.
-        let (kept, written) = (log(Path::new(&run)), log(&fixture().join(name)));
-        assert_eq!(written.len(), 5);
-        assert_eq!(kept, written, "{name}");
+        let difference = now["test_loss"].as_f64().unwrap() - then["test_loss"].as_f64().unwrap();
+        assert!(difference.abs() <= 1e-6, "{name}: {difference:e}");
+        // A run that started from the beginning would log other speeds.
+        let (resumed, original) = (log(Path::new(&run)), log(&fixture().join(name)));
+        assert_eq!(original.len(), 5);
+        assert_eq!(resumed, original, "{name}");
     }
 }
 
 #[test]
-fn weights_of_the_past_have_the_loss_that_they_had() {
+fn older_weights_have_the_same_test_loss() {
     for (name, _) in RUNS {
-        let (_folder, text, run) = restored(name);
+        let (_folder, text, run) = copy_fixture(name);
         let then = json(&Path::new(&run).join("results.json"));
         let now = reproduce(&["evaluate", "--checkpoint", &run, "--data", &text, "--json"]).json();
-        let off = now["loss"].as_f64().unwrap() - then["test_loss"].as_f64().unwrap();
-        assert!(off.abs() <= 1e-5, "{name}: {off:e}");
+        let difference = now["loss"].as_f64().unwrap() - then["test_loss"].as_f64().unwrap();
+        assert!(difference.abs() <= 1e-5, "{name}: {difference:e}");
     }
 }
 
 #[test]
-fn logs_of_the_past_are_drawn() {
+fn older_logs_are_plotted() {
     let out = tempfile::tempdir().unwrap();
     let runs = RUNS.map(|(name, _)| fixture().join(name).to_str().unwrap().to_owned());
     let args = ["plot", &runs[0], &runs[1], "--out", out.path().to_str().unwrap(), "--json"];
-    let drawn = reproduce(&args).json();
-    assert_eq!(drawn["curves"], 4);
+    let plotted = reproduce(&args).json();
+    assert_eq!(plotted["curves"], 4);
     let svg = fs::read_to_string(out.path().join("training_curve.svg")).unwrap();
     assert!(svg.starts_with("<svg") && svg.contains("adam") && svg.contains("asgd"), "{svg}");
 }
 
-/// Each field of `old` is in `new`, with the same value.
-fn check_kept(old: &Value, new: &Value, path: &str) {
+/// Checks that each field of `old` is in `new` with the same value.
+fn check_contains(old: &Value, new: &Value, path: &str) {
     match (old, new) {
         (Value::Object(old), Value::Object(new)) => {
             for (field, value) in old {
                 let path = format!("{path}.{field}");
-                check_kept(
+                check_contains(
                     value,
-                    new.get(field).unwrap_or_else(|| panic!("{path} is lost")),
+                    new.get(field).unwrap_or_else(|| panic!("{path} is missing")),
                     &path,
                 );
             }
@@ -129,7 +129,7 @@ fn check_kept(old: &Value, new: &Value, path: &str) {
         (Value::Array(old), Value::Array(new)) => {
             assert_eq!(old.len(), new.len(), "{path}");
             for (i, (old, new)) in old.iter().zip(new).enumerate() {
-                check_kept(old, new, &format!("{path}[{i}]"));
+                check_contains(old, new, &format!("{path}[{i}]"));
             }
         }
         _ => assert_eq!(old, new, "{path}"),
@@ -137,16 +137,16 @@ fn check_kept(old: &Value, new: &Value, path: &str) {
 }
 
 #[test]
-fn a_table_of_the_past_becomes_the_page_that_it_was() {
+fn older_results_of_a_table_give_a_report() {
     let written = json(&fixture().join("table.json"));
     let results: ReproduceResults = serde_json::from_value(written.clone()).unwrap();
     let out = tempfile::tempdir().unwrap();
     results.save(out.path()).unwrap();
-    check_kept(&written, &json(&out.path().join("results.json")), "results");
+    check_contains(&written, &json(&out.path().join("results.json")), "results");
     let page = fs::read_to_string(out.path().join("report.html")).unwrap();
     let measured = results.rows[0].measured.as_ref().unwrap();
-    for figure in [results.rows[0].published.test_ppl, measured.test_ppl] {
-        assert!(page.contains(&format!("{figure:.2}")), "{figure} is not in the page");
+    for number in [results.rows[0].published.test_ppl, measured.test_ppl] {
+        assert!(page.contains(&format!("{number:.2}")), "{number} is not in the page");
     }
     for plot in ["perplexity_vs_parameters.svg", "perplexity_vs_bptt.svg"] {
         assert!(fs::read_to_string(out.path().join(plot)).unwrap().starts_with("<svg"));

@@ -1,4 +1,4 @@
-//! Folders whose names are not UTF-8.
+//! Paths that are not valid UTF-8.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::command_line::{small_text, text_folder};
 use crate::program::{Ran, command};
 
-/// "café" in Latin-1.
+/// A folder named "café" in Latin-1.
 fn cafe(folder: &Path) -> PathBuf {
     folder.join(OsStr::from_bytes(b"caf\xe9"))
 }
@@ -37,7 +37,7 @@ fn file(path: &Path) -> Value {
 }
 
 #[test]
-fn results_are_written_into_a_folder_whose_name_is_not_utf_8() {
+fn commands_accept_paths_that_are_not_utf_8() {
     let folder = tempfile::tempdir().unwrap();
     let (text, root) = (text_folder(&small_text()), cafe(folder.path()));
     fs::create_dir(&root).unwrap();
@@ -46,8 +46,9 @@ fn results_are_written_into_a_folder_whose_name_is_not_utf_8() {
     for name in ["train.txt", "valid.txt", "test.txt"] {
         fs::copy(text.path().join(name), data.join(name)).unwrap();
     }
-    let sizes = "train --emsize 12 --nhid 24 --nlayers 2 --bptt 12 --batch-size 4 --json";
-    let train = |more: &str| run(&format!("{sizes} {more}"), &[("--data", &data), ("--out", &out)]);
+    let command = "train --emsize 12 --nhid 24 --nlayers 2 --bptt 12 --batch-size 4 --json";
+    let train =
+        |flags: &str| run(&format!("{command} {flags}"), &[("--data", &data), ("--out", &out)]);
     let trained = train("--epochs 1").json();
     assert!(trained["checkpoint"].as_str().unwrap().ends_with("caf\u{fffd}/run/model.safetensors"));
     assert_eq!(file(&out.join("results.json")), trained);
@@ -59,13 +60,13 @@ fn results_are_written_into_a_folder_whose_name_is_not_utf_8() {
     assert!(run("generate --words 3 --json", &model).json()["text"].as_str().is_some());
     let stats = run("data stats --json", &[("--data", &data)]).json();
     assert_eq!(stats["cached"], true);
-    let drawn = run("plot --json", &[("", &out), ("--out", &root)]).json();
-    assert!(drawn["files"][0].as_str().unwrap().ends_with("caf\u{fffd}/training_curve.svg"));
+    let plotted = run("plot --json", &[("", &out), ("--out", &root)]).json();
+    assert!(plotted["files"][0].as_str().unwrap().ends_with("caf\u{fffd}/training_curve.svg"));
     assert!(root.join("training_curve.png").is_file());
 }
 
 #[test]
-fn the_table_is_rebuilt_in_a_folder_whose_name_is_not_utf_8() {
+fn the_table_accepts_a_path_that_is_not_utf_8() {
     let folder = tempfile::tempdir().unwrap();
     let out = cafe(folder.path());
     let table = "--rows 300-1500-140 --scale 50 --no-lengths --json";

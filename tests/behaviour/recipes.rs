@@ -1,4 +1,4 @@
-//! The recipe's remainder: presets, finetuning, the logs of runs, memory, kept ids.
+//! Presets, finetuning, logs and plots of runs, memory limits and the token cache.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::program::reproduce;
 
-/// Small flags beside a preset, which have the last word.
+/// Flags of a small model, which override those of a preset.
 const SMALL: [&str; 10] =
     ["--emsize", "12", "--nhid", "16", "--bptt", "20", "--batch-size", "20", "--nlayers", "2"];
 
@@ -20,12 +20,12 @@ fn json_file(path: &Path) -> Value {
 }
 
 #[test]
-fn presets_are_short_for_flags_and_finetuning_keeps_the_better_model() {
+fn presets_expand_to_flags_and_finetuning_keeps_the_better_model() {
     let folder = tempfile::tempdir().unwrap();
     let (base, tuned) = (folder.path().join("base"), folder.path().join("tuned"));
-    let more = ["--steps", "30", "--lr", "5", "--json"];
+    let flags = ["--steps", "30", "--lr", "5", "--json"];
     let args = ["train", "--preset", "wikitext-2", "--out", text(&base)];
-    reproduce(&[&args[..], &SMALL, &more].concat()).json();
+    reproduce(&[&args[..], &SMALL, &flags].concat()).json();
     let config = json_file(&base.join("config.json"));
     for (section, field, value) in [
         ("recipe", "optimizer", Value::from("sgd")),
@@ -47,23 +47,23 @@ fn presets_are_short_for_flags_and_finetuning_keeps_the_better_model() {
         assert_eq!(config[section][field], value, "{section} {field}");
     }
 
-    // At a rate that spoils the model, the one that it began with stays the best. Gradients are
-    // clipped, as without it the loss may come to no number at all.
+    // This learning rate makes the model worse, so that the initial model stays the best. Without clipping,
+    // the loss might become NaN.
     let weights = base.join("model.safetensors");
     let args = ["train", "--preset", "penn-treebank-finetune", "--finetune", text(&weights)];
-    let more = ["--out", text(&tuned), "--steps", "20", "--lr", "1000", "--json"];
-    let run = reproduce(&[&args[..], &SMALL, &more].concat()).json();
+    let flags = ["--out", text(&tuned), "--steps", "20", "--lr", "1000", "--json"];
+    let run = reproduce(&[&args[..], &SMALL, &flags].concat()).json();
     assert_eq!(json_file(&tuned.join("config.json"))["recipe"]["optimizer"], "asgd");
-    let before = json_file(&base.join("results.json"))["test_loss"].as_f64().unwrap();
-    assert!(run["epochs"][0]["valid_loss"].as_f64().unwrap() > before + 0.5, "{run}");
-    assert!((run["test_loss"].as_f64().unwrap() - before).abs() < 1e-9, "{run}");
+    let base_loss = json_file(&base.join("results.json"))["test_loss"].as_f64().unwrap();
+    assert!(run["epochs"][0]["valid_loss"].as_f64().unwrap() > base_loss + 0.5, "{run}");
+    assert!((run["test_loss"].as_f64().unwrap() - base_loss).abs() < 1e-9, "{run}");
 
     reproduce(&["train", "--preset", "wikitext-3"]).is_refused("an unknown preset");
     reproduce(&["train", "--when", "3,-1"]).is_refused("an epoch before the first");
 }
 
 #[test]
-fn curves_of_runs_are_drawn_from_their_logs() {
+fn runs_are_plotted_from_their_logs() {
     let folder = tempfile::tempdir().unwrap();
     let runs = ["narrow", "wide"].map(|name| folder.path().join(name));
     for run in &runs {
@@ -78,19 +78,19 @@ fn curves_of_runs_are_drawn_from_their_logs() {
     }
     let [narrow, wide] = runs.each_ref().map(|run| text(run));
     let out = folder.path().join("plots");
-    let drawn = reproduce(&["plot", narrow, wide, "--out", text(&out), "--json"]).json();
-    assert_eq!(drawn["curves"], 4);
+    let plotted = reproduce(&["plot", narrow, wide, "--out", text(&out), "--json"]).json();
+    assert_eq!(plotted["curves"], 4);
     let svg = fs::read_to_string(out.join("training_curve.svg")).unwrap();
     assert!(svg.contains("narrow") && svg.contains("wide, valid"), "{svg}");
     assert!(fs::read(out.join("training_curve.png")).unwrap().starts_with(b"\x89PNG"));
 
     fs::write(runs[0].join("metrics.jsonl"), "{}\n").unwrap();
-    reproduce(&["plot", narrow]).is_refused("a log that is none");
+    reproduce(&["plot", narrow]).is_refused("an invalid log");
     reproduce(&["plot", text(folder.path())]).is_refused("a folder without a log");
 }
 
 #[test]
-fn a_run_that_no_memory_can_hold_is_refused_before_it_begins() {
+fn a_run_that_needs_too_much_memory_is_refused_before_it_starts() {
     let out = tempfile::tempdir().unwrap();
     let run = out.path().join("run");
     let refused = reproduce(&["train", "--nhid", "300000", "--out", text(&run)]);
@@ -101,20 +101,20 @@ fn a_run_that_no_memory_can_hold_is_refused_before_it_begins() {
 }
 
 #[test]
-fn ids_are_kept_for_the_next_time_unless_nobody_wants_it() {
+fn tokens_are_cached_unless_no_cache_is_given() {
     let folder = tempfile::tempdir().unwrap();
     for split in ["train", "valid", "test"] {
         fs::write(folder.path().join(format!("{split}.txt")), "a b\nc a\n").unwrap();
     }
-    let stats = |more: &[&str]| {
+    let stats = |flags: &[&str]| {
         let args = ["data", "stats", "--json", "--data", text(folder.path())];
-        reproduce(&[&args[..], more].concat()).json()
+        reproduce(&[&args[..], flags].concat()).json()
     };
-    for (more, cached) in
+    for (flags, cached) in
         [(&["--no-cache"][..], false), (&[], false), (&[], true), (&["--no-cache"], false)]
     {
-        let counts = stats(more);
-        assert_eq!(counts["cached"], cached, "{more:?}");
+        let counts = stats(flags);
+        assert_eq!(counts["cached"], cached, "{flags:?}");
         assert_eq!((&counts["vocab"], &counts["train_tokens"]), (&4.into(), &6.into()));
     }
 }

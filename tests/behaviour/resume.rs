@@ -1,5 +1,4 @@
-//! A training process that is killed again and again comes to the very same end as one that is
-//! left alone.
+//! A training run that is killed and resumed many times gives exactly the results of an uninterrupted run.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -14,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 const KILLS: usize = 20;
 
-/// 6,000 steps over several epochs, with every dropout on; a checkpoint every 9.
+/// 6,000 steps over several epochs with all dropouts and a checkpoint every 9 steps.
 fn arguments<'a>(data: &'a Path, out: &'a Path) -> Vec<&'a str> {
     let mut args = vec!["train", "--json", "--resume", "--steps", "6000", "--epochs", "1000"];
     args.extend(["--data", data.to_str().unwrap(), "--out", out.to_str().unwrap()]);
@@ -25,7 +24,7 @@ fn arguments<'a>(data: &'a Path, out: &'a Path) -> Vec<&'a str> {
     args
 }
 
-fn text(folder: &Path) {
+fn write_text(folder: &Path) {
     let line =
         |i: usize| format!(" the {} cat sat on mat {} . \n \n", ["big", "old"][i % 2], i % 37);
     for (split, lines) in [("train", 900), ("valid", 60), ("test", 60)] {
@@ -34,7 +33,7 @@ fn text(folder: &Path) {
     }
 }
 
-/// The names of a run's checkpoints.
+/// File names of the checkpoints of a run.
 fn checkpoints(run: &Path) -> Vec<String> {
     let names = fs::read_dir(run).into_iter().flatten().map(|entry| {
         let name = entry.unwrap().file_name();
@@ -48,10 +47,10 @@ fn checkpoints(run: &Path) -> Vec<String> {
 #[test]
 fn twenty_kills_change_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    text(folder.path());
-    let (calm, killed) = (folder.path().join("calm"), folder.path().join("killed"));
+    write_text(folder.path());
+    let (uninterrupted, killed) = (folder.path().join("calm"), folder.path().join("killed"));
     let run = |out: &Path| Ran::from(command(&arguments(folder.path(), out)).output().unwrap());
-    let undisturbed = run(&calm).json();
+    let expected = run(&uninterrupted).json();
 
     let mut random = ChaCha8Rng::seed_from_u64(20);
     let mut kills = 0;
@@ -61,20 +60,20 @@ fn twenty_kills_change_nothing() {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        // One in four is killed at any moment of its first half second, when it has perhaps not
-        // got far; the others once they have added to what there was.
+        // Every fourth process is killed within its first half second, the others after they have written a
+        // checkpoint.
         let mut pause = random.random_range(0..500);
         if kills % 4 != 0 {
             let before = checkpoints(&killed);
             while checkpoints(&killed) == before {
-                assert!(child.try_wait().unwrap().is_none(), "done after {kills} kills");
+                assert!(child.try_wait().unwrap().is_none(), "finished after {kills} kills");
                 std::thread::sleep(Duration::from_millis(1));
             }
             pause /= 10;
         }
         std::thread::sleep(Duration::from_millis(pause));
-        // It must not be done: then there was nothing to kill.
-        assert!(child.try_wait().unwrap().is_none(), "done after {kills} kills");
+        // The run must not have finished before the kill.
+        assert!(child.try_wait().unwrap().is_none(), "finished after {kills} kills");
         kill_process(Pid::from_child(&child), Signal::KILL).unwrap();
         assert_eq!(child.wait().unwrap().signal(), Some(9));
         kills += 1;
@@ -82,12 +81,12 @@ fn twenty_kills_change_nothing() {
     let resumed = run(&killed).json();
 
     for field in ["losses", "test_loss", "parameters"] {
-        assert_eq!(resumed[field], undisturbed[field], "{field}");
+        assert_eq!(resumed[field], expected[field], "{field}");
     }
     assert_eq!(resumed["losses"].as_array().unwrap().len(), 6000);
     let weights = |out: &Path| fs::read(out.join("model.safetensors")).unwrap();
-    assert!(weights(&killed) == weights(&calm), "the weights differ");
-    // The log holds each step once, whatever was done again.
+    assert!(weights(&killed) == weights(&uninterrupted), "the weights differ");
+    // The log has each step once, even if steps were repeated.
     let steps = |out: &Path| -> Vec<u64> {
         let log = fs::read_to_string(out.join("metrics.jsonl")).unwrap();
         let lines =
@@ -97,13 +96,13 @@ fn twenty_kills_change_nothing() {
             .map(|line| line["step"].as_u64().unwrap())
             .collect()
     };
-    assert_eq!(steps(&killed), steps(&calm));
+    assert_eq!(steps(&killed), steps(&uninterrupted));
 }
 
 #[test]
-fn a_second_ctrl_c_ends_at_once_and_leaves_a_whole_checkpoint() {
+fn a_second_ctrl_c_exits_at_once_and_leaves_a_valid_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
-    text(folder.path());
+    write_text(folder.path());
     let out = folder.path().join("run");
     let mut child = command(&arguments(folder.path(), &out))
         .stdout(Stdio::null())

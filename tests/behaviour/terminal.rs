@@ -1,4 +1,4 @@
-//! A standard output or standard error that nobody reads, or that is full, ends no work.
+//! A closed pipe or a full disk behind standard output or standard error does not stop the work.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -9,13 +9,13 @@ use serde_json::Value;
 use crate::command_line::{small_text, text_folder};
 use crate::program::{Ran, command};
 
-/// A pipe whose reader has gone away, as that of `| head -3` soon has.
-fn unread() -> Stdio {
+/// A pipe whose reader is closed, as after `| head -3`.
+fn closed_pipe() -> Stdio {
     std::io::pipe().unwrap().1.into()
 }
 
-/// A disk without space.
-fn full() -> Stdio {
+/// A full disk.
+fn full_disk() -> Stdio {
     File::options().write(true).open("/dev/full").unwrap().into()
 }
 
@@ -31,24 +31,24 @@ fn train<'a>(data: &'a Path, out: &'a Path) -> Vec<&'a str> {
     args
 }
 
-/// The results that a finished run leaves.
+/// The results.json of a finished run.
 fn results(out: &Path) -> Value {
     serde_json::from_slice(&fs::read(out.join("results.json")).unwrap()).unwrap()
 }
 
-type Sink = fn() -> Stdio;
+type MakeStdio = fn() -> Stdio;
 
 #[test]
-fn training_goes_on_where_nobody_reads_what_it_says() {
+fn training_continues_when_output_cannot_be_written() {
     let data = text_folder(&small_text());
     for (name, errors, output, status) in [
-        ("standard error unread", Some(unread as Sink), None, 0),
-        ("standard error full", Some(full as Sink), None, 0),
-        ("both unread", Some(unread as Sink), Some(unread as Sink), 0),
-        ("standard output unread", None, Some(unread as Sink), 0),
-        // The work is done and saved, and the user must learn that the result is not where it should be.
-        ("standard output full", None, Some(full as Sink), 1),
-        ("both full", Some(full as Sink), Some(full as Sink), 1),
+        ("standard error closed", Some(closed_pipe as MakeStdio), None, 0),
+        ("standard error full", Some(full_disk as MakeStdio), None, 0),
+        ("both closed", Some(closed_pipe as MakeStdio), Some(closed_pipe as MakeStdio), 0),
+        ("standard output closed", None, Some(closed_pipe as MakeStdio), 0),
+        // The work is saved, but the status reports that the result could not be written.
+        ("standard output full", None, Some(full_disk as MakeStdio), 1),
+        ("both full", Some(full_disk as MakeStdio), Some(full_disk as MakeStdio), 1),
     ] {
         for json in [&[][..], &["--json"]] {
             let out = tempfile::tempdir().unwrap();
@@ -64,14 +64,14 @@ fn training_goes_on_where_nobody_reads_what_it_says() {
             assert_eq!(ran.status, Some(status), "{name}: {}", ran.stderr);
             assert!(!ran.stderr.contains("panicked"), "{name}: {}", ran.stderr);
             assert!(results(out.path())["test_loss"].as_f64().is_some(), "{name}");
-            let said = ran.stderr.contains("error: standard output: cannot write");
-            assert_eq!(said, status == 1 && errors.is_none(), "{name}: {}", ran.stderr);
+            let reported = ran.stderr.contains("error: standard output: cannot write");
+            assert_eq!(reported, status == 1 && errors.is_none(), "{name}: {}", ran.stderr);
         }
     }
 }
 
 #[test]
-fn results_are_printed_where_nobody_reads_standard_error() {
+fn results_are_printed_when_standard_error_cannot_be_written() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().to_str().unwrap();
     let data = text_folder(&small_text());
@@ -83,8 +83,9 @@ fn results_are_printed_where_nobody_reads_standard_error() {
     ];
     for args in commands {
         let takes_seconds = args[0] == "--rows";
-        let sinks: &[Sink] = if takes_seconds { &[unread] } else { &[unread, full] };
-        for errors in sinks {
+        let outputs: &[MakeStdio] =
+            if takes_seconds { &[closed_pipe] } else { &[closed_pipe, full_disk] };
+        for errors in outputs {
             let ran = run(command(args).stderr(errors()));
             assert_eq!(ran.status, Some(0), "{args:?}");
             let last = ran.stdout.lines().last().unwrap_or_default();
@@ -94,19 +95,19 @@ fn results_are_printed_where_nobody_reads_standard_error() {
 }
 
 #[test]
-fn a_result_that_cannot_be_printed_is_an_error_unless_nobody_wants_it() {
+fn a_result_that_cannot_be_printed_is_an_error_unless_the_pipe_is_closed() {
     for args in [&["count", "--json"][..], &["count"], &["--help"], &["--version"]] {
-        let ran = run(command(args).stdout(unread()));
+        let ran = run(command(args).stdout(closed_pipe()));
         assert_eq!(ran.status, Some(0), "{args:?}");
         assert!(!ran.stderr.contains("error"), "{args:?}: {}", ran.stderr);
-        let ran = run(command(args).stdout(full()));
+        let ran = run(command(args).stdout(full_disk()));
         assert_eq!(ran.status, Some(1), "{args:?}");
         let message = "error: standard output: cannot write: No space left on device";
         assert!(ran.stderr.contains(message), "{args:?}: {}", ran.stderr);
     }
-    // A complaint that cannot be printed is told by the status at least.
+    // The exit status reports an error message that cannot be printed.
     for args in [&["count", "--emsize", "0"][..], &["plot", "no-such-run"]] {
-        for errors in [unread as Sink, full] {
+        for errors in [closed_pipe as MakeStdio, full_disk] {
             assert_eq!(run(command(args).stderr(errors())).status, Some(2), "{args:?}");
         }
     }

@@ -1,5 +1,4 @@
-//! A figure that the program prints is that of the model, the text and the settings that it names, or
-//! the program says why not.
+//! Results belong to the named model, corpus and settings; mismatches are errors.
 
 use std::collections::HashMap;
 use std::fs;
@@ -9,8 +8,7 @@ use crate::program::{Ran, reproduce};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 
-/// Lines of words in which each word tells the next: the same words in another order of the lines
-/// have other ids.
+/// Lines in which each word determines the next. Reordering the lines gives the words other ids.
 fn lines(count: usize, mut word: usize) -> Vec<String> {
     let line = |_| {
         let mut line = vec![];
@@ -24,7 +22,7 @@ fn lines(count: usize, mut word: usize) -> Vec<String> {
     (0..count).map(line).collect()
 }
 
-/// A data folder with these training lines.
+/// Writes a data folder with these training lines.
 fn data(folder: &Path, name: &str, train: &[String]) -> String {
     let data = folder.join(name);
     fs::create_dir_all(&data).unwrap();
@@ -34,8 +32,8 @@ fn data(folder: &Path, name: &str, train: &[String]) -> String {
     data.to_str().unwrap().to_owned()
 }
 
-/// Two texts with the same words and other ids, and a model of the first.
-struct Texts {
+/// Two corpora with the same words but different ids, and a model trained on the first.
+struct Corpora {
     folder: tempfile::TempDir,
     one: String,
     other: String,
@@ -45,7 +43,7 @@ struct Texts {
 const MODEL: &str = "--emsize 8 --nhid 12 --nlayers 2 --bptt 12 --batch-size 4 --splits none \
                      --lr 0.01 --fixed-bptt";
 
-impl Texts {
+impl Corpora {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut train = lines(120, 1);
@@ -53,14 +51,14 @@ impl Texts {
         train.reverse();
         let other = data(folder.path(), "other", &train);
         let run = folder.path().join("run").to_str().unwrap().to_owned();
-        let texts = Self { folder, one, other, run };
-        texts.train(&texts.one, &texts.run, "--epochs 1").succeeds();
-        texts
+        let corpora = Self { folder, one, other, run };
+        corpora.train(&corpora.one, &corpora.run, "--epochs 1").succeeds();
+        corpora
     }
 
-    fn train(&self, data: &str, out: &str, more: &str) -> Ran {
+    fn train(&self, data: &str, out: &str, flags: &str) -> Ran {
         let mut args = vec!["train", "--data", data, "--out", out];
-        args.extend(MODEL.split_whitespace().chain(more.split_whitespace()));
+        args.extend(MODEL.split_whitespace().chain(flags.split_whitespace()));
         reproduce(&args)
     }
 
@@ -68,31 +66,31 @@ impl Texts {
         self.folder.path().join(name).to_str().unwrap().to_owned()
     }
 
-    fn evaluate(&self, model: &str, more: &[&str]) -> Ran {
-        reproduce(&[&["evaluate", "--checkpoint", model], more].concat())
+    fn evaluate(&self, model: &str, flags: &[&str]) -> Ran {
+        reproduce(&[&["evaluate", "--checkpoint", model], flags].concat())
     }
 }
 
-/// Tensors by name: shape and numbers.
+/// Shape and values of tensors by name.
 type Tensors = HashMap<String, (Vec<usize>, Vec<f32>)>;
 type Change = fn(&mut Tensors);
 
-/// The weights of a file, changed, in another file that says nothing beside its tensors.
-fn rewritten(from: &str, to: &str, change: impl FnOnce(&mut Tensors)) -> String {
+/// Writes the changed weights of a file to another file without metadata.
+fn rewrite(from: &str, to: &str, change: impl FnOnce(&mut Tensors)) -> String {
     let bytes = fs::read(from).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
-    let numbers = |bytes: &[u8]| -> Vec<f32> {
-        bytes.chunks_exact(4).map(|four| f32::from_le_bytes(four.try_into().unwrap())).collect()
+    let floats = |bytes: &[u8]| -> Vec<f32> {
+        bytes.chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap())).collect()
     };
     let mut tensors: Tensors = file
         .iter()
-        .map(|(name, view)| (name.to_owned(), (view.shape().to_vec(), numbers(view.data()))))
+        .map(|(name, view)| (name.to_owned(), (view.shape().to_vec(), floats(view.data()))))
         .collect();
     change(&mut tensors);
     let bytes: HashMap<_, Vec<u8>> = tensors
         .iter()
-        .map(|(name, (_, numbers))| {
-            (name.clone(), numbers.iter().flat_map(|x| x.to_le_bytes()).collect())
+        .map(|(name, (_, values))| {
+            (name.clone(), values.iter().flat_map(|x| x.to_le_bytes()).collect())
         })
         .collect();
     let views = tensors.iter().map(|(name, (shape, _))| {
@@ -105,69 +103,69 @@ fn rewritten(from: &str, to: &str, change: impl FnOnce(&mut Tensors)) -> String 
 
 /// BUGS A1.
 #[test]
-fn a_model_meets_no_text_of_other_words_at_any_place() {
-    let texts = Texts::new();
-    let (one, other, run) = (texts.one.as_str(), texts.other.as_str(), texts.run.as_str());
-    texts.evaluate(run, &["--data", one]).succeeds();
-    let out = texts.path("out");
+fn every_command_refuses_a_corpus_with_another_vocabulary() {
+    let corpora = Corpora::new();
+    let (one, other, run) = (corpora.one.as_str(), corpora.other.as_str(), corpora.run.as_str());
+    corpora.evaluate(run, &["--data", one]).succeeds();
+    let out = corpora.path("out");
     let weights = format!("{run}/model.safetensors");
     for (case, ran) in [
-        ("evaluate", texts.evaluate(run, &["--data", other])),
-        ("a file alone", texts.evaluate(&weights, &["--data", other])),
+        ("evaluate", corpora.evaluate(run, &["--data", other])),
+        ("a file alone", corpora.evaluate(&weights, &["--data", other])),
         ("generate", reproduce(&["generate", "--checkpoint", run, "--data", other])),
-        ("--init", texts.train(other, &out, &format!("--epochs 1 --init {run}"))),
-        ("--finetune", texts.train(other, &out, &format!("--epochs 1 --finetune {weights}"))),
-        ("--resume", texts.train(other, run, "--epochs 2 --resume")),
+        ("--init", corpora.train(other, &out, &format!("--epochs 1 --init {run}"))),
+        ("--finetune", corpora.train(other, &out, &format!("--epochs 1 --finetune {weights}"))),
+        ("--resume", corpora.train(other, run, "--epochs 2 --resume")),
     ] {
         ran.is_refused(case);
-        // The first word of the one text is w1; the other's is that of its last line.
+        // Word 0 of the first corpus is w1; the second corpus starts with the last line of the first.
         assert!(ran.stderr.contains("word 0 is"), "{case}: {}", ran.stderr);
         assert!(ran.stderr.contains("'w1'"), "{case}: {}", ran.stderr);
     }
     assert!(!Path::new(&out).exists());
 }
 
-/// BUGS A1: the same words in the same order, and another text.
+/// BUGS A1: the same vocabulary but another text.
 #[test]
-fn a_run_goes_on_with_no_other_text() {
-    let texts = Texts::new();
+fn a_run_does_not_resume_with_another_text() {
+    let corpora = Corpora::new();
     for split in ["train", "valid"] {
-        let changed = texts.path("changed");
-        data(Path::new(&texts.path("")), "changed", &lines(120, 1));
+        let changed = corpora.path("changed");
+        data(Path::new(&corpora.path("")), "changed", &lines(120, 1));
         let file = format!("{changed}/{split}.txt");
         let mut text = fs::read_to_string(&file).unwrap();
         text += "w1 w1 w1\n";
         fs::write(&file, text).unwrap();
-        let ran = texts.train(&changed, &texts.run, "--epochs 2 --resume");
+        let ran = corpora.train(&changed, &corpora.run, "--epochs 2 --resume");
         ran.is_refused(split);
-        assert!(ran.stderr.contains(&format!("the {split} text of changed")), "{}", ran.stderr);
+        assert!(ran.stderr.contains(&format!("the {split} split of changed")), "{}", ran.stderr);
     }
-    texts.train(&texts.one, &texts.run, "--epochs 2 --resume").succeeds();
+    corpora.train(&corpora.one, &corpora.run, "--epochs 2 --resume").succeeds();
 }
 
-/// A model that carries its words needs no text to write, and reads any.
+/// A model file with a vocabulary generates text and evaluates any text file without its corpus.
 #[test]
-fn a_model_with_its_words_needs_no_data() {
-    let texts = Texts::new();
-    let run = texts.run.as_str();
-    let generate = |more: &[&str]| {
+fn a_model_with_a_vocabulary_needs_no_data() {
+    let corpora = Corpora::new();
+    let run = corpora.run.as_str();
+    let generate = |flags: &[&str]| {
         let args = ["generate", "--checkpoint", run, "--words", "9", "--prompt", "w1", "--json"];
-        reproduce(&[&args[..], more].concat()).json()
+        reproduce(&[&args[..], flags].concat()).json()
     };
-    assert_eq!(generate(&[]), generate(&["--data", &texts.one]));
+    assert_eq!(generate(&[]), generate(&["--data", &corpora.one]));
 
-    // The test text by itself is what it is as a split.
-    let test = format!("{}/test.txt", texts.one);
-    let split = texts.evaluate(run, &["--data", &texts.one, "--json"]).json();
-    let text = texts.evaluate(run, &["--text", &test, "--json"]).json();
+    // The test file gives the same result as the test split.
+    let test = format!("{}/test.txt", corpora.one);
+    let split = corpora.evaluate(run, &["--data", &corpora.one, "--json"]).json();
+    let text = corpora.evaluate(run, &["--text", &test, "--json"]).json();
     assert_eq!((&text["loss"], &text["unknown"]), (&split["loss"], &serde_json::json!(0)));
-    // Its words in any other text's order are the model's.
-    let text = texts.evaluate(run, &["--text", &format!("{}/test.txt", texts.other), "--json"]);
+    // A text file is encoded with the model's vocabulary, whatever the order of its words.
+    let text = corpora.evaluate(run, &["--text", &format!("{}/test.txt", corpora.other), "--json"]);
     assert_eq!(text.json()["loss"], split["loss"]);
 
-    let unknown = texts.path("unknown.txt");
+    let unknown = corpora.path("unknown.txt");
     fs::write(&unknown, "w1 ant w2 bee\n").unwrap();
-    let ran = texts.evaluate(run, &["--text", &unknown]);
+    let ran = corpora.evaluate(run, &["--text", &unknown]);
     ran.is_refused("unknown words and no <unk>");
     assert!(
         ran.stderr.contains("2 of its 5 words") && ran.stderr.contains("'ant'"),
@@ -176,23 +174,23 @@ fn a_model_with_its_words_needs_no_data() {
     );
 
     let train: Vec<_> = lines(120, 1).into_iter().map(|line| line + " <unk>").collect();
-    let with = data(texts.folder.path(), "with", &train);
-    let run = texts.path("with-run");
-    texts.train(&with, &run, "--epochs 1").succeeds();
-    let found = texts.evaluate(&run, &["--text", &unknown, "--json"]).json();
-    assert_eq!((found["unknown"].as_u64(), found["tokens"].as_u64()), (Some(2), Some(4)));
-    let ran = texts.evaluate(&run, &["--text", &unknown]);
+    let with = data(corpora.folder.path(), "with", &train);
+    let run = corpora.path("with-run");
+    corpora.train(&with, &run, "--epochs 1").succeeds();
+    let evaluated = corpora.evaluate(&run, &["--text", &unknown, "--json"]).json();
+    assert_eq!((evaluated["unknown"].as_u64(), evaluated["tokens"].as_u64()), (Some(2), Some(4)));
+    let ran = corpora.evaluate(&run, &["--text", &unknown]);
     assert!(ran.stdout.contains("2 of them are unknown"), "{}", ran.stdout);
 }
 
 /// BUGS A2.
 #[test]
-fn no_tensor_is_dropped_that_says_something() {
-    let texts = Texts::new();
-    let weights = format!("{}/model.safetensors", texts.run);
+fn tensors_that_the_model_does_not_use_are_refused() {
+    let corpora = Corpora::new();
+    let weights = format!("{}/model.safetensors", corpora.run);
     let with = |change: Change| {
-        let file = rewritten(&weights, &texts.path("changed.safetensors"), change);
-        texts.evaluate(&file, &["--data", &texts.one, "--splits", "none", "--json"])
+        let file = rewrite(&weights, &corpora.path("changed.safetensors"), change);
+        corpora.evaluate(&file, &["--data", &corpora.one, "--splits", "none", "--json"])
     };
     let plain = with(|_| {});
     assert!(plain.stderr.contains("could not be compared"), "{}", plain.stderr);
@@ -230,60 +228,61 @@ fn no_tensor_is_dropped_that_says_something() {
 
 /// BUGS A3.
 #[test]
-fn clusters_that_contradict_the_file_are_refused_with_both() {
-    let texts = Texts::new();
-    let run = texts.path("split");
-    texts.train(&texts.one, &run, "--steps 3 --splits 5,10").succeeds();
-    let alone = texts.path("alone.safetensors");
-    fs::copy(format!("{run}/model.safetensors"), &alone).unwrap();
+fn splits_that_contradict_the_file_are_refused_naming_both() {
+    let corpora = Corpora::new();
+    let run = corpora.path("split");
+    corpora.train(&corpora.one, &run, "--steps 3 --splits 5,10").succeeds();
+    let copy = corpora.path("copy.safetensors");
+    fs::copy(format!("{run}/model.safetensors"), &copy).unwrap();
     let newest = format!("{run}/checkpoint-3.safetensors");
-    for model in [&run, &alone, &newest] {
-        let loss = |more: &[&str]| {
-            texts.evaluate(model, &[&["--data", &texts.one, "--json"], more].concat())
+    for model in [&run, &copy, &newest] {
+        let evaluate = |flags: &[&str]| {
+            corpora.evaluate(model, &[&["--data", &corpora.one, "--json"], flags].concat())
         };
-        assert_eq!(loss(&[]).json()["loss"], loss(&["--splits", "5,10"]).json()["loss"]);
+        assert_eq!(evaluate(&[]).json()["loss"], evaluate(&["--splits", "5,10"]).json()["loss"]);
         for other in ["6,11", "5", "none", "auto"] {
-            let ran = loss(&["--splits", other]);
+            let ran = evaluate(&["--splits", other]);
             ran.is_refused(other);
             let both = [if other == "auto" { "none" } else { other }, "5,10"];
             assert!(both.iter().all(|splits| ran.stderr.contains(splits)), "{}", ran.stderr);
         }
     }
-    let ran = texts.train(&texts.one, &texts.path("o"), &format!("--init {alone} --splits 6,11"));
+    let ran =
+        corpora.train(&corpora.one, &corpora.path("o"), &format!("--init {copy} --splits 6,11"));
     ran.is_refused("--init");
 }
 
 /// BUGS A5.
 #[test]
-fn what_is_no_number_is_an_error_that_names_the_tensor() {
-    let texts = Texts::new();
-    let weights = format!("{}/model.safetensors", texts.run);
-    let out = texts.path("out");
-    // An infinity may come to a finite perplexity, as it saturates a gate.
+fn weights_that_are_not_finite_are_an_error_that_names_the_tensor() {
+    let corpora = Corpora::new();
+    let weights = format!("{}/model.safetensors", corpora.run);
+    let out = corpora.path("out");
+    // An infinite bias saturates a gate and may give a finite perplexity.
     for number in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-        let file = rewritten(&weights, &texts.path("wrong.safetensors"), |tensors| {
+        let file = rewrite(&weights, &corpora.path("non_finite.safetensors"), |tensors| {
             tensors.get_mut("rnns.1.linear.bias").unwrap().1[2] = number;
         });
         for (case, ran) in [
-            ("evaluate", texts.evaluate(&file, &["--data", &texts.one, "--splits", "none"])),
-            ("generate", reproduce(&["generate", "--checkpoint", &file, "--data", &texts.one])),
-            ("train", texts.train(&texts.one, &out, &format!("--epochs 1 --init {file}"))),
+            ("evaluate", corpora.evaluate(&file, &["--data", &corpora.one, "--splits", "none"])),
+            ("generate", reproduce(&["generate", "--checkpoint", &file, "--data", &corpora.one])),
+            ("train", corpora.train(&corpora.one, &out, &format!("--epochs 1 --init {file}"))),
         ] {
             assert_eq!(ran.status, Some(1), "{case} {number}: {}{}", ran.stdout, ran.stderr);
-            let says = ran.stderr.contains("rnns.1.linear.bias holds 1 number");
-            assert!(says && ran.stderr.contains("what to do:"), "{case}: {}", ran.stderr);
+            let names_tensor = ran.stderr.contains("rnns.1.linear.bias holds 1 number");
+            assert!(names_tensor && ran.stderr.contains("what to do:"), "{case}: {}", ran.stderr);
         }
     }
 }
 
-/// BUGS A6: what is no text is named; a pipe is not waited for.
+/// BUGS A6.
 #[test]
-fn a_pipe_is_no_text() {
-    let texts = Texts::new();
-    let train = PathBuf::from(&texts.one).join("train.txt");
+fn a_named_pipe_is_refused_without_waiting() {
+    let corpora = Corpora::new();
+    let train = PathBuf::from(&corpora.one).join("train.txt");
     fs::remove_file(&train).unwrap();
     rustix::fs::mkfifoat(rustix::fs::CWD, &train, rustix::fs::Mode::RWXU).unwrap();
-    let ran = reproduce(&["data", "stats", "--data", &texts.one]);
+    let ran = reproduce(&["data", "stats", "--data", &corpora.one]);
     ran.is_refused("a pipe");
     assert!(ran.stderr.contains("is a named pipe"), "{}", ran.stderr);
 }

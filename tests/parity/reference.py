@@ -1,13 +1,12 @@
-"""An independent PyTorch model of the equations, and the figures that ours is held against.
+"""An independent PyTorch implementation of the model, which generates the expected values of the parity tests.
 
-Run it again with Python 3, torch==2.11.0 (CPU), numpy and safetensors:
+To run it again, install Python 3, torch==2.11.0 (CPU), numpy and safetensors:
 
     python3 tests/parity/reference.py
 
-It writes text/, init.safetensors, weight_drop.safetensors, masks.safetensors and expected.json
-beside itself. Nothing
-here is taken from the Rust side: the layer is a loop over time, the softmax is made of full log
-probabilities, gradients are autograd's, and the optimizers are torch.optim's.
+It writes text/, init.safetensors, weight_drop.safetensors, masks.safetensors and expected.json to the
+folder of this script. Nothing is taken from the Rust implementation: the layer is a loop over time, the
+softmax computes full log probabilities, gradients come from autograd, and the optimizers from torch.optim.
 """
 
 import json
@@ -172,7 +171,7 @@ def draw_masks(vocab, seed=11):
 
 
 def masked_steps(weights, text, masks):
-    """Losses of two windows under one set of masks, and the norm of each gradient of both."""
+    """Losses of two windows with the same masks, and the norm of each parameter's gradient of their sum."""
     model = Model(weights, SPLITS)
     columns = text.columns("train", BATCH)
     state, losses = model.zero_state(BATCH), []

@@ -52,7 +52,7 @@ impl Command {
             Self::Setup { cuda: false } => setup::run().map(|_| ExitCode::SUCCESS),
             Self::Reproduce { args } => cargo::run(setup::run()?, reproduce(args)),
             Self::Bench { args } => cargo::run(setup::run()?, bench(args)),
-            Self::Test { args } => cargo::run(setup::run()?, test(args)),
+            Self::Test { args } => test(args),
             Self::Check => check(),
             Self::Layers(command) => command.run(),
             Self::Docs(command) => command.run(),
@@ -75,9 +75,23 @@ pub fn bench(args: Vec<OsString>) -> Vec<OsString> {
     joined(&["run", "--release", "--package", "qrnn-bench", "--"], without_separator(args))
 }
 
-/// The kernel's tests are left out: it builds for minutes, in its own profile.
-pub fn test(args: Vec<OsString>) -> Vec<OsString> {
-    joined(&["test", "--release", "--workspace", "--exclude", "qrnn-jupyter"], args)
+/// The kernel's tests are left out: it builds for minutes, in its own profile. xtask's run unoptimized, as
+/// xtask itself: with its features, the optimized build would compile the library a second time.
+pub fn tests(args: Vec<OsString>) -> [Vec<OsString>; 2] {
+    let optimized = ["--release", "--workspace", "--exclude", "qrnn-jupyter", "--exclude", "xtask"];
+    let optimized = [&["test"], &optimized[..]].concat();
+    [joined(&optimized, args.clone()), joined(&["test", "--package", "xtask"], args)]
+}
+
+fn test(args: Vec<OsString>) -> Result<ExitCode> {
+    let libtorch = setup::run()?;
+    for tests in tests(args) {
+        let status = cargo::run(libtorch, tests)?;
+        if status != ExitCode::SUCCESS {
+            return Ok(status);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Arguments without the `--` that some write first, as for `cargo run`.
@@ -103,7 +117,7 @@ fn check() -> Result<ExitCode> {
         &|| docs::Docs { check: true }.run(),
         &|| package::Package { list: true }.run(),
         &|| cargo::run(libtorch, clippy),
-        &|| cargo::run(libtorch, test(vec![])),
+        &|| test(vec![]),
     ];
     for check in checks {
         let status = check()?;

@@ -18,10 +18,10 @@ use qrnn::command_line::{Output, numbers, peak_bytes};
 #[command(allow_negative_numbers = true)]
 pub struct Args {
     /// Size of the training text in bytes
-    #[arg(long, value_parser = numbers::times::<u64>, default_value_t = zipf::BYTES)]
+    #[arg(long, value_parser = numbers::positive::<u64>, default_value_t = zipf::BYTES)]
     bytes: u64,
     /// Number of measured runs
-    #[arg(long, value_parser = numbers::times::<u32>, default_value_t = 5)]
+    #[arg(long, value_parser = numbers::positive::<u32>, default_value_t = 5)]
     runs: u32,
     /// Folder for the text, with room for twice its size [default: a temporary folder]
     #[arg(long)]

@@ -47,7 +47,7 @@ pub struct Args {
     #[arg(long, value_parser = numbers::size, default_value_t = WIKITEXT103_VOCAB)]
     types: usize,
     /// Number of parts of a run whose mean losses are compared
-    #[arg(long, value_parser = numbers::times::<u64>, default_value_t = 10)]
+    #[arg(long, value_parser = numbers::positive::<u64>, default_value_t = 10)]
     parts: u64,
     #[command(flatten)]
     device: DeviceFlags,

@@ -23,7 +23,7 @@ mod zipf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use qrnn::command_line::{explain, finish};
+use qrnn::command_line::{finish, print_clap_error};
 
 /// Benchmarks this project against PyTorch, a loop of tensor operations, and the machine's limits.
 #[derive(Debug, Parser)]
@@ -56,7 +56,7 @@ enum Command {
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return ExitCode::from(explain(&error)),
+        Err(error) => return ExitCode::from(print_clap_error(&error)),
     };
     qrnn::command_line::set_threads();
     let json = cli.json;

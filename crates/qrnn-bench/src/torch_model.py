@@ -1,12 +1,12 @@
-"""The language model in plain PyTorch, which `reproduce bench step` and `evaluate` measure against.
+"""The language model in plain PyTorch: the baseline of `cargo xtask bench step` and `evaluate` on the CPU.
 
-Nothing here comes from the Rust side but weights and ids: linear maps over whole windows, a loop over
-time for the recurrence, cross entropy by cluster, autograd, torch.optim.Adam.
+Only the weights and the tokens come from the Rust program. The model consists of linear maps over whole
+windows, a loop over time for the recurrence, cross entropy by cluster, autograd, and torch.optim.Adam.
 
-Arguments: a folder with model.safetensors, ids.bin (int32), the splits (comma-separated or empty), the
-columns, the window, and the kind (fp32 or bf16, by autocast). It then reads commands, one a line:
-`step` trains one step, `evaluate` reads one window, and each answers with a line of JSON; `restart`
-goes back to the first window.
+Arguments: a folder with model.safetensors and ids.bin (int32 tokens), the splits (comma-separated or
+empty), the number of batch columns, the window length, and the precision (fp32, or bf16 by autocast).
+Commands are read from standard input, one per line: `step` trains one step and `evaluate` evaluates one
+window, and each prints a line of JSON; `restart` returns to the first window.
 """
 
 import json
@@ -17,7 +17,7 @@ import time
 
 
 def load(path):
-    """The tensors of a safetensors file (its format: a length, a JSON header, the numbers)."""
+    """Tensors of a safetensors file: the length of the header, a JSON header, the values."""
     data = bytearray(path.read_bytes())
     (length,) = struct.unpack("<Q", data[:8])
     header = json.loads(bytes(data[8 : 8 + length]))

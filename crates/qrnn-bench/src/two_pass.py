@@ -1,6 +1,6 @@
-"""A plain reading of a text in Python: one pass for the vocabulary, one for the ids.
+"""Tokenizes a text in plain Python: one pass for the vocabulary, one for the tokens.
 
-Prints the tokens, the types and the seconds. `reproduce bench corpus` runs it.
+Prints the number of tokens, the number of types, and the seconds. `cargo xtask bench corpus` runs it.
 """
 
 import sys

@@ -1,4 +1,4 @@
-//! Has the library linked anew when the list of exported C functions changes.
+//! Links the library again when the list of exported C functions changes.
 
 fn main() {
     println!("cargo:rerun-if-changed=exports.map");

@@ -1,4 +1,4 @@
-//! What can go wrong in the kernel's own work; what goes wrong in a cell is an `Outcome`.
+//! Errors of the kernel itself. An error in a cell is a [`crate::protocol::cell_error::CellError`].
 
 use std::path::{Path, PathBuf};
 
@@ -6,18 +6,16 @@ use std::path::{Path, PathBuf};
 pub enum Error {
     #[error("{}: cannot {action}: {source}", path.display())]
     Io { path: PathBuf, action: &'static str, source: std::io::Error },
-    /// A file that should describe something does not.
     #[error("{}: {problem}", path.display())]
     File { path: PathBuf, problem: String },
     #[error("cannot open the kernel's sockets: {0}")]
     Sockets(#[from] jupyter_zmq_client::RuntimeError),
     #[error("cannot {action}: {source}")]
     System { action: &'static str, source: std::io::Error },
-    /// Something that the kernel builds upon is missing or of another make.
     #[error("{what}\n  what to do: {remedy}")]
     Missing { what: String, remedy: String },
-    #[error("the evaluator did not start: {0}")]
-    Evaluator(String),
+    #[error("evcxr did not start: {0}")]
+    Evcxr(String),
 }
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;

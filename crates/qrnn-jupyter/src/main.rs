@@ -1,68 +1,54 @@
-//! A Jupyter kernel for Rust notebooks with `qrnn` and `tch` at hand.
+//! A Jupyter kernel for Rust notebooks, with `qrnn` and `tch` preloaded.
+//!
+//! One program plays five parts: the kernel, the child process that runs the cells, the rustc
+//! wrapper, the rust-analyzer process, and the guard that cleans up after the kernel.
+//!
+//! Rooms, from the bottom to the top. A room imports only from rooms earlier in this list:
+//!
+//! 1. `error`, `terminal`, `env_vars`, `torch_search_path` (of qrnn-ops: finds torch on a path)
+//! 2. `protocol`: connection file, sockets, messages, a cell's error
+//! 3. `toolchain`: the preloaded library, and the environment for evcxr and cargo
+//! 4. `cells`: the text of a cell
+//! 5. `notebook`: definitions, and the variables that depend on them
+//! 6. `rustc`: the wrapper, types, diagnostics
+//! 7. `rust_analyzer`: completion and inspection
+//! 8. `child`: the child process, its output, interrupts, the workdir
+//! 9. `evcxr_backend`: runs cells
+//! 10. `frontend`: shell and control channel; `install`: kernelspec, doctor
 
-mod analysis;
-mod bound;
-#[path = "../../qrnn-ops/src/libtorch/search_path.rs"]
-mod brought;
-mod cell;
-mod compiler;
-mod complaints;
-mod completeness;
-mod connection;
-mod demultiplexer;
-mod dependency;
-mod diagnostic;
-mod doctor;
-mod environment;
+mod cells;
+mod child;
+mod env_vars;
 mod error;
-mod evaluation;
-mod evaluator;
-mod externs;
-mod fingerprint;
-mod generated;
-mod hiding;
-mod history;
-mod input;
-mod interrupter;
-mod interrupts;
-mod items;
-mod keeping;
-mod kernel;
-mod kernelspec;
-mod launch;
-mod library_path;
-mod log;
-mod message;
+mod evcxr_backend;
+mod frontend;
+mod install;
 mod notebook;
-mod output;
-mod preload;
-mod processes;
-mod reaching;
-mod read_files;
-mod reader;
-mod refusal;
-mod rustc_answers;
-mod session;
-mod shell;
-mod source_map;
-mod statements;
-mod syntax;
+mod protocol;
+mod rust_analyzer;
+mod rustc;
 mod terminal;
-mod typed;
-mod types;
-mod warnings;
-mod wrong;
+mod toolchain;
+
+#[path = "../../qrnn-ops/src/libtorch/search_path.rs"]
+mod torch_search_path;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::child::{runtime, workdir};
 use crate::error::{Error, Result};
-use crate::kernelspec::Places;
-use crate::preload::Preload;
+use crate::frontend::kernel;
+use crate::install::doctor;
+use crate::install::kernelspec::{self, InstallDirs};
+use crate::rust_analyzer::{project_cache, server, wire};
+use crate::rustc::wrapper;
+use crate::toolchain::environment;
+use crate::toolchain::preload::Preload;
 
-/// A Jupyter kernel for Rust notebooks with qrnn and tch at hand. `cargo xtask kernel` installs it.
+/// A Jupyter kernel for Rust notebooks with qrnn and tch preloaded. `cargo xtask kernel` installs it.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Cli {
@@ -72,14 +58,14 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Be the kernel; Jupyter does this
+    /// Run as a kernel; Jupyter calls this
     Run { connection_file: PathBuf },
     /// Install what `cargo xtask kernel` has built
     Install {
-        /// Install under DIR/share instead of the user's data folder
+        /// Install below DIR/share instead of the user's data folder
         #[arg(long, value_name = "DIR")]
         prefix: Option<PathBuf>,
-        /// A file that names the libraries that were built, a line each
+        /// A file with the paths of the built libraries, one a line
         #[arg(long, value_name = "FILE")]
         artifacts: PathBuf,
         /// The libtorch that they were built against
@@ -91,35 +77,35 @@ enum Command {
     },
     /// Remove the kernel
     Uninstall {
-        /// The prefix that it was installed under [default: this program's own]
+        /// The prefix of the installation [default: that of this program]
         #[arg(long, value_name = "DIR")]
         prefix: Option<PathBuf>,
     },
-    /// Find what is wrong, and say how to mend it
+    /// Check the installation, and say how to repair it
     Doctor {
-        /// The prefix that it was installed under [default: this program's own]
+        /// The prefix of the installation [default: that of this program]
         #[arg(long, value_name = "DIR")]
         prefix: Option<PathBuf>,
     },
-    /// Answer a kernel's questions about Rust code
-    #[command(hide = true, name = analysis::ROLE)]
-    Analysis { folder: PathBuf },
-    /// Clear up after a kernel
-    #[command(hide = true, name = session::GUARD)]
+    /// Complete and inspect code for a kernel
+    #[command(hide = true, name = wire::SUBCOMMAND)]
+    RustAnalyzer { folder: PathBuf },
+    /// Clean up after a kernel
+    #[command(hide = true, name = workdir::GUARD)]
     Guard { folder: PathBuf },
 }
 
 fn main() -> ExitCode {
-    // evcxr and cargo run this program for purposes of their own.
+    // evcxr and cargo start this program without a subcommand.
     if std::env::var_os("EVCXR_IS_RUNTIME").is_some() {
-        return evaluation::run();
+        return runtime::run();
     }
-    let guard = std::env::args_os().nth(1).is_some_and(|arg| arg == session::GUARD);
-    if std::env::var_os(compiler::ROLE).is_some() && !guard {
-        return compiler::run();
+    let is_guard = std::env::args_os().nth(1).is_some_and(|arg| arg == workdir::GUARD);
+    if std::env::var_os(env_vars::WRAPPER).is_some() && !is_guard {
+        return wrapper::run();
     }
     run(Cli::parse().command).unwrap_or_else(|error| {
-        log::line(&format!("error: {error}"));
+        terminal::log(format_args!("error: {error}"));
         ExitCode::FAILURE
     })
 }
@@ -131,30 +117,30 @@ fn run(command: Command) -> Result<ExitCode> {
             let list =
                 std::fs::read_to_string(&artifacts).map_err(Error::io(&artifacts, "read"))?;
             let list: Vec<PathBuf> = list.lines().map(PathBuf::from).collect();
-            let places = Places::of(prefix.as_deref())?;
-            kernelspec::install(&places, &list, &libtorch, &sources)?;
-            let preload = Preload::in_folder(places.home.join("preload"));
+            let dirs = InstallDirs::of(prefix.as_deref())?;
+            kernelspec::install(&dirs, &list, &libtorch, &sources)?;
+            let preload = Preload::in_folder(dirs.home.join("preload"));
             environment::use_toolchain(&preload);
-            analysis::keep(&preload)?;
-            terminal::show(format_args!("kernelspec {}", places.spec.display()));
-            terminal::show(format_args!(
-                "program and preloaded libraries {}",
-                places.home.display()
-            ));
+            project_cache::store(&preload)?;
+            terminal::print(format_args!("kernelspec {}", dirs.kernelspec.display()));
+            let home = dirs.home.display();
+            terminal::print(format_args!("program and preloaded libraries {home}"));
             Ok(ExitCode::SUCCESS)
         }
         Command::Uninstall { prefix } => {
-            let removed = kernelspec::uninstall(&Places::of_this_program(prefix.as_deref())?)?;
+            let removed = kernelspec::uninstall(&InstallDirs::of_this_program(prefix.as_deref())?)?;
             for folder in &removed {
-                terminal::show(format_args!("removed {}", folder.display()));
+                terminal::print(format_args!("removed {}", folder.display()));
             }
             if removed.is_empty() {
-                terminal::show("nothing was installed there");
+                terminal::print("nothing was installed there");
             }
             Ok(ExitCode::SUCCESS)
         }
-        Command::Doctor { prefix } => Ok(doctor::run(&Places::of_this_program(prefix.as_deref())?)),
-        Command::Analysis { folder } => Ok(analysis::run(&folder)),
-        Command::Guard { folder } => Ok(session::guard(&folder)),
+        Command::Doctor { prefix } => {
+            Ok(doctor::run(&InstallDirs::of_this_program(prefix.as_deref())?))
+        }
+        Command::RustAnalyzer { folder } => Ok(server::run(&folder)),
+        Command::Guard { folder } => Ok(workdir::guard(&folder)),
     }
 }

@@ -1,4 +1,4 @@
-"""A kernel that is asked about code, as the tests of completion and inspection use it."""
+"""A kernel that completes and inspects code, for tests."""
 
 import os
 import subprocess
@@ -7,9 +7,8 @@ import unittest
 
 from client import Kernel, eventually
 
-# A person waits three seconds for a first answer and three tenths for another. The machines of CI
-# have two cores, and other work on them: what is computed takes several times as long there, so the
-# limits are five times what the issue asks for, and the times are printed.
+# A first answer should take at most 3 s, a later one 0.3 s. CI machines have two busy cores, so the limits
+# are five times as long, and the times are printed.
 BUSY = 5
 FIRST = 3.0 * BUSY
 LATER = 0.3 * BUSY
@@ -25,7 +24,7 @@ def has_sources():
 
 
 class Analysis:
-    """A kernel that is asked about code; `|` is the cursor."""
+    """A kernel that completes and inspects code; `|` is the cursor."""
 
     def __init__(self):
         self.kernel = Kernel()
@@ -43,7 +42,7 @@ class Analysis:
         return code, message["content"]
 
     def complete(self, code):
-        """The reply; it is well-formed whatever is in it."""
+        """The reply, which must be well-formed."""
         cursor = code.index("|")
         code, reply = self.request("complete_request", code)
         assert reply["status"] == "ok", reply
@@ -75,7 +74,7 @@ class Case(unittest.TestCase):
             raise AssertionError(MISSING)
         cls.ask = Analysis()
         cls.run_cell("use qrnn::prelude::*;")
-        # How long that takes is FirstAnswer's matter.
+        # FirstAnswer tests how long this takes.
         assert eventually(lambda: "push" in cls.ask.matches("vec![1].pu|"), timeout=120)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""A kernel and a client of jupyter_client's, as the tests use them."""
+"""A kernel with a client from jupyter_client, and a base class for tests."""
 
 import atexit
 import os
@@ -6,6 +6,7 @@ import re
 import shutil
 import tempfile
 import time
+import unittest
 from dataclasses import dataclass, field
 from queue import Empty
 
@@ -13,20 +14,20 @@ from jupyter_client.manager import KernelManager
 
 NAME = "qrnn"
 
-# Where kernels make their working folders, apart from those of kernels that others run.
+# The working folders of the kernels go here, apart from those of other kernels.
 FOLDER = tempfile.mkdtemp(prefix="qrnn-kernel-tests-")
 os.environ["TMPDIR"] = FOLDER
 atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 
 
 def plain(text):
-    """Without colours."""
+    """The text without ANSI colors."""
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
 @dataclass
-class Ended:
-    """What a cell did: its reply's content, its IOPub messages, its seconds."""
+class Cell:
+    """An executed cell: the content of its reply, its IOPub messages, its duration."""
 
     reply: dict
     messages: list = field(default_factory=list)
@@ -61,7 +62,7 @@ class Ended:
 
 
 class Kernel:
-    """A kernel of its own; `with Kernel() as kernel:` ends it."""
+    """A new kernel; `with Kernel() as kernel:` ends it."""
 
     def __init__(self, name=NAME, cwd=None):
         self.started = time.monotonic()
@@ -104,10 +105,10 @@ class Kernel:
         while True:
             reply = self.client.get_shell_msg(timeout=10)
             if reply["parent_header"].get("msg_id") == msg_id:
-                return Ended(reply["content"], messages, time.monotonic() - start)
+                return Cell(reply["content"], messages, time.monotonic() - start)
 
     def await_stdout(self, sent, text, timeout=60):
-        """Until the cell that was sent has printed `text`."""
+        """Waits until a cell has printed `text`."""
         deadline = time.monotonic() + timeout
         while True:
             left = max(0.1, deadline - time.monotonic())
@@ -126,7 +127,7 @@ class Kernel:
         self.manager.interrupt_kernel()
 
     def request(self, channel, kind, content):
-        """A request on `shell` or `control`; its reply's message."""
+        """Sends a request on `shell` or `control`, and returns the reply."""
         message = self.client.session.msg(kind, content)
         socket = getattr(self.client, f"{channel}_channel")
         socket.send(message)
@@ -134,6 +135,28 @@ class Kernel:
             reply = socket.get_msg(timeout=30)
             if reply["parent_header"].get("msg_id") == message["header"]["msg_id"]:
                 return reply
+
+
+class KernelTest(unittest.TestCase):
+    """Tests that share one kernel, so they use different names."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.kernel = Kernel()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.kernel.__exit__()
+
+    def run_ok(self, code, **kwargs):
+        cell = self.kernel.run(code, **kwargs)
+        self.assertEqual(cell.status, "ok", cell.traceback)
+        return cell
+
+    def run_error(self, code, name):
+        cell = self.kernel.run(code)
+        self.assertEqual((cell.status, cell.reply.get("ename")), ("error", name), cell.traceback)
+        return cell
 
 
 def alive(pid):
@@ -169,4 +192,4 @@ def eventually(condition, timeout=10):
     return False
 
 
-__all__ = ["Ended", "Empty", "FOLDER", "Kernel", "NAME", "alive", "descendants", "eventually", "plain"]
+__all__ = ["Cell", "Empty", "FOLDER", "Kernel", "KernelTest", "NAME", "alive", "descendants", "eventually", "plain"]

@@ -1,4 +1,4 @@
-"""Completion and inspection, as a Rust programmer knows them from rust-analyzer."""
+"""Completion and inspection by rust-analyzer."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from jupyter_client.kernelspec import KernelSpecManager
 
 
 class FirstAnswer(unittest.TestCase):
-    def test_it_comes_in_the_time_that_a_person_waits(self):
+    def test_it_comes_in_time(self):
         self.assertTrue(has_sources(), MISSING)
         ask = Analysis()
         try:
@@ -23,7 +23,7 @@ class FirstAnswer(unittest.TestCase):
             since = time.monotonic() - ask.ready
             print(f"\n  first completion {since:.2f} s after the first idle status")
             self.assertLess(since, FIRST)
-            # Whoever asks before the standard library is read waits for it, 8 s at most.
+            # A request waits up to 8 s for the standard library to be loaded.
             if since < 8:
                 self.assertIn("push", found)
             self.assertLess(ask.seconds[0], 9)
@@ -47,7 +47,7 @@ class StandardLibrary(Case):
         for name in ("push", "iter", "len", "sort", "is_empty"):
             self.assertIn(name, found)
 
-    def test_the_beginning_of_a_name(self):
+    def test_the_start_of_a_name(self):
         reply = self.ask.complete('"a".to_s|')
         self.assertIn("to_string", reply["matches"])
         self.assertEqual((reply["cursor_start"], reply["cursor_end"]), (4, 8))
@@ -67,7 +67,7 @@ class StandardLibrary(Case):
         self.assertIn("HashMap", self.ask.matches("let m = std::collections::Hash|"))
         self.assertIn("while", self.ask.matches("whil|"))
 
-    def test_inside_of_macros_and_open_brackets(self):
+    def test_inside_macros_and_open_brackets(self):
         for code in ("let v = vec![1]; vec![v.|]", "let v = vec![1]; vec![1, v.|",
                      'let v = vec![1]; println!("{}", v.le|', "let v = vec![1]; f(g(v.|"):
             self.assertIn("len", self.ask.matches(code), code)
@@ -78,7 +78,7 @@ class StandardLibrary(Case):
         for code in ("let o = Some(1); if let So|", "let o = Some(1); match o { So| }"):
             self.assertIn("Some", self.ask.matches(code), code)
 
-    def test_matches_are_bare_names(self):
+    def test_matches_are_names_only(self):
         for code in ("let v = vec![1]; v.|", "String::|", "|", "std::|", "Some(1).|"):
             for name in self.ask.matches(code):
                 self.assertRegex(name, r"^('|r#)?\w+!?$")
@@ -102,7 +102,7 @@ class StandardLibrary(Case):
             {"module", "function"},
         )
 
-    def test_through_chains_closures_and_results(self):
+    def test_chains_closures_and_results(self):
         self.assertIn("sum", self.ask.matches("vec![1].iter().map(u8::to_string).skip(1).|"))
         self.assertIn("unwrap_or_default", self.ask.matches('std::fs::read_to_string("a").unw|'))
         self.assertIn("entry", self.ask.matches(
@@ -115,11 +115,11 @@ class StandardLibrary(Case):
         found = self.ask.plain(start + "let first = m.iter().next(); fir|st")
         self.assertIn("Option<(&String, &i32)>", found)
 
-    def test_what_is_not_stable_is_not_offered(self):
+    def test_unstable_items_are_not_offered(self):
         self.assertNotIn("try_reserve_for_test", self.ask.matches("let v = vec![1]; v.try|"))
         self.assertNotIn("into_raw_parts_with_alloc", self.ask.matches("let v = vec![1]; v.into|"))
 
-    def test_later_answers_come_at_once(self):
+    def test_later_answers_are_fast(self):
         codes = ["let v = vec![1]; v.|", '"a".to_s|', "String::|", "printl|", "u8::|", "|"]
         for code in codes:
             self.ask.matches(code)
@@ -163,7 +163,7 @@ class Notebook(Case):
         self.assertTrue({"miles", "double"} <= set(found), found)
         self.assertIn("How far it is.", self.ask.plain("Wa|y"))
 
-    def test_nothing_of_the_kernels_own_is_offered(self):
+    def test_generated_names_are_not_offered(self):
         self.run_cell("let n = 1;")
         found = self.ask.matches("n.|") + self.ask.matches("|") + self.ask.matches("crate::|")
         for name in found:
@@ -173,8 +173,8 @@ class Notebook(Case):
         self.ask.kernel.run("struct Never; let x: u8 = \"no\";")
         self.assertNotIn("Never", self.ask.matches("Nev|"))
 
-    def test_the_crates_that_a_notebook_adds(self):
-        # It has to stay: every later cell is compiled with it.
+    def test_added_crates(self):
+        # The folder has to stay, because every later cell is compiled with the crate.
         folder = f"{FOLDER}/little-one"
         os.makedirs(f"{folder}/src")
         with open(f"{folder}/Cargo.toml", "w") as file:
@@ -188,7 +188,7 @@ class Notebook(Case):
         self.assertIn("push", self.ask.matches("let v = vec![1]; v.pu|"))
         self.assertIn("Trainer", self.ask.matches("qrnn::prelude::Train|"))
 
-    def test_broken_code_harms_nothing(self):
+    def test_invalid_code_does_no_harm(self):
         for code in ("}}} |", "fn (|", "let s = \"open |", "/* |", "#[|", "'|", "é|é", "use |", "x.|"):
             self.ask.complete(code)
             self.ask.inspect(code)
@@ -208,7 +208,7 @@ class WhileACellRuns(Case):
         )
         self.ask.kernel.await_stdout(sent, "begun")
         start = time.monotonic()
-        # What the running cell defines is known already.
+        # The definitions of the running cell can be completed.
         self.assertIn("push", self.ask.matches("late.|"))
         self.assertIn("fn push", self.ask.plain("late.pu|sh"))
         seconds = time.monotonic() - start
@@ -253,7 +253,7 @@ class Inspection(Case):
         self.assertIn("struct Trainer", found)
         self.assertIn("Trains models by a recipe.", found)
 
-    def test_the_function_that_is_being_called(self):
+    def test_the_called_function(self):
         for code in ("let mut v = vec![1u8]; v.push(|", "let mut v = vec![1u8]; v.push(|);",
                      "let mut v = vec![1u8]; v.push(1|)"):
             found = self.ask.plain(code)
@@ -265,18 +265,18 @@ class Inspection(Case):
         self.assertIn("Map<Iter<'_, u8>", found)
         self.assertNotIn("{unknown}", found)
 
-    def test_more_detail_is_the_source(self):
+    def test_more_detail_shows_the_source(self):
         little = self.ask.plain("Option::<u8>::is_some|")
         much = self.ask.plain("Option::<u8>::is_some|", detail_level=1)
         self.assertTrue(much.startswith(little))
         self.assertIn("matches!(*self, Some(_))", much)
 
-    def test_nothing_is_found_of_nothing(self):
+    def test_white_space_has_no_documentation(self):
         for code in ("|", "  |  ", "let x = |", "no_such_name|", ":vars|"):
             reply = self.ask.inspect(code)
             self.assertEqual((reply["status"], reply["found"], reply["data"]), ("ok", False, {}))
 
-    def test_the_pager_explains(self):
+    def test_documentation_opens_a_pager(self):
         cell = self.ask.kernel.run(":doc std::vec::Vec")
         self.assertEqual(cell.status, "ok", cell.traceback)
         page = cell.reply["payload"][0]
@@ -292,7 +292,7 @@ class Doctor(unittest.TestCase):
         return next(line for line in said.stdout.splitlines() if "rust-src: " in line)
 
     def with_toolchain(self, folder):
-        """The installed program in a prefix of its own, whose toolchain is this folder."""
+        """A copy of the installed program, with this folder as its toolchain."""
         os.makedirs(f"{folder}/bin")
         rustc = f"{folder}/bin/rustc"
         with open(rustc, "w") as file:
@@ -314,19 +314,20 @@ class Doctor(unittest.TestCase):
 
     def test_it_tries_a_completion(self):
         self.assertTrue(has_sources(), MISSING)
-        said = self.doctor()
+        # A busy machine may need another attempt.
+        for _ in range(3):
+            said = self.doctor()
+            if "took longer than 30 s" not in said:
+                break
         print(f"\n  {said}")
-        # On a machine that is too busy for that it says so.
-        self.assertRegex(
-            said, "good .* completion knows the standard library|no completion within 30 s"
-        )
+        self.assertRegex(said, "good .* completion knows the standard library")
 
-    def test_it_says_what_is_missing(self):
+    def test_it_reports_missing_sources(self):
         with tempfile.TemporaryDirectory() as folder:
             said = self.doctor(self.with_toolchain(folder))
         self.assertIn("note  rust-src: missing", said)
 
-    def test_sources_that_are_none_are_found_out(self):
+    def test_it_reports_empty_sources(self):
         with tempfile.TemporaryDirectory() as folder:
             for name in ("core", "alloc", "std"):
                 source = f"{folder}/lib/rustlib/src/rust/library/{name}/src"
@@ -338,7 +339,7 @@ class Doctor(unittest.TestCase):
 
 
 class Robust(Case):
-    def test_rust_analyzer_may_end(self):
+    def test_rust_analyzer_may_crash(self):
         def engines():
             found = []
             for pid in descendants(self.ask.kernel.pid):

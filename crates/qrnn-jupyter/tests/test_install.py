@@ -1,4 +1,4 @@
-"""What the installed program says of itself."""
+"""The installed program: kernelspec, doctor, uninstall."""
 
 import json
 import os
@@ -33,13 +33,13 @@ class Installed(unittest.TestCase):
         self.assertEqual(found.argv[1:], ["run", "{connection_file}"])
         self.assertTrue(os.path.isdir(found.env["LIBTORCH"]))
 
-    def test_the_doctor_finds_everything(self):
+    def test_the_doctor_reports_a_good_installation(self):
         said = call("doctor", "--prefix", prefix())
         self.assertEqual(said.returncode, 0, said.stdout)
         for thing in ("rustc", "cargo", "kernel", "preloaded", "libtorch"):
             self.assertIn(f"good  {thing}: ", said.stdout)
 
-    def test_the_doctor_says_how_to_mend(self):
+    def test_the_doctor_says_how_to_repair(self):
         with tempfile.TemporaryDirectory() as empty:
             said = call("doctor", "--prefix", empty)
         self.assertEqual(said.returncode, 1)
@@ -47,7 +47,7 @@ class Installed(unittest.TestCase):
         self.assertIn("cargo xtask kernel", said.stdout)
         said = call("doctor", "--prefix", prefix(), env={"PATH": "/nonexistent"})
         self.assertEqual(said.returncode, 1)
-        # rustc is found where it was when the kernel was built.
+        # rustc is found in the toolchain that built the kernel.
         self.assertIn("good  rustc", said.stdout)
         self.assertIn("BAD   linker", said.stdout)
 
@@ -61,7 +61,7 @@ class Installed(unittest.TestCase):
                 json.dump({"ip": "127.0.0.1"}, file)
             said = call("run", path)
             self.assertEqual(said.returncode, 1)
-            self.assertIn("is no connection file", said.stderr)
+            self.assertIn("is not a connection file", said.stderr)
 
     def test_nothing_to_remove(self):
         with tempfile.TemporaryDirectory() as empty:

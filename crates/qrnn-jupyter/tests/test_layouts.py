@@ -1,12 +1,12 @@
-"""No variable is read under another layout than it was made with, and each refusal's remedy works."""
+"""No variable is read with another layout than it was made with, and the remedy in each refusal works."""
 
 import os
 import re
 import tempfile
 import unittest
 
-from client import FOLDER, Kernel
-from test_honesty import Honesty, package
+from client import FOLDER, Kernel, KernelTest
+from test_variables_and_errors import package
 
 
 def write(path, text):
@@ -15,12 +15,12 @@ def write(path, text):
 
 
 def edit(folder, text):
-    """Another source of a crate of the tests."""
+    """Changes the source of a crate."""
     write(os.path.join(folder, "src", "lib.rs"), text)
 
 
 def pair(first, second, make):
-    """A type with two fields, which change places in memory where their types do."""
+    """A type with two fields. Swapping their types swaps their places in memory."""
     return f"pub struct P {{ pub a: {first}, pub b: {second} }} pub fn p() -> P {{ P {{ {make} }} }}"
 
 
@@ -29,8 +29,8 @@ SWAPPED = pair("f64", "u64", "a: 7.5, b: 1")
 SHOW = 'println!("{} {}", p.a, p.b);'
 
 
-class Layouts(Honesty):
-    """Each test has a kernel: what one leaves would be refused in the next."""
+class Layouts(KernelTest):
+    """Each test has its own kernel, because definitions of one would be refused in the next."""
 
     @classmethod
     def setUpClass(cls):
@@ -47,19 +47,19 @@ class Layouts(Honesty):
         self.kernel.__exit__()
 
     def refused(self, code, *parts):
-        cell = self.run_wrong(code, "VariablesWouldBeLost")
+        cell = self.run_error(code, "VariablesWouldBeLost")
         self.assertEqual(cell.stdout, "")
         for part in parts:
             self.assertIn(part, cell.reply["evalue"])
         return cell
 
     def advice(self, cell):
-        """The cell that the refusal says to run."""
+        """The cell that the refusal proposes."""
         return re.search("run `([^`]*)` in a cell", cell.reply["evalue"]).group(1)
 
 
 class Crates(Layouts):
-    def test_an_edited_path_dependency_is_another_one(self):
+    def test_an_edited_path_dependency_is_refused(self):
         crate = package("edited_own", WHOLE)
         self.run_ok(
             f':dep edited_own = {{ path = "{crate}" }}\nlet p = edited_own::p();\n'
@@ -67,22 +67,22 @@ class Crates(Layouts):
             "let boxed = Box::new(edited_own::p());\nlet keep = vec![1, 2, 3];"
         )
         edit(crate, SWAPPED)
-        cell = self.refused(SHOW, "`edited_own` was built anew", "its sources have changed")
+        cell = self.refused(SHOW, "`edited_own` was rebuilt", "from changed sources")
         self.assertNotIn("keep", cell.reply["evalue"])
         self.refused("1 + 1", "`boxed`, `p`, `w`")
         drops = self.advice(cell)
         self.assertEqual(drops, "drop(boxed); drop(p); drop(w);")
-        # One by one, or as the message has it.
+        # One by one, or as the message proposes.
         self.run_ok("drop(p);")
         self.refused("1 + 1", "`boxed`, `w`")
-        self.run_wrong("p.a", "VariablesWouldBeLost")
+        self.run_error("p.a", "VariablesWouldBeLost")
         self.run_ok("drop(boxed); drop(w);")
         self.assertEqual(self.run_ok("keep.len()").result, "3")
-        self.assertIn("was moved", self.run_wrong("p.a", "CompileError").traceback)
+        self.assertIn("was moved", self.run_error("p.a", "CompileError").traceback)
         self.run_ok("let p = edited_own::p();")
         self.assertEqual(self.run_ok(SHOW).stdout, "7.5 1\n")
 
-    def test_an_edit_undone_or_without_effect_is_none(self):
+    def test_an_edit_that_is_undone_or_has_no_effect_is_accepted(self):
         crate = package("undone_own", WHOLE)
         self.run_ok(f':dep undone_own = {{ path = "{crate}" }}\nlet p = undone_own::p();')
         edit(crate, WHOLE)
@@ -92,7 +92,7 @@ class Crates(Layouts):
         edit(crate, WHOLE)
         self.assertEqual(self.run_ok(SHOW).stdout, "7 1.5\n")
 
-    def test_a_crate_below_an_unchanged_one_counts(self):
+    def test_a_changed_indirect_dependency_is_refused(self):
         base = package("below_base", WHOLE)
         over = package(
             "below_over", "pub use below_base::{P, p};",
@@ -104,7 +104,7 @@ class Crates(Layouts):
         self.run_ok("let p = below_over::p();")
         self.assertEqual(self.run_ok(SHOW).stdout, "7.5 1\n")
 
-    def test_what_a_build_script_writes_counts(self):
+    def test_a_changed_build_script_output_is_refused(self):
         crate = package("scripted_own", 'include!(concat!(env!("OUT_DIR"), "/p.rs"));')
         source = os.path.join(crate, "p.in")
         write(source, WHOLE)
@@ -117,7 +117,7 @@ class Crates(Layouts):
         write(source, SWAPPED)
         self.refused(SHOW, "`scripted_own`")
 
-    def test_an_edited_procedural_macro_counts(self):
+    def test_an_edited_procedural_macro_is_refused(self):
         macro = (
             "use proc_macro::TokenStream;\n#[proc_macro_attribute]\n"
             "pub fn typed(_: TokenStream, item: TokenStream) -> TokenStream {\n"
@@ -131,7 +131,7 @@ class Crates(Layouts):
         edit(crate, macro % ("f64", "u64"))
         self.run_ok(self.advice(self.refused(SHOW, "`typing_macro`")))
 
-    def test_features_there_and_back(self):
+    def test_features_added_and_removed(self):
         crate = package(
             "there_own",
             'pub struct P { pub a: u64, #[cfg(feature = "x")] pub z: [u8; 100], pub b: f64 }\n'
@@ -142,7 +142,7 @@ class Crates(Layouts):
                        for rest in ("", ', features = ["x"]'))
         self.run_ok(plain + "let p = there_own::p();")
         self.refused(more + SHOW, "`there_own`")
-        # Bound anew without being read, it goes through.
+        # A cell that binds it again without reading it runs.
         self.run_ok(more + "let p = there_own::p();")
         self.assertEqual(self.run_ok("p.z.len()").result, "100")
         self.refused(plain + SHOW, "`there_own`")
@@ -150,7 +150,7 @@ class Crates(Layouts):
         self.run_ok(plain + "let p = there_own::p();")
         self.assertEqual(self.run_ok(SHOW).stdout, "7 1.5\n")
 
-    def test_names_that_come_by_globs_aliases_and_extern_crate(self):
+    def test_names_from_globs_aliases_and_extern_crate(self):
         crate = package("named_own", f"pub mod types {{ {WHOLE} pub type small = P; }}\npub use types::*;")
         self.run_ok(
             f':dep named_own = {{ path = "{crate}" }}\n'
@@ -167,14 +167,14 @@ class Crates(Layouts):
         edit(crate, f"pub mod types {{ {SWAPPED} pub type small = P; }}\npub use types::*;")
         self.refused("1 + 1", ", ".join(f"`v{name}`" for name in make))
 
-    def test_a_new_item_in_the_place_of_a_crates(self):
+    def test_a_new_item_that_shadows_one_of_a_crate(self):
         crate = package("shadowed_own", WHOLE)
         self.run_ok(
             f':dep shadowed_own = {{ path = "{crate}" }}\nuse shadowed_own::*;\n'
             "struct W { p: P }\nlet w = W { p: p() };"
         )
         own = "struct P { pub a: f64, pub b: u64 }"
-        self.assertIn("drop(w);", self.run_wrong(own, "VariablesWouldBeLost").traceback)
+        self.assertIn("drop(w);", self.run_error(own, "VariablesWouldBeLost").traceback)
         self.assertEqual(self.run_ok("w.p.a").result, "7")
         self.run_ok("drop(w);")
         self.run_ok(own + "let w = W { p: P { a: 7.5, b: 1 } };")
@@ -193,23 +193,23 @@ class Crates(Layouts):
         edit(crate, "pub struct Z { pub z: u8 } pub fn p() -> Z { Z { z: 1 } }")
         cell = self.refused("1 + 1", "`loud`, `p`")
         dropped = self.run_ok(self.advice(cell))
-        # By the code that it was made by.
+        # Dropped by the code that made it.
         self.assertEqual(dropped.stdout, "7 1.5\n")
         self.run_ok("struct Loud;\nfn read(p: &broken_own::Z) -> u8 { p.z }")
         self.assertEqual(self.run_ok("keep + read(&broken_own::p()) as u64").result, "8")
 
-    def test_a_cell_that_fails_does_not_bring_an_old_value_back(self):
+    def test_a_failed_cell_does_not_restore_an_unreadable_value(self):
         crate = package("failing_own", WHOLE)
         self.run_ok(f':dep failing_own = {{ path = "{crate}" }}\nlet p = failing_own::p();')
         edit(crate, SWAPPED)
-        cell = self.run_wrong('let p = { panic!("no"); failing_own::p() };', "Panic")
+        cell = self.run_error('let p = { panic!("no"); failing_own::p() };', "Panic")
         self.assertIn("`p` is gone", cell.traceback)
-        self.run_wrong(SHOW, "CompileError")
+        self.run_error(SHOW, "CompileError")
         self.run_ok("let p = failing_own::p();")
         self.assertEqual(self.run_ok(SHOW).stdout, "7.5 1\n")
-        # Nor does one that is not compiled.
+        # Nor does a cell that does not compile.
         edit(crate, WHOLE)
-        self.run_wrong("let p = failing_own::p(); no_such_function();", "CompileError")
+        self.run_error("let p = failing_own::p(); no_such_function();", "CompileError")
         self.refused(SHOW, "`failing_own`")
 
 
@@ -267,7 +267,7 @@ class Files(Layouts):
         self.assertEqual(self.run_ok("q.0.len()").result, "1")
         self.run_ok(self.advice(self.refused(":build_env QRNN_SIZE=234\nq.0.len()", "QRNN_SIZE")))
 
-    def test_a_file_that_no_type_is_made_of(self):
+    def test_a_file_that_no_type_depends_on(self):
         path = self.file("hello")
         self.run_ok(
             f'fn text() -> &\'static str {{ include_str!("{path}") }}\nstruct S(u8);\n'
@@ -277,20 +277,20 @@ class Files(Layouts):
         self.assertEqual(self.run_ok("(s.0, text())").result, '(1, "good morning")')
 
 
-class Hidden(Layouts):
+class TypeErasure(Layouts):
     DEFINE = "#[derive(Debug, Default)] struct S { a: u64, c: f64 }"
     CHANGE = "#[derive(Debug, Default)] struct S { a: f64, c: u64 }"
 
     def refuses(self, define, make):
         self.run_ok(f"{self.DEFINE}\n{define}")
         self.run_ok(f"let held = {make};")
-        cell = self.run_wrong(self.CHANGE, "VariablesWouldBeLost")
+        cell = self.run_error(self.CHANGE, "VariablesWouldBeLost")
         self.assertIn("`held`", cell.traceback)
         self.run_ok("drop(held);")
         self.run_ok(self.CHANGE)
         self.run_ok(self.DEFINE)
 
-    def test_whatever_can_give_a_value_back(self):
+    def test_types_that_may_hold_any_value_are_refused(self):
         self.refuses(
             "trait Shape: std::any::Any {} impl Shape for S {}",
             "Box::new(S::default()) as Box<dyn Shape>",
@@ -322,7 +322,7 @@ class Hidden(Layouts):
             "hidden()",
         )
 
-    def test_what_hides_nothing_is_kept(self):
+    def test_other_types_are_kept(self):
         self.run_ok(
             f"use qrnn::prelude::*;\n{self.DEFINE}\n"
             "trait Says: std::fmt::Debug + Send { fn say(&self) -> u8; }\n"

@@ -1,10 +1,10 @@
-"""The Jupyter project's own tests of kernels (PyPI: jupyter_kernel_test), and what they leave out."""
+"""The Jupyter project's own tests of kernels (PyPI: jupyter_kernel_test), and more tests of the protocol."""
 
 import json
 import unittest
 
 import jupyter_kernel_test as jkt
-from client import NAME, Kernel
+from client import NAME, KernelTest
 
 
 class ProtocolTests(jkt.KernelTests):
@@ -53,20 +53,12 @@ class WelcomeTests(jkt.IopubWelcomeTests):
     support_iopub_welcome = True
 
 
-class OtherRequests(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.kernel = Kernel()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.kernel.__exit__()
-
-    def test_comms_are_none(self):
+class OtherRequests(KernelTest):
+    def test_there_are_no_comms(self):
         reply = self.kernel.request("shell", "comm_info_request", {})
         self.assertEqual(reply["content"], {"status": "ok", "comms": {}})
 
-    def test_a_debugger_is_refused_politely(self):
+    def test_a_debugger_is_refused(self):
         content = {"type": "request", "seq": 7, "command": "initialize", "arguments": {}}
         reply = self.kernel.request("control", "debug_request", content)
         self.assertEqual(reply["msg_type"], "debug_reply")
@@ -87,13 +79,13 @@ class OtherRequests(unittest.TestCase):
             self.assertTrue(reply["content"]["evalue"], kind)
         self.assertEqual(self.kernel.run("1 + 1").result, "2")
 
-    def test_silent_cells_say_nothing_and_do_not_count(self):
+    def test_silent_cells_publish_nothing_and_are_not_counted(self):
         before = self.kernel.run("1").reply["execution_count"]
         silent = self.kernel.run('println!("quiet"); 3', silent=True)
         self.assertEqual({m["msg_type"] for m in silent.messages}, {"status"})
         self.assertEqual(self.kernel.run("2").reply["execution_count"], before + 1)
 
-    def test_cells_behind_a_failure_are_aborted(self):
+    def test_cells_after_a_failed_one_are_aborted(self):
         sent = [self.kernel.send(code) for code in ('panic!("first")', 'println!("second")')]
         first, second = (self.kernel.collect(one) for one in sent)
         self.assertEqual((first.status, second.status), ("error", "aborted"))
@@ -105,7 +97,7 @@ class OtherRequests(unittest.TestCase):
         first, second = (self.kernel.collect(one) for one in sent)
         self.assertEqual((first.status, second.status), ("error", "ok"))
 
-    def test_user_expressions_are_refused_each_for_itself(self):
+    def test_each_user_expression_is_refused(self):
         reply = self.kernel.run("1;", user_expressions={"a": "x", "b": "y"}).reply
         self.assertEqual(reply["status"], "ok")
         for name in ("a", "b"):
@@ -131,16 +123,8 @@ class OtherRequests(unittest.TestCase):
         self.assertEqual(code[reply["cursor_start"] : reply["cursor_end"]], "größe_e")
 
 
-class Input(unittest.TestCase):
+class Input(KernelTest):
     """The stdin channel."""
-
-    @classmethod
-    def setUpClass(cls):
-        cls.kernel = Kernel()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.kernel.__exit__()
 
     def answered(self, code, answer, **kwargs):
         sent = self.kernel.send(code, allow_stdin=True, **kwargs)
@@ -149,17 +133,17 @@ class Input(unittest.TestCase):
         self.kernel.client.input(answer)
         return question["content"], self.kernel.collect(sent)
 
-    def test_a_line_is_asked_for(self):
+    def test_a_line_is_requested(self):
         question, cell = self.answered('qrnn_preload::input("name? ")?', "Ada é")
         self.assertEqual(question, {"prompt": "name? ", "password": False})
         self.assertEqual(cell.result, json.dumps("Ada é", ensure_ascii=False))
 
-    def test_a_password_is_asked_for(self):
+    def test_a_password_is_requested(self):
         question, cell = self.answered('qrnn_preload::password("word? ")?.len()', "secret")
         self.assertEqual(question, {"prompt": "word? ", "password": True})
         self.assertEqual(cell.result, "6")
 
-    def test_a_plain_read_is_asked_for(self):
+    def test_a_direct_read_is_requested(self):
         code = (
             'print!("a number: "); let mut line = String::new(); '
             "std::io::stdin().read_line(&mut line)?; line.trim().parse::<i32>()? + 1"
@@ -174,7 +158,7 @@ class Input(unittest.TestCase):
         cell = self.kernel.collect(sent)
         self.assertEqual((cell.status, cell.reply["ename"]), ("error", "KeyboardInterrupt"))
 
-    def test_a_front_end_without_input_is_told(self):
+    def test_a_front_end_without_input(self):
         cell = self.kernel.run('qrnn_preload::input("name? ")?', allow_stdin=False)
         self.assertEqual((cell.status, cell.result), ("ok", '""'))
         self.assertIn("takes no input", cell.stderr)

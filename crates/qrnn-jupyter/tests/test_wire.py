@@ -1,4 +1,4 @@
-"""Frames that no honest client sends."""
+"""Malformed and unauthorized frames."""
 
 import json
 import os
@@ -6,19 +6,15 @@ import unittest
 import uuid
 
 import zmq
-from client import Empty, Kernel
+from client import Empty, KernelTest
 from jupyter_client.session import Session
 
 
-class Frames(unittest.TestCase):
+class Frames(KernelTest):
     @classmethod
     def setUpClass(cls):
-        cls.kernel = Kernel()
+        super().setUpClass()
         cls.info = cls.kernel.manager.get_connection_info()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.kernel.__exit__()
 
     def socket(self, channel):
         socket = zmq.Context.instance().socket(zmq.DEALER)
@@ -31,7 +27,7 @@ class Frames(unittest.TestCase):
         self.assertFalse(socket.poll(int(seconds * 1000)), "there was an answer")
         self.assertEqual(self.kernel.run("1 + 1").result, "2")
 
-    def test_a_wrong_key_is_met_by_silence(self):
+    def test_messages_with_a_wrong_key_are_ignored(self):
         for channel in ("shell", "control"):
             socket = self.socket(channel)
             stranger = Session(key=b"another key")
@@ -40,7 +36,7 @@ class Frames(unittest.TestCase):
             stranger.send(socket, "execute_request", {"code": "std::process::exit(1)"})
             self.assert_silent(socket)
 
-    def test_garbled_frames_are_met_by_silence(self):
+    def test_malformed_frames_are_ignored(self):
         key = self.info["key"]
         session = Session(key=key)
         header = session.msg_header("kernel_info_request")
@@ -57,7 +53,7 @@ class Frames(unittest.TestCase):
             good[:1] + good[2:],
             [*good[:-1], b"\xff\xfe"],
         ]
-        # Signed rightly, and no messages all the same.
+        # The signature is valid, but the parts are not a message.
         for parts in ([b"[]"] * 4, [b"{}"] * 4, [b"\xff"] * 4, [json.dumps(header, default=str).encode(), b"", b"", b""]):
             frames.append([b"<IDS|MSG>", session.sign(parts), *parts])
         for channel in ("shell", "control", "stdin"):
@@ -65,12 +61,12 @@ class Frames(unittest.TestCase):
             for message in frames:
                 socket.send_multipart(message)
             self.assert_silent(socket, 0.5)
-        # The same socket, used rightly.
+        # A valid message is still answered.
         socket = self.socket("shell")
         socket.send_multipart(good)
         self.assertTrue(socket.poll(5000))
 
-    def test_what_is_no_zmq_at_all(self):
+    def test_other_protocols_are_ignored(self):
         import socket as net
 
         for channel in ("shell", "control", "stdin", "iopub", "hb"):
@@ -79,7 +75,7 @@ class Frames(unittest.TestCase):
                     raw.sendall(data)
         self.assertEqual(self.kernel.run("1 + 1").result, "2")
 
-    def test_clients_come_and_go(self):
+    def test_clients_may_disconnect(self):
         for _ in range(20):
             socket = zmq.Context.instance().socket(zmq.DEALER)
             socket.linger = 0

@@ -15,11 +15,11 @@ pub fn write(path: impl AsRef<Path>, bytes: &[u8]) -> io::Result<()> {
     write_by(path, |temporary| std::fs::write(temporary, bytes))
 }
 
-/// As [`write`], for contents that do not fit in memory: `fill` writes or replaces the temporary file at
+/// As [`write()`], for contents that do not fit in memory: `fill` writes or replaces the temporary file at
 /// the path that it gets.
 ///
 /// # Errors
-/// As [`write`], and the errors of `fill`.
+/// As [`write()`], and the errors of `fill`.
 pub fn write_by(
     path: impl AsRef<Path>,
     fill: impl FnOnce(&Path) -> io::Result<()>,

@@ -1,11 +1,11 @@
-//! A torch on LD_LIBRARY_PATH, in the place of the one that the program was built with: how a machine
-//! with a GPU brings its own.
+//! Uses a libtorch from LD_LIBRARY_PATH instead of the one that the program was built with, for example
+//! the CUDA build of a machine with a GPU.
 //!
-//! The loader would take whatever lies there, and where that does not fit, no program starts. So the
-//! program names its own libtorch in DT_RPATH, which comes first (build.rs), and looks at the
-//! variable by itself, before any of libtorch's code runs. What is of another version is passed over.
-//! Else a child tries whether the loader can bind the program to it, and then the program starts
-//! anew with those libraries in LD_PRELOAD, which comes before all.
+//! A libtorch that does not fit must not keep the program from starting. DT_RPATH therefore names the
+//! program's own libtorch, and the loader searches it first (build.rs). Before any code of libtorch
+//! runs, this module searches LD_LIBRARY_PATH. It skips other versions, tests in a child process whether
+//! the loader can bind the program to the libraries, and if so executes the program again with them in
+//! LD_PRELOAD, which precedes DT_RPATH.
 
 use std::collections::HashMap;
 use std::ffi::{CStr, OsStr, OsString, c_char};
@@ -18,33 +18,34 @@ use std::process::{Command, Stdio};
 
 use qrnn_ops::libtorch::search_path::{self, Brought};
 
-/// Tells a process that was started by this one what it is for: `trial=` and the library that it is
-/// to be bound to, or `chosen`, and `=` and the user's own LD_PRELOAD where there was one.
+/// Environment variable for processes that this one starts. Its value is `trial=` and the path of the
+/// library to test, or `chosen`, followed by `=` and the user's LD_PRELOAD if that was set.
 const STAGE: &str = "QRNN_BROUGHT_TORCH";
 const TRIAL: &str = "trial=";
 const CHOSEN: &str = "chosen";
 const PRELOAD: &str = "LD_PRELOAD";
 
-/// The libraries of libtorch's that the program itself names; those of a folder belong together.
-const NAMED: [&str; 3] = ["libgomp.so.1", "libc10.so", "libtorch_cpu.so"];
+/// Libraries of libtorch that the program links directly. All must come from the same folder.
+const LINKED: [&str; 3] = ["libgomp.so.1", "libc10.so", "libtorch_cpu.so"];
 
-/// What this process is for.
+/// Purpose of this process.
 pub enum Stage {
-    /// Nobody has looked at the variable yet.
+    /// Started by the user: LD_LIBRARY_PATH was not searched yet.
     First,
-    /// To end as soon as the loader has bound it; whether to the libraries that were meant. (A library
-    /// in LD_PRELOAD that cannot be loaded is no error of the loader's.)
+    /// Child that only tests whether the loader binds the given libraries; `true` if it did. (The loader
+    /// ignores a library in LD_PRELOAD that it cannot load, so this is checked.)
     Trial(bool),
-    /// To run with what was chosen.
+    /// Executed again with the chosen libraries.
     Chosen,
 }
 
-/// The list of variables that the process was started with. The C library makes it its own later.
+/// The environment as the loader passes it, before the C library reads it.
 pub struct Environment(*mut *const c_char);
 
 impl Environment {
     /// # Safety
-    /// `list` is the list that the loader passes, and nobody else uses it meanwhile.
+    /// `list` must be the environment that the loader passed, and nothing else may access it while this
+    /// value lives.
     pub unsafe fn new(list: *mut *const c_char) -> Self {
         Self(list)
     }
@@ -60,7 +61,7 @@ impl Environment {
                 let text = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
                 all.push((text(&entry[..sign]), text(&entry[sign + 1..])));
             }
-            // SAFETY: not behind the null pointer.
+            // SAFETY: the entry was not null, so the next one is within the list.
             at = unsafe { at.add(1) };
         }
         all
@@ -70,7 +71,7 @@ impl Environment {
         self.all().into_iter().find(|(other, _)| other == name).map(|(_, value)| value)
     }
 
-    /// Gives the variable another value, which lives as long as the process, or removes it.
+    /// Sets the variable to a value, which is leaked, or removes it.
     fn set(&mut self, name: &str, value: Option<&OsStr>) {
         let (mut from, mut to) = (self.0, self.0);
         let replaced = value.map(|value| {
@@ -80,16 +81,15 @@ impl Environment {
             entry.push(0);
             entry.leak().as_ptr().cast::<c_char>()
         });
-        // SAFETY: the list is shortened in place, or an entry of it replaced; it ends with a null
-        // pointer before and after.
+        // SAFETY: entries are replaced or removed in place; the list stays terminated by a null pointer.
         unsafe {
             while !(*from).is_null() {
                 let entry = CStr::from_ptr(*from).to_bytes();
-                let named =
+                let matches =
                     entry.strip_prefix(name.as_bytes()).is_some_and(|e| e.starts_with(b"="));
-                let kept = if named { replaced } else { Some(*from) };
-                if let Some(kept) = kept {
-                    *to = kept;
+                let entry = if matches { replaced } else { Some(*from) };
+                if let Some(entry) = entry {
+                    *to = entry;
                     to = to.add(1);
                 }
                 from = from.add(1);
@@ -99,34 +99,34 @@ impl Environment {
     }
 }
 
-/// What this process is for; its environment is then what the user's was.
+/// Reads the purpose of this process, and restores the user's environment.
 pub fn stage(environment: &mut Environment) -> Stage {
     let Some(stage) = environment.get(STAGE) else { return Stage::First };
     environment.set(STAGE, None);
     if let Some(library) = stage.as_bytes().strip_prefix(TRIAL.as_bytes()) {
         let library = Path::new(OsStr::from_bytes(library));
-        return Stage::Trial(loaded().is_some_and(|loaded| is_same(&loaded, library)));
+        return Stage::Trial(loaded().is_some_and(|loaded| is_same_file(&loaded, library)));
     }
-    let before =
+    let user_preload =
         stage.as_bytes().strip_prefix(CHOSEN.as_bytes()).and_then(|b| b.strip_prefix(b"="));
-    environment.set(PRELOAD, before.map(OsStr::from_bytes));
+    environment.set(PRELOAD, user_preload.map(OsStr::from_bytes));
     Stage::Chosen
 }
 
-/// Starts the program anew where a torch on LD_LIBRARY_PATH fits and is not the one that is loaded;
-/// else returns, and has said why where there is one.
-pub fn choose(arguments: &[OsString], environment: &Environment) {
+/// Executes the program again if LD_LIBRARY_PATH holds a libtorch that fits and is not loaded already.
+/// Otherwise returns, after a note on standard error for each libtorch that was skipped.
+pub fn restart_with_torch_on_path(arguments: &[OsString], environment: &Environment) {
     let Some(search) = environment.get("LD_LIBRARY_PATH") else { return };
-    let found = search_path::on_path(&search);
-    let Some(loaded) = found.first().and_then(|_| loaded()) else { return };
+    let candidates = search_path::on_path(&search);
+    let Some(loaded) = candidates.first().and_then(|_| loaded()) else { return };
     let Ok(program) = std::fs::read_link("/proc/self/exe") else { return };
     let preload = environment.get(PRELOAD);
     let variables: HashMap<OsString, OsString> = environment.all().into_iter().collect();
-    let (mut why, mut no_other) = (vec![], false);
-    for torch in found {
-        // Where the program's own is not there, the loader has taken what comes first, of whatever
+    let (mut skipped, mut no_other) = (vec![], false);
+    for torch in candidates {
+        // If the program's own libtorch is missing, the loader has bound the first on the path, of any
         // version.
-        let in_use = is_same(&torch.library(), &loaded);
+        let in_use = is_same_file(&torch.library(), &loaded);
         if in_use && !torch.is_other() {
             return;
         }
@@ -134,7 +134,7 @@ pub fn choose(arguments: &[OsString], environment: &Environment) {
         let reason = if torch.is_other() {
             format!("is torch {}", torch.version.as_deref().unwrap_or_default())
         } else {
-            match with(&torch, preload.as_deref()) {
+            match preload_list(&torch, preload.as_deref()) {
                 None => "has a blank or a colon in its path".to_owned(),
                 Some(libraries) => {
                     let mut command = Command::new(&program);
@@ -142,14 +142,14 @@ pub fn choose(arguments: &[OsString], environment: &Environment) {
                         command.arg0(name).args(rest);
                     }
                     command.env_clear().envs(&variables).env(PRELOAD, &libraries);
-                    if fits(&program, &variables, &libraries, &torch) {
+                    if can_be_loaded(&program, &variables, &libraries, &torch) {
                         let mut stage = OsString::from(CHOSEN);
-                        if let Some(before) = &preload {
+                        if let Some(user_preload) = &preload {
                             stage.push("=");
-                            stage.push(before);
+                            stage.push(user_preload);
                         }
                         command.env(STAGE, stage);
-                        // Returns only where it fails.
+                        // `exec` returns only if it fails.
                         format!("cannot be used: {}", command.exec())
                     } else {
                         "cannot be loaded by this program".to_owned()
@@ -157,37 +157,37 @@ pub fn choose(arguments: &[OsString], environment: &Environment) {
                 }
             }
         };
-        why.push(format!("{} {reason}", torch.folder.display()));
+        skipped.push(format!("{} {reason}", torch.folder.display()));
     }
-    let own = loaded.parent().unwrap_or(Path::new("")).display();
-    let taken = if no_other {
-        format!("has no other than that in {own}: it may fail or compute wrongly")
+    let folder = loaded.parent().unwrap_or(Path::new("")).display();
+    let consequence = if no_other {
+        format!("has no other than that in {folder}: it may fail or compute wrong results")
     } else {
-        format!("takes the one in {own}")
+        format!("uses the one in {folder}")
     };
     let _ = writeln!(
         std::io::stderr(),
-        "note: LD_LIBRARY_PATH: {}; this program needs torch {} and {taken}",
-        why.join(", "),
+        "note: LD_LIBRARY_PATH: {}; this program needs torch {} and {consequence}",
+        skipped.join(", "),
         search_path::VERSION,
     );
 }
 
-/// The libraries of this torch for LD_PRELOAD, before what is in it; the variable cannot hold every
-/// path.
-fn with(torch: &Brought, preload: Option<&OsStr>) -> Option<OsString> {
+/// A value of LD_PRELOAD with the libraries of this torch before those in `preload`. `None` if the path
+/// has a blank or a colon, which separate entries of the variable.
+fn preload_list(torch: &Brought, preload: Option<&OsStr>) -> Option<OsString> {
     let folder = std::path::absolute(&torch.folder).ok()?;
     if folder.as_os_str().as_bytes().iter().any(|byte| b" :".contains(byte)) {
         return None;
     }
-    let paths = NAMED.iter().map(|name| folder.join(name)).filter(|path| path.exists());
+    let paths = LINKED.iter().map(|name| folder.join(name)).filter(|path| path.exists());
     let paths = paths.map(PathBuf::into_os_string);
     let all: Vec<OsString> = paths.chain(preload.map(OsStr::to_owned)).collect();
     Some(all.join(OsStr::new(":")))
 }
 
 /// Whether the loader can bind this program to these libraries.
-fn fits(
+fn can_be_loaded(
     program: &Path,
     variables: &HashMap<OsString, OsString>,
     libraries: &OsStr,
@@ -201,7 +201,7 @@ fn fits(
     trial.status().is_ok_and(|status| status.success())
 }
 
-/// The libtorch that the loader has mapped for this process.
+/// Path of the libtorch that the loader has mapped into this process.
 fn loaded() -> Option<PathBuf> {
     let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
     maps.lines().find_map(|line| {
@@ -210,7 +210,7 @@ fn loaded() -> Option<PathBuf> {
     })
 }
 
-fn is_same(one: &Path, other: &Path) -> bool {
+fn is_same_file(one: &Path, other: &Path) -> bool {
     match (std::fs::metadata(one), std::fs::metadata(other)) {
         (Ok(one), Ok(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
         _ => false,

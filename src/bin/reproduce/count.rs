@@ -12,31 +12,31 @@ use qrnn::command_line::numbers;
 #[derive(Debug, ClapArgs)]
 #[command(allow_negative_numbers = true)]
 pub struct Args {
-    /// Width of the embedding
+    /// Embedding width
     #[arg(long, value_parser = numbers::size, default_value_t = 300)]
     emsize: usize,
     /// Hidden width
     #[arg(long, value_parser = numbers::size, default_value_t = 1800)]
     nhid: usize,
-    /// QRNN layers
+    /// Number of QRNN layers
     #[arg(long, value_parser = numbers::size, default_value_t = 4)]
     nlayers: usize,
     /// Vocabulary size
     #[arg(long, value_parser = numbers::size, default_value_t = WIKITEXT103_VOCAB)]
     vocab: usize,
-    /// Softmax clusters: the first token id of each tail, none, or auto (the original's choice)
+    /// Softmax clusters: first token id of each tail cluster, none, or auto (as awd-lstm-lm chooses)
     #[arg(long, default_value = "auto")]
     splits: Splits,
     /// Bits per stored parameter
-    #[arg(long, value_parser = numbers::whole::<u32>(1..=32), default_value_t = 16)]
+    #[arg(long, value_parser = numbers::in_range::<u32>(1..=32), default_value_t = 16)]
     param_bits: u32,
-    /// Also count what the published table leaves out: o·c, bias additions, the softmax
+    /// Also count operations that the published table omits: o·c, bias additions and the softmax
     #[arg(long)]
     strict: bool,
-    /// Fraction of zeros in the prunable weights, from 0 to below 1
+    /// Fraction of zeros in the prunable weights, at least 0 and below 1
     #[arg(long, default_value_t = 0.0)]
     sparsity: f64,
-    /// Print one JSON object
+    /// Print the result as one JSON object on the last line of standard output
     #[arg(long)]
     pub json: bool,
 }

@@ -17,20 +17,20 @@ use qrnn::command_line::{Output, load_corpus, peak_bytes};
 pub struct Args {
     #[command(subcommand)]
     command: Command,
-    /// Print one JSON object
+    /// Print the result as one JSON object on the last line of standard output
     #[arg(long, global = true)]
     pub json: bool,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Tokens and vocabulary of a corpus
+    /// Show token counts and vocabulary size of a corpus
     Stats {
         /// Folder with train.txt, valid.txt and test.txt (or wiki.*.tokens) [default: the embedded
-        /// language]
+        /// synthetic language]
         #[arg(long)]
         data: Option<PathBuf>,
-        /// Read the text itself: neither use nor write the token cache
+        /// Read the text files, and neither read nor write the token cache
         #[arg(long)]
         no_cache: bool,
     },
@@ -40,12 +40,12 @@ enum Command {
 
 #[derive(Debug, ClapArgs)]
 struct FetchArgs {
-    /// wikitext-103
+    /// Name of the corpus: wikitext-103
     name: String,
-    /// Folder that receives wikitext-103/ with wiki.train.tokens and so on
+    /// Folder in which wikitext-103/, with wiki.train.tokens etc., is created
     #[arg(long, default_value = "data")]
     to: PathBuf,
-    /// Address of the archive, instead of the known mirrors
+    /// URL of the archive, instead of the built-in mirrors
     #[arg(long)]
     url: Option<String>,
 }
@@ -75,12 +75,14 @@ pub fn run(args: Args) -> Result<Output> {
     });
     let mut text = format!("{corpus}\n");
     text += &match corpus.origin() {
-        Origin::Made => format!("made in {seconds:.2} s"),
+        Origin::Made => format!("generated in {seconds:.2} s"),
         Origin::Text(_) if no_cache => format!("read in {seconds:.2} s"),
         Origin::Text(reason) => {
-            format!("read in {seconds:.2} s; the ids could not be kept for the next time: {reason}")
+            format!("read in {seconds:.2} s; could not write the token cache: {reason}")
         }
-        Origin::Kept(file) => format!("read in {seconds:.2} s; ids kept in {}", file.display()),
+        Origin::Kept(file) => {
+            format!("read in {seconds:.2} s; tokens cached in {}", file.display())
+        }
         Origin::Cache(file) => format!("opened in {seconds:.3} s from {}", file.display()),
     };
     text += &format!(
@@ -103,7 +105,7 @@ fn fetch(args: FetchArgs) -> Result<Output> {
     let seconds = started.elapsed().as_secs_f64();
     let path = fetched.path.display();
     let text = match &fetched.from {
-        None => format!("{path} holds {} as published; nothing was downloaded", args.name),
+        None => format!("{path} already holds {} as published; nothing to download", args.name),
         Some(from) => format!(
             "{path} holds {} as published ({:.1} MB)\nfrom {from}, md5 {}, in {seconds:.1} s",
             args.name,

@@ -5,38 +5,38 @@ use std::path::PathBuf;
 use clap::Args as ClapArgs;
 use qrnn::Result;
 use qrnn::data::{Corpus, Split};
-use qrnn::evaluate::{EvalOptions, evaluate_split, evaluate_text};
+use qrnn::evaluate::{EvalOptions, Evaluation, evaluate_split, evaluate_text};
 use qrnn::interrupt::Interrupt;
 use qrnn::view::progress;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::model_flags::{CheckpointFlags, ComputeFlags};
-use qrnn::command_line::Output;
 use qrnn::command_line::numbers;
+use qrnn::command_line::{INTERRUPTED, Output};
 
 #[derive(Debug, ClapArgs)]
 #[command(allow_negative_numbers = true)]
 pub struct Args {
     #[command(flatten)]
     checkpoint: CheckpointFlags,
-    /// Folder with the text that the model was trained on [default: the embedded language]
+    /// Folder of the corpus that the model was trained on [default: the embedded synthetic language]
     #[arg(long)]
     data: Option<PathBuf>,
-    /// Evaluate a text file in the model's own vocabulary; words that it lacks become `<unk>`
+    /// Evaluate a text file with the model's vocabulary; unknown words become `<unk>`
     #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "split"])]
     text: Option<PathBuf>,
-    /// test, valid or train
+    /// Split to evaluate: test, valid or train
     #[arg(long, default_value = "test")]
     split: Split,
-    /// Window length in tokens [default: as in training]; changes the speed only
+    /// Window length in tokens; affects speed only [default: as in training]
     #[arg(long, value_parser = numbers::size)]
     bptt: Option<usize>,
-    /// Batch columns [default: 1 for the test text, 10 for the others]
+    /// Batch size [default: 1 for the test split, 10 for the others]
     #[arg(long, value_parser = numbers::size)]
     batch_size: Option<usize>,
     #[command(flatten)]
     compute: ComputeFlags,
-    /// Print one JSON object
+    /// Print the result as one JSON object on the last line of standard output
     #[arg(long)]
     pub json: bool,
 }
@@ -51,7 +51,7 @@ pub fn run(args: Args) -> Result<Output> {
     };
     let mut model = args.checkpoint.model(saved, device)?;
     model.set_precision(precision);
-    // A text file is read like the test text, in one column.
+    // A text file is evaluated like the test split, with batch size 1.
     let split = if args.text.is_some() { Split::Test } else { args.split };
     let mut options = EvalOptions::original(split, args.bptt.unwrap_or(model.config().bptt));
     if let Some(batch) = args.batch_size {
@@ -61,10 +61,15 @@ pub fn run(args: Args) -> Result<Output> {
     qrnn_ops::libtorch::keep_freed_memory();
     if let Some(file) = &args.text {
         let evaluation = evaluate_text(&model, file, &options, &mut *progress::here())?;
-        return Ok(Output::done(format!("{}: {evaluation}", file.display()), json!(evaluation)));
+        let text = format!("{}: {evaluation}", file.display());
+        return Ok(outcome(text, json!(evaluation), &evaluation.evaluation));
     }
     let corpus = corpus.unwrap_or_else(Corpus::synthetic);
     let evaluation = evaluate_split(&model, &corpus, args.split, &options, &mut *progress::here())?;
     let text = format!("{} text of {}: {evaluation}", args.split, corpus.name());
-    Ok(Output::done(text, json!(evaluation)))
+    Ok(outcome(text, json!(evaluation), &evaluation))
+}
+
+fn outcome(text: String, json: Value, evaluation: &Evaluation) -> Output {
+    Output { text, json, status: if evaluation.interrupted { INTERRUPTED } else { 0 } }
 }

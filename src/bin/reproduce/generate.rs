@@ -18,24 +18,24 @@ use qrnn::command_line::{INTERRUPTED, Output};
 pub struct Args {
     #[command(flatten)]
     checkpoint: CheckpointFlags,
-    /// Folder with the text that the model was trained on, for a model file without a vocabulary
+    /// Folder of the corpus that the model was trained on; needed if the model file has no vocabulary
     #[arg(long)]
     data: Option<PathBuf>,
-    /// Words to continue
+    /// Text to continue
     #[arg(long, default_value = "")]
     prompt: String,
-    /// Words to generate
-    #[arg(long, value_parser = numbers::any::<usize>, default_value_t = 100)]
+    /// Number of words to generate
+    #[arg(long, value_parser = numbers::non_negative::<usize>, default_value_t = 100)]
     words: usize,
-    /// Sampling temperature; 0 always takes the most likely word
+    /// Sampling temperature; 0 always chooses the most likely word
     #[arg(long, default_value_t = 1.0)]
     temperature: f64,
-    /// Seed of the sampling
-    #[arg(long, value_parser = numbers::any::<u64>, default_value_t = 1882)]
+    /// Seed of sampling
+    #[arg(long, value_parser = numbers::non_negative::<u64>, default_value_t = 1882)]
     seed: u64,
     #[command(flatten)]
     compute: ComputeFlags,
-    /// Print one JSON object
+    /// Print the result as one JSON object on the last line of standard output
     #[arg(long)]
     pub json: bool,
 }

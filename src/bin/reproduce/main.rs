@@ -1,4 +1,4 @@
-//! `reproduce`: the paper's table, and each of its steps by itself.
+//! `reproduce`: rebuilds the paper's table, or runs one of its steps.
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[cfg(not(test))]
@@ -6,7 +6,7 @@ mod brought_torch;
 mod count;
 mod data;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-#[cfg(not(test))] // a test is started with arguments that are not the program's
+#[cfg(not(test))] // the test harness has arguments of another kind
 mod early;
 mod evaluate;
 mod generate;
@@ -19,14 +19,14 @@ mod train;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use qrnn::command_line::{explain, finish};
+use qrnn::command_line::{finish, print_clap_error};
 
-/// Rebuilds the JAIST team's MicroNet-Challenge entry: a QRNN language model on WikiText-103,
-/// squeezed from 153 M parameters to 105 M while its test perplexity stays under 35.
+/// Rebuilds the JAIST team's MicroNet Challenge entry: a QRNN language model on WikiText-103, reduced
+/// from 153 M to 105 M parameters while its test perplexity stays under 35.
 ///
-/// Without a subcommand: counts parameters and operations beside the published ones, trains every
-/// row of the experiment table and every length of the figure at a reduced scale on a language made
-/// in the program, and writes tables, plots and a report.
+/// Without a subcommand: compares parameter and operation counts with the published ones, trains every
+/// row of the experiment table and every sequence length of the figure at reduced scale on an embedded
+/// synthetic language, and writes tables, plots and a report.
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true, allow_negative_numbers = true)]
 struct Cli {
@@ -38,17 +38,17 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Parameters and operations of a configuration
+    /// Count the parameters and operations of a model
     Count(count::Args),
     /// Train a model
     Train(Box<train::Args>),
-    /// Perplexity of a trained model
+    /// Measure the perplexity of a trained model
     Evaluate(evaluate::Args),
-    /// Text from a trained model
+    /// Generate text with a trained model
     Generate(generate::Args),
-    /// Look at a corpus
+    /// Download a corpus, or show its statistics
     Data(data::Args),
-    /// Draw the curves of runs from their logs
+    /// Plot the training curves of runs from their logs
     Plot(plot::Args),
 }
 
@@ -59,7 +59,7 @@ fn main() -> ExitCode {
     };
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
-        Err(said) => return ExitCode::from(explain(&said)),
+        Err(error) => return ExitCode::from(print_clap_error(&error)),
     };
     if !matches!(cli.command, Some(Command::Count(_))) {
         qrnn::command_line::set_threads();

@@ -1,4 +1,4 @@
-//! Flags that several commands share: where to compute and how exactly, and which model.
+//! Flags that several commands share: device, precision and model file.
 
 use std::path::{Path, PathBuf};
 
@@ -28,7 +28,7 @@ pub enum PrecisionChoice {
 
 #[derive(Debug, ClapArgs)]
 pub struct ComputeFlags {
-    /// Device
+    /// Device; auto uses a CUDA GPU if one is usable
     #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
     /// Precision of matmuls and activations. auto: bf16 when training large models on CPUs with bf16
@@ -41,10 +41,10 @@ pub struct ComputeFlags {
 }
 
 impl ComputeFlags {
-    /// The device; `auto` uses a GPU where one is usable, and otherwise prints why not.
+    /// The device; `auto` uses a GPU if one is usable, and otherwise prints the reason.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] for CUDA where there is none.
+    /// [`Error::Unavailable`] for `cuda` without a usable GPU.
     pub fn device(&self) -> Result<Device> {
         self.choose(|| {
             let (device, why) = qrnn_ops::device::cuda_or_cpu();
@@ -55,7 +55,7 @@ impl ComputeFlags {
         })
     }
 
-    /// [`ComputeFlags::device`] for models too small to gain from a GPU: `auto` is the CPU.
+    /// Like [`ComputeFlags::device`], for models too small to gain from a GPU: `auto` is the CPU.
     ///
     /// # Errors
     /// As [`ComputeFlags::device`].
@@ -82,18 +82,19 @@ impl ComputeFlags {
         }
     }
 
-    /// Precision of training; `multiplications`: in the largest layer of a step.
+    /// Precision of training, where `multiplications` is the number of multiplications of the largest layer
+    /// in one step.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] for a precision that the device lacks, [`Error::Usage`] where --plain
+    /// [`Error::Unavailable`] for a precision that the device lacks, [`Error::Usage`] if --plain
     /// contradicts --precision.
     pub fn training_precision(&self, device: Device, multiplications: usize) -> Result<Precision> {
         match (self.precision, self.plain) {
             (PrecisionChoice::Auto | PrecisionChoice::Fp32, true) => Ok(Precision::Torch),
             (_, true) => Err(Error::usage(
                 "--plain",
-                "computes in fp32, and --precision names another one",
-                "leave one of the two out",
+                "computes in fp32, but --precision names another precision",
+                "leave out one of the two flags",
             )),
             (PrecisionChoice::Auto, _) => Ok(Precision::automatic(device, multiplications)),
             (PrecisionChoice::Fp32, _) => Ok(Precision::Single),
@@ -109,27 +110,27 @@ impl ComputeFlags {
     }
 }
 
-fn unavailable(format: &str, problem: &str) -> Error {
+fn unavailable(precision: &str, problem: &str) -> Error {
     Error::Unavailable {
-        what: format!("--precision {format}"),
+        what: format!("--precision {precision}"),
         problem: problem.into(),
         remedy: "use --precision fp32 or auto".into(),
     }
 }
 
-/// A trained model.
+/// Flags that name a trained model.
 #[derive(Debug, ClapArgs)]
 pub struct CheckpointFlags {
-    /// A model.safetensors, a checkpoint, or a run folder
+    /// model.safetensors, checkpoint file or run folder of the model
     #[arg(long)]
     checkpoint: PathBuf,
-    /// Softmax clusters, for a file without a configuration
+    /// Softmax clusters, if the model file has no configuration
     #[arg(long)]
     splits: Option<Splits>,
 }
 
 impl CheckpointFlags {
-    /// Reads the file; prints which step, where a run folder has no finished epoch yet.
+    /// Opens the file; for a run folder without a finished epoch, prints the step of the weights.
     ///
     /// # Errors
     /// [`Error::Io`] and [`Error::BadFile`] naming the file.
@@ -137,7 +138,7 @@ impl CheckpointFlags {
         let saved = SavedModel::open(&self.checkpoint)?;
         if let (Some(step), true) = (saved.step(), self.checkpoint.is_dir()) {
             terminal::note(format_args!(
-                "no epoch is finished yet: these are the weights after step {step}"
+                "no epoch is finished yet: using the weights after step {step}"
             ));
         }
         Ok(saved)
@@ -149,10 +150,11 @@ impl CheckpointFlags {
         saved.model(self.splits.as_ref(), device)
     }
 
-    /// The corpus: a folder's, or the embedded language.
+    /// Loads the corpus of a folder, or the embedded language.
     ///
     /// # Errors
-    /// [`Error::Usage`] where the model was trained on a folder and none is named; those of reading it.
+    /// [`Error::Usage`] if the model was trained on a folder and `data` is `None`; those of
+    /// [`Corpus::from_dir`].
     pub fn corpus(&self, saved: &SavedModel, data: Option<PathBuf>) -> Result<Corpus> {
         let synthetic = Corpus::synthetic();
         let other = |name: &&str| *name != synthetic.name();
@@ -160,7 +162,7 @@ impl CheckpointFlags {
             return Err(Error::usage(
                 "--data",
                 format!("is missing; the model was trained on {name}"),
-                "name the folder of that text",
+                "name the folder of that corpus",
             ));
         }
         let corpus = match data {
@@ -168,17 +170,17 @@ impl CheckpointFlags {
             None => synthetic,
         };
         if saved.vocab().is_none() {
-            say_unchecked(saved.path(), &corpus);
+            warn_missing_vocabulary(saved.path(), &corpus);
         }
         Ok(corpus)
     }
 }
 
-/// Warns that a file has no vocabulary to compare with a corpus.
-pub fn say_unchecked(file: &Path, corpus: &Corpus) {
+/// Warns that a model file has no vocabulary to compare with that of the corpus.
+pub fn warn_missing_vocabulary(file: &Path, corpus: &Corpus) {
     terminal::note(format_args!(
-        "{} has no vocabulary (version 0.1 or another program wrote it): it could not be compared with \
-         that of {}",
+        "{} has no vocabulary (written by version 0.1 or another program): it could not be compared with \
+         the vocabulary of {}",
         file.display(),
         corpus.name()
     ));

@@ -19,27 +19,27 @@ enum Curves {
 
 #[derive(Debug, ClapArgs)]
 pub struct Args {
-    /// Run folders, finished or not
+    /// Run folders; the runs need not be finished
     #[arg(required = true)]
     runs: Vec<PathBuf>,
-    /// Training perplexity, validation perplexity, or both
+    /// Curves to plot: training perplexity, validation perplexity or both
     #[arg(long, value_enum, default_value_t = Curves::Both)]
     curves: Curves,
     /// Folder for training_curve.svg and training_curve.png
     #[arg(long, default_value = "runs")]
     out: PathBuf,
-    /// Print one JSON object
+    /// Print the result as one JSON object on the last line of standard output
     #[arg(long)]
     pub json: bool,
 }
 
 pub fn run(args: Args) -> Result<Output> {
-    // A run that is named twice is drawn once.
-    let (mut runs, mut seen) = (vec![], vec![]);
+    // A run that is named twice is plotted once.
+    let (mut runs, mut paths) = (vec![], vec![]);
     for run in args.runs {
-        let place = run.canonicalize().unwrap_or_else(|_| run.clone());
-        if !seen.contains(&place) {
-            seen.push(place);
+        let path = run.canonicalize().unwrap_or_else(|_| run.clone());
+        if !paths.contains(&path) {
+            paths.push(path);
             runs.push(run);
         }
     }
@@ -58,9 +58,9 @@ pub fn run(args: Args) -> Result<Output> {
     let plot = training_curve(&curves);
     let files = plot.save(&args.out, "training_curve")?;
     let [svg, png] = files.each_ref().map(|file| file.display());
-    let counted = |n: usize, one: &str| format!("{n} {one}{}", if n == 1 { "" } else { "s" });
-    let (shown, read) = (counted(curves.len(), "curve"), counted(logs.len(), "run"));
-    let mut text = format!("{shown} of {read} in {svg} and {png}");
+    let plural = |n: usize, noun: &str| format!("{n} {noun}{}", if n == 1 { "" } else { "s" });
+    let (curve_count, run_count) = (plural(curves.len(), "curve"), plural(logs.len(), "run"));
+    let mut text = format!("wrote {curve_count} of {run_count} to {svg} and {png}");
     if let Some(note) = plot.missing_in_png() {
         text += &format!("\n{note}");
     }

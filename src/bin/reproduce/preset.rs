@@ -4,12 +4,12 @@ use std::ffi::OsString;
 
 use qrnn::{Error, Result, paper};
 
-/// Flags that the QRNN recipes of awd-lstm-lm share (its README, and main.py for the rest).
+/// Flags that the QRNN recipes of awd-lstm-lm share (from its README; defaults from its main.py).
 const AWD: &str = "--emsize 400 --nhid 1550 --nlayers 4 --splits auto --bptt 70 --optimizer sgd \
                    --lr 30 --when -1 --nonmono 5 --alpha 2 --beta 1 --dropout 0.4 --dropouti 0.4 \
                    --dropoute 0.1 --wdrop 0.1 --wdecay 0.0000012";
 
-/// Name, description, and the flags in addition to [`AWD`].
+/// Name, description, and flags in addition to [`AWD`].
 const OTHERS: [(&str, &str, &str); 3] = [
     (
         "penn-treebank",
@@ -18,7 +18,7 @@ const OTHERS: [(&str, &str, &str); 3] = [
     ),
     (
         "penn-treebank-finetune",
-        "its finetuning; needs --finetune FILE",
+        "finetuning of penn-treebank; needs --finetune FILE",
         "--dropouth 0.3 --clip 0.2 --batch-size 20 --epochs 300 --seed 404",
     ),
     (
@@ -28,14 +28,15 @@ const OTHERS: [(&str, &str, &str); 3] = [
     ),
 ];
 
-/// All presets, for --help.
+/// List of all presets for --help.
 pub fn list() -> String {
     let rows = paper::ROWS.iter().map(|row| {
         let entry = if row.name == paper::entry().name { ", the entry" } else { "" };
-        (row.name, format!("a row of the experiment table{entry}"))
+        (row.name, format!("row of the experiment table{entry}"))
     });
-    let others = OTHERS.iter().map(|(name, what, _)| (*name, (*what).to_owned()));
-    let lines = rows.chain(others).map(|(name, what)| format!("  {name:<24}{what}\n"));
+    let others = OTHERS.iter().map(|(name, description, _)| (*name, (*description).to_owned()));
+    let lines =
+        rows.chain(others).map(|(name, description)| format!("  {name:<24}{description}\n"));
     format!("Presets:\n{}", lines.collect::<String>())
 }
 
@@ -52,10 +53,10 @@ fn flags(name: &str) -> Option<String> {
     Some(format!("{AWD} {flags}"))
 }
 
-/// The command line with `--preset NAME` replaced by its flags, so that later flags override them.
+/// Replaces `--preset NAME` by its flags, placed first so that other flags override them.
 ///
 /// # Errors
-/// [`Error::Usage`] for a name that no preset has.
+/// [`Error::Usage`] for an unknown preset.
 pub fn expand(args: impl Iterator<Item = OsString>) -> Result<Vec<OsString>> {
     let mut args: Vec<OsString> = args.collect();
     if args.get(1).is_none_or(|command| command != "train") {
@@ -67,7 +68,7 @@ pub fn expand(args: impl Iterator<Item = OsString>) -> Result<Vec<OsString>> {
     let Some(at) = at else { return Ok(args) };
     let name = match args[at].to_str().and_then(|arg| arg.strip_prefix("--preset=")) {
         Some(name) => name.to_owned(),
-        // Without a name: clap says so.
+        // The name is missing, which clap reports.
         None if at + 1 == args.len() => return Ok(args),
         None => args.remove(at + 1).to_string_lossy().into_owned(),
     };
@@ -76,7 +77,7 @@ pub fn expand(args: impl Iterator<Item = OsString>) -> Result<Vec<OsString>> {
         return Err(Error::usage(
             format!("--preset {name}"),
             "there is no such preset",
-            format!("write one of these\n{}", list().trim_end()),
+            format!("use one of these\n{}", list().trim_end()),
         ));
     };
     args.splice(2..2, flags.split_whitespace().map(OsString::from));
@@ -94,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_beside_a_preset_come_after_its_own() {
+    fn other_flags_follow_and_override_those_of_the_preset() {
         let expected = "reproduce train --emsize 400 --nhid 2500 --bptt 140 --batch-size 60 \
                         --epochs 14 --epochs 2 --seed 3";
         assert_eq!(expanded("reproduce train --epochs 2 --preset 400-2500-140 --seed 3"), expected);

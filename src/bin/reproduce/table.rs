@@ -1,4 +1,4 @@
-//! `reproduce` without a subcommand: the whole table.
+//! `reproduce` without a subcommand: the experiment table and the figure.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use clap::Args as ClapArgs;
 use qrnn::data::Corpus;
 use qrnn::interrupt::Interrupt;
 use qrnn::paper::experiment::{DEFAULT_DIVISOR, Experiment, Scale, check_writable};
-use qrnn::paper::operation_counts::beside_published;
+use qrnn::paper::operation_counts::compare_with_published;
 use qrnn::paper::results::{OpTables, ParameterCount};
 use qrnn::terminal;
 use qrnn::{Error, Result, paper};
@@ -22,27 +22,27 @@ pub struct Args {
     /// Folder for the report, the plots and results.json
     #[arg(long, default_value = "runs/reproduce")]
     out: PathBuf,
-    /// Names of rows of the table, separated by commas [default: all]
+    /// Rows of the table to train, separated by commas [default: all]
     #[arg(long, value_delimiter = ',')]
     rows: Vec<String>,
-    /// Divisor of the widths [default: 10]
+    /// Divisor of the model widths; smaller means larger models and longer runs [default: 10]
     #[arg(long)]
     scale: Option<f64>,
-    /// Train on a folder's text instead of the embedded language
+    /// Folder of the corpus to train on, such as WikiText-103 [default: the embedded synthetic language]
     #[arg(long)]
     data: Option<PathBuf>,
-    /// Train at the paper's sizes; needs --data, and weeks on a CPU
+    /// Train at the paper's sizes; needs --data and takes weeks on a CPU
     #[arg(long)]
     full: bool,
-    /// Leave out the figure of perplexity against sequence length
+    /// Skip the figure of perplexity against sequence length
     #[arg(long)]
     no_lengths: bool,
-    /// Seed of initial weights, dropout masks and window lengths
-    #[arg(long, value_parser = numbers::any::<u64>, default_value_t = 1882)]
+    /// Seed of initial weights, dropout masks and sequence lengths
+    #[arg(long, value_parser = numbers::non_negative::<u64>, default_value_t = 1882)]
     seed: u64,
     #[command(flatten)]
     compute: ComputeFlags,
-    /// Print one JSON object
+    /// Print the result as one JSON object on the last line of standard output
     #[arg(long)]
     pub json: bool,
 }
@@ -53,12 +53,12 @@ impl Args {
             (true, Some(scale)) => Err(Error::usage(
                 format!("--full and --scale {scale}"),
                 "contradict each other",
-                "give one of them",
+                "use only one of them",
             )),
             (true, None) if self.data.is_none() => Err(Error::usage(
                 "--full",
                 "the embedded language is too small for the paper's sizes",
-                "name the folder of WikiText-103 with --data",
+                "give the folder of WikiText-103 with --data",
             )),
             (true, None) => Ok(Scale::Full),
             (false, scale) => Scale::reduced(scale.unwrap_or(DEFAULT_DIVISOR)),
@@ -106,10 +106,9 @@ pub fn run(args: Args) -> Result<Output> {
     Ok(Output { text, json, status })
 }
 
-/// What needs no training: the operation table and the parameters of all rows, beside the
-/// published ones.
+/// The operation table and the parameter counts of all rows, compared with the published ones.
 fn counts() -> String {
-    let mut text = beside_published(&OpTables::of_entry().counted);
+    let mut text = compare_with_published(&OpTables::of_entry().counted);
     text += "\n\nparameters of the rows at full size      published      counted";
     for count in ParameterCount::of_rows(&paper::ROWS) {
         text += &format!("\n{:<36} {:>13} {:>12}", count.name, count.published, count.counted);

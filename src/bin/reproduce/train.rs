@@ -12,82 +12,83 @@ use qrnn::{Error, Result};
 use serde_json::{Value, json};
 use tch::Kind;
 
-use crate::model_flags::{ComputeFlags, say_unchecked};
+use crate::model_flags::{ComputeFlags, warn_missing_vocabulary};
 use crate::preset;
 use qrnn::command_line::numbers;
 use qrnn::command_line::{INTERRUPTED, Output, load_corpus};
 
-/// The defaults are the entry's: 300/1800, windows of 300, batch 40.
+/// The defaults are those of the entry: emsize 300, nhid 1800, bptt 300, batch size 40.
 #[derive(Debug, ClapArgs)]
 #[command(args_override_self = true, allow_negative_numbers = true, after_help = preset::list())]
 pub struct Args {
-    /// Published settings, listed below; other flags override them
+    /// Published settings, listed below; explicit flags override them
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
-    /// Folder with train.txt, valid.txt and test.txt (or wiki.*.tokens) [default: the embedded language]
+    /// Folder with train.txt, valid.txt and test.txt (or wiki.*.tokens) [default: the embedded
+    /// synthetic language]
     #[arg(long)]
     data: Option<PathBuf>,
-    /// Folder for weights, checkpoints, log and results
+    /// Run folder, which receives weights, checkpoints, log and results
     #[arg(long, default_value = "runs/train")]
     out: PathBuf,
-    /// Start from the weights of this file, checkpoint or run folder
+    /// Start from the weights of this model file, checkpoint or run folder
     #[arg(long)]
     init: Option<PathBuf>,
-    /// Finetune the weights of this file, checkpoint or run folder: averaged SGD until the validation loss is
-    /// worse than the best of the epochs more than --nonmono ago
+    /// Finetune the weights of this model file, checkpoint or run folder with averaged SGD, until the
+    /// validation loss is worse than the best loss of more than --nonmono epochs ago
     #[arg(long, value_name = "FILE", conflicts_with = "init")]
     finetune: Option<PathBuf>,
 
-    /// Width of the embedding
+    /// Embedding width
     #[arg(long, value_parser = numbers::size, default_value_t = 300, help_heading = "Model")]
     emsize: usize,
     /// Hidden width
     #[arg(long, value_parser = numbers::size, default_value_t = 1800, help_heading = "Model")]
     nhid: usize,
-    /// QRNN layers
+    /// Number of QRNN layers
     #[arg(long, value_parser = numbers::layers, default_value_t = 4, help_heading = "Model")]
     nlayers: usize,
-    /// Softmax clusters: the first token id of each tail, none, or auto (the original's choice)
+    /// Softmax clusters: first token id of each tail cluster, none, or auto (as awd-lstm-lm chooses)
     #[arg(long, default_value = "auto", help_heading = "Model")]
     splits: Splits,
-    /// Locked dropout after the last layer
+    /// Dropout after the last layer (one mask for all time steps)
     #[arg(long, default_value_t = 0.1, help_heading = "Model")]
     dropout: f64,
-    /// Locked dropout between layers
+    /// Dropout between layers (one mask for all time steps)
     #[arg(long, default_value_t = 0.1, help_heading = "Model")]
     dropouth: f64,
-    /// Locked dropout on the embedding
+    /// Dropout of the embedded input (one mask for all time steps)
     #[arg(long, default_value_t = 0.1, help_heading = "Model")]
     dropouti: f64,
-    /// Dropout of whole words
+    /// Dropout of whole words in the embedding matrix
     #[arg(long, default_value_t = 0.0, help_heading = "Model")]
     dropoute: f64,
-    /// Weight drop of the layers' linear maps
+    /// Dropout of the weights of the QRNN layers
     #[arg(long, default_value_t = 0.0, help_heading = "Model")]
     wdrop: f64,
-    /// Zoneout of the forget gate
+    /// Zoneout probability of the forget gate
     #[arg(long, default_value_t = 0.0, help_heading = "Model")]
     zoneout: f64,
-    /// The embedding is initialized uniformly within plus and minus this
+    /// Initialize the embedding uniformly in [-INIT_RANGE, INIT_RANGE]
     #[arg(long, default_value_t = 0.1, help_heading = "Model")]
     init_range: f64,
 
-    /// Mean length of a training window, in tokens
+    /// Mean sequence length of a training step, in tokens
     #[arg(long, value_parser = numbers::size, default_value_t = 300, help_heading = "Recipe")]
     bptt: usize,
-    /// Windows of exactly --bptt tokens; --precision auto is then fp32
+    /// Use exactly --bptt tokens in every step; --precision auto then means fp32
     #[arg(long, help_heading = "Recipe")]
     fixed_bptt: bool,
-    /// Batch columns that the training text is cut into
+    /// Training batch size: number of parallel token streams
     #[arg(long, value_parser = numbers::size, alias = "batch_size", default_value_t = 40, help_heading = "Recipe")]
     batch_size: usize,
-    /// Passes over the training text
+    /// Number of passes over the training text
     #[arg(long, value_parser = numbers::size, default_value_t = 20, help_heading = "Recipe")]
     epochs: usize,
     /// Stop after this number of steps
     #[arg(long, value_parser = numbers::steps, help_heading = "Recipe")]
     steps: Option<u64>,
-    /// adam, sgd (switches to averaged SGD when validation stalls) or asgd
+    /// adam, sgd (switches to averaged SGD when the validation loss stalls) or asgd
     #[arg(long, default_value = "adam", help_heading = "Recipe")]
     optimizer: OptimizerKind,
     /// Learning rate
@@ -97,42 +98,42 @@ pub struct Args {
     #[arg(long, num_args = 1.., value_delimiter = ',', default_value = "12", help_heading = "Recipe")]
     #[arg(allow_negative_numbers = true)]
     when: Vec<i64>,
-    /// Maximum norm of the gradient; 0 for no clipping
+    /// Maximum gradient norm; 0 disables clipping
     #[arg(long, default_value_t = 0.25, help_heading = "Recipe")]
     clip: f64,
-    /// Regularizer on the magnitude of the last layer's output (AR)
+    /// Coefficient of activation regularization (AR): L2 penalty on the last layer's output
     #[arg(long, default_value_t = 0.0, help_heading = "Recipe")]
     alpha: f64,
-    /// Regularizer on the change of the last layer's output over time (TAR)
+    /// Coefficient of temporal activation regularization (TAR): L2 penalty on its change over time
     #[arg(long, default_value_t = 0.0, help_heading = "Recipe")]
     beta: f64,
-    /// L2 weight decay
+    /// Weight decay (L2 penalty)
     #[arg(long, default_value_t = 0.0, help_heading = "Recipe")]
     wdecay: f64,
-    /// Epochs without a better validation loss before SGD switches to averaging
-    #[arg(long, value_parser = numbers::any::<usize>, default_value_t = 5, help_heading = "Recipe")]
+    /// Epochs without a better validation loss before sgd switches to averaged SGD
+    #[arg(long, value_parser = numbers::non_negative::<usize>, default_value_t = 5, help_heading = "Recipe")]
     nonmono: usize,
-    /// Seed of initial weights, dropout masks and window lengths
-    #[arg(long, value_parser = numbers::any::<u64>, default_value_t = 1882, help_heading = "Recipe")]
+    /// Seed of initial weights, dropout masks and sequence lengths
+    #[arg(long, value_parser = numbers::non_negative::<u64>, default_value_t = 1882, help_heading = "Recipe")]
     seed: u64,
 
-    /// Continue from the newest checkpoint in --out, as if the run had never stopped
+    /// Continue the run in --out from its newest checkpoint
     #[arg(long, conflicts_with = "init")]
     resume: bool,
     /// Replace the run in --out
     #[arg(long, conflicts_with = "resume")]
     overwrite: bool,
-    /// Steps between two checkpoints, in addition to one after each epoch [default: 1000 on the CPU, 5
+    /// Steps between checkpoints, in addition to one after each epoch [default: 1000 on the CPU, every 5
     /// minutes on a GPU]
     #[arg(long, value_parser = numbers::steps, value_name = "STEPS")]
     checkpoint_every: Option<u64>,
-    /// Steps between two lines of the log
+    /// Steps between log lines
     #[arg(long, value_parser = numbers::steps, default_value_t = 20)]
     log_interval: u64,
 
     #[command(flatten)]
     compute: ComputeFlags,
-    /// Print one JSON object
+    /// Print the result as one JSON object on the last line of standard output
     #[arg(long)]
     pub json: bool,
 }
@@ -153,13 +154,13 @@ impl Args {
 
     fn recipe(&self) -> Result<Recipe> {
         let mut when = vec![];
-        // -1 alone is the original's way to say never.
+        // In awd-lstm-lm, -1 alone means never.
         for epoch in self.when.iter().filter(|_| self.when != [-1]) {
             when.push(usize::try_from(*epoch).map_err(|_| {
                 Error::usage(
                     format!("--when {epoch}"),
                     "epochs are counted from 1",
-                    "give the epochs after which the rate is divided by 10, or -1 alone for never",
+                    "give the epochs after which the learning rate is divided by 10, or only -1 for never",
                 )
             })?);
         }
@@ -189,7 +190,7 @@ pub fn run(args: Args) -> Result<Output> {
     let recipe = args.recipe()?;
     recipe.check()?;
     let device = args.compute.device()?;
-    // Runs with fixed windows are compared digit by digit.
+    // Losses of runs with --fixed-bptt are compared with a reference to 1e-4, so `auto` means fp32.
     let precision = if args.fixed_bptt {
         args.compute.precision(device)?
     } else {
@@ -200,15 +201,15 @@ pub fn run(args: Args) -> Result<Output> {
     let corpus = load_corpus(args.data.clone())?;
     terminal::note(format_args!("{corpus}\n{precision}"));
     let config = args.config(corpus.vocab().len());
-    let words = corpus.tokens(Split::Train).len();
-    Memory::estimate(&config, &recipe, words).check()?;
+    let tokens = corpus.tokens(Split::Train).len();
+    Memory::estimate(&config, &recipe, tokens).check()?;
     let mut model = QrnnLm::seeded(&config, (Kind::Float, device), args.seed)?;
     model.set_precision(precision);
     model.adopt_vocab(&corpus);
     if let Some(file) = args.init.as_ref().or(args.finetune.as_ref()) {
         model.load_weights(file)?;
         if model.vocab().is_none() {
-            say_unchecked(file, &corpus);
+            warn_missing_vocabulary(file, &corpus);
         }
     }
     let mut trainer = Trainer::new(recipe)
@@ -227,9 +228,9 @@ pub fn run(args: Args) -> Result<Output> {
     if args.steps.is_none()
         && let Value::Object(fields) = &mut json
     {
-        fields.remove("losses"); // a whole run's are in metrics.jsonl
+        fields.remove("losses"); // those of a whole run are in metrics.jsonl
     }
     RunDir::open(&args.out)?.write_json("results.json", &json)?;
-    let text = format!("{run}\nweights, log and results in {}", args.out.display());
+    let text = format!("{run}\nwrote weights, log and results to {}", args.out.display());
     Ok(Output { text, json, status: if run.interrupted { INTERRUPTED } else { 0 } })
 }

@@ -5,7 +5,7 @@
 //! - one request (`connection`), one archive through retries and ranges (`transfer`, `partial_file`)
 //! - the texts out of an archive that nobody vouches for (`archive`)
 //! - sums and counts (`checksums`, `token_counts`)
-//! - how long to bear with a server ([`Patience`]), what a user sees ([`Progress`])
+//! - how long to bear with a server ([`Patience`]), what a user sees ([`crate::progress::Progress`])
 
 mod archive;
 mod checksums;

@@ -1,5 +1,5 @@
-//! The paper's experiment: every row of its table and every length of its figure, trained at a
-//! scale, and put beside the published figures.
+//! The paper's experiment: trains every row of the table and every sequence length of the figure, at full
+//! or reduced size, and compares the results with the published ones.
 
 mod scale;
 
@@ -22,36 +22,36 @@ use crate::progress::{Progress, Task, Unit};
 use crate::train::{Recipe, Trainer, TrainingRun};
 use crate::{Error, Result, paper};
 use qrnn_ops::matmul::Precision;
-use scale::Case;
+use scale::PaperModel;
 
-/// Models whose widths are divided by this or more are trained by one thread each: a second has
-/// next to nothing to do, and waiting for it is slow where the machine has other work.
-const ONE_THREAD: f64 = 4.0;
+/// Models whose widths are divided by at least this are trained with one thread each: they are too small to
+/// gain from a second, and synchronizing threads is slow on a busy machine.
+const ONE_THREAD_DIVISOR: f64 = 4.0;
 
-/// What to run, and how.
+/// Settings of the experiment.
 #[derive(Debug, Clone)]
 pub struct Experiment {
-    /// Whether to run rows of the table.
+    /// Whether to train rows of the table.
     pub table: bool,
-    /// Which of them, by [`paper::Row::name`]; all where empty.
+    /// Names ([`paper::Row::name`]) of the rows to train; empty for all.
     pub rows: Vec<String>,
-    /// Whether to run the figure's lengths too.
+    /// Whether to train the sequence lengths of the figure.
     pub lengths: bool,
-    /// How far sizes are reduced.
+    /// Reduction of the models and texts.
     pub scale: Scale,
-    /// Fixes weights, dropouts and lengths.
+    /// Seed of initial weights, dropout masks and sequence lengths.
     pub seed: u64,
-    /// Where to train.
+    /// Device of the models.
     pub device: Device,
-    /// How matrix products are computed in training.
+    /// Precision of training.
     pub precision: Precision,
-    /// The command line that repeats the run, for the report.
+    /// Command line that repeats the experiment, for the report.
     pub command: String,
-    /// Stops the experiment after a step of each run; what was measured is kept.
+    /// Stops every run after its current step; results so far are returned.
     pub interrupt: Interrupt,
 }
 
-/// A model to train, and the places of the report that want its result.
+/// A model to train, and the indices of the rows and lengths that share its result.
 struct Job {
     label: String,
     config: LmConfig,
@@ -61,8 +61,7 @@ struct Job {
 }
 
 impl Experiment {
-    /// The whole table and the figure of lengths on the CPU, or on the GPU at full size where there
-    /// is one.
+    /// The whole table and the figure. Trains on the CPU; at full size, on the GPU if one is usable.
     pub fn new(scale: Scale) -> Self {
         let device = match scale {
             Scale::Full => qrnn_ops::device::cuda_or_cpu().0,
@@ -81,28 +80,29 @@ impl Experiment {
         }
     }
 
-    /// The table alone; of its rows these, by [`paper::Row::name`], or all where none is named.
+    /// Only the table: the rows with these names ([`paper::Row::name`]), or all if `rows` is empty.
     pub fn table(scale: Scale, rows: &[&str]) -> Self {
         let rows = rows.iter().map(|&name| name.to_owned()).collect();
         Self { rows, lengths: false, ..Self::new(scale) }
     }
 
-    /// The figure of perplexity against sequence length alone.
+    /// Only the figure of perplexity against sequence length.
     pub fn lengths(scale: Scale) -> Self {
         Self { table: false, ..Self::new(scale) }
     }
 
+    /// Checks the names of the rows.
+    ///
     /// # Errors
     /// [`Error::Usage`] for a row that the table does not have.
     pub fn check(&self) -> Result<()> {
         self.chosen_rows().map(drop)
     }
 
-    /// Trains all models, several at once where there are cores for it.
+    /// Trains all models; small ones in parallel on the CPU's cores.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a row that the table does not have or too little text; the first error
-    /// of a training run.
+    /// [`Error::Usage`] for a row that the table does not have; otherwise the first error of a training run.
     pub fn run_with(
         &self,
         corpus: &Corpus,
@@ -113,7 +113,7 @@ impl Experiment {
     }
 
     fn run_to_end(&self, corpus: &Corpus, progress: &mut dyn Progress) -> Result<ReproduceResults> {
-        let started = (Instant::now(), SystemTime::now());
+        let (timer, started) = (Instant::now(), SystemTime::now());
         let rows = self.chosen_rows()?;
         let text = match self.scale.train_tokens() {
             Some(tokens) => corpus.take_train(tokens),
@@ -121,16 +121,17 @@ impl Experiment {
         };
         let jobs = self.jobs(&rows, text.vocab().len());
         progress.start(&Task::new("all", Unit::Runs, jobs.len() as u64));
-        let done = self.train_all(jobs, &text, &Mutex::new(&mut *progress));
+        let outcomes = self.train_all(jobs, &text, &Mutex::new(&mut *progress));
         progress.finish();
-        let done = done?;
+        let outcomes = outcomes?;
 
         let mut row_results: Vec<_> = rows.iter().map(|row| RowResult::new(row, None)).collect();
-        let mut length_results: Vec<_> = match self.lengths {
-            true => paper::LENGTHS.iter().map(|length| LengthResult::new(length, None)).collect(),
-            false => vec![],
+        let mut length_results: Vec<_> = if self.lengths {
+            paper::LENGTHS.iter().map(|length| LengthResult::new(length, None)).collect()
+        } else {
+            vec![]
         };
-        for (job, measured) in done {
+        for (job, measured) in outcomes {
             for i in job.rows {
                 row_results[i].measured = Some(measured.clone());
             }
@@ -142,12 +143,12 @@ impl Experiment {
             version: env!("CARGO_PKG_VERSION").into(),
             commit: option_env!("QRNN_COMMIT").map(str::to_owned),
             command: self.command.clone(),
-            started: results::utc(started.1),
-            seconds: started.0.elapsed().as_secs_f64(),
+            started: results::utc(started),
+            seconds: timer.elapsed().as_secs_f64(),
             seed: self.seed,
             interrupted: self.interrupt.requested(),
-            scale: self.scale.facts(self.precision),
-            corpus: facts(&text),
+            scale: self.scale.describe(self.precision),
+            corpus: describe_corpus(&text),
             machine: Machine::here(match self.device {
                 Device::Cpu => "CPU".to_owned(),
                 device => format!("{device:?}"),
@@ -181,17 +182,18 @@ impl Experiment {
             .collect()
     }
 
-    /// The models to train; a row and a length that come to the same model share it.
+    /// The models to train; rows and lengths with the same model and recipe share a job.
     fn jobs(&self, rows: &[&paper::Row], vocab: usize) -> Vec<Job> {
         let mut jobs: Vec<Job> = vec![];
         let lengths: &[paper::Length] = if self.lengths { &paper::LENGTHS } else { &[] };
-        let cases = rows.iter().enumerate().map(|(i, row)| (Case::of_row(row), Some(i), None));
-        let more = lengths
+        let row_models =
+            rows.iter().enumerate().map(|(i, row)| (PaperModel::of_row(row), Some(i), None));
+        let length_models = lengths
             .iter()
             .enumerate()
-            .map(|(i, length)| (Case::of_length(length.bptt), None, Some(i)));
-        for (case, row, length) in cases.chain(more) {
-            let (config, recipe) = self.scale.apply(case, vocab, self.seed);
+            .map(|(i, length)| (PaperModel::of_length(length.bptt), None, Some(i)));
+        for (model, row, length) in row_models.chain(length_models) {
+            let (config, recipe) = self.scale.apply(model, vocab, self.seed);
             match jobs.iter_mut().find(|job| job.config == config && job.recipe == recipe) {
                 Some(job) => {
                     job.rows.extend(row);
@@ -209,8 +211,7 @@ impl Experiment {
         jobs
     }
 
-    /// Small models leave most of a matrix product's threads idle: one run a core is faster than
-    /// all cores on one run.
+    /// Trains small models in parallel, one per core: their matmuls are too small to use several threads.
     fn train_all(
         &self,
         jobs: Vec<Job>,
@@ -223,30 +224,30 @@ impl Experiment {
             Scale::Reduced(_) => cores.min(jobs.len()),
         };
         let threads = match self.scale {
-            Scale::Reduced(divisor) if divisor >= ONE_THREAD => 1,
+            Scale::Reduced(divisor) if divisor >= ONE_THREAD_DIVISOR => 1,
             _ => (cores / workers.max(1)).max(1),
         };
         tch::set_num_threads(threads as i32);
-        let waiting = Mutex::new(VecDeque::from(jobs));
-        let done = Mutex::new(vec![]);
-        let failed = Mutex::new(None);
+        let queue = Mutex::new(VecDeque::from(jobs));
+        let outcomes = Mutex::new(vec![]);
+        let first_error = Mutex::new(None);
         std::thread::scope(|scope| {
             for _ in 0..workers {
                 scope.spawn(|| {
-                    while !self.interrupt.requested() && lock(&failed).is_none() {
-                        let Some(job) = lock(&waiting).pop_front() else { break };
+                    while !self.interrupt.requested() && lock(&first_error).is_none() {
+                        let Some(job) = lock(&queue).pop_front() else { break };
                         match self.train(&job, text, progress) {
-                            Ok(measured) => lock(&done).push((job, measured)),
-                            Err(error) => *lock(&failed) = Some(error),
+                            Ok(measured) => lock(&outcomes).push((job, measured)),
+                            Err(error) => *lock(&first_error) = Some(error),
                         }
                     }
                 });
             }
         });
         tch::set_num_threads(cores as i32);
-        match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        match first_error.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some(error) => Err(error),
-            None => Ok(done.into_inner().unwrap_or_else(PoisonError::into_inner)),
+            None => Ok(outcomes.into_inner().unwrap_or_else(PoisonError::into_inner)),
         }
     }
 
@@ -258,21 +259,22 @@ impl Experiment {
     ) -> Result<Measured> {
         let mut model = QrnnLm::seeded(&job.config, (Kind::Float, self.device), self.seed)?;
         model.set_precision(self.precision);
-        let mut part = lock(progress).part(&job.label);
+        let mut run_progress = lock(progress).part(&job.label);
         let trainer = Trainer::new(job.recipe.clone()).interrupt(self.interrupt.clone());
-        let run = trainer.fit_with(&mut model, text, &mut *part)?;
+        let run = trainer.fit_with(&mut model, text, &mut *run_progress)?;
         let measured = measured(job, &run);
-        let outcome = match measured.interrupted {
-            true => "interrupted".to_owned(),
-            false => format!("test perplexity {}", perplexity_in_text(measured.test_loss)),
+        let outcome = if measured.interrupted {
+            "interrupted".to_owned()
+        } else {
+            format!("test perplexity {}", perplexity_in_text(measured.test_loss))
         };
-        part.message(&format!("{outcome} in {:.1} s", measured.seconds));
+        run_progress.message(&format!("{outcome} in {:.1} s", measured.seconds));
         lock(progress).advance(1);
         Ok(measured)
     }
 }
 
-/// A lock that a panicking thread left is still a lock.
+/// Locks a mutex even if a thread panicked while it held the lock.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -297,7 +299,7 @@ fn measured(job: &Job, run: &TrainingRun) -> Measured {
     }
 }
 
-fn facts(corpus: &Corpus) -> results::Corpus {
+fn describe_corpus(corpus: &Corpus) -> results::Corpus {
     let count = |split| corpus.tokens(split).len() as u64;
     results::Corpus {
         name: corpus.name().into(),
@@ -310,12 +312,12 @@ fn facts(corpus: &Corpus) -> results::Corpus {
     }
 }
 
-/// Makes sure that results can be written before hours are spent on them, and that those of a training
-/// run, or somebody else's, are not lost to them.
+/// Checks, before hours of training, that results can be written to the folder and would not overwrite a
+/// results.json of another kind.
 ///
 /// # Errors
-/// [`Error::Io`] where the folder cannot be made or written, [`Error::Usage`] where a results.json in it
-/// is not that of a table.
+/// [`Error::Io`] if the folder cannot be created or written; [`Error::Usage`] if its results.json does not
+/// hold [`ReproduceResults`].
 pub fn check_writable(folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
     let results = folder.join("results.json");
@@ -323,7 +325,7 @@ pub fn check_writable(folder: &Path) -> Result<()> {
         Ok(bytes) if serde_json::from_slice::<ReproduceResults>(&bytes).is_err() => {
             return Err(Error::usage(
                 format!("--out {}", folder.display()),
-                "its results.json is not that of a table, and is not to be lost",
+                "its results.json is not that of an experiment table and would be overwritten",
                 "name another folder, or move that file away",
             ));
         }

@@ -1,4 +1,4 @@
-//! How far an experiment is reduced, so that a laptop does all of it in minutes.
+//! Reduction of the experiment, so that a laptop runs all of it in minutes.
 
 use crate::model::{LmConfig, Splits, WIKITEXT103_VOCAB};
 use crate::paper;
@@ -7,41 +7,41 @@ use crate::train::Recipe;
 use crate::{Error, Result};
 use qrnn_ops::matmul::Precision;
 
-/// Words of the training text at the default scale.
+/// Tokens of the training text, over all epochs, at the default scale.
 const TRAIN_TOKENS: f64 = 400_000.0;
 
-/// The default reduction of the widths.
+/// Default divisor of the widths.
 pub const DEFAULT_DIVISOR: f64 = 10.0;
 
-/// Epochs at a reduced scale, and the epoch after which the rate is divided by 10.
+/// Epochs at reduced scale, and the epoch after which the learning rate is divided by 10.
 const EPOCHS: usize = 4;
 const WHEN: usize = 3;
 
-/// Words a training step at the default scale: at every length the same, so that every run takes
+/// Tokens per training step at the default scale; the same for every sequence length, so that all runs have
 /// the same number of optimizer steps.
 const STEP_TOKENS: f64 = 140.0;
 
-/// Step size at a reduced scale: few steps on a narrow model want a larger one than the paper's.
-const RATE: f64 = 2e-3;
+/// Learning rate at reduced scale: narrow models and few steps need a larger one than the paper's.
+const LEARNING_RATE: f64 = 2e-3;
 
-/// A narrow embedding that starts as small as the paper's wide one takes long to be heard through
-/// four layers; how long is chance, and would drown what the experiment is to show.
+/// Range of the initial embedding at reduced scale. With the paper's 0.1, a narrow model first learns almost
+/// nothing, for a random number of steps, which would hide the differences between rows.
 const INIT_RANGE: f64 = 0.5;
 
-/// What an experiment's sizes are divided by.
+/// Reduction of the experiment's sizes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Scale {
-    /// The paper's own sizes and recipe.
+    /// The paper's sizes and recipe.
     Full,
-    /// Widths divided by this, lengths by 0.6 times this.
+    /// Widths divided by this value, sequence lengths by 0.6 times this value.
     Reduced(f64),
 }
 
 impl Scale {
-    /// A reduction by `divisor`.
+    /// Reduction by `divisor`.
     ///
     /// # Errors
-    /// [`Error::Usage`] where it is below 1 or above 50.
+    /// [`Error::Usage`] if `divisor` is below 1 or above 50.
     pub fn reduced(divisor: f64) -> Result<Self> {
         if (1.0..=50.0).contains(&divisor) {
             return Ok(Self::Reduced(divisor));
@@ -49,11 +49,11 @@ impl Scale {
         Err(Error::usage(
             format!("--scale {divisor}"),
             "widths can be divided by 1 to 50",
-            "give for example 10, the default; smaller is larger models and longer runs",
+            "give for example 10, the default; a smaller divisor means larger models and longer runs",
         ))
     }
 
-    /// The divisor of sequence lengths.
+    /// Divisor of sequence lengths.
     fn length_divisor(self) -> f64 {
         match self {
             Self::Full => 1.0,
@@ -61,7 +61,7 @@ impl Scale {
         }
     }
 
-    /// Words of training text that a run is given; `None` for all.
+    /// Number of training tokens per epoch; `None` for the whole text.
     pub fn train_tokens(self) -> Option<usize> {
         match self {
             Self::Full => None,
@@ -71,32 +71,33 @@ impl Scale {
         }
     }
 
-    /// Model and recipe of a configuration of the paper, on `vocab` words.
-    pub(super) fn apply(self, case: Case, vocab: usize, seed: u64) -> (LmConfig, Recipe) {
-        let length = ((case.bptt as f64 / self.length_divisor()).round() as usize).max(5);
-        let config = LmConfig::paper(case.emsize, case.nhid).vocab(vocab).bptt(length);
-        let recipe = Recipe::paper().bptt(length).batch(case.batch).epochs(case.epochs).seed(seed);
+    /// The reduced model and recipe, for a vocabulary of `vocab` words.
+    pub(super) fn apply(self, model: PaperModel, vocab: usize, seed: u64) -> (LmConfig, Recipe) {
+        let length = ((model.bptt as f64 / self.length_divisor()).round() as usize).max(5);
+        let config = LmConfig::paper(model.emsize, model.nhid).vocab(vocab).bptt(length);
+        let recipe =
+            Recipe::paper().bptt(length).batch(model.batch).epochs(model.epochs).seed(seed);
         let Self::Reduced(divisor) = self else { return (config, recipe) };
 
         let width = |full: usize| ((full as f64 / divisor).round() as usize).max(4);
         let batch = ((self.step_tokens() / length as f64).round() as usize).max(2);
-        let config = LmConfig { emsize: width(case.emsize), nhid: width(case.nhid), ..config }
+        let config = LmConfig { emsize: width(model.emsize), nhid: width(model.nhid), ..config }
             .splits(proportional_splits(vocab))
             .init_range(INIT_RANGE);
-        (config, recipe.batch(batch).epochs(EPOCHS).when([WHEN]).lr(RATE))
+        (config, recipe.batch(batch).epochs(EPOCHS).when([WHEN]).lr(LEARNING_RATE))
     }
 
-    /// Multiplications of the largest layer of any row of the table, in one step.
+    /// Multiplications in one step of the largest layer of any row.
     pub fn layer_multiplications(self) -> usize {
         let of_row = |row| {
-            let (config, recipe) = self.apply(Case::of_row(row), WIKITEXT103_VOCAB, 0);
+            let (config, recipe) = self.apply(PaperModel::of_row(row), WIKITEXT103_VOCAB, 0);
             config.layer_multiplications(recipe.bptt * recipe.batch)
         };
         paper::ROWS.iter().map(of_row).max().unwrap_or(0)
     }
 
-    /// The scale as the report states it.
-    pub(super) fn facts(self, precision: Precision) -> results::Scale {
+    /// Describes the scale for the report.
+    pub(super) fn describe(self, precision: Precision) -> results::Scale {
         match self {
             Self::Full => results::Scale {
                 name: "full size".into(),
@@ -107,22 +108,22 @@ impl Scale {
             Self::Reduced(divisor) => results::Scale {
                 name: "reduced scale".into(),
                 note: format!(
-                    "widths ÷ {divisor}, lengths ÷ {}, steps of about {:.0} words at every length",
+                    "widths ÷ {divisor}, lengths ÷ {}, steps of about {:.0} tokens at every length",
                     self.length_divisor(),
                     self.step_tokens()
                 ),
                 recipe: format!(
-                    "Adam at {RATE}, divided by 10 after epoch {WHEN} of {EPOCHS}, over the first \
-                     words of the text; embedding from ±{INIT_RANGE}; softmax split at the paper's \
-                     shares of the vocabulary; clip, dropouts and jitter of the length as in the \
-                     paper; {precision}"
+                    "Adam with learning rate {LEARNING_RATE}, divided by 10 after epoch {WHEN} of \
+                     {EPOCHS}, on the first tokens of the text; embedding initialized within \
+                     ±{INIT_RANGE}; softmax split at the paper's shares of the vocabulary; clipping, \
+                     dropout and random sequence lengths as in the paper; {precision}"
                 ),
                 full: false,
             },
         }
     }
 
-    /// Words a training step.
+    /// Tokens per training step.
     fn step_tokens(self) -> f64 {
         match self {
             Self::Full => f64::NAN,
@@ -131,9 +132,9 @@ impl Scale {
     }
 }
 
-/// A configuration at the paper's size.
+/// A model of the paper at full size, and its training.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Case {
+pub(super) struct PaperModel {
     pub emsize: usize,
     pub nhid: usize,
     pub bptt: usize,
@@ -141,7 +142,7 @@ pub(super) struct Case {
     pub epochs: usize,
 }
 
-impl Case {
+impl PaperModel {
     pub(super) fn of_row(row: &paper::Row) -> Self {
         Self {
             emsize: row.emsize,
@@ -152,13 +153,14 @@ impl Case {
         }
     }
 
-    /// The figure's model is not stated: the table's 300/2000 stands in.
+    /// The write-up does not state the figure's model; 300/2000 of the table is assumed.
     pub(super) fn of_length(bptt: usize) -> Self {
         Self { emsize: 300, nhid: 2000, bptt, batch: paper::STAND_IN_BATCH, epochs: 20 }
     }
 }
 
-/// WikiText-103's borders at the same shares of a smaller vocabulary, the head's at least 100.
+/// WikiText-103's cluster borders, scaled to a smaller vocabulary. No split if the head would have fewer
+/// than 20 words.
 fn proportional_splits(vocab: usize) -> Splits {
     let share = |border: usize| (border as f64 / WIKITEXT103_VOCAB as f64 * vocab as f64) as usize;
     let borders: Vec<usize> = [2_800, 20_000, 76_000].map(share).into();

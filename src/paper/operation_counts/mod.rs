@@ -1,9 +1,9 @@
-//! Parameters and operations for one word, as the MicroNet Challenge scores them.
+//! Counts parameters and operations per token as the MicroNet Challenge scores them.
 //!
-//! [`count_ops`] gives the published count; [`OpCounter`] also counts what that leaves out
+//! [`count_ops`] gives the published count. [`OpCounter`] also counts operations that the publication omits
 //! ([`OpCounter::strict`]), pruned tensors and other bit widths.
 //!
-//! With V words, E the embedding's width, and layers of C inputs (window × input width) and H
+//! With vocabulary size V, embedding width E, and layers with C inputs (window × input width) and H
 //! outputs, the published count is
 //!
 //! | part | parameters | multiplications | additions |
@@ -13,42 +13,42 @@
 //! | decoder (tied) | V | V·E + V | V·(E - 1) |
 //!
 //! A QRNN layer's 9H and 6H are one tanh (3 multiplications and 2 additions a unit), two sigmoids
-//! (2 and 1 each) and pooling (2 and 2); its C·3H additions are (C - 1)·3H of the product and 3H of
-//! the bias. The decoder's V multiplications stand for the final maximum over the vocabulary. The
-//! whole vocabulary is decoded, however training splits its softmax.
+//! (2 and 1 each) and pooling (2 and 2); its C·3H additions are (C - 1)·3H of the matmul and 3H of the
+//! bias. The decoder's V multiplications are the maximum over the vocabulary. The decoder always computes
+//! the whole vocabulary, even if training splits the softmax.
 
 mod table;
 #[cfg(test)]
 mod tests;
 
-pub use table::{OpRow, OpTable, beside_published, beside_published_html};
+pub use table::{OpRow, OpTable, compare_with_published, compare_with_published_html};
 
 use crate::model::{LayerShape, LmConfig, MAX_SIZE};
 use crate::{Error, Result};
 
-/// Storage of the challenge's baseline, in 32-bit parameters.
+/// Storage of the challenge's baseline model, in 32-bit parameters.
 pub const BASELINE_PARAMETERS: f64 = 159e6;
 
-/// Operations of the challenge's baseline.
+/// Operations of the challenge's baseline model per token.
 pub const BASELINE_OPERATIONS: f64 = 318e6;
 
-/// Width of an activation under the challenge's free 16-bit rule.
+/// Bits of an activation: the challenge permits 16 bits without quantization.
 const ACTIVATION_BITS: u32 = 16;
 
-/// Width at which an operation or a parameter counts as one.
-const WHOLE_BITS: u32 = 32;
+/// Bits at which an operation or a parameter counts as one.
+const FULL_BITS: u32 = 32;
 
-/// Sparsity is held in parts of this, so that counting stays in integers.
-const SPARSITY_PARTS: u128 = 1_000_000_000;
+/// Denominator of the sparsity, which keeps counts exact in integers.
+const SPARSITY_UNITS: u128 = 1_000_000_000;
 
-/// The published count of a model.
+/// Counts a model as published.
 ///
-/// Never fails: sizes beyond 2^31 - 1 count as that; [`OpCounter::count`] refuses them instead.
+/// Clamps sizes to 2^31 - 1; [`OpCounter::count`] returns an error for larger ones.
 pub fn count_ops(config: &LmConfig) -> OpTable {
     OpCounter::new().tally(config)
 }
 
-/// What to count and at which width.
+/// Counts parameters and operations with settings for bit widths and sparsity.
 ///
 /// ```
 /// # use qrnn::{model::LmConfig, paper::operation_counts::OpCounter};
@@ -71,14 +71,14 @@ impl Default for OpCounter {
 }
 
 impl OpCounter {
-    /// The published count: 16 bits, dense.
+    /// Settings of the published count: 16-bit parameters, no sparsity.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Also counts what the published table leaves out: the product o·c (H multiplications a
-    /// layer), the decoder's bias (V additions) and the softmax over V words (an exponential and a
-    /// division as one multiplication each a word, V - 1 additions for the sum).
+    /// Also counts operations that the published table omits: the product o·c (H multiplications per
+    /// layer), the decoder's bias (V additions) and the softmax (an exponential and a division per word,
+    /// each counted as one multiplication, and V - 1 additions).
     pub fn strict(mut self, strict: bool) -> Self {
         self.strict = strict;
         self
@@ -90,27 +90,26 @@ impl OpCounter {
         self
     }
 
-    /// Bits of a multiplication, 1 to 32. Unset it is the wider of its factors: a parameter and a
-    /// 16-bit activation.
+    /// Bits of a multiplication, 1 to 32. The default is the wider of its factors: a parameter and a 16-bit
+    /// activation.
     pub fn mul_bits(mut self, bits: u32) -> Self {
         self.mul_bits = Some(bits);
         self
     }
 
-    /// The part of the embedding and of each linear weight that is zero, from 0 up to, not
-    /// including, 1.
+    /// Fraction of zeros in the embedding and in each linear weight, at least 0 and below 1.
     ///
-    /// A pruned tensor costs its non-zeros and one bit an element for the mask; at 0 there is no
-    /// mask. Biases stay whole.
+    /// A pruned tensor stores its non-zero elements and a mask of one bit per element; at 0 there is no
+    /// mask. Biases are not pruned.
     pub fn sparsity(mut self, zeros: f64) -> Self {
         self.sparsity = zeros;
         self
     }
 
-    /// Counts one word through the model.
+    /// Counts a model per token.
     ///
     /// # Errors
-    /// [`Error::Usage`] for settings or sizes that no model can have.
+    /// [`Error::Usage`] for invalid settings or sizes.
     pub fn count(&self, config: &LmConfig) -> Result<OpTable> {
         self.check()?;
         config.check()?;
@@ -127,10 +126,10 @@ impl OpCounter {
 
     fn check(&self) -> Result<()> {
         for (flag, bits) in [("--param-bits", Some(self.param_bits)), ("mul_bits", self.mul_bits)] {
-            if let Some(bits) = bits.filter(|bits| !(1..=WHOLE_BITS).contains(bits)) {
+            if let Some(bits) = bits.filter(|bits| !(1..=FULL_BITS).contains(bits)) {
                 return Err(Error::usage(
                     format!("{flag} {bits}"),
-                    "a width lies from 1 to 32 bits",
+                    "must be from 1 to 32 bits",
                     "give for example 8, 16 or 32",
                 ));
             }
@@ -138,7 +137,7 @@ impl OpCounter {
         if !(0.0..1.0).contains(&self.sparsity) {
             return Err(Error::usage(
                 format!("--sparsity {}", self.sparsity),
-                "the part of zeros lies from 0 up to, not including, 1",
+                "must be at least 0 and below 1",
                 "give 0 for a dense model, or for example 0.5",
             ));
         }
@@ -164,7 +163,7 @@ impl OpCounter {
             qrnn = qrnn.plus(self.layer(shape).times(layers));
             parameters += layers * (shape.rows() as u128) * (shape.columns() as u128 + 1);
         }
-        let decoder = self.decoder(vocab, encoder.kept);
+        let decoder = self.decoder(vocab, encoder.nonzeros);
         let total = embedding.plus(qrnn).plus(decoder);
 
         let mul_bits = self.mul_bits.unwrap_or(self.param_bits.max(ACTIVATION_BITS));
@@ -183,43 +182,43 @@ impl OpCounter {
         }
     }
 
-    /// Storage of a prunable tensor.
+    /// Non-zero elements and storage of a prunable tensor.
     fn weight(&self, elements: u128) -> Weight {
-        let zero_parts = (self.sparsity * SPARSITY_PARTS as f64).round() as u128;
-        let kept = elements - elements * zero_parts.min(SPARSITY_PARTS) / SPARSITY_PARTS;
-        let mask = if zero_parts > 0 { elements } else { 0 };
-        Weight { kept, bits: kept * u128::from(self.param_bits) + mask }
+        let zero_units = (self.sparsity * SPARSITY_UNITS as f64).round() as u128;
+        let nonzeros = elements - elements * zero_units.min(SPARSITY_UNITS) / SPARSITY_UNITS;
+        let mask = if zero_units > 0 { elements } else { 0 };
+        Weight { nonzeros, bits: nonzeros * u128::from(self.param_bits) + mask }
     }
 
     fn layer(&self, shape: LayerShape) -> Cost {
         let (rows, width) = (shape.rows() as u128, shape.output as u128);
         let linear = self.weight(rows * shape.columns() as u128);
-        let gated = if self.strict { width } else { 0 };
+        let gate_mults = if self.strict { width } else { 0 };
         Cost {
             bits: linear.bits + rows * u128::from(self.param_bits),
-            mults: linear.kept + 9 * width + gated,
-            adds: linear.kept + 6 * width,
+            mults: linear.nonzeros + 9 * width + gate_mults,
+            adds: linear.nonzeros + 6 * width,
         }
     }
 
-    fn decoder(&self, vocab: u128, kept: u128) -> Cost {
+    fn decoder(&self, vocab: u128, nonzeros: u128) -> Cost {
         let (softmax_mults, strict_adds) =
             if self.strict { (2 * vocab, vocab + vocab.saturating_sub(1)) } else { (0, 0) };
         Cost {
             bits: vocab * u128::from(self.param_bits),
-            mults: kept + vocab + softmax_mults,
-            adds: kept.saturating_sub(vocab) + strict_adds,
+            mults: nonzeros + vocab + softmax_mults,
+            adds: nonzeros.saturating_sub(vocab) + strict_adds,
         }
     }
 }
 
-/// A prunable tensor: its non-zeros, and the bits that store them and their places.
+/// A prunable tensor: its non-zero elements, and the bits that store them and the mask.
 struct Weight {
-    kept: u128,
+    nonzeros: u128,
     bits: u128,
 }
 
-/// What one part of the model costs, exactly.
+/// Exact cost of a part of the model, per token.
 #[derive(Debug, Clone, Copy, Default)]
 struct Cost {
     bits: u128,
@@ -240,9 +239,9 @@ impl Cost {
         Self { bits: self.bits * n, mults: self.mults * n, adds: self.adds * n }
     }
 
-    /// Operations in 32nds, multiplications at their width and additions whole.
+    /// Operations in units of 1/32: a multiplication counts `mul_bits`, an addition 32.
     fn operations_in_32nds(self, mul_bits: u32) -> u128 {
-        self.mults * u128::from(mul_bits) + self.adds * u128::from(WHOLE_BITS)
+        self.mults * u128::from(mul_bits) + self.adds * u128::from(FULL_BITS)
     }
 
     fn row(self, op: &str, mul_bits: u32) -> OpRow {
@@ -256,14 +255,14 @@ impl Cost {
     }
 
     fn score(self, mul_bits: u32) -> f64 {
-        let whole = f64::from(WHOLE_BITS);
-        self.bits as f64 / whole / BASELINE_PARAMETERS
-            + self.operations_in_32nds(mul_bits) as f64 / whole / BASELINE_OPERATIONS
+        let full_bits = f64::from(FULL_BITS);
+        self.bits as f64 / full_bits / BASELINE_PARAMETERS
+            + self.operations_in_32nds(mul_bits) as f64 / full_bits / BASELINE_OPERATIONS
     }
 }
 
-/// The layers by shape, each with their number: listing them one by one would fill the memory
-/// where `nlayers` is absurd.
+/// Shapes of the layers with their multiplicities; a list of all layers would fill the memory for an absurd
+/// `nlayers`.
 fn layer_groups(config: &LmConfig) -> Vec<(LayerShape, u128)> {
     let listed = config.nlayers.min(3);
     let shapes = config.clone().layers(listed).layer_shapes();

@@ -1,4 +1,4 @@
-//! The operation table as text and HTML, alone and beside the published one.
+//! Formats operation tables as text and HTML, alone or compared with the published one.
 
 use std::fmt::{self, Write as _};
 
@@ -7,40 +7,40 @@ use serde::{Deserialize, Serialize};
 use crate::format::thousands;
 use crate::paper;
 
-/// What one part of the model costs, for one word.
+/// Cost of one part of the model per token.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OpRow {
     /// Part of the model: embedding, block_qrnn, block_decoder or total.
     pub op: String,
-    /// Storage, in 10^6 bytes.
+    /// Storage in 10^6 bytes.
     pub params_mbytes: f64,
     /// Millions of multiplications, weighted by their width over 32 bits.
     pub mults_m: f64,
     /// Millions of additions.
     pub adds_m: f64,
-    /// The sum of both.
+    /// Sum of both.
     pub mflops: f64,
 }
 
 impl OpRow {
-    /// The four figures, from left to right.
+    /// The four numbers, in column order.
     pub fn figures(&self) -> [f64; 4] {
         [self.params_mbytes, self.mults_m, self.adds_m, self.mflops]
     }
 }
 
-/// Parameters and operations of a model, for one word; shows itself as a table.
+/// Parameters and operations of a model per token. Displays as a table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OpTable {
-    /// Parameters, the tombstones of the split softmax not counted.
+    /// Number of parameters, without the tombstones of the split softmax.
     pub parameters: u64,
-    /// Tombstones: `tail_vectors` and `tail_bias`, which only the training loss needs.
+    /// Number of tombstone parameters (`tail_vectors` and `tail_bias`), which only the training loss uses.
     pub criterion_parameters: u64,
-    /// One row a part of the model.
+    /// One row per part of the model.
     pub rows: Vec<OpRow>,
-    /// Their sum.
+    /// Sum of the rows.
     pub total: OpRow,
-    /// MicroNet score: storage and operations, each over the challenge's baseline.
+    /// MicroNet score: storage plus operations, each divided by that of the challenge's baseline.
     pub score: f64,
 }
 
@@ -61,7 +61,7 @@ impl OpTable {
         html.push_str("</tr></thead><tbody>");
         for row in self.rows_and_total() {
             let class = if row.op == "total" { " class=\"total\"" } else { "" };
-            let _ = write!(html, "<tr{class}><td>{}</td>", safe(&row.op));
+            let _ = write!(html, "<tr{class}><td>{}</td>", escape(&row.op));
             for figure in row.figures() {
                 let _ = write!(html, "<td>{figure:.3}</td>");
             }
@@ -100,8 +100,8 @@ impl fmt::Display for OpTable {
     }
 }
 
-/// The table of the entry, counted, beside the published one, as aligned text.
-pub fn beside_published(counted: &OpTable) -> String {
+/// Aligned text with the counted table of the entry and the published one.
+pub fn compare_with_published(counted: &OpTable) -> String {
     let mut text = format!("{:<13}", "op");
     for heading in HEADINGS {
         let _ = write!(text, "  {heading:^21}");
@@ -110,7 +110,7 @@ pub fn beside_published(counted: &OpTable) -> String {
     for _ in HEADINGS {
         let _ = write!(text, "  {:>10} {:>10}", "counted", "published");
     }
-    for (op, figures) in paired(counted) {
+    for (op, figures) in compared_rows(counted) {
         let _ = write!(text, "\n{op:<13}");
         for (counted, published) in figures {
             let _ = write!(text, "  {counted:>10.3} {published:>10.3}");
@@ -120,8 +120,8 @@ pub fn beside_published(counted: &OpTable) -> String {
     text
 }
 
-/// [`beside_published`] as an HTML `<table>` without styles.
-pub fn beside_published_html(counted: &OpTable) -> String {
+/// [`compare_with_published`] as an HTML `<table>` without styles.
+pub fn compare_with_published_html(counted: &OpTable) -> String {
     let mut html =
         String::from("<table class=\"ops\"><thead><tr><th rowspan=\"2\" scope=\"col\">op</th>");
     for heading in HEADINGS {
@@ -133,9 +133,9 @@ pub fn beside_published_html(counted: &OpTable) -> String {
         html.push_str("<th class=\"published\" scope=\"col\">published</th>");
     }
     html.push_str("</tr></thead><tbody>");
-    for (op, figures) in paired(counted) {
+    for (op, figures) in compared_rows(counted) {
         let class = if op == "total" { " class=\"total\"" } else { "" };
-        let _ = write!(html, "<tr{class}><td>{}</td>", safe(op));
+        let _ = write!(html, "<tr{class}><td>{}</td>", escape(op));
         for (counted, published) in figures {
             let _ = write!(html, "<td class=\"first\">{counted:.3}</td>");
             let _ = write!(html, "<td class=\"published\">{published:.3}</td>");
@@ -146,8 +146,8 @@ pub fn beside_published_html(counted: &OpTable) -> String {
     html
 }
 
-/// Each row's name and figures, counted and published; rows that were not published are left out.
-fn paired(counted: &OpTable) -> Vec<(&str, [(f64, f64); 4])> {
+/// Name and (counted, published) numbers of each row that was published.
+fn compared_rows(counted: &OpTable) -> Vec<(&str, [(f64, f64); 4])> {
     let published = |op: &str| paper::OPERATIONS.iter().find(|row| row.op == op);
     counted
         .rows_and_total()
@@ -174,7 +174,7 @@ fn score_line(counted: &OpTable) -> String {
     )
 }
 
-/// Row names come from this crate, but a table read from a file may carry anything.
-fn safe(op: &str) -> String {
+/// Escapes a row name, since a table may come from a file.
+fn escape(op: &str) -> String {
     op.replace('&', "&amp;").replace('<', "&lt;")
 }

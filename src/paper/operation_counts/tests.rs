@@ -4,7 +4,7 @@ use super::*;
 use crate::model::Splits;
 use crate::paper;
 
-fn printed(figures: [f64; 4]) -> [String; 4] {
+fn formatted(figures: [f64; 4]) -> [String; 4] {
     figures.map(|figure| format!("{figure:.3}"))
 }
 
@@ -17,7 +17,7 @@ fn the_entry_gives_the_published_table_to_the_last_digit() {
         let expected =
             [published.params_mbytes, published.mults_m, published.adds_m, published.mflops];
         assert_eq!(row.op, published.op);
-        assert_eq!(printed(row.figures()), printed(expected), "{}", row.op);
+        assert_eq!(formatted(row.figures()), formatted(expected), "{}", row.op);
     }
 }
 
@@ -29,7 +29,7 @@ fn the_entry_gives_the_published_score() {
 }
 
 #[test]
-fn all_seven_parameter_counts_are_exact() {
+fn all_published_parameter_counts_are_exact() {
     for row in &paper::ROWS {
         let table = count_ops(&row.config());
         let criterion = if row.counts_criterion { table.criterion_parameters } else { 0 };
@@ -38,7 +38,7 @@ fn all_seven_parameter_counts_are_exact() {
 }
 
 #[test]
-fn tombstones_follow_the_splits() {
+fn tombstones_are_counted_for_each_tail_cluster() {
     let count = |splits| count_ops(&LmConfig::paper(300, 1800).splits(splits)).criterion_parameters;
     assert_eq!(count(Splits::Auto), 903);
     assert_eq!(count(Splits::At(vec![2_800, 10_000])), 602);
@@ -59,14 +59,14 @@ fn the_json_has_the_keys_of_the_contract() {
 }
 
 #[test]
-fn strict_adds_exactly_what_it_says() {
+fn strict_adds_the_documented_operations() {
     let config = paper::entry().config();
     let published = count_ops(&config);
     let strict = OpCounter::new().strict(true).count(&config).unwrap();
     let millions = |n: usize| n as f64 / 1e6;
     let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-9, "{a} {b}");
-    let gated = 3 * 1800 + 300;
-    close(strict.rows[1].mults_m - published.rows[1].mults_m, millions(gated) / 2.0);
+    let gate_mults = 3 * 1800 + 300;
+    close(strict.rows[1].mults_m - published.rows[1].mults_m, millions(gate_mults) / 2.0);
     close(strict.rows[1].adds_m, published.rows[1].adds_m);
     close(strict.rows[2].mults_m - published.rows[2].mults_m, millions(2 * 267_735) / 2.0);
     close(strict.rows[2].adds_m - published.rows[2].adds_m, millions(2 * 267_735 - 1));
@@ -74,18 +74,18 @@ fn strict_adds_exactly_what_it_says() {
 }
 
 #[test]
-fn half_the_zeros_leave_half_the_weights_and_a_mask() {
+fn a_sparsity_of_one_half_stores_half_the_weights_and_a_mask() {
     let config = LmConfig::paper(4, 6).vocab(10).layers(1).splits(Splits::None);
     let table = OpCounter::new().sparsity(0.5).param_bits(8).count(&config).unwrap();
     let bytes: Vec<_> = table.rows.iter().map(|row| (row.params_mbytes * 1e6).round()).collect();
-    // 40 weights: 20 bytes and 5 of mask. 8 × 12 weights: 48 bytes, 12 of mask, 12 of bias.
+    // 40 weights: 20 bytes and 5 for the mask. 8 × 12 weights: 48 bytes, 12 for the mask, 12 for the bias.
     assert_eq!(bytes, [25.0, 72.0, 10.0]);
     assert_eq!((table.rows[2].adds_m * 1e6).round(), 20.0 - 10.0);
     assert_eq!(table.parameters, 40 + 96 + 12 + 10);
 }
 
 #[test]
-fn narrow_parameters_save_storage_and_wide_ones_cost_operations() {
+fn fewer_bits_save_storage_and_more_bits_cost_operations() {
     let config = paper::entry().config();
     let at = |bits| OpCounter::new().param_bits(bits).count(&config).unwrap().total;
     assert!((at(8).params_mbytes * 2.0 - at(16).params_mbytes).abs() < 1e-9);
@@ -96,7 +96,7 @@ fn narrow_parameters_save_storage_and_wide_ones_cost_operations() {
 }
 
 #[test]
-fn settings_that_cannot_be_are_refused_by_name() {
+fn invalid_settings_are_refused_by_name() {
     let config = paper::entry().config();
     let refusals = [
         (OpCounter::new().param_bits(0).count(&config), "--param-bits 0"),
@@ -107,18 +107,18 @@ fn settings_that_cannot_be_are_refused_by_name() {
         (OpCounter::new().count(&config.clone().layers(usize::MAX)), "--nlayers"),
         (OpCounter::new().count(&LmConfig::paper(1 << 30, 1 << 30).layers(1 << 30)), "--emsize"),
     ];
-    for (result, what) in refusals {
+    for (result, setting) in refusals {
         let message = result.unwrap_err().to_string();
-        assert!(message.starts_with(what), "{message}");
+        assert!(message.starts_with(setting), "{message}");
     }
 }
 
 #[test]
-fn absurd_sizes_do_not_overflow() {
-    let most = LmConfig::paper(usize::MAX, usize::MAX).vocab(usize::MAX).layers(usize::MAX);
+fn extreme_sizes_do_not_overflow() {
+    let largest = LmConfig::paper(usize::MAX, usize::MAX).vocab(usize::MAX).layers(usize::MAX);
     for splits in [Splits::Auto, Splits::At(vec![3, 2, 1])] {
         let table =
-            OpCounter::new().strict(true).sparsity(0.25).tally(&most.clone().splits(splits));
+            OpCounter::new().strict(true).sparsity(0.25).tally(&largest.clone().splits(splits));
         assert!(table.score.is_finite());
         assert_eq!(table.parameters, u64::MAX);
     }
@@ -127,19 +127,19 @@ fn absurd_sizes_do_not_overflow() {
 }
 
 #[test]
-fn the_text_is_aligned_and_pairs_the_published_figures() {
+fn the_text_is_aligned_and_compares_with_the_published_numbers() {
     let table = count_ops(&paper::entry().config());
     let text = table.to_string();
     assert!(text.lines().take(5).all(|line| line.len() == text.lines().next().unwrap().len()));
     assert!(text.contains("104,905,335 parameters (and 903 of the loss), MicroNet score 0.8232"));
-    let beside = beside_published(&table);
-    assert!(beside.contains("   156.857    156.857"), "{beside}");
-    assert!(beside_published_html(&table).contains("<td class=\"published\">120.347</td>"));
+    let comparison = compare_with_published(&table);
+    assert!(comparison.contains("   156.857    156.857"), "{comparison}");
+    assert!(compare_with_published_html(&table).contains("<td class=\"published\">120.347</td>"));
 }
 
 proptest! {
     #[test]
-    fn strict_never_counts_less(vocab in 1usize..100_000, e in 1usize..700, h in 1usize..3000, n in 1usize..7) {
+    fn strict_never_counts_fewer_operations(vocab in 1usize..100_000, e in 1usize..700, h in 1usize..3000, n in 1usize..7) {
         let config = LmConfig::paper(e, h).vocab(vocab).layers(n);
         let published = count_ops(&config);
         let strict = OpCounter::new().strict(true).count(&config).unwrap();
@@ -151,7 +151,7 @@ proptest! {
     }
 
     #[test]
-    fn parameters_are_those_of_the_layers(vocab in 1usize..100_000, e in 1usize..700, h in 1usize..3000, n in 1usize..9) {
+    fn parameters_are_the_sum_over_the_layers(vocab in 1usize..100_000, e in 1usize..700, h in 1usize..3000, n in 1usize..9) {
         let config = LmConfig::paper(e, h).vocab(vocab).layers(n);
         let layers: usize = config.layer_shapes().iter().map(|s| s.rows() * (s.columns() + 1)).sum();
         let table = count_ops(&config);
@@ -160,7 +160,7 @@ proptest! {
     }
 
     #[test]
-    fn no_zeros_is_dense_and_more_zeros_never_cost_operations(vocab in 1usize..50_000, e in 1usize..400, h in 1usize..900, s in 0.0f64..1.0) {
+    fn sparsity_zero_is_dense_and_more_zeros_never_cost_operations(vocab in 1usize..50_000, e in 1usize..400, h in 1usize..900, s in 0.0f64..1.0) {
         let config = LmConfig::paper(e, h).vocab(vocab);
         let dense = count_ops(&config);
         prop_assert_eq!(&OpCounter::new().sparsity(0.0).count(&config).unwrap(), &dense);

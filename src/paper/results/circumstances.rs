@@ -1,57 +1,57 @@
-//! The circumstances of a run: scale, text, machine.
+//! Scale, corpus and machine of an experiment.
 
 use serde::{Deserialize, Serialize};
 
 use crate::json;
 
-/// How the measured models differ in size from the published ones.
+/// Size of the measured models relative to the published ones.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Scale {
     /// Short name: "reduced scale" or "full size".
     pub name: String,
-    /// What was reduced and by how much: "widths ÷ 12, one epoch of 200,000 words".
+    /// Reduced sizes: "widths ÷ 12, one epoch of 200,000 tokens".
     pub note: String,
-    /// How they were trained where that differs from the paper.
+    /// Differences of the training from the paper.
     pub recipe: String,
-    /// Whether the models have the published sizes.
+    /// Whether the models have their published sizes.
     pub full: bool,
 }
 
-/// The text that the models were trained on.
+/// The training corpus.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Corpus {
-    /// What it is: "embedded synthetic language", or a folder.
+    /// "embedded synthetic language", or a folder.
     pub name: String,
-    /// Word types, `<eos>` counted.
+    /// Vocabulary size, including `<eos>`.
     pub words: usize,
-    /// Words of the training split.
+    /// Tokens of the training split.
     pub train_tokens: u64,
-    /// Words of the validation split.
+    /// Tokens of the validation split.
     pub valid_tokens: u64,
-    /// Words of the test split.
+    /// Tokens of the test split.
     pub test_tokens: u64,
-    /// Lowest perplexity that any model can reach on the test split, where the text's law is known.
+    /// Lowest perplexity that a model can reach on the test split; known for the synthetic language only.
     pub best_test_ppl: Option<f64>,
-    /// Perplexity on the test split of word frequencies alone.
+    /// Perplexity of a unigram model on the test split.
     #[serde(with = "json::number")]
     pub unigram_test_ppl: f64,
 }
 
-/// The machine that the run took place on.
+/// The machine of an experiment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
-    /// Name of the processor, or "unknown processor".
+    /// Processor name, or "unknown processor".
     pub cpu: String,
-    /// Cores that this process may use.
+    /// Number of cores available to this process.
     pub cores: usize,
     /// Operating system and architecture.
     pub system: String,
-    /// What the models were trained on: "CPU", "CUDA (NVIDIA H100)".
+    /// Device of the models: "CPU", "Cuda(0)".
     pub device: String,
 }
 
 impl Machine {
-    /// This machine, with the models on `device`.
+    /// Describes this machine, with the models on `device`.
     pub fn here(device: impl Into<String>) -> Self {
         Self {
             cpu: cpu_name().unwrap_or_else(|| "unknown processor".into()),
@@ -62,7 +62,7 @@ impl Machine {
     }
 }
 
-/// The processor's name as Linux tells it.
+/// Processor name from /proc/cpuinfo.
 fn cpu_name() -> Option<String> {
     let info = std::fs::read_to_string("/proc/cpuinfo").ok()?;
     let line = info.lines().find(|line| line.starts_with("model name"))?;

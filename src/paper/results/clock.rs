@@ -1,19 +1,19 @@
-//! The date and time of a run.
+//! Formats date and time.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// A moment as `2026-11-24 09:02:41 UTC`.
-pub fn utc(moment: SystemTime) -> String {
-    // Clocks set before 1970 show its first second.
-    let seconds = moment.duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
+/// Formats a time as `2026-11-24 09:02:41 UTC`.
+pub fn utc(time: SystemTime) -> String {
+    // A clock set before 1970 gives 1970-01-01 00:00:00.
+    let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
     let (year, month, day) = date(seconds / 86_400);
     let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
 }
 
-/// Year, month and day of a number of days after 1970-01-01, by the Gregorian calendar.
+/// Year, month and day, `days` days after 1970-01-01 in the Gregorian calendar.
 fn date(mut days: u64) -> (u64, u64, u64) {
-    // Whole periods of 400 years first, so that the walk below is short for any clock.
+    // Skip whole periods of 400 years first, so that the loop is short for any clock.
     let mut year = 1970 + days / 146_097 * 400;
     days %= 146_097;
     let is_leap = |year: u64| {
@@ -41,7 +41,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn known_moments() {
+    fn formats_known_times() {
         let at = |seconds| utc(UNIX_EPOCH + Duration::from_secs(seconds));
         assert_eq!(at(0), "1970-01-01 00:00:00 UTC");
         assert_eq!(at(951_782_400), "2000-02-29 00:00:00 UTC");

@@ -1,5 +1,5 @@
-//! Results of the experiment: what `results.json` holds. Published and measured numbers are separate fields
-//! throughout.
+//! Results of the experiment, as stored in `results.json`. Published and measured numbers are always separate
+//! fields.
 
 mod circumstances;
 mod clock;
@@ -13,58 +13,58 @@ use crate::json;
 pub use circumstances::{Corpus, Machine, Scale};
 pub use clock::utc;
 
-/// All that a run of `reproduce` found, and under which circumstances.
+/// Results and settings of an experiment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReproduceResults {
     /// Version of this crate.
     pub version: String,
-    /// Commit it was built from, where known.
+    /// Git commit of the build, if known.
     pub commit: Option<String>,
-    /// The command line that repeats the run.
+    /// Command line that repeats the experiment.
     pub command: String,
-    /// When it began, as [`utc`] writes it.
+    /// Start time, formatted by [`utc`].
     pub started: String,
-    /// How long it took.
+    /// Duration in seconds.
     pub seconds: f64,
-    /// Seed of every random draw.
+    /// Seed of all random numbers.
     pub seed: u64,
-    /// Whether it was interrupted before the last row.
+    /// Whether the experiment was interrupted before its end.
     pub interrupted: bool,
-    /// How much smaller the measured models are.
+    /// Size of the measured models relative to the published ones.
     pub scale: Scale,
-    /// The text they were trained on.
+    /// Training corpus.
     pub corpus: Corpus,
-    /// Where it ran.
+    /// Machine and device.
     pub machine: Machine,
-    /// The entry's operation table.
+    /// Operation table of the entry.
     pub op_table: OpTables,
-    /// Parameters of every row's model at full size.
+    /// Parameters of the model of each row at full size.
     pub parameter_counts: Vec<ParameterCount>,
-    /// The experiment table.
+    /// Rows of the experiment table.
     pub rows: Vec<RowResult>,
-    /// The figure of perplexity against sequence length.
+    /// Points of the figure of perplexity against sequence length.
     pub lengths: Vec<LengthResult>,
 }
 
-/// The entry's operation table, published and counted.
+/// Published and counted operation table of the entry.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OpTables {
-    /// As published, the total last.
+    /// Published rows; the last is the total.
     pub published: Vec<OpRow>,
-    /// As [`count_ops`] counts it.
+    /// Table counted by [`count_ops`].
     pub counted: OpTable,
 }
 
-/// The parameters of one row's model at full size.
+/// Number of parameters of the model of a row at full size.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParameterCount {
     /// Name of the row.
     pub name: String,
-    /// As published.
+    /// Published number.
     pub published: u64,
-    /// As counted, with `criterion` where the published figure has it.
+    /// Counted number, including `criterion`.
     pub counted: u64,
-    /// Tombstones of the loss in both figures; 0 where they are left out.
+    /// Tombstones of the split softmax included in both numbers; 0 if the published number excludes them.
     pub criterion: u64,
 }
 
@@ -73,28 +73,28 @@ pub struct ParameterCount {
 pub struct RowResult {
     /// Name of the row.
     pub name: String,
-    /// What was published.
+    /// Published values.
     pub published: PublishedRow,
-    /// What was measured; nothing where the row was not run.
+    /// Measured values; `None` if the row was not trained.
     pub measured: Option<Measured>,
 }
 
 /// A published row of the experiment table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PublishedRow {
-    /// Width of the embedding.
+    /// Embedding width.
     pub emsize: usize,
     /// Hidden width.
     pub nhid: usize,
-    /// Mean sequence length in training, in words.
+    /// Mean sequence length in training, in tokens.
     pub bptt: usize,
-    /// Batches of a training batch, or what stands in for it.
+    /// Training batch size, or the assumed one if none was published.
     pub batch: usize,
     /// Whether `batch` was published.
     pub batch_published: bool,
-    /// Passes over the training text.
+    /// Number of passes over the training text.
     pub epochs: usize,
-    /// Parameters, as published.
+    /// Number of parameters.
     pub parameters: u64,
     /// Perplexity on the test split of WikiText-103.
     pub test_ppl: f64,
@@ -103,54 +103,54 @@ pub struct PublishedRow {
 /// A point of the figure of perplexity against sequence length.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LengthResult {
-    /// What was published.
+    /// Published values.
     pub published: PublishedLength,
-    /// What was measured; nothing where the length was not run.
+    /// Measured values; `None` if the length was not trained.
     pub measured: Option<Measured>,
 }
 
-/// A published point of that figure, read by eye.
+/// A published point of the figure, read from the chart by eye.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PublishedLength {
-    /// Mean sequence length in training, in words.
+    /// Mean sequence length in training, in tokens.
     pub bptt: usize,
-    /// Perplexity, to about ±0.1.
+    /// Perplexity, accurate to about ±0.1.
     pub ppl: f64,
 }
 
-/// One trained model: the sizes used and the perplexities reached.
+/// Sizes and results of a trained model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self")]
 pub struct Measured {
-    /// Width of the embedding.
+    /// Embedding width.
     pub emsize: usize,
     /// Hidden width.
     pub nhid: usize,
-    /// Mean sequence length in training, in words.
+    /// Mean sequence length in training, in tokens.
     pub bptt: usize,
-    /// Batches of a training batch.
+    /// Training batch size.
     pub batch: usize,
-    /// Passes over the training text.
+    /// Number of passes over the training text.
     pub epochs: usize,
-    /// Words trained on, over all epochs.
+    /// Training tokens, over all epochs.
     pub tokens: u64,
-    /// Optimizer steps.
+    /// Number of optimizer steps.
     pub steps: u64,
-    /// Parameters, the tombstones not counted.
+    /// Number of parameters, without the tombstones of the split softmax.
     pub parameters: u64,
-    /// Lowest loss on the validation split, in nats a word; no number where none was measured.
+    /// Lowest loss on the validation split, in nats per token; NaN if none was measured.
     #[serde(with = "json::number", default = "json::unknown")]
     pub valid_loss: f64,
-    /// Loss on the test split, in nats a word; no number where it was not measured.
+    /// Loss on the test split, in nats per token; NaN if it was not measured.
     #[serde(with = "json::number", default = "json::unknown")]
     pub test_loss: f64,
-    /// Perplexity on the validation split.
+    /// Lowest perplexity on the validation split.
     #[serde(with = "json::number")]
     pub valid_ppl: f64,
     /// Perplexity on the test split.
     #[serde(with = "json::number")]
     pub test_ppl: f64,
-    /// Time to train and evaluate.
+    /// Time of training and evaluation, in seconds.
     pub seconds: f64,
     /// Whether training was interrupted before its end.
     #[serde(default)]
@@ -160,8 +160,8 @@ pub struct Measured {
 json::completed!(Measured);
 
 impl Measured {
-    /// Loss and perplexity tell each other: older files have no losses, and null stands for what is
-    /// infinite. It also stands for what an interrupted run did not measure.
+    /// Computes loss or perplexity from each other after reading a file: older files have no losses, and null
+    /// means infinity, or NaN in an interrupted run.
     fn complete(&mut self) {
         let interrupted = self.interrupted;
         let complete = |loss: &mut f64, ppl: &mut f64| match (loss.is_finite(), ppl.is_finite()) {
@@ -176,7 +176,7 @@ impl Measured {
 }
 
 impl OpTables {
-    /// The entry's tables.
+    /// Returns both tables of the entry.
     pub fn of_entry() -> Self {
         let published = tables::OPERATIONS.iter().map(|row| OpRow {
             op: row.op.into(),
@@ -190,7 +190,7 @@ impl OpTables {
 }
 
 impl ParameterCount {
-    /// Counts the model of each of these rows.
+    /// Counts the parameters of each row.
     pub fn of_rows<'a>(rows: impl IntoIterator<Item = &'a tables::Row>) -> Vec<Self> {
         let count = |row: &tables::Row| {
             let table = count_ops(&row.config());
@@ -207,7 +207,7 @@ impl ParameterCount {
 }
 
 impl RowResult {
-    /// A published row, and what was measured for it.
+    /// Combines a published row with its measurement.
     pub fn new(row: &tables::Row, measured: Option<Measured>) -> Self {
         let (batch, batch_published) = row.batch_or_stand_in();
         let published = PublishedRow {
@@ -225,7 +225,7 @@ impl RowResult {
 }
 
 impl LengthResult {
-    /// A point of the published figure, and what was measured for it.
+    /// Combines a published point with its measurement.
     pub fn new(length: &tables::Length, measured: Option<Measured>) -> Self {
         let published = PublishedLength { bptt: length.bptt, ppl: length.perplexity };
         Self { published, measured }

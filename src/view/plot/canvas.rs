@@ -1,4 +1,4 @@
-//! Strokes, markers and text in page pixels, on any of plotters' backends.
+//! Draws lines, markers and text in page pixels on any backend of plotters.
 
 use plotters::coord::Shift;
 use plotters::drawing::DrawingArea;
@@ -8,23 +8,23 @@ use plotters::style::{FontDesc, FontFamily, FontStyle, FontTransform, RGBColor, 
 
 use super::font::Weight;
 
-/// Backend pixels a page pixel: plotters places everything on whole pixels, which would bend
-/// curves and shift labels visibly.
-pub(super) const FINENESS: f64 = 4.0;
+/// Backend pixels per page pixel. plotters rounds coordinates to whole pixels, which would visibly bend
+/// curves and shift labels.
+pub(super) const BACKEND_SCALE: f64 = 4.0;
 
-/// Em of a text over the size that plotters is asked for.
+/// Em of a text divided by the font size passed to plotters.
 pub(super) const EM: f64 = 1.0 / 1.24;
 
-/// Text and axes.
+/// Color of text and axes.
 pub(super) const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
-/// Text of second rank, and reference lines.
+/// Color of secondary text and reference lines.
 pub(super) const GREY: RGBColor = RGBColor(0x66, 0x66, 0x66);
-/// Grid lines.
+/// Color of grid lines.
 pub(super) const GRID: RGBColor = RGBColor(0xE4, 0xE4, 0xE4);
-/// Background, and the rim of markers.
+/// Color of the background and of the rim of markers.
 pub(super) const PAPER: RGBColor = RGBColor(0xFF, 0xFF, 0xFF);
 
-/// Okabe and Ito's colors, told apart with any color vision.
+/// Okabe and Ito's palette, safe for color blindness.
 const PALETTE: [RGBColor; 6] = [
     RGBColor(0x00, 0x72, 0xB2),
     RGBColor(0xD5, 0x5E, 0x00),
@@ -39,26 +39,26 @@ pub(super) fn color(i: usize) -> RGBColor {
     PALETTE[i % PALETTE.len()]
 }
 
-/// A point of the page.
-pub(super) type At = (f64, f64);
+/// A position on the page, in pixels.
+pub(super) type Position = (f64, f64);
 
-/// Done, or what plotters said.
-pub(super) type Drawn = Result<(), String>;
+/// Result of drawing, with the message of plotters.
+pub(super) type DrawResult = Result<(), String>;
 
-/// How a text looks and which of its points is given.
+/// Appearance and anchor of a text.
 #[derive(Clone, Copy)]
-pub(super) struct Type {
+pub(super) struct TextFormat {
     pub em: f64,
     pub weight: Weight,
     pub color: RGBColor,
     pub anchor: HPos,
-    pub upwards: bool,
+    pub rotated: bool,
 }
 
-impl Type {
-    /// Regular text in ink, given by its left end.
+impl TextFormat {
+    /// Regular weight and the main color, positioned by its left end.
     pub fn new(em: f64) -> Self {
-        Self { em, weight: Weight::Regular, color: INK, anchor: HPos::Left, upwards: false }
+        Self { em, weight: Weight::Regular, color: INK, anchor: HPos::Left, rotated: false }
     }
 
     pub fn bold(self) -> Self {
@@ -73,12 +73,12 @@ impl Type {
         Self { anchor, ..self }
     }
 
-    pub fn upwards(self) -> Self {
-        Self { upwards: true, ..self }
+    pub fn rotated(self) -> Self {
+        Self { rotated: true, ..self }
     }
 }
 
-/// A page to draw on.
+/// A page to draw on, in page pixels.
 pub(super) struct Canvas<'a, B: DrawingBackend> {
     area: &'a DrawingArea<B, Shift>,
 }
@@ -88,18 +88,30 @@ impl<'a, B: DrawingBackend> Canvas<'a, B> {
         Self { area }
     }
 
-    pub fn blank(&self) -> Drawn {
+    pub fn clear(&self) -> DrawResult {
         self.area.fill(&PAPER).map_err(|e| e.to_string())
     }
 
-    pub fn line(&self, points: impl IntoIterator<Item = At>, width: f64, color: RGBColor) -> Drawn {
-        let points: Vec<_> = points.into_iter().map(fine).collect();
+    pub fn line(
+        &self,
+        points: impl IntoIterator<Item = Position>,
+        width: f64,
+        color: RGBColor,
+    ) -> DrawResult {
+        let points: Vec<_> = points.into_iter().map(to_backend).collect();
         let style = stroke(color, width);
         self.area.draw(&PathElement::new(points, style)).map_err(|e| e.to_string())
     }
 
-    /// A level line of dashes.
-    pub fn dashes(&self, left: f64, right: f64, y: f64, width: f64, color: RGBColor) -> Drawn {
+    /// Draws a horizontal dashed line.
+    pub fn dashed_line(
+        &self,
+        left: f64,
+        right: f64,
+        y: f64,
+        width: f64,
+        color: RGBColor,
+    ) -> DrawResult {
         let (dash, gap) = (6.0, 4.0);
         let count = ((right - left) / (dash + gap)).ceil() as usize;
         (0..count).map(|i| left + i as f64 * (dash + gap)).try_for_each(|start| {
@@ -107,45 +119,46 @@ impl<'a, B: DrawingBackend> Canvas<'a, B> {
         })
     }
 
-    pub fn text(&self, text: &str, (x, y): At, look: Type) -> Drawn {
-        let weight = match look.weight {
+    pub fn text(&self, text: &str, (x, y): Position, format: TextFormat) -> DrawResult {
+        let weight = match format.weight {
             Weight::Regular => FontStyle::Normal,
             Weight::Bold => FontStyle::Bold,
         };
-        let font = FontDesc::new(FontFamily::SansSerif, look.em * FINENESS / EM, weight);
-        let font = if look.upwards { font.transform(FontTransform::Rotate270) } else { font };
+        let font = FontDesc::new(FontFamily::SansSerif, format.em * BACKEND_SCALE / EM, weight);
+        let font = if format.rotated { font.transform(FontTransform::Rotate270) } else { font };
         let style =
-            TextStyle::from(font).color(&look.color).pos(Pos::new(look.anchor, VPos::Center));
-        self.area.draw_text(text, &style, fine((x, y))).map_err(|e| e.to_string())
+            TextStyle::from(font).color(&format.color).pos(Pos::new(format.anchor, VPos::Center));
+        self.area.draw_text(text, &style, to_backend((x, y))).map_err(|e| e.to_string())
     }
 
-    /// A rectangle without a rim.
-    pub fn rectangle(&self, from: At, to: At, color: RGBColor) -> Drawn {
+    /// Draws a filled rectangle.
+    pub fn rectangle(&self, from: Position, to: Position, color: RGBColor) -> DrawResult {
         let style = plotters::style::Color::filled(&color);
-        let rectangle = Rectangle::new([fine(from), fine(to)], style);
+        let rectangle = Rectangle::new([to_backend(from), to_backend(to)], style);
         self.area.draw(&rectangle).map_err(|e| e.to_string())
     }
 
-    /// The marker of the i-th series: shapes differ as well as colors.
-    pub fn marker(&self, i: usize, at: At, radius: f64) -> Drawn {
+    /// Draws the marker of the i-th series; both shape and color depend on i.
+    pub fn marker(&self, i: usize, at: Position, radius: f64) -> DrawResult {
         self.shape(i, at, radius + 1.2, PAPER)?;
         self.shape(i, at, radius, color(i))
     }
 
-    fn shape(&self, i: usize, (x, y): At, radius: f64, color: RGBColor) -> Drawn {
+    fn shape(&self, i: usize, (x, y): Position, radius: f64, color: RGBColor) -> DrawResult {
         let fill = plotters::style::Color::filled(&color);
-        let polygon = |corners: &[At]| {
-            let corners: Vec<_> = corners.iter().map(|(dx, dy)| fine((x + dx, y + dy))).collect();
+        let polygon = |corners: &[Position]| {
+            let corners: Vec<_> =
+                corners.iter().map(|(dx, dy)| to_backend((x + dx, y + dy))).collect();
             self.area.draw(&Polygon::new(corners, fill)).map_err(|e| e.to_string())
         };
         match i % 4 {
             0 => {
-                let circle = Circle::new(fine((x, y)), radius * FINENESS, fill);
+                let circle = Circle::new(to_backend((x, y)), radius * BACKEND_SCALE, fill);
                 self.area.draw(&circle).map_err(|e| e.to_string())
             }
             1 => {
                 let r = radius * 0.9;
-                let corners = [fine((x - r, y - r)), fine((x + r, y + r))];
+                let corners = [to_backend((x - r, y - r)), to_backend((x + r, y + r))];
                 self.area.draw(&Rectangle::new(corners, fill)).map_err(|e| e.to_string())
             }
             2 => {
@@ -161,10 +174,10 @@ impl<'a, B: DrawingBackend> Canvas<'a, B> {
 }
 
 fn stroke(color: RGBColor, width: f64) -> plotters::style::ShapeStyle {
-    let pixels = (width * FINENESS).round().max(1.0) as u32;
+    let pixels = (width * BACKEND_SCALE).round().max(1.0) as u32;
     plotters::style::Color::stroke_width(&color, pixels)
 }
 
-fn fine((x, y): At) -> (i32, i32) {
-    ((x * FINENESS).round() as i32, (y * FINENESS).round() as i32)
+fn to_backend((x, y): Position) -> (i32, i32) {
+    ((x * BACKEND_SCALE).round() as i32, (y * BACKEND_SCALE).round() as i32)
 }

@@ -1,8 +1,8 @@
-//! The head of a panel: title, what it shows, legend.
+//! The header of a panel: title, subtitle and legend.
 
 use plotters::prelude::DrawingBackend;
 
-use super::canvas::{Canvas, Drawn, GREY, Type, color};
+use super::canvas::{Canvas, DrawResult, GREY, TextFormat, color};
 use super::chart::{Panel, Series};
 use super::font::{Weight, width};
 use super::labels::Area;
@@ -11,13 +11,13 @@ use super::style::{MARKER, SMALL};
 const LINE_HEIGHT: f64 = 16.0;
 const TITLE: f64 = 13.5;
 
-/// Room for a marker or a piece of line in front of its name.
+/// Width of the marker or line in front of a legend entry.
 const SWATCH: f64 = 23.0;
 
-/// Height of a panel's head above a plot so wide.
-pub(super) fn height(panel: &Panel, room: f64) -> f64 {
-    let subtitle = wrapped(&panel.subtitle, room).len();
-    let legend = legend_rows(panel, room).len();
+/// Height of the header above a plot of a given width.
+pub(super) fn height(panel: &Panel, max_width: f64) -> f64 {
+    let subtitle = wrapped(&panel.subtitle, max_width).len();
+    let legend = legend_rows(panel, max_width).len();
     title_height(panel) + (subtitle + legend) as f64 * LINE_HEIGHT + 10.0
 }
 
@@ -25,17 +25,17 @@ fn title_height(panel: &Panel) -> f64 {
     if panel.title.is_empty() { 0.0 } else { 19.0 }
 }
 
-/// Draws the head of a panel, its upper edge at `top`.
+/// Draws the header of a panel with its upper edge at `top`.
 pub(super) fn draw<B: DrawingBackend>(
     canvas: &Canvas<'_, B>,
     panel: &Panel,
     top: f64,
     plot: &Area,
-) -> Drawn {
-    canvas.text(&panel.title, (plot.left, top + 8.0), Type::new(TITLE).bold())?;
+) -> DrawResult {
+    canvas.text(&panel.title, (plot.left, top + 8.0), TextFormat::new(TITLE).bold())?;
     let mut y = top + title_height(panel) + 8.0;
     for line in wrapped(&panel.subtitle, plot.right - plot.left) {
-        canvas.text(&line, (plot.left, y), Type::new(SMALL).color(GREY))?;
+        canvas.text(&line, (plot.left, y), TextFormat::new(SMALL).color(GREY))?;
         y += LINE_HEIGHT;
     }
     for row in legend_rows(panel, plot.right - plot.left) {
@@ -52,7 +52,7 @@ pub(super) fn draw<B: DrawingBackend>(
                 }
                 text_x += SWATCH;
             }
-            canvas.text(item.text, (text_x, y), Type::new(SMALL))?;
+            canvas.text(item.text, (text_x, y), TextFormat::new(SMALL))?;
         }
         y += LINE_HEIGHT;
     }
@@ -65,8 +65,8 @@ struct LegendItem<'a> {
     series: Option<(usize, &'a Series)>,
 }
 
-/// The legend's items in rows no wider than `room`; none where a lone series needs no name.
-fn legend_rows(panel: &Panel, room: f64) -> Vec<Vec<LegendItem<'_>>> {
+/// Arranges the legend in rows of at most `max_width`. Series without a label have no entry.
+fn legend_rows(panel: &Panel, max_width: f64) -> Vec<Vec<LegendItem<'_>>> {
     let mut rows: Vec<Vec<LegendItem<'_>>> = Vec::new();
     let mut x = 0.0;
     let named = panel.series.iter().enumerate().filter(|(_, series)| !series.label.is_empty());
@@ -76,7 +76,9 @@ fn legend_rows(panel: &Panel, room: f64) -> Vec<Vec<LegendItem<'_>>> {
         let swatch = if series.is_some() { SWATCH } else { 0.0 };
         let item_width = swatch + width(text, Weight::Regular, SMALL) + 12.0;
         match rows.last_mut() {
-            Some(row) if x + item_width <= room + 12.0 => row.push(LegendItem { x, text, series }),
+            Some(row) if x + item_width <= max_width + 12.0 => {
+                row.push(LegendItem { x, text, series })
+            }
             _ => {
                 x = 0.0;
                 rows.push(vec![LegendItem { x, text, series }]);
@@ -87,9 +89,9 @@ fn legend_rows(panel: &Panel, room: f64) -> Vec<Vec<LegendItem<'_>>> {
     rows
 }
 
-/// At most two lines of words, each no wider than `room`; what does not fit ends in an ellipsis.
-fn wrapped(text: &str, room: f64) -> Vec<String> {
-    let fits = |line: &str| width(line, Weight::Regular, SMALL) <= room * 0.97;
+/// Wraps a text into at most two lines of at most `max_width`; an ellipsis replaces what does not fit.
+fn wrapped(text: &str, max_width: f64) -> Vec<String> {
+    let fits = |line: &str| width(line, Weight::Regular, SMALL) <= max_width * 0.97;
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
         match lines.last_mut() {
@@ -100,11 +102,11 @@ fn wrapped(text: &str, room: f64) -> Vec<String> {
             _ => lines.push(word.into()),
         }
     }
-    let cut = lines.len() > 2;
+    let truncated = lines.len() > 2;
     lines.truncate(2);
     for (i, line) in lines.iter_mut().enumerate() {
-        // A folder's name may be one word that is wider than the panel.
-        let mut ellipsis = cut && i == 1;
+        // A single word, such as a folder name, may be wider than the panel.
+        let mut ellipsis = truncated && i == 1;
         while !fits(&format!("{line}{}", if ellipsis { "…" } else { "" })) && line.pop().is_some()
         {
             ellipsis = true;

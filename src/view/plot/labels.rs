@@ -1,4 +1,4 @@
-//! Places for the labels of points, such that none covers another, a point or a line.
+//! Places labels next to their points without overlap with each other, points or lines.
 
 /// A box on the page.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -19,15 +19,16 @@ impl Area {
         }
     }
 
-    fn shared(&self, other: &Self) -> f64 {
+    /// Area of the intersection.
+    fn overlap(&self, other: &Self) -> f64 {
         let width = self.right.min(other.right) - self.left.max(other.left);
         let height = self.bottom.min(other.bottom) - self.top.max(other.top);
         if width > 0.0 && height > 0.0 { width * height } else { 0.0 }
     }
 
-    /// Whether it shares no room with any of `others`.
+    /// Whether it overlaps none of `others`.
     pub fn is_free_of(&self, others: &[Self]) -> bool {
-        others.iter().all(|other| self.shared(other) == 0.0)
+        others.iter().all(|other| self.overlap(other) == 0.0)
     }
 
     fn is_inside(&self, bounds: &Self) -> bool {
@@ -38,16 +39,16 @@ impl Area {
     }
 }
 
-/// A label that wants a place beside its point.
+/// A label to place next to its point (x, y).
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Wanted {
+pub(super) struct Label {
     pub x: f64,
     pub y: f64,
     pub width: f64,
     pub height: f64,
 }
 
-/// Directions in order of preference, as fractions of the label's half size.
+/// Directions from the point to the label, in order of preference.
 const DIRECTIONS: [(f64, f64); 8] = [
     (1.0, 0.0),
     (-1.0, 0.0),
@@ -59,42 +60,43 @@ const DIRECTIONS: [(f64, f64); 8] = [
     (-1.0, 1.0),
 ];
 
-/// Distances from the point, nearest first.
+/// Distances between point and label, in order of preference.
 const GAPS: [f64; 3] = [8.0, 13.0, 19.0];
 
-/// Times that every label may look for a better place than its last.
-const ROUNDS: usize = 6;
+/// Number of passes in which each label may move to a better position.
+const PASSES: usize = 6;
 
-/// The center of each label, or none where no free place is near its point.
-pub(super) fn arrange(
-    wanted: &[Wanted],
+/// Returns the center of each label, or `None` if no position near its point is free.
+pub(super) fn place_labels(
+    labels: &[Label],
     obstacles: &[Area],
     bounds: &Area,
 ) -> Vec<Option<(f64, f64)>> {
-    let mut chosen: Vec<Option<Area>> = vec![None; wanted.len()];
-    for _ in 0..ROUNDS {
-        for i in 0..wanted.len() {
-            let others = chosen.iter().enumerate().filter(|&(j, _)| j != i);
-            let taken: Vec<Area> = others.filter_map(|(_, area)| *area).collect();
-            chosen[i] = best(&wanted[i], &taken, obstacles, bounds);
+    let mut areas: Vec<Option<Area>> = vec![None; labels.len()];
+    for _ in 0..PASSES {
+        for i in 0..labels.len() {
+            let others = areas.iter().enumerate().filter(|&(j, _)| j != i);
+            let occupied: Vec<Area> = others.filter_map(|(_, area)| *area).collect();
+            areas[i] = best_area(&labels[i], &occupied, obstacles, bounds);
         }
     }
-    // The rounds need not settle: whatever still collides gives way to the labels before it.
-    let mut kept: Vec<Area> = Vec::new();
-    chosen
+    // The passes need not converge: drop labels that still overlap with earlier ones.
+    let mut placed: Vec<Area> = Vec::new();
+    areas
         .into_iter()
         .map(|area| {
-            let area = area.filter(|area| area.is_free_of(&kept) && area.is_free_of(obstacles))?;
-            kept.push(area);
+            let area =
+                area.filter(|area| area.is_free_of(&placed) && area.is_free_of(obstacles))?;
+            placed.push(area);
             Some(((area.left + area.right) / 2.0, (area.top + area.bottom) / 2.0))
         })
         .collect()
 }
 
-fn best(label: &Wanted, taken: &[Area], obstacles: &[Area], bounds: &Area) -> Option<Area> {
+fn best_area(label: &Label, occupied: &[Area], obstacles: &[Area], bounds: &Area) -> Option<Area> {
     let candidates = GAPS.iter().flat_map(|&gap| {
         DIRECTIONS.iter().map(move |&(dx, dy)| {
-            // Diagonal places come nearer, or they would seem to belong to another point.
+            // A diagonal label must be closer to its point to be recognized as its label.
             let gap = if dx != 0.0 && dy != 0.0 { gap * 0.6 } else { gap };
             let x = label.x + dx * (label.width / 2.0 + gap);
             let y = label.y + dy * (label.height / 2.0 + gap);
@@ -103,8 +105,8 @@ fn best(label: &Wanted, taken: &[Area], obstacles: &[Area], bounds: &Area) -> Op
     });
     let mut best: Option<(f64, Area)> = None;
     for area in candidates.filter(|area| area.is_inside(bounds)) {
-        let cost: f64 = taken.iter().chain(obstacles).map(|other| area.shared(other)).sum();
-        if best.is_none_or(|(least, _)| cost < least) {
+        let cost: f64 = occupied.iter().chain(obstacles).map(|other| area.overlap(other)).sum();
+        if best.is_none_or(|(min_cost, _)| cost < min_cost) {
             best = Some((cost, area));
         }
     }
@@ -117,26 +119,26 @@ mod tests {
 
     const PAGE: Area = Area { left: 0.0, top: 0.0, right: 400.0, bottom: 300.0 };
 
-    fn label(x: f64, y: f64) -> Wanted {
-        Wanted { x, y, width: 50.0, height: 12.0 }
+    fn label(x: f64, y: f64) -> Label {
+        Label { x, y, width: 50.0, height: 12.0 }
     }
 
     #[test]
-    fn a_lone_label_stands_to_the_right() {
-        assert_eq!(arrange(&[label(100.0, 100.0)], &[], &PAGE), [Some((133.0, 100.0))]);
+    fn a_single_label_is_placed_to_the_right() {
+        assert_eq!(place_labels(&[label(100.0, 100.0)], &[], &PAGE), [Some((133.0, 100.0))]);
     }
 
     #[test]
-    fn a_label_never_leaves_the_page() {
-        let at = arrange(&[label(399.0, 2.0)], &[], &PAGE)[0].unwrap();
+    fn labels_stay_within_the_page() {
+        let at = place_labels(&[label(399.0, 2.0)], &[], &PAGE)[0].unwrap();
         assert!(Area::around(at.0, at.1, 25.0, 6.0).is_inside(&PAGE));
     }
 
     #[test]
-    fn labels_of_a_cluster_do_not_meet() {
-        let wanted = [label(100.0, 100.0), label(106.0, 96.0), label(94.0, 120.0)];
-        let points: Vec<Area> = wanted.iter().map(|w| Area::around(w.x, w.y, 5.0, 5.0)).collect();
-        let placed: Vec<Area> = arrange(&wanted, &points, &PAGE)
+    fn labels_of_close_points_do_not_overlap() {
+        let labels = [label(100.0, 100.0), label(106.0, 96.0), label(94.0, 120.0)];
+        let points: Vec<Area> = labels.iter().map(|w| Area::around(w.x, w.y, 5.0, 5.0)).collect();
+        let placed: Vec<Area> = place_labels(&labels, &points, &PAGE)
             .into_iter()
             .map(|at| at.unwrap())
             .map(|(x, y)| Area::around(x, y, 25.0, 6.0))
@@ -147,10 +149,10 @@ mod tests {
     }
 
     #[test]
-    fn a_label_without_a_free_place_is_left_out() {
-        let wanted = vec![label(200.0, 150.0); 60];
-        let placed = arrange(&wanted, &[], &PAGE);
+    fn a_label_without_a_free_position_is_omitted() {
+        let labels = vec![label(200.0, 150.0); 60];
+        let placed = place_labels(&labels, &[], &PAGE);
         assert!(placed.iter().any(Option::is_some) && placed.iter().any(Option::is_none));
-        assert_eq!(arrange(&[label(200.0, 150.0)], &[PAGE], &PAGE), [None]);
+        assert_eq!(place_labels(&[label(200.0, 150.0)], &[PAGE], &PAGE), [None]);
     }
 }

@@ -1,8 +1,7 @@
-//! Plots as SVG and PNG: perplexity against parameters and against sequence length, training
-//! curves.
+//! Plots as SVG and PNG: perplexity against parameters and sequence length, training curves, forget gates.
 //!
-//! What was published was measured on WikiText-103 at full size. What is measured here may be of
-//! another text or a smaller size, so the two stand side by side on axes of their own.
+//! Published numbers were measured on WikiText-103 at full size. Numbers measured here may be from another
+//! corpus or smaller models, so the two are plotted in separate panels with separate axes.
 
 mod axis;
 mod canvas;

@@ -1,10 +1,10 @@
-//! A finished plot: its settings, and its SVG and PNG.
+//! A plot with its settings, rendered as SVG or PNG.
 
 use std::path::{Path, PathBuf};
 
 use plotters::prelude::{DrawingBackend, IntoDrawingArea, SVGBackend};
 
-use super::canvas::{Canvas, Drawn, FINENESS};
+use super::canvas::{BACKEND_SCALE, Canvas, DrawResult};
 use super::chart::{Figure, Panel, Reference};
 use super::font;
 use super::heat::{self, HeatMap};
@@ -14,9 +14,9 @@ use super::style::PAGE;
 use crate::{Error, Result};
 use qrnn_ops::atomic_file;
 
-/// A plot, to be had as SVG or PNG.
+/// A plot that renders as SVG or PNG.
 ///
-/// The settings below concern what was measured; the published panel stays as it is.
+/// Its settings apply to measured panels; the published panel does not change.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plot {
     name: &'static str,
@@ -31,14 +31,14 @@ enum Content {
 
 impl Plot {
     pub(super) fn new(name: &'static str, figure: Figure) -> Self {
-        Self { name, content: Content::Figure(figure.without_gaps()) }
+        Self { name, content: Content::Figure(figure.without_undrawable_points()) }
     }
 
-    pub(super) fn of_map(name: &'static str, map: HeatMap) -> Self {
+    pub(super) fn from_heat_map(name: &'static str, map: HeatMap) -> Self {
         Self { name, content: Content::Map(map) }
     }
 
-    /// The last panel, which shows what was measured.
+    /// The last panel, which shows measured values if there are any.
     fn last_panel(&mut self) -> Option<&mut Panel> {
         match &mut self.content {
             Content::Figure(figure) => figure.panels.last_mut(),
@@ -46,7 +46,7 @@ impl Plot {
         }
     }
 
-    /// Says under the measured panel's title what was measured: text, scale.
+    /// Sets the subtitle of the measured panel, for example corpus and scale.
     pub fn measured_on(mut self, note: impl Into<String>) -> Self {
         if let Some(panel) = self.last_panel().filter(|panel| panel.title != "Published") {
             panel.subtitle = note.into();
@@ -54,22 +54,23 @@ impl Plot {
         self
     }
 
-    /// Draws the lowest perplexity that any model of the measured text can reach.
+    /// Adds a line at the lowest perplexity that a model can reach on the measured text.
     pub fn best_possible(mut self, perplexity: f64) -> Self {
         if let Some(panel) = self.last_panel().filter(|panel| panel.title != "Published") {
-            let label = match perplexity < 1e6 {
-                true => format!("best possible, {perplexity:.1}"),
-                false => format!("best possible, {perplexity:.1e}"),
+            let label = if perplexity < 1e6 {
+                format!("best possible, {perplexity:.1}")
+            } else {
+                format!("best possible, {perplexity:.1e}")
             };
             panel.reference = Some(Reference { value: perplexity, label });
         }
         if let Content::Figure(figure) = self.content {
-            self.content = Content::Figure(figure.without_gaps());
+            self.content = Content::Figure(figure.without_undrawable_points());
         }
         self
     }
 
-    /// Replaces the title.
+    /// Sets the title.
     pub fn title(mut self, title: impl Into<String>) -> Self {
         match &mut self.content {
             Content::Figure(figure) => figure.title = title.into(),
@@ -78,7 +79,7 @@ impl Plot {
         self
     }
 
-    /// Names the vertical axis of what was measured, with its unit: "loss (nats a word)".
+    /// Sets the y label of the measured panel: "loss (nats per token)".
     pub fn y_label(mut self, label: impl Into<String>) -> Self {
         if let Some(panel) = self.last_panel() {
             panel.y_label = label.into();
@@ -93,75 +94,76 @@ impl Plot {
         }
     }
 
-    fn draw<B: DrawingBackend>(&self, canvas: &Canvas<'_, B>) -> Drawn {
+    fn draw<B: DrawingBackend>(&self, canvas: &Canvas<'_, B>) -> DrawResult {
         match &self.content {
-            Content::Figure(figure) => render::figure(canvas, figure),
-            Content::Map(map) => heat::map(canvas, map),
+            Content::Figure(figure) => render::draw(canvas, figure),
+            Content::Map(map) => heat::draw(canvas, map),
         }
     }
 
-    /// The name under which the plot is saved by default, without extension.
+    /// Default file name, without extension.
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// The plot as an SVG document, 900 by 520 pixels, its text as text.
+    /// Renders an SVG document of 900 × 520 pixels with selectable text.
     ///
     /// # Errors
-    /// [`Error::Plot`] where plotters fails.
+    /// [`Error::Plot`] if plotters fails.
     pub fn svg(&self) -> Result<String> {
         self.svg_of_width(self.page().0)
     }
 
-    /// The same, to be shown at another width in pixels.
+    /// Like [`Plot::svg`], with another display width in pixels.
     pub(crate) fn svg_of_width(&self, width: u32) -> Result<String> {
         let (page, size) = (self.page(), backend_size(self.page()));
         let mut svg = String::new();
         let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
-        let drawn = self.draw(&Canvas::new(&area));
+        let result = self.draw(&Canvas::new(&area));
         let presented = area.present().map_err(|e| e.to_string());
         drop(area);
-        drawn.and(presented).map_err(|problem| self.failed("svg", problem))?;
-        // The fine grid stays in the viewBox; the document has the size of the page.
-        let fine = format!("width=\"{}\" height=\"{}\" viewBox", size.0, size.1);
+        result.and(presented).map_err(|problem| self.error("svg", problem))?;
+        // The viewBox keeps backend pixels; the document has the requested size.
+        let backend = format!("width=\"{}\" height=\"{}\" viewBox", size.0, size.1);
         let height = width * page.1 / page.0;
-        let shown = format!("width=\"{width}\" height=\"{height}\" role=\"img\" viewBox");
-        Ok(svg.replacen(&fine, &shown, 1))
+        let displayed = format!("width=\"{width}\" height=\"{height}\" role=\"img\" viewBox");
+        Ok(svg.replacen(&backend, &displayed, 1))
     }
 
-    /// The plot as a PNG file, 1800 by 1040 pixels.
+    /// Renders a PNG file of 1800 × 1040 pixels.
     ///
     /// # Errors
-    /// [`Error::Plot`] where plotters or the encoder fails.
+    /// [`Error::Plot`] if plotters or the encoder fails.
     pub fn png(&self) -> Result<Vec<u8>> {
         let size = backend_size(self.page());
         let mut pixels = vec![0; size.0 as usize * size.1 as usize * 3];
         let area = Raster::new(&mut pixels, size).into_drawing_area();
-        let drawn = self.draw(&Canvas::new(&area));
+        let result = self.draw(&Canvas::new(&area));
         drop(area);
-        drawn
+        result
             .and_then(|()| raster::encode(&pixels, size).map_err(|e| e.to_string()))
-            .map_err(|problem| self.failed("png", problem))
+            .map_err(|problem| self.error("png", problem))
     }
 
-    /// What to say of a PNG that shows boxes in place of characters, since its font has none for them.
+    /// A note that lists characters that the PNG shows as boxes, since its font lacks them; `None` if it has
+    /// all.
     pub fn missing_in_png(&self) -> Option<String> {
         let missing = match &self.content {
-            Content::Figure(figure) => font::missing(figure.texts()),
-            Content::Map(map) => font::missing(map.texts()),
+            Content::Figure(figure) => font::missing_glyphs(figure.texts()),
+            Content::Map(map) => font::missing_glyphs(map.texts()),
         };
-        let some: String = missing.iter().take(20).collect();
+        let first: String = missing.iter().take(20).collect();
         (!missing.is_empty()).then(|| {
             format!(
-                "the PNG shows boxes for what its font does not have ({some}); the SVG is complete"
+                "the PNG shows boxes for characters that its font lacks ({first}); the SVG is complete"
             )
         })
     }
 
-    /// Writes `stem`.svg and `stem`.png into a folder that exists, and gives their paths.
+    /// Writes `stem`.svg and `stem`.png to an existing folder and returns their paths.
     ///
     /// # Errors
-    /// [`Error::Plot`] where drawing fails, [`Error::Io`] where the folder or disk refuses.
+    /// [`Error::Plot`] if rendering fails; [`Error::Io`] if a file cannot be written.
     pub fn save(&self, folder: impl AsRef<Path>, stem: &str) -> Result<[PathBuf; 2]> {
         let path = |extension| folder.as_ref().join(format!("{stem}.{extension}"));
         let paths = [path("svg"), path("png")];
@@ -171,12 +173,12 @@ impl Plot {
         Ok(paths)
     }
 
-    fn failed(&self, extension: &str, problem: String) -> Error {
+    fn error(&self, extension: &str, problem: String) -> Error {
         Error::Plot { path: PathBuf::from(format!("{}.{extension}", self.name)), problem }
     }
 }
 
 fn backend_size(page: (u32, u32)) -> (u32, u32) {
-    let fine = |pixels: u32| (f64::from(pixels) * FINENESS) as u32;
-    (fine(page.0), fine(page.1))
+    let scaled = |pixels: u32| (f64::from(pixels) * BACKEND_SCALE) as u32;
+    (scaled(page.0), scaled(page.1))
 }

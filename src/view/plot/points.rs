@@ -1,17 +1,17 @@
-//! What a plot draws: trained models as points, runs as curves.
+//! Input of plots: trained models as points, runs as curves.
 
-/// What one trained model adds to a plot.
+/// A trained model as a point of a plot.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Point {
-    /// Width of the embedding.
+    /// Embedding width.
     pub emsize: usize,
     /// Hidden width.
     pub nhid: usize,
-    /// Mean sequence length in training, in words.
+    /// Mean sequence length in training, in tokens.
     pub bptt: usize,
-    /// Parameters, the tombstones not counted.
+    /// Number of parameters, without the tombstones of the split softmax.
     pub parameters: u64,
-    /// Perplexity on the test split; NaN where the run was not tested.
+    /// Perplexity on the test split; NaN if it was not measured.
     pub perplexity: f64,
 }
 
@@ -21,12 +21,12 @@ impl From<&Point> for Point {
     }
 }
 
-/// A run's loss or perplexity by step.
+/// Loss or perplexity of a run by step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Curve {
     /// Name of the run.
     pub label: String,
-    /// Step and value.
+    /// (step, value) pairs.
     pub points: Vec<(f64, f64)>,
 }
 

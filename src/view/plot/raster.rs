@@ -1,4 +1,4 @@
-//! A bitmap to draw on: plotters' own, with better text and joints, averaged down at the end.
+//! A bitmap backend: that of plotters with better text and line joints, and antialiasing by oversampling.
 
 use std::convert::Infallible;
 
@@ -11,19 +11,19 @@ use plotters_backend::{
 use super::canvas::EM;
 use super::font::{Face, Weight};
 
-/// Pixels drawn for each pixel kept, in each direction.
+/// Drawn pixels per output pixel, in each direction.
 const OVERSAMPLING: usize = 2;
 
-type Drawn = Result<(), DrawingErrorKind<Infallible>>;
+type DrawResult = Result<(), DrawingErrorKind<Infallible>>;
 
-/// Plotters' bitmap. Its own text ignores side bearings, and it fills a wide polyline as a single
-/// polygon, which leaves holes where a curve turns back on itself.
+/// Wraps the bitmap backend of plotters, whose text ignores side bearings and which fills a wide polyline as
+/// one polygon, with holes where a curve turns back on itself.
 pub(super) struct Raster<'a> {
     inner: BitMapBackend<'a>,
 }
 
 impl<'a> Raster<'a> {
-    /// A bitmap over `pixels`, three bytes each.
+    /// Draws into `pixels`, three bytes (RGB) each.
     pub fn new(pixels: &'a mut [u8], size: (u32, u32)) -> Self {
         Self { inner: BitMapBackend::with_buffer(pixels, size) }
     }
@@ -36,15 +36,15 @@ impl DrawingBackend for Raster<'_> {
         self.inner.get_size()
     }
 
-    fn ensure_prepared(&mut self) -> Drawn {
+    fn ensure_prepared(&mut self) -> DrawResult {
         Ok(())
     }
 
-    fn present(&mut self) -> Drawn {
+    fn present(&mut self) -> DrawResult {
         Ok(())
     }
 
-    fn draw_pixel(&mut self, at: BackendCoord, color: BackendColor) -> Drawn {
+    fn draw_pixel(&mut self, at: BackendCoord, color: BackendColor) -> DrawResult {
         self.inner.draw_pixel(at, color).or(Ok(()))
     }
 
@@ -54,7 +54,7 @@ impl DrawingBackend for Raster<'_> {
         bottom_right: BackendCoord,
         style: &S,
         fill: bool,
-    ) -> Drawn {
+    ) -> DrawResult {
         self.inner.draw_rect(upper_left, bottom_right, style, fill).or(Ok(()))
     }
 
@@ -62,15 +62,15 @@ impl DrawingBackend for Raster<'_> {
         &mut self,
         path: I,
         style: &S,
-    ) -> Drawn {
+    ) -> DrawResult {
         let half = f64::from(style.stroke_width()) / 2.0;
-        let mut last: Option<BackendCoord> = None;
+        let mut previous: Option<BackendCoord> = None;
         for point in path {
-            if let Some(from) = last {
-                self.fill_polygon(thick(from, point, half), &style.color())?;
+            if let Some(from) = previous {
+                self.fill_polygon(line_corners(from, point, half), &style.color())?;
                 self.draw_circle(from, half.floor() as u32, &style.color(), true)?;
             }
-            last = Some(point);
+            previous = Some(point);
         }
         Ok(())
     }
@@ -80,7 +80,7 @@ impl DrawingBackend for Raster<'_> {
         text: &str,
         style: &S,
         (x, y): BackendCoord,
-    ) -> Drawn {
+    ) -> DrawResult {
         let weight = match style.style() {
             FontStyle::Bold => Weight::Bold,
             _ => Weight::Regular,
@@ -92,29 +92,29 @@ impl DrawingBackend for Raster<'_> {
             HPos::Center => -face.width(text) / 2.0,
             HPos::Right => -face.width(text),
         };
-        // The same baselines as in plotters' SVG.
+        // The same baselines as in the SVG files of plotters.
         let baseline = match style.anchor().v_pos {
             VPos::Top => 0.76 * em,
             VPos::Center => 0.5 * Face::X_HEIGHT * em,
             VPos::Bottom => -0.5 * Face::X_HEIGHT * em,
         };
         let (left, baseline) = (left.round() as i32, baseline.round() as i32);
-        let (color, turn) = (style.color(), style.transform());
+        let (color, rotation) = (style.color(), style.transform());
         let mut result = Ok(());
-        face.draw(text, |dx, dy, covered| {
-            let (dx, dy) = turn.transform(left + dx, baseline + dy);
-            let alpha = color.alpha * f64::from(covered.clamp(0.0, 1.0));
-            let drawn = self.draw_pixel((x + dx, y + dy), BackendColor { alpha, ..color });
-            if drawn.is_err() {
-                result = drawn;
+        face.draw(text, |dx, dy, coverage| {
+            let (dx, dy) = rotation.transform(left + dx, baseline + dy);
+            let alpha = color.alpha * f64::from(coverage.clamp(0.0, 1.0));
+            let pixel_result = self.draw_pixel((x + dx, y + dy), BackendColor { alpha, ..color });
+            if pixel_result.is_err() {
+                result = pixel_result;
             }
         });
         result
     }
 }
 
-/// The corners of a line as wide as twice `half`.
-fn thick(from: BackendCoord, to: BackendCoord, half: f64) -> [BackendCoord; 4] {
+/// Corners of a line of width 2 × `half`.
+fn line_corners(from: BackendCoord, to: BackendCoord, half: f64) -> [BackendCoord; 4] {
     let (dx, dy) = (f64::from(to.0 - from.0), f64::from(to.1 - from.1));
     let length = dx.hypot(dy).max(1.0);
     let (nx, ny) = (-dy / length * half, dx / length * half);
@@ -124,7 +124,7 @@ fn thick(from: BackendCoord, to: BackendCoord, half: f64) -> [BackendCoord; 4] {
     [corner(from, 1.0), corner(to, 1.0), corner(to, -1.0), corner(from, -1.0)]
 }
 
-/// Averages squares of [`OVERSAMPLING`] pixels and encodes the rest as PNG.
+/// Averages squares of [`OVERSAMPLING`] × [`OVERSAMPLING`] pixels and encodes the result as PNG.
 pub(super) fn encode(
     pixels: &[u8],
     (width, height): (u32, u32),

@@ -1,4 +1,4 @@
-//! Sizes that several parts of a figure share.
+//! Sizes shared by several parts of a figure, in page pixels.
 
 /// Width and height of a figure in page pixels.
 pub(super) const PAGE: (u32, u32) = (900, 520);

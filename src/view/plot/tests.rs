@@ -1,4 +1,4 @@
-use super::chart::{Figure, Mark, Panel, Series};
+use super::chart::{Figure, Panel, PlotPoint, Series};
 use super::*;
 
 fn point(emsize: usize, nhid: usize, bptt: usize, parameters: u64, perplexity: f64) -> Point {
@@ -13,7 +13,7 @@ fn texts(svg: &str) -> Vec<&str> {
 const NONE: [Point; 0] = [];
 
 #[test]
-fn every_published_point_is_named_and_alone_without_runs() {
+fn without_runs_only_the_published_points_are_shown_and_labeled() {
     let svg = perplexity_vs_parameters(&NONE).svg().unwrap();
     let shown = texts(&svg);
     let mut expected = vec!["400/2500", "300/1500", "300/1750", "300/1850", "300/1800 (entry)"];
@@ -26,7 +26,7 @@ fn every_published_point_is_named_and_alone_without_runs() {
 }
 
 #[test]
-fn measured_points_stand_on_axes_of_their_own() {
+fn measured_points_have_a_separate_panel() {
     let runs = [point(25, 150, 70, 400_000, 80.0), point(25, 170, 70, 450_000, 75.5)];
     let plot = perplexity_vs_parameters(&runs).measured_on("one epoch").best_possible(70.0);
     let svg = plot.svg().unwrap();
@@ -38,7 +38,7 @@ fn measured_points_stand_on_axes_of_their_own() {
 }
 
 #[test]
-fn svg_text_is_text_of_the_page_size() {
+fn an_svg_has_the_page_size_and_selectable_text() {
     let svg = perplexity_vs_bptt(&[point(25, 150, 70, 1, 80.0)]).svg().unwrap();
     assert!(
         svg.starts_with("<svg width=\"900\" height=\"520\" role=\"img\" viewBox=\"0 0 3600 2080\"")
@@ -48,7 +48,7 @@ fn svg_text_is_text_of_the_page_size() {
 }
 
 #[test]
-fn degenerate_input_is_drawn_all_the_same() {
+fn degenerate_input_is_drawn() {
     let odd = [f64::NAN, f64::INFINITY, -0.0, 0.0, 1e300, 5.0, 5.0];
     let all: Vec<Point> = odd.iter().map(|&ppl| point(1, 1, 1, u64::MAX, ppl)).collect();
     for points in [&all[..], &all[..1], &all[5..6], &all[5..]] {
@@ -64,29 +64,29 @@ fn degenerate_input_is_drawn_all_the_same() {
     assert!(svg.contains("&lt;run &amp; co&gt;"));
 }
 
-/// x of a text of the SVG, in page pixels: that of its right end for a tick, of its middle for a label.
+/// x of a text in an SVG, in page pixels: the right end of a tick, or the middle of a label.
 fn x_of(svg: &str, wanted: &str) -> f64 {
     let document = roxmltree::Document::parse(svg).unwrap();
     let mut texts = document.descendants().filter(|node| node.has_tag_name("text"));
     let text = texts.find(|node| node.text().is_some_and(|text| text.trim() == wanted));
     let x: f64 = text.unwrap().attribute("x").unwrap().parse().unwrap();
-    x / canvas::FINENESS
+    x / canvas::BACKEND_SCALE
 }
 
 #[test]
-fn wide_ticks_leave_room_to_the_axis_title() {
+fn wide_ticks_do_not_overlap_the_axis_label() {
     let runs = [point(25, 150, 70, 400_000, 100_000.0), point(25, 170, 70, 450_000, 140_000.0)];
     let svg = perplexity_vs_parameters(&runs).svg().unwrap();
     let shown = texts(&svg);
     let tick = shown.iter().find(|text| text.ends_with(",000")).unwrap();
     let left = x_of(&svg, tick) - font::width(tick, font::Weight::Regular, style::SMALL);
-    // The measured panel's title is the second of that name.
+    // The label of the measured panel is the second with this text.
     let middle = svg.rfind("test perplexity").unwrap();
     let title = x_of(&format!("<svg>{}</svg>", element_around(&svg, middle)), "test perplexity");
     assert!(left > title + 8.0, "{left} {title}");
 }
 
-/// The text element that an offset lies in.
+/// The text element around an offset.
 fn element_around(svg: &str, at: usize) -> &str {
     let start = svg[..at].rfind("<text").unwrap();
     let end = at + svg[at..].find("</text>").unwrap() + "</text>".len();
@@ -94,40 +94,45 @@ fn element_around(svg: &str, at: usize) -> &str {
 }
 
 #[test]
-fn an_empty_panel_says_why() {
+fn an_empty_panel_shows_the_reason() {
     let run = |ppl| point(25, 150, 70, 400_000, ppl);
-    let said = |runs: &[Point]| {
+    let shown_texts = |runs: &[Point]| {
         let svg = perplexity_vs_parameters(runs).best_possible(30.0).svg().unwrap();
-        // Of the published panel only.
-        assert_eq!(svg.matches("sequence length (words)").count(), 1, "{svg}");
+        // Only the published panel has a legend.
+        assert_eq!(svg.matches("sequence length (tokens)").count(), 1, "{svg}");
         texts(&svg).join("\n")
     };
-    // Interrupted runs have no test.
-    assert!(said(&[run(f64::NAN), run(f64::NAN)]).contains("not measured to the end"));
-    assert!(said(&[run(f64::NAN), run(f64::INFINITY)]).contains("every value is infinite or NaN"));
+    // Interrupted runs have no test perplexity.
+    assert!(shown_texts(&[run(f64::NAN), run(f64::NAN)]).contains("not measured to the end"));
+    assert!(
+        shown_texts(&[run(f64::NAN), run(f64::INFINITY)])
+            .contains("every value is infinite or NaN")
+    );
     assert!(
         perplexity_vs_bptt(&[run(f64::NAN)]).svg().unwrap().contains("not measured to the end")
     );
 }
 
 #[test]
-fn a_line_stops_at_what_has_no_place() {
+fn a_line_is_interrupted_at_points_that_cannot_be_drawn() {
     let values = [1.0, f64::INFINITY, 2.0, 3.0, f64::NAN, 1e300, 4.0, f64::INFINITY];
-    let points = values.into_iter().zip(1..).map(|(y, x)| Mark::new(f64::from(x), y)).collect();
+    let points =
+        values.into_iter().zip(1..).map(|(y, x)| PlotPoint::new(f64::from(x), y)).collect();
     let panel = Panel {
         series: vec![Series { points, line: true, ..Series::default() }],
         ..Panel::default()
     };
-    // Twice, as a plot with a reference does.
-    let figure = Figure::new("", vec![panel]).without_gaps().without_gaps();
-    let pieces = figure.panels[0].series[0].pieces();
-    let pieces: Vec<Vec<f64>> =
-        pieces.map(|piece| piece.iter().map(|mark| mark.y).collect()).collect();
-    assert_eq!(pieces, [vec![1.0], vec![2.0, 3.0], vec![4.0]]);
+    // Twice, as for a plot with a reference.
+    let figure =
+        Figure::new("", vec![panel]).without_undrawable_points().without_undrawable_points();
+    let segments = figure.panels[0].series[0].segments();
+    let segments: Vec<Vec<f64>> =
+        segments.map(|segment| segment.iter().map(|point| point.y).collect()).collect();
+    assert_eq!(segments, [vec![1.0], vec![2.0, 3.0], vec![4.0]]);
 }
 
 #[test]
-fn a_plot_tells_what_its_png_cannot_show() {
+fn characters_that_the_png_lacks_are_reported() {
     let plot = perplexity_vs_bptt(&[point(25, 150, 70, 1, 80.0)]);
     assert_eq!(plot.missing_in_png(), None);
     let note = plot.measured_on("数据 🙂").missing_in_png().unwrap();
@@ -135,18 +140,18 @@ fn a_plot_tells_what_its_png_cannot_show() {
 }
 
 #[test]
-fn hostile_labels_stay_inside_the_text() {
+fn markup_in_labels_is_escaped() {
     let plot = perplexity_vs_bptt(&[point(1, 1, 5, 1, 9.0)]).measured_on("</text><script>");
     assert!(!plot.svg().unwrap().contains("<script"));
 }
 
 #[test]
-fn both_files_are_written() {
+fn svg_and_png_files_are_written() {
     let folder = tempfile::tempdir().unwrap();
     let paths = perplexity_vs_bptt(&NONE).save(folder.path(), "lengths").unwrap();
     assert!(std::fs::read_to_string(&paths[0]).unwrap().contains("</svg>"));
     let png = std::fs::read(&paths[1]).unwrap();
     assert!(png.starts_with(b"\x89PNG"));
-    // Width and height stand big-endian at byte 16 of the header.
+    // The width and height are at byte 16 of the header, big-endian.
     assert_eq!(png[16..24], [0, 0, 7, 8, 0, 0, 4, 16]);
 }

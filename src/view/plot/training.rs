@@ -1,20 +1,21 @@
-//! Curves of training: of finished runs, and of one that goes on.
+//! Training curves of finished and running trainings.
 
-use super::chart::{Figure, Mark, Panel, Series};
+use super::chart::{Figure, Panel, PlotPoint, Series};
 use super::picture::Plot;
 use super::points::{Curve, Point};
 use crate::train::{Record, RunLog, TrainingRun};
 
-/// Width and height of the picture of a run that goes on.
+/// Width and height of the live plot, in page pixels.
 const LIVE_PAGE: (u32, u32) = (900, 300);
 
-/// A perplexity so many times the lowest one would flatten all that follows it.
-const REACH: f64 = 6.0;
+/// A curve starts where the perplexity falls below this multiple of its minimum; the steep start would
+/// flatten the rest.
+const MAX_RATIO: f64 = 6.0;
 
-/// Points of a finished run's curve.
+/// Number of points of the curve of a finished run.
 const POINTS: usize = 120;
 
-/// The mean of one in so many of a live curve's points is drawn: single steps are mostly noise.
+/// A live curve is smoothed over 1/40 of its points, since single steps are noisy.
 const SMOOTHING: usize = 40;
 
 impl From<&TrainingRun> for Point {
@@ -32,8 +33,7 @@ impl From<&TrainingRun> for Point {
 }
 
 impl From<&TrainingRun> for Curve {
-    /// Perplexity in training: each point the mean of some steps, without the beginning, which
-    /// would flatten the rest.
+    /// Training perplexity, averaged over groups of steps, without the steep start.
     fn from(run: &TrainingRun) -> Self {
         let steps = run.losses.len().div_ceil(POINTS).max(1);
         let means = run.losses.chunks(steps).enumerate().map(|(i, losses)| {
@@ -47,8 +47,7 @@ impl From<&TrainingRun> for Curve {
 }
 
 impl RunLog {
-    /// Perplexity in training by step: of the words since the last line of the log. Without the
-    /// beginning, as a notebook shows it: an untrained model's would flatten the rest.
+    /// Training perplexity by step, one point per log line, without the steep start.
     pub fn training(&self) -> Curve {
         let losses = self.records.iter().filter_map(|record| match record {
             Record::Steps { step, loss, .. } => Some((*step as f64, *loss)),
@@ -57,32 +56,31 @@ impl RunLog {
         Curve { label: self.name.clone(), points: perplexities(losses) }
     }
 
-    /// Perplexity on the validation text by step, one point an epoch; what [`RunLog::training`] leaves
-    /// out is left out here, too.
+    /// Validation perplexity by step, one point per epoch, from the first step of [`RunLog::training`] on.
     pub fn validation(&self) -> Curve {
-        let from = self.training().points.first().map_or(0.0, |first| first.0);
-        let mut last = 0;
+        let start = self.training().points.first().map_or(0.0, |first| first.0);
+        let mut last_step = 0;
         let points = self.records.iter().filter_map(|record| match record {
             Record::Steps { step, .. } => {
-                last = *step;
+                last_step = *step;
                 None
             }
-            Record::Epoch(epoch) => Some((last as f64, epoch.valid_ppl)),
+            Record::Epoch(epoch) => Some((last_step as f64, epoch.valid_ppl)),
             Record::Test { .. } => None,
         });
-        let points = points.filter(|point| point.0 >= from).collect();
+        let points = points.filter(|point| point.0 >= start).collect();
         Curve { label: format!("{}, valid", self.name), points }
     }
 }
 
-/// Losses as perplexities, from where they have come near enough to the lowest.
+/// Converts losses to perplexities and removes the steep start.
 fn perplexities(losses: impl Iterator<Item = (f64, f64)>) -> Vec<(f64, f64)> {
     let points: Vec<_> = losses.map(|(step, loss)| (step, loss.exp())).collect();
-    let low = points.iter().map(|(_, ppl)| *ppl).fold(f64::INFINITY, f64::min);
-    points.into_iter().skip_while(|(_, ppl)| *ppl > REACH * low).collect()
+    let min = points.iter().map(|(_, ppl)| *ppl).fold(f64::INFINITY, f64::min);
+    points.into_iter().skip_while(|(_, ppl)| *ppl > MAX_RATIO * min).collect()
 }
 
-/// Each point the mean of those before it, as far back as a part of the whole.
+/// Moving average over the last 1/[`SMOOTHING`] of the points.
 fn smoothed(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let window = (points.len() / SMOOTHING).max(1);
     let mean = |i: usize| {
@@ -92,42 +90,43 @@ fn smoothed(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     points.iter().enumerate().map(|(i, (step, _))| (*step, mean(i))).collect()
 }
 
-/// A run that goes on: loss and perplexity by step, `status` in a line above, and a bar for the
-/// share that is done. Losses are in nats a word.
+/// Live plot of loss and perplexity by step, with a status line and a progress bar. The points are
+/// (step, loss) in nats per token.
 pub(crate) fn training_progress(
     status: &str,
-    done: f64,
+    progress: f64,
     training: &[(f64, f64)],
     validation: &[(f64, f64)],
 ) -> Plot {
     let series = |label: &str, points: Vec<(f64, f64)>, markers| Series {
         label: label.into(),
-        points: points.into_iter().map(|(x, y)| Mark::new(x, y)).collect(),
+        points: points.into_iter().map(|(x, y)| PlotPoint::new(x, y)).collect(),
         line: true,
         markers,
         ..Series::default()
     };
     let panel = |y_label: &str, training: Vec<_>, validation: Vec<_>| Panel {
         x_label: "step".into(),
-        counts: true,
-        powers: true,
+        integer_x: true,
+        log_y: true,
         y_label: y_label.into(),
         series: vec![
-            series("training (mean of some steps)", training, false),
+            series("training (moving average)", training, false),
             series("validation", validation, true),
         ],
         ..Panel::default()
     };
     let training = smoothed(training);
     let perplexity = perplexities(training.iter().copied());
-    // What the training curve leaves out, validation leaves out too.
-    let from = perplexity.first().map_or(0.0, |first| first.0);
+    // Both curves start at the same step.
+    let start = perplexity.first().map_or(0.0, |first| first.0);
     let valid_ppl =
-        validation.iter().filter(|point| point.0 >= from).map(|(step, loss)| (*step, loss.exp()));
+        validation.iter().filter(|point| point.0 >= start).map(|(step, loss)| (*step, loss.exp()));
     let panels = vec![
-        panel("loss (nats a word)", training, validation.into()),
+        panel("loss (nats per token)", training, validation.into()),
         panel("perplexity", perplexity, valid_ppl.collect()),
     ];
-    let figure = Figure { page: LIVE_PAGE, done: Some(done), ..Figure::new(status, panels) };
+    let figure =
+        Figure { page: LIVE_PAGE, progress: Some(progress), ..Figure::new(status, panels) };
     Plot::new("training", figure)
 }

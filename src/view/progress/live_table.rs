@@ -1,4 +1,4 @@
-//! An experiment in a table that changes: a line for each of its runs.
+//! A progress table in a notebook for an experiment, with a row per run.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -6,105 +6,106 @@ use std::time::{Duration, Instant};
 use crate::format::{duration, perplexity_of};
 use crate::notebook::{LiveDisplay, MimeBundle};
 use crate::progress::Task;
-use crate::view::html::escaped;
+use crate::view::html::escape;
 
-/// Two updates a second at most.
-const BETWEEN: Duration = Duration::from_millis(500);
+/// Minimum time between updates.
+const UPDATE_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Clones write to the same table.
+/// The table of an experiment. Clones refer to the same table.
 #[derive(Debug, Clone)]
 pub struct LiveTable(Arc<Mutex<Table>>);
 
 #[derive(Debug)]
 struct Table {
-    live: LiveDisplay,
+    display: LiveDisplay,
     runs: u64,
-    lines: Vec<Line>,
+    rows: Vec<Row>,
     started: Instant,
-    due: Instant,
+    next_update: Instant,
 }
 
 #[derive(Debug)]
-struct Line {
+struct Row {
     label: String,
-    share: f64,
+    fraction: f64,
     status: String,
 }
 
-/// One line of the table.
+/// The row of one run.
 #[derive(Debug)]
-pub struct TableLine {
+pub struct TableRow {
     table: LiveTable,
     index: usize,
 }
 
 impl LiveTable {
-    pub fn new(live: LiveDisplay, task: &Task) -> Self {
+    pub fn new(display: LiveDisplay, task: &Task) -> Self {
         let (now, runs) = (Instant::now(), task.total.unwrap_or(0));
-        let table = Table { live, runs, lines: vec![], started: now, due: now };
+        let table = Table { display, runs, rows: vec![], started: now, next_update: now };
         let table = Self(Arc::new(Mutex::new(table)));
         table.change(true, |_| ());
         table
     }
 
-    pub fn line(&self, label: &str) -> TableLine {
+    pub fn add_row(&self, label: &str) -> TableRow {
         let mut index = 0;
         self.change(true, |table| {
-            index = table.lines.len();
-            table.lines.push(Line { label: label.into(), share: 0.0, status: String::new() });
+            index = table.rows.len();
+            table.rows.push(Row { label: label.into(), fraction: 0.0, status: String::new() });
         });
-        TableLine { table: self.clone(), index }
+        TableRow { table: self.clone(), index }
     }
 
-    fn change(&self, at_once: bool, change: impl FnOnce(&mut Table)) {
-        // A table that a panicking thread left can still be shown.
+    fn change(&self, immediately: bool, change: impl FnOnce(&mut Table)) {
+        // Works even if a thread panicked while it held the lock.
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut table);
         let now = Instant::now();
-        if at_once || now >= table.due {
-            table.due = now + BETWEEN;
+        if immediately || now >= table.next_update {
+            table.next_update = now + UPDATE_INTERVAL;
             table.show();
         }
     }
 }
 
-impl TableLine {
-    /// * `share` of the training steps that are done; `loss`: in nats per token.
-    pub fn training(&self, share: f64, epoch: usize, loss: f64) {
+impl TableRow {
+    /// Updates the row: `fraction` of the training that is done, and the loss in nats per token.
+    pub fn training(&self, fraction: f64, epoch: usize, loss: f64) {
         self.table.change(false, |table| {
-            let line = &mut table.lines[self.index];
-            // A run is done when its test is, not with its last step.
-            line.share = share.min(0.99);
-            line.status = format!("epoch {epoch}, training perplexity {}", perplexity_of(loss));
+            let row = &mut table.rows[self.index];
+            // The run ends after its test, not after its last step.
+            row.fraction = fraction.min(0.99);
+            row.status = format!("epoch {epoch}, training perplexity {}", perplexity_of(loss));
         });
     }
 
+    /// Marks the run as finished.
     pub fn done(&self, outcome: &str) {
         self.table.change(true, |table| {
-            let line = &mut table.lines[self.index];
-            (line.share, line.status) = (1.0, outcome.into());
+            let row = &mut table.rows[self.index];
+            (row.fraction, row.status) = (1.0, outcome.into());
         });
     }
 }
 
 impl Table {
     fn show(&mut self) {
-        let done = self.lines.iter().filter(|line| line.share >= 1.0).count();
+        let done = self.rows.iter().filter(|row| row.fraction >= 1.0).count();
         let time = duration(self.started.elapsed().as_secs_f64());
-        let head = format!("{done} of {} runs, {time}", self.runs);
+        let header = format!("{done} of {} runs, {time}", self.runs);
         let mut html =
-            format!("<table><thead><tr><th>run</th><th>{head}</th><th></th></tr></thead>");
+            format!("<table><thead><tr><th>run</th><th>{header}</th><th></th></tr></thead>");
         html += "<tbody>";
-        let mut text = head;
-        for line in &self.lines {
-            let (label, status) = (escaped(&line.label), escaped(&line.status));
-            let share = line.share;
+        let mut text = header;
+        for row in &self.rows {
+            let (label, status) = (escape(&row.label), escape(&row.status));
+            let fraction = row.fraction;
             html += &format!(
-                "<tr><td>{label}</td><td><progress value=\"{share:.3}\" max=\"1\"></progress></td>\
+                "<tr><td>{label}</td><td><progress value=\"{fraction:.3}\" max=\"1\"></progress></td>\
                  <td style=\"text-align:left\">{status}</td></tr>"
             );
-            text += &format!("\n{:>14}  {:>3.0} %  {}", line.label, share * 100.0, line.status);
+            text += &format!("\n{:>14}  {:>3.0} %  {}", row.label, fraction * 100.0, row.status);
         }
-        self.live.show(&MimeBundle::html(html + "</tbody></table>", text));
+        self.display.show(&MimeBundle::html(html + "</tbody></table>", text));
     }
 }

@@ -1,4 +1,4 @@
-//! A training run in a picture that changes: loss and perplexity, speed, time left.
+//! A live plot in a notebook for a training run: loss, perplexity, speed and remaining time.
 
 use std::time::{Duration, Instant};
 
@@ -8,35 +8,35 @@ use crate::progress::{EpochReport, StepReport, Task};
 use crate::view::plot;
 use crate::view::show::WIDTH;
 
-/// Two pictures a second at most.
-const BETWEEN: Duration = Duration::from_millis(500);
+/// Minimum time between updates.
+const UPDATE_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Points that a picture can tell apart.
+/// A curve of twice as many points is thinned to half.
 const POINTS: usize = 400;
 
 #[derive(Debug)]
 pub struct LiveTraining {
-    live: LiveDisplay,
-    /// Rows of all epochs.
+    display: LiveDisplay,
+    /// Rows of batches, over all epochs.
     total: u64,
     started: Instant,
-    /// Share of the work that was done before this process began: a resumed run's is not 0.
-    initial_share: Option<f64>,
-    due: Instant,
+    /// Fraction of the work at the first update; above 0 for a resumed run.
+    initial_fraction: Option<f64>,
+    next_update: Instant,
     curve: Curve,
     valid: Vec<(f64, f64)>,
     last: Option<StepReport>,
 }
 
 impl LiveTraining {
-    pub fn new(live: LiveDisplay, task: &Task) -> Self {
+    pub fn new(display: LiveDisplay, task: &Task) -> Self {
         let now = Instant::now();
         Self {
-            live,
+            display,
             total: task.total.unwrap_or(1).max(1),
             started: now,
-            initial_share: None,
-            due: now,
+            initial_fraction: None,
+            next_update: now,
             curve: Curve::default(),
             valid: vec![],
             last: None,
@@ -47,8 +47,8 @@ impl LiveTraining {
         self.last = Some(*step);
         self.curve.add(step.step as f64, step.loss);
         let now = Instant::now();
-        if now >= self.due {
-            self.due = now + BETWEEN;
+        if now >= self.next_update {
+            self.next_update = now + UPDATE_INTERVAL;
             self.show(step, false);
         }
     }
@@ -65,15 +65,15 @@ impl LiveTraining {
         }
     }
 
-    fn show(&mut self, step: &StepReport, over: bool) {
+    fn show(&mut self, step: &StepReport, finished: bool) {
         let done = ((step.epoch - 1) * step.rows + step.row) as f64;
-        let share = (done / self.total as f64).min(1.0);
+        let fraction = (done / self.total as f64).min(1.0);
         let elapsed = self.started.elapsed().as_secs_f64();
-        let initial = *self.initial_share.get_or_insert(share);
-        let time = if over {
-            format!("{} in all", duration(elapsed))
-        } else if share > initial {
-            format!("{} left", duration(elapsed * (1.0 - share) / (share - initial)))
+        let initial = *self.initial_fraction.get_or_insert(fraction);
+        let time = if finished {
+            format!("{} total", duration(elapsed))
+        } else if fraction > initial {
+            format!("{} left", duration(elapsed * (1.0 - fraction) / (fraction - initial)))
         } else {
             "started".into()
         };
@@ -81,23 +81,23 @@ impl LiveTraining {
             format!(" · validation perplexity {}", perplexity_of(*loss))
         });
         let status = format!(
-            "epoch {} of {} · {:.0} % · {} words/s · {time}{valid}",
+            "epoch {} of {} · {:.0} % · {} tokens/s · {time}{valid}",
             step.epoch,
             self.total / (step.rows as u64).max(1),
-            share * 100.0,
+            fraction * 100.0,
             thousands(step.tokens_per_second.max(0.0) as u64),
         );
-        let picture = plot::training_progress(&status, share, &self.curve.points, &self.valid);
+        let plot = plot::training_progress(&status, fraction, &self.curve.points, &self.valid);
         let text = format!("{status} · loss {:.3}", self.curve.latest);
-        let bundle = match picture.svg_of_width(WIDTH) {
+        let bundle = match plot.svg_of_width(WIDTH) {
             Ok(svg) => MimeBundle::svg(svg, text),
             Err(_) => MimeBundle::text(text),
         };
-        self.live.show(&bundle);
+        self.display.show(&bundle);
     }
 }
 
-/// Losses by step. Each point is the mean of the same number of steps, which doubles as the run grows.
+/// Losses by step. Each point is the mean of `steps_per_point` steps, which doubles as the run grows.
 #[derive(Debug)]
 struct Curve {
     points: Vec<(f64, f64)>,
@@ -123,7 +123,7 @@ impl Curve {
         (self.sum, self.summed) = (0.0, 0);
         if self.points.len() >= 2 * POINTS {
             let pairs = self.points.chunks_exact(2);
-            self.points = pairs.map(|two| (two[1].0, (two[0].1 + two[1].1) / 2.0)).collect();
+            self.points = pairs.map(|pair| (pair[1].0, (pair[0].1 + pair[1].1) / 2.0)).collect();
             self.steps_per_point *= 2;
         }
     }

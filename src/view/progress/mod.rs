@@ -1,5 +1,4 @@
-//! Progress on the screen, and the library's long functions with their progress shown where they are
-//! called.
+//! Shows progress in notebooks and terminals, and wraps the library's long functions with that display.
 
 mod live_line;
 mod live_table;
@@ -23,7 +22,7 @@ use crate::paper::results::ReproduceResults;
 use crate::progress::Progress;
 use crate::train::{Trainer, TrainingRun};
 
-/// The progress for where this process runs: a notebook of our kernel, a terminal, or plain lines.
+/// Progress for the environment of this process: a notebook of the qrnn kernel, a terminal, or plain lines.
 pub fn here() -> Box<dyn Progress> {
     match Notebook::here() {
         Some(notebook) => Box::new(notebook),
@@ -31,8 +30,8 @@ pub fn here() -> Box<dyn Progress> {
     }
 }
 
-/// Evaluates a model as the original does: validation in 10 columns, test in 1, windows of the
-/// configuration's bptt, the state zero at the start and passed from window to window.
+/// Evaluates a model as awd-lstm-lm does: batch size 10 for validation and 1 for test, sequences of the
+/// configured bptt, with a zero initial state that is passed from sequence to sequence.
 ///
 /// # Errors
 /// As [`evaluate_split`].
@@ -41,10 +40,10 @@ pub fn evaluate(model: &QrnnLm, corpus: &Corpus, split: Split) -> Result<Evaluat
     evaluate_split(model, corpus, split, &options, &mut *here())
 }
 
-/// Continues `prompt` (words between spaces; the beginning of a text where it is empty).
+/// Continues `prompt`, words separated by spaces; starts a new text if it is empty.
 ///
 /// # Errors
-/// As [`generate_text`]; [`crate::Error::Usage`] where the corpus has other words than the model.
+/// As [`generate_text`]; [`crate::Error::Usage`] if the vocabularies of corpus and model differ.
 pub fn generate(
     model: &QrnnLm,
     corpus: &Corpus,
@@ -56,8 +55,8 @@ pub fn generate(
 }
 
 impl Corpus {
-    /// Reads WikiText-103 from the folder `wikitext-103` in `path`, after downloading it where it is missing
-    /// or incomplete (up to 200 MB, which become about 550 MB). An interrupted download continues.
+    /// Reads WikiText-103 from the folder `wikitext-103` in `path`. Downloads it first if it is missing or
+    /// incomplete (up to 200 MB, about 550 MB unpacked); continues an interrupted download.
     ///
     /// # Errors
     /// As [`Corpus::from_dir`] and [`Fetch::run`].
@@ -68,7 +67,7 @@ impl Corpus {
 }
 
 impl Trainer {
-    /// [`Trainer::fit_with`] with the progress shown here.
+    /// [`Trainer::fit_with`] with progress shown by [`here`].
     ///
     /// # Errors
     /// As [`Trainer::fit_with`].
@@ -78,7 +77,7 @@ impl Trainer {
 }
 
 impl Experiment {
-    /// [`Experiment::run_with`] with the progress shown here.
+    /// [`Experiment::run_with`] with progress shown by [`here`].
     ///
     /// # Errors
     /// As [`Experiment::run_with`].

@@ -1,4 +1,4 @@
-//! Progress on standard error: bars in a terminal, lines elsewhere.
+//! Progress on standard error: bars in a terminal, lines otherwise.
 
 use std::time::{Duration, Instant};
 
@@ -8,18 +8,18 @@ use crate::format::{megabytes, perplexity_in_text};
 use crate::progress::{EpochReport, Progress, StepReport, Task, Unit};
 use crate::terminal;
 
-/// Pause between two lines about a download where there is no terminal.
-const PAUSE: Duration = Duration::from_secs(5);
+/// Time between progress lines of a download without a terminal.
+const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// A bar for the task, and one above it for each part. Where standard error is not a terminal: a line per
-/// epoch, per message, and now and then for a download.
+/// Shows a bar for the task, and one above it for each part. If standard error is not a terminal, prints a
+/// line per epoch, per message, and every few seconds of a download.
 #[derive(Debug)]
 pub struct Terminal {
     bars: MultiProgress,
     bar: ProgressBar,
     task: Option<Task>,
     smooth_loss: Option<f64>,
-    /// Of a part: it prints no line per epoch, since there are many parts.
+    /// Label of a part, which prints no line per epoch, since there are many parts.
     label: Option<String>,
     last_line: Instant,
 }
@@ -41,7 +41,7 @@ impl Terminal {
         }
     }
 
-    /// How far a download is, for a log file.
+    /// Prints the progress of a download as a line.
     fn print_bytes(&mut self) {
         let Some(Task { label, unit: Unit::Bytes, done, total }) = &self.task else { return };
         let total = total.map(|total| format!(" of {}", megabytes(total))).unwrap_or_default();
@@ -67,7 +67,7 @@ fn template(task: &Task) -> &'static str {
 impl Progress for Terminal {
     fn start(&mut self, task: &Task) {
         self.task = Some(task.clone());
-        // A fixed template is never refused.
+        // The templates are constant and valid.
         if let Ok(style) = ProgressStyle::with_template(template(task)) {
             self.bar.set_style(style.progress_chars("━━╌"));
         }
@@ -77,7 +77,7 @@ impl Progress for Terminal {
             self.bar.set_length(total);
         }
         self.bar.set_position(task.done);
-        // Speed and time left are those of what remains.
+        // Speed and remaining time do not count work that was done before.
         self.bar.reset_eta();
         if self.bar.is_hidden() {
             self.print_bytes();
@@ -90,7 +90,7 @@ impl Progress for Terminal {
         let Some(task) = &mut self.task else { return };
         task.done += by;
         self.bar.set_position(task.done);
-        if self.bar.is_hidden() && self.last_line.elapsed() >= PAUSE {
+        if self.bar.is_hidden() && self.last_line.elapsed() >= LINE_INTERVAL {
             self.print_bytes();
         }
     }
@@ -100,7 +100,7 @@ impl Progress for Terminal {
         self.smooth_loss = Some(smooth);
         self.bar.set_position(((step.epoch - 1) * step.rows + step.row) as u64);
         self.bar.set_message(format!(
-            "epoch {}  loss {smooth:.3}  ppl {:>6}  {:>6.0} words/s",
+            "epoch {}  loss {smooth:.3}  ppl {:>6}  {:>6.0} tokens/s",
             step.epoch,
             perplexity_in_text(smooth),
             step.tokens_per_second

@@ -1,4 +1,4 @@
-//! The report of an experiment: a page (`report.html`), the terminal's tables, and `results.json`.
+//! The report of an experiment: `report.html`, text tables for a terminal, and `results.json`.
 
 mod page;
 #[cfg(test)]
@@ -26,20 +26,20 @@ impl From<&Measured> for Point {
 }
 
 impl ReproduceResults {
-    /// Test perplexity against parameters.
+    /// Plots test perplexity against parameters.
     pub fn parameters_plot(&self) -> Plot {
         let runs: Vec<Measured> = self.rows.iter().filter_map(|row| row.measured.clone()).collect();
-        self.noted(plot::perplexity_vs_parameters(&runs))
+        self.describe_measured(plot::perplexity_vs_parameters(&runs))
     }
 
-    /// Test perplexity against sequence length.
+    /// Plots test perplexity against sequence length.
     pub fn lengths_plot(&self) -> Plot {
         let runs: Vec<Measured> =
             self.lengths.iter().filter_map(|length| length.measured.clone()).collect();
-        self.noted(plot::perplexity_vs_bptt(&runs))
+        self.describe_measured(plot::perplexity_vs_bptt(&runs))
     }
 
-    fn noted(&self, plot: Plot) -> Plot {
+    fn describe_measured(&self, plot: Plot) -> Plot {
         let plot = plot.measured_on(format!("{}, {}", self.corpus.name, self.scale.note));
         match self.corpus.best_test_ppl {
             Some(best) => plot.best_possible(best),
@@ -47,34 +47,34 @@ impl ReproduceResults {
         }
     }
 
-    /// The data as indented JSON.
+    /// Encodes the results as indented JSON.
     ///
     /// # Errors
-    /// None that the fields could cause; the encoder may still refuse.
+    /// [`Error::Io`] if encoding fails, which valid results do not cause.
     pub fn to_json(&self) -> Result<String> {
         serde_json::to_string_pretty(self)
             .map(|json| json + "\n")
             .map_err(|e| Error::io("results.json", "encode")(e.into()))
     }
 
-    /// The page: one HTML document that needs nothing else.
+    /// Renders the report as one self-contained HTML document.
     ///
     /// # Errors
-    /// [`Error::Plot`] where a plot cannot be drawn.
+    /// [`Error::Plot`] if a plot cannot be rendered.
     pub fn to_html(&self) -> Result<String> {
         page::html(self)
     }
 
-    /// The result tables for a terminal.
+    /// Formats the results as text tables.
     pub fn to_text(&self) -> String {
         text::tables(self)
     }
 
-    /// Writes `results.json`, `report.html` and both plots as SVG and PNG into a folder that
-    /// exists, and gives the paths.
+    /// Writes `results.json`, `report.html` and both plots as SVG and PNG to an existing folder, and returns
+    /// their paths.
     ///
     /// # Errors
-    /// [`Error::Io`] where the folder or disk refuses, [`Error::Plot`] where drawing fails.
+    /// [`Error::Io`] if a file cannot be written; [`Error::Plot`] if a plot cannot be rendered.
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
         let folder = folder.as_ref();
         let mut paths = vec![folder.join("results.json"), folder.join("report.html")];

@@ -1,11 +1,11 @@
-//! The page: one HTML document that needs no network, script or other file.
+//! Renders the report as an HTML document without scripts or external files.
 
 use std::fmt::Write as _;
 
 use crate::format::{NOTHING, duration, perplexity, perplexity_of, seconds, thousands};
-use crate::paper::operation_counts::beside_published_html;
+use crate::paper::operation_counts::compare_with_published_html;
 use crate::paper::results::{Measured, ReproduceResults};
-use crate::view::html::escaped;
+use crate::view::html::escape;
 use crate::{Result, paper};
 
 const STYLE: &str = include_str!("page.css");
@@ -31,10 +31,10 @@ pub(super) fn html(results: &ReproduceResults) -> Result<String> {
     notes(&mut page, results);
     let _ = write!(
         page,
-        "<h2>Run it again</h2>\n<pre>{}</pre>\n<footer>Written by qrnn {}. The same data stand in \
-         results.json beside this page.</footer>\n</main>\n</body>\n</html>\n",
-        escaped(&results.command),
-        escaped(&results.version)
+        "<h2>Run it again</h2>\n<pre>{}</pre>\n<footer>Written by qrnn {}. The same data are in \
+         results.json in the folder of this page.</footer>\n</main>\n</body>\n</html>\n",
+        escape(&results.command),
+        escape(&results.version)
     );
     Ok(page)
 }
@@ -42,15 +42,17 @@ pub(super) fn html(results: &ReproduceResults) -> Result<String> {
 fn heading(page: &mut String, results: &ReproduceResults) {
     let _ = write!(
         page,
-        "<h1>The MicroNet-Challenge QRNN language model, reproduced</h1>\n\
+        "<h1>The MicroNet Challenge QRNN language model, reproduced</h1>\n\
          <p>The JAIST team's entry to the MicroNet Challenge of 2019 is a 4-layer QRNN language \
-         model of WikiText-103, made smaller until its test perplexity just stays under {:.0}. \
-         This page holds its <a href=\"{SOURCE}\">published tables</a> beside what this run \
-         counted and measured. Figures marked <em>published</em> were not measured here.</p>\n",
+         model of WikiText-103, made as small as a test perplexity under {:.0} permits. \
+         This page compares its <a href=\"{SOURCE}\">published tables</a> with what this run \
+         counted and measured. Numbers marked <em>published</em> were not measured here.</p>\n",
         paper::PERPLEXITY_LIMIT
     );
     if results.interrupted {
-        page.push_str("<p><strong>This run was interrupted; rows are missing.</strong></p>\n");
+        page.push_str(
+            "<p><strong>This run was interrupted; unfinished rows are missing.</strong></p>\n",
+        );
     }
     let (machine, corpus) = (&results.machine, &results.corpus);
     let version = match &results.commit {
@@ -60,7 +62,7 @@ fn heading(page: &mut String, results: &ReproduceResults) {
     let cores = if machine.cores == 1 { "core" } else { "cores" };
     let facts = [
         ("Started", results.started.clone()),
-        ("Took", duration(results.seconds)),
+        ("Duration", duration(results.seconds)),
         ("Processor", format!("{}, {} {cores}", machine.cpu, machine.cores)),
         ("System", machine.system.clone()),
         ("Device", machine.device.clone()),
@@ -68,9 +70,12 @@ fn heading(page: &mut String, results: &ReproduceResults) {
         ("Seed", results.seed.to_string()),
         ("Scale", format!("{}: {}", results.scale.name, results.scale.note)),
         ("Recipe", results.scale.recipe.clone()),
-        ("Text", format!("{}, {} word types", corpus.name, thousands(corpus.words as u64))),
         (
-            "Words",
+            "Corpus",
+            format!("{}, vocabulary of {} words", corpus.name, thousands(corpus.words as u64)),
+        ),
+        (
+            "Tokens",
             format!(
                 "{} train, {} valid, {} test",
                 thousands(corpus.train_tokens),
@@ -80,8 +85,8 @@ fn heading(page: &mut String, results: &ReproduceResults) {
         ),
     ];
     page.push_str("<dl class=\"facts\">\n");
-    for (name, fact) in facts {
-        let _ = writeln!(page, "<div><dt>{name}</dt><dd>{}</dd></div>", escaped(&fact));
+    for (name, value) in facts {
+        let _ = writeln!(page, "<div><dt>{name}</dt><dd>{}</dd></div>", escape(&value));
     }
     page.push_str("</dl>\n");
 }
@@ -89,11 +94,11 @@ fn heading(page: &mut String, results: &ReproduceResults) {
 fn operations(page: &mut String, results: &ReproduceResults) {
     let _ = write!(
         page,
-        "<h2>Operations of the entry</h2>\n<p class=\"quiet\">For one word through the model of \
-         row {}: 2 bytes a parameter, multiplications counted half, additions whole.</p>\n\
+        "<h2>Operations of the entry</h2>\n<p class=\"quiet\">Per token of the model of row {}: \
+         2 bytes per parameter; a multiplication counts 1/2, an addition 1.</p>\n\
          <div class=\"wide\">{}</div>\n",
         paper::ENTRY,
-        beside_published_html(&results.op_table.counted)
+        compare_with_published_html(&results.op_table.counted)
             .replace("<p>", "<p class=\"quiet\" style=\"margin-top:10px\">")
     );
 }
@@ -108,14 +113,14 @@ fn parameters(page: &mut String, results: &ReproduceResults) {
         let difference = i128::from(count.counted) - i128::from(count.published);
         let note = match count.criterion {
             0 => String::new(),
-            n => format!(" (with {} of the loss)", thousands(n)),
+            n => format!(" (with {} tombstones)", thousands(n)),
         };
         let _ = writeln!(
             page,
             "<tr{}><td>{}{note}</td><td class=\"first\">{}</td><td class=\"first\">{}</td>\
              <td class=\"first\">{difference}</td></tr>",
             entry_class(&count.name),
-            escaped(&count.name),
+            escape(&count.name),
             thousands(count.counted),
             thousands(count.published),
         );
@@ -133,7 +138,7 @@ const MEASURED_HEADINGS: [&str; 11] = [
     "bptt",
     "batch",
     "epochs",
-    "words",
+    "tokens",
     "steps",
     "params",
     "valid ppl",
@@ -167,8 +172,8 @@ fn measured_cells(page: &mut String, measured: Option<&Measured>) {
     }
 }
 
-/// The two heading rows of a table whose left columns are published and right ones measured.
-fn paired_head(page: &mut String, results: &ReproduceResults, groups: [&str; 2], left: &[&str]) {
+/// The two header rows of a table with published columns on the left and measured ones on the right.
+fn paired_header(page: &mut String, results: &ReproduceResults, groups: [&str; 2], left: &[&str]) {
     let _ = write!(
         page,
         "<div class=\"wide\"><table class=\"paired compact\"><thead><tr><th class=\"group\" \
@@ -177,7 +182,7 @@ fn paired_head(page: &mut String, results: &ReproduceResults, groups: [&str; 2],
         left.len(),
         groups[0],
         MEASURED_HEADINGS.len(),
-        escaped(&format!("{}, {}", results.scale.name, groups[1])),
+        escape(&format!("{}, {}", results.scale.name, groups[1])),
     );
     for heading in left {
         let _ = write!(page, "<th>{heading}</th>");
@@ -192,19 +197,20 @@ fn paired_head(page: &mut String, results: &ReproduceResults, groups: [&str; 2],
 fn experiments(page: &mut String, results: &ReproduceResults) -> Result<()> {
     let _ = write!(
         page,
-        "<h2>Experiment table</h2>\n<p class=\"quiet\">Measured: {}. Perplexities of different \
-         texts or sizes cannot be compared with each other; what can is how they change from row \
-         to row. The entry stands in bold.</p>\n",
-        escaped(&results.scale.note)
+        "<h2>Experiment table</h2>\n<p class=\"quiet\">Measured: {}. Perplexities on different \
+         corpora or of different sizes cannot be compared directly; how they change from row to row \
+         can. The entry is in bold.</p>\n",
+        escape(&results.scale.note)
     );
     let left = ["emsize", "nhid", "bptt", "batch", "epochs", "params", "test ppl"];
     let groups = ["Published: full size, WikiText-103", &results.corpus.name];
-    paired_head(page, results, groups, &left);
+    paired_header(page, results, groups, &left);
     for row in &results.rows {
         let published = &row.published;
-        let batch = match published.batch_published {
-            true => published.batch.to_string(),
-            false => format!("({})", published.batch),
+        let batch = if published.batch_published {
+            published.batch.to_string()
+        } else {
+            format!("({})", published.batch)
         };
         let _ = write!(
             page,
@@ -228,7 +234,7 @@ fn experiments(page: &mut String, results: &ReproduceResults) -> Result<()> {
 
 fn lengths(page: &mut String, results: &ReproduceResults) -> Result<()> {
     page.push_str("<h2>Sequence length</h2>\n");
-    paired_head(page, results, ["Published", &results.corpus.name], &["bptt", "ppl"]);
+    paired_header(page, results, ["Published", &results.corpus.name], &["bptt", "ppl"]);
     for length in &results.lengths {
         let _ = write!(
             page,
@@ -248,39 +254,39 @@ fn figure(page: &mut String, svg: &str) {
 }
 
 fn notes(page: &mut String, results: &ReproduceResults) {
-    page.push_str("<h2>How good can it get?</h2>\n");
+    page.push_str("<h2>Bounds of the perplexity</h2>\n");
     let corpus = &results.corpus;
-    let tested = results.rows.iter().filter_map(|row| Some(row.measured.as_ref()?.test_ppl));
-    let reached = tested.filter(|ppl| ppl.is_finite()).reduce(f64::min);
+    let test_ppls = results.rows.iter().filter_map(|row| Some(row.measured.as_ref()?.test_ppl));
+    let best_measured = test_ppls.filter(|ppl| ppl.is_finite()).reduce(f64::min);
     let best = match corpus.best_test_ppl {
         Some(best) => perplexity(best),
-        None => format!("{NOTHING} (unknown for this text)"),
+        None => format!("{NOTHING} (unknown for this corpus)"),
     };
     let bounds = [
-        ("Word frequencies alone (unigram)", perplexity(corpus.unigram_test_ppl)),
-        ("Best model of this run", reached.map_or_else(|| NOTHING.into(), perplexity)),
+        ("Unigram model", perplexity(corpus.unigram_test_ppl)),
+        ("Best row of this run", best_measured.map_or_else(|| NOTHING.into(), perplexity)),
         ("Best possible", best),
     ];
     page.push_str("<div class=\"wide\"><table><thead><tr><th>test perplexity of</th>");
-    let _ = write!(page, "<th class=\"first\">{}</th></tr></thead><tbody>", escaped(&corpus.name));
+    let _ = write!(page, "<th class=\"first\">{}</th></tr></thead><tbody>", escape(&corpus.name));
     for (name, value) in bounds {
         let _ = write!(page, "<tr><td>{name}</td><td class=\"first\">{value}</td></tr>");
     }
     let _ = write!(
         page,
         "</tbody></table></div>\n<h2>Notes</h2>\n<ul>\n<li>The batch size is published for the \
-         first and the last row only; where it stands in parentheses, {} stands in for it.</li>\n\
-         <li>The published figure of perplexity against sequence length was read off its chart by \
-         eye, to about ±{}; its model is not stated.</li>\n<li>The first row's published parameter \
-         count holds the tombstones of the split softmax, the others' do not. Measured counts and \
-         plots leave them out.</li>\n",
+         first and the last row only; a batch size in parentheses is the assumed value, {}.</li>\n\
+         <li>The published perplexities by sequence length were read from the chart by eye, to about \
+         ±{}; the write-up does not state their model.</li>\n<li>The published parameter count of the \
+         first row includes the tombstones of the split softmax, those of the others do not. Measured \
+         counts and plots exclude them.</li>\n",
         paper::STAND_IN_BATCH,
         paper::LENGTHS_TOLERANCE
     );
     let mut runs = results.rows.iter().map(|row| &row.measured);
     let mut length_runs = results.lengths.iter().map(|length| &length.measured);
-    let was_cut = |run: &Option<Measured>| run.as_ref().is_some_and(|run| run.interrupted);
-    if runs.any(was_cut) || length_runs.any(was_cut) {
+    let was_interrupted = |run: &Option<Measured>| run.as_ref().is_some_and(|run| run.interrupted);
+    if runs.any(was_interrupted) || length_runs.any(was_interrupted) {
         page.push_str("<li>* interrupted before the end of training.</li>\n");
     }
     page.push_str("</ul>\n");

@@ -62,7 +62,7 @@ fn results() -> ReproduceResults {
 }
 
 #[test]
-fn the_json_reads_back_and_keeps_its_keys() {
+fn the_json_reads_back_and_has_its_keys() {
     let mut results = results();
     let json = results.to_json().unwrap();
     assert_eq!(serde_json::from_str::<ReproduceResults>(&json).unwrap(), results);
@@ -78,20 +78,21 @@ fn the_json_reads_back_and_keeps_its_keys() {
         let back: ReproduceResults = serde_json::from_str(&results.to_json().unwrap()).unwrap();
         back.rows[0].measured.clone().unwrap()
     };
-    // A loss that no number has a perplexity for, an infinite one, and what was not measured.
+    // A loss whose perplexity overflows, an infinite loss, and an interrupted run without a test.
     let measured = run(30, 180, 20, 74.5);
     for loss in [5000.0, f64::INFINITY] {
         let diverged = Measured { test_loss: loss, test_ppl: f64::INFINITY, ..measured.clone() };
         assert_eq!(reread(diverged.clone()), diverged);
     }
     let (test_loss, test_ppl) = (f64::NAN, f64::NAN);
-    let stopped = reread(Measured { test_loss, test_ppl, interrupted: true, ..measured.clone() });
-    assert!(stopped.test_ppl.is_nan() && stopped.test_loss.is_nan());
-    assert_eq!(stopped.valid_ppl, measured.valid_ppl);
+    let interrupted =
+        reread(Measured { test_loss, test_ppl, interrupted: true, ..measured.clone() });
+    assert!(interrupted.test_ppl.is_nan() && interrupted.test_loss.is_nan());
+    assert_eq!(interrupted.valid_ppl, measured.valid_ppl);
 }
 
 #[test]
-fn results_of_an_older_version_have_their_losses_computed() {
+fn missing_losses_of_older_files_are_computed() {
     let mut value = serde_json::to_value(results()).unwrap();
     let measured = value["rows"][0]["measured"].as_object_mut().unwrap();
     measured.remove("test_loss");
@@ -105,28 +106,29 @@ fn results_of_an_older_version_have_their_losses_computed() {
 }
 
 #[test]
-fn every_parameter_count_agrees_with_the_published_one() {
+fn every_parameter_count_equals_the_published_one() {
     let counts = ParameterCount::of_rows(&paper::ROWS);
     assert_eq!(counts.len(), 7);
     assert!(counts.iter().all(|count| count.counted == count.published));
 }
 
 #[test]
-fn the_page_stands_alone_and_escapes_its_texts() {
+fn the_page_is_self_contained_and_escapes_texts() {
     let html = results().to_html().unwrap();
     assert!(!html.contains("<script"));
     assert!(html.contains("&lt;script&gt;") && html.contains("a &lt;b&gt; &amp; c"));
-    for outside in ["src=", "<link", "@import", "url("] {
-        assert!(!html.contains(outside), "{outside}");
+    for external in ["src=", "<link", "@import", "url("] {
+        assert!(!html.contains(external), "{external}");
     }
-    for inside in ["153,886,638", "120.347", "not run", "74.50", "32.58", "52.30", "<svg", "(60)"] {
-        assert!(html.contains(inside), "{inside}");
+    for expected in ["153,886,638", "120.347", "not run", "74.50", "32.58", "52.30", "<svg", "(60)"]
+    {
+        assert!(html.contains(expected), "{expected}");
     }
     assert_eq!(html.matches("<svg").count(), 2);
 }
 
 #[test]
-fn the_text_keeps_published_left_and_measured_right() {
+fn the_text_has_published_numbers_on_the_left_and_measured_ones_on_the_right() {
     let text = results().to_text();
     let entry = text.lines().find(|line| line.starts_with("300-1800-300")).unwrap();
     let (published, measured) = entry.split_once('|').unwrap();
@@ -137,7 +139,7 @@ fn the_text_keeps_published_left_and_measured_right() {
 }
 
 #[test]
-fn a_run_without_results_is_reported_too() {
+fn a_run_without_measurements_has_a_report() {
     let mut results = results();
     results.rows.iter_mut().for_each(|row| row.measured = None);
     results.lengths.clear();
@@ -151,7 +153,7 @@ fn a_run_without_results_is_reported_too() {
 }
 
 #[test]
-fn all_files_of_the_contract_are_written() {
+fn all_files_are_written() {
     let folder = tempfile::tempdir().unwrap();
     results().save(folder.path()).unwrap();
     let mut names: Vec<_> = std::fs::read_dir(folder.path())

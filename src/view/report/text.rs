@@ -1,4 +1,4 @@
-//! The result tables for a terminal.
+//! Formats the results as text tables for a terminal.
 
 use std::fmt::Write as _;
 
@@ -23,9 +23,9 @@ pub(super) fn tables(results: &ReproduceResults) -> String {
         .map_or_else(String::new, |best| format!(", best possible {}", perplexity(best)));
     let _ = write!(
         text,
-        "Test perplexity of {}: word frequencies alone {}{best}.\nMeasured: {}; {}.\n(60) stands \
-         in where no batch size was published; published perplexities by length are read off \
-         a chart by eye, ±{}.",
+        "Test perplexity of {}: unigram model {}{best}.\nMeasured: {}; {}.\n(60) is assumed where no \
+         batch size was published; published perplexities by length are read from a chart by eye, \
+         ±{}.",
         corpus.name,
         perplexity(corpus.unigram_test_ppl),
         scale.note,
@@ -36,7 +36,12 @@ pub(super) fn tables(results: &ReproduceResults) -> String {
 }
 
 fn rows(text: &mut String, results: &ReproduceResults) {
-    let _ = writeln!(text, "{:<41} | {}", "published: full size, WikiText-103", measured(results));
+    let _ = writeln!(
+        text,
+        "{:<41} | {}",
+        "published: full size, WikiText-103",
+        measured_title(results)
+    );
     let _ = writeln!(
         text,
         "{:<12} {:>5} {:>6} {:>8} {:>6} | {}",
@@ -45,13 +50,14 @@ fn rows(text: &mut String, results: &ReproduceResults) {
         "epochs",
         "params M",
         "test",
-        measured_head()
+        measured_header()
     );
     for row in &results.rows {
         let published = &row.published;
-        let batch = match published.batch_published {
-            true => published.batch.to_string(),
-            false => format!("({})", published.batch),
+        let batch = if published.batch_published {
+            published.batch.to_string()
+        } else {
+            format!("({})", published.batch)
         };
         let _ = writeln!(
             text,
@@ -66,8 +72,8 @@ fn rows(text: &mut String, results: &ReproduceResults) {
 }
 
 fn lengths(text: &mut String, results: &ReproduceResults) {
-    let _ = writeln!(text, "{:<12} {:>6} | {}", "published", "", measured(results));
-    let _ = writeln!(text, "{:<12} {:>6} | {}", "bptt", "ppl", measured_head());
+    let _ = writeln!(text, "{:<12} {:>6} | {}", "published", "", measured_title(results));
+    let _ = writeln!(text, "{:<12} {:>6} | {}", "bptt", "ppl", measured_header());
     for length in &results.lengths {
         let published = &length.published;
         let line = measured_line(length.measured.as_ref());
@@ -75,14 +81,14 @@ fn lengths(text: &mut String, results: &ReproduceResults) {
     }
 }
 
-fn measured(results: &ReproduceResults) -> String {
+fn measured_title(results: &ReproduceResults) -> String {
     format!("measured: {}, {}", results.scale.name, results.corpus.name)
 }
 
-fn measured_head() -> String {
+fn measured_header() -> String {
     format!(
         "{:<14} {:>5} {:>6} {:>10} {:>11} {:>8} {:>8} {:>7}",
-        "em-nhid-bptt", "batch", "epochs", "words", "params", "valid", "test", "seconds"
+        "em-nhid-bptt", "batch", "epochs", "tokens", "params", "valid", "test", "seconds"
     )
 }
 

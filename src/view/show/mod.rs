@@ -1,9 +1,9 @@
 //! Rich output of results in notebooks.
 //!
-//! Every public result shows itself where it ends a cell, in the stock evcxr kernel as well as in ours: evcxr
-//! calls its `evcxr_display`, which prints a [`MimeBundle`] in evcxr's form. Tables are HTML without colors
-//! or style sheets, so that they follow the notebook's theme and show on code-hosting sites; plots are SVG
-//! and PNG.
+//! A result is displayed if it is the last expression of a cell, in the qrnn kernel and in the stock evcxr
+//! kernel: evcxr calls `evcxr_display`, which prints a [`MimeBundle`] in evcxr's format. Tables are HTML
+//! without colors or style sheets, so that they follow the theme and render on code-hosting sites. Plots are
+//! SVG and PNG.
 
 mod results;
 #[cfg(test)]
@@ -11,12 +11,11 @@ mod tests;
 
 use crate::notebook::MimeBundle;
 
-/// Width of a picture, in pixels: JupyterLab does not shrink what is wider than a notebook beside its
-/// file list on a small screen.
+/// Width of plots in pixels. It fits into JupyterLab on a small screen, which does not shrink outputs.
 pub(crate) const WIDTH: u32 = 750;
 
-/// What a notebook shows of a value.
+/// A value with rich output in notebooks.
 pub trait Show {
-    /// Its forms.
+    /// The value in several MIME types; the last is plain text.
     fn bundle(&self) -> MimeBundle;
 }

@@ -1,4 +1,4 @@
-//! What each result shows.
+//! Rich output of each result.
 
 use super::{Show, WIDTH};
 use crate::data::{Corpus, Split};
@@ -8,20 +8,22 @@ use crate::generate::Generated;
 use crate::model::{Gates, LmConfig, QrnnLm};
 use crate::notebook::MimeBundle;
 use crate::paper;
-use crate::paper::operation_counts::{OpTable, beside_published, beside_published_html, count_ops};
+use crate::paper::operation_counts::{
+    OpTable, compare_with_published, compare_with_published_html, count_ops,
+};
 use crate::paper::results::{Measured, OpTables, ReproduceResults};
 use crate::train::{Recipe, TrainingRun};
-use crate::view::html::escaped;
+use crate::view::html::escape;
 use crate::view::html::{Table, heading, remark};
 use crate::view::plot::{self, Plot};
 
-/// Words of a corpus's beginning that its summary shows.
+/// Number of tokens in the text sample of a corpus.
 const SAMPLE: usize = 40;
 
-macro_rules! shown_by_evcxr {
+macro_rules! impl_evcxr_display {
     ($($shown:ty),+) => {$(
         impl $shown {
-            /// Shows the value where it ends a notebook's cell; evcxr calls this.
+            /// Called by evcxr to display the value.
             #[doc(hidden)]
             pub fn evcxr_display(&self) {
                 self.bundle().print();
@@ -30,11 +32,11 @@ macro_rules! shown_by_evcxr {
     )+};
 }
 
-shown_by_evcxr!(Corpus, LmConfig, QrnnLm, Gates, Recipe, TrainingRun, Evaluation, Generated);
-shown_by_evcxr!(OpTable, OpTables, ReproduceResults, Plot);
+impl_evcxr_display!(Corpus, LmConfig, QrnnLm, Gates, Recipe, TrainingRun, Evaluation, Generated);
+impl_evcxr_display!(OpTable, OpTables, ReproduceResults, Plot);
 
 impl Show for Corpus {
-    /// Tokens of each split, what no context gives and what no model beats, and how it begins.
+    /// Tokens of each split with unigram and best possible perplexity, and the start of the text.
     fn bundle(&self) -> MimeBundle {
         let mut table = Table::new(&[self.name(), "tokens", "unigram ppl", "best possible ppl"]);
         for split in Split::ALL {
@@ -43,17 +45,18 @@ impl Show for Corpus {
             let tokens = thousands(self.tokens(split).len() as u64);
             table.row(&[split.to_string(), tokens, unigram, best]);
         }
-        let words = self.tokens(Split::Train).iter().take(SAMPLE);
-        let sample: Vec<&str> = words.map(|&id| self.vocab().word(id)).collect();
-        let types = thousands(self.vocab().len() as u64);
-        let note = format!("{types} word types. The text begins: {} …", sample.join(" "));
+        let tokens = self.tokens(Split::Train).iter().take(SAMPLE);
+        let sample: Vec<&str> = tokens.map(|&id| self.vocab().word(id)).collect();
+        let vocabulary = thousands(self.vocab().len() as u64);
+        let note =
+            format!("Vocabulary of {vocabulary} words. The text begins: {} …", sample.join(" "));
         MimeBundle::html(table.html() + &remark(&note), format!("{self}\n{note}"))
     }
 }
 
 impl Show for LmConfig {
     fn bundle(&self) -> MimeBundle {
-        let of = |p: f64| format!("{p}");
+        let text = |number: f64| number.to_string();
         let parameters = thousands(count_ops(self).parameters);
         let facts = [
             ("vocabulary", thousands(self.vocab as u64)),
@@ -63,17 +66,17 @@ impl Show for LmConfig {
             ("bptt", self.bptt.to_string()),
             (
                 "dropouti / dropouth / dropout",
-                [self.dropouti, self.dropouth, self.dropout].map(of).join(" / "),
+                [self.dropouti, self.dropouth, self.dropout].map(text).join(" / "),
             ),
             (
                 "dropoute / wdrop / zoneout",
-                [self.dropoute, self.wdrop, self.zoneout].map(of).join(" / "),
+                [self.dropoute, self.wdrop, self.zoneout].map(text).join(" / "),
             ),
             ("splits", self.splits.to_string()),
-            ("embedding begins within ±", of(self.init_range)),
+            ("initial embedding range ±", text(self.init_range)),
             ("parameters", parameters),
         ];
-        of_facts("model", facts)
+        name_value_bundle("model", facts)
     }
 }
 
@@ -91,45 +94,49 @@ impl Show for Recipe {
             ("wdecay", self.wdecay.to_string()),
             ("seed", self.seed.to_string()),
         ];
-        facts.extend(self.steps.map(|steps| ("stops after", format!("{steps} steps"))));
-        of_facts("recipe", facts)
+        facts.extend(self.steps.map(|steps| ("steps", format!("at most {steps}"))));
+        name_value_bundle("recipe", facts)
     }
 }
 
-fn of_facts<'a>(title: &str, facts: impl IntoIterator<Item = (&'a str, String)>) -> MimeBundle {
-    let facts: Vec<_> = facts.into_iter().collect();
-    let lines: Vec<_> = facts.iter().map(|(name, value)| format!("{name}: {value}")).collect();
-    MimeBundle::html(Table::facts(facts).html(), format!("{title}\n{}", lines.join("\n")))
+fn name_value_bundle<'a>(
+    title: &str,
+    pairs: impl IntoIterator<Item = (&'a str, String)>,
+) -> MimeBundle {
+    let pairs: Vec<_> = pairs.into_iter().collect();
+    let lines: Vec<_> = pairs.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+    MimeBundle::html(Table::name_value(pairs).html(), format!("{title}\n{}", lines.join("\n")))
 }
 
 impl Show for QrnnLm {
-    /// Its tensors under the original's names.
+    /// The parameters with their shapes, named as in awd-lstm-lm.
     fn bundle(&self) -> MimeBundle {
         let mut table = Table::new(&["tensor", "shape", "parameters"]);
         let mut text = String::new();
         for (name, tensor) in self.parameters() {
             let shape: Vec<String> = tensor.size().iter().map(i64::to_string).collect();
-            let (shape, numbers) = (shape.join(" × "), thousands(tensor.numel() as u64));
-            text += &format!("{name:<24} {shape:>16} {numbers:>14}\n");
-            table.row(&[name, shape, numbers]);
+            let (shape, elements) = (shape.join(" × "), thousands(tensor.numel() as u64));
+            text += &format!("{name:<24} {shape:>16} {elements:>14}\n");
+            table.row(&[name, shape, elements]);
         }
         let total = thousands(self.parameter_count());
         table.strong_row(&["total".into(), String::new(), total.clone()]);
         let (kind, device) = self.options();
-        let note = format!("{kind:?} on {device:?}; the embedding is the softmax's weight too");
+        let note =
+            format!("{kind:?} on {device:?}; the softmax shares the weight of the embedding");
         MimeBundle::html(table.html() + &remark(&note), format!("{text}total {total}; {note}"))
     }
 }
 
 impl Show for Gates {
-    /// The heat map of its forget gates.
+    /// A heat map of the forget gates.
     fn bundle(&self) -> MimeBundle {
         plot::forget_gates(self).bundle()
     }
 }
 
 impl Show for TrainingRun {
-    /// A line an epoch, the best in bold, and what it came to.
+    /// One row per epoch with the best in bold, the test perplexity, and the speed.
     fn bundle(&self) -> MimeBundle {
         let mut table = Table::new(&["epoch", "train loss", "valid loss", "valid ppl", "time"]);
         let best = self.epochs.iter().map(|epoch| epoch.valid_loss).fold(f64::INFINITY, f64::min);
@@ -141,9 +148,10 @@ impl Show for TrainingRun {
                 perplexity_of(epoch.valid_loss),
                 duration(epoch.seconds),
             ];
-            match epoch.valid_loss == best {
-                true => table.strong_row(&cells),
-                false => table.row(&cells),
+            if epoch.valid_loss == best {
+                table.strong_row(&cells);
+            } else {
+                table.row(&cells);
             }
         }
         let outcome = match self.test_loss {
@@ -155,7 +163,7 @@ impl Show for TrainingRun {
             None => "Not tested.".into(),
         };
         let note = format!(
-            "{} parameters, {} words in {}, {} words a second.",
+            "{} parameters, {} tokens in {}, {} tokens/s.",
             thousands(self.parameters),
             thousands(self.tokens),
             duration(self.seconds),
@@ -167,20 +175,21 @@ impl Show for TrainingRun {
 
 impl Show for Evaluation {
     fn bundle(&self) -> MimeBundle {
+        let interrupted = if self.interrupted { ", interrupted" } else { "" };
         let facts = [
             ("perplexity", perplexity_of(self.loss)),
-            ("loss (nats a word)", format!("{:.4}", self.loss)),
-            ("loss as the original divides it", format!("{:.4}", self.reference_loss)),
-            ("words predicted", thousands(self.tokens as u64)),
+            ("loss (nats per token)", format!("{:.4}", self.loss)),
+            ("loss as awd-lstm-lm averages it", format!("{:.4}", self.reference_loss)),
+            ("predicted tokens", format!("{}{interrupted}", thousands(self.tokens as u64))),
             ("time", duration(self.seconds)),
         ];
-        MimeBundle::html(Table::facts(facts).html(), self.to_string())
+        MimeBundle::html(Table::name_value(facts).html(), self.to_string())
     }
 }
 
 impl Show for Generated {
     fn bundle(&self) -> MimeBundle {
-        let html = format!("<pre style=\"white-space:pre-wrap\">{}</pre>", escaped(&self.text));
+        let html = format!("<pre style=\"white-space:pre-wrap\">{}</pre>", escape(&self.text));
         MimeBundle::html(html, self.to_string())
     }
 }
@@ -198,9 +207,12 @@ impl Show for OpTable {
 }
 
 impl Show for OpTables {
-    /// Each figure, counted and published.
+    /// Counted and published numbers side by side.
     fn bundle(&self) -> MimeBundle {
-        MimeBundle::html(beside_published_html(&self.counted), beside_published(&self.counted))
+        MimeBundle::html(
+            compare_with_published_html(&self.counted),
+            compare_with_published(&self.counted),
+        )
     }
 }
 
@@ -209,17 +221,18 @@ fn op_cells(row: &crate::paper::operation_counts::OpRow) -> [String; 5] {
     [row.op.clone(), params, mults, adds, mflops]
 }
 
-const MEASURED: [&str; 6] = ["emsize/nhid", "bptt", "params", "valid ppl", "test ppl", "time"];
+const MEASURED_HEADINGS: [&str; 6] =
+    ["emsize/nhid", "bptt", "params", "valid ppl", "test ppl", "time"];
 
 impl Show for ReproduceResults {
-    /// Published and measured figures, in columns of their own.
+    /// Published and measured numbers in separate columns.
     fn bundle(&self) -> MimeBundle {
         let note =
             format!("Measured: {}, {}; {}.", self.scale.name, self.corpus.name, self.scale.note);
         let mut html = String::new();
         if !self.rows.is_empty() {
-            let head = ["row", "published params", "published test ppl"];
-            let mut table = Table::new(&[&head[..], &MEASURED].concat());
+            let published_headings = ["row", "published params", "published test ppl"];
+            let mut table = Table::new(&[&published_headings[..], &MEASURED_HEADINGS].concat());
             for row in &self.rows {
                 let published = &row.published;
                 let mut cells = vec![
@@ -227,45 +240,47 @@ impl Show for ReproduceResults {
                     thousands(published.parameters),
                     perplexity(published.test_ppl),
                 ];
-                cells.extend(measured(row.measured.as_ref()));
-                match row.name == paper::ENTRY {
-                    true => table.strong_row(&cells),
-                    false => table.row(&cells),
+                cells.extend(measured_cells(row.measured.as_ref()));
+                if row.name == paper::ENTRY {
+                    table.strong_row(&cells);
+                } else {
+                    table.row(&cells);
                 }
             }
             html += &(heading("Experiment table") + &table.html());
         }
         if !self.lengths.is_empty() {
-            let mut table =
-                Table::new(&[&["published bptt", "published ppl"][..], &MEASURED].concat());
+            let mut table = Table::new(
+                &[&["published bptt", "published ppl"][..], &MEASURED_HEADINGS].concat(),
+            );
             for length in &self.lengths {
                 let published = &length.published;
                 let mut cells = vec![published.bptt.to_string(), format!("{:.1}", published.ppl)];
-                cells.extend(measured(length.measured.as_ref()));
+                cells.extend(measured_cells(length.measured.as_ref()));
                 table.row(&cells);
             }
             html += &(heading("Sequence length") + &table.html());
         }
         if self.interrupted {
-            html += &heading("Interrupted; what was not run is missing.");
+            html += &heading("Interrupted; unfinished rows are missing.");
         }
         let best = self.corpus.best_test_ppl.map(perplexity);
-        let best = best.map_or_else(String::new, |best| format!(", of the best possible {best}"));
+        let best = best.map_or_else(String::new, |best| format!(", best possible {best}"));
         let unigram = perplexity(self.corpus.unigram_test_ppl);
-        let note = format!("{note} Test perplexity of word frequencies alone {unigram}{best}.");
+        let note = format!("{note} Test perplexity: unigram model {unigram}{best}.");
         MimeBundle::html(html + &remark(&note), self.to_text())
     }
 }
 
-fn measured(measured: Option<&Measured>) -> [String; 6] {
+fn measured_cells(measured: Option<&Measured>) -> [String; 6] {
     let Some(run) = measured else { return [(); 6].map(|()| NOTHING.into()) };
-    let cut = if run.interrupted { " (interrupted)" } else { "" };
+    let note = if run.interrupted { " (interrupted)" } else { "" };
     [
         format!("{}/{}", run.emsize, run.nhid),
         run.bptt.to_string(),
         thousands(run.parameters),
         perplexity_of(run.valid_loss),
-        perplexity_of(run.test_loss) + cut,
+        perplexity_of(run.test_loss) + note,
         duration(run.seconds),
     ]
 }

@@ -116,7 +116,7 @@ def work(browser, address, out):
     until("all cells run", lambda: None not in prompt() and status() == "idle", 180)
     if '"output_type":"error"' in shown():
         raise NotSeen("a cell after the interrupt failed")
-    if "words predicted" not in shown():
+    if "predicted tokens" not in shown():
         raise NotSeen("no evaluation of the model that was interrupted")
     print(f"cells {prompt()} have run, with the model as it was", flush=True)
     browser.execute_script(

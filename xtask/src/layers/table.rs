@@ -88,7 +88,7 @@ pub const ORDERS: &[Order] = &[
         name: "qrnn-jupyter",
         lines: &[
             line(&["error"], "every room returns it"),
-            line(&["brought", "env_vars", "terminal"], "names and output, no room"),
+            line(&["torch_search_path", "env_vars", "terminal"], "names and output, no room"),
             line(&["toolchain", "protocol"], "rustc's folders; sockets and messages"),
             line(&["cells"], "parses and rewrites a cell, without running it"),
             line(&["notebook"], "what the cells of a notebook have defined"),

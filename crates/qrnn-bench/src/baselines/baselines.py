@@ -1,36 +1,40 @@
-"""PyTorch to measure a card's work against: `reproduce bench` runs it.
+"""PyTorch baselines for measurements on a GPU; `cargo xtask bench` runs this program.
 
 Written for this project, from the equations and from the list of operations that the published code
-runs; nothing of that code is in here. A training step of the entry's model (step.py), in three ways:
+runs; it contains none of that code. step.py implements a training step of the entry's model in three modes:
 
-* published: eager, single precision. Elementwise operations one by one, a pooling kernel of the
-  published design (recurrence.py), the words of each cluster picked by mask, the head's columns put
-  together anew in every step, clipping and Adam as torch does them by default.
-* tf32: the same with TF32 allowed in matrix products.
-* tuned: what a careful user of torch 2.11 writes. bfloat16 by autocast, torch.compile, the same
-  pooling kernel, words sorted by cluster on the host, fused Adam.
+* published: eager, fp32. Elementwise operations run one by one, with a pooling kernel of the published
+  design (recurrence.py). The tokens of each cluster are selected by a mask, the head's weights are
+  concatenated in every step, and clipping and Adam are torch's defaults.
+* tf32: the same, with TF32 allowed in matrix products.
+* tuned: an optimized program for torch 2.11: bfloat16 by autocast, torch.compile, the same pooling
+  kernel, tokens sorted by cluster on the host, fused Adam.
 
-And fo-pooling by itself (pooling.py): in the published way, and around the kernels of two packages.
+pooling.py implements fo-pooling alone: in the published way, and with the kernels of two packages.
 
-Argument: a folder with peer.json, {"work": "step", "mode", "device", "inputs", "splits", "batch",
-"dropout", "clip"}, where inputs is a folder with model.safetensors and ids.bin (int32), or {"work": "pool",
-"mode", "device"}. Commands come a JSON object a line, and each is answered with one; nothing touches the device before the first, which
-is {"hello": true}: the versions of "torch" (null where there is none) and "device". A step knows
+Argument: a folder with peer.json, which is {"work": "step", "mode", "device", "inputs", "splits", "batch",
+"dropout", "clip"}, where inputs is a folder with model.safetensors and ids.bin (int32 tokens), or
+{"work": "pool", "mode", "device"}.
 
-* {"reset": dropout}: weights, optimizer and state as at the beginning;
-* {"lengths": [...], "rates": [...]} trains a step of each length and rate: their "losses", the
-  "seconds" of all by the wall clock, each step's "step_seconds" by the device's, "peak_bytes";
-* {"evaluate": window, "words": n} reads the first n ids, nothing dropped or learned: "loss_sum" and
-  "seconds";
+The program reads commands, one JSON object per line, and answers each with one JSON object. The first
+command is {"hello": true}, and nothing uses the device before it; the answer has the version of "torch"
+(null if torch is not installed) and the name of the "device". Commands for a step:
 
-and pooling
+* {"reset": dropout} restores weights, optimizer and state to their initial values.
+* {"lengths": [...], "rates": [...]} trains one step for each length and learning rate. The answer has the
+  "losses", the wall-clock "seconds" of all steps, the "step_seconds" of each step by the device's clock, and
+  "peak_bytes".
+* {"evaluate": window, "words": n} evaluates the first n tokens, without dropout and training. The answer has
+  "loss_sum" and "seconds".
 
-* {"prepare": [seq, batch, hidden], "kind": "f32" or "bf16"} compiles, and compares with double
-  precision: "variants", by name {"words": what it is, "off": distance} or {"failed": reason};
-* {"runs": n} measures what was prepared: "variants", by name the "forward" and "both" seconds of each run
-  by the device's clock.
+Commands for pooling:
 
-What fails is answered with {"failed": reason}.
+* {"prepare": [seq, batch, hidden], "kind": "f32" or "bf16"} compiles, and compares with double precision.
+  The answer has "variants", by name {"words": description, "off": relative error} or {"failed": reason}.
+* {"runs": n} measures the prepared variants. The answer has "variants", by name the seconds of the "forward"
+  and of "both" directions for each run, by the device's clock.
+
+The answer to a command that fails is {"failed": reason}.
 """
 
 import json
@@ -46,7 +50,7 @@ class Peer:
     def __init__(self, folder):
         self.work, self.missing = None, None
         self.config = json.loads((folder / "peer.json").read_text())
-        # What takes long and needs no device is done while others are measured.
+        # Slow preparations that need no device run while other baselines are measured.
         try:
             self.prepare()
         except (ImportError, LeftOut) as error:
@@ -118,7 +122,7 @@ try:
 except ImportError:
     torch = None
 if __name__ == "__main__":
-    # Whatever a package prints goes to standard error; answers have standard output to themselves.
+    # Packages print to standard error, so standard output contains only the answers.
     channel = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     main(channel)

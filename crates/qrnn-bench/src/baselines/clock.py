@@ -1,4 +1,4 @@
-"""Time on a device."""
+"""Timing of work on a device."""
 
 import time
 
@@ -6,7 +6,7 @@ import torch
 
 
 class Clock:
-    """Marks in a device's work, and the seconds between them."""
+    """Records marks in the work of a device; `between` returns the seconds between successive marks."""
 
     def __init__(self, device):
         self.on_gpu, self.marks = device.type == "cuda", []

@@ -1,15 +1,15 @@
-"""fo-pooling by itself: gates (seq, batch, 3 hidden) and a state in, the gated output out, forward and
-backward.
+"""fo-pooling alone, forward and backward: from gates (seq, batch, 3 hidden) and an initial state to the gated
+output.
 
-* published: eager, single precision, the kernel of recurrence.py.
-* hgrn: the two kernels for h_t = exp(g_t) h_{t-1} + x_t of flash-linear-attention (PyPI fla-core, Triton),
+* published: eager, fp32, with the kernel of recurrence.py.
+* hgrn: the two kernels for h_t = exp(g_t) h_{t-1} + x_t of flash-linear-attention (PyPI fla-core, Triton), on
   (batch, seq, hidden), which the library calls "fused_recurrent" and "chunk".
-* scan: the kernels for x_t = a_t x_{t-1} + b_t of accelerated-scan (PyPI), (batch, hidden, seq): "scalar"
-  in Triton, and "warp" in CUDA where there is an nvcc; the latter takes powers of two.
+* scan: the kernels for x_t = a_t x_{t-1} + b_t of accelerated-scan (PyPI), on (batch, hidden, seq): "scalar"
+  in Triton, and "warp" in CUDA if nvcc is installed, which requires sequence lengths that are powers of two.
 
-What the packages leave to their user, activations, layouts, padding, the first state and the output gate,
-is elementwise and goes through torch.compile, as a careful user would have it: one kernel before the
-recurrence and one behind it, in each direction.
+The packages leave activations, layouts, padding, the initial state and the output gate to their user. These
+operations are elementwise and compiled by torch.compile: one kernel before the recurrence and one after it,
+in each direction.
 """
 
 import importlib.metadata
@@ -25,14 +25,14 @@ from clock import Clock
 from reason import LeftOut, reason
 from recurrence import Pooling, eager_pool, gated
 
-# Seconds that the build of a CUDA extension may take from the start of this process on, or a little more.
+# Approximate limit for building a CUDA extension, in seconds.
 BUILD = 120
-# Runs that are not counted: kernels are tuned in them.
+# Runs before the measurement, in which kernels are tuned.
 WARM_UP = 3
 
 
 def exact(gates, before, weights):
-    """Output and gradient of the gates, in double precision."""
+    """Output, and gradient of the gates, in double precision."""
     z, f, o = gates.double().chunk(3, dim=2)
     z, f, o, weights = z.tanh(), f.sigmoid(), o.sigmoid(), weights.double()
     seq, before = len(z), before.double()
@@ -53,21 +53,21 @@ def exact(gates, before, weights):
 
 
 def needs_gpu(config):
-    # Triton's interpreter, which computes on the CPU, is for trying the calls.
+    # Triton's interpreter, which runs on the CPU, only tests the calls.
     if config["device"] != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
         raise LeftOut("needs a GPU")
 
 
 def compiled(call, device):
     if device.type != "cuda":
-        return call  # this is only tried, not measured: as it is written
-    # One compilation for each size, kind of numbers and direction.
+        return call  # only tested, not measured
+    # One compilation per size, dtype and direction.
     torch._dynamo.config.recompile_limit = 64
     return torch.compile(call, dynamic=False)
 
 
 def loop(keep, x, first):
-    """h_t = keep_t h_{t-1} + x_t over the first dimension, in plain torch: to try what is around a kernel."""
+    """h_t = keep_t h_{t-1} + x_t over the first dimension: replaces a package's kernel in tests."""
     states = []
     for t in range(len(x)):
         first = keep[t] * first + x[t]
@@ -86,15 +86,15 @@ class Published:
 
 
 class Around:
-    """What a package's user does before and behind its kernel."""
+    """The operations before and after the kernel of a package."""
 
     def __init__(self, device):
         self.enter, self.leave = compiled(self.enter, device), compiled(self.leave, device)
 
     def around(self, kernel):
         def call(gates, before):
-            # The gate's sigmoid costs a tensor more on the way, and spares the backward the assembly of
-            # the gates' gradient from two.
+            # Computing the sigmoid of the output gate before the kernel stores one more tensor, but then
+            # the backward does not have to combine two gradients of the gates.
             whole = gates.requires_grad and torch.is_grad_enabled()
             keep, x, o = self.enter(gates, before, whole)
             return self.leave(kernel(keep, x, before), o, whole)
@@ -177,7 +177,7 @@ class ScanAround(Around):
     def enter(self, gates, before, whole):
         z, f, o = gates.chunk(3, dim=2)
         a, b = (-f).sigmoid(), f.sigmoid() * z.tanh()
-        # There is no first state: it is part of what comes in first.
+        # The scan has no initial state, so the first input includes it.
         b = torch.cat([(b[0] + a[0] * before.to(b.dtype))[None], b[1:]])
         a, b = (tensor.permute(1, 2, 0) for tensor in (a, b))
         if self.padded:
@@ -194,7 +194,7 @@ METHODS = {"published": Published, "hgrn": Hgrn, "scan": Scan}
 
 
 class Bench:
-    """Every variant of a method on the same inputs."""
+    """Measures all variants of a method on the same inputs."""
 
     def __init__(self, method, device):
         self.kinds, self.device, self.calls = method.kinds, device, method.variants(device)
@@ -207,7 +207,7 @@ class Bench:
         dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[kind]
         random = lambda *size, dtype=dtype: torch.randn(*size, device=self.device, dtype=dtype)
         state = lambda: random(batch, hidden, dtype=torch.float32)
-        # Two sets in turns: what a run reads is not what the last one left in the cache.
+        # Two alternating sets, so a run does not find its inputs in the cache.
         self.sets = [(random(seq, batch, 3 * hidden), state()) for _ in range(2)]
         self.weights = random(seq, batch, hidden)
         expected = exact(*self.sets[0], self.weights)
@@ -226,7 +226,7 @@ class Bench:
         return {"variants": variants}
 
     def off(self, call, expected):
-        """The furthest of output and gradient from double precision: ‖theirs - exact‖ / ‖exact‖."""
+        """Largest relative error ‖x - exact‖ / ‖exact‖ of output and gradient; None if not finite."""
         gates, before = self.sets[0]
         leaf = gates.detach().clone().requires_grad_(True)
         output = call(leaf, before)
@@ -260,7 +260,7 @@ class Bench:
         return {"forward": forward.between()[::2], "both": both.between()[::2]}
 
     def run_ahead(self):
-        """Work for a GPU to be busy with: what follows waits in its queue, and is timed without the host."""
+        """Keeps a GPU busy, so the following work is queued and timed without delays of the host."""
         if self.device.type == "cuda":
             matrix = torch.randn(8192, 8192, device=self.device)
             for _ in range(2):

@@ -1,12 +1,12 @@
-"""Why something failed, in a line."""
+"""Reasons of failures, in one line each."""
 
 
 class LeftOut(Exception):
-    """What cannot be measured here, and why; nothing is wrong."""
+    """Raised for a measurement that is not possible here. It is not an error."""
 
 
 def reason(error):
-    """The first line of an error that says something."""
+    """The message of LeftOut; for other errors, their type and first line that is not blank."""
     if isinstance(error, LeftOut):
         return str(error)
     lines = [line for line in str(error).splitlines() if line.strip()]

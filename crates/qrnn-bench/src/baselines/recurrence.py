@@ -1,5 +1,6 @@
-"""The recurrence of a QRNN in PyTorch, as the published code computes it: a kernel with a thread a column,
-one dependent time step after another; activations, layout copies and the output gate outside of it.
+"""The recurrence of a QRNN in PyTorch, computed as in the published code: a kernel with one thread per
+(batch, hidden) column, which runs the time steps in sequence. Activations, layout copies and the output
+gate are separate operations.
 
 Written for this project, from the equations and from the published list of operations.
 """
@@ -33,11 +34,11 @@ extern "C" __global__ void pool_backward(const float* f, const float* x, const f
   grad_first[column] = running;
 }
 """
-THREADS = 512  # of a block, as published
+THREADS = 512  # per block, as published
 
 
 class Pooling:
-    """The recurrence c_t = f_t z_t + (1 - f_t) c_{t-1}, by kernels on a GPU, else by a loop."""
+    """The recurrence c_t = f_t z_t + (1 - f_t) c_{t-1}, by kernels on a GPU and by a loop on the CPU."""
 
     def __init__(self, device):
         self.kernels = None
@@ -92,7 +93,7 @@ def eager_pool(pooling):
 
 
 def compiled_pool(pooling):
-    """The same as an operation that torch.compile takes as it is."""
+    """The same as a custom operator, which torch.compile does not trace into."""
 
     @torch.library.custom_op("qrnn_peer::pool", mutates_args=())
     def pool(f: torch.Tensor, x: torch.Tensor, first: torch.Tensor) -> torch.Tensor:
@@ -124,7 +125,7 @@ def compiled_pool(pooling):
 
 
 def gated(pool, gates, before):
-    """fo-pooling around the recurrence, and the last state; that is in single precision always."""
+    """fo-pooling around the recurrence: the output and the final state, which is always fp32."""
     z, f, o = gates.chunk(3, dim=2)
     c = pool(f.sigmoid().float().contiguous(), z.tanh().float().contiguous(), before)
     return o.sigmoid() * c, c[-1].detach()

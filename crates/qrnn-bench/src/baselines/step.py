@@ -1,4 +1,4 @@
-"""The whole training step in PyTorch; peers.py tells its three ways apart."""
+"""A complete training step in PyTorch, in the three modes that baselines.py describes."""
 
 import json
 import pathlib
@@ -13,7 +13,7 @@ from recurrence import Pooling, compiled_pool, eager_pool, gated
 
 
 def load(path):
-    """The tensors of a safetensors file (its format: a length, a JSON header, the numbers)."""
+    """Tensors of a safetensors file: the length of the header, a JSON header, the values."""
     data = bytearray(path.read_bytes())
     (length,) = struct.unpack("<Q", data[:8])
     header = json.loads(bytes(data[8 : 8 + length]))
@@ -28,7 +28,7 @@ def load(path):
 
 class Model:
     def __init__(self, weights, config, device):
-        # Copies, on the CPU too: the weights are wanted again.
+        # Copies, also on the CPU, because `Step.reset` restores the weights.
         there = lambda tensor: tensor.to(device, copy=True).requires_grad_(True)
         self.p = {name: there(tensor) for name, tensor in weights.items()}
         self.layers = sum(name.endswith("linear.weight") for name in weights)
@@ -70,7 +70,7 @@ class Model:
         )
 
     def loss_by_mask(self, hidden, targets):
-        """The mean cross entropy, each cluster's words picked by a mask: a synchronization each."""
+        """Mean cross entropy. Tokens are selected by one mask per cluster, which synchronizes."""
         weight, bias = self.p["encoder.weight"], self.p["decoder.bias"]
         if not self.splits:
             return -torch.log_softmax(F.linear(hidden, weight, bias), -1).gather(
@@ -99,7 +99,7 @@ class Model:
         return total / len(targets)
 
     def loss_sorted(self, hidden, head_targets, places, targets):
-        """The same with the words of each cluster given: nothing is asked of the device."""
+        """The same, from targets that are already sorted by cluster: without synchronization."""
         weight, bias = self.p["encoder.weight"], self.p["decoder.bias"]
         head = self.head() if self.splits else (weight, bias)
         total = F.cross_entropy(F.linear(hidden, *head).float(), head_targets, reduction="sum")
@@ -110,7 +110,7 @@ class Model:
         return total / len(head_targets)
 
     def sorted_targets(self, targets, device):
-        """Where each cluster's words are, told on the host, where the text is known."""
+        """Targets of the head, and positions and targets of each tail, computed on the host."""
         first = self.splits[0] if self.splits else 0
         ends = self.splits + [self.p["decoder.bias"].numel()]
         head, places, chosen = targets.clone(), [], []
@@ -136,14 +136,14 @@ class Step:
         ids = torch.frombuffer(bytearray((folder / "ids.bin").read_bytes()), dtype=torch.int32).long()
         self.rows = len(ids) // self.batch
         self.columns = ids[: self.rows * self.batch].view(self.batch, self.rows).t().contiguous()
-        self.resident = self.columns.to(self.device)  # as the published code has it
+        self.resident = self.columns.to(self.device)  # as in the published code
         self.parameters = list(self.model.p.values())
         tuned = self.mode == "tuned"
         self.optimizer = self.adam()
         self.cast = torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=tuned)
         self.hidden, self.loss = self.model.hidden, self.model.loss_by_mask
         if tuned:
-            # Without a GPU this is only tried, not measured: the same graphs, run as they are.
+            # Without a GPU this is only tested, not measured: the same graphs, run without inductor.
             backend = "inductor" if self.device.type == "cuda" else "aot_eager"
             compiled = lambda call: torch.compile(call, dynamic=True, backend=backend)
             self.hidden, self.loss = compiled(self.model.hidden), compiled(self.model.loss_sorted)
@@ -154,7 +154,7 @@ class Step:
         return torch.optim.Adam(self.parameters, lr=1e-3, fused=fused)
 
     def reset(self, dropout):
-        """Everything as at the beginning, but with this dropout."""
+        """Restores weights, optimizer and state to their initial values, and sets the dropout."""
         with torch.no_grad():
             for name, tensor in self.weights.items():
                 self.model.p[name].copy_(tensor)

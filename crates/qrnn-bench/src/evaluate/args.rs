@@ -25,7 +25,7 @@ pub struct Args {
     #[arg(default_value_if("device", "cuda", "fp32,tf32,bf16"))]
     pub formats: Vec<PrecisionChoice>,
     /// Number of measured runs of each implementation, interleaved
-    #[arg(long, value_parser = numbers::times::<u32>, default_value_t = 3)]
+    #[arg(long, value_parser = numbers::positive::<u32>, default_value_t = 3)]
     pub runs: u32,
     /// PyTorch implementations to compare with on a GPU: none, or some of published,tf32,tuned
     #[arg(long = "peers", default_value = "published,tf32,tuned")]

@@ -15,13 +15,13 @@ pub const WARM_UP: u32 = 3;
 #[command(allow_negative_numbers = true)]
 pub struct Args {
     /// Sequence length [default: 140, on a GPU 300]
-    #[arg(long, value_parser = numbers::times::<i64>)]
+    #[arg(long, value_parser = numbers::positive::<i64>)]
     pub seq: Option<i64>,
     /// Batch size [default: 20, on a GPU 40]
-    #[arg(long, value_parser = numbers::times::<i64>)]
+    #[arg(long, value_parser = numbers::positive::<i64>)]
     pub batch: Option<i64>,
     /// Features [default: 1024, on a GPU 1800]
-    #[arg(long, value_parser = numbers::times::<i64>)]
+    #[arg(long, value_parser = numbers::positive::<i64>)]
     pub hidden: Option<i64>,
     /// Shapes on a GPU, SEQxBATCHxHIDDEN [default: the entry's batches, shorter ones, and one long
     /// sequence]
@@ -30,7 +30,7 @@ pub struct Args {
     pub cases: Vec<Size>,
     /// Number of measured runs of each implementation, interleaved [default on a GPU: 200, at most
     /// 40 for long sequences]
-    #[arg(long, value_parser = numbers::times::<u32>, default_value_t = 21)]
+    #[arg(long, value_parser = numbers::positive::<u32>, default_value_t = 21)]
     #[arg(default_value_if("device", "cuda", "200"))]
     pub runs: u32,
     /// Implementations to compare with on a GPU: none, or some of published,hgrn,scan

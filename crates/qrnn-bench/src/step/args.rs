@@ -42,7 +42,7 @@ pub struct Args {
     #[arg(long, value_parser = numbers::size, default_value_t = 70, default_value_if("device", "cuda", "300"))]
     pub bptt: usize,
     /// Number of measured steps of each implementation, interleaved [default on a GPU: 208]
-    #[arg(long, value_parser = numbers::times::<u32>, default_value_t = 7)]
+    #[arg(long, value_parser = numbers::positive::<u32>, default_value_t = 7)]
     #[arg(default_value_if("device", "cuda", "208"))]
     pub steps: u32,
     /// PyTorch implementations to compare with on a GPU: none, or some of published,tf32,tuned

@@ -1,4 +1,4 @@
-//! Variables between cells: evcxr's interface, compiled once instead of in every cell.
+//! The variables between cells: evcxr's interface, compiled once instead of in every cell.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -6,17 +6,17 @@ use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-/// What a cell prints where `?` ended it; evcxr listens for it.
+/// A cell prints this when `?` ends it; evcxr listens for it.
 pub const USER_ERROR_OCCURRED: &str = "EVCXR_ERROR_OCCURRED";
 
-/// The variables that are in no cell's hands at the moment, by name. Only what depends on a
-/// variable's type is compiled in a cell.
+/// The variables that no cell has taken, by name. Only code that depends on a variable's type is
+/// compiled in a cell.
 #[derive(Default)]
 pub struct VariableStore {
     variables: HashMap<String, Box<dyn Any>>,
 }
 
-/// A store that lives as long as the process.
+/// A store that is never freed.
 pub fn create_variable_store() -> *mut VariableStore {
     Box::into_raw(Box::default())
 }
@@ -27,15 +27,15 @@ impl VariableStore {
         self.put(name, Box::new(value));
     }
 
-    /// Whether the variable is there and still has this type; says so where that is not so.
+    /// Whether the variable is stored with this type. If not, reports it.
     #[inline]
     pub fn check_variable<T: 'static>(&mut self, name: &str) -> bool {
-        self.get(name).map_or_else(|| missing(name), |value| value.is::<T>() || changed(name))
+        self.get(name)
+            .map_or_else(|| report_missing(name), |value| value.is::<T>() || report_changed(name))
     }
 
     /// # Panics
-    /// Where the variable is missing, or has another type, which the check comes before. It stays
-    /// in the store then.
+    /// If the variable is missing or has another type; the cell has checked both before.
     #[inline]
     pub fn take_variable<T: 'static>(&mut self, name: &str) -> T {
         match self.take(name).downcast::<T>() {
@@ -44,25 +44,25 @@ impl VariableStore {
         }
     }
 
-    /// Drops the variable by the code that made it, whatever its type is called by now.
+    /// Drops the variable with the code that made it, without naming its type.
     pub fn discard(&mut self, name: &str) {
         let value = self.variables.remove(name);
-        // The code around this unwinds no further; the panic hook has told of the panic.
+        // The generated code around this call does not catch panics.
         let dropped = catch_unwind(AssertUnwindSafe(|| drop(value)));
         if let Err(payload) = dropped {
             crate::caught(&*payload);
         }
     }
 
-    /// What all cells share of one make, the runtime of `async` cells say. Where the crate that it
-    /// comes from was built anew, the cells from then on share another.
+    /// A value that all cells share, such as the runtime of `async` cells. If its crate is rebuilt,
+    /// later cells share another one.
     pub fn lazy_arc<T: 'static, F: FnOnce() -> T>(&mut self, name: &str, create: F) -> Arc<T> {
-        let kept = self.get(name).and_then(|shared| shared.downcast_ref::<Arc<T>>()).cloned();
-        kept.unwrap_or_else(|| {
-            let made = Arc::new(create());
-            // Tasks of the earlier one may still run.
-            std::mem::forget(self.variables.insert(name.to_owned(), Box::new(made.clone())));
-            made
+        let shared = self.get(name).and_then(|shared| shared.downcast_ref::<Arc<T>>()).cloned();
+        shared.unwrap_or_else(|| {
+            let created = Arc::new(create());
+            // Tasks of the earlier one may still run, so it is not dropped.
+            std::mem::forget(self.variables.insert(name.to_owned(), Box::new(created.clone())));
+            created
         })
     }
 
@@ -84,22 +84,22 @@ impl VariableStore {
     #[inline(never)]
     fn wrong_type(&mut self, name: &str, value: Box<dyn Any>) -> ! {
         self.put(name, value);
-        panic!("the variable `{name}` has another type than before")
+        panic!("the type of the variable `{name}` has changed")
     }
 }
 
-/// A `return` may have ended the cell before its value was stored: evcxr forgets the variable and
-/// compiles the cell again.
+/// A `return` may have ended an earlier cell before its value was stored. evcxr forgets the variable
+/// and compiles the cell again.
 #[inline(never)]
-fn missing(name: &str) -> bool {
-    // Not by println!, which panics where nobody reads any more.
+fn report_missing(name: &str) -> bool {
+    // `println!` panics if nobody reads.
     let _ = writeln!(std::io::stdout(), "EVCXR_VARIABLE_CHANGED_TYPE:{name}");
     false
 }
 
 /// The kernel refuses the cell, which has not taken any variable yet.
 #[inline(never)]
-fn changed(name: &str) -> bool {
-    crate::tell(&serde_json::json!({ "msg_type": "changed", "name": name }));
+fn report_changed(name: &str) -> bool {
+    crate::send(&serde_json::json!({ "msg_type": "changed", "name": name }));
     false
 }

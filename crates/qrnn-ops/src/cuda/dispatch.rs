@@ -12,7 +12,7 @@ use crate::Result;
 /// The launcher of CUDA kernels on tensors of this device; `None` for the CPU, whose kernels are in Rust.
 ///
 /// # Errors
-/// [`Error::Unavailable`] if the GPU is not available.
+/// [`crate::Error::Unavailable`] if the GPU is not available.
 pub fn launcher(device: Device) -> Result<Option<Arc<dyn Launch>>> {
     match device {
         Device::Cuda(ordinal) => Ok(Some(CudaDevice::of(ordinal)?)),

@@ -16,7 +16,7 @@ type Pool<'a> = &'a dyn Fn(&Tensor, &Tensor) -> Result<Pooled>;
 /// Compares outputs and gradients of small calls with the CPU.
 ///
 /// # Errors
-/// [`Error::Unavailable`] if they differ.
+/// [`crate::Error::Unavailable`] if they differ.
 pub fn self_test(launcher: &Arc<dyn Launch>, device: Device) -> Result<()> {
     // Several strides of time steps, several blocks, and rows of gates that are not contiguous.
     let (seq, batch, hidden) = (19, 3, 50);

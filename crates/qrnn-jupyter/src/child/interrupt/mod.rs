@@ -1,0 +1,4 @@
+//! Interrupting a cell.
+
+pub mod counter;
+pub mod interrupter;

@@ -1,0 +1,4 @@
+//! Installing, removing and checking the kernel.
+
+pub mod doctor;
+pub mod kernelspec;
