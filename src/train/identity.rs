@@ -29,19 +29,15 @@ impl Identity {
     pub fn new(model: &QrnnLm, recipe: &Recipe, corpus: &Corpus) -> Result<Self> {
         let checksum = |split| format!("{:016x}", corpus.checksum(split));
         let (train, valid) = (checksum(Split::Train), checksum(Split::Valid));
-        let mut description = format!("{:?}", model.config());
+        let mut identity = format!("{:?}", model.config());
         // A run may be resumed with more epochs or steps.
-        description += &format!("{:?}", Recipe { epochs: 1, steps: None, ..recipe.clone() });
-        description += &format!("{train} {valid} {:016x}", corpus.vocab().checksum());
+        identity += &format!("{:?}", Recipe { epochs: 1, steps: None, ..recipe.clone() });
+        identity += &format!("{train} {valid} {:016x}", corpus.vocab().checksum());
         for (_, parameter) in model.parameters() {
             let sum = tch::no_grad(|| parameter.f_sum(Kind::Double))?.f_double_value(&[])?;
-            description += &format!(" {:016x}", sum.to_bits());
+            identity += &format!(" {:016x}", sum.to_bits());
         }
-        Ok(Self {
-            run: format!("{:016x}", XxHash3_64::oneshot(description.as_bytes())),
-            train,
-            valid,
-        })
+        Ok(Self { run: format!("{:016x}", XxHash3_64::oneshot(identity.as_bytes())), train, valid })
     }
 
     /// Checks that the corpus has the texts that the run of this checkpoint was trained on.

@@ -21,7 +21,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use table::{OpRow, OpTable, compare_with_published, compare_with_published_html};
+pub use table::{OpRow, OpTable, comparison_html, comparison_text};
 
 use crate::model::{LayerShape, LmConfig, MAX_SIZE};
 use crate::{Error, Result};

@@ -101,7 +101,7 @@ impl fmt::Display for OpTable {
 }
 
 /// Aligned text with the counted table of the entry and the published one.
-pub fn compare_with_published(counted: &OpTable) -> String {
+pub fn comparison_text(counted: &OpTable) -> String {
     let mut text = format!("{:<13}", "op");
     for heading in HEADINGS {
         let _ = write!(text, "  {heading:^21}");
@@ -120,8 +120,8 @@ pub fn compare_with_published(counted: &OpTable) -> String {
     text
 }
 
-/// [`compare_with_published`] as an HTML `<table>` without styles.
-pub fn compare_with_published_html(counted: &OpTable) -> String {
+/// [`comparison_text`] as an HTML `<table>` without styles.
+pub fn comparison_html(counted: &OpTable) -> String {
     let mut html =
         String::from("<table class=\"ops\"><thead><tr><th rowspan=\"2\" scope=\"col\">op</th>");
     for heading in HEADINGS {

@@ -132,9 +132,9 @@ fn the_text_is_aligned_and_compares_with_the_published_numbers() {
     let text = table.to_string();
     assert!(text.lines().take(5).all(|line| line.len() == text.lines().next().unwrap().len()));
     assert!(text.contains("104,905,335 parameters (and 903 of the loss), MicroNet score 0.8232"));
-    let comparison = compare_with_published(&table);
+    let comparison = comparison_text(&table);
     assert!(comparison.contains("   156.857    156.857"), "{comparison}");
-    assert!(compare_with_published_html(&table).contains("<td class=\"published\">120.347</td>"));
+    assert!(comparison_html(&table).contains("<td class=\"published\">120.347</td>"));
 }
 
 proptest! {

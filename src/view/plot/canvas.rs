@@ -10,7 +10,7 @@ use super::font::Weight;
 
 /// Backend pixels per page pixel. plotters rounds coordinates to whole pixels, which would visibly bend
 /// curves and shift labels.
-pub(super) const BACKEND_SCALE: f64 = 4.0;
+pub(super) const SCALE: f64 = 4.0;
 
 /// Em of a text divided by the font size passed to plotters.
 pub(super) const EM: f64 = 1.0 / 1.24;
@@ -40,7 +40,7 @@ pub(super) fn color(i: usize) -> RGBColor {
 }
 
 /// A position on the page, in pixels.
-pub(super) type Position = (f64, f64);
+pub(super) type Xy = (f64, f64);
 
 /// Result of drawing, with the message of plotters.
 pub(super) type DrawResult = Result<(), String>;
@@ -94,7 +94,7 @@ impl<'a, B: DrawingBackend> Canvas<'a, B> {
 
     pub fn line(
         &self,
-        points: impl IntoIterator<Item = Position>,
+        points: impl IntoIterator<Item = Xy>,
         width: f64,
         color: RGBColor,
     ) -> DrawResult {
@@ -119,12 +119,12 @@ impl<'a, B: DrawingBackend> Canvas<'a, B> {
         })
     }
 
-    pub fn text(&self, text: &str, (x, y): Position, format: TextFormat) -> DrawResult {
+    pub fn text(&self, text: &str, (x, y): Xy, format: TextFormat) -> DrawResult {
         let weight = match format.weight {
             Weight::Regular => FontStyle::Normal,
             Weight::Bold => FontStyle::Bold,
         };
-        let font = FontDesc::new(FontFamily::SansSerif, format.em * BACKEND_SCALE / EM, weight);
+        let font = FontDesc::new(FontFamily::SansSerif, format.em * SCALE / EM, weight);
         let font = if format.rotated { font.transform(FontTransform::Rotate270) } else { font };
         let style =
             TextStyle::from(font).color(&format.color).pos(Pos::new(format.anchor, VPos::Center));
@@ -132,28 +132,28 @@ impl<'a, B: DrawingBackend> Canvas<'a, B> {
     }
 
     /// Draws a filled rectangle.
-    pub fn rectangle(&self, from: Position, to: Position, color: RGBColor) -> DrawResult {
+    pub fn rectangle(&self, from: Xy, to: Xy, color: RGBColor) -> DrawResult {
         let style = plotters::style::Color::filled(&color);
         let rectangle = Rectangle::new([to_backend(from), to_backend(to)], style);
         self.area.draw(&rectangle).map_err(|e| e.to_string())
     }
 
     /// Draws the marker of the i-th series; both shape and color depend on i.
-    pub fn marker(&self, i: usize, at: Position, radius: f64) -> DrawResult {
+    pub fn marker(&self, i: usize, at: Xy, radius: f64) -> DrawResult {
         self.shape(i, at, radius + 1.2, PAPER)?;
         self.shape(i, at, radius, color(i))
     }
 
-    fn shape(&self, i: usize, (x, y): Position, radius: f64, color: RGBColor) -> DrawResult {
+    fn shape(&self, i: usize, (x, y): Xy, radius: f64, color: RGBColor) -> DrawResult {
         let fill = plotters::style::Color::filled(&color);
-        let polygon = |corners: &[Position]| {
+        let polygon = |corners: &[Xy]| {
             let corners: Vec<_> =
                 corners.iter().map(|(dx, dy)| to_backend((x + dx, y + dy))).collect();
             self.area.draw(&Polygon::new(corners, fill)).map_err(|e| e.to_string())
         };
         match i % 4 {
             0 => {
-                let circle = Circle::new(to_backend((x, y)), radius * BACKEND_SCALE, fill);
+                let circle = Circle::new(to_backend((x, y)), radius * SCALE, fill);
                 self.area.draw(&circle).map_err(|e| e.to_string())
             }
             1 => {
@@ -174,10 +174,10 @@ impl<'a, B: DrawingBackend> Canvas<'a, B> {
 }
 
 fn stroke(color: RGBColor, width: f64) -> plotters::style::ShapeStyle {
-    let pixels = (width * BACKEND_SCALE).round().max(1.0) as u32;
+    let pixels = (width * SCALE).round().max(1.0) as u32;
     plotters::style::Color::stroke_width(&color, pixels)
 }
 
-fn to_backend((x, y): Position) -> (i32, i32) {
-    ((x * BACKEND_SCALE).round() as i32, (y * BACKEND_SCALE).round() as i32)
+fn to_backend((x, y): Xy) -> (i32, i32) {
+    ((x * SCALE).round() as i32, (y * SCALE).round() as i32)
 }

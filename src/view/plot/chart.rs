@@ -29,12 +29,12 @@ pub(super) struct Panel {
     pub series: Vec<Series>,
     pub reference: Option<Reference>,
     /// Reason shown if the panel has no points.
-    pub empty_reason: EmptyReason,
+    pub empty_reason: Empty,
 }
 
 /// Reason why a panel has no points.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub(super) enum EmptyReason {
+pub(super) enum Empty {
     #[default]
     Unmeasured,
     /// All values are NaN, for example since the run was interrupted before its test.
@@ -90,7 +90,7 @@ pub(super) fn drawable(value: f64) -> bool {
 
 impl Series {
     /// Removes points that cannot be drawn, and interrupts the line there.
-    fn without_undrawable_points(&mut self) {
+    fn drawable_only(&mut self) {
         let (old_breaks, mut breaks) = (std::mem::take(&mut self.breaks), vec![]);
         let (mut points, mut broken) = (vec![], false);
         for (i, point) in std::mem::take(&mut self.points).into_iter().enumerate() {
@@ -139,17 +139,16 @@ impl Figure {
     }
 
     /// Removes points and reference lines that cannot be drawn.
-    pub fn without_undrawable_points(mut self) -> Self {
+    pub fn drawable_only(mut self) -> Self {
         for panel in &mut self.panels {
             let mut points = panel.series.iter().flat_map(|series| &series.points).peekable();
             // After a second call, the points are gone and the reason is known.
             if points.peek().is_some() {
                 let all_nan = points.all(|point| point.y.is_nan());
-                panel.empty_reason =
-                    if all_nan { EmptyReason::NotANumber } else { EmptyReason::OffScale };
+                panel.empty_reason = if all_nan { Empty::NotANumber } else { Empty::OffScale };
             }
             for series in &mut panel.series {
-                series.without_undrawable_points();
+                series.drawable_only();
             }
             panel.series.retain(|series| !series.points.is_empty());
             if panel.series.is_empty() {

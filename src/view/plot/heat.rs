@@ -15,10 +15,10 @@ const LEFT: f64 = 72.0;
 const TOP: f64 = 66.0;
 const RIGHT: f64 = 96.0;
 /// Maximum width of a token label, in pixels.
-const MAX_LABEL_WIDTH: f64 = 110.0;
+const LABEL_WIDTH: f64 = 110.0;
 
 /// Colors of 0, 1/2 and 1, from dark to light so that black-and-white prints are readable.
-const COLOR_SCALE: [(f64, f64, f64); 3] =
+const COLORS: [(f64, f64, f64); 3] =
     [(13.0, 44.0, 84.0), (42.0, 138.0, 160.0), (250.0, 236.0, 170.0)];
 
 /// Values from 0 to 1 for each unit and token.
@@ -46,7 +46,7 @@ pub(super) fn draw<B: DrawingBackend>(canvas: &Canvas<'_, B>, map: &HeatMap) -> 
     canvas.text(&map.title, (LEFT, 24.0), TextFormat::new(17.0).bold())?;
     canvas.text(&map.subtitle, (LEFT, 46.0), TextFormat::new(SMALL).color(GREY))?;
     let longest = map.x_labels.iter().map(|label| width(label, Weight::Regular, SMALL));
-    let labels = longest.fold(0.0, f64::max).min(MAX_LABEL_WIDTH);
+    let labels = longest.fold(0.0, f64::max).min(LABEL_WIDTH);
     let (page_width, page_height) = (f64::from(PAGE.0), f64::from(PAGE.1));
     let (right, bottom) = (page_width - RIGHT, page_height - labels - 18.0);
     let (columns, rows) = (map.x_labels.len().max(1) as f64, map.rows.len().max(1) as f64);
@@ -57,13 +57,12 @@ pub(super) fn draw<B: DrawingBackend>(canvas: &Canvas<'_, B>, map: &HeatMap) -> 
         let mut start = 0;
         while start < values.len() {
             let shade = shade(values[start]);
-            let run_length =
-                values[start..].iter().take_while(|&&v| self::shade(v) == shade).count();
-            let (from, to) = (start as f64, (start + run_length) as f64);
+            let count = values[start..].iter().take_while(|&&v| self::shade(v) == shade).count();
+            let (from, to) = (start as f64, (start + count) as f64);
             let corner = (LEFT + from * cell_width, top);
             let opposite = (LEFT + to * cell_width, top + cell_height);
             canvas.rectangle(corner, opposite, color(shade as f64 / (SHADES - 1) as f64))?;
-            start += run_length;
+            start += count;
         }
         // Skip names that would overlap.
         if i % (13.0 / cell_height).ceil().max(1.0) as usize == 0 {
@@ -110,19 +109,19 @@ fn shade(value: f64) -> usize {
 
 fn color(value: f64) -> RGBColor {
     let (from, to, fraction) = match value {
-        v if v < 0.5 => (COLOR_SCALE[0], COLOR_SCALE[1], 2.0 * v),
-        v => (COLOR_SCALE[1], COLOR_SCALE[2], 2.0 * v - 1.0),
+        v if v < 0.5 => (COLORS[0], COLORS[1], 2.0 * v),
+        v => (COLORS[1], COLORS[2], 2.0 * v - 1.0),
     };
     let mix = |a: f64, b: f64| (a + (b - a) * fraction).round() as u8;
     RGBColor(mix(from.0, to.0), mix(from.1, to.1), mix(from.2, to.2))
 }
 
 fn truncated(label: &str) -> String {
-    if width(label, Weight::Regular, SMALL) <= MAX_LABEL_WIDTH {
+    if width(label, Weight::Regular, SMALL) <= LABEL_WIDTH {
         return label.into();
     }
     let mut truncated: String = label.into();
-    while width(&format!("{truncated}…"), Weight::Regular, SMALL) > MAX_LABEL_WIDTH
+    while width(&format!("{truncated}…"), Weight::Regular, SMALL) > LABEL_WIDTH
         && truncated.pop().is_some()
     {}
     truncated + "…"

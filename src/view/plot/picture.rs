@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use plotters::prelude::{DrawingBackend, IntoDrawingArea, SVGBackend};
 
-use super::canvas::{BACKEND_SCALE, Canvas, DrawResult};
+use super::canvas::{Canvas, DrawResult, SCALE};
 use super::chart::{Figure, Panel, Reference};
 use super::font;
 use super::heat::{self, HeatMap};
@@ -31,7 +31,7 @@ enum Content {
 
 impl Plot {
     pub(super) fn new(name: &'static str, figure: Figure) -> Self {
-        Self { name, content: Content::Figure(figure.without_undrawable_points()) }
+        Self { name, content: Content::Figure(figure.drawable_only()) }
     }
 
     pub(super) fn from_heat_map(name: &'static str, map: HeatMap) -> Self {
@@ -65,7 +65,7 @@ impl Plot {
             panel.reference = Some(Reference { value: perplexity, label });
         }
         if let Content::Figure(figure) = self.content {
-            self.content = Content::Figure(figure.without_undrawable_points());
+            self.content = Content::Figure(figure.drawable_only());
         }
         self
     }
@@ -179,6 +179,6 @@ impl Plot {
 }
 
 fn backend_size(page: (u32, u32)) -> (u32, u32) {
-    let scaled = |pixels: u32| (f64::from(pixels) * BACKEND_SCALE) as u32;
+    let scaled = |pixels: u32| (f64::from(pixels) * SCALE) as u32;
     (scaled(page.0), scaled(page.1))
 }

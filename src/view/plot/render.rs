@@ -5,7 +5,7 @@ use plotters::style::text_anchor::HPos;
 
 use super::axis::Axis;
 use super::canvas::{Canvas, DrawResult, GREY, GRID, INK, TextFormat, color};
-use super::chart::{EmptyReason, Figure, Panel, Series};
+use super::chart::{Empty, Figure, Panel, Series};
 use super::font::{Weight, width};
 use super::header;
 use super::labels::{Area, Label, place_labels};
@@ -80,9 +80,9 @@ fn draw_panel<B: DrawingBackend>(
         let middle = ((plot.left + plot.right) / 2.0, (plot.top + plot.bottom) / 2.0);
         let format = TextFormat::new(BODY).color(GREY).anchor(HPos::Center);
         let text = match panel.empty_reason {
-            EmptyReason::Unmeasured => "nothing measured yet",
-            EmptyReason::NotANumber => "nothing to draw: not measured to the end, or NaN",
-            EmptyReason::OffScale => "every value is infinite or NaN: nothing to draw",
+            Empty::Unmeasured => "nothing measured yet",
+            Empty::NotANumber => "nothing to draw: not measured to the end, or NaN",
+            Empty::OffScale => "every value is infinite or NaN: nothing to draw",
         };
         return canvas.text(text, middle, format);
     }

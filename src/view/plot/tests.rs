@@ -70,7 +70,7 @@ fn x_of(svg: &str, wanted: &str) -> f64 {
     let mut texts = document.descendants().filter(|node| node.has_tag_name("text"));
     let text = texts.find(|node| node.text().is_some_and(|text| text.trim() == wanted));
     let x: f64 = text.unwrap().attribute("x").unwrap().parse().unwrap();
-    x / canvas::BACKEND_SCALE
+    x / canvas::SCALE
 }
 
 #[test]
@@ -123,8 +123,7 @@ fn a_line_is_interrupted_at_points_that_cannot_be_drawn() {
         ..Panel::default()
     };
     // Twice, as for a plot with a reference.
-    let figure =
-        Figure::new("", vec![panel]).without_undrawable_points().without_undrawable_points();
+    let figure = Figure::new("", vec![panel]).drawable_only().drawable_only();
     let segments = figure.panels[0].series[0].segments();
     let segments: Vec<Vec<f64>> =
         segments.map(|segment| segment.iter().map(|point| point.y).collect()).collect();

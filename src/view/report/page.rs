@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::format::{NOTHING, duration, perplexity, perplexity_of, seconds, thousands};
-use crate::paper::operation_counts::compare_with_published_html;
+use crate::paper::operation_counts::comparison_html;
 use crate::paper::results::{Measured, ReproduceResults};
 use crate::view::html::escape;
 use crate::{Result, paper};
@@ -98,7 +98,7 @@ fn operations(page: &mut String, results: &ReproduceResults) {
          2 bytes per parameter; a multiplication counts 1/2, an addition 1.</p>\n\
          <div class=\"wide\">{}</div>\n",
         paper::ENTRY,
-        compare_with_published_html(&results.op_table.counted)
+        comparison_html(&results.op_table.counted)
             .replace("<p>", "<p class=\"quiet\" style=\"margin-top:10px\">")
     );
 }

@@ -8,9 +8,7 @@ use crate::generate::Generated;
 use crate::model::{Gates, LmConfig, QrnnLm};
 use crate::notebook::MimeBundle;
 use crate::paper;
-use crate::paper::operation_counts::{
-    OpTable, compare_with_published, compare_with_published_html, count_ops,
-};
+use crate::paper::operation_counts::{OpTable, comparison_html, comparison_text, count_ops};
 use crate::paper::results::{Measured, OpTables, ReproduceResults};
 use crate::train::{Recipe, TrainingRun};
 use crate::view::html::escape;
@@ -209,10 +207,7 @@ impl Show for OpTable {
 impl Show for OpTables {
     /// Counted and published numbers side by side.
     fn bundle(&self) -> MimeBundle {
-        MimeBundle::html(
-            compare_with_published_html(&self.counted),
-            compare_with_published(&self.counted),
-        )
+        MimeBundle::html(comparison_html(&self.counted), comparison_text(&self.counted))
     }
 }
 
@@ -221,8 +216,7 @@ fn op_cells(row: &crate::paper::operation_counts::OpRow) -> [String; 5] {
     [row.op.clone(), params, mults, adds, mflops]
 }
 
-const MEASURED_HEADINGS: [&str; 6] =
-    ["emsize/nhid", "bptt", "params", "valid ppl", "test ppl", "time"];
+const MEASURED: [&str; 6] = ["emsize/nhid", "bptt", "params", "valid ppl", "test ppl", "time"];
 
 impl Show for ReproduceResults {
     /// Published and measured numbers in separate columns.
@@ -231,8 +225,8 @@ impl Show for ReproduceResults {
             format!("Measured: {}, {}; {}.", self.scale.name, self.corpus.name, self.scale.note);
         let mut html = String::new();
         if !self.rows.is_empty() {
-            let published_headings = ["row", "published params", "published test ppl"];
-            let mut table = Table::new(&[&published_headings[..], &MEASURED_HEADINGS].concat());
+            let headings = ["row", "published params", "published test ppl"];
+            let mut table = Table::new(&[&headings[..], &MEASURED].concat());
             for row in &self.rows {
                 let published = &row.published;
                 let mut cells = vec![
@@ -250,9 +244,8 @@ impl Show for ReproduceResults {
             html += &(heading("Experiment table") + &table.html());
         }
         if !self.lengths.is_empty() {
-            let mut table = Table::new(
-                &[&["published bptt", "published ppl"][..], &MEASURED_HEADINGS].concat(),
-            );
+            let mut table =
+                Table::new(&[&["published bptt", "published ppl"][..], &MEASURED].concat());
             for length in &self.lengths {
                 let published = &length.published;
                 let mut cells = vec![published.bptt.to_string(), format!("{:.1}", published.ppl)];
