@@ -1,4 +1,4 @@
-//! Perplexity of a model on a split.
+//! Evaluation: cross entropy and perplexity of a model.
 
 use std::path::Path;
 use std::time::Instant;
@@ -6,61 +6,59 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::data::Batches;
-use crate::data::{Corpus, Mapped, Split};
+use crate::data::{Corpus, EncodedText, Split};
 use crate::format::perplexity_in_text;
 use crate::interrupt::Interrupt;
 use crate::model::{QrnnLm, check_vocabulary};
 use crate::progress::{Progress, Silent, Task, Unit};
 use crate::{Error, Result};
 
-/// Words read at once where windows are shorter: the state is carried, so that windows after one
-/// another may be read as one, and each matrix product then reads the weights for more words.
-const WORDS_AT_ONCE: usize = 1120;
+/// Minimum tokens per forward pass on the CPU. Shorter windows are merged, which reads the weights less
+/// often. The result is unchanged, since the state is carried over.
+const MIN_TOKENS_CPU: usize = 1120;
 
-/// The same on a card, where each window also means to wait for its loss.
-const WORDS_AT_ONCE_ON_CARD: usize = 16_384;
+/// Minimum tokens per forward pass on CUDA, where each pass also synchronizes to read the loss.
+const MIN_TOKENS_CUDA: usize = 16_384;
 
-/// No more words are read at once, whatever the windows and columns: memory would run out. State is
-/// carried, so that a window may be read in pieces.
-const MOST_WORDS: usize = 32_768;
+/// Maximum tokens per forward pass, which limits memory. Longer windows are split.
+const MAX_TOKENS: usize = 32_768;
 
-/// What an evaluation finds.
+/// Results of an evaluation.
 #[derive(Debug, Clone, Serialize)]
 pub struct Evaluation {
-    /// Mean cross entropy, in nats a predicted word.
+    /// Mean cross entropy, in nats per predicted token.
     pub loss: f64,
-    /// The same sum as the original divides it: by the words of the split, the first of each
-    /// column included though nothing predicts it.
+    /// The summed cross entropy divided by all tokens of the split, as awd-lstm-lm does, although the
+    /// first token of each batch column is not predicted.
     pub reference_loss: f64,
     /// exp(loss).
     pub ppl: f64,
-    /// Words predicted.
+    /// Number of predicted tokens.
     pub tokens: usize,
-    /// Time taken.
+    /// Time of the evaluation, in seconds.
     pub seconds: f64,
 }
 
-/// How to read the text in an evaluation.
+/// Options of an evaluation.
 #[derive(Debug, Clone)]
 pub struct EvalOptions {
-    /// Batches: the original reads the validation text in 10 and the test text in 1.
+    /// Batch size. awd-lstm-lm uses 10 for the validation text and 1 for the test text.
     pub batch: usize,
-    /// Words a column in one window; the state is carried, so that it changes the speed only: short
-    /// windows are read several at once, and long ones in pieces.
+    /// Sequence length of a window. It affects only the speed, since the state is carried over.
     pub bptt: usize,
-    /// Ends the evaluation early, as an error.
+    /// Interrupts the evaluation, which then returns an error.
     pub interrupt: Interrupt,
 }
 
 impl EvalOptions {
-    /// As the original reads a split.
+    /// The batch size of awd-lstm-lm for this split.
     pub fn original(split: Split, bptt: usize) -> Self {
         let batch = if split == Split::Test { 1 } else { 10 };
         Self { batch, bptt, interrupt: Interrupt::default() }
     }
 
     /// # Errors
-    /// [`Error::Usage`] for windows of no words; the columns are checked where the text is known.
+    /// [`Error::Usage`] if `bptt` is 0. The batch size is checked against the text later.
     fn check(&self) -> Result<()> {
         if self.bptt > 0 {
             return Ok(());
@@ -68,7 +66,7 @@ impl EvalOptions {
         Err(Error::usage(
             "--bptt 0",
             "must be at least 1",
-            "leave it out for the windows of training",
+            "omit it to use the sequence length of training",
         ))
     }
 }
@@ -76,8 +74,8 @@ impl EvalOptions {
 /// Evaluates a model on a split.
 ///
 /// # Errors
-/// [`Error::Usage`] where the text is too short or its vocabulary is not the model's;
-/// [`Error::Interrupted`] where asked to stop, [`Error::NotFinite`] where the loss is NaN.
+/// [`Error::Usage`] if the text is too short or its vocabulary is not the model's;
+/// [`Error::Interrupted`]; [`Error::NotFinite`] if the loss is NaN.
 pub fn evaluate_split(
     model: &QrnnLm,
     corpus: &Corpus,
@@ -86,24 +84,24 @@ pub fn evaluate_split(
     progress: &mut dyn Progress,
 ) -> Result<Evaluation> {
     check_vocabulary(model, corpus)?;
-    evaluate_ids(model, corpus.tokens(split), &split.to_string(), options, progress)
+    evaluate_tokens(model, corpus.tokens(split), &split.to_string(), options, progress)
 }
 
-/// What an evaluation of any text finds.
+/// Results of an evaluation on a text file.
 #[derive(Debug, Clone, Serialize)]
 pub struct TextEvaluation {
-    /// As of a split.
+    /// Loss, perplexity and time.
     #[serde(flatten)]
     pub evaluation: Evaluation,
-    /// Words that the model does not know; each was read as `<unk>`.
+    /// Number of words outside the model's vocabulary, each read as `<unk>`.
     pub unknown: usize,
 }
 
-/// Evaluates a text file by the words that the model carries.
+/// Evaluates a model on a text file, with the model's own vocabulary.
 ///
 /// # Errors
-/// As [`evaluate_split`]; [`Error::Usage`] where the model's words are not known, [`Error::BadFile`]
-/// where the text has words that the model does not know, and that has no `<unk>` for them.
+/// As [`evaluate_split`]; [`Error::Usage`] if the model has no vocabulary, [`Error::BadFile`] if the
+/// text has unknown words and the vocabulary has no `<unk>`.
 pub fn evaluate_text(
     model: &QrnnLm,
     path: impl AsRef<Path>,
@@ -111,21 +109,22 @@ pub fn evaluate_text(
     progress: &mut dyn Progress,
 ) -> Result<TextEvaluation> {
     let path = path.as_ref();
-    let Mapped { ids, unknown } = Mapped::read(path, model.own_words()?)?;
-    let evaluation = evaluate_ids(model, &ids, &path.display().to_string(), options, progress)?;
+    let EncodedText { tokens, unknown } = EncodedText::read(path, model.require_vocab()?)?;
+    let evaluation =
+        evaluate_tokens(model, &tokens, &path.display().to_string(), options, progress)?;
     Ok(TextEvaluation { evaluation, unknown })
 }
 
-/// Evaluates ids of the model's vocabulary; `what` names them in messages.
-fn evaluate_ids(
+/// Evaluates a model on token ids; `name` names the text in messages.
+fn evaluate_tokens(
     model: &QrnnLm,
-    ids: &[u32],
-    what: &str,
+    tokens: &[u32],
+    name: &str,
     options: &EvalOptions,
     progress: &mut dyn Progress,
 ) -> Result<Evaluation> {
-    progress.start(&Task::new(format!("evaluating {what}"), Unit::Tokens, ids.len() as u64));
-    let evaluation = mean_loss(model, ids, what, options, progress);
+    progress.start(&Task::new(format!("evaluating {name}"), Unit::Tokens, tokens.len() as u64));
+    let evaluation = mean_loss(model, tokens, name, options, progress);
     progress.finish();
     match evaluation? {
         evaluation if evaluation.loss.is_nan() => Err(model.explain_not_finite("the loss")),
@@ -133,20 +132,20 @@ fn evaluate_ids(
     }
 }
 
-/// The validation of a training run: no progress, and a loss of NaN is not an error.
+/// Validation during training: reports no progress, and accepts a loss of NaN.
 pub(crate) fn validate(
     model: &QrnnLm,
-    ids: &[u32],
-    what: &str,
+    tokens: &[u32],
+    name: &str,
     options: &EvalOptions,
 ) -> Result<Evaluation> {
-    mean_loss(model, ids, what, options, &mut Silent)
+    mean_loss(model, tokens, name, options, &mut Silent)
 }
 
 fn mean_loss(
     model: &QrnnLm,
-    ids: &[u32],
-    what: &str,
+    tokens: &[u32],
+    name: &str,
     options: &EvalOptions,
     progress: &mut dyn Progress,
 ) -> Result<Evaluation> {
@@ -155,31 +154,31 @@ fn mean_loss(
     let _no_grad = tch::no_grad_guard();
     let started = Instant::now();
     let model = &model.rounded()?;
-    let columns = Batches::new(ids, options.batch, what)?;
+    let batches = Batches::new(tokens, options.batch, name)?;
     let mut state = model.zero_state(options.batch as i64)?;
-    let (mut sum, mut row) = (0.0, 0);
+    let (mut loss_sum, mut row) = (0.0, 0);
     let device = model.options().1;
-    let at_once = if device.is_cuda() { WORDS_AT_ONCE_ON_CARD } else { WORDS_AT_ONCE };
-    let most = (MOST_WORDS / options.batch).max(1);
-    let seq = options.bptt.max(at_once / options.batch).min(most);
-    while row < columns.rows() - 1 {
+    let min_tokens = if device.is_cuda() { MIN_TOKENS_CUDA } else { MIN_TOKENS_CPU };
+    let max_seq = (MAX_TOKENS / options.batch).max(1);
+    let seq = options.bptt.max(min_tokens / options.batch).min(max_seq);
+    while row < batches.rows() - 1 {
         if interrupt.requested() {
             return Err(Error::Interrupted { saved: "the evaluation was not finished".into() });
         }
-        let [words, targets] = columns.window(row, seq);
-        let (words, targets) = model.upload_batch(&words, targets, options.batch)?;
-        let forwarded = model.forward(&words, &state, None)?;
-        sum += model.loss_sum_of(&forwarded.features, &targets)?;
+        let batch = batches.batch(row, seq);
+        let (inputs, targets) = model.upload_batch(&batch.inputs, batch.targets, options.batch)?;
+        let forwarded = model.forward(&inputs, &state, None)?;
+        loss_sum += model.loss_sum_of(&forwarded.features, &targets)?;
         state = forwarded.state;
         row += targets.words() / options.batch;
         progress.advance(targets.words() as u64);
     }
-    let loss = sum / columns.predicted() as f64;
+    let loss = loss_sum / batches.target_count() as f64;
     Ok(Evaluation {
         loss,
-        reference_loss: sum / (columns.rows() * columns.batch()) as f64,
+        reference_loss: loss_sum / (batches.rows() * batches.batch_size()) as f64,
         ppl: loss.exp(),
-        tokens: columns.predicted(),
+        tokens: batches.target_count(),
         seconds: started.elapsed().as_secs_f64(),
     })
 }
@@ -188,8 +187,8 @@ impl std::fmt::Display for Evaluation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "loss {:.4} nats a word, perplexity {} over {} words in {:.1} s \
-             (loss as the original divides it: {:.4})",
+            "loss {:.4} nats per token, perplexity {} over {} tokens in {:.1} s \
+             (loss as awd-lstm-lm computes it: {:.4})",
             self.loss,
             perplexity_in_text(self.loss),
             self.tokens,
@@ -203,8 +202,10 @@ impl std::fmt::Display for TextEvaluation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.evaluation)?;
         match self.unknown {
-            0 => write!(f, "; the model knows all of its words"),
-            n => write!(f, "; {n} of them are unknown to the model and were read as <unk>"),
+            0 => write!(f, "; all words are in the model's vocabulary"),
+            n => {
+                write!(f, "; {n} of them are not in the model's vocabulary and were read as <unk>")
+            }
         }
     }
 }

@@ -75,12 +75,12 @@ pub fn run(args: Args) -> Result<Output> {
     });
     let mut text = format!("{corpus}\n");
     text += &match corpus.origin() {
-        Origin::Made => format!("made in {seconds:.2} s"),
+        Origin::Generated => format!("made in {seconds:.2} s"),
         Origin::Text(_) if no_cache => format!("read in {seconds:.2} s"),
         Origin::Text(reason) => {
             format!("read in {seconds:.2} s; the ids could not be kept for the next time: {reason}")
         }
-        Origin::Kept(file) => format!("read in {seconds:.2} s; ids kept in {}", file.display()),
+        Origin::NewCache(file) => format!("read in {seconds:.2} s; ids kept in {}", file.display()),
         Origin::Cache(file) => format!("opened in {seconds:.3} s from {}", file.display()),
     };
     text += &format!(
