@@ -13,7 +13,7 @@ pub fn size(text: &str) -> Result<usize, String> {
 
 /// A number of layers, which are made one by one.
 pub fn layers(text: &str) -> Result<usize, String> {
-    whole(1..=crate::model::MOST_LAYERS as u64)(text)
+    whole(1..=crate::model::MAX_LAYERS as u64)(text)
 }
 
 /// A number of things to do: at least 1.

@@ -34,7 +34,7 @@ impl<'a> Batches<'a> {
                     "the {name} text has {} tokens; each batch column needs at least 2",
                     tokens.len()
                 ),
-                format!("set --batch-size to 1 to {}, or use more text", (tokens.len() / 2).max(1)),
+                format!("use a --batch-size of 1 to {}, or more text", (tokens.len() / 2).max(1)),
             ));
         }
         Ok(Self { tokens, rows, batch_size })
