@@ -172,12 +172,11 @@ mod tests {
         }
     }
 
-    /// The recipe of awd-lstm-lm for Penn Treebank, with and without zoneout. `--nocapture` prints the time
-    /// of all masks.
+    /// With the sizes of awd-lstm-lm for Penn Treebank. `--nocapture` prints the time of sampling, in ms.
     #[test]
     #[ignore = "wants a GPU"]
     fn on_a_gpu_the_masks_of_a_step_are_the_cpus() {
-        let recipe = LmConfig::paper(400, 1550)
+        let base = LmConfig::paper(400, 1550)
             .vocab(10_000)
             .locked_dropouts(0.4, 0.3, 0.4)
             .embedding_dropout(0.1)
@@ -187,13 +186,13 @@ mod tests {
         for (zoneout, activations) in
             [(0.0, Kind::Float), (0.1, Kind::Float), (0.1, Kind::BFloat16)]
         {
-            let config = recipe.clone().zoneout(zoneout);
+            let config = base.clone().zoneout(zoneout);
             check_step(device, &every_dropout(), (5, 6), activations);
             check_step(device, &config, (70, 20), activations);
             let options = MaskOptions { weights: Kind::Float, activations, device };
-            let begun = clock.mark().unwrap();
+            let start = clock.mark().unwrap();
             let masks = DropoutMasks::sample(&config, 70, 20, options, STREAM).unwrap();
-            let milliseconds = clock.mark().unwrap().since(&begun).unwrap() * 1e3;
+            let milliseconds = clock.mark().unwrap().since(&start).unwrap() * 1e3;
             let n: usize = masks.masks().map(Tensor::numel).sum();
             println!("{n} numbers, zoneout {zoneout}, {activations:?}: {milliseconds:.3} ms");
         }

@@ -43,9 +43,9 @@ fn bad_archive(problem: impl Into<String>) -> UnpackError {
 /// disk before returning.
 ///
 /// # Errors
-/// [`UnpackError::BadArchive`] if an entry has an unsafe path, is a link, encrypted or too large, or if a file is
-/// missing, duplicate, damaged or not the published one; [`UnpackError::Other`] for disk errors and
-/// interrupts. Files unpacked so far stay in `into`.
+/// [`UnpackError::BadArchive`] if an entry has an unsafe path, is a link, encrypted or too large, or if a
+/// file is missing, duplicate, damaged or not the published one; [`UnpackError::Other`] for disk errors
+/// and interrupts. Files unpacked so far stay in `into`.
 pub(super) fn unpack(
     archive: &Path,
     dataset: &Dataset,
