@@ -1,8 +1,8 @@
-//! The one error type of the crate.
+//! The error type of the crate.
 
 use std::path::{Path, PathBuf};
 
-/// What can go wrong, always with the file, line, flag or field and what to do about it.
+/// Errors of this crate. Each message names the file, line, flag or field and a remedy.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -16,104 +16,104 @@ pub enum Error {
         /// What to do instead.
         remedy: String,
     },
-    /// A text, checkpoint or configuration file is not what it should be.
+    /// A text, checkpoint or configuration file is missing, damaged or invalid.
     #[error("{}{}: {problem}\n  what to do: {remedy}", path.display(), at_line(*line))]
     BadFile {
         /// The file or folder.
         path: PathBuf,
-        /// The line, counted from 1, where the place is known.
+        /// The line, counted from 1, if known.
         line: Option<u64>,
         /// What is wrong with it.
         problem: String,
         /// What to do instead.
         remedy: String,
     },
-    /// The operating system refused to read or write.
+    /// An input or output operation failed.
     #[error("{}: cannot {action}: {source}\n  what to do: {}", path.display(), qrnn_ops::io_remedy(source))]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What was tried: "read", "write", "create".
+        /// The operation: "read", "write", "create".
         action: &'static str,
-        /// The system's answer.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// The requested device or precision is not to be had on this machine.
+    /// This machine lacks the requested device or precision.
     #[error("{what} is not available: {problem}\n  what to do: {remedy}")]
     Unavailable {
         /// The device or precision.
         what: String,
-        /// Why.
+        /// Why it is not available.
         problem: String,
         /// What to do instead.
         remedy: String,
     },
-    /// What was to be downloaded is not here.
+    /// A download failed.
     #[error("{what} could not be fetched: {problem}\n  what to do: {remedy}")]
     Fetch {
         /// The dataset, or the file that could not be written.
         what: String,
-        /// What each server said, or the disk.
+        /// The error of each server, or of the disk.
         problem: String,
         /// What to do instead.
         remedy: String,
     },
-    /// The loss, or its gradient, is no longer a number.
+    /// The loss or its gradient is NaN or infinite.
     #[error(
-        "training diverged at step {step}: {problem} at learning rate {rate:e}; the model is as it \
-         was before that step\n  what to do: {}",
+        "training diverged at step {step}: {problem} at learning rate {rate:e}; the model has the \
+         weights from before that step\n  what to do: {}",
         after_divergence(checkpoint.as_deref())
     )]
     Diverged {
-        /// Optimizer steps taken before.
+        /// Optimizer steps completed before the failure.
         step: u64,
         /// What is not finite.
         problem: String,
         /// The learning rate of that step.
         rate: f64,
-        /// The last checkpoint of before that step, where there is one.
+        /// The last checkpoint from before that step, if any.
         checkpoint: Option<PathBuf>,
     },
-    /// A number that has to be finite is not.
+    /// A weight or result is NaN or infinite.
     #[error("{what} {problem}\n  what to do: {remedy}")]
     NotFinite {
         /// The tensor, or the result.
         what: String,
-        /// What it is or holds.
+        /// What is wrong with it.
         problem: String,
         /// What to do about it.
         remedy: String,
     },
-    /// Ctrl-C or an interrupt of the notebook.
+    /// Interrupted by Ctrl-C, by [`crate::interrupt::Interrupt::request`] or by the notebook.
     #[error("interrupted: {saved}")]
     Interrupted {
-        /// What was kept.
+        /// Which part of the work is saved.
         saved: String,
     },
-    /// Memory ran out, or certainly would.
+    /// Memory ran out, or an estimate exceeds the available memory.
     #[error("not enough memory: the run needs {needed}, and {problem}\n  what to do: {remedy}")]
     Memory {
-        /// The estimate, and what it is made of.
+        /// The estimate and its parts.
         needed: String,
-        /// What there is.
+        /// The available memory.
         problem: String,
-        /// The flags that lower it.
+        /// The flags that reduce it.
         remedy: String,
     },
-    /// An operation failed: of libtorch, of CUDA, or of this project's own.
+    /// An operation of libtorch, CUDA or `qrnn_ops` failed.
     #[error(transparent)]
     Ops(#[from] qrnn_ops::Error),
     /// A plot could not be drawn.
     #[error("cannot draw {}: {problem}", path.display())]
     Plot {
-        /// The picture.
+        /// The image file.
         path: PathBuf,
-        /// What plotters said.
+        /// The error of plotters.
         problem: String,
     },
 }
 
-/// The message for people: a notebook and `fn main() -> Result<()>` show an error's Debug form.
+/// Same as `Display`: a notebook and `fn main() -> Result<()>` print the `Debug` form.
 impl std::fmt::Debug for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         std::fmt::Display::fmt(self, f)
@@ -139,7 +139,7 @@ impl Error {
         Self::Usage { what: what.into(), problem: problem.into(), remedy: remedy.into() }
     }
 
-    /// A [`Error::BadFile`] that concerns the whole file.
+    /// A [`Error::BadFile`] about the whole file.
     pub fn bad_file(
         path: impl AsRef<Path>,
         problem: impl Into<String>,
@@ -177,14 +177,14 @@ impl Error {
         Self::Unavailable { what: what.into(), problem: problem.into(), remedy: remedy.into() }
     }
 
-    /// Turns an [`std::io::Error`] into an [`Error::Io`]: `.map_err(Error::io(path, "read"))`.
+    /// Converts an [`std::io::Error`] to an [`Error::Io`]: `.map_err(Error::io(path, "read"))`.
     pub fn io(path: impl AsRef<Path>, action: &'static str) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.as_ref().to_path_buf();
         move |source| Self::Io { path, action, source }
     }
 
-    /// The exit status of `reproduce`: 1 the work failed, 2 the call or the input is wrong,
-    /// 130 interrupted.
+    /// Exit status of `reproduce`: 1 if the work failed, 2 if a flag or the input is invalid,
+    /// 130 if interrupted.
     pub fn exit_status(&self) -> u8 {
         match self {
             Self::Usage { .. } | Self::BadFile { .. } | Self::Io { .. } => 2,
@@ -204,14 +204,14 @@ impl Error {
 }
 
 fn after_divergence(checkpoint: Option<&Path>) -> String {
-    let begin = match checkpoint {
+    let restart = match checkpoint {
         Some(path) => format!(
-            "begin with the weights of a checkpoint before it in another --out: `--init {}`",
+            "start from an earlier checkpoint in a new --out folder: `--init {}`",
             path.display()
         ),
-        None => "begin anew: `--overwrite`".to_owned(),
+        None => "start over: `--overwrite`".to_owned(),
     };
-    format!("set a lower --lr, or `--clip 0.25`, and {begin}")
+    format!("set a lower --lr, or `--clip 0.25`, and {restart}")
 }
 
 fn at_line(line: Option<u64>) -> String {

@@ -1,9 +1,9 @@
-//! Numbers as tables, reports and progress lines print them.
+//! Number formatting for tables, reports and progress lines.
 
-/// Printed in the place of a missing number.
+/// Printed in place of a missing number.
 pub const NOTHING: &str = "–";
 
-/// `104905335` as `104,905,335`.
+/// Formats `104905335` as `104,905,335`.
 pub fn thousands(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
@@ -16,7 +16,7 @@ pub fn thousands(n: u64) -> String {
     out
 }
 
-/// Bytes as `12.3 MB`.
+/// Formats bytes as `12.3 MB`, or `12.3 kB` below 1 MB.
 pub fn megabytes(bytes: u64) -> String {
     match bytes {
         0..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
@@ -24,7 +24,7 @@ pub fn megabytes(bytes: u64) -> String {
     }
 }
 
-/// A perplexity with two decimals; a power of ten where it is large.
+/// Formats a perplexity: `32.58`, `1,234`, `2.0e9`, `inf`; NaN as [`NOTHING`].
 pub fn perplexity(value: f64) -> String {
     if value.is_nan() {
         NOTHING.into()
@@ -39,8 +39,8 @@ pub fn perplexity(value: f64) -> String {
     }
 }
 
-/// The perplexity of a loss, as a cell of a table: of a loss beyond 709 too, whose perplexity no number of
-/// the computer holds.
+/// Formats exp(`loss`), with `loss` in nats per token, for a table cell. Also handles losses above 709,
+/// whose exponential overflows f64.
 pub fn perplexity_of(loss: f64) -> String {
     let value = loss.exp();
     if value.is_finite() || !loss.is_finite() {
@@ -52,13 +52,13 @@ pub fn perplexity_of(loss: f64) -> String {
     format!("{:.1}e{exponent}", 10f64.powf(digits - exponent))
 }
 
-/// [`perplexity_of`] in a line of text, without marks between the thousands.
+/// As [`perplexity_of`], without thousands separators.
 pub fn perplexity_in_text(loss: f64) -> String {
     let value = loss.exp();
     if value < 1e6 { format!("{value:.2}") } else { perplexity_of(loss) }
 }
 
-/// Seconds, with a decimal where there are few.
+/// Formats seconds, with one decimal below 10.
 pub fn seconds(value: f64) -> String {
     match value {
         v if !v.is_finite() => NOTHING.into(),
@@ -67,7 +67,7 @@ pub fn seconds(value: f64) -> String {
     }
 }
 
-/// A time in words: "48 s", "2 min 5 s", "3 h 20 min".
+/// Formats seconds as `48 s`, `2 min 5 s` or `3 h 20 min`.
 pub fn duration(value: f64) -> String {
     let whole = if value.is_finite() { value.max(0.0).round() as u64 } else { 0 };
     match whole {
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_read_well_at_any_size() {
+    fn numbers_of_any_size_are_formatted() {
         let shown = [32.579, 1234.4, 2e9, f64::NAN, f64::INFINITY].map(perplexity);
         assert_eq!(shown, ["32.58", "1,234", "2.0e9", "–", "inf"]);
         let shown = [f64::ln(1234.4), 550.0, 5000.0, f64::INFINITY, f64::NAN].map(perplexity_of);
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn commas_stand_every_three_digits() {
+    fn thousands_are_separated_by_commas() {
         let shown: Vec<_> = [0, 999, 1_000, 104_905_335, u64::MAX].map(thousands).into();
         assert_eq!(shown, ["0", "999", "1,000", "104,905,335", "18,446,744,073,709,551,615"]);
     }

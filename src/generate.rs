@@ -1,4 +1,4 @@
-//! Text from a trained model.
+//! Text generation.
 
 use rand::{Rng, RngExt};
 use tch::{Kind, Tensor};
@@ -10,16 +10,16 @@ use crate::progress::{Progress, Task, Unit};
 use crate::random::{Purpose, generator};
 use crate::{Error, Result};
 
-/// How to draw words.
+/// Options of text generation.
 #[derive(Debug, Clone)]
 pub struct Sampling {
-    /// Words to draw.
+    /// Number of tokens to generate.
     pub words: usize,
-    /// Below 1 the likely words become likelier; 0 always takes the likeliest.
+    /// Softmax temperature. 0 always selects the most likely token.
     pub temperature: f64,
-    /// Draws repeat for the same seed.
+    /// Random seed. The same seed gives the same text.
     pub seed: u64,
-    /// Ends the text early.
+    /// Stops the generation early.
     pub interrupt: Interrupt,
 }
 
@@ -29,12 +29,12 @@ impl Default for Sampling {
     }
 }
 
-/// A text that a model wrote.
+/// A generated text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Generated {
     /// The prompt and its continuation.
     pub text: String,
-    /// Whether it was stopped before its end.
+    /// Whether the generation was stopped early.
     pub interrupted: bool,
 }
 
@@ -45,12 +45,12 @@ impl std::fmt::Display for Generated {
     }
 }
 
-/// Continues `prompt` (words between spaces; the beginning of a text where it is empty) in the words of
-/// `vocab`, which must be the model's.
+/// Continues `prompt`, words separated by white space; an empty prompt starts a new text. `vocab` must be
+/// the model's vocabulary.
 ///
 /// # Errors
-/// [`Error::Usage`] where a word of the prompt is not in the vocabulary, or the temperature is negative;
-/// [`Error::NotFinite`] where the model's probabilities are NaN.
+/// [`Error::Usage`] if a word of the prompt is not in the vocabulary, or the temperature is negative;
+/// [`Error::NotFinite`] if the model's probabilities are NaN.
 pub fn generate_text(
     model: &QrnnLm,
     vocab: &Vocab,
@@ -63,13 +63,13 @@ pub fn generate_text(
     if !(temperature >= 0.0 && temperature.is_finite()) {
         return Err(Error::usage(
             format!("--temperature {temperature}"),
-            "must be a number of at least 0",
-            "give 1 for the model's own probabilities, 0 for the likeliest word",
+            "must be a finite number of at least 0",
+            "use 1 for the model's probabilities, or 0 for the most likely word",
         ));
     }
-    let end = vocab.id("<eos>").unwrap_or(0);
-    let mut words = vec![i64::from(end)];
-    words.extend(vocab.ids(prompt)?);
+    let eos = vocab.id("<eos>").unwrap_or(0);
+    let mut tokens = vec![i64::from(eos)];
+    tokens.extend(vocab.ids(prompt)?);
 
     let _no_grad = tch::no_grad_guard();
     let rng = &mut generator(sampling.seed, Purpose::Generation, 0);
@@ -77,13 +77,13 @@ pub fn generate_text(
     let mut state = model.zero_state(1)?;
     let mut text = prompt.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut interrupted = false;
-    progress.start(&Task::new("writing", Unit::Tokens, sampling.words as u64));
+    progress.start(&Task::new("generating", Unit::Tokens, sampling.words as u64));
     for _ in 0..sampling.words {
         if interrupt.requested() {
             interrupted = true;
             break;
         }
-        let input = Tensor::f_from_slice(&words)?.f_unsqueeze(1)?.f_to_device(device)?;
+        let input = Tensor::f_from_slice(&tokens)?.f_unsqueeze(1)?.f_to_device(device)?;
         let forwarded = model.forward(&input, &state, None)?;
         state = forwarded.state;
         let last = forwarded.output.f_select(0, -1)?.f_unsqueeze(0)?;
@@ -92,9 +92,9 @@ pub fn generate_text(
         if log_p.iter().any(|l| l.is_nan()) {
             return Err(model.explain_not_finite("the probability of the next word"));
         }
-        let word = sample(&log_p, temperature, rng);
-        words = vec![word as i64];
-        let word = vocab.word(word as u32);
+        let token = sample(&log_p, temperature, rng);
+        tokens = vec![token as i64];
+        let word = vocab.word(token as u32);
         if word == "<eos>" {
             text.push('\n');
         } else {
@@ -109,23 +109,23 @@ pub fn generate_text(
     Ok(Generated { text, interrupted })
 }
 
-/// One word by its log probability.
+/// Samples a token id.
 fn sample(log_p: &[f64], temperature: f64, rng: &mut impl Rng) -> usize {
     let best = log_p.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let likeliest = || log_p.iter().position(|&l| l == best).unwrap_or(0);
+    let most_likely = || log_p.iter().position(|&l| l == best).unwrap_or(0);
     if temperature == 0.0 {
-        return likeliest();
+        return most_likely();
     }
     let weight = |l: f64| ((l - best) / temperature).exp();
     let total: f64 = log_p.iter().map(|&l| weight(l)).sum();
-    let mut left = rng.random::<f64>() * total;
-    for (word, &l) in log_p.iter().enumerate() {
-        left -= weight(l);
-        if left < 0.0 {
-            return word;
+    let mut remaining = rng.random::<f64>() * total;
+    for (token, &l) in log_p.iter().enumerate() {
+        remaining -= weight(l);
+        if remaining < 0.0 {
+            return token;
         }
     }
-    likeliest()
+    most_likely()
 }
 
 #[cfg(test)]
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn draws_follow_the_probabilities_and_the_temperature() {
+    fn samples_follow_the_probabilities_and_the_temperature() {
         let log_p = [0.7f64.ln(), 0.2f64.ln(), 0.1f64.ln()];
         let rng = &mut generator(1, Purpose::Generation, 0);
         let mut share = |temperature: f64| {

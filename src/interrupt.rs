@@ -1,4 +1,4 @@
-//! A request to stop that long work looks at between its steps.
+//! Interrupt requests, which training, evaluation and downloads check between steps.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -9,29 +9,29 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::notebook::channel;
 use crate::terminal;
 
-/// Shared by whoever asks and whoever works; clones are the same request.
+/// A flag that asks running work to stop. Clones share the flag.
 #[derive(Debug, Clone, Default)]
 pub struct Interrupt {
-    asked: Arc<AtomicBool>,
+    flag: Arc<AtomicBool>,
     notebook: Option<Arc<Notebook>>,
 }
 
 impl Interrupt {
-    /// Asks the work to stop after its step.
+    /// Requests a stop after the current step.
     pub fn request(&self) {
-        self.asked.store(true, Ordering::Relaxed);
+        self.flag.store(true, Ordering::Relaxed);
     }
 
-    /// Whether somebody asked.
+    /// Returns whether a stop was requested.
     pub fn requested(&self) -> bool {
-        self.asked.load(Ordering::Relaxed)
+        self.flag.load(Ordering::Relaxed)
             || self.notebook.as_deref().is_some_and(Notebook::was_pressed)
     }
 
-    /// Ends a call on request; `saved` says what is kept of its work.
+    /// Returns an error if a stop was requested. `saved` describes which part of the work is saved.
     ///
     /// # Errors
-    /// [`crate::Error::Interrupted`] where a stop was requested.
+    /// [`crate::Error::Interrupted`].
     pub fn check(&self, saved: impl FnOnce() -> String) -> crate::Result<()> {
         if self.requested() {
             return Err(crate::Error::Interrupted { saved: saved() });
@@ -39,59 +39,59 @@ impl Interrupt {
         Ok(())
     }
 
-    /// The same request for the time of one call: in a cell of our Jupyter kernel, the notebook's
-    /// interrupt button asks too, if it is pressed from now on. What was pressed before was meant
-    /// for another call.
+    /// The flag for the duration of one call. In a cell of our Jupyter kernel, it also responds to
+    /// the notebook's interrupt button, if it is pressed from now on: earlier presses were meant for
+    /// other calls.
     ///
-    /// Work inside the call is handed this one, so that it hears what its caller hears.
+    /// Pass the result on to nested calls; they then share the caller's view of the button.
     pub fn during_call(&self) -> Self {
         let notebook = match &self.notebook {
             Some(notebook) => Some(notebook.clone()),
             None => channel::interrupts().and_then(|file| Notebook::now(&file)).map(Arc::new),
         };
-        Self { asked: self.asked.clone(), notebook }
+        Self { flag: self.flag.clone(), notebook }
     }
 
-    /// Requests on Ctrl-C; a second Ctrl-C ends the process at once with status 130.
+    /// Requests a stop on Ctrl-C. A second Ctrl-C exits at once with status 130.
     ///
     /// # Errors
-    /// [`crate::Error::Usage`] where a handler is installed already.
+    /// [`crate::Error::Usage`] if a handler is already installed.
     pub fn on_ctrl_c() -> crate::Result<Self> {
         let interrupt = Self::default();
-        let handle = interrupt.asked.clone();
+        let handle = interrupt.flag.clone();
         ctrlc::set_handler(move || {
             if handle.swap(true, Ordering::Relaxed) {
                 std::process::exit(130);
             }
-            terminal::note("\nfinishing this step; Ctrl-C again ends at once");
+            terminal::note("\nfinishing this step; press Ctrl-C again to exit at once");
         })
         .map_err(|error| {
-            crate::Error::usage("Ctrl-C", error.to_string(), "ask for the handler only once")
+            crate::Error::usage("Ctrl-C", error.to_string(), "install the handler only once")
         })?;
         Ok(interrupt)
     }
 }
 
-/// The kernel's count of interrupts, and what it was when a call began.
+/// The kernel's interrupt counter, and its value at the start of a call.
 ///
-/// A file and not a signal or a static: cells may each hold a copy of this library. Its 8 bytes are
-/// the kernel's shared memory, and to read them costs less than a microsecond.
+/// The counter is a file because each cell may link its own copy of this library, which rules out a
+/// static. Its 8 bytes are in memory shared with the kernel; a read takes less than a microsecond.
 #[derive(Debug)]
 struct Notebook {
     counter: File,
-    begun: u64,
+    count_at_start: u64,
 }
 
 impl Notebook {
-    /// `None` where the file cannot be read: then the button does nothing, and the work goes on.
+    /// `None` if the file cannot be read; the button then has no effect.
     fn now(path: &Path) -> Option<Self> {
         let counter = File::open(path).ok()?;
-        let begun = count(&counter)?;
-        Some(Self { counter, begun })
+        let count_at_start = count(&counter)?;
+        Some(Self { counter, count_at_start })
     }
 
     fn was_pressed(&self) -> bool {
-        count(&self.counter).is_some_and(|now| now != self.begun)
+        count(&self.counter).is_some_and(|now| now != self.count_at_start)
     }
 }
 
@@ -106,28 +106,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_pressed_during_the_call_counts() {
+    fn only_presses_during_the_call_count() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let press = |count: u64| std::fs::write(file.path(), count.to_le_bytes()).unwrap();
         press(7);
-        let during = |own: &Interrupt| Interrupt {
+        let during = |caller: &Interrupt| Interrupt {
             notebook: Notebook::now(file.path()).map(Arc::new),
-            ..own.clone()
+            ..caller.clone()
         };
-        let own = Interrupt::default();
-        let first = during(&own);
+        let caller = Interrupt::default();
+        let first = during(&caller);
         assert!(!first.requested());
         press(8);
         let inner = first.during_call();
-        assert!(first.requested() && inner.requested() && !own.requested());
-        let second = during(&own);
+        assert!(first.requested() && inner.requested() && !caller.requested());
+        let second = during(&caller);
         assert!(!second.requested());
-        own.request();
+        caller.request();
         assert!(second.requested());
     }
 
     #[test]
-    fn a_counter_that_cannot_be_read_never_asks() {
+    fn an_unreadable_counter_never_interrupts() {
         let file = tempfile::NamedTempFile::new().unwrap();
         assert!(Notebook::now(file.path()).is_none());
         assert!(Notebook::now(Path::new("/no/such/file")).is_none());

@@ -1,26 +1,22 @@
-//! What JSON cannot hold: numbers that are not finite, and paths that are not UTF-8. Nothing that a run
-//! has learned is lost for want of a way to write it down.
+//! Serde helpers for values that JSON cannot represent: non-finite numbers and non-UTF-8 paths.
 //!
-//! Losses are what is stored and read back. A perplexity beside one is for readers of the file: where it
-//! is null, it is computed from the loss.
+//! Losses are stored and read back. A stored perplexity is for readers of the file; if it is null, it is
+//! computed from the loss.
 
 use std::path::Path;
 
-/// A path as JSON holds it: what is not UTF-8 in it becomes U+FFFD.
+/// Converts a path to a string, with U+FFFD in place of bytes that are not UTF-8.
 pub fn path(path: impl AsRef<Path>) -> String {
     path.as_ref().to_string_lossy().into_owned()
 }
 
-/// A field with a number, `#[serde(with = "json::number")]`: null where it is not finite. Null is read as
-/// infinity, which is what a loss grows to.
+/// `#[serde(with = "json::number")]`: writes a non-finite number as null and reads null as infinity, the
+/// value of a diverged loss.
 pub(crate) mod number {
     use serde::{Deserialize, Deserializer, Serializer};
 
     pub fn serialize<S: Serializer>(number: &f64, json: S) -> Result<S::Ok, S::Error> {
-        match number.is_finite() {
-            true => json.serialize_f64(*number),
-            false => json.serialize_none(),
-        }
+        if number.is_finite() { json.serialize_f64(*number) } else { json.serialize_none() }
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(json: D) -> Result<f64, D::Error> {
@@ -28,12 +24,12 @@ pub(crate) mod number {
     }
 }
 
-/// The default of a number that an older file lacks.
+/// The default of a number that is missing from older files.
 pub(crate) fn unknown() -> f64 {
     f64::INFINITY
 }
 
-/// A field with a path that may be absent, `#[serde(serialize_with = "json::optional_path")]`.
+/// `#[serde(serialize_with = "json::optional_path")]` for an optional path.
 pub(crate) fn optional_path<S: serde::Serializer>(
     path: &Option<impl AsRef<Path>>,
     json: S,
@@ -44,13 +40,13 @@ pub(crate) fn optional_path<S: serde::Serializer>(
     }
 }
 
-/// The perplexity that a file tells, or where it tells none, that of the loss.
-pub(crate) fn perplexity(told: f64, loss: f64) -> f64 {
-    if told.is_finite() { told } else { loss.exp() }
+/// The perplexity stored in a file, or exp(loss) if the stored one is not finite.
+pub(crate) fn perplexity(stored: f64, loss: f64) -> f64 {
+    if stored.is_finite() { stored } else { loss.exp() }
 }
 
-/// Serde for a type whose derived form is `#[serde(remote = "Self")]`: what was read is completed by the
-/// type's method `complete`.
+/// Implements serde's traits for a type derived with `#[serde(remote = "Self")]`, and calls the type's
+/// `complete` method after deserialization.
 macro_rules! completed {
     ($type:ty) => {
         impl serde::Serialize for $type {
@@ -83,7 +79,7 @@ mod tests {
     struct Number(#[serde(with = "number")] f64);
 
     #[test]
-    fn a_number_that_is_not_finite_is_null_and_null_is_infinity() {
+    fn non_finite_numbers_are_null_and_null_is_infinity() {
         for (number, text) in [(1.5, "1.5"), (f64::INFINITY, "null"), (f64::NAN, "null")] {
             assert_eq!(serde_json::to_string(&Number(number)).unwrap(), text);
             let read: Number = serde_json::from_str(text).unwrap();
@@ -93,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_is_not_utf_8_is_written_as_well_as_can_be() {
+    fn a_path_that_is_not_utf_8_is_written_with_replacement_characters() {
         assert_eq!(path(OsStr::from_bytes(b"caf\xe9/run")), "caf\u{fffd}/run");
     }
 }

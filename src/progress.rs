@@ -1,49 +1,48 @@
-//! The progress of long work, as a caller or a screen receives it.
+//! Progress reports of long-running work.
 //!
-//! The library reports; how it looks is up to the receiver. `view::progress` has receivers for a terminal
-//! and for a notebook.
+//! The library calls a [`Progress`]; `view::progress` has implementations for a terminal and for a notebook.
 
 use serde::{Deserialize, Serialize};
 
 use crate::json;
 
-/// Receives the progress of a training run, an evaluation, a download or an experiment. Every method may be
-/// left as it is.
+/// Receives the progress of a training run, an evaluation, a download or an experiment. The default methods
+/// do nothing.
 pub trait Progress: Send {
-    /// A task begins.
+    /// Called when a task begins.
     fn start(&mut self, _task: &Task) {}
-    /// `by` more units of the task are done.
+    /// Called when `by` more units of the task are done.
     fn advance(&mut self, _by: u64) {}
-    /// A training step was submitted to the device, which may still be computing it.
+    /// Called when a training step is submitted to the device, which may still be computing it.
     fn step_submitted(&mut self) {}
-    /// A training step is done and its loss is known.
+    /// Called when a training step is done and its loss is known.
     fn step(&mut self, _step: &StepReport) {}
-    /// An epoch is done; `best` where its validation loss is the lowest so far.
+    /// Called when an epoch is done; `best` if its validation loss is the lowest so far.
     fn epoch(&mut self, _epoch: &EpochReport, _best: bool) {}
-    /// Something that the user should know and that does not stop the work, in one sentence.
+    /// Reports a notice or warning for the user, in one sentence.
     fn message(&mut self, _text: &str) {}
-    /// The task is over, or was stopped.
+    /// Called when the task ends or is interrupted.
     fn finish(&mut self) {}
-    /// The progress of a part that runs at the same time as others, with a short label.
+    /// Returns the receiver for one of several concurrent tasks, with a short label.
     fn part(&mut self, _label: &str) -> Box<dyn Progress> {
         Box::new(Silent)
     }
 }
 
-/// Work of a known or unknown amount.
+/// A task and its size.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Task {
-    /// What is done: "downloading".
+    /// For example, "downloading".
     pub label: String,
-    /// What is counted.
+    /// The unit of `done` and `total`.
     pub unit: Unit,
-    /// Units that were done before: a download may continue.
+    /// Units done earlier, for example by an interrupted download.
     pub done: u64,
-    /// All units, `done` included; `None` where nobody knows.
+    /// All units, including `done`; `None` if unknown.
     pub total: Option<u64>,
 }
 
-/// What a [`Task`] counts.
+/// The unit of a [`Task`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
     /// Bytes of a file.
@@ -57,22 +56,22 @@ pub enum Unit {
 }
 
 impl Task {
-    /// A task from its beginning.
+    /// A task with nothing done yet.
     pub fn new(label: impl Into<String>, unit: Unit, total: u64) -> Self {
         Self { label: label.into(), unit, done: 0, total: Some(total) }
     }
 }
 
-/// State of a training run after a step.
+/// The state of a training run after a step.
 #[derive(Debug, Clone, Copy)]
 pub struct StepReport {
-    /// Steps done since the beginning of the run.
+    /// Steps since the beginning of the run.
     pub step: u64,
     /// The epoch, counted from 1.
     pub epoch: usize,
-    /// Rows of this epoch that are done.
+    /// Rows of batches done in this epoch.
     pub row: usize,
-    /// Rows of an epoch.
+    /// Rows of batches per epoch.
     pub rows: usize,
     /// Cross entropy of this step, in nats per token.
     pub loss: f64,
@@ -82,13 +81,13 @@ pub struct StepReport {
     pub tokens_per_second: f64,
 }
 
-/// Results of an epoch, as results.json, metrics.jsonl and checkpoints hold them.
+/// Results of an epoch, as stored in results.json, metrics.jsonl and checkpoints.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self")]
 pub struct EpochReport {
     /// The epoch, counted from 1.
     pub epoch: usize,
-    /// Mean cross entropy in training, with dropout, in nats per token.
+    /// Mean cross entropy during training, with dropout, in nats per token.
     #[serde(with = "json::number")]
     pub train_loss: f64,
     /// Mean cross entropy on the validation text, in nats per token.
@@ -109,7 +108,7 @@ impl EpochReport {
     }
 }
 
-/// Ignores everything.
+/// Ignores all reports.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;
 

@@ -1,10 +1,10 @@
-//! Random numbers that need no saving: every draw of a run follows from its seed, a purpose and a
-//! counter, so that a resumed run continues as if it had never stopped.
+//! Random numbers without saved state: every draw is a function of the run's seed, a purpose and a
+//! counter, so a resumed run continues with the same numbers.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-/// What random numbers are for; draws for one purpose never shift those for another.
+/// The use of random numbers. Draws for one purpose do not affect those for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// Initial weights.
@@ -13,21 +13,21 @@ pub enum Purpose {
     Dropout = 2,
     /// The sequence length of a training step.
     Length = 3,
-    /// Words drawn from a trained model.
+    /// Tokens sampled from a trained model.
     Generation = 4,
 }
 
-/// Which random numbers: those of draw number `counter` for `purpose` in the run seeded with `seed`.
+/// Identifies a random stream: number `counter` for `purpose` in the run seeded with `seed`.
 ///
-/// They are the words of ChaCha8 under [`Stream::key`], counter and nonce from 0: word i is word i % 16
-/// of block i / 16, so that a GPU makes any of them without those before.
+/// The stream is the output of ChaCha8 with [`Stream::key`], counter and nonce starting at 0. Its 32-bit
+/// word i is word i % 16 of block i / 16, so a GPU computes any word without the ones before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stream {
     /// The run's seed.
     pub seed: u64,
-    /// What they are for.
+    /// The use of the numbers.
     pub purpose: Purpose,
-    /// Which draw, as a training step's number.
+    /// For example, the index of a training step.
     pub counter: u64,
 }
 
@@ -41,13 +41,13 @@ impl Stream {
         key
     }
 
-    /// The generator, at the first word.
+    /// A generator at the start of the stream.
     pub fn generator(self) -> ChaCha8Rng {
         ChaCha8Rng::from_seed(self.key())
     }
 }
 
-/// The generator of draw number `counter` for `purpose` in the run seeded with `seed`.
+/// The generator of [`Stream`] `counter` for `purpose` in the run seeded with `seed`.
 pub fn generator(seed: u64, purpose: Purpose, counter: u64) -> ChaCha8Rng {
     Stream { seed, purpose, counter }.generator()
 }
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn draws_differ_by_seed_purpose_and_counter_and_by_nothing_else() {
+    fn streams_depend_on_seed_purpose_and_counter_alone() {
         let first = |seed, purpose, counter| generator(seed, purpose, counter).next_u64();
         let reference = first(1, Purpose::Dropout, 2);
         assert_eq!(reference, first(1, Purpose::Dropout, 2));
@@ -68,10 +68,10 @@ mod tests {
         assert_ne!(reference, first(1, Purpose::Dropout, 3));
     }
 
-    /// What `kernels/dropout_mask.cu` counts on: a draw is one word of the stream, its upper 24 bits as a
-    /// fraction, and its place is its number.
+    /// `kernels/dropout_mask.cu` relies on this: draw i is the upper 24 bits of word i of the stream, as a
+    /// fraction.
     #[test]
-    fn a_draw_is_the_word_of_its_number() {
+    fn draw_i_is_word_i_of_the_stream() {
         let stream = Stream { seed: 5, purpose: Purpose::Dropout, counter: 7 };
         let (mut draws, mut words) = (stream.generator(), stream.generator());
         for i in 0..1000u128 {
@@ -79,9 +79,9 @@ mod tests {
             let draw = draws.random::<f32>();
             let word = words.next_u32();
             assert_eq!(draw, (word >> 8) as f32 * 2f32.powi(-24), "{i}");
-            let mut there = stream.generator();
-            there.set_word_pos(i);
-            assert_eq!(there.next_u32(), word, "{i}");
+            let mut seeked = stream.generator();
+            seeked.set_word_pos(i);
+            assert_eq!(seeked.next_u32(), word, "{i}");
         }
     }
 }

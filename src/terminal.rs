@@ -1,29 +1,26 @@
-//! The one way to write to standard output and standard error.
+//! Output to standard output and standard error.
 //!
-//! `println!` and `eprintln!` panic where nobody reads any more (`2>&1 | head -3`) or the disk is full,
-//! and would end hours of training; Clippy keeps them out (`[workspace.lints]` in Cargo.toml).
+//! `println!` and `eprintln!` panic if the reader has closed the pipe (`2>&1 | head -3`) or the disk is
+//! full, which would end hours of training. Clippy forbids them (`[workspace.lints]` in Cargo.toml).
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 use std::time::Duration;
 
-/// Writes a line to standard error in one piece. Where that fails, the line is lost and the work goes
-/// on: what must not be lost stands in a file.
+/// Writes a line to standard error with a single write. Errors are ignored.
 pub fn note(line: impl Display) {
     let _ = io::stderr().lock().write_all(format!("{line}\n").as_bytes());
 }
 
-/// Writes a line to standard output in one piece, for whoever follows the work. Where that fails, the
-/// line is lost and the work goes on.
+/// Writes a line of progress to standard output with a single write. Errors are ignored.
 pub fn show(line: impl Display) {
     let _ = print(line);
 }
 
-/// Writes a line to standard output: the result that the user asked for. A reader that has gone away
-/// wants no more of it, which is no error.
+/// Writes a line of results to standard output. A closed pipe is not an error.
 ///
 /// # Errors
-/// Of the system, for example where the disk is full.
+/// Other errors of the system, for example a full disk.
 pub fn print(line: impl Display) -> io::Result<()> {
     write_line(&mut io::stdout().lock(), line)
 }
@@ -35,7 +32,7 @@ fn write_line(out: &mut impl Write, line: impl Display) -> io::Result<()> {
     }
 }
 
-/// [`Write::write_all`] that waits for a slow reader, even where another process has made the pipe
+/// [`Write::write_all`] that waits for a slow reader even if another process has set the pipe to
 /// non-blocking.
 fn write_all(out: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
@@ -56,24 +53,24 @@ fn write_all(out: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    /// Takes a byte at a time and refuses every other time, then ends with an error.
+    /// Accepts one byte at a time, fails every other call with `WouldBlock`, and fails with `error` when full.
     struct Slow {
-        taken: Vec<u8>,
-        room: usize,
-        refused: bool,
-        then: ErrorKind,
+        written: Vec<u8>,
+        capacity: usize,
+        blocked: bool,
+        error: ErrorKind,
     }
 
     impl Write for Slow {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.refused = !self.refused;
-            if self.refused {
+            self.blocked = !self.blocked;
+            if self.blocked {
                 return Err(ErrorKind::WouldBlock.into());
             }
-            if self.taken.len() == self.room {
-                return Err(self.then.into());
+            if self.written.len() == self.capacity {
+                return Err(self.error.into());
             }
-            self.taken.push(bytes[0]);
+            self.written.push(bytes[0]);
             Ok(1)
         }
 
@@ -82,23 +79,23 @@ mod tests {
         }
     }
 
-    fn written(room: usize, then: ErrorKind) -> (io::Result<()>, Vec<u8>) {
-        let mut slow = Slow { taken: vec![], room, refused: false, then };
-        (write_line(&mut slow, "seven.."), slow.taken)
+    fn write_slowly(capacity: usize, error: ErrorKind) -> (io::Result<()>, Vec<u8>) {
+        let mut slow = Slow { written: vec![], capacity, blocked: false, error };
+        (write_line(&mut slow, "seven.."), slow.written)
     }
 
     #[test]
-    fn a_slow_reader_gets_all_and_a_full_disk_is_an_error() {
-        let (result, taken) = written(100, ErrorKind::StorageFull);
+    fn a_slow_reader_receives_everything_and_a_full_disk_is_an_error() {
+        let (result, written) = write_slowly(100, ErrorKind::StorageFull);
         assert!(result.is_ok());
-        assert_eq!(taken, b"seven..\n");
-        let (result, taken) = written(3, ErrorKind::StorageFull);
+        assert_eq!(written, b"seven..\n");
+        let (result, written) = write_slowly(3, ErrorKind::StorageFull);
         assert_eq!(result.unwrap_err().kind(), ErrorKind::StorageFull);
-        assert_eq!(taken, b"sev");
+        assert_eq!(written, b"sev");
     }
 
     #[test]
-    fn a_reader_that_has_gone_away_is_no_error() {
-        assert!(written(3, ErrorKind::BrokenPipe).0.is_ok());
+    fn a_closed_pipe_is_not_an_error() {
+        assert!(write_slowly(3, ErrorKind::BrokenPipe).0.is_ok());
     }
 }

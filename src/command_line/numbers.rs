@@ -12,7 +12,7 @@ pub fn size(text: &str) -> Result<usize, String> {
 
 /// Parses a number of layers, at least 1; bounded, since every layer is allocated.
 pub fn layers(text: &str) -> Result<usize, String> {
-    in_range(1..=crate::model::MOST_LAYERS as u64)(text)
+    in_range(1..=crate::model::MAX_LAYERS as u64)(text)
 }
 
 /// Parses a count from 1 to [`LARGEST`].

@@ -1,65 +1,78 @@
-//! A stream of words laid out in columns, and read in windows.
+//! A sequence of tokens arranged in batch columns and read batch by batch.
 
 use crate::{Error, Result};
 
-/// A stream cut to a multiple of `batch` and laid out as (rows, batch): column b is the b-th
-/// contiguous piece (batchify of awd-lstm-lm).
+/// A sequence of tokens, truncated to a multiple of the batch size and arranged as (rows, batch):
+/// batch column b is the b-th contiguous segment (`batchify` in utils.py of awd-lstm-lm).
 #[derive(Debug, Clone, Copy)]
 pub struct Batches<'a> {
-    words: &'a [u32],
+    tokens: &'a [u32],
     rows: usize,
-    batch: usize,
+    batch_size: usize,
+}
+
+/// Token ids of shape (seq, batch), row by row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// The tokens that the model reads.
+    pub inputs: Vec<i64>,
+    /// The token after each input.
+    pub targets: Vec<i64>,
 }
 
 impl<'a> Batches<'a> {
-    /// Lays out `words` in `batch` columns; `what` names the text in a message.
+    /// Arranges `tokens` in `batch_size` columns; `name` names the text in errors.
     ///
     /// # Errors
-    /// [`Error::Usage`] where a column would hold fewer than two words, so that nothing could be
-    /// predicted.
-    pub fn new(words: &'a [u32], batch: usize, what: &str) -> Result<Self> {
-        let rows = words.len().checked_div(batch).unwrap_or(0);
+    /// [`Error::Usage`] if a column would hold fewer than two tokens.
+    pub fn new(tokens: &'a [u32], batch_size: usize, name: &str) -> Result<Self> {
+        let rows = tokens.len().checked_div(batch_size).unwrap_or(0);
         if rows < 2 {
             return Err(Error::usage(
-                format!("--batch-size {batch}"),
-                format!("the {what} text has {} words: a column needs at least 2", words.len()),
-                format!("give a --batch-size of 1 to {}, or more text", (words.len() / 2).max(1)),
+                format!("--batch-size {batch_size}"),
+                format!(
+                    "the {name} text has {} tokens; each batch column needs at least 2",
+                    tokens.len()
+                ),
+                format!("use a --batch-size of 1 to {}, or more text", (tokens.len() / 2).max(1)),
             ));
         }
-        Ok(Self { words, rows, batch })
+        Ok(Self { tokens, rows, batch_size })
     }
 
-    /// [`Batches::new`] where the number of columns is not for the caller to choose.
+    /// As [`Batches::new`], for a batch size that the user cannot set: the error names the text.
     ///
     /// # Errors
-    /// [`Error::Usage`] where the text is too short.
-    pub fn fixed(words: &'a [u32], batch: usize, what: &str) -> Result<Self> {
-        Self::new(words, batch, what).map_err(|_| {
+    /// [`Error::Usage`] if the text is too short.
+    pub fn fixed(tokens: &'a [u32], batch_size: usize, name: &str) -> Result<Self> {
+        Self::new(tokens, batch_size, name).map_err(|_| {
             Error::usage(
-                format!("the {what} text"),
-                format!("has {} words, and is read in {batch} columns of at least 2", words.len()),
-                format!("give a {what} text of at least {} words", batch.saturating_mul(2)),
+                format!("the {name} text"),
+                format!(
+                    "has {} tokens, and is read in {batch_size} batch columns of at least 2",
+                    tokens.len()
+                ),
+                format!("use a {name} text of at least {} tokens", batch_size.saturating_mul(2)),
             )
         })
     }
 
-    /// Words a column.
+    /// Tokens per batch column.
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// The window of at most `seq` rows from row `start`, which is below `rows() - 1`: its words, and
-    /// the words that follow them; each (seq, batch), row by row.
-    pub fn window(&self, start: usize, seq: usize) -> [Vec<i64>; 2] {
+    /// The batch of at most `seq` rows from row `start`, which must be below `rows() - 1`.
+    pub fn batch(&self, start: usize, seq: usize) -> Batch {
         let seq = seq.min(self.rows - 1 - start);
         let row_by_row = |from: usize| -> Vec<i64> {
             (from..from + seq)
                 .flat_map(|row| {
-                    (0..self.batch).map(move |b| i64::from(self.words[b * self.rows + row]))
+                    (0..self.batch_size).map(move |b| i64::from(self.tokens[b * self.rows + row]))
                 })
                 .collect()
         };
-        [start, start + 1].map(row_by_row)
+        Batch { inputs: row_by_row(start), targets: row_by_row(start + 1) }
     }
 }
 
@@ -70,33 +83,33 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// Windows one after another read each column from its first to its last word, in order.
+        /// Consecutive batches read each column from its first to its last token, in order.
         #[test]
-        fn windows_cover_every_column_in_order(
-            n in 2..200usize, batch in 1..8usize, seq in 1..20usize,
+        fn batches_cover_every_column_in_order(
+            n in 2..200usize, batch_size in 1..8usize, seq in 1..20usize,
         ) {
-            prop_assume!(n / batch >= 2);
+            prop_assume!(n / batch_size >= 2);
             let text: Vec<u32> = (0..n as u32).collect();
-            let columns = Batches::new(&text, batch, "made").unwrap();
-            let mut seen = vec![vec![]; batch];
+            let batches = Batches::new(&text, batch_size, "generated").unwrap();
+            let mut columns = vec![vec![]; batch_size];
             let mut start = 0;
-            while start < columns.rows() - 1 {
-                let [words, targets] = columns.window(start, seq);
-                for (i, (&word, &next)) in words.iter().zip(&targets).enumerate() {
-                    prop_assert_eq!(word + 1, next);
-                    seen[i % batch].push(word as u32);
+            while start < batches.rows() - 1 {
+                let Batch { inputs, targets } = batches.batch(start, seq);
+                for (i, (&input, &target)) in inputs.iter().zip(&targets).enumerate() {
+                    prop_assert_eq!(input + 1, target);
+                    columns[i % batch_size].push(input as u32);
                 }
-                start += words.len() / batch;
+                start += inputs.len() / batch_size;
             }
-            for (b, words) in seen.iter().enumerate() {
-                let first = b * columns.rows();
-                prop_assert_eq!(words, &text[first..first + columns.rows() - 1]);
+            for (b, column) in columns.iter().enumerate() {
+                let first = b * batches.rows();
+                prop_assert_eq!(column, &text[first..first + batches.rows() - 1]);
             }
         }
     }
 
     #[test]
-    fn a_batch_wider_than_the_text_is_refused() {
+    fn a_batch_size_larger_than_half_the_text_is_refused() {
         let error = Batches::new(&[1, 2, 3], 2, "training").unwrap_err();
         assert_eq!(error.exit_status(), 2);
         assert!(error.to_string().contains("--batch-size 2"), "{error}");

@@ -1,4 +1,4 @@
-//! Check sums of long texts and arrays, at the speed of memory: XXH3 of blocks, on all cores.
+//! Checksums of long texts and arrays: XXH3 of blocks, computed on all cores.
 
 use std::fs::File;
 use std::io;
@@ -10,15 +10,15 @@ use twox_hash::XxHash3_64;
 use super::chunks::read_up_to;
 use super::threads::{in_threads, threads};
 
-/// Bytes summed at a time: little enough to stay in the cache for a second look.
+/// Bytes per block: small enough to stay in cache for the search of the highest id.
 const BLOCK: usize = 1 << 18;
 
-/// The sum of a file as it is now.
+/// The checksum of a file.
 pub(super) fn file(path: &Path) -> io::Result<u64> {
     let file = File::open(path)?;
     let bytes = file.metadata()?.len();
     let blocks = bytes.div_ceil(BLOCK as u64);
-    let sums = in_threads(shares(blocks), |blocks| {
+    let sums = in_threads(split_ranges(blocks), |blocks| {
         let mut buffer = vec![0; BLOCK];
         let mut sums = vec![];
         for block in blocks {
@@ -27,34 +27,34 @@ pub(super) fn file(path: &Path) -> io::Result<u64> {
         }
         Ok(sums)
     });
-    Ok(of_sums(sums.into_iter().collect::<io::Result<Vec<_>>>()?.concat()))
+    Ok(combine(sums.into_iter().collect::<io::Result<Vec<_>>>()?.concat()))
 }
 
-/// The sum of some bytes.
+/// The checksum of a byte slice.
 pub(super) fn bytes(bytes: &[u8]) -> u64 {
-    of_sums(bytes.chunks(BLOCK).map(XxHash3_64::oneshot).collect())
+    combine(bytes.chunks(BLOCK).map(XxHash3_64::oneshot).collect())
 }
 
-/// The sum of some ids, as of their bytes, and the highest.
+/// The checksum of the ids' bytes, and the highest id.
 pub(super) fn ids(ids: &[u32]) -> (u64, Option<u32>) {
     let blocks: Vec<_> = ids.chunks(BLOCK / 4).collect();
-    let looked = in_threads(shares(blocks.len() as u64), |share| {
+    let results = in_threads(split_ranges(blocks.len() as u64), |share| {
         blocks[share.start as usize..share.end as usize]
             .iter()
             .map(|ids| (XxHash3_64::oneshot(bytemuck::cast_slice(ids)), highest(ids)))
             .collect::<Vec<_>>()
     });
-    let (sums, highest): (Vec<_>, Vec<_>) = looked.into_iter().flatten().unzip();
-    (of_sums(sums), highest.into_iter().max().filter(|_| !ids.is_empty()))
+    let (sums, highest): (Vec<_>, Vec<_>) = results.into_iter().flatten().unzip();
+    (combine(sums), highest.into_iter().max().filter(|_| !ids.is_empty()))
 }
 
-/// One sum of many.
-fn of_sums(sums: Vec<u64>) -> u64 {
+/// Combines the checksums of all blocks.
+fn combine(sums: Vec<u64>) -> u64 {
     XxHash3_64::oneshot(bytemuck::cast_slice(&sums))
 }
 
-/// `count` things cut into a range for each core.
-fn shares(count: u64) -> Vec<std::ops::Range<u64>> {
+/// Splits `0..count` into a range for each core.
+fn split_ranges(count: u64) -> Vec<std::ops::Range<u64>> {
     let share = count.div_ceil(threads() as u64).max(1);
     let starts = (0..count.max(1)).step_by(share as usize);
     starts.map(|start| start..(start + share).min(count)).collect()
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sums_of_a_file_its_bytes_and_its_ids_agree() {
+    fn checksums_of_a_file_its_bytes_and_its_ids_are_equal() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ids");
         for count in [0, 1, BLOCK / 4, BLOCK / 4 + 1, 5 * BLOCK] {

@@ -1,39 +1,39 @@
-//! A text file in pieces that stay in the cache, each whole words and checked UTF-8.
+//! Reads a text file in cache-sized chunks of whole words, validated as UTF-8.
 
 use std::fs::File;
 use std::io::{self, Error, ErrorKind};
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 
-/// Bytes read at a time: pieces that the second-level cache holds beside the table of words. The
-/// file is not mapped: one that changes meanwhile would be undefined behaviour.
-const PIECE: usize = 1 << 17;
+/// Bytes per read: fits the second-level cache together with the word table. The file is not
+/// memory-mapped, because a concurrent change to it would be undefined behavior.
+const CHUNK: usize = 1 << 17;
 
-/// Bytes that may be read behind a piece.
+/// Readable bytes after the end of a chunk.
 const PADDING: usize = 16;
 
-/// The byte order mark.
-pub(super) const MARK: &[u8] = "\u{feff}".as_bytes();
+/// The UTF-8 byte order mark.
+pub(super) const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// A range of a file, piece by piece.
+/// Iterates over a range of a file in chunks.
 pub(super) struct Chunks<'a> {
     file: &'a File,
     range: Range<u64>,
-    /// What was read and not given out yet starts at `given` and ends at `filled`; the rest is 0.
+    /// Bytes `returned..filled` were read and not returned yet; bytes from `filled` on are 0.
     buffer: Vec<u8>,
-    given: usize,
+    returned: usize,
     filled: usize,
-    piece: usize,
+    chunk_size: usize,
 }
 
 impl<'a> Chunks<'a> {
-    /// The range should begin and end where a line does.
+    /// `range` should begin and end at line boundaries.
     pub(super) fn new(file: &'a File, range: Range<u64>) -> Self {
-        Self::with_piece(file, range, PIECE)
+        Self::with_chunk_size(file, range, CHUNK)
     }
 
-    pub(super) fn with_piece(file: &'a File, range: Range<u64>, piece: usize) -> Self {
-        Self { file, range, buffer: vec![], given: 0, filled: 0, piece }
+    pub(super) fn with_chunk_size(file: &'a File, range: Range<u64>, chunk_size: usize) -> Self {
+        Self { file, range, buffer: vec![], returned: 0, filled: 0, chunk_size }
     }
 
     /// Bytes still to be read from the file.
@@ -41,18 +41,18 @@ impl<'a> Chunks<'a> {
         self.range.end - self.range.start
     }
 
-    /// The next piece, and the same with 16 bytes behind it; `None` at the end.
+    /// The next chunk, and its bytes followed by 16 more; `None` at the end.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidData`] where it is not UTF-8; what the disk says otherwise.
+    /// [`ErrorKind::InvalidData`] if the text is not UTF-8, and errors of the file system.
     pub(super) fn next(&mut self) -> io::Result<Option<(&str, &[u8])>> {
-        self.buffer.copy_within(self.given..self.filled, 0);
-        self.filled -= self.given;
-        self.given = 0;
+        self.buffer.copy_within(self.returned..self.filled, 0);
+        self.filled -= self.returned;
+        self.returned = 0;
         let mut end = None;
         while end.is_none() && !self.range.is_empty() {
             let new = self.fill()?;
-            // A space or line feed is never inside a character or between \r and \n.
+            // A chunk ends after a space or line feed, which never splits a character or \r\n.
             let cut = new.clone().rev().find(|at| matches!(self.buffer[*at], b' ' | b'\n'));
             end = cut.map(|at| at + 1);
         }
@@ -60,22 +60,22 @@ impl<'a> Chunks<'a> {
         if end == 0 {
             return Ok(None);
         }
-        self.given = end;
+        self.returned = end;
         let padded = &self.buffer[..end + PADDING];
         let text = str::from_utf8(&padded[..end])
             .map_err(|error| Error::new(ErrorKind::InvalidData, error))?;
         Ok(Some((text, padded)))
     }
 
-    /// Reads on, and gives the place of what is new in the buffer.
+    /// Reads more of the file; returns the range of the new bytes in the buffer.
     fn fill(&mut self) -> io::Result<Range<usize>> {
-        let want = self.piece.min(usize::try_from(self.bytes()).unwrap_or(usize::MAX));
+        let want = self.chunk_size.min(usize::try_from(self.bytes()).unwrap_or(usize::MAX));
         if self.buffer.len() < self.filled + want + PADDING {
             self.buffer.resize(self.filled + want + PADDING, 0);
         }
         let start = self.filled;
         match self.file.read_at(&mut self.buffer[start..start + want], self.range.start) {
-            // Somebody cut the file meanwhile: what is there counts.
+            // The file was truncated after its size was read: it ends here.
             Ok(0) => self.range.end = self.range.start,
             Ok(read) => {
                 self.range.start += read as u64;
@@ -90,12 +90,13 @@ impl<'a> Chunks<'a> {
     }
 }
 
-/// Cuts a file after line ends into at most `count` ranges of about one size; a byte order mark is
-/// in none.
+/// Splits a file after line ends into at most `count` ranges of similar size, without the byte
+/// order mark.
 pub(super) fn ranges(file: &File, bytes: u64, count: u64) -> io::Result<Vec<Range<u64>>> {
-    let mut head = [0; MARK.len()];
-    let marked = read_up_to(file, &mut head, 0)? == MARK.len() && head == MARK;
-    let mut start = if marked { MARK.len() as u64 } else { 0 };
+    let mut head = [0; BYTE_ORDER_MARK.len()];
+    let has_mark =
+        read_up_to(file, &mut head, 0)? == BYTE_ORDER_MARK.len() && head == BYTE_ORDER_MARK;
+    let mut start = if has_mark { BYTE_ORDER_MARK.len() as u64 } else { 0 };
     let mut ranges = vec![];
     for left in (2..=count).rev() {
         let Some(end) = line_end(file, start + (bytes - start) / left)? else { break };
@@ -106,13 +107,13 @@ pub(super) fn ranges(file: &File, bytes: u64, count: u64) -> io::Result<Vec<Rang
     Ok(ranges)
 }
 
-/// The place behind the first line feed from `at` on.
+/// The offset after the first line feed at or after `at`.
 fn line_end(file: &File, mut at: u64) -> io::Result<Option<u64>> {
     let mut buffer = [0; 4096];
     loop {
         let read = read_up_to(file, &mut buffer, at)?;
-        if let Some(place) = buffer[..read].iter().position(|byte| *byte == b'\n') {
-            return Ok(Some(at + place as u64 + 1));
+        if let Some(offset) = buffer[..read].iter().position(|byte| *byte == b'\n') {
+            return Ok(Some(at + offset as u64 + 1));
         }
         if read == 0 {
             return Ok(None);
@@ -121,7 +122,7 @@ fn line_end(file: &File, mut at: u64) -> io::Result<Option<u64>> {
     }
 }
 
-/// Fills the buffer as far as the file goes.
+/// Reads from offset `at` until the buffer is full or the file ends; returns the bytes read.
 pub(super) fn read_up_to(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {

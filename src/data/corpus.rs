@@ -1,4 +1,4 @@
-//! A corpus: three splits of one text as token ids, with their vocabulary.
+//! A corpus: three splits as token ids, and their vocabulary.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -11,11 +11,11 @@ use super::vocab::Vocab;
 use super::{checksum, folder, reader, token_cache, unigram};
 use crate::{Error, Result};
 
-/// Three splits of one text as ids, with their joint vocabulary. Clones share the text.
+/// Three splits as token ids, with their common vocabulary. Clones share the tokens.
 #[derive(Clone)]
 pub struct Corpus {
     text: Arc<Text>,
-    /// How many training tokens are in use.
+    /// Number of training tokens in use.
     train: usize,
 }
 
@@ -23,23 +23,23 @@ struct Text {
     name: String,
     vocab: Arc<Vocab>,
     tokens: [Ids; 3],
-    /// The checksum of each split's ids, where it is known.
+    /// The checksum of each split, once known.
     checksums: [OnceLock<u64>; 3],
     origin: Origin,
-    /// -ln p of each token, where the text comes from a generator that knows it.
+    /// -ln p of each token in nats, for text from a generator.
     surprisals: Option<[Vec<f32>; 3]>,
 }
 
-/// Where a corpus has its ids from.
+/// The source of a corpus's token ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// It was made in the program.
-    Made,
-    /// From the text, whose ids were not kept; with the reason.
+    /// Generated in memory.
+    Generated,
+    /// Read from the text. The ids were not cached, for this reason.
     Text(String),
-    /// From the text, whose ids are kept in this file from now on.
-    Kept(PathBuf),
-    /// From this file, in which they were kept.
+    /// Read from the text. The ids were then cached in this file.
+    NewCache(PathBuf),
+    /// Read from this cache file.
     Cache(PathBuf),
 }
 
@@ -47,41 +47,41 @@ impl Corpus {
     /// Opens a data folder: `train.txt`, `valid.txt` and `test.txt`, or `wiki.train.tokens` and
     /// so on.
     ///
-    /// The first time, the text is read and its ids are kept: in `tokens.qrnn` beside it, or in
-    /// the user's cache folder where that cannot be written to. Later they are mapped from there,
-    /// unless the text has changed or the file is not whole: it is then read and kept anew.
+    /// The first call tokenizes the text and caches the ids in `tokens.qrnn` in the folder, or in
+    /// the user's cache folder if the data folder is not writable. Later calls memory-map the cache,
+    /// unless the text has changed or the cache is damaged; they then write a new one.
     ///
     /// # Errors
     ///
     /// If the folder or a split is missing or cannot be read, or if a file is not UTF-8, has no
-    /// words or has fewer than two lines. That the ids could not be kept is no error; see
+    /// words or has fewer than two lines. A failure to write the cache is not an error; see
     /// [`Corpus::origin`].
     pub fn from_dir(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let files = folder::files(path)?;
-        let Some(seen) = token_cache::Seen::now(&files) else {
+        let Some(sources) = token_cache::Sources::now(&files) else {
             return Self::from_text(path);
         };
-        let places = token_cache::places(path);
-        if let Some((kept_in, token_cache::Kept { vocab, tokens, sums })) =
-            token_cache::open(&places, &seen)
+        let cache_paths = token_cache::paths(path);
+        if let Some((cache, token_cache::CachedTokens { vocab, tokens, checksums })) =
+            token_cache::open(&cache_paths, &sources)
         {
-            let corpus = Self::of_folder(path, vocab, tokens, Origin::Cache(kept_in));
-            for (known, sum) in corpus.text.checksums.iter().zip(sums) {
-                let _ = known.set(sum);
+            let corpus = Self::of_folder(path, vocab, tokens, Origin::Cache(cache));
+            for (cell, checksum) in corpus.text.checksums.iter().zip(checksums) {
+                let _ = cell.set(checksum);
             }
             return Ok(corpus);
         }
         let (vocab, tokens) = read_all(&files)?;
         let ids = tokens.each_ref().map(Vec::as_slice);
-        let origin = match token_cache::keep(&places, &seen, &vocab, ids) {
-            Ok(file) => Origin::Kept(file),
+        let origin = match token_cache::store(&cache_paths, &sources, &vocab, ids) {
+            Ok(file) => Origin::NewCache(file),
             Err(reason) => Origin::Text(reason),
         };
         Ok(Self::of_folder(path, vocab, tokens.map(Ids::Read), origin))
     }
 
-    /// Reads the text of a data folder whatever was kept of it, and keeps nothing.
+    /// Reads the text of a data folder without reading or writing the token cache.
     ///
     /// # Errors
     ///
@@ -89,7 +89,7 @@ impl Corpus {
     pub fn from_text(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let (vocab, tokens) = read_all(&folder::files(path)?)?;
-        let origin = Origin::Text("nobody asked to".into());
+        let origin = Origin::Text("the cache is disabled".into());
         Ok(Self::of_folder(path, vocab, tokens.map(Ids::Read), origin))
     }
 
@@ -103,41 +103,42 @@ impl Corpus {
     ///
     /// # Errors
     ///
-    /// As [`Corpus::from_dir`]; where the text is not there, the message says what to download.
+    /// As [`Corpus::from_dir`]; if the text is missing, the message says what to download.
     pub fn wikitext103(path: impl AsRef<Path>) -> Result<Self> {
         Self::from_dir(folder::wikitext103(path.as_ref())?)
     }
 
-    /// The embedded language at its default seed and size.
+    /// The embedded synthetic language with its default seed and size.
     pub fn synthetic() -> Self {
         Self::synthetic_with(&SyntheticConfig::default())
     }
 
-    /// The embedded language at a seed and size of one's own.
+    /// The embedded synthetic language with the given seed and size.
     pub fn synthetic_with(config: &SyntheticConfig) -> Self {
-        let made = synthetic::generate(config);
-        let tokens = made.tokens.map(Ids::Read);
-        Self::new("synthetic".into(), made.vocab, tokens, Origin::Made, Some(made.surprisals))
+        let generated = synthetic::generate(config);
+        let tokens = generated.tokens.map(Ids::Read);
+        let surprisals = Some(generated.surprisals);
+        Self::new("synthetic".into(), generated.vocab, tokens, Origin::Generated, surprisals)
     }
 
-    /// Ids of one's own, for measurements: the word of an id is its number.
+    /// A corpus of the given token ids, for benchmarks. The word of each id is its decimal form.
     ///
     /// # Errors
     ///
-    /// [`Error::Usage`] where an id is not below `types`.
+    /// [`Error::Usage`] if an id is not below `types`, the vocabulary size.
     pub fn from_ids(name: &str, types: usize, tokens: [Vec<u32>; 3]) -> Result<Self> {
         if let Some(id) = tokens.iter().flatten().find(|id| **id as usize >= types) {
             return Err(Error::usage(
                 format!("the ids of {name}"),
-                format!("{id} is none of {types} words"),
-                "count ids from 0",
+                format!("contain {id}, which is outside the vocabulary of {types} words"),
+                "use ids from 0 to the vocabulary size minus 1",
             ));
         }
         let mut vocab = Vocab::default();
         for id in 0..types {
             vocab.intern(&id.to_string());
         }
-        Ok(Self::new(name.into(), vocab, tokens.map(Ids::Read), Origin::Made, None))
+        Ok(Self::new(name.into(), vocab, tokens.map(Ids::Read), Origin::Generated, None))
     }
 
     fn new(
@@ -153,42 +154,42 @@ impl Corpus {
         Self { train, text: Arc::new(text) }
     }
 
-    /// The name of the data folder, or "synthetic".
+    /// The name of the data folder, or `synthetic`.
     pub fn name(&self) -> &str {
         &self.text.name
     }
 
-    /// Where the ids come from, and where they are kept.
+    /// The source of the token ids, and their cache file.
     pub fn origin(&self) -> &Origin {
         &self.text.origin
     }
 
-    /// The words of all three splits.
+    /// The vocabulary of all three splits.
     pub fn vocab(&self) -> &Vocab {
         &self.text.vocab
     }
 
-    /// The words, to be kept by a model that learns their ids.
+    /// The vocabulary, to be stored by a model.
     pub(crate) fn shared_vocab(&self) -> Arc<Vocab> {
         self.text.vocab.clone()
     }
 
-    /// A checksum of the ids of a split that are in use: XXH3. Where the ids were kept in a file it
-    /// is read there.
+    /// XXH3 checksum of the tokens in use of a split.
     pub fn checksum(&self, split: Split) -> u64 {
         let ids = self.tokens(split);
-        match ids.len() == self.text.tokens[split as usize].len() {
-            true => *self.text.checksums[split as usize].get_or_init(|| checksum::ids(ids).0),
-            false => checksum::ids(ids).0,
+        if ids.len() == self.text.tokens[split as usize].len() {
+            *self.text.checksums[split as usize].get_or_init(|| checksum::ids(ids).0)
+        } else {
+            checksum::ids(ids).0
         }
     }
 
-    /// The ids of a split, line after line, `<eos>` at the end of each.
+    /// The token ids of a split, with `<eos>` at the end of each line.
     pub fn tokens(&self, split: Split) -> &[u32] {
         &self.text.tokens[split as usize][..self.length(split)]
     }
 
-    /// The ids of a text of one's own: words between spaces.
+    /// Tokenizes a text of words separated by white space.
     ///
     /// # Errors
     ///
@@ -197,34 +198,34 @@ impl Corpus {
         self.vocab().ids(text)
     }
 
-    /// The same corpus with only the first `tokens` training tokens (all, where there are fewer).
-    /// The vocabulary stays, so a model keeps its size.
+    /// The corpus with only the first `tokens` training tokens. The vocabulary, and so the size of a
+    /// model, is unchanged.
     pub fn take_train(&self, tokens: usize) -> Self {
         Self { text: self.text.clone(), train: tokens.min(self.train) }
     }
 
-    /// The perplexity that no model can beat but by luck: exp of the mean -ln p(token | all past
-    /// tokens) with the p that the text was drawn from. The first token, which no model predicts,
-    /// is left out. `None` for real text.
+    /// The best possible perplexity in expectation: exp of the mean -ln p(token | all past tokens)
+    /// under the distribution that the text was sampled from, without the first token. `None` for
+    /// real text.
     pub fn best_perplexity(&self, split: Split) -> Option<f64> {
         let surprisals = self.surprisals(split)?.get(1..)?;
         let sum: f64 = surprisals.iter().map(|nats| f64::from(*nats)).sum();
         Some((sum / surprisals.len().max(1) as f64).exp())
     }
 
-    /// The perplexity on `split` of a unigram model of the training tokens with one added to each
-    /// word's count: what is reached without looking at the context at all.
+    /// The perplexity on `split` of a unigram model of the training tokens with add-one smoothing: a
+    /// baseline that ignores the context.
     pub fn unigram_perplexity(&self, split: Split) -> f64 {
         unigram::perplexity(self.tokens(Split::Train), self.tokens(split), self.vocab().len())
     }
 
-    /// Writes `train.txt`, `valid.txt` and `test.txt` into the folder, which is made if need be.
-    /// [`Corpus::from_dir`] gives the same ids again, unless [`Corpus::take_train`] has left out
-    /// words or cut a line: that line then ends at the cut, and the ids of the rest are new.
+    /// Writes `train.txt`, `valid.txt` and `test.txt` into the folder, and creates it if missing.
+    /// [`Corpus::from_dir`] reads the same ids back, unless [`Corpus::take_train`] has removed all
+    /// occurrences of a word or truncated a line.
     ///
     /// # Errors
     ///
-    /// If the folder cannot be made or written to; a file is either whole or as it was before.
+    /// If the folder cannot be created or written to. Each file is replaced atomically.
     pub fn write_dir(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         std::fs::create_dir_all(path).map_err(Error::io(path, "create"))?;
@@ -234,7 +235,7 @@ impl Corpus {
         Ok(())
     }
 
-    /// -ln p of each token of a split given all before it, in nats; `None` for real text.
+    /// -ln p of each token of a split given all tokens before it, in nats; `None` for real text.
     pub(crate) fn surprisals(&self, split: Split) -> Option<&[f32]> {
         let all = self.text.surprisals.as_ref()?;
         Some(&all[split as usize][..self.length(split)])
@@ -248,7 +249,7 @@ impl Corpus {
     }
 }
 
-/// Reads the three texts, in the order in which ids are given out.
+/// Tokenizes the three texts. Ids are assigned in this order.
 fn read_all(files: &[PathBuf; 3]) -> Result<(Vocab, [Vec<u32>; 3])> {
     let mut vocab = Vocab::default();
     let mut tokens = [Vec::new(), Vec::new(), Vec::new()];
@@ -259,7 +260,7 @@ fn read_all(files: &[PathBuf; 3]) -> Result<(Vocab, [Vec<u32>; 3])> {
 }
 
 impl fmt::Display for Corpus {
-    /// One line: the name, the number of words and the tokens of each split.
+    /// One line: the name, the vocabulary size and the tokens of each split.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {} words", self.name(), self.vocab().len())?;
         for split in Split::ALL {
@@ -270,7 +271,7 @@ impl fmt::Display for Corpus {
 }
 
 impl fmt::Debug for Corpus {
-    /// The sizes alone.
+    /// Sizes only.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Corpus({self})")
     }

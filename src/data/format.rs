@@ -1,4 +1,4 @@
-//! Files that are no plain text in UTF-8, named for what they are.
+//! Detection of files that are not plain UTF-8 text, for error messages.
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -7,17 +7,17 @@ use std::path::Path;
 
 use crate::{Error, Result};
 
-/// Bytes looked at: a tar archive says what it is behind its 257th.
-const LOOK: usize = 4096;
+/// Bytes examined; the magic number of a tar archive is at offset 257.
+const HEAD_BYTES: usize = 4096;
 
-/// What a file turned out to be, and what makes a text of it; `{}` stands for its name.
+/// A file format, and the command that converts it to text; `{}` stands for the path.
 struct Format {
     name: &'static str,
     remedy: &'static str,
 }
 
-/// Formats that are told by how they begin.
-const BEGINNINGS: [(&[u8], Format); 15] = [
+/// Formats with a magic number at the start.
+const MAGIC_NUMBERS: [(&[u8], Format); 15] = [
     (b"\xff\xfe\0\0", Format { name: "text in UTF-32", remedy: "iconv -f UTF-32 -t UTF-8 {}" }),
     (b"\0\0\xfe\xff", Format { name: "text in UTF-32", remedy: "iconv -f UTF-32 -t UTF-8 {}" }),
     (b"\xff\xfe", UTF16),
@@ -33,68 +33,70 @@ const BEGINNINGS: [(&[u8], Format); 15] = [
     (b"%PDF-", Format { name: "a PDF document", remedy: "pdftotext {} -" }),
     (
         b"version https://git-lfs.github.com/spec/",
-        Format { name: "a pointer of Git LFS, not the text itself", remedy: "git lfs pull" },
+        Format { name: "a Git LFS pointer, not the text itself", remedy: "git lfs pull" },
     ),
     (
         b"/annex/objects/",
-        Format { name: "a pointer of git-annex, not the text itself", remedy: "git annex get {}" },
+        Format { name: "a git-annex pointer, not the text itself", remedy: "git annex get {}" },
     ),
 ];
 
 const UTF16: Format = Format { name: "text in UTF-16", remedy: "iconv -f UTF-16 -t UTF-8 {}" };
 
-/// A remedy that is no command.
+/// For formats without a conversion command.
 const NO_COMMAND: &str = "";
 
-/// Refuses what is no file to be read from its beginning to its end (it would be waited for in
-/// silence), and what says in its first bytes that it is something other than plain text.
+/// Checks that a path is an ordinary file whose first bytes look like plain text. Reading a pipe or a
+/// device could block forever.
 ///
 /// # Errors
-/// [`Error::BadFile`] with what it is; [`Error::Io`] where it cannot be looked at.
+/// [`Error::BadFile`] with the detected format; [`Error::Io`] if the file cannot be read.
 pub(super) fn check(path: &Path) -> Result<()> {
     let kind = fs::metadata(path).map_err(Error::io(path, "read"))?.file_type();
-    let special = match () {
-        () if kind.is_dir() => Some("is a folder"),
-        () if kind.is_fifo() => Some("is a named pipe"),
-        () if kind.is_socket() => Some("is a socket"),
-        () if kind.is_char_device() || kind.is_block_device() => Some("is a device"),
-        () => None,
+    let special = if kind.is_dir() {
+        Some("is a folder")
+    } else if kind.is_fifo() {
+        Some("is a named pipe")
+    } else if kind.is_socket() {
+        Some("is a socket")
+    } else if kind.is_char_device() || kind.is_block_device() {
+        Some("is a device")
+    } else {
+        None
     };
     if let Some(special) = special {
         return Err(Error::bad_file(
             path,
-            format!("{special}, where a text file should be"),
-            "put the text in its place as an ordinary file, one paragraph a line",
+            format!("{special}, not a text file"),
+            "replace it with an ordinary text file, one paragraph per line",
         ));
     }
     let mut start = vec![];
     let file = File::open(path).map_err(Error::io(path, "open"))?;
-    file.take(LOOK as u64).read_to_end(&mut start).map_err(Error::io(path, "read"))?;
+    file.take(HEAD_BYTES as u64).read_to_end(&mut start).map_err(Error::io(path, "read"))?;
     let Some(Format { name, remedy }) = format_of(&start) else { return Ok(()) };
     let remedy = match *remedy {
-        NO_COMMAND => "write its text to a file in UTF-8, one paragraph a line".to_owned(),
+        NO_COMMAND => "write its text to a UTF-8 file, one paragraph per line".to_owned(),
         command if command.contains("{}") => {
             let command = command.replace("{}", &quoted(path));
             let target = path.file_name().unwrap_or_default().to_string_lossy();
-            format!("put what this prints in its place: {command} > /tmp/{target}")
+            format!("replace it with the output of: {command} > /tmp/{target}")
         }
-        command => format!("run {command} in its folder"),
+        command => format!("run `{command}` in its folder"),
     };
     Err(Error::bad_file(path, format!("is {name}"), remedy))
 }
 
 fn format_of(start: &[u8]) -> Option<&'static Format> {
     const TAR: Format = Format { name: "a tar archive", remedy: "tar -xOf {}" };
-    const PAGE: Format = Format {
-        name: "a page of HTML, perhaps a server's refusal in place of the text",
-        remedy: NO_COMMAND,
-    };
-    const LOW_FIRST: Format =
+    const HTML: Format =
+        Format { name: "an HTML page, perhaps a server's error message", remedy: NO_COMMAND };
+    const UTF16_LE: Format =
         Format { name: "text in UTF-16", remedy: "iconv -f UTF-16LE -t UTF-8 {}" };
-    const HIGH_FIRST: Format =
+    const UTF16_BE: Format =
         Format { name: "text in UTF-16", remedy: "iconv -f UTF-16BE -t UTF-8 {}" };
-    const BINARY: Format = Format { name: "binary data, no text", remedy: NO_COMMAND };
-    if let Some((_, format)) = BEGINNINGS.iter().find(|(bytes, _)| start.starts_with(bytes)) {
+    const BINARY: Format = Format { name: "binary data, not text", remedy: NO_COMMAND };
+    if let Some((_, format)) = MAGIC_NUMBERS.iter().find(|(bytes, _)| start.starts_with(bytes)) {
         return Some(format);
     }
     if start.get(257..262) == Some(b"ustar") {
@@ -104,22 +106,24 @@ fn format_of(start: &[u8]) -> Option<&'static Format> {
     let begins =
         |tag: &str| page.get(..tag.len()).is_some_and(|p| p.eq_ignore_ascii_case(tag.as_bytes()));
     if begins("<!doctype html") || begins("<html") {
-        return Some(&PAGE);
+        return Some(&HTML);
     }
-    // Letters of most scripts and spaces have a zero as one of their two bytes in UTF-16; a text in
-    // UTF-8 has hardly any.
+    // In UTF-16, spaces and the letters of most scripts have one zero byte; UTF-8 text has hardly any.
     let zeros =
         |first: usize| start.iter().skip(first).step_by(2).filter(|byte| **byte == 0).count();
     let (even, odd, all) = (zeros(0), zeros(1), start.len());
-    match () {
-        () if odd * 8 > all && even * 8 < odd => Some(&LOW_FIRST),
-        () if even * 8 > all && odd * 8 < even => Some(&HIGH_FIRST),
-        () if (even + odd) * 8 > all => Some(&BINARY),
-        () => None,
+    if odd * 8 > all && even * 8 < odd {
+        Some(&UTF16_LE)
+    } else if even * 8 > all && odd * 8 < even {
+        Some(&UTF16_BE)
+    } else if (even + odd) * 8 > all {
+        Some(&BINARY)
+    } else {
+        None
     }
 }
 
-/// A path as a shell takes it.
+/// Quotes a path for a shell.
 fn quoted(path: &Path) -> String {
     let path = path.to_string_lossy();
     let plain = |c: char| c.is_alphanumeric() || "/._-+:@".contains(c);
@@ -131,9 +135,9 @@ mod tests {
     use super::*;
     use crate::data::Corpus;
 
-    /// BUGS A6: a file in the place of train.txt that is no text is named, with what to do.
+    /// BUGS A6.
     #[test]
-    fn what_is_no_text_is_named_for_what_it_is() {
+    fn files_that_are_not_text_are_identified() {
         let folder = tempfile::tempdir().unwrap();
         for split in ["valid", "test"] {
             fs::write(folder.path().join(format!("{split}.txt")), "a b\nb a\n").unwrap();
@@ -146,7 +150,7 @@ mod tests {
         let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a21\nsize 5408\n";
         let mut tar = vec![b'a'; 512];
         tar[257..262].copy_from_slice(b"ustar");
-        for (bytes, says, command) in [
+        for (bytes, format, command) in [
             (utf16(&format!("\u{feff}{text}"), u16::to_le_bytes), "UTF-16", "-f UTF-16 "),
             (utf16(&format!("\u{feff}{text}"), u16::to_be_bytes), "UTF-16", "-f UTF-16 "),
             (utf16(text, u16::to_le_bytes), "UTF-16", "-f UTF-16LE "),
@@ -161,10 +165,10 @@ mod tests {
         ] {
             fs::write(&train, &bytes).unwrap();
             let error = Corpus::from_dir(folder.path()).unwrap_err().to_string();
-            assert!(error.contains("train.txt: is ") && error.contains(says), "{error}");
+            assert!(error.contains("train.txt: is ") && error.contains(format), "{error}");
             assert!(error.contains(command) && !error.contains("LATIN1"), "{error}");
         }
-        // A zero here and there is part of a word, as it is to Python.
+        // An occasional zero byte is part of a word, as in Python.
         fs::write(&train, "a b\0 c\nthe cat sat on the mat\n").unwrap();
         Corpus::from_dir(folder.path()).unwrap();
     }

@@ -1,22 +1,22 @@
-//! The ids of a split: in memory, or in a file that is mapped.
+//! The token ids of a split, in memory or memory-mapped.
 
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use memmap2::Mmap;
 
-/// A split's ids, read as a slice.
+/// The token ids of a split. Dereferences to a slice.
 pub(super) enum Ids {
     Read(Vec<u32>),
-    /// The bytes of a mapped file that hold them.
+    /// A byte range of a memory-mapped file.
     Mapped(Arc<Mmap>, Range<usize>),
 }
 
 impl Ids {
-    /// Ids in a part of a file; `None` where the part lies outside it or is no whole `u32`s.
-    pub(super) fn mapped(file: &Arc<Mmap>, place: Range<usize>) -> Option<Self> {
-        bytemuck::try_cast_slice::<u8, u32>(file.get(place.clone())?).ok()?;
-        Some(Self::Mapped(file.clone(), place))
+    /// Ids in a byte range of a file; `None` if the range is outside it or not a whole number of `u32`s.
+    pub(super) fn mapped(file: &Arc<Mmap>, range: Range<usize>) -> Option<Self> {
+        bytemuck::try_cast_slice::<u8, u32>(file.get(range.clone())?).ok()?;
+        Some(Self::Mapped(file.clone(), range))
     }
 }
 
@@ -26,8 +26,8 @@ impl Deref for Ids {
     fn deref(&self) -> &[u32] {
         match self {
             Self::Read(ids) => ids,
-            // Tried when it was made, so that it holds.
-            Self::Mapped(file, place) => bytemuck::cast_slice(&file[place.clone()]),
+            // Cannot panic: `mapped` has tried the same cast.
+            Self::Mapped(file, range) => bytemuck::cast_slice(&file[range.clone()]),
         }
     }
 }

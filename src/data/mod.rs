@@ -1,14 +1,14 @@
 //! Text as token ids: data folders, the embedded synthetic language, batches, downloads.
 //!
-//! - [`Vocab`]: words and their ids (`vocab`)
-//! - text to ids (`reader`, over whole words in `chunks`, numbered by `word_table`), data folders (`folder`)
-//! - a text in the ids of another vocabulary (`mapped`)
-//! - files that are not plain text (`format`)
-//! - ids stored in a file (`token_cache`), verified (`checksum`) and memory-mapped (`ids`)
-//! - the embedded language (`synthetic`)
+//! - [`Vocab`]: words and their token ids (`vocab`)
+//! - the tokenizer (`reader`), which reads a file in `chunks` and looks words up in a `word_table`
+//! - data folders (`folder`), and detection of files that are not plain text (`format`)
+//! - a text tokenized with an existing vocabulary (`mapped`)
+//! - the token cache (`token_cache`), verified by `checksum` and memory-mapped (`ids`)
+//! - the embedded synthetic language (`synthetic`)
 //! - the perplexity of a unigram model (`unigram`)
-//! - a stream of ids as batches (`Batches`)
-//! - published corpora from the network ([`download`])
+//! - tokens arranged in batches (`Batches`)
+//! - downloads of published corpora ([`download`])
 
 mod batches;
 mod checksum;
@@ -30,7 +30,7 @@ mod word_table;
 
 pub(crate) use batches::Batches;
 pub use corpus::{Corpus, Origin};
-pub(crate) use mapped::Mapped;
+pub(crate) use mapped::EncodedText;
 pub use split::Split;
 pub use synthetic::SyntheticConfig;
 pub use vocab::Vocab;

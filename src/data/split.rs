@@ -1,23 +1,23 @@
-//! The three parts of a corpus.
+//! The three splits of a corpus.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::{Error, Result};
 
-/// One of the three parts of a corpus.
+/// One of the three splits of a corpus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Split {
-    /// What a model learns from.
+    /// The text that a model is trained on.
     Train,
-    /// What chooses the best epoch.
+    /// The text that selects the best epoch.
     Valid,
-    /// What the report states, once.
+    /// The text of the reported result, evaluated once.
     Test,
 }
 
 impl Split {
-    /// The three splits in the order in which ids are given out.
+    /// The three splits, in the order in which word ids are assigned.
     pub const ALL: [Self; 3] = [Self::Train, Self::Valid, Self::Test];
 }
 
@@ -39,7 +39,7 @@ impl FromStr for Split {
             Error::usage(
                 "split",
                 format!("there is no split named {name:?}"),
-                "say train, valid or test",
+                "use train, valid or test",
             )
         })
     }

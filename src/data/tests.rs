@@ -18,7 +18,7 @@ fn words(corpus: &Corpus, split: Split) -> Vec<&str> {
 #[test]
 fn lines_end_in_eos_and_ids_follow_first_appearance() {
     let folder = tempfile::tempdir().unwrap();
-    // A mark, both kinds of line end, a blank line, a last line without an end.
+    // A byte order mark, both kinds of line end, a blank line, an unterminated last line.
     write(folder.path(), ["\u{feff}b a\r\n\n b".as_bytes(), b"c a\nb\n", b"\td\x0ca \nb\n"]);
     let corpus = Corpus::from_dir(folder.path()).unwrap();
     let train = ["b", "a", "<eos>", "<eos>", "b", "<eos>"];
@@ -29,7 +29,7 @@ fn lines_end_in_eos_and_ids_follow_first_appearance() {
 }
 
 #[test]
-fn the_published_names_are_found_too() {
+fn the_published_file_names_are_found() {
     let folder = tempfile::tempdir().unwrap();
     let inner = folder.path().join("wikitext-103");
     fs::create_dir(&inner).unwrap();
@@ -43,13 +43,12 @@ fn the_published_names_are_found_too() {
     assert!(missing.contains("wikitext-103-v1.zip"), "{missing}");
 }
 
-/// The real text lies beside this workspace where its makers work; elsewhere there is nothing to
-/// hold.
+/// Needs the texts in ../shared/data, which only the developers' machines have.
 #[test]
-fn published_counts_of_the_real_text() {
+fn token_counts_of_the_real_text_are_the_published_ones() {
     let mini = &Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/wikitext-mini");
     if !mini.is_dir() {
-        eprintln!("{} is not here", mini.display());
+        eprintln!("skipped: {} does not exist", mini.display());
         return;
     }
     let corpus = Corpus::from_text(mini).unwrap();
@@ -80,9 +79,8 @@ fn the_first_bad_byte_is_located() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
-    /// Whatever the bytes, they are read or refused by name.
     #[test]
-    fn any_bytes_are_read_or_refused(
+    fn any_bytes_are_read_or_refused_with_the_file_name(
         bytes in prop_oneof![
             prop::collection::vec(any::<u8>(), 0..80),
             "[ab \t\r\n\u{1c}\u{a0}é]{0,60}".prop_map(String::into_bytes),
@@ -104,18 +102,17 @@ proptest! {
         }
     }
 
-    /// Encode, then decode, is the identity.
     #[test]
-    fn a_corpus_written_out_is_read_back_alike(
+    fn a_written_corpus_is_read_back_unchanged(
         lines in prop::collection::vec("([a-d<>é]{1,3}( [a-d<>é]{1,3}){0,5})?", 6..30),
     ) {
         let folder = tempfile::tempdir().unwrap();
         let text = lines.join("\n") + "\nx\n";
         write(folder.path(), [text.as_bytes(), b"x\ny\n", b"z\nx\n"]);
         let corpus = Corpus::from_dir(folder.path()).unwrap();
-        let again = folder.path().join("again");
-        corpus.write_dir(&again).unwrap();
-        let read = Corpus::from_dir(&again).unwrap();
+        let copy = folder.path().join("again");
+        corpus.write_dir(&copy).unwrap();
+        let read = Corpus::from_dir(&copy).unwrap();
         for split in Split::ALL {
             prop_assert_eq!(read.tokens(split), corpus.tokens(split));
         }
@@ -123,10 +120,10 @@ proptest! {
 }
 
 #[test]
-fn the_embedded_language_is_the_same_everywhere_and_written_out_alike() {
+fn the_synthetic_text_is_reproducible_and_read_back_unchanged() {
     let corpus = Corpus::synthetic();
     assert_eq!(corpus.tokens(Split::Test), Corpus::synthetic().tokens(Split::Test));
-    // The first words of the text: a change of them changes every published measurement.
+    // If these words change, every published measurement changes.
     let start = words(&corpus, Split::Train)[..4].join(" ");
     assert_eq!(start, "<eos> = music of");
     assert_eq!((corpus.vocab().len(), corpus.tokens(Split::Train).len()), (4132, 400_053));
@@ -141,7 +138,7 @@ fn the_embedded_language_is_the_same_everywhere_and_written_out_alike() {
 }
 
 #[test]
-fn the_embedded_language_looks_like_text() {
+fn the_synthetic_text_has_headings_blank_lines_and_a_zipf_law() {
     let corpus = Corpus::synthetic();
     assert!((3_000..6_000).contains(&corpus.vocab().len()));
     let text = words(&corpus, Split::Train);
@@ -150,7 +147,7 @@ fn the_embedded_language_looks_like_text() {
     let headings = text.windows(2).filter(|pair| pair == &["<eos>", "="]).count();
     assert!(headings > 500 && blank > headings && line_ends > 2 * headings);
 
-    // Zipf: over two decades of rank the frequency falls about as the rank rises.
+    // Zipf's law: over two decades of rank, frequency is about inversely proportional to rank.
     let mut counts = vec![0.0f64; corpus.vocab().len()];
     for &id in corpus.tokens(Split::Train) {
         counts[id as usize] += 1.0;
@@ -161,7 +158,7 @@ fn the_embedded_language_looks_like_text() {
 }
 
 #[test]
-fn less_training_text_leaves_everything_else() {
+fn take_train_truncates_only_the_training_split() {
     let corpus = Corpus::synthetic();
     let less = corpus.take_train(1000);
     assert_eq!(less.tokens(Split::Train), &corpus.tokens(Split::Train)[..1000]);

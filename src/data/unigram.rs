@@ -1,6 +1,6 @@
-//! The unigram model: the score that any model of context has to beat.
+//! The unigram baseline.
 
-/// Perplexity on `text` of the word frequencies of `train`, one added to the count of each of the
+/// Perplexity on `text` of the unigram model of `train` with add-one smoothing, for a vocabulary of
 /// `words` words. 1 for an empty text.
 pub(super) fn perplexity(train: &[u32], text: &[u32], words: usize) -> f64 {
     let mut counts = vec![1u64; words];
@@ -8,13 +8,13 @@ pub(super) fn perplexity(train: &[u32], text: &[u32], words: usize) -> f64 {
         counts[*id as usize] += 1;
     }
     let total = (train.len() + words) as f64;
-    let mut seen = vec![0u64; words];
+    let mut text_counts = vec![0u64; words];
     for id in text {
-        seen[*id as usize] += 1;
+        text_counts[*id as usize] += 1;
     }
-    let nats: f64 = std::iter::zip(&seen, &counts)
-        .filter(|(times, _)| **times > 0)
-        .map(|(times, count)| *times as f64 * (total / *count as f64).ln())
+    let nats: f64 = std::iter::zip(&text_counts, &counts)
+        .filter(|(occurrences, _)| **occurrences > 0)
+        .map(|(occurrences, count)| *occurrences as f64 * (total / *count as f64).ln())
         .sum();
     (nats / text.len().max(1) as f64).exp()
 }
@@ -24,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_one_more_of_every_word() {
+    fn the_perplexity_is_that_of_add_one_smoothing() {
         // p = (2 + 1, 1 + 1, 0 + 1) / 6 over the text 0, 1, 2.
         let expected = (3.0f64 / 6.0 * (2.0 / 6.0) * (1.0 / 6.0)).powf(-1.0 / 3.0);
         assert!((perplexity(&[0, 1, 0], &[0, 1, 2], 3) - expected).abs() < 1e-12);

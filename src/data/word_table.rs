@@ -1,31 +1,31 @@
-//! Numbers for the words of one part of a text, in order of first appearance.
+//! Assigns ids to the words of one segment of a text, in order of first appearance.
 
 use hashbrown::HashMap;
 
-/// A short word by value: its bytes, zeros, and its length in the last byte.
+/// A short word: its bytes, zero padding, and its length in the last byte.
 pub(super) type Key = [u64; 2];
 
-/// Bytes that a key has room for beside the length.
-pub(super) const SHORT: usize = 15;
+/// Maximum bytes of a word stored in a [`Key`].
+pub(super) const MAX_SHORT: usize = 15;
 
-/// Words looked up at a time.
+/// Words per lookup batch.
 pub(super) const BATCH: usize = 64;
 
 const EMPTY: u32 = u32::MAX;
 
-/// The words met so far.
+/// A hash table from words to ids, with linear probing.
 ///
-/// Short words, nearly all there are, lie by value in the order of their numbers, so that the
-/// frequent ones, which come first in a text, share few cache lines; a slot is a number alone.
-pub(super) struct Words {
-    /// A power of two of places, at most half of them taken.
+/// Keys are stored in the order of their ids. Frequent words mostly appear early in a text, so they
+/// share few cache lines. A slot holds only an id.
+pub(super) struct WordTable {
+    /// Ids or [`EMPTY`]: a power of two of slots, at most half of them occupied.
     slots: Vec<u32>,
-    /// By number; a long word's has no length.
+    /// By id; all zeros for a long word.
     keys: Vec<Key>,
     long: HashMap<Box<str>, u32>,
 }
 
-impl Words {
+impl WordTable {
     pub(super) fn new() -> Self {
         Self { slots: vec![EMPTY; 1 << 12], keys: vec![], long: HashMap::new() }
     }
@@ -34,63 +34,63 @@ impl Words {
         self.keys.len()
     }
 
-    /// The number of any word; `None` once all are given out.
-    pub(super) fn number(&mut self, word: &str) -> Option<u32> {
+    /// The id of a word; `None` when the ids are exhausted.
+    pub(super) fn id(&mut self, word: &str) -> Option<u32> {
         let bytes = word.as_bytes();
-        if bytes.len() <= SHORT {
+        if bytes.len() <= MAX_SHORT {
             let mut wide = [0; 16];
             wide[..bytes.len()].copy_from_slice(bytes);
-            return self.short(key(wide, bytes.len()));
+            return self.short_id(key(wide, bytes.len()));
         }
-        if let Some(number) = self.long.get(word) {
-            return Some(*number);
+        if let Some(id) = self.long.get(word) {
+            return Some(*id);
         }
-        let number = self.add([0; 2])?;
-        self.long.insert(word.into(), number);
-        Some(number)
+        let id = self.new_id([0; 2])?;
+        self.long.insert(word.into(), id);
+        Some(id)
     }
 
-    /// Appends the numbers of up to [`BATCH`] short words; `None` once all are given out.
+    /// Appends the ids of up to [`BATCH`] short words; `None` when the ids are exhausted.
     ///
-    /// All slots are looked up before the first key is compared: the processor then waits for many
-    /// cache misses at a time, which is most of the time that reading takes.
+    /// Reads all slots before it compares the first key, so that the cache misses, which dominate the
+    /// time of tokenization, overlap.
     #[inline]
-    pub(super) fn numbers(&mut self, keys: &[Key], numbers: &mut Vec<u32>) -> Option<()> {
-        let mut found = [EMPTY; BATCH];
-        for (found, key) in found.iter_mut().zip(keys) {
-            *found = self.slots[self.home(*key)];
+    pub(super) fn short_ids(&mut self, keys: &[Key], ids: &mut Vec<u32>) -> Option<()> {
+        let mut candidate = [EMPTY; BATCH];
+        for (candidate, key) in candidate.iter_mut().zip(keys) {
+            *candidate = self.slots[self.first_slot(*key)];
         }
-        let mut right = [false; BATCH];
-        for ((right, found), key) in right.iter_mut().zip(&found).zip(keys) {
-            *right = self.keys.get(*found as usize) == Some(key);
+        let mut is_match = [false; BATCH];
+        for ((is_match, candidate), key) in is_match.iter_mut().zip(&candidate).zip(keys) {
+            *is_match = self.keys.get(*candidate as usize) == Some(key);
         }
-        for ((right, found), key) in right.into_iter().zip(&mut found).zip(keys) {
-            if !right {
-                *found = self.short(*key)?;
+        for ((is_match, candidate), key) in is_match.into_iter().zip(&mut candidate).zip(keys) {
+            if !is_match {
+                *candidate = self.short_id(*key)?;
             }
         }
-        numbers.extend_from_slice(&found[..keys.len()]);
+        ids.extend_from_slice(&candidate[..keys.len()]);
         Some(())
     }
 
-    /// The number of a short word.
-    fn short(&mut self, key: Key) -> Option<u32> {
-        let mut at = self.home(key);
+    /// The id of a short word.
+    fn short_id(&mut self, key: Key) -> Option<u32> {
+        let mut at = self.first_slot(key);
         loop {
-            let number = self.slots[at];
-            if number == EMPTY {
-                return self.add_short(key);
+            let id = self.slots[at];
+            if id == EMPTY {
+                return self.insert_short(key);
             }
-            if self.keys[number as usize] == key {
-                return Some(number);
+            if self.keys[id as usize] == key {
+                return Some(id);
             }
             at = (at + 1) & (self.slots.len() - 1);
         }
     }
 
-    /// Where the search for a key begins: high bits of a product folded on itself.
+    /// The first slot to probe: high bits of a folded 128-bit product.
     #[inline]
-    fn home(&self, key: Key) -> usize {
+    fn first_slot(&self, key: Key) -> usize {
         let product =
             u128::from(key[0] ^ 0x9e37_79b9_7f4a_7c15) * u128::from(key[1] ^ 0xc2b2_ae3d_27d4_eb4f);
         let folded = product as u64 ^ (product >> 64) as u64;
@@ -98,55 +98,55 @@ impl Words {
     }
 
     #[cold]
-    fn add_short(&mut self, key: Key) -> Option<u32> {
-        let number = self.add(key)?;
+    fn insert_short(&mut self, key: Key) -> Option<u32> {
+        let id = self.new_id(key)?;
         if 2 * self.keys.len() > self.slots.len() {
             self.slots = vec![EMPTY; 2 * self.slots.len()];
-            for number in 0..self.keys.len() {
-                if self.keys[number] != [0; 2] {
-                    self.place(number as u32);
+            for id in 0..self.keys.len() {
+                if self.keys[id] != [0; 2] {
+                    self.fill_slot(id as u32);
                 }
             }
         } else {
-            self.place(number);
+            self.fill_slot(id);
         }
-        Some(number)
+        Some(id)
     }
 
-    /// Puts a number that is not there yet into a slot.
-    fn place(&mut self, number: u32) {
-        let mut at = self.home(self.keys[number as usize]);
+    /// Inserts an id that is not in the table yet.
+    fn fill_slot(&mut self, id: u32) {
+        let mut at = self.first_slot(self.keys[id as usize]);
         while self.slots[at] != EMPTY {
             at = (at + 1) & (self.slots.len() - 1);
         }
-        self.slots[at] = number;
+        self.slots[at] = id;
     }
 
-    fn add(&mut self, key: Key) -> Option<u32> {
-        let number = u32::try_from(self.keys.len()).ok().filter(|number| *number != EMPTY)?;
+    fn new_id(&mut self, key: Key) -> Option<u32> {
+        let id = u32::try_from(self.keys.len()).ok().filter(|id| *id != EMPTY)?;
         self.keys.push(key);
-        Some(number)
+        Some(id)
     }
 
-    /// Calls `each` with every word, in the order of the numbers.
-    pub(super) fn each(&self, mut each: impl FnMut(&str)) {
+    /// Calls `f` with every word, in the order of their ids.
+    pub(super) fn for_each(&self, mut f: impl FnMut(&str)) {
         let mut long: Vec<(u32, &str)> =
-            self.long.iter().map(|(word, number)| (*number, &**word)).collect();
+            self.long.iter().map(|(word, id)| (*id, &**word)).collect();
         long.sort_unstable();
         let mut long = long.into_iter();
         for key in &self.keys {
             let wide = (u128::from(key[1]) << 64 | u128::from(key[0])).to_le_bytes();
-            let length = usize::from(wide[SHORT]);
+            let length = usize::from(wide[MAX_SHORT]);
             match length {
-                0 => long.next().into_iter().for_each(|(_, word)| each(word)),
-                // The bytes came out of a text: they are UTF-8.
-                _ => each(str::from_utf8(&wide[..length]).unwrap_or_default()),
+                0 => long.next().into_iter().for_each(|(_, word)| f(word)),
+                // The bytes are from a text, so they are UTF-8.
+                _ => f(str::from_utf8(&wide[..length]).unwrap_or_default()),
             }
         }
     }
 }
 
-/// The key of the word that the first `length` of these bytes spell, at most [`SHORT`].
+/// The key of the word in the first `length` bytes, at most [`MAX_SHORT`].
 #[inline]
 pub(super) fn key(bytes: [u8; 16], length: usize) -> Key {
     let wide = halves(bytes);
@@ -154,7 +154,7 @@ pub(super) fn key(bytes: [u8; 16], length: usize) -> Key {
     [wide[0] & mask as u64, wide[1] & (mask >> 64) as u64 | (length as u64) << 56]
 }
 
-/// Sixteen bytes as two words, the first byte lowest.
+/// 16 bytes as two little-endian integers.
 #[inline]
 pub(super) fn halves(bytes: [u8; 16]) -> [u64; 2] {
     let wide = u128::from_le_bytes(bytes);
@@ -166,23 +166,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_numbered_in_order_and_come_back() {
-        let mut words = Words::new();
+    fn ids_follow_first_appearance_and_words_are_recovered() {
+        let mut words = WordTable::new();
         let texts: Vec<String> = (0..20_000)
             .map(|n| if n % 7 == 0 { format!("a-longer-word-{n}") } else { format!("é{n}") })
             .collect();
         for round in 0..2 {
-            for (number, text) in texts.iter().enumerate() {
-                assert_eq!(words.number(text), Some(number as u32), "round {round}");
+            for (id, text) in texts.iter().enumerate() {
+                assert_eq!(words.id(text), Some(id as u32), "round {round}");
             }
         }
-        // One byte more or less, and a zero at the end, are other words.
-        for (number, text) in ["123456789012345", "1234567890123456", "é0\0"].iter().enumerate() {
-            assert_eq!(words.number(text), Some((texts.len() + number) as u32));
+        // A word with one more byte, one fewer, or a trailing zero is a different word.
+        for (id, text) in ["123456789012345", "1234567890123456", "é0\0"].iter().enumerate() {
+            assert_eq!(words.id(text), Some((texts.len() + id) as u32));
         }
-        let mut back = vec![];
-        words.each(|word| back.push(word.to_owned()));
-        assert_eq!(back[..texts.len()], texts);
-        assert_eq!(back[texts.len()..], ["123456789012345", "1234567890123456", "é0\0"]);
+        let mut recovered = vec![];
+        words.for_each(|word| recovered.push(word.to_owned()));
+        assert_eq!(recovered[..texts.len()], texts);
+        assert_eq!(recovered[texts.len()..], ["123456789012345", "1234567890123456", "é0\0"]);
     }
 }

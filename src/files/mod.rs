@@ -1,4 +1,4 @@
-//! Files of tensors, and the folder of a run.
+//! Tensor files and run folders.
 
 pub(crate) mod run_folder;
 pub(crate) mod tensor_file;

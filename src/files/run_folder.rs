@@ -1,4 +1,4 @@
-//! Names of the files in a run's folder.
+//! File names in a run folder, and its configuration.
 
 use std::path::{Path, PathBuf};
 
@@ -6,24 +6,24 @@ use serde::de::DeserializeOwned;
 
 use crate::{Error, Result};
 
-const MEND: &str =
-    "mend that field, or move the file away: the sizes are then read off the weights";
+const REMEDY: &str =
+    "fix that field, or move the file away; the sizes are then read from the weights";
 
 /// The weights of the best epoch.
 pub(crate) const WEIGHTS: &str = "model.safetensors";
 
-/// The settings.
+/// The configuration.
 pub(crate) const CONFIG: &str = "config.json";
 
-/// The key in a checkpoint's metadata that tells where the run stands.
+/// The metadata key of a checkpoint's training state.
 pub(crate) const CHECKPOINT: &str = "qrnn-checkpoint";
 
-/// The checkpoints of a run's folder and their steps, the newest last.
+/// The checkpoints of a run folder with their steps, in ascending order.
 ///
 /// # Errors
 /// [`Error::Io`].
 pub(crate) fn checkpoints(folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
-    let mut found: Vec<(u64, PathBuf)> = vec![];
+    let mut checkpoints: Vec<(u64, PathBuf)> = vec![];
     for entry in std::fs::read_dir(folder).map_err(Error::io(folder, "read"))? {
         let path = entry.map_err(Error::io(folder, "read"))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -32,17 +32,17 @@ pub(crate) fn checkpoints(folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
             .and_then(|rest| rest.strip_suffix(".safetensors"))
             .and_then(|step| step.parse().ok());
         if let Some(step) = step {
-            found.push((step, path));
+            checkpoints.push((step, path));
         }
     }
-    found.sort();
-    Ok(found)
+    checkpoints.sort();
+    Ok(checkpoints)
 }
 
-/// Reads a config.json, or a part of it; `None` where there is none.
+/// Reads a config.json, or some of its fields; `None` if there is none.
 ///
 /// # Errors
-/// [`Error::Io`], or [`Error::BadFile`] with the line where it is not what a run writes.
+/// [`Error::Io`]; [`Error::BadFile`] with the line if it is not a configuration of a run.
 pub(crate) fn read_config<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
@@ -50,18 +50,18 @@ pub(crate) fn read_config<T: DeserializeOwned>(path: &Path) -> Result<Option<T>>
         Err(error) => return Err(Error::io(path, "read")(error)),
     };
     serde_json::from_str(&text).map(Some).map_err(|error| {
-        let problem = format!("not the configuration of a run ({error})");
-        Error::bad_line(path, error.line() as u64, problem, MEND)
+        let problem = format!("is not the configuration of a run ({error})");
+        Error::bad_line(path, error.line() as u64, problem, REMEDY)
     })
 }
 
-/// A setting of a config.json that no run can have. The command that reads the file need not have the flag
-/// that the error names.
+/// Converts the error of an invalid setting to one that names the field of config.json: the current
+/// command may not have the flag that the error names.
 pub(crate) fn invalid_setting(path: &Path, error: Error) -> Error {
     match error {
         Error::Usage { what, problem, .. } => {
             let setting = what.trim_start_matches("--");
-            Error::bad_file(path, format!("holds {setting}: {problem}"), MEND)
+            Error::bad_file(path, format!("has {setting}: {problem}"), REMEDY)
         }
         other => other,
     }

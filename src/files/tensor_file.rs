@@ -1,4 +1,4 @@
-//! Named tensors in a safetensors file, with a note beside them.
+//! Named tensors with metadata in a safetensors file.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -19,33 +19,34 @@ pub(crate) struct TensorFile {
     pub metadata: HashMap<String, String>,
 }
 
-/// The key of the seal in the metadata.
+/// The metadata key of the checksum.
 const CHECKSUM: &str = "seal";
 
-/// The one key of a file's own metadata, which holds all of it as JSON, sorted: safetensors writes its
-/// keys in any order, and the same tensors and notes are to give the same bytes.
+/// The only key of the safetensors metadata. Its value is all metadata as sorted JSON, because safetensors
+/// writes keys in arbitrary order and files should be reproducible.
 const METADATA: &str = "qrnn";
 
-/// Writes tensors of kind Float or Double whole or not at all; others become Float. The file bears
-/// a seal: a sum of all that it holds.
+/// Writes tensors atomically, with a checksum of all contents. Kinds other than Float and Double become
+/// Float.
 ///
 /// # Errors
-/// [`Error::Io`] where the disk is full or the folder unwritable; an older file then stays.
+/// [`Error::Io`] if the disk is full or the folder is not writable; an existing file is then unchanged.
 pub(crate) fn write(
     path: &Path,
     tensors: &[(String, &Tensor)],
     metadata: HashMap<String, String>,
 ) -> Result<()> {
-    let failed = RefCell::new(None);
-    let mut parts = vec![];
+    let copy_error = RefCell::new(None);
+    let mut copies = vec![];
     for (entry, tensor) in entries(tensors)? {
-        let bytes = Bytes::Of { tensor: tensor.f_to_device(Device::Cpu)?, failed: &failed };
-        parts.push((entry.name.clone(), Part { entry, bytes }));
+        let bytes =
+            Bytes::Tensor { tensor: tensor.f_to_device(Device::Cpu)?, copy_error: &copy_error };
+        copies.push((entry.name.clone(), TensorData { entry, bytes }));
     }
-    write_parts(path, parts, metadata, &failed)
+    write_tensors(path, copies, metadata, &copy_error)
 }
 
-/// What a file says of a tensor beside its bytes.
+/// Name, kind and shape of a tensor in a file.
 #[derive(Debug)]
 pub(crate) struct Entry {
     name: String,
@@ -53,10 +54,10 @@ pub(crate) struct Entry {
     shape: Vec<usize>,
 }
 
-/// Tensors as [`write`] writes them, of kind Float or Double and contiguous, still on their device.
+/// Converts tensors for [`write_bytes`]: to kind Float or Double and contiguous, on their device.
 ///
 /// # Errors
-/// [`Error::Ops`] where memory runs out.
+/// [`Error::Ops`] if memory runs out.
 pub(crate) fn entries(tensors: &[(String, &Tensor)]) -> Result<Vec<(Entry, Tensor)>> {
     let _no_grad = tch::no_grad_guard();
     let entry = |(name, tensor): &(String, &Tensor)| {
@@ -71,8 +72,8 @@ pub(crate) fn entries(tensors: &[(String, &Tensor)]) -> Result<Vec<(Entry, Tenso
     tensors.iter().map(entry).collect()
 }
 
-/// [`write`] for tensors whose bytes were copied: those of each entry, in pieces that follow each
-/// other. Calls nothing of libtorch's.
+/// As [`write`], for bytes already on the CPU: the consecutive slices of each entry. Does not call
+/// libtorch.
 ///
 /// # Errors
 /// As [`write`].
@@ -82,77 +83,77 @@ pub(crate) fn write_bytes(
     bytes: Vec<Vec<&[u8]>>,
     metadata: HashMap<String, String>,
 ) -> Result<()> {
-    let parts = entries
-        .into_iter()
-        .zip(bytes)
-        .map(|(entry, pieces)| (entry.name.clone(), Part { entry, bytes: Bytes::Pieces(pieces) }));
-    write_parts(path, parts.collect(), metadata, &RefCell::new(None))
+    let tensors = entries.into_iter().zip(bytes).map(|(entry, slices)| {
+        (entry.name.clone(), TensorData { entry, bytes: Bytes::Slices(slices) })
+    });
+    write_tensors(path, tensors.collect(), metadata, &RefCell::new(None))
 }
 
-fn write_parts(
+fn write_tensors(
     path: &Path,
-    parts: Vec<(String, Part)>,
+    tensors: Vec<(String, TensorData)>,
     mut metadata: HashMap<String, String>,
-    failed: &RefCell<Option<tch::TchError>>,
+    copy_error: &RefCell<Option<tch::TchError>>,
 ) -> Result<()> {
-    let sums = parts.iter().map(|(name, part)| (name.as_str(), XxHash3_64::oneshot(&part.data())));
+    let sums =
+        tensors.iter().map(|(name, tensor)| (name.as_str(), XxHash3_64::oneshot(&tensor.data())));
     let checksum = checksum(sums, &metadata);
     metadata.insert(CHECKSUM.into(), checksum);
     let sorted: BTreeMap<_, _> = metadata.into_iter().collect();
     let sorted =
         serde_json::to_string(&sorted).map_err(|error| Error::io(path, "write")(error.into()))?;
     let metadata = HashMap::from([(METADATA.to_owned(), sorted)]);
-    if let Some(error) = failed.take() {
+    if let Some(error) = copy_error.take() {
         return Err(error.into());
     }
     atomic_file::write_by(path, |temporary| {
-        safetensors::serialize_to_file(parts, Some(metadata), temporary).map_err(|error| {
+        safetensors::serialize_to_file(tensors, Some(metadata), temporary).map_err(|error| {
             match error {
                 SafeTensorError::IoError(error) => error,
                 other => std::io::Error::other(other),
             }
         })?;
-        failed.take().map_or(Ok(()), |error| Err(std::io::Error::other(error)))
+        copy_error.take().map_or(Ok(()), |error| Err(std::io::Error::other(error)))
     })
     .map_err(Error::io(path, "write"))
 }
 
-/// Whether a file that was read bears a seal, and so is whole.
+/// Whether a file that was read has a checksum, and so was verified.
 pub(crate) fn has_checksum(file: &TensorFile) -> bool {
     file.metadata.contains_key(CHECKSUM)
 }
 
-/// A sum of the bytes of all tensors and of the notes beside them.
+/// The checksum of all tensors and metadata.
 fn checksum<'a>(
     sums: impl Iterator<Item = (&'a str, u64)>,
     metadata: &HashMap<String, String>,
 ) -> String {
     let sums: BTreeMap<&str, u64> = sums.collect();
-    let notes: BTreeMap<&String, &String> =
+    let metadata: BTreeMap<&String, &String> =
         metadata.iter().filter(|(key, _)| *key != CHECKSUM).collect();
-    format!("{:016x}", XxHash3_64::oneshot(format!("{sums:?}{notes:?}").as_bytes()))
+    format!("{:016x}", XxHash3_64::oneshot(format!("{sums:?}{metadata:?}").as_bytes()))
 }
 
-/// A tensor as safetensors takes it.
-struct Part<'a> {
+/// A tensor to be written.
+struct TensorData<'a> {
     entry: Entry,
     bytes: Bytes<'a>,
 }
 
-/// Where a tensor's bytes come from.
+/// The source of a tensor's bytes.
 enum Bytes<'a> {
-    /// A tensor on the CPU whose bytes are copied only when their turn has come: a checkpoint is three
-    /// times its model.
-    Of {
+    /// A tensor on the CPU. Its bytes are copied only when they are written, because a checkpoint is
+    /// three times as large as its model.
+    Tensor {
         tensor: Tensor,
-        /// The first copy that failed, which the trait has no way to tell.
-        failed: &'a RefCell<Option<tch::TchError>>,
+        /// The first copy error, which [`View`] cannot return.
+        copy_error: &'a RefCell<Option<tch::TchError>>,
     },
-    /// Copies that were made before.
-    Pieces(Vec<&'a [u8]>),
+    /// Bytes that are already on the CPU.
+    Slices(Vec<&'a [u8]>),
 }
 
-impl View for Part<'_> {
+impl View for TensorData<'_> {
     fn dtype(&self) -> Dtype {
         self.entry.dtype
     }
@@ -163,42 +164,42 @@ impl View for Part<'_> {
 
     fn data(&self) -> Cow<'_, [u8]> {
         match &self.bytes {
-            Bytes::Of { tensor, failed } => {
+            Bytes::Tensor { tensor, copy_error } => {
                 let mut bytes = vec![0; self.data_len()];
                 if let Err(error) = tensor.f_copy_data_u8(&mut bytes, tensor.numel()) {
-                    failed.borrow_mut().get_or_insert(error);
+                    copy_error.borrow_mut().get_or_insert(error);
                 }
                 Cow::Owned(bytes)
             }
-            Bytes::Pieces(pieces) => match pieces[..] {
+            Bytes::Slices(slices) => match slices[..] {
                 [whole] => Cow::Borrowed(whole),
-                _ => Cow::Owned(pieces.concat()),
+                _ => Cow::Owned(slices.concat()),
             },
         }
     }
 
     fn data_len(&self) -> usize {
         match &self.bytes {
-            Bytes::Of { tensor, .. } => tensor.kind().elt_size_in_bytes() * tensor.numel(),
-            Bytes::Pieces(pieces) => pieces.iter().map(|piece| piece.len()).sum(),
+            Bytes::Tensor { tensor, .. } => tensor.kind().elt_size_in_bytes() * tensor.numel(),
+            Bytes::Slices(slices) => slices.iter().map(|slice| slice.len()).sum(),
         }
     }
 }
 
-/// Reads a file; half precision becomes Float. A file with a seal must fit it; one of another
-/// program has none.
+/// Reads a file and verifies its checksum, which files of other programs lack. Half precision becomes
+/// Float.
 ///
 /// # Errors
-/// [`Error::Io`], or [`Error::BadFile`] where the file is truncated, is no safetensors file, or
-/// holds something other than floating-point numbers.
+/// [`Error::Io`]; [`Error::BadFile`] if the file is damaged, is not a safetensors file, or holds tensors
+/// that are not floating point.
 pub(crate) fn read(path: &Path, remedy: &str) -> Result<TensorFile> {
     let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
     let broken = |error: safetensors::SafeTensorError| {
-        Error::bad_file(path, format!("not a whole safetensors file ({error})"), remedy)
+        Error::bad_file(path, format!("is not a complete safetensors file ({error})"), remedy)
     };
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(broken)?;
     let mut metadata = header.metadata().clone().unwrap_or_default();
-    // Version 0.1 wrote its notes under keys of their own, as other programs do.
+    // Version 0.1, like other programs, wrote each entry under its own key.
     if let Some(sorted) = metadata.remove(METADATA) {
         let problem = |error| format!("its metadata cannot be read ({error})");
         metadata = serde_json::from_str(&sorted)
@@ -206,12 +207,16 @@ pub(crate) fn read(path: &Path, remedy: &str) -> Result<TensorFile> {
     }
     let views = SafeTensors::deserialize(&bytes).map_err(broken)?;
     let sums = views.iter().map(|(name, view)| (name, XxHash3_64::oneshot(view.data())));
-    if metadata.get(CHECKSUM).is_some_and(|sealed| *sealed != checksum(sums, &metadata)) {
-        return Err(Error::bad_file(path, "is spoiled: its bytes do not give its sum", remedy));
+    if metadata.get(CHECKSUM).is_some_and(|stored| *stored != checksum(sums, &metadata)) {
+        return Err(Error::bad_file(
+            path,
+            "is damaged: its checksum does not match its contents",
+            remedy,
+        ));
     }
     let mut tensors = BTreeMap::new();
     for (name, view) in views.iter() {
-        let (kind, kept) = match view.dtype() {
+        let (kind, stored_kind) = match view.dtype() {
             Dtype::F32 => (Kind::Float, Kind::Float),
             Dtype::F64 => (Kind::Double, Kind::Double),
             Dtype::F16 => (Kind::Half, Kind::Float),
@@ -222,7 +227,7 @@ pub(crate) fn read(path: &Path, remedy: &str) -> Result<TensorFile> {
             }
         };
         let shape: Vec<i64> = view.shape().iter().map(|&n| n as i64).collect();
-        let tensor = Tensor::f_from_data_size(view.data(), &shape, kind)?.f_to_kind(kept)?;
+        let tensor = Tensor::f_from_data_size(view.data(), &shape, kind)?.f_to_kind(stored_kind)?;
         tensors.insert(name.to_owned(), tensor);
     }
     Ok(TensorFile { tensors, metadata })
@@ -236,45 +241,44 @@ mod tests {
 
     fn sample(path: &Path) -> (Tensor, Tensor) {
         let (a, b) = (Tensor::from_slice(&[1.5f32, -2.0]), Tensor::from_slice(&[1e-300f64]));
-        let note = HashMap::from([("note".to_owned(), "kept".to_owned())]);
-        write(path, &[("a".into(), &a), ("b".into(), &b)], note).unwrap();
+        let metadata = HashMap::from([("note".to_owned(), "stored".to_owned())]);
+        write(path, &[("a".into(), &a), ("b".into(), &b)], metadata).unwrap();
         (a, b)
     }
 
     #[test]
-    fn the_same_tensors_and_notes_give_the_same_bytes() {
+    fn the_same_tensors_and_metadata_give_the_same_bytes() {
         let folder = tempfile::tempdir().unwrap();
         let bytes = |name: &str| {
             let path = folder.path().join(name);
-            let notes = (0..20).map(|i| (format!("note {i}"), "kept".to_owned())).collect();
-            write(&path, &[("a".into(), &Tensor::from_slice(&[1.5f32]))], notes).unwrap();
+            let metadata = (0..20).map(|i| (format!("note {i}"), "stored".to_owned())).collect();
+            write(&path, &[("a".into(), &Tensor::from_slice(&[1.5f32]))], metadata).unwrap();
             std::fs::read(path).unwrap()
         };
         assert!(bytes("one") == bytes("other"));
     }
 
     #[test]
-    fn tensors_and_note_come_back_to_the_bit() {
+    fn tensors_and_metadata_are_read_back_exactly() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         let (a, b) = sample(&path);
         let file = read(&path, "").unwrap();
         assert_eq!((&file.tensors["a"], &file.tensors["b"]), (&a, &b));
-        assert_eq!(file.metadata["note"], "kept");
+        assert_eq!(file.metadata["note"], "stored");
     }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(1024))]
 
-        /// A damaged file is refused; what is read of one all the same is what was written.
         #[test]
-        fn damage_is_no_panic(cut in 0..200usize, place in 0..200usize, byte: u8) {
+        fn a_damaged_file_is_refused_or_read_correctly(cut in 0..200usize, at in 0..200usize, byte: u8) {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("file");
             drop(sample(&path));
             let mut bytes = std::fs::read(&path).unwrap();
             bytes.truncate(bytes.len().saturating_sub(cut));
-            if let Some(old) = bytes.get_mut(place) {
+            if let Some(old) = bytes.get_mut(at) {
                 *old = byte;
             }
             std::fs::write(&path, &bytes).unwrap();
@@ -283,7 +287,7 @@ mod tests {
             {
                 let (a, b) = sample(&path);
                 prop_assert_eq!((&file.tensors["a"], &file.tensors["b"]), (&a, &b));
-                prop_assert_eq!(&file.metadata["note"], "kept");
+                prop_assert_eq!(&file.metadata["note"], "stored");
             }
         }
     }

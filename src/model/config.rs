@@ -1,56 +1,56 @@
-//! What a model is made of: sizes, dropouts and the split of its softmax.
+//! Model configuration: sizes, dropouts and softmax clusters.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// Word types of WikiText-103, `<eos>` counted.
+/// Vocabulary size of WikiText-103, including `<eos>`.
 pub const WIKITEXT103_VOCAB: usize = 267_735;
 
-/// The largest size that a model can have; products of three such sizes stay far inside `u128`.
+/// Maximum of all sizes. Products of three such sizes fit in `u128`.
 pub(crate) const MAX_SIZE: usize = i32::MAX as usize;
 
-/// The most layers that a model can be made of.
-pub const MOST_LAYERS: usize = 10_000;
+/// Maximum number of layers.
+pub const MAX_LAYERS: usize = 10_000;
 
-/// How the vocabulary is divided for the softmax.
+/// The clusters of the split softmax.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Splits {
-    /// As the original chooses by vocabulary: 2,800 / 20,000 / 76,000 above 75,000 words,
-    /// 4,200 / 35,000 / 180,000 above 500,000, none below (main.py of awd-lstm-lm).
+    /// Chosen by vocabulary size as in main.py of awd-lstm-lm: 2,800 / 20,000 / 76,000 above 75,000
+    /// words, 4,200 / 35,000 / 180,000 above 500,000, otherwise none.
     #[default]
     Auto,
     /// One softmax over all words.
     None,
-    /// The first word of each tail cluster, ascending.
+    /// The first token id of each tail cluster, ascending.
     At(Vec<usize>),
 }
 
 impl Splits {
-    /// The cluster borders for a vocabulary, without 0 and `vocab`; empty for a plain softmax.
+    /// The cluster boundaries for a vocabulary size, without 0 and `vocab`; empty for a plain softmax.
     ///
     /// # Errors
-    /// [`Error::Usage`] where the borders do not ascend or reach past the vocabulary.
+    /// [`Error::Usage`] if the boundaries do not ascend or exceed the vocabulary.
     pub fn borders(&self, vocab: usize) -> Result<Vec<usize>> {
         match self {
             Self::None => Ok(vec![]),
             Self::Auto if vocab > 500_000 => Ok(vec![4_200, 35_000, 180_000]),
             Self::Auto if vocab > 75_000 => Ok(vec![2_800, 20_000, 76_000]),
             Self::Auto => Ok(vec![]),
-            Self::At(borders) => {
-                let ascending = borders.windows(2).all(|pair| pair[0] < pair[1]);
-                let inside = borders.iter().all(|&b| 0 < b && b < vocab);
+            Self::At(boundaries) => {
+                let ascending = boundaries.windows(2).all(|pair| pair[0] < pair[1]);
+                let inside = boundaries.iter().all(|&b| 0 < b && b < vocab);
                 if ascending && inside {
-                    Ok(borders.clone())
+                    Ok(boundaries.clone())
                 } else {
                     Err(Error::usage(
                         format!("--splits {self}"),
                         format!(
-                            "the borders must ascend, all of them between 0 and the vocabulary of \
-                             {vocab} words"
+                            "the boundaries must ascend and lie between 0 and the vocabulary size \
+                             {vocab}"
                         ),
-                        "give smaller or ordered borders, or --splits none",
+                        "use smaller boundaries in ascending order, or --splits none",
                     ))
                 }
             }
@@ -63,9 +63,9 @@ impl std::fmt::Display for Splits {
         match self {
             Self::Auto => f.write_str("auto"),
             Self::None => f.write_str("none"),
-            Self::At(borders) => {
-                let borders: Vec<_> = borders.iter().map(usize::to_string).collect();
-                f.write_str(&borders.join(","))
+            Self::At(boundaries) => {
+                let boundaries: Vec<_> = boundaries.iter().map(usize::to_string).collect();
+                f.write_str(&boundaries.join(","))
             }
         }
     }
@@ -80,36 +80,36 @@ impl std::str::FromStr for Splits {
             "none" => Ok(Self::None),
             list => list
                 .split(',')
-                .map(|border| border.trim().parse())
+                .map(|boundary| boundary.trim().parse())
                 .collect::<Result<Vec<usize>, _>>()
                 .map(Self::At)
                 .map_err(|_| {
                     Error::usage(
                         format!("--splits {list}"),
-                        "not a list of word ids",
-                        "write --splits 2800,20000,76000, --splits none or --splits auto",
+                        "is not a list of token ids",
+                        "use --splits 2800,20000,76000, --splits none or --splits auto",
                     )
                 }),
         }
     }
 }
 
-/// The shape of a QRNN language model, and its dropouts.
+/// The configuration of a QRNN language model.
 ///
-/// A builder: `LmConfig::paper(300, 1800).bptt(300).layers(4)`. The defaults are those of the
-/// paper's experiment table; the names are those of the original's flags.
+/// Use it as a builder: `LmConfig::paper(300, 1800).bptt(300).layers(4)`. The defaults are those of the
+/// paper's experiment table. Field names are those of the flags of awd-lstm-lm.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LmConfig {
-    /// Words; a model built for a corpus takes the corpus's.
+    /// Vocabulary size V. [`crate::model::QrnnLm::new`] uses that of the corpus.
     pub vocab: usize,
-    /// Width E of the embedding, and of the last layer.
+    /// Size E of the embedding and of the last layer's output.
     pub emsize: usize,
-    /// Hidden width H of the layers below the last.
+    /// Hidden size H of the other layers.
     pub nhid: usize,
-    /// QRNN layers; the first has window 2, the others window 1.
+    /// Number of QRNN layers. The first has window 2, the others window 1.
     pub nlayers: usize,
-    /// Words a column in one evaluation window.
+    /// Sequence length of an evaluation window.
     pub bptt: usize,
     /// Locked dropout after the last layer.
     pub dropout: f64,
@@ -117,26 +117,26 @@ pub struct LmConfig {
     pub dropouth: f64,
     /// Locked dropout on the embedding.
     pub dropouti: f64,
-    /// Dropout of whole words from the embedding.
+    /// Embedding dropout, which drops whole words.
     pub dropoute: f64,
-    /// Weight drop on each layer's linear weight.
+    /// Weight drop on the linear weight of each layer.
     pub wdrop: f64,
     /// Zoneout on the forget gate.
     pub zoneout: f64,
-    /// Clusters of the softmax.
+    /// Clusters of the split softmax.
     pub splits: Splits,
-    /// The embedding's first values lie within plus and minus this.
+    /// The embedding is initialized uniformly within ± this value.
     #[serde(default = "original_init_range")]
     pub init_range: f64,
 }
 
-/// main.py and model.py of awd-lstm-lm.
+/// From main.py and model.py of awd-lstm-lm.
 fn original_init_range() -> f64 {
     0.1
 }
 
 impl LmConfig {
-    /// A row of the paper's experiment table: 4 layers, bptt 140, locked dropouts 0.1, the rest 0.
+    /// A row of the paper's experiment table: 4 layers, bptt 140, locked dropouts 0.1, all else 0.
     pub fn paper(emsize: usize, nhid: usize) -> Self {
         Self {
             vocab: WIKITEXT103_VOCAB,
@@ -155,13 +155,13 @@ impl LmConfig {
         }
     }
 
-    /// Sets the number of words.
+    /// Sets the vocabulary size.
     pub fn vocab(mut self, words: usize) -> Self {
         self.vocab = words;
         self
     }
 
-    /// Sets the evaluation window, in words a column.
+    /// Sets the sequence length of an evaluation window.
     pub fn bptt(mut self, words: usize) -> Self {
         self.bptt = words;
         self
@@ -179,37 +179,37 @@ impl LmConfig {
         self
     }
 
-    /// Sets the dropout of whole words.
+    /// Sets the embedding dropout.
     pub fn embedding_dropout(mut self, p: f64) -> Self {
         self.dropoute = p;
         self
     }
 
-    /// Sets the weight drop of the layers' linear maps.
+    /// Sets the weight drop on the linear weights.
     pub fn weight_drop(mut self, p: f64) -> Self {
         self.wdrop = p;
         self
     }
 
-    /// Sets zoneout.
+    /// Sets the zoneout probability.
     pub fn zoneout(mut self, p: f64) -> Self {
         self.zoneout = p;
         self
     }
 
-    /// Sets the clusters of the softmax.
+    /// Sets the clusters of the split softmax.
     pub fn splits(mut self, splits: Splits) -> Self {
         self.splits = splits;
         self
     }
 
-    /// Sets the range of the embedding's first values; 0.1 is the original's.
+    /// Sets the range of the embedding's initial values; awd-lstm-lm uses 0.1.
     pub fn init_range(mut self, range: f64) -> Self {
         self.init_range = range;
         self
     }
 
-    /// Input width, window and output width of each layer, from the first to the last.
+    /// The shapes of all layers, from first to last.
     pub fn layer_shapes(&self) -> Vec<LayerShape> {
         (0..self.nlayers)
             .map(|i| LayerShape {
@@ -220,7 +220,7 @@ impl LmConfig {
             .collect()
     }
 
-    /// Parameters, without those that only the loss has.
+    /// Number of parameters, without the cluster vectors of the split softmax.
     pub fn parameters(&self) -> u64 {
         let size = |rows: usize, columns: usize| (rows as u64).saturating_mul(columns as u64 + 1);
         let layers =
@@ -228,29 +228,31 @@ impl LmConfig {
         layers.fold(size(self.vocab, self.emsize), u64::saturating_add)
     }
 
-    /// Multiplications in the linear map of the largest layer, for so many words.
-    pub fn layer_multiplications(&self, words: usize) -> usize {
+    /// Multiplications in the linear map of the largest layer for this many tokens.
+    pub fn layer_multiplications(&self, tokens: usize) -> usize {
         let weights = self.layer_shapes().into_iter().map(|shape| shape.rows() * shape.columns());
-        weights.max().unwrap_or(0).saturating_mul(words)
+        weights.max().unwrap_or(0).saturating_mul(tokens)
     }
 
-    /// The refusal of more layers than can be made one by one; counting takes any number.
+    /// Checks the number of layers before a model is built. Operation counts accept any number.
     ///
     /// # Errors
     /// [`Error::Usage`].
     pub(crate) fn check_layers(&self) -> Result<()> {
-        if self.nlayers <= MOST_LAYERS {
+        if self.nlayers <= MAX_LAYERS {
             return Ok(());
         }
         Err(Error::usage(
             format!("--nlayers {}", self.nlayers),
-            format!("a model has 1 to {MOST_LAYERS} layers"),
-            "give for example 4",
+            format!("a model has 1 to {MAX_LAYERS} layers"),
+            "use for example 4",
         ))
     }
 
+    /// Checks all fields.
+    ///
     /// # Errors
-    /// [`Error::Usage`] naming the first setting that no model can have.
+    /// [`Error::Usage`] naming the first invalid setting.
     pub fn check(&self) -> Result<()> {
         let sizes = [
             ("--emsize", self.emsize),
@@ -264,7 +266,7 @@ impl LmConfig {
                 return Err(Error::usage(
                     format!("{flag} {size}"),
                     format!("must be at least 1, and at most {MAX_SIZE}"),
-                    "give the size of a model that could be built",
+                    "use a size in this range",
                 ));
             }
         }
@@ -280,40 +282,40 @@ impl LmConfig {
             if !(0.0..1.0).contains(&p) {
                 return Err(Error::usage(
                     format!("{flag} {p}"),
-                    "a probability to drop lies from 0 up to, not including, 1",
-                    "give 0 for none, or for example 0.1",
+                    "must be at least 0 and less than 1",
+                    "use 0 to disable it, or for example 0.1",
                 ));
             }
         }
         if !(self.init_range > 0.0 && self.init_range.is_finite()) {
             return Err(Error::usage(
                 format!("--init-range {}", self.init_range),
-                "must be a number above 0",
-                "leave it out for the original's 0.1",
+                "must be finite and greater than 0",
+                "omit it to use 0.1, as awd-lstm-lm does",
             ));
         }
         self.splits.borders(self.vocab).map(drop)
     }
 }
 
-/// The sizes of one QRNN layer.
+/// The shape of one QRNN layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LayerShape {
-    /// Features of x_t.
+    /// Features of the input x_t.
     pub input: usize,
-    /// 2 where the gates see x_{t-1} too, else 1.
+    /// 2 if the gates also depend on x_{t-1}, otherwise 1.
     pub window: usize,
-    /// Width H of the layer's state and output.
+    /// Size H of the state and output.
     pub output: usize,
 }
 
 impl LayerShape {
-    /// Batches of the linear map: window × input.
+    /// Columns of the linear weight: window × input.
     pub fn columns(&self) -> usize {
         self.window * self.input
     }
 
-    /// Rows of the linear map: 3 H, in the order z, f, o.
+    /// Rows of the linear weight: 3 H, in the order z, f, o.
     pub fn rows(&self) -> usize {
         3 * self.output
     }

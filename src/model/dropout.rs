@@ -1,5 +1,4 @@
-//! The masks of one training step, made from the run's seed: on the CPU drawn one number after another,
-//! on a GPU where they are wanted, with the same numbers.
+//! Dropout masks of a training step. CPU and CUDA sample the same masks from the same random stream.
 
 use qrnn_ops::dropout_mask::{Bernoulli, MaskSampler};
 use tch::{Device, Kind, Tensor};
@@ -9,17 +8,17 @@ use crate::Result;
 use crate::random::Stream;
 use qrnn_ops::profile;
 
-/// The dropout masks of one forward pass; `None` where nothing is dropped.
+/// The dropout masks of one forward pass; `None` without dropout.
 ///
-/// Masks hold 0 and 1 / (1 - p), zoneout's 0 and 1. Drawn apart from the forward, so that a test
-/// can give its own.
+/// Masks hold 0 and 1 / (1 - p); those of zoneout hold 0 and 1. They are sampled apart from the forward
+/// pass, so tests can use fixed masks.
 #[derive(Debug, Default)]
 pub struct DropoutMasks {
-    /// (vocab), on whole words (dropoute).
+    /// (vocab), on the rows of the embedding (dropoute).
     pub words: Option<Tensor>,
-    /// (1, batch, emsize), on the embedding (dropouti).
+    /// (1, batch, E), on the embedded tokens (dropouti).
     pub input: Option<Tensor>,
-    /// One entry a layer; empty where nothing is dropped in any.
+    /// One entry per layer; may be empty without dropout in the layers.
     pub layers: Vec<LayerMasks>,
 }
 
@@ -30,30 +29,30 @@ pub struct LayerMasks {
     pub weight: Option<Tensor>,
     /// (seq, batch, H), on the forget gate (zoneout).
     pub zoneout: Option<Tensor>,
-    /// (1, batch, H), after the layer (dropouth, or dropout after the last).
+    /// (1, batch, H), on the output (dropouth, or dropout for the last layer).
     pub output: Option<Tensor>,
 }
 
-/// What is stored in which format, and where.
+/// Kinds and device of the masks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MaskOptions {
-    /// Kind of the masks that multiply weights and embeddings: the weights' own.
+    /// Kind of the masks on weights and embeddings: that of the weights.
     pub weights: Kind,
-    /// Kind of the masks that multiply what a layer makes.
+    /// Kind of the masks on gates and layer outputs.
     pub activations: Kind,
-    /// Where all of them lie.
+    /// The device of all masks.
     pub device: Device,
 }
 
 impl DropoutMasks {
-    /// The masks of a training step of `seq` words in each of `batch` columns.
+    /// Samples the masks of a training step on a (seq, batch) input.
     ///
-    /// Every number of every mask takes one word of `stream`, in the order of the fields, wherever the
-    /// masks are made.
+    /// Each element of each mask consumes one 32-bit word of `stream`, in the order of the fields, on every
+    /// device.
     ///
     /// # Errors
-    /// [`crate::Error::Ops`] where memory runs out; [`crate::Error::Unavailable`] and
-    /// [`crate::Error::Ops`] where a GPU's kernel cannot be had or launched.
+    /// [`crate::Error::Ops`] if memory runs out or a CUDA kernel cannot be compiled or launched;
+    /// [`crate::Error::Unavailable`] if CUDA is not available.
     pub fn sample(
         config: &LmConfig,
         seq: i64,
@@ -91,7 +90,7 @@ impl DropoutMasks {
         Ok(all)
     }
 
-    /// All masks, in the order in which they take words of the stream.
+    /// All masks, in the order in which they consume the stream.
     fn masks(&self) -> impl Iterator<Item = &Tensor> {
         let of_layers =
             self.layers.iter().flat_map(|layer| [&layer.weight, &layer.zoneout, &layer.output]);
@@ -112,7 +111,7 @@ mod tests {
     const STREAM: Stream = Stream { seed: 1, purpose: Purpose::Dropout, counter: 0 };
 
     #[test]
-    fn masks_have_the_shapes_the_forward_wants_and_keep_the_mean() {
+    fn masks_have_the_documented_shapes_and_mean_one() {
         let config =
             LmConfig::paper(40, 60).vocab(500).embedding_dropout(0.2).weight_drop(0.5).zoneout(0.3);
         let masks = DropoutMasks::sample(&config, 7, 5, CPU, STREAM).unwrap();
@@ -127,32 +126,32 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_drawn_where_nothing_is_dropped() {
+    fn no_mask_is_sampled_without_dropout() {
         let config = LmConfig::paper(4, 6).vocab(5).locked_dropouts(0.0, 0.0, 0.0);
         let masks = DropoutMasks::sample(&config, 7, 5, CPU, STREAM).unwrap();
         assert!(masks.words.is_none() && masks.input.is_none());
         assert!(masks.layers.iter().all(|l| l.weight.is_none() && l.output.is_none()));
     }
 
-    /// All masks of a step equal the CPU's, on `device` or, on the CPU, by the host shim.
+    /// Compares the masks of a step on `device` (on the CPU: of the host shim) with those of the CPU.
     fn check_step(device: Device, config: &LmConfig, (seq, batch): (i64, i64), activations: Kind) {
         let stream = Stream { seed: 1882, purpose: Purpose::Dropout, counter: 41 };
         let sample = |device| {
             let options = MaskOptions { weights: Kind::Float, activations, device };
             DropoutMasks::sample(config, seq, batch, options, stream).unwrap()
         };
-        let (ours, theirs) = (as_on_a_gpu(|| sample(device)), sample(Device::Cpu));
-        let (ours, theirs): (Vec<_>, Vec<_>) = (ours.masks().collect(), theirs.masks().collect());
-        assert_eq!(ours.len(), theirs.len());
-        for (i, (ours, theirs)) in ours.into_iter().zip(theirs).enumerate() {
-            assert_eq!((ours.kind(), ours.size()), (theirs.kind(), theirs.size()), "mask {i}");
-            assert!(ours.to_device(Device::Cpu).equal(theirs), "mask {i}");
-            let kept = theirs.gt(0.0).sum(Kind::Int64).int64_value(&[]);
-            assert!(0 < kept && kept < theirs.numel() as i64, "mask {i} drops all or none");
+        let (cuda, cpu) = (as_on_a_gpu(|| sample(device)), sample(Device::Cpu));
+        let (cuda, cpu): (Vec<_>, Vec<_>) = (cuda.masks().collect(), cpu.masks().collect());
+        assert_eq!(cuda.len(), cpu.len());
+        for (i, (cuda, cpu)) in cuda.into_iter().zip(cpu).enumerate() {
+            assert_eq!((cuda.kind(), cuda.size()), (cpu.kind(), cpu.size()), "mask {i}");
+            assert!(cuda.to_device(Device::Cpu).equal(cpu), "mask {i}");
+            let nonzero = cpu.gt(0.0).sum(Kind::Int64).int64_value(&[]);
+            assert!(0 < nonzero && nonzero < cpu.numel() as i64, "mask {i} drops all or none");
         }
     }
 
-    /// Every dropout on, and sizes that are not multiples of a block, nor of 4.
+    /// All dropouts, and sizes that are multiples of neither a block nor 4.
     fn every_dropout() -> LmConfig {
         LmConfig::paper(7, 11)
             .vocab(301)
@@ -164,21 +163,20 @@ mod tests {
     }
 
     #[test]
-    fn the_masks_of_a_step_are_the_cpus() {
+    fn masks_of_the_cuda_kernel_equal_those_of_the_cpu() {
         for activations in [Kind::Float, Kind::BFloat16] {
             check_step(Device::Cpu, &every_dropout(), (5, 6), activations);
-            // What is not dropped takes no words of the stream.
+            // Disabled dropouts consume no words of the stream.
             let fewer = every_dropout().zoneout(0.0).weight_drop(0.0);
             check_step(Device::Cpu, &fewer, (5, 6), activations);
         }
     }
 
-    /// The recipe of awd-lstm-lm for Penn Treebank, with and without zoneout. `--nocapture` prints the time
-    /// of all masks.
+    /// With the sizes of awd-lstm-lm for Penn Treebank. `--nocapture` prints the time of sampling, in ms.
     #[test]
     #[ignore = "wants a GPU"]
     fn on_a_gpu_the_masks_of_a_step_are_the_cpus() {
-        let recipe = LmConfig::paper(400, 1550)
+        let base = LmConfig::paper(400, 1550)
             .vocab(10_000)
             .locked_dropouts(0.4, 0.3, 0.4)
             .embedding_dropout(0.1)
@@ -188,7 +186,7 @@ mod tests {
         for (zoneout, activations) in
             [(0.0, Kind::Float), (0.1, Kind::Float), (0.1, Kind::BFloat16)]
         {
-            let config = recipe.clone().zoneout(zoneout);
+            let config = base.clone().zoneout(zoneout);
             check_step(device, &every_dropout(), (5, 6), activations);
             check_step(device, &config, (70, 20), activations);
             let options = MaskOptions { weights: Kind::Float, activations, device };

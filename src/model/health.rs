@@ -1,4 +1,4 @@
-//! Why a result of a model is NaN.
+//! Explains NaN results of a model.
 
 use super::finite;
 use super::lm::QrnnLm;
@@ -11,16 +11,16 @@ impl QrnnLm {
         finite::check(self.parameters().iter().map(|(name, tensor)| (name.as_str(), *tensor)))
     }
 
-    /// Why a result of the model is no number: its weights, or a computation that overflowed.
-    pub(crate) fn explain_not_finite(&self, what: &str) -> Error {
+    /// The error for a result that is NaN: names a non-finite parameter, or reports an overflow.
+    pub(crate) fn explain_not_finite(&self, result: &str) -> Error {
         match self.check_finite() {
             Err(error) => error,
             Ok(()) => Error::NotFinite {
-                what: what.into(),
-                problem: "is no number, though all weights are finite: something overflowed".into(),
+                what: result.into(),
+                problem: "is NaN although all weights are finite: a computation overflowed".into(),
                 remedy:
-                    "compute in fp32 (`--precision fp32`); where it is so there too, train with \
-                         a lower learning rate"
+                    "compute in fp32 (`--precision fp32`); if the problem persists, train with a \
+                         lower learning rate"
                         .into(),
             },
         }

@@ -1,4 +1,4 @@
-//! One QRNN layer: a linear map of x_t, or of x_t and x_{t-1}, and fo-pooling.
+//! The QRNN layer: a linear map of x_t, or of x_t and x_{t-1}, and fo-pooling.
 
 use tch::Tensor;
 
@@ -8,10 +8,10 @@ use crate::Result;
 use qrnn_ops::fo_pool::{FoPoolOptions, Zoneout, fo_pool_features};
 use qrnn_ops::matmul::{Features, Precision, linear_of_features};
 
-/// A layer's parameters.
+/// The parameters of a QRNN layer.
 #[derive(Debug)]
 pub struct QrnnLayer {
-    /// Sizes.
+    /// The shape of the layer.
     pub shape: LayerShape,
     /// (3 H, window × input): rows z, f, o; columns x_t, then x_{t-1}.
     pub weight: Tensor,
@@ -19,30 +19,30 @@ pub struct QrnnLayer {
     pub bias: Tensor,
 }
 
-/// What a layer's pass over a window is given beside input and state.
+/// Options of a forward pass.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pass<'a> {
-    /// The masks in training, `None` in evaluation.
+    /// The masks in training; `None` in evaluation.
     pub masks: Option<&'a LayerMasks>,
-    /// Whether the output is to be dropped; else its mask is left to the caller.
-    pub locked: bool,
-    /// Probability, for the scale in evaluation.
+    /// Whether to apply the dropout mask of the output; otherwise the caller applies it.
+    pub drop_output: bool,
+    /// Zoneout probability, for the scale in evaluation.
     pub zoneout: f64,
-    /// How the linear map is computed.
+    /// Precision of the linear map.
     pub precision: Precision,
-    /// Weight and bias as a factor of its products, where they were made so.
+    /// Weight and bias as an operand of the matmul, if available (CUDA).
     pub operand: Option<&'a Tensor>,
 }
 
 impl QrnnLayer {
-    /// Runs the layer over a window: h (seq, batch, H), and the last state c (batch, H).
+    /// Runs the layer over a window. Returns the output h, (seq, batch, H), and the final state c, (batch, H).
     ///
     /// * `x`: (seq, batch, window × input);
-    /// * `before`: (batch, H), the state c before the window.
+    /// * `initial_state`: (batch, H), the state c before the window.
     pub(super) fn forward(
         &self,
         x: &Features,
-        before: &Tensor,
+        initial_state: &Tensor,
         pass: &Pass<'_>,
     ) -> Result<(Features, Tensor)> {
         let gates = self.gates(x, pass.masks, pass.precision, pass.operand)?;
@@ -54,12 +54,12 @@ impl QrnnLayer {
                 None => Zoneout::Off,
             },
         };
-        let mask = pass.masks.filter(|_| pass.locked).and_then(|masks| masks.output.as_ref());
+        let mask = pass.masks.filter(|_| pass.drop_output).and_then(|masks| masks.output.as_ref());
         let mask = mask.map(|mask| mask.f_to_kind(gates.kind())).transpose()?;
-        Ok(fo_pool_features(&gates, before, FoPoolOptions { zoneout, dropout: mask })?)
+        Ok(fo_pool_features(&gates, initial_state, FoPoolOptions { zoneout, dropout: mask })?)
     }
 
-    /// The linear map: z, f and o before activation, side by side, (seq, batch, 3 H).
+    /// The linear map: z, f and o before activation, concatenated to (seq, batch, 3 H).
     pub(super) fn gates(
         &self,
         x: &Features,

@@ -16,55 +16,55 @@ use qrnn_ops::matmul::{Features, Precision};
 use qrnn_ops::split_softmax::{Clusters, SoftmaxWeights};
 use qrnn_ops::{cuda, profile};
 
-/// The seed of a model that was given none, the original's.
+/// The default seed, that of awd-lstm-lm.
 pub const DEFAULT_SEED: u64 = 1882;
 
-/// A QRNN language model: embedding, QRNN layers, split softmax tied to the embedding.
+/// A QRNN language model: embedding, QRNN layers, and a split softmax with tied weights.
 ///
-/// Its parameters bear the original's names (see [`QrnnLm::parameters`]).
+/// Its parameters have the names of awd-lstm-lm (see [`QrnnLm::parameters`]).
 #[derive(Debug)]
 pub struct QrnnLm {
     pub(super) config: LmConfig,
-    /// The words that ids stand for, where that is known.
+    /// The vocabulary, if known.
     pub(super) vocab: Option<Arc<Vocab>>,
     pub(super) options: (Kind, Device),
     pub(super) precision: Precision,
     pub(super) clusters: Clusters,
-    /// On a GPU: the weights as its products read them.
+    /// On CUDA: copies of the weights for matmuls.
     pub(super) operands: Option<Operands>,
     pub(super) layers: Vec<QrnnLayer>,
-    /// The embedding (V, E) is the softmax's weight.
+    /// Its weight (V, E) is also the embedding.
     pub(super) softmax: SoftmaxWeights,
 }
 
-/// What one window hands to the next: no gradient flows through it.
+/// The state carried from one window to the next, detached from the autograd graph.
 #[derive(Debug)]
 pub struct State {
     /// The state c of each layer, (batch, H).
     pub layers: Vec<Tensor>,
-    /// The last input of the first layer, (batch, E).
+    /// The last input x_t of the first layer, (batch, E).
     pub previous_input: Tensor,
 }
 
-/// What a forward pass gives.
+/// Results of a forward pass.
 #[derive(Debug)]
 pub struct Forwarded {
-    /// The last layer's output, (seq, batch, E).
+    /// The output of the last layer before dropout, (seq, batch, E).
     pub raw: Tensor,
-    /// The same after its dropout.
+    /// The output of the last layer after dropout, (seq, batch, E).
     pub output: Tensor,
-    /// To be carried into the next window, detached.
+    /// The state for the next window.
     pub state: State,
-    /// The output as the softmax reads it.
+    /// The output as an operand of the softmax.
     pub(crate) features: Features,
 }
 
 impl QrnnLm {
-    /// A model for a corpus, with its vocabulary and fresh weights.
+    /// A model with the vocabulary of a corpus and randomly initialized weights.
     ///
     /// # Errors
-    /// [`Error::Usage`] where the configuration is impossible, [`Error::Unavailable`] where the
-    /// device is.
+    /// [`Error::Usage`] if the configuration is invalid; [`Error::Unavailable`] if the device is not
+    /// available.
     pub fn new(config: &LmConfig, corpus: &Corpus, device: Device) -> Result<Self> {
         let config = config.clone().vocab(corpus.vocab().len());
         let mut model = Self::seeded(&config, (Kind::Float, device), DEFAULT_SEED)?;
@@ -72,9 +72,9 @@ impl QrnnLm {
         Ok(model)
     }
 
-    /// A model of exactly this configuration with weights drawn from `seed`: embedding uniform
-    /// within ±`init_range`, biases of the decoder and the tombstones 0, linear maps uniform within
-    /// ±1/sqrt(fan in).
+    /// A model of this configuration with weights initialized from `seed`: the embedding uniformly within
+    /// ±`init_range`, linear maps uniformly within ±1/√fan_in, the bias and cluster vectors of the softmax
+    /// with 0.
     ///
     /// # Errors
     /// As [`QrnnLm::new`].
@@ -114,7 +114,7 @@ impl QrnnLm {
     /// Copies of all weights, in the order of [`QrnnLm::parameters`].
     ///
     /// # Errors
-    /// [`Error::Ops`] where memory runs out.
+    /// [`Error::Ops`] if memory runs out.
     pub fn weight_copies(&self) -> Result<Vec<Tensor>> {
         let _no_grad = tch::no_grad_guard();
         let copies = self.parameters().into_iter().map(|(_, tensor)| tensor.f_detach_copy());
@@ -124,7 +124,7 @@ impl QrnnLm {
     /// Sets all weights to those of [`QrnnLm::weight_copies`].
     ///
     /// # Errors
-    /// [`Error::Ops`] where shapes differ.
+    /// [`Error::Ops`] if shapes differ.
     pub fn set_weights(&mut self, weights: &[Tensor]) -> Result<()> {
         let _no_grad = tch::no_grad_guard();
         for ((_, parameter), weights) in self.parameters().into_iter().zip(weights) {
@@ -133,38 +133,38 @@ impl QrnnLm {
         Ok(())
     }
 
-    /// How the matrix products are computed: in single precision where nothing else was set.
+    /// The precision of matmuls and activations; single precision by default.
     pub fn precision(&self) -> Precision {
         self.precision
     }
 
-    /// Sets how the matrix products are computed, in training and evaluation. Weights and all that
-    /// is carried stay as they are.
+    /// Sets the precision of matmuls and activations, in training and evaluation. Weights and states keep
+    /// their kind.
     pub fn set_precision(&mut self, precision: Precision) {
         if precision != self.precision {
-            // An optimizer that steps meanwhile would not write them.
+            // The optimizer updates copies only of the current precision.
             self.operands = None;
         }
         self.precision = precision;
     }
 
-    /// The configuration, with the vocabulary in place.
+    /// The configuration, with the actual vocabulary size.
     pub fn config(&self) -> &LmConfig {
         &self.config
     }
 
-    /// Kind of the weights, and where they lie.
+    /// Kind and device of the weights.
     pub fn options(&self) -> (Kind, Device) {
         self.options
     }
 
-    /// Kinds and place of the masks that its forward wants, so that it converts none.
+    /// Kinds and device of the masks that [`QrnnLm::forward`] uses without conversion.
     pub fn mask_options(&self) -> MaskOptions {
         let (weights, device) = self.options;
         MaskOptions { weights, activations: self.precision.activation_kind(self.options), device }
     }
 
-    /// All parameters under the original's names: `encoder.weight`, `rnns.{i}.linear.weight` and
+    /// All parameters with the names of awd-lstm-lm: `encoder.weight`, `rnns.{i}.linear.weight` and
     /// `.bias`, `decoder.bias`, `criterion.tail_vectors`, `criterion.tail_bias`.
     pub fn parameters(&self) -> Vec<(String, &Tensor)> {
         let mut all = vec![("encoder.weight".to_owned(), &self.softmax.weight)];
@@ -180,12 +180,12 @@ impl QrnnLm {
         all
     }
 
-    /// Number of trained numbers, the tombstones among them.
+    /// Number of trained values, including the cluster vectors of the softmax.
     pub fn parameter_count(&self) -> u64 {
         self.parameters().iter().map(|(_, tensor)| tensor.numel() as u64).sum()
     }
 
-    /// The state before the first word: zeros.
+    /// The zero state, for the start of a text.
     pub fn zero_state(&self, batch: i64) -> Result<State> {
         let zeros = |width: usize| Tensor::f_zeros([batch, width as i64], self.options);
         Ok(State {
@@ -200,47 +200,47 @@ impl QrnnLm {
 
     /// Runs the model over a window.
     ///
-    /// * `words`: (seq, batch), kind Int64;
-    /// * `masks`: the masks in training, `None` in evaluation.
+    /// * `tokens`: token ids, (seq, batch), kind Int64;
+    /// * `masks`: dropout masks in training, `None` in evaluation.
     ///
     /// # Errors
-    /// [`Error::Ops`] where memory runs out; [`Error::Usage`] where state and batch do not fit.
+    /// [`Error::Ops`] if memory runs out or the shapes of state and batch differ.
     pub fn forward(
         &self,
-        words: &Tensor,
+        tokens: &Tensor,
         state: &State,
         masks: Option<&DropoutMasks>,
     ) -> Result<Forwarded> {
-        self.forward_embedded(&self.embed(words)?, words, state, masks, true)
+        self.forward_embedded(&self.embed(tokens)?, tokens, state, masks, true)
     }
 
-    /// The embedding of words, (seq, batch, E), before any dropout.
+    /// The embedding of token ids, (seq, batch, E), without dropout.
     ///
     /// # Errors
-    /// [`Error::Ops`] where a word is outside the vocabulary.
-    pub fn embed(&self, words: &Tensor) -> Result<Tensor> {
+    /// [`Error::Ops`] if an id is outside the vocabulary.
+    pub fn embed(&self, tokens: &Tensor) -> Result<Tensor> {
         let stage = profile::stage("embedding");
-        let embedded = Tensor::f_embedding(&self.softmax.weight, words, -1, false, false)?;
+        let embedded = Tensor::f_embedding(&self.softmax.weight, tokens, -1, false, false)?;
         let _stage = stage.over([&embedded, &embedded]); // read and written
         Ok(embedded)
     }
 
-    /// As [`QrnnLm::forward`], on the embedding of the words.
+    /// As [`QrnnLm::forward`], on the embedding of the tokens.
     ///
-    /// * `raw`: whether the last output is wanted before its dropout, too; if not, a GPU drops it
-    ///   while it is made, and `raw` is the dropped output.
+    /// * `raw`: whether [`Forwarded::raw`] is needed. If not, CUDA fuses the last dropout with the pooling,
+    ///   and `raw` is the output after dropout.
     pub(crate) fn forward_embedded(
         &self,
         embedded: &Tensor,
-        words: &Tensor,
+        tokens: &Tensor,
         state: &State,
         masks: Option<&DropoutMasks>,
         raw: bool,
     ) -> Result<Forwarded> {
         let mut x = embedded.shallow_clone();
         if let Some(mask) = masks.and_then(|masks| masks.words.as_ref()) {
-            let kept = mask.f_index_select(0, &words.f_view(-1)?)?;
-            x = x.f_mul(&kept.f_view_as(words)?.f_unsqueeze(2)?)?;
+            let token_mask = mask.f_index_select(0, &tokens.f_view(-1)?)?;
+            x = x.f_mul(&token_mask.f_view_as(tokens)?.f_unsqueeze(2)?)?;
         }
         if let Some(mask) = masks.and_then(|masks| masks.input.as_ref()) {
             x = x.f_mul(mask)?;
@@ -251,14 +251,15 @@ impl QrnnLm {
         let mut states = vec![];
         let mut undropped = None;
         let raw = raw || !cuda::is_gpu(self.options.1);
-        for (i, (layer, before)) in self.layers.iter().zip(&state.layers).enumerate() {
+        for (i, (layer, initial_state)) in self.layers.iter().zip(&state.layers).enumerate() {
             let masks = masks.and_then(|masks| masks.layers.get(i));
-            let dropped_apart = raw && i + 1 == self.layers.len();
+            let separate_dropout = raw && i + 1 == self.layers.len();
             let operand = operands.map(|operands| &operands.layers[i]);
-            let (output, state) = self.layer(layer, &x, before, masks, !dropped_apart, operand)?;
+            let (output, state) =
+                self.layer(layer, &x, initial_state, masks, !separate_dropout, operand)?;
             states.push(state.f_detach()?);
             x = match masks.and_then(|masks| masks.output.as_ref()) {
-                Some(mask) if dropped_apart => {
+                Some(mask) if separate_dropout => {
                     let output = output.view()?;
                     let dropped = output.f_mul(&mask.f_to_kind(output.kind())?)?;
                     undropped = Some(output);
@@ -272,10 +273,10 @@ impl QrnnLm {
         Ok(Forwarded { raw, output, features: x, state: State { layers: states, previous_input } })
     }
 
-    /// The first layer's input: x_t, and beside it x_{t-1} where the layer's window is 2.
+    /// The input of the first layer: x_t, concatenated with x_{t-1} if the layer's window is 2.
     ///
-    /// * `x`: (seq, batch, E), the embedding after its dropout;
-    /// * `previous`: (batch, E), the last input of the window before.
+    /// * `x`: (seq, batch, E), the embedding after dropout;
+    /// * `previous`: (batch, E), the last input of the previous window.
     fn first_features(
         &self,
         x: &Tensor,
@@ -294,43 +295,44 @@ impl QrnnLm {
         Ok(Features::of(&[&x, &shifted], ones)?)
     }
 
-    /// The gradient of `objective` in each parameter, in the order of [`QrnnLm::parameters`].
+    /// The gradients of `objective` with respect to all parameters, in the order of
+    /// [`QrnnLm::parameters`].
     ///
-    /// * `embedded`: the leaf that [`QrnnLm::forward_embedded`] was given;
-    /// * `words`: (seq, batch), the words that it embeds.
+    /// * `embedded`: the leaf passed to [`QrnnLm::forward_embedded`];
+    /// * `tokens`: its token ids, (seq, batch).
     ///
-    /// The embedding's gradient is added, row by row, to that of the softmax it is tied to. Autograd
-    /// would make it as large as the vocabulary first: zeros, a few rows, and a sum of two such.
+    /// The embedding's gradient is added row by row to that of the tied softmax weight. Autograd would
+    /// allocate and add two dense tensors of the size of the vocabulary.
     ///
     /// # Errors
-    /// [`Error::Ops`] where memory runs out.
+    /// [`Error::Ops`] if memory runs out.
     pub(crate) fn gradients(
         &self,
         objective: &Tensor,
         embedded: &Tensor,
-        words: &Tensor,
+        tokens: &Tensor,
     ) -> Result<Vec<Tensor>> {
         let parameters = self.parameters();
         let mut leaves: Vec<&Tensor> = parameters.iter().map(|(_, tensor)| *tensor).collect();
         leaves.push(embedded);
         let mut gradients = Tensor::f_run_backward(&[objective], &leaves, false, false)?;
         if let (Some(rows), Some(tied)) = (gradients.pop(), gradients.first_mut()) {
-            // A row of the sum is read and written for each that is added.
+            // For each added row, one row of the sum is read and written.
             let _stage = profile::stage("embedding").over([&rows, &rows, &rows]);
             let rows = self.flat(&rows)?.f_to_kind(tied.kind())?;
-            let _ = tied.f_index_add_(0, &words.f_view(-1)?, &rows)?;
+            let _ = tied.f_index_add_(0, &tokens.f_view(-1)?, &rows)?;
         }
         Ok(gradients)
     }
 
-    /// z, f and o of a layer before activation, (seq, batch, 3 H), with the state zero at first and
-    /// nothing dropped.
-    pub(super) fn gates_before_activation(&self, words: &Tensor, layer: usize) -> Result<Tensor> {
-        let state = self.zero_state(words.size()[1])?;
-        let x = Tensor::f_embedding(&self.softmax.weight, words, -1, false, false)?;
+    /// z, f and o of a layer before activation, (seq, batch, 3 H), from the zero state and without
+    /// dropout.
+    pub(super) fn gates_before_activation(&self, tokens: &Tensor, layer: usize) -> Result<Tensor> {
+        let state = self.zero_state(tokens.size()[1])?;
+        let x = Tensor::f_embedding(&self.softmax.weight, tokens, -1, false, false)?;
         let mut x = self.first_features(&x, &state.previous_input, None)?;
-        for (below, before) in self.layers[..layer].iter().zip(&state.layers) {
-            x = self.layer(below, &x, before, None, true, None)?.0;
+        for (below, initial_state) in self.layers[..layer].iter().zip(&state.layers) {
+            x = self.layer(below, &x, initial_state, None, true, None)?.0;
         }
         self.layers[layer].gates(&x, None, self.precision, None)
     }
@@ -339,31 +341,31 @@ impl QrnnLm {
         &self,
         layer: &QrnnLayer,
         x: &Features,
-        before: &Tensor,
+        initial_state: &Tensor,
         masks: Option<&LayerMasks>,
-        locked: bool,
+        drop_output: bool,
         operand: Option<&Tensor>,
     ) -> Result<(Features, Tensor)> {
         let (zoneout, precision) = (self.config.zoneout, self.precision);
-        layer.forward(x, before, &Pass { masks, locked, zoneout, precision, operand })
+        layer.forward(x, initial_state, &Pass { masks, drop_output, zoneout, precision, operand })
     }
 }
 
 /// # Errors
-/// [`Error::Unavailable`] for a GPU where there is none, or something that computing on it needs.
+/// [`Error::Unavailable`] for CUDA without a GPU or without a library that it needs.
 fn check_device(device: Device) -> Result<()> {
     match device {
         Device::Cpu => Ok(()),
         Device::Cuda(_) => Ok(qrnn_ops::device::cuda().map(drop)?),
         other => Err(Error::unavailable(
             format!("device {other:?}"),
-            "the kernels are for the CPU and for CUDA",
+            "only the CPU and CUDA are supported",
             "use --device cpu, or --device auto",
         )),
     }
 }
 
-/// A leaf that gradients are kept for.
+/// A leaf that requires gradients.
 fn parameter(tensor: &Tensor) -> Result<Tensor> {
     Ok(tensor.f_set_requires_grad(true)?)
 }

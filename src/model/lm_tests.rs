@@ -7,14 +7,14 @@ fn config() -> LmConfig {
     LmConfig::paper(6, 10).vocab(30).layers(3).splits(crate::model::Splits::At(vec![8, 16]))
 }
 
-fn words(seq: i64, batch: i64, vocab: i64) -> (Tensor, Vec<i64>) {
+fn tokens(seq: i64, batch: i64, vocab: i64) -> (Tensor, Vec<i64>) {
     let ids: Vec<i64> = (0..seq * batch).map(|i| (i * i * 7 + i) % vocab).collect();
-    let targets = ids.iter().map(|w| (w * 5 + 3) % vocab).collect();
+    let targets = ids.iter().map(|id| (id * 5 + 3) % vocab).collect();
     (Tensor::from_slice(&ids).view([seq, batch]), targets)
 }
 
 #[test]
-fn parameters_have_the_originals_names_and_shapes() {
+fn parameters_have_the_names_and_shapes_of_awd_lstm_lm() {
     let model = QrnnLm::seeded(&config(), DOUBLE, 1).unwrap();
     let shapes: Vec<_> = model.parameters().into_iter().map(|(name, t)| (name, t.size())).collect();
     let expected: Vec<(String, Vec<i64>)> = [
@@ -34,12 +34,12 @@ fn parameters_have_the_originals_names_and_shapes() {
     assert_eq!(shapes, expected);
 }
 
-/// The whole model's gradient, dropouts and all, against central differences.
+/// Includes all dropouts.
 #[test]
-fn the_loss_has_the_gradient_of_finite_differences() {
+fn the_gradient_equals_central_differences() {
     let config = config().embedding_dropout(0.2).weight_drop(0.2).zoneout(0.2);
     let model = QrnnLm::seeded(&config, DOUBLE, 3).unwrap();
-    let (input, targets) = words(4, 2, 30);
+    let (input, targets) = tokens(4, 2, 30);
     let stream = Stream { seed: 1, purpose: Purpose::Dropout, counter: 0 };
     let masks = DropoutMasks::sample(&config, 4, 2, model.mask_options(), stream).unwrap();
     let loss = || {
@@ -68,7 +68,7 @@ fn the_loss_has_the_gradient_of_finite_differences() {
 #[test]
 fn two_windows_with_carried_state_equal_one_long_window() {
     let model = QrnnLm::seeded(&config(), DOUBLE, 3).unwrap();
-    let (input, _) = words(9, 2, 30);
+    let (input, _) = tokens(9, 2, 30);
     let zero = model.zero_state(2).unwrap();
     let whole = model.forward(&input, &zero, None).unwrap();
     let first = model.forward(&input.narrow(0, 0, 4), &zero, None).unwrap();
@@ -78,7 +78,7 @@ fn two_windows_with_carried_state_equal_one_long_window() {
 }
 
 #[test]
-fn weights_come_back_from_a_file_and_sizes_are_read_off_it() {
+fn weights_and_sizes_are_read_back_from_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
     let options = (Kind::Float, Device::Cpu);
@@ -93,7 +93,7 @@ fn weights_come_back_from_a_file_and_sizes_are_read_off_it() {
 }
 
 #[test]
-fn a_damaged_or_foreign_weight_file_is_refused_with_its_name() {
+fn a_damaged_or_incompatible_weight_file_is_refused_with_its_name() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
     let options = (Kind::Float, Device::Cpu);
@@ -113,7 +113,7 @@ fn a_damaged_or_foreign_weight_file_is_refused_with_its_name() {
 }
 
 #[test]
-fn cuda_without_a_gpu_says_so() {
+fn cuda_without_a_gpu_is_an_error_that_names_the_flag() {
     if !tch::Cuda::is_available() {
         let error = QrnnLm::seeded(&config(), (Kind::Float, Device::Cuda(0)), 1).unwrap_err();
         assert_eq!(error.exit_status(), 2);

@@ -1,4 +1,4 @@
-//! What a model makes of the words that follow: its loss, and each word's probability.
+//! The loss of a model, and the log probabilities of the next token.
 
 use tch::Tensor;
 
@@ -9,16 +9,16 @@ use qrnn_ops::split_softmax::{self, Computation, DeviceTargets, Targets, Upstrea
 use qrnn_ops::{cuda, libtorch};
 
 impl QrnnLm {
-    /// The mean cross entropy of `targets` after `output`, in nats a word; differentiable.
+    /// The mean cross entropy of `targets`, in nats per token; differentiable.
     ///
     /// * `output`: (seq, batch, E) of [`QrnnLm::forward`];
-    /// * `targets`: seq × batch words, row by row.
+    /// * `targets`: seq × batch token ids, row by row.
     pub fn loss(&self, output: &Tensor, targets: &[i64]) -> Result<Tensor> {
         let targets = Targets::of(&self.clusters, targets, self.options.1)?;
         self.mean_loss(&Features::of(&[output], None)?, targets, UpstreamGrad::Any)
     }
 
-    /// As [`QrnnLm::loss`], for an objective in which it stands as it is.
+    /// As [`QrnnLm::loss`], if the gradient of the objective with respect to the loss is 1.
     pub(crate) fn training_loss(&self, output: &Features, targets: Targets) -> Result<Tensor> {
         self.mean_loss(output, targets, UpstreamGrad::One)
     }
@@ -35,13 +35,13 @@ impl QrnnLm {
         Ok(split_softmax::mean_loss(clusters, weights, output, targets, computation, upstream)?)
     }
 
-    /// The summed cross entropy, in nats, without gradients; arguments as for [`QrnnLm::loss`].
+    /// The summed cross entropy, in nats, without gradients. Arguments as for [`QrnnLm::loss`].
     pub fn loss_sum(&self, output: &Tensor, targets: &[i64]) -> Result<f64> {
         let targets = Targets::of(&self.clusters, targets, self.options.1)?;
         self.loss_sum_of(&Features::of(&[output], None)?, &targets)
     }
 
-    /// As [`QrnnLm::loss_sum`], of what [`QrnnLm::upload_batch`] uploaded.
+    /// As [`QrnnLm::loss_sum`], for targets of [`QrnnLm::upload_batch`].
     pub(crate) fn loss_sum_of(&self, output: &Features, targets: &Targets) -> Result<f64> {
         let operand = self.operands()?.map(|operands| &operands.softmax);
         let computation = Computation { precision: self.precision, operand };
@@ -49,13 +49,13 @@ impl QrnnLm {
         Ok(split_softmax::loss_sum(clusters, weights, output, targets, computation)?)
     }
 
-    /// Brings a batch to the model's device: the token ids, (seq, batch), and the targets as the
-    /// softmax takes them. To a GPU all goes in one copy, which nothing waits for.
+    /// Copies a batch to the model's device. Returns the token ids, (seq, batch), and the targets for the
+    /// softmax. For CUDA, this is a single asynchronous copy.
     ///
-    /// * `tokens`, `targets`: seq × batch, row by row.
+    /// * `tokens`, `targets`: seq × batch token ids, row by row.
     ///
     /// # Errors
-    /// [`crate::Error::Ops`] where memory runs out.
+    /// [`crate::Error::Ops`] if memory runs out.
     pub(crate) fn upload_batch(
         &self,
         tokens: &[i64],
@@ -73,8 +73,9 @@ impl QrnnLm {
         Ok((tokens.f_view([-1, batch as i64])?, targets))
     }
 
-    /// The log probability of each word of the vocabulary after each place of `output`:
-    /// (seq × batch, V).
+    /// The log probabilities of the next token, (seq × batch, V).
+    ///
+    /// * `output`: (seq, batch, E) of [`QrnnLm::forward`].
     pub fn log_probabilities(&self, output: &Tensor) -> Result<Tensor> {
         let output = self.flat(output)?;
         Ok(split_softmax::log_probabilities(&self.clusters, &self.softmax, &output)?)

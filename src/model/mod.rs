@@ -16,7 +16,7 @@ mod vocabulary;
 mod weights;
 
 pub(crate) use config::MAX_SIZE;
-pub use config::{LayerShape, LmConfig, MOST_LAYERS, Splits, WIKITEXT103_VOCAB};
+pub use config::{LayerShape, LmConfig, MAX_LAYERS, Splits, WIKITEXT103_VOCAB};
 pub use dropout::{DropoutMasks, LayerMasks, MaskOptions};
 pub use gates::Gates;
 pub use layer::QrnnLayer;

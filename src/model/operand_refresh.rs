@@ -1,4 +1,4 @@
-//! Keeps the copies of the weights that a GPU reads equal to the weights.
+//! Keeps the CUDA copies of the weights up to date.
 
 use qrnn_ops::matmul::{augmented_weight, one_and_zeros, write_augmented};
 use qrnn_ops::{cuda, profile, split_softmax};
@@ -10,11 +10,10 @@ use super::operands::Operands;
 use crate::Result;
 
 impl QrnnLm {
-    /// Makes the copies anew, or again where a parameter or the precision has changed since. On the
-    /// CPU there are none.
+    /// Creates or updates the copies if a parameter or the precision has changed. Does nothing on the CPU.
     ///
     /// # Errors
-    /// [`crate::Error::Ops`] where memory runs out.
+    /// [`crate::Error::Ops`] if memory runs out.
     pub(crate) fn refresh_operands(&mut self) -> Result<()> {
         if !cuda::is_gpu(self.options.1) {
             return Ok(());
@@ -55,10 +54,10 @@ impl QrnnLm {
         parameters.iter().map(|(_, tensor)| Ok(tensor.f_internal_version()?)).collect()
     }
 
-    /// The copies, where they are there and those of the parameters as they are.
+    /// The copies, if they exist and are up to date.
     ///
     /// # Errors
-    /// [`crate::Error::Ops`] where libtorch does not tell.
+    /// [`crate::Error::Ops`] of libtorch.
     pub(super) fn operands(&self) -> Result<Option<&Operands>> {
         let Some(operands) = &self.operands else { return Ok(None) };
         let current =
@@ -66,11 +65,11 @@ impl QrnnLm {
         Ok(current.then_some(operands))
     }
 
-    /// Of each parameter, in the order of [`QrnnLm::parameters`], where its copy lies; none on the
-    /// CPU, or where parameters have changed since they were copied.
+    /// Views of the copy of each parameter, in the order of [`QrnnLm::parameters`]; `None` on the CPU or
+    /// if the copies are out of date.
     ///
     /// # Errors
-    /// [`crate::Error::Ops`] where libtorch does not tell.
+    /// [`crate::Error::Ops`] of libtorch.
     pub(crate) fn copies_of_parameters(&self) -> Result<Vec<Option<Tensor>>> {
         let Some(operands) = self.operands()? else {
             return Ok(self.parameters().iter().map(|_| None).collect());
@@ -78,8 +77,8 @@ impl QrnnLm {
         let split = |operand: &Tensor, weight: &Tensor| -> Result<[Option<Tensor>; 2]> {
             let (rows, width) = weight.size2()?;
             let start = operand.size2()?.0 - rows;
-            let own = operand.f_narrow(0, start, rows)?;
-            Ok([Some(own.f_narrow(1, 0, width)?), Some(own.f_select(1, width)?)])
+            let matrix = operand.f_narrow(0, start, rows)?;
+            Ok([Some(matrix.f_narrow(1, 0, width)?), Some(matrix.f_select(1, width)?)])
         };
         let [encoder, decoder_bias] = split(&operands.softmax, &self.softmax.weight)?;
         let mut all = vec![encoder];
@@ -88,8 +87,8 @@ impl QrnnLm {
         }
         all.push(decoder_bias);
         if let Some((vectors, _)) = &self.softmax.tail {
-            let tombstones = operands.softmax.f_narrow(0, 0, vectors.size()[0])?;
-            all.extend(split(&tombstones, vectors)?);
+            let cluster_rows = operands.softmax.f_narrow(0, 0, vectors.size()[0])?;
+            all.extend(split(&cluster_rows, vectors)?);
         }
         Ok(all)
     }
@@ -104,9 +103,9 @@ mod tests {
     use qrnn_ops::cuda::host_shim::as_on_a_gpu;
     use tch::{Device, Kind};
 
-    /// Each copy holds its parameter's numbers after any way of changing it, and no others.
+    /// Each copy equals its parameter after every refresh, and is not used once the parameter changes.
     #[test]
-    fn copies_follow_their_parameters() {
+    fn copies_are_refreshed_when_parameters_change() {
         as_on_a_gpu(|| {
             let config = LmConfig::paper(6, 10).vocab(30).layers(2).splits(Splits::At(vec![8, 16]));
             let mut model = QrnnLm::seeded(&config, (Kind::Float, Device::Cpu), 1).unwrap();
@@ -124,7 +123,7 @@ mod tests {
                     }
                     let _no_grad = tch::no_grad_guard();
                     let _ = model.parameters()[round].1.shallow_clone().g_add_scalar_(0.5);
-                    // Now they are out of date, and nobody reads them.
+                    // Now the copies are out of date, so they are not used.
                     assert!(model.operands().unwrap().is_none());
                 }
             }

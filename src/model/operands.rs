@@ -1,20 +1,20 @@
-//! Copies of the weights in the form that the matrix products of a GPU read: rounded to their precision, with
-//! each bias as a column of its weight.
+//! CUDA copies of the weights for matmuls: in the precision of the matmuls, with each bias as a column of its
+//! weight.
 
 use qrnn_ops::matmul::Precision;
 use tch::Tensor;
 
-/// Copies of all weights. The optimizer writes them together with the parameters; whoever changes
-/// parameters in another way is found out by libtorch's count of changes to a tensor.
+/// Copies of all weights. The optimizer updates them with the parameters. Other changes of a parameter are
+/// detected by libtorch's version counter.
 #[derive(Debug)]
 pub(crate) struct Operands {
     pub precision: Precision,
-    /// Of each layer: (3 H, augmented row).
+    /// One per layer: (3 H, augmented row).
     pub layers: Vec<Tensor>,
-    /// (tombstones and words, augmented row).
+    /// (clusters + V, augmented row).
     pub softmax: Tensor,
-    /// What is behind the first layer's input.
+    /// The columns appended to the first layer's input: a one for the bias, and zeros for alignment.
     pub ones: Tensor,
-    /// How often each parameter had been changed through libtorch when it was copied.
+    /// The version counter of each parameter when it was copied.
     pub versions: Vec<i64>,
 }

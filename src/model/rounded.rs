@@ -1,4 +1,4 @@
-//! A model whose matrices are rounded before the first of many products.
+//! Rounds the weights once for many evaluations.
 
 use tch::Tensor;
 
@@ -10,31 +10,31 @@ use crate::Result;
 use qrnn_ops::cuda;
 
 impl QrnnLm {
-    /// The same model to be read many times without gradients: its matrices are rounded once to the
-    /// format of its products. What needs no rounding is shared.
+    /// A model for many forward passes without gradients: weight matrices are rounded once to the precision
+    /// of the matmuls. Other tensors are shared.
     ///
     /// # Errors
-    /// [`crate::Error::Ops`] where memory runs out.
+    /// [`crate::Error::Ops`] if memory runs out.
     pub(crate) fn rounded(&self) -> Result<Self> {
         let _no_grad = tch::no_grad_guard();
         if !cuda::is_gpu(self.options.1) {
             return self.with_matrices(|matrix| Ok(self.precision.operand(matrix)?));
         }
-        // A GPU's products read copies beside the parameters, which stay as they are.
+        // On CUDA, matmuls read separate copies, so the parameters are shared.
         let mut model = self.with_matrices(|matrix| Ok(matrix.shallow_clone()))?;
         model.refresh_operands()?;
         Ok(model)
     }
 
-    /// A model with what `change` makes of each matrix; biases are shared.
-    fn with_matrices(&self, change: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
+    /// A model with `convert` applied to each weight matrix. Biases are shared.
+    fn with_matrices(&self, convert: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
         let softmax = &self.softmax;
         let layer = |layer: &QrnnLayer| -> Result<QrnnLayer> {
-            let (weight, bias) = (change(&layer.weight)?, layer.bias.shallow_clone());
+            let (weight, bias) = (convert(&layer.weight)?, layer.bias.shallow_clone());
             Ok(QrnnLayer { shape: layer.shape, weight, bias })
         };
         let tail = match &softmax.tail {
-            Some((vectors, scalars)) => Some((change(vectors)?, scalars.shallow_clone())),
+            Some((vectors, scalars)) => Some((convert(vectors)?, scalars.shallow_clone())),
             None => None,
         };
         Ok(Self {
@@ -46,7 +46,7 @@ impl QrnnLm {
             operands: None,
             layers: self.layers.iter().map(layer).collect::<Result<_>>()?,
             softmax: SoftmaxWeights {
-                weight: change(&softmax.weight)?,
+                weight: convert(&softmax.weight)?,
                 bias: softmax.bias.shallow_clone(),
                 tail,
             },

@@ -1,8 +1,8 @@
-//! Models on the disk: weights, checkpoints, the folders of runs.
+//! Saved models: weight files, checkpoints, run folders.
 //!
-//! Weights are a safetensors file under the original's names. Its metadata says what else makes the
-//! model: its configuration, and its words in the order of their ids, separated by spaces. Files of
-//! version 0.1 and of other programs have neither; a run's config.json beside them may say the first.
+//! A weight file is a safetensors file with the tensor names of awd-lstm-lm. Its metadata hold the
+//! configuration, and the words in the order of their ids, separated by spaces. Files of version 0.1 and
+//! of other programs have no such metadata; a config.json in the same folder may hold the configuration.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -25,29 +25,29 @@ use crate::{Error, Result, terminal};
 const CONFIG: &str = "qrnn-model";
 const VOCAB: &str = "qrnn-vocabulary";
 
-/// A safetensors file's header, metadata included, may have 100 MB, and a byte of a word takes up to 8
-/// there, as JSON in JSON.
-const MOST_WORD_BYTES: usize = 12 << 20;
+/// The header of a safetensors file is limited to 100 MB, and a byte of a word takes up to 8 there (JSON
+/// within JSON).
+const MAX_VOCAB_BYTES: usize = 12 << 20;
 
-const REMEDY: &str = "give a model.safetensors that `reproduce train` or Python's safetensors wrote, a checkpoint, or \
-     the folder of a run";
+const REMEDY: &str = "give a model.safetensors written by `reproduce train` or Python's safetensors, a checkpoint, or \
+     a run folder";
 
-/// What a weight file says beside its tensors.
+/// The metadata of a weight file: configuration and vocabulary.
 pub(crate) fn metadata(model: &QrnnLm) -> Result<HashMap<String, String>> {
     let config = serde_json::to_string(model.config())
         .map_err(|error| Error::io("the configuration", "write")(error.into()))?;
     let mut metadata = HashMap::from([(CONFIG.to_owned(), config)]);
     if let Some(vocab) = model.vocab() {
         let words = vocab.joined();
-        // More would not fit; that model is then one whose words are not known.
-        if words.len() <= MOST_WORD_BYTES {
+        // A larger vocabulary does not fit in the header, so it is omitted.
+        if words.len() <= MAX_VOCAB_BYTES {
             metadata.insert(VOCAB.into(), words);
         }
     }
     Ok(metadata)
 }
 
-/// Whether a checkpoint's words are those of a text.
+/// Checks that the vocabulary of a checkpoint is that of a corpus.
 ///
 /// # Errors
 /// [`Error::BadFile`] naming the first word that differs.
@@ -60,16 +60,16 @@ pub(crate) fn check_words(
     vocabulary::check_file(path, vocab.as_ref(), Some(corpus.vocab()))
 }
 
-/// The words that a file's metadata hold.
+/// The vocabulary in a file's metadata.
 fn vocab_of(path: &Path, metadata: &HashMap<String, String>) -> Result<Option<Vocab>> {
     let Some(words) = metadata.get(VOCAB) else { return Ok(None) };
     match Vocab::from_joined(words) {
         Some(vocab) => Ok(Some(vocab)),
-        None => Err(Error::bad_file(path, "names one of its words twice", REMEDY)),
+        None => Err(Error::bad_file(path, "has a vocabulary with a duplicate word", REMEDY)),
     }
 }
 
-/// What a model needs of a run's config.json.
+/// The fields of a run's config.json that a model needs.
 #[derive(Deserialize)]
 struct ConfigFile {
     corpus: String,
@@ -89,26 +89,26 @@ fn config_beside(weights: &Path) -> Result<Option<ConfigFile>> {
     Ok(Some(config))
 }
 
-/// A model that was opened, its tensors read, to be looked at and made.
+/// An opened model file, from which a [`QrnnLm`] can be built.
 #[derive(Debug)]
 pub struct SavedModel {
     path: PathBuf,
-    named: weights::Named,
+    tensors: weights::NamedTensors,
     metadata: HashMap<String, String>,
     config: Option<LmConfig>,
-    /// The name of the text, where a config.json beside the file says it.
+    /// The name of the training corpus, from a config.json in the same folder.
     corpus: Option<String>,
     vocab: Option<Arc<Vocab>>,
-    /// Of a checkpoint.
+    /// The step of a checkpoint.
     step: Option<u64>,
 }
 
 impl SavedModel {
-    /// Opens a weight file, a checkpoint, or the folder of a run: its model.safetensors, or its
-    /// newest checkpoint where no epoch has ended yet.
+    /// Opens a weight file, a checkpoint, or a run folder: its model.safetensors, or its newest checkpoint
+    /// if no epoch has ended yet.
     ///
     /// # Errors
-    /// [`Error::Io`], or [`Error::BadFile`] where there is no model or the file is damaged.
+    /// [`Error::Io`]; [`Error::BadFile`] if there is no model or the file is damaged.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         if !path.is_dir() {
@@ -122,7 +122,7 @@ impl SavedModel {
             Some((_, newest)) => Self::open_file(&newest),
             None => Err(Error::bad_file(
                 path,
-                "holds no model: neither model.safetensors nor a checkpoint",
+                "holds neither model.safetensors nor a checkpoint",
                 REMEDY,
             )),
         }
@@ -132,107 +132,110 @@ impl SavedModel {
         let file = tensor_file::read(path, REMEDY)?;
         let damaged = |problem: String| Error::bad_file(path, problem, REMEDY);
         let read = |text: &str| -> Result<LmConfig> {
-            serde_json::from_str(text)
-                .map_err(|error| damaged(format!("its metadata describe no model ({error})")))
+            serde_json::from_str(text).map_err(|error| {
+                damaged(format!("its metadata are not the configuration of a model ({error})"))
+            })
         };
         let mut config = file.metadata.get(CONFIG).map(|text| read(text)).transpose()?;
         let mut corpus = None;
         let mut step = None;
         let tensors = match file.metadata.get(CHECKPOINT) {
             None => file.tensors,
-            Some(note) => {
-                // A checkpoint's model among the rest of what a run needs.
-                let note: serde_json::Value = serde_json::from_str(note)
-                    .map_err(|error| damaged(format!("its note cannot be read ({error})")))?;
-                step = note["progress"]["step"].as_u64();
+            Some(state) => {
+                // A checkpoint also holds the optimizer and other state.
+                let state: serde_json::Value = serde_json::from_str(state).map_err(|error| {
+                    damaged(format!("its training state cannot be read ({error})"))
+                })?;
+                step = state["progress"]["step"].as_u64();
                 if config.is_none() {
-                    config = Some(read(&note["model"].to_string())?);
+                    config = Some(read(&state["model"].to_string())?);
                 }
-                let own = |(name, tensor): (String, Tensor)| {
+                let model_tensor = |(name, tensor): (String, Tensor)| {
                     name.strip_prefix("model.").map(|name| (name.to_owned(), tensor))
                 };
-                file.tensors.into_iter().filter_map(own).collect()
+                file.tensors.into_iter().filter_map(model_tensor).collect()
             }
         };
         match &config {
             None => {
-                if let Some(beside) = config_beside(path)? {
-                    corpus = Some(beside.corpus);
-                    config = Some(beside.model.bptt(beside.recipe.bptt));
+                if let Some(config_file) = config_beside(path)? {
+                    corpus = Some(config_file.corpus);
+                    config = Some(config_file.model.bptt(config_file.recipe.bptt));
                 }
             }
-            Some(own) => {
-                // In a run's folder it is the run's, elsewhere perhaps somebody else's.
-                let of_a_run = path.with_file_name("metrics.jsonl").exists();
-                let beside = config_beside(path);
-                let beside = if of_a_run { beside? } else { beside.ok().flatten() };
-                let same = |beside: &ConfigFile| {
-                    beside.model.clone().bptt(beside.recipe.bptt)
-                        == own.clone().bptt(beside.recipe.bptt)
+            Some(file_config) => {
+                // Outside a run folder, the config.json may be unrelated.
+                let in_run_folder = path.with_file_name("metrics.jsonl").exists();
+                let config_file = config_beside(path);
+                let config_file =
+                    if in_run_folder { config_file? } else { config_file.ok().flatten() };
+                let same = |config_file: &ConfigFile| {
+                    config_file.model.clone().bptt(config_file.recipe.bptt)
+                        == file_config.clone().bptt(config_file.recipe.bptt)
                 };
-                corpus = beside.filter(same).map(|beside| beside.corpus);
+                corpus = config_file.filter(same).map(|config_file| config_file.corpus);
             }
         }
         let vocab = vocab_of(path, &file.metadata)?.map(Arc::new);
-        let named = weights::of_this_model(path, tensors)?;
+        let tensors = weights::with_model_names(path, tensors)?;
         let (path, metadata) = (path.to_owned(), file.metadata);
-        let saved = Self { path, named, metadata, config, corpus, vocab, step };
+        let saved = Self { path, tensors, metadata, config, corpus, vocab, step };
         saved.check_vocab()?;
         Ok(saved)
     }
 
-    /// A list of words as long as the embedding.
+    /// Checks that the vocabulary and the embedding have the same size.
     fn check_vocab(&self) -> Result<()> {
         let Some(vocab) = &self.vocab else { return Ok(()) };
         let rows = self.sizes()?.vocab;
-        match vocab.len() == rows {
-            true => Ok(()),
-            false => Err(Error::bad_file(
-                &self.path,
-                format!("names {} words for {rows} rows of encoder.weight", vocab.len()),
-                REMEDY,
-            )),
+        if vocab.len() == rows {
+            return Ok(());
         }
+        Err(Error::bad_file(
+            &self.path,
+            format!("has {} words for {rows} rows of encoder.weight", vocab.len()),
+            REMEDY,
+        ))
     }
 
-    /// The file that was read.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The step of the run after which it was written, of a checkpoint.
+    /// The number of training steps of a checkpoint; `None` for a weight file.
     pub fn step(&self) -> Option<u64> {
         self.step
     }
 
-    /// The name of the text that it was trained on, where a config.json beside the file tells.
+    /// The name of the training corpus, if a config.json in the same folder states it.
     pub fn corpus_name(&self) -> Option<&str> {
         self.corpus.as_deref()
     }
 
-    /// The words that its ids stand for, where the file holds them.
+    /// The vocabulary, if the file holds it.
     pub fn vocab(&self) -> Option<&Vocab> {
         self.vocab.as_deref()
     }
 
-    /// What a run wrote beside its weights under a key of its own.
-    pub(crate) fn note(&self, key: &str) -> Option<&str> {
+    /// A metadata entry.
+    pub(crate) fn metadata(&self, key: &str) -> Option<&str> {
         self.metadata.get(key).map(String::as_str)
     }
 
     fn sizes(&self) -> Result<LmConfig> {
-        weights::sizes(&self.path, &self.named)
+        weights::sizes(&self.path, &self.tensors)
     }
 
-    /// The model. Its configuration is that of the file, else of a config.json beside it, else what
-    /// the tensors tell, with no dropout.
+    /// Builds the model. The configuration is from the file, otherwise from a config.json in the same
+    /// folder, otherwise inferred from the tensors, without dropout.
     ///
-    /// * `splits`: clusters of the softmax, for a file that does not say; otherwise they must be the
-    ///   model's own.
+    /// * `splits`: clusters of the softmax, for a file that does not state them. Otherwise they must
+    ///   equal those of the file.
     ///
     /// # Errors
-    /// [`Error::Usage`] where `splits` contradict the file, [`Error::BadFile`] where its tensors do
-    /// not make a model, [`Error::Unavailable`] where the device is.
+    /// [`Error::Usage`] if `splits` contradict the file; [`Error::BadFile`] if the tensors are not those
+    /// of a model; [`Error::Unavailable`] if the device is not available.
     pub fn model(self, splits: Option<&Splits>, device: Device) -> Result<QrnnLm> {
         let settings = self.config.clone().unwrap_or(LmConfig::paper(1, 1));
         let settings = match self.config {
@@ -242,8 +245,8 @@ impl SavedModel {
         self.model_with(settings, splits, device)
     }
 
-    /// The model with dropouts, window and range of `settings`, and its splits unless they are
-    /// [`Splits::Auto`].
+    /// As [`SavedModel::model`], with dropouts, bptt and init_range of `settings`, and its splits unless
+    /// they are [`Splits::Auto`].
     pub(super) fn model_as(self, settings: &LmConfig, device: Device) -> Result<QrnnLm> {
         let splits = Some(settings.splits.clone()).filter(|splits| *splits != Splits::Auto);
         self.model_with(settings.clone(), splits.as_ref(), device)
@@ -256,16 +259,16 @@ impl SavedModel {
         device: Device,
     ) -> Result<QrnnLm> {
         let sizes = self.sizes()?;
-        if let Some(upstream) = splits {
-            self.check_splits(upstream, sizes.vocab)?;
+        if let Some(requested) = splits {
+            self.check_splits(requested, sizes.vocab)?;
         }
-        let own = self.config.as_ref().map(|config| &config.splits);
+        let file_splits = self.config.as_ref().map(|config| &config.splits);
         let config = LmConfig {
             vocab: sizes.vocab,
             emsize: sizes.emsize,
             nhid: sizes.nhid,
             nlayers: sizes.nlayers,
-            splits: splits.or(own).cloned().unwrap_or_default(),
+            splits: splits.or(file_splits).cloned().unwrap_or_default(),
             ..settings
         };
         let mut model = QrnnLm::seeded(&config, (Kind::Float, device), DEFAULT_SEED)?;
@@ -273,72 +276,70 @@ impl SavedModel {
         Ok(model)
     }
 
-    /// Replaces a model's weights; all of them or none. Its words are then the file's, which are not
-    /// known where the file does not hold them.
+    /// Replaces all weights and the vocabulary of a model, or nothing on error. A file without a
+    /// vocabulary removes the model's.
     ///
     /// # Errors
-    /// [`Error::BadFile`] where words, sizes or names are not the model's, [`Error::Usage`] where its
-    /// clusters are not.
+    /// [`Error::BadFile`] if words, shapes or names differ from the model's; [`Error::Usage`] if the
+    /// clusters differ.
     pub(crate) fn load_into(mut self, model: &mut QrnnLm) -> Result<()> {
         if self.config.is_none() && model.config().splits == Splits::None {
-            self.leave_out_tails();
+            self.drop_clusters();
         }
         vocabulary::check_file(&self.path, self.vocab(), model.vocab())?;
         let splits = self.check_splits(&model.config().splits, model.config().vocab);
-        if let Err(error) = weights::check(&self.path, &self.named, &model.parameters()) {
-            // Other clusters make other tensors, of as many words.
+        if let Err(error) = weights::check(&self.path, &self.tensors, &model.parameters()) {
+            // Report different clusters first, since they cause different tensors.
             let same = self.sizes().is_ok_and(|sizes| sizes.vocab == model.config().vocab);
             return Err(splits.err().filter(|_| same).unwrap_or(error));
         }
         splits?;
-        finite::check(self.named.iter().map(|(name, tensor)| (name.as_str(), tensor)))?;
-        weights::assign(self.named, &model.parameters())?;
+        finite::check(self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)))?;
+        weights::assign(self.tensors, &model.parameters())?;
         model.vocab = self.vocab;
         Ok(())
     }
 
-    /// A file that does not say its clusters may be read as a plain softmax, which has no use for what
-    /// stands for the others.
-    fn leave_out_tails(&mut self) {
-        let before = self.named.len();
-        self.named.retain(|name, _| !name.starts_with("criterion."));
-        if self.named.len() < before {
+    /// Removes the cluster tensors, which a plain softmax does not use. Allowed only for a file that does
+    /// not state its clusters.
+    fn drop_clusters(&mut self) {
+        let count = self.tensors.len();
+        self.tensors.retain(|name, _| !name.starts_with("criterion."));
+        if self.tensors.len() < count {
             terminal::note(format_args!(
-                "{}: criterion.tail_vectors and criterion.tail_bias are not used, as --splits none \
-                 asks for a plain softmax",
+                "{}: criterion.tail_vectors and criterion.tail_bias are ignored because of --splits \
+                 none",
                 self.path.display()
             ));
         }
     }
 
     /// # Errors
-    /// [`Error::Usage`] where other clusters are asked for than those that the weights were trained
-    /// with.
-    fn check_splits(&self, upstream: &Splits, vocab: usize) -> Result<()> {
-        let Some(own) = self.config.as_ref().map(|config| &config.splits) else { return Ok(()) };
-        let (theirs, ours) = (upstream.borders(vocab)?, own.borders(vocab)?);
-        if theirs == ours {
+    /// [`Error::Usage`] if the requested clusters are not those that the weights were trained with.
+    fn check_splits(&self, requested: &Splits, vocab: usize) -> Result<()> {
+        let Some(trained) = self.config.as_ref().map(|config| &config.splits) else {
+            return Ok(());
+        };
+        let (requested_at, trained_at) = (requested.borders(vocab)?, trained.borders(vocab)?);
+        if requested_at == trained_at {
             return Ok(());
         }
-        let shown = |borders: Vec<usize>| match borders.is_empty() {
-            true => Splits::None,
-            false => Splits::At(borders),
-        };
-        let ours = shown(ours);
-        let upstream = match upstream {
-            Splits::Auto => format!("--splits auto (here {})", shown(theirs)),
-            Splits::None | Splits::At(_) => format!("--splits {}", shown(theirs)),
+        let resolved = |at: Vec<usize>| if at.is_empty() { Splits::None } else { Splits::At(at) };
+        let (requested_at, trained_at) = (resolved(requested_at), resolved(trained_at));
+        let flag = match requested {
+            Splits::Auto => format!("--splits auto (here {requested_at})"),
+            Splits::None | Splits::At(_) => format!("--splits {requested_at}"),
         };
         Err(Error::usage(
-            upstream,
-            format!("{} was trained with --splits {ours}", self.path.display()),
-            format!("leave it out, or say `--splits {ours}`"),
+            flag,
+            format!("{} was trained with --splits {trained_at}", self.path.display()),
+            format!("omit the flag, or use `--splits {trained_at}`"),
         ))
     }
 }
 
 impl QrnnLm {
-    /// Opens a trained model: a weight file, a checkpoint, or the folder of a run.
+    /// Opens a trained model: a weight file, a checkpoint, or a run folder.
     ///
     /// # Errors
     /// As [`SavedModel::open`] and [`SavedModel::model`].
@@ -346,8 +347,8 @@ impl QrnnLm {
         SavedModel::open(path)?.model(None, device)
     }
 
-    /// A model with the weights of a file, its sizes read off the tensors; dropouts and window are
-    /// `settings`', and so are the splits where the file does not say them.
+    /// A model with the weights of a file. Sizes are inferred from the tensors; dropouts and bptt are from
+    /// `settings`, as are the splits if the file does not state them.
     ///
     /// # Errors
     /// As [`QrnnLm::open`].
@@ -355,20 +356,19 @@ impl QrnnLm {
         SavedModel::open(path)?.model_as(settings, device)
     }
 
-    /// Replaces all weights by those of a file, a checkpoint or a run's folder.
+    /// Replaces all weights by those of a weight file, a checkpoint or a run folder.
     ///
     /// # Errors
-    /// [`Error::Io`], or [`Error::BadFile`] where the file is truncated, no safetensors file, of
-    /// other words, or a tensor is missing, surplus or of another shape. The weights are then as
-    /// they were.
+    /// [`Error::Io`]; [`Error::BadFile`] if the file is damaged or has another vocabulary, or if a tensor
+    /// is missing, unexpected or of another shape. The weights are unchanged on error.
     pub fn load_weights(&mut self, path: impl AsRef<Path>) -> Result<()> {
         SavedModel::open(path)?.load_into(self)
     }
 
-    /// Writes all weights as safetensors, whole or not at all, with the configuration and the words.
+    /// Writes all weights, the configuration and the vocabulary to a safetensors file, atomically.
     ///
     /// # Errors
-    /// [`Error::Io`]; an older file of that name then stays as it was.
+    /// [`Error::Io`]; an existing file is then unchanged.
     pub fn save_weights(&self, path: impl AsRef<Path>) -> Result<()> {
         tensor_file::write(path.as_ref(), &self.parameters(), metadata(self)?)
     }

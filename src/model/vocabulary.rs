@@ -1,7 +1,7 @@
-//! Where a model meets a text: the one place that says whether their words are the same.
+//! The vocabulary of a model, and checks that it equals that of a corpus or file.
 //!
-//! A model learns ids, and a text with the same number of other words gives it ids that mean
-//! something else. So a model carries the words that its ids stand for, in memory and in its files.
+//! Two vocabularies of the same size may assign the same ids to different words, so a model stores its
+//! vocabulary, in memory and in its files.
 
 use std::path::Path;
 
@@ -9,37 +9,38 @@ use super::lm::QrnnLm;
 use crate::data::{Corpus, Vocab};
 use crate::{Error, Result};
 
-/// What to do where a model meets the ids of another vocabulary.
-const REMEDY: &str = "give the data that the model was trained on; `reproduce evaluate --text FILE` \
-                      evaluates any text by the model's own words";
+const REMEDY: &str = "use the data that the model was trained on; `reproduce evaluate --text FILE` \
+                      evaluates any text with the model's vocabulary";
 
 impl QrnnLm {
-    /// The words that the model's ids stand for; `None` where nothing is known of them: a model of
-    /// a file that does not hold them (of version 0.1 or of another program), or one that was made
-    /// without a corpus and not trained yet.
+    /// The vocabulary; `None` if unknown, for a model from a file without it (of version 0.1 or another
+    /// program), or one built without a corpus and not trained yet.
     pub fn vocab(&self) -> Option<&Vocab> {
         self.vocab.as_deref()
     }
 
+    /// The vocabulary.
+    ///
     /// # Errors
-    /// [`Error::Usage`] where the model does not know its words.
-    pub fn own_words(&self) -> Result<&Vocab> {
+    /// [`Error::Usage`] if it is unknown.
+    pub fn require_vocab(&self) -> Result<&Vocab> {
         self.vocab().ok_or_else(|| {
             Error::usage(
-                "the words of the model",
-                "are not in its file (version 0.1 or another program wrote it)",
+                "the vocabulary of the model",
+                "is not in its file (written by version 0.1 or another program)",
                 "give the `--data` that it was trained on",
             )
         })
     }
 
-    /// Takes the corpus's words for the model's: its ids are what the model learns from now on.
+    /// Sets the vocabulary to that of a corpus, for training on it.
     pub fn adopt_vocab(&mut self, corpus: &Corpus) {
         self.vocab = Some(corpus.shared_vocab());
     }
 }
 
-/// Whether a model and a text mean the same words by the same ids, as far as that is known.
+/// Checks that a model and a corpus have the same vocabulary, or at least the same vocabulary size if the
+/// model's is unknown.
 ///
 /// # Errors
 /// [`Error::Usage`] naming the first word that differs, and its id.
@@ -47,47 +48,54 @@ pub(crate) fn check_vocabulary(model: &QrnnLm, corpus: &Corpus) -> Result<()> {
     if let Some(words) = model.vocab() {
         return match words.first_difference(corpus.vocab()) {
             None => Ok(()),
-            Some(id) => Err(differing(words, corpus, id)),
+            Some(id) => Err(difference(words, corpus, id)),
         };
     }
-    let (ours, theirs) = (model.config().vocab, corpus.vocab().len());
-    match ours == theirs {
-        true => Ok(()),
-        false => Err(Error::usage(
-            format!("the model of {ours} words"),
-            format!("the text {} has {theirs} words", corpus.name()),
-            REMEDY,
-        )),
+    let (model_size, corpus_size) = (model.config().vocab, corpus.vocab().len());
+    if model_size == corpus_size {
+        return Ok(());
     }
+    Err(Error::usage(
+        format!("the corpus {}", corpus.name()),
+        format!("has {corpus_size} words, but the model has {model_size}"),
+        REMEDY,
+    ))
 }
 
-fn differing(model: &Vocab, corpus: &Corpus, id: u32) -> Error {
-    let (theirs, ours) = (word(corpus.vocab(), id), word(model, id));
+fn difference(model: &Vocab, corpus: &Corpus, id: u32) -> Error {
+    let (corpus_word, model_word) = (word(corpus.vocab(), id), word(model, id));
     Error::usage(
-        format!("the text {}", corpus.name()),
-        format!("is not in the words of the model: word {id} is {theirs} there and {ours} here"),
+        format!("the corpus {}", corpus.name()),
+        format!(
+            "has another vocabulary than the model: word {id} is {corpus_word} in the corpus and \
+             {model_word} in the model"
+        ),
         REMEDY,
     )
 }
 
 fn word(vocab: &Vocab, id: u32) -> String {
-    match (id as usize) < vocab.len() {
-        true => format!("'{}'", vocab.word(id)),
-        false => format!("missing ({} words)", vocab.len()),
+    if (id as usize) < vocab.len() {
+        format!("'{}'", vocab.word(id))
+    } else {
+        format!("missing ({} words)", vocab.len())
     }
 }
 
-/// Whether the words of a file are those of a model that its weights are for.
+/// Checks that the vocabulary of a file is that of the model that its weights are loaded into.
 ///
 /// # Errors
 /// [`Error::BadFile`] naming the first word that differs, and its id.
 pub(super) fn check_file(path: &Path, file: Option<&Vocab>, model: Option<&Vocab>) -> Result<()> {
     let (Some(file), Some(model)) = (file, model) else { return Ok(()) };
     let Some(id) = file.first_difference(model) else { return Ok(()) };
-    let (theirs, ours) = (word(file, id), word(model, id));
+    let (file_word, model_word) = (word(file, id), word(model, id));
     Err(Error::bad_file(
         path,
-        format!("was trained on other words: word {id} is {theirs} there and {ours} in this text"),
-        "give the data that the file's model was trained on",
+        format!(
+            "has another vocabulary: word {id} is {file_word} in the file and {model_word} in this \
+             corpus"
+        ),
+        "use the data that the file's model was trained on",
     ))
 }

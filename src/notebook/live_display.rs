@@ -1,4 +1,4 @@
-//! Outputs that change while a cell runs.
+//! Outputs that are updated while a cell runs.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -8,7 +8,7 @@ use super::channel::{MESSAGE, interrupts};
 use super::mime_bundle::MimeBundle;
 use crate::terminal;
 
-/// A place in a notebook whose content changes while the cell runs.
+/// An output of a notebook cell that is updated while the cell runs.
 ///
 /// ```no_run
 /// # use qrnn::notebook::{LiveDisplay, MimeBundle};
@@ -25,16 +25,16 @@ pub struct LiveDisplay {
 }
 
 impl LiveDisplay {
-    /// A new place, which appears when something is first shown there; `None` where the cell is not
-    /// run by our kernel, which alone can change what it has shown.
+    /// Creates a display, which appears on the first call of [`LiveDisplay::show`]; `None` if the cell is
+    /// not run by our kernel, as other kernels cannot update outputs.
     pub fn in_notebook() -> Option<Self> {
         interrupts()?;
-        // The time and the process, and no static: cells may each hold a copy of this library.
+        // Each cell may link its own copy of this library, so a static counter would not be unique.
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         Some(Self { id: format!("qrnn-{:x}-{time:x}", std::process::id()), shown: false })
     }
 
-    /// Shows this in place of what was shown before.
+    /// Replaces the content of the display.
     pub fn show(&mut self, bundle: &MimeBundle) {
         let kind = if self.shown { "update_display_data" } else { "display_data" };
         self.shown = true;

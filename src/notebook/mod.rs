@@ -1,4 +1,4 @@
-//! What a notebook cell and its kernel say to each other.
+//! Communication between a notebook cell and its kernel.
 
 pub(crate) mod channel;
 mod live_display;

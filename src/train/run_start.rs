@@ -143,7 +143,7 @@ impl TrainingLoop<'_> {
         if path.exists() {
             let saved = SavedModel::open(&path)?;
             let ours = self.identity.as_ref().map(|identity| identity.run.as_str());
-            if saved.note(RUN) != ours {
+            if saved.metadata(RUN) != ours {
                 return Err(Error::usage(
                     "--resume",
                     format!("{} is of another run than the checkpoint beside it", path.display()),

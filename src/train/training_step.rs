@@ -41,8 +41,9 @@ impl TrainingLoop<'_> {
         let recipe = self.recipe;
         let length = schedule::sequence_length(recipe, self.step());
         let rate = schedule::learning_rate(recipe, self.position.epoch, length);
-        let [inputs, targets] = self.batches.window(self.row(), length);
-        let (tokens, targets) = self.model.upload_batch(&inputs, targets, recipe.batch)?;
+        let batch = self.batches.batch(self.row(), length);
+        let (tokens, targets) =
+            self.model.upload_batch(&batch.inputs, batch.targets, recipe.batch)?;
         let (seq, batch) = tokens.size2()?;
         let stream = Stream { seed: recipe.seed, purpose: Purpose::Dropout, counter: self.step() };
         let options = self.model.mask_options();

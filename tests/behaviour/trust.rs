@@ -180,7 +180,7 @@ fn a_model_with_a_vocabulary_needs_no_data() {
     let evaluated = corpora.evaluate(&run, &["--text", &unknown, "--json"]).json();
     assert_eq!((evaluated["unknown"].as_u64(), evaluated["tokens"].as_u64()), (Some(2), Some(4)));
     let ran = corpora.evaluate(&run, &["--text", &unknown]);
-    assert!(ran.stdout.contains("2 of them are unknown"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("2 of them are not in the model's vocabulary"), "{}", ran.stdout);
 }
 
 /// BUGS A2.
@@ -269,7 +269,7 @@ fn weights_that_are_not_finite_are_an_error_that_names_the_tensor() {
             ("train", corpora.train(&corpora.one, &out, &format!("--epochs 1 --init {file}"))),
         ] {
             assert_eq!(ran.status, Some(1), "{case} {number}: {}{}", ran.stdout, ran.stderr);
-            let names_tensor = ran.stderr.contains("rnns.1.linear.bias holds 1 number");
+            let names_tensor = ran.stderr.contains("rnns.1.linear.bias holds 1 non-finite value");
             assert!(names_tensor && ran.stderr.contains("what to do:"), "{case}: {}", ran.stderr);
         }
     }

@@ -75,12 +75,12 @@ pub fn run(args: Args) -> Result<Output> {
     });
     let mut text = format!("{corpus}\n");
     text += &match corpus.origin() {
-        Origin::Made => format!("generated in {seconds:.2} s"),
+        Origin::Generated => format!("generated in {seconds:.2} s"),
         Origin::Text(_) if no_cache => format!("read in {seconds:.2} s"),
         Origin::Text(reason) => {
             format!("read in {seconds:.2} s; could not write the token cache: {reason}")
         }
-        Origin::Kept(file) => {
+        Origin::NewCache(file) => {
             format!("read in {seconds:.2} s; tokens cached in {}", file.display())
         }
         Origin::Cache(file) => format!("opened in {seconds:.3} s from {}", file.display()),

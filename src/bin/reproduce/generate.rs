@@ -59,7 +59,7 @@ pub fn run(args: Args) -> Result<Output> {
     let generated = match &corpus {
         Some(corpus) => progress::generate(&model, corpus, &args.prompt, &sampling)?,
         None => {
-            let vocab = model.own_words()?;
+            let vocab = model.require_vocab()?;
             generate_text(&model, vocab, &args.prompt, &sampling, &mut *progress::here())?
         }
     };

@@ -1,4 +1,4 @@
-//! The texts out of a zip archive that nobody vouches for.
+//! Unpacks the texts of an untrusted zip archive.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom, Write};
@@ -7,57 +7,57 @@ use std::path::Path;
 use zip::ZipArchive;
 use zip::result::ZipError;
 
-use super::checksums::Taker;
+use super::checksums::FileHasher;
 use super::dataset::{DataFile, Dataset};
 use crate::format::megabytes;
 use crate::interrupt::Interrupt;
 use crate::progress::{Progress, Task, Unit};
 use crate::{Error, Result};
 
-/// An archive of a few texts has no more entries than this.
-const MOST_ENTRIES: usize = 1000;
+/// Maximum entries of an archive.
+const MAX_ENTRIES: usize = 1000;
 
-/// Bytes written between two syncs: the last one, which nothing can interrupt, stays short.
-const SYNC: u64 = 8 << 20;
+/// Bytes written between two syncs. Keeps the final sync, which cannot be interrupted, short.
+const SYNC_INTERVAL: u64 = 8 << 20;
 
-/// Why the texts did not come out.
+/// Errors of [`unpack`].
 #[derive(Debug)]
-pub(super) enum Refusal {
-    /// The archive, or what is in it, is not what was published.
-    Bad(String),
-    /// The disk, or the user.
+pub(super) enum UnpackError {
+    /// The archive or its contents are not the published ones.
+    BadArchive(String),
+    /// A disk error or an interrupt.
     Other(Error),
 }
 
-impl From<Error> for Refusal {
+impl From<Error> for UnpackError {
     fn from(error: Error) -> Self {
         Self::Other(error)
     }
 }
 
-fn bad(problem: impl Into<String>) -> Refusal {
-    Refusal::Bad(problem.into())
+fn bad_archive(problem: impl Into<String>) -> UnpackError {
+    UnpackError::BadArchive(problem.into())
 }
 
-/// Unpacks the dataset's files, and nothing else, into the folder `into`, which must exist. Each is
-/// checked against all that is known of it, and on the disk when this returns.
+/// Unpacks only the dataset's files into the existing folder `into`. Verifies each file, and syncs it to
+/// disk before returning.
 ///
 /// # Errors
-/// [`Refusal::Bad`] where an entry leads outside of the archive, is a link, encrypted or too large,
-/// a file is missing, there twice, damaged or not as published; [`Refusal::Other`] where the disk
-/// refuses or the user stops it. Files unpacked so far are left in `into`.
+/// [`UnpackError::BadArchive`] if an entry has an unsafe path, is a link, encrypted or too large, or if a
+/// file is missing, duplicate, damaged or not the published one; [`UnpackError::Other`] for disk errors
+/// and interrupts. Files unpacked so far stay in `into`.
 pub(super) fn unpack(
     archive: &Path,
     dataset: &Dataset,
     into: &Path,
     interrupt: &Interrupt,
     progress: &mut dyn Progress,
-) -> Result<(), Refusal> {
+) -> Result<(), UnpackError> {
     let file = File::open(archive).map_err(Error::io(archive, "read"))?;
     unpack_from(BufReader::new(file), archive, dataset, into, interrupt, progress)
 }
 
-/// As [`unpack`], of bytes that lie anywhere; `archive` is their name.
+/// As [`unpack`], from any reader; `archive` is its name in errors.
 pub(super) fn unpack_from(
     mut file: impl Read + Seek,
     archive: &Path,
@@ -65,33 +65,34 @@ pub(super) fn unpack_from(
     into: &Path,
     interrupt: &Interrupt,
     progress: &mut dyn Progress,
-) -> Result<(), Refusal> {
-    let entries = entries(&mut file).map_err(Error::io(archive, "read"))?;
-    if entries > MOST_ENTRIES {
-        return Err(bad(format!("it claims to have {entries} files")));
+) -> Result<(), UnpackError> {
+    let entries = entry_count(&mut file).map_err(Error::io(archive, "read"))?;
+    if entries > MAX_ENTRIES {
+        return Err(bad_archive(format!("it lists {entries} files")));
     }
-    let mut zip = ZipArchive::new(file).map_err(|error| spoilt(error, archive))?;
-    let mut places = vec![None; dataset.files.len()];
+    let mut zip = ZipArchive::new(file).map_err(|error| zip_error(error, archive))?;
+    let mut indices = vec![None; dataset.files.len()];
     let mut bytes = 0;
     for i in 0..zip.len() {
-        let entry = zip.by_index_raw(i).map_err(|error| spoilt(error, archive))?;
+        let entry = zip.by_index_raw(i).map_err(|error| zip_error(error, archive))?;
         let name = entry.name().to_owned();
-        safe(&name, entry.name_raw()).map_err(|problem| bad(format!("{name:?} {problem}")))?;
+        check_name(&name, entry.name_raw())
+            .map_err(|problem| bad_archive(format!("{name:?} {problem}")))?;
         if entry.is_symlink() {
-            return Err(bad(format!("{name:?} is a link")));
+            return Err(bad_archive(format!("{name:?} is a link")));
         }
         if entry.encrypted() {
-            return Err(bad(format!("{name:?} is encrypted")));
+            return Err(bad_archive(format!("{name:?} is encrypted")));
         }
-        let last = name.rsplit('/').next();
-        let Some(at) = dataset.files.iter().position(|file| Some(file.name.as_str()) == last)
+        let file_name = name.rsplit('/').next();
+        let Some(at) = dataset.files.iter().position(|file| Some(file.name.as_str()) == file_name)
         else {
             continue;
         };
-        if places[at].replace(i).is_some() {
-            return Err(bad(format!("has {} twice", dataset.files[at].name)));
+        if indices[at].replace(i).is_some() {
+            return Err(bad_archive(format!("has {} twice", dataset.files[at].name)));
         }
-        room(&dataset.files[at], entry.size())?;
+        check_size(&dataset.files[at], entry.size())?;
         bytes += entry.size();
     }
     progress.start(&Task {
@@ -100,94 +101,96 @@ pub(super) fn unpack_from(
         done: 0,
         total: Some(bytes),
     });
-    for (known, place) in dataset.files.iter().zip(places) {
-        let place = place.ok_or_else(|| bad(format!("has no {}", known.name)))?;
-        let mut entry = zip.by_index(place).map_err(|error| spoilt(error, archive))?;
-        one(&mut entry, archive, known, into, interrupt, progress)?;
+    for (expected, index) in dataset.files.iter().zip(indices) {
+        let index = index.ok_or_else(|| bad_archive(format!("has no {}", expected.name)))?;
+        let mut entry = zip.by_index(index).map_err(|error| zip_error(error, archive))?;
+        unpack_file(&mut entry, archive, expected, into, interrupt, progress)?;
     }
     Ok(())
 }
 
-/// Unpacks one text.
-fn one(
+fn unpack_file(
     entry: &mut impl Read,
     archive: &Path,
-    known: &DataFile,
+    expected: &DataFile,
     into: &Path,
     interrupt: &Interrupt,
     progress: &mut dyn Progress,
-) -> Result<(), Refusal> {
-    let path = into.join(&known.name);
+) -> Result<(), UnpackError> {
+    let path = into.join(&expected.name);
     let mut file = File::create_new(&path).map_err(Error::io(&path, "create"))?;
-    let mut taker = Taker::of_text(known);
+    let mut hasher = FileHasher::of_text(expected);
     let mut buffer = vec![0; 1 << 20];
     let (mut done, mut synced) = (0, 0);
     loop {
-        interrupt.check(|| format!("{} stays as it is", archive.display()))?;
+        interrupt.check(|| format!("{} is unchanged", archive.display()))?;
         let n = match entry.read(&mut buffer) {
             Ok(0) => break,
             Ok(n) => n,
-            Err(error) => return Err(spoilt(error.into(), archive)),
+            Err(error) => return Err(zip_error(error.into(), archive)),
         };
         done += n as u64;
-        // Whatever the archive said of the size.
-        room(known, done)?;
-        taker.take(&buffer[..n]);
+        // The size in the archive's directory may be wrong.
+        check_size(expected, done)?;
+        hasher.update(&buffer[..n]);
         file.write_all(&buffer[..n]).map_err(Error::io(&path, "write"))?;
-        if done - synced >= SYNC {
+        if done - synced >= SYNC_INTERVAL {
             file.sync_data().map_err(Error::io(&path, "write"))?;
             synced = done;
         }
         progress.advance(n as u64);
     }
-    if let Some(difference) = taker.facts().differ(known) {
-        return Err(bad(format!("its {} is another text: {difference}", known.name)));
+    if let Some(difference) = hasher.finish().difference(expected) {
+        return Err(bad_archive(format!(
+            "its {} is not the published text: {difference}",
+            expected.name
+        )));
     }
     file.sync_all().map_err(Error::io(&path, "write"))?;
     Ok(())
 }
 
-fn room(known: &DataFile, bytes: u64) -> Result<(), Refusal> {
-    if bytes <= known.max_bytes {
+fn check_size(expected: &DataFile, bytes: u64) -> Result<(), UnpackError> {
+    if bytes <= expected.max_bytes {
         return Ok(());
     }
-    Err(bad(format!(
-        "its {} has {} or more, while the published one has at most {}",
-        known.name,
+    Err(bad_archive(format!(
+        "its {} has {} or more; the published one has at most {}",
+        expected.name,
         megabytes(bytes),
-        megabytes(known.max_bytes)
+        megabytes(expected.max_bytes)
     )))
 }
 
-/// What makes a name dangerous, on any system.
-fn safe(name: &str, raw: &[u8]) -> Result<(), &'static str> {
+/// Rejects names that are unsafe on any operating system.
+fn check_name(name: &str, raw: &[u8]) -> Result<(), &'static str> {
     let drive = name.as_bytes().get(1) == Some(&b':');
     if name.starts_with(['/', '\\']) || drive {
         return Err("is an absolute path");
     }
-    if name.split(['/', '\\']).any(|step| step == "..") {
+    if name.split(['/', '\\']).any(|component| component == "..") {
         return Err("leads outside of the archive");
     }
     if name.contains('\\') || raw.contains(&0) {
-        return Err("is no path that a zip archive may have");
+        return Err("is not a valid path in a zip archive");
     }
     Ok(())
 }
 
-/// Of an error whether the archive or the disk is to blame.
-fn spoilt(error: ZipError, archive: &Path) -> Refusal {
+/// Distinguishes disk errors from damaged archives.
+fn zip_error(error: ZipError, archive: &Path) -> UnpackError {
     match error {
         ZipError::Io(error) if error.raw_os_error().is_some() => {
             Error::io(archive, "read")(error).into()
         }
-        ZipError::Io(error) => bad(format!("it is damaged: {error}")),
-        error => bad(format!("it is no zip archive, or a damaged one: {error}")),
+        ZipError::Io(error) => bad_archive(format!("it is damaged: {error}")),
+        error => bad_archive(format!("it is not a zip archive, or is damaged: {error}")),
     }
 }
 
-/// The largest number of entries that any end-of-directory record names, looked at before the
-/// directory is read into memory.
-fn entries(file: &mut (impl Read + Seek)) -> std::io::Result<usize> {
+/// The largest number of entries in any end-of-directory record, to be checked before the directory is
+/// read into memory.
+fn entry_count(file: &mut (impl Read + Seek)) -> std::io::Result<usize> {
     // The record has 22 bytes and a comment of up to 65,535.
     let length = file.seek(SeekFrom::End(0))?;
     file.seek(SeekFrom::Start(length.saturating_sub(22 + 65_535)))?;

@@ -1,4 +1,4 @@
-//! Checksums and counts of what was fetched.
+//! Checksums and token counts of downloaded files.
 
 use std::fs::File;
 use std::io::Read;
@@ -9,23 +9,23 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 use super::dataset::{Archive, DataFile};
-use super::token_counts::Count;
+use super::token_counts::TokenCounter;
 use crate::interrupt::Interrupt;
 use crate::{Error, Result};
 
-/// Takes in a file piece by piece.
+/// Computes the checksums and counts of a file incrementally.
 #[derive(Default)]
-pub(super) struct Taker {
+pub(super) struct FileHasher {
     bytes: u64,
     md5: Option<Md5>,
     sha1: Option<Sha1>,
     sha256: Option<Sha256>,
-    count: Option<Count>,
+    count: Option<TokenCounter>,
 }
 
-/// What a file turned out to be; sums in lower-case hexadecimal digits.
+/// Size, checksums (lower-case hexadecimal) and counts of a file.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Facts {
+pub(super) struct FileSummary {
     pub bytes: u64,
     pub md5: Option<String>,
     pub sha1: Option<String>,
@@ -34,23 +34,23 @@ pub(super) struct Facts {
     pub tokens: Option<u64>,
 }
 
-impl Taker {
-    /// For an archive: MD5 and SHA-256.
+impl FileHasher {
+    /// Computes MD5 and SHA-256 of an archive.
     pub fn of_archive() -> Self {
         Self { md5: Some(Md5::new()), sha256: Some(Sha256::new()), ..Self::default() }
     }
 
-    /// For a text: what is known of it to compare with.
+    /// Computes what `file` specifies for a text.
     pub fn of_text(file: &DataFile) -> Self {
         Self {
             sha1: file.sha1.as_ref().map(|_| Sha1::new()),
             sha256: file.sha256.as_ref().map(|_| Sha256::new()),
-            count: (file.lines.is_some() || file.tokens.is_some()).then(Count::default),
+            count: (file.lines.is_some() || file.tokens.is_some()).then(TokenCounter::default),
             ..Self::default()
         }
     }
 
-    pub fn take(&mut self, bytes: &[u8]) {
+    pub fn update(&mut self, bytes: &[u8]) {
         self.bytes += bytes.len() as u64;
         if let Some(sum) = &mut self.md5 {
             sum.update(bytes);
@@ -62,13 +62,13 @@ impl Taker {
             sum.update(bytes);
         }
         if let Some(count) = &mut self.count {
-            count.take(bytes);
+            count.update(bytes);
         }
     }
 
-    pub fn facts(self) -> Facts {
-        let count = self.count.map(Count::end);
-        Facts {
+    pub fn finish(self) -> FileSummary {
+        let count = self.count.map(TokenCounter::finish);
+        FileSummary {
             bytes: self.bytes,
             md5: self.md5.map(|sum| hexadecimal(&sum.finalize())),
             sha1: self.sha1.map(|sum| hexadecimal(&sum.finalize())),
@@ -79,49 +79,57 @@ impl Taker {
     }
 }
 
-impl Facts {
-    /// How a text differs from what is known of it, `None` where it does not.
-    pub fn differ(&self, known: &DataFile) -> Option<String> {
-        let number = |name, known: Option<u64>, got: Option<u64>| {
-            known
-                .filter(|known| Some(*known) != got)
-                .map(|known| format!("expected {known} {name}, got {}", got.unwrap_or_default()))
+impl FileSummary {
+    /// Describes the first difference from the published text; `None` if there is none.
+    pub fn difference(&self, expected: &DataFile) -> Option<String> {
+        let count_difference = |name, expected: Option<u64>, actual: Option<u64>| {
+            expected.filter(|expected| Some(*expected) != actual).map(|expected| {
+                format!("expected {expected} {name}, got {}", actual.unwrap_or_default())
+            })
         };
-        number("bytes", known.bytes, Some(self.bytes))
-            .or_else(|| other("sha256", &known.sha256, &self.sha256))
-            .or_else(|| other("sha1", &known.sha1, &self.sha1))
-            .or_else(|| number("lines", known.lines, self.lines))
-            .or_else(|| number("words (<eos> counted)", known.tokens, self.tokens))
+        count_difference("bytes", expected.bytes, Some(self.bytes))
+            .or_else(|| checksum_difference("sha256", &expected.sha256, &self.sha256))
+            .or_else(|| checksum_difference("sha1", &expected.sha1, &self.sha1))
+            .or_else(|| count_difference("lines", expected.lines, self.lines))
+            .or_else(|| count_difference("words (<eos> counted)", expected.tokens, self.tokens))
     }
 
-    /// How an archive differs from the published one, `None` where it does not.
-    pub fn differ_from_archive(&self, known: &Archive) -> Option<String> {
-        other("md5", &Some(known.md5.clone()), &self.md5)
-            .or_else(|| other("sha256", &known.sha256, &self.sha256))
+    /// Describes the first difference from the published archive; `None` if there is none.
+    pub fn archive_difference(&self, expected: &Archive) -> Option<String> {
+        checksum_difference("md5", &Some(expected.md5.clone()), &self.md5)
+            .or_else(|| checksum_difference("sha256", &expected.sha256, &self.sha256))
     }
 }
 
-fn other(name: &str, known: &Option<String>, got: &Option<String>) -> Option<String> {
-    let known = known.as_ref().filter(|known| Some(*known) != got.as_ref())?;
-    Some(format!("expected {name} {known}, got {}", got.as_deref().unwrap_or("none")))
+fn checksum_difference(
+    name: &str,
+    expected: &Option<String>,
+    actual: &Option<String>,
+) -> Option<String> {
+    let expected = expected.as_ref().filter(|expected| Some(*expected) != actual.as_ref())?;
+    Some(format!("expected {name} {expected}, got {}", actual.as_deref().unwrap_or("none")))
 }
 
 fn hexadecimal(sum: &[u8]) -> String {
     sum.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Reads a file to its end.
+/// Reads a file and computes its summary.
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Interrupted`].
-pub(super) fn of_file(path: &Path, mut taker: Taker, interrupt: &Interrupt) -> Result<Facts> {
+pub(super) fn hash_file(
+    path: &Path,
+    mut hasher: FileHasher,
+    interrupt: &Interrupt,
+) -> Result<FileSummary> {
     let mut file = File::open(path).map_err(Error::io(path, "read"))?;
     let mut buffer = vec![0; 1 << 20];
     loop {
         interrupt.check(|| "nothing was changed".into())?;
         match file.read(&mut buffer).map_err(Error::io(path, "read"))? {
-            0 => return Ok(taker.facts()),
-            n => taker.take(&buffer[..n]),
+            0 => return Ok(hasher.finish()),
+            n => hasher.update(&buffer[..n]),
         }
     }
 }

@@ -1,5 +1,4 @@
-//! One request and its answer, read by a thread of its own, so that whoever waits for bytes can
-//! stop waiting at any moment.
+//! One HTTP request. A thread reads the response, so that the caller can be interrupted while it waits.
 
 use std::io::Read;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -7,37 +6,37 @@ use std::time::Duration;
 
 use ureq::http::{HeaderMap, header};
 
-use super::retry::Patience;
+use super::retry::RetryPolicy;
 use crate::interrupt::Interrupt;
 
-/// Between two looks at the interrupt.
-const LOOK: Duration = Duration::from_millis(50);
+/// Interval between checks of the interrupt.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Some hosts answer 403 to whatever does not look like a browser.
+/// Some hosts respond with 403 to clients other than browsers.
 const USER_AGENT: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0";
 
-/// A request under way. The thread ends with the connection, at the latest once the server has been
-/// silent for as long as [`Patience::silence`].
-pub(super) struct Connection(Receiver<Result<Piece, Broken>>);
+/// A request in progress. Its thread ends with the connection, at the latest after
+/// [`RetryPolicy::read_timeout`] without data.
+pub(super) struct Connection(Receiver<Result<ResponsePart, ConnectionError>>);
 
-enum Piece {
+enum ResponsePart {
     Head(Head),
     Bytes(Vec<u8>),
     End,
 }
 
-/// The status line and the headers that matter.
+/// The status and the relevant headers of a response.
 #[derive(Debug)]
 pub(super) struct Head {
     pub status: u16,
-    /// "403 Forbidden".
-    pub phrase: String,
-    /// A page for people, whatever was asked for.
-    pub page: bool,
-    /// Bytes of the body, where the server says.
+    /// For example, "403 Forbidden".
+    pub status_text: String,
+    /// Whether the body is HTML.
+    pub is_html: bool,
+    /// Content-Length, in bytes.
     pub length: Option<u64>,
     pub range: Option<Range>,
-    /// The tag, where it stands for the very bytes: not a weak one.
+    /// The ETag, unless it is a weak one.
     pub tag: Option<String>,
     pub retry_after: Option<Duration>,
 }
@@ -49,83 +48,85 @@ pub(super) struct Range {
     pub total: Option<u64>,
 }
 
-/// Why there is no more to come.
+/// Errors of a [`Connection`].
 #[derive(Debug)]
-pub(super) enum Broken {
-    /// May go better another time.
-    Again(String),
-    /// Will not.
-    Never(String),
-    /// The user wants to stop.
+pub(super) enum ConnectionError {
+    /// A retry may succeed.
+    Retryable(String),
+    /// A retry will fail too.
+    Permanent(String),
+    /// The user requested a stop.
     Interrupted,
 }
 
 impl Connection {
-    /// Asks for the file from byte `from` on; with a tag, only if it is still the file of that tag,
-    /// else for the whole of it.
-    pub fn open(url: &str, from: u64, tag: Option<&str>, patience: &Patience) -> Self {
-        // A few pieces ahead, so that the network does not wait for the disk.
+    /// Requests the file from byte `from` on. With a tag, requests the whole file if its tag has changed
+    /// (`If-Range`).
+    pub fn open(url: &str, from: u64, tag: Option<&str>, policy: &RetryPolicy) -> Self {
+        // A small buffer, so that the network does not wait for the disk.
         let (send, receive) = sync_channel(16);
-        let (url, tag, patience) = (url.to_owned(), tag.map(str::to_owned), patience.clone());
-        let work = move || {
-            // A receiver that has gone away wants no more; there is nobody to tell.
-            if let Err(broken) = answer(&url, from, tag.as_deref(), &patience, &send) {
-                let _ = send.send(Err(broken));
+        let (url, tag, policy) = (url.to_owned(), tag.map(str::to_owned), policy.clone());
+        let task = move || {
+            // If sending fails, the receiver has been dropped.
+            if let Err(error) = perform(&url, from, tag.as_deref(), &policy, &send) {
+                let _ = send.send(Err(error));
             }
         };
-        // Where no thread can be had, the receiver sees a sender that has gone.
-        let _ = std::thread::Builder::new().name("download".into()).spawn(work);
+        // If no thread can be created, the receiver reports a closed connection.
+        let _ = std::thread::Builder::new().name("download".into()).spawn(task);
         Self(receive)
     }
 
-    pub fn head(&self, interrupt: &Interrupt) -> Result<Head, Broken> {
+    pub fn head(&self, interrupt: &Interrupt) -> Result<Head, ConnectionError> {
         match self.next(interrupt)? {
-            Piece::Head(head) => Ok(head),
-            _ => Err(Broken::Again("the answer has no head".into())),
+            ResponsePart::Head(head) => Ok(head),
+            _ => Err(ConnectionError::Retryable("the response has no head".into())),
         }
     }
 
-    /// The next bytes, `None` at the end.
-    pub fn bytes(&self, interrupt: &Interrupt) -> Result<Option<Vec<u8>>, Broken> {
+    /// The next bytes of the body; `None` at the end.
+    pub fn bytes(&self, interrupt: &Interrupt) -> Result<Option<Vec<u8>>, ConnectionError> {
         match self.next(interrupt)? {
-            Piece::Bytes(bytes) => Ok(Some(bytes)),
+            ResponsePart::Bytes(bytes) => Ok(Some(bytes)),
             _ => Ok(None),
         }
     }
 
-    fn next(&self, interrupt: &Interrupt) -> Result<Piece, Broken> {
+    fn next(&self, interrupt: &Interrupt) -> Result<ResponsePart, ConnectionError> {
         loop {
             if interrupt.requested() {
-                return Err(Broken::Interrupted);
+                return Err(ConnectionError::Interrupted);
             }
-            match self.0.recv_timeout(LOOK) {
-                Ok(piece) => return piece,
+            match self.0.recv_timeout(POLL_INTERVAL) {
+                Ok(part) => return part,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
-                    return Err(Broken::Again("the connection ended unexpectedly".into()));
+                    return Err(ConnectionError::Retryable(
+                        "the connection ended unexpectedly".into(),
+                    ));
                 }
             }
         }
     }
 }
 
-fn answer(
+fn perform(
     url: &str,
     from: u64,
     tag: Option<&str>,
-    patience: &Patience,
-    send: &SyncSender<Result<Piece, Broken>>,
-) -> Result<(), Broken> {
+    policy: &RetryPolicy,
+    send: &SyncSender<Result<ResponsePart, ConnectionError>>,
+) -> Result<(), ConnectionError> {
     let agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
-        .max_redirects(patience.redirects)
+        .max_redirects(policy.max_redirects)
         .user_agent(USER_AGENT)
         .accept_encoding("identity")
-        .timeout_resolve(Some(patience.connect))
-        .timeout_connect(Some(patience.connect))
-        .timeout_recv_response(Some(patience.silence))
-        .timeout_per_read(Some(patience.silence))
-        .timeout_per_write(Some(patience.silence))
+        .timeout_resolve(Some(policy.connect_timeout))
+        .timeout_connect(Some(policy.connect_timeout))
+        .timeout_recv_response(Some(policy.read_timeout))
+        .timeout_per_read(Some(policy.read_timeout))
+        .timeout_per_write(Some(policy.read_timeout))
         .build()
         .new_agent();
     let mut request = agent.get(url);
@@ -135,69 +136,74 @@ fn answer(
             request = request.header(header::IF_RANGE, tag);
         }
     }
-    let response = request.call().map_err(|error| broken(error, patience))?;
+    let response = request.call().map_err(|error| connection_error(error, policy))?;
     let (parts, body) = response.into_parts();
     let head = Head {
         status: parts.status.as_u16(),
-        phrase: parts.status.to_string(),
-        page: text(&parts.headers, header::CONTENT_TYPE)
+        status_text: parts.status.to_string(),
+        is_html: text(&parts.headers, header::CONTENT_TYPE)
             .is_some_and(|kind| kind.to_ascii_lowercase().starts_with("text/html")),
         length: number(&parts.headers, header::CONTENT_LENGTH),
         range: text(&parts.headers, header::CONTENT_RANGE).and_then(Range::parse),
         tag: text(&parts.headers, header::ETAG).filter(|tag| tag.starts_with('"')).map(Into::into),
         retry_after: number(&parts.headers, header::RETRY_AFTER).map(Duration::from_secs),
     };
-    if send.send(Ok(Piece::Head(head))).is_err() {
+    if send.send(Ok(ResponsePart::Head(head))).is_err() {
         return Ok(());
     }
     let mut body = body.into_reader();
     loop {
-        let mut piece = vec![0; 1 << 16];
-        let n = body.read(&mut piece).map_err(|error| broken(error.into(), patience))?;
-        piece.truncate(n);
-        let piece = if n == 0 { Piece::End } else { Piece::Bytes(piece) };
-        if send.send(Ok(piece)).is_err() || n == 0 {
+        let mut part = vec![0; 1 << 16];
+        let n = body.read(&mut part).map_err(|error| connection_error(error.into(), policy))?;
+        part.truncate(n);
+        let part = if n == 0 { ResponsePart::End } else { ResponsePart::Bytes(part) };
+        if send.send(Ok(part)).is_err() || n == 0 {
             return Ok(());
         }
     }
 }
 
-fn broken(error: ureq::Error, patience: &Patience) -> Broken {
+fn connection_error(error: ureq::Error, policy: &RetryPolicy) -> ConnectionError {
     use ureq::Error::{
         BadUri, HostNotFound, Http, Io, RedirectFailed, Rustls, Timeout, Tls, TooManyRedirects,
     };
-    let silence = patience.silence.as_secs_f64();
+    let read_timeout = policy.read_timeout.as_secs_f64();
     match error {
-        Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => {
-            Broken::Again(format!("no connection within {} s", patience.connect.as_secs_f64()))
+        Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => ConnectionError::Retryable(
+            format!("no connection within {} s", policy.connect_timeout.as_secs_f64()),
+        ),
+        Timeout(_) => {
+            ConnectionError::Retryable(format!("the server sent nothing for {read_timeout} s"))
         }
-        Timeout(_) => Broken::Again(format!("the server said nothing for {silence} s")),
         Io(error) => match error.kind() {
             std::io::ErrorKind::TimedOut | std::io::ErrorKind::WouldBlock => {
-                Broken::Again(format!("the server said nothing for {silence} s"))
+                ConnectionError::Retryable(format!("the server sent nothing for {read_timeout} s"))
             }
-            // There are no kinds for these two.
+            // These two have no error kind.
             _ if error.to_string().starts_with("failed to lookup address") => no_such_host(),
-            _ if error.to_string().starts_with("invalid peer certificate") => Broken::Never(
-                format!("{error}: the server, or a network between, is not who it says it is"),
-            ),
-            _ => Broken::Again(format!("the connection broke: {error}")),
+            _ if error.to_string().starts_with("invalid peer certificate") => {
+                ConnectionError::Permanent(format!(
+                    "{error}: the server, or a proxy in between, has the wrong certificate"
+                ))
+            }
+            _ => ConnectionError::Retryable(format!("the connection broke: {error}")),
         },
         HostNotFound => no_such_host(),
-        TooManyRedirects => {
-            Broken::Never(format!("redirected more than {} times", patience.redirects))
-        }
+        TooManyRedirects => ConnectionError::Permanent(format!(
+            "redirected more than {} times",
+            policy.max_redirects
+        )),
         error @ (BadUri(_) | Http(_) | RedirectFailed | Rustls(_) | Tls(_)) => {
-            Broken::Never(error.to_string())
+            ConnectionError::Permanent(error.to_string())
         }
-        error => Broken::Again(error.to_string()),
+        error => ConnectionError::Retryable(error.to_string()),
     }
 }
 
-fn no_such_host() -> Broken {
-    Broken::Never(
-        "the host's name cannot be looked up; is there a network, or a proxy to be named in \
-         HTTPS_PROXY?"
+fn no_such_host() -> ConnectionError {
+    ConnectionError::Permanent(
+        "the host name cannot be looked up; check the network connection, or set HTTPS_PROXY if you \
+         need a proxy"
             .into(),
     )
 }

@@ -1,34 +1,34 @@
-//! Where a dataset lies, and how it gets there whole.
+//! The destination folder of a dataset, and atomic installation of its texts.
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
-use super::checksums::{Taker, of_file};
+use super::checksums::{FileHasher, hash_file};
 use super::dataset::{DataFile, Dataset};
 use crate::interrupt::Interrupt;
 use crate::{Error, Result};
 
-/// The folder that a dataset is fetched to, this process's alone while this value lives.
-pub(super) struct Place<'a> {
+/// The folder that a dataset is downloaded to, locked for this process until dropped.
+pub(super) struct Destination<'a> {
     dataset: &'a Dataset,
     folder: PathBuf,
-    /// Held until dropped; the system gives it up for a process that was killed.
+    /// The operating system releases it if the process is killed.
     _lock: File,
 }
 
-/// What lies there.
-pub(super) enum Found {
-    /// All texts, as published, in this folder.
-    Whole(PathBuf),
-    /// Not all of them, and nothing that is in their way.
-    Wanting,
+/// The texts that are already in the folder.
+pub(super) enum ExistingTexts {
+    /// All published texts, in this folder.
+    Complete(PathBuf),
+    /// Some are missing, and no other file has the name of one.
+    Incomplete,
 }
 
-impl<'a> Place<'a> {
-    /// Opens the folder, which is made where there is none, its parents too.
+impl<'a> Destination<'a> {
+    /// Opens and locks the folder; creates it and its parents if missing.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Usage`] where another process is fetching into it.
+    /// [`Error::Io`]; [`Error::Usage`] if another process is fetching into it.
     pub fn open(dataset: &'a Dataset, folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
         let path = folder.join(format!(".{}.lock", dataset.name));
@@ -38,100 +38,100 @@ impl<'a> Place<'a> {
             Err(TryLockError::WouldBlock) => Err(Error::usage(
                 format!("--to {}", folder.display()),
                 format!("another process is fetching {} into this folder", dataset.name),
-                "wait for it, stop it, or name another folder",
+                "wait for it, stop it, or choose another folder",
             )),
             Err(TryLockError::Error(error)) => Err(Error::io(&path, "lock")(error)),
         }
     }
 
-    /// The archive, where somebody puts it by hand.
-    pub fn archive(&self) -> PathBuf {
+    /// The path where users put an archive that they downloaded themselves.
+    pub fn archive_path(&self) -> PathBuf {
         self.folder.join(&self.dataset.archive.file)
     }
 
-    /// A file beside the archive.
-    pub fn beside(&self, suffix: &str) -> PathBuf {
+    /// The path of the archive with a suffix.
+    pub fn archive_path_with(&self, suffix: &str) -> PathBuf {
         self.folder.join(format!("{}{suffix}", self.dataset.archive.file))
     }
 
-    /// Where the texts are put.
-    fn target(&self) -> PathBuf {
+    /// The folder of the texts.
+    fn text_folder(&self) -> PathBuf {
         self.folder.join(&self.dataset.name)
     }
 
-    /// Looks for the texts, in the folder itself or in the one that they are put into.
+    /// Looks for the texts in the folder itself and in its subfolder for the dataset.
     ///
     /// # Errors
-    /// [`Error::BadFile`] where another text has the place of one; [`Error::Io`];
+    /// [`Error::BadFile`] if the subfolder has another file with the name of a text; [`Error::Io`];
     /// [`Error::Interrupted`].
-    pub fn look(&self, interrupt: &Interrupt) -> Result<Found> {
-        for folder in [&self.folder, &self.target()] {
-            let own = *folder == self.folder;
+    pub fn find_texts(&self, interrupt: &Interrupt) -> Result<ExistingTexts> {
+        for folder in [&self.folder, &self.text_folder()] {
+            let is_parent = *folder == self.folder;
             let mut found = 0;
-            for known in &self.dataset.files {
-                let Some(path) = present(folder, known) else { continue };
-                match differs(&path, known, interrupt)? {
+            for expected in &self.dataset.files {
+                let Some(path) = existing_path(folder, expected) else { continue };
+                match difference(&path, expected, interrupt)? {
                     None => found += 1,
-                    // Somebody else's data may lie beside the folder that we use.
-                    Some(_) if own => break,
+                    // Unrelated data may be in the parent folder.
+                    Some(_) if is_parent => break,
                     Some(difference) => {
                         return Err(Error::bad_file(
                             &path,
-                            format!("is in the way: {difference}"),
-                            "move it away, or name another folder with --to",
+                            format!("is not the published text: {difference}"),
+                            "move it away, or choose another folder with --to",
                         ));
                     }
                 }
             }
             if found == self.dataset.files.len() {
-                return Ok(Found::Whole(folder.clone()));
+                return Ok(ExistingTexts::Complete(folder.clone()));
             }
         }
-        Ok(Found::Wanting)
+        Ok(ExistingTexts::Incomplete)
     }
 
-    /// An empty folder to unpack into, on the same disk.
+    /// Creates an empty folder on the same disk, to unpack into.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn unpacking(&self) -> Result<Unpacking> {
+    pub fn create_unpack_folder(&self) -> Result<UnpackFolder> {
         let path = self.folder.join(format!(".{}.unpacking", self.dataset.name));
-        // Nobody else is at work here: what lies there is of a process that was killed.
-        let unpacking = Unpacking(path);
+        // The lock is held, so an existing folder is from a killed process.
+        let unpacking = UnpackFolder(path);
         unpacking.clear().map_err(Error::io(&unpacking.0, "delete"))?;
         fs::create_dir(&unpacking.0).map_err(Error::io(&unpacking.0, "create"))?;
         Ok(unpacking)
     }
 
-    /// Puts the unpacked texts where they belong: all at once, or, where the folder is there, those
-    /// that it lacks.
+    /// Moves the unpacked texts to the subfolder for the dataset: all at once, or only the missing ones
+    /// if the subfolder exists. Returns the subfolder.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn put(&self, unpacking: &Unpacking) -> Result<PathBuf> {
-        let target = self.target();
-        sync(&unpacking.0);
+    pub fn install(&self, unpacking: &UnpackFolder) -> Result<PathBuf> {
+        let target = self.text_folder();
+        sync_folder(&unpacking.0);
         if target.exists() {
-            for known in &self.dataset.files {
-                if present(&target, known).is_none() {
-                    let path = target.join(&known.name);
-                    fs::rename(unpacking.0.join(&known.name), &path)
+            for expected in &self.dataset.files {
+                if existing_path(&target, expected).is_none() {
+                    let path = target.join(&expected.name);
+                    fs::rename(unpacking.0.join(&expected.name), &path)
                         .map_err(Error::io(&path, "create"))?;
                 }
             }
-            sync(&target);
+            sync_folder(&target);
         } else {
             fs::rename(&unpacking.0, &target).map_err(Error::io(&target, "create"))?;
         }
-        sync(&self.folder);
+        sync_folder(&self.folder);
         Ok(target)
     }
 }
 
-/// A folder that goes away with this value.
-pub(super) struct Unpacking(PathBuf);
+/// A temporary folder, deleted on drop.
+pub(super) struct UnpackFolder(PathBuf);
 
-impl Unpacking {
+impl UnpackFolder {
     pub fn path(&self) -> &Path {
         &self.0
     }
@@ -144,36 +144,37 @@ impl Unpacking {
     }
 }
 
-impl Drop for Unpacking {
+impl Drop for UnpackFolder {
     fn drop(&mut self) {
-        // The next fetch clears it, and complains if it cannot.
+        // On failure, the next fetch deletes the folder or reports the error.
         let _ = self.clear();
     }
 }
 
-/// A text under either of its names; the other one first, as the corpus looks for it first.
-pub(super) fn present(folder: &Path, known: &DataFile) -> Option<PathBuf> {
-    let names = known.other_name.iter().chain([&known.name]);
+/// The path of a text under either name. The alternative name takes precedence, as for a corpus.
+pub(super) fn existing_path(folder: &Path, expected: &DataFile) -> Option<PathBuf> {
+    let names = expected.other_name.iter().chain([&expected.name]);
     names.map(|name| folder.join(name)).find(|path| path.exists())
 }
 
-/// How a file differs from the text that it should be.
-fn differs(path: &Path, known: &DataFile, interrupt: &Interrupt) -> Result<Option<String>> {
+/// Describes the difference between a file and the published text.
+fn difference(path: &Path, expected: &DataFile, interrupt: &Interrupt) -> Result<Option<String>> {
     let data = fs::metadata(path).map_err(Error::io(path, "read"))?;
     if !data.is_file() {
-        return Ok(Some("it is no file".into()));
+        return Ok(Some("it is not a file".into()));
     }
-    // A size says at once what a sum would say later.
-    let size = known.bytes.map_or(data.len() <= known.max_bytes, |bytes| data.len() == bytes);
-    if !size {
-        let expected = known.bytes.unwrap_or(known.max_bytes);
-        return Ok(Some(format!("it has {} bytes, not {expected}", data.len())));
+    // A wrong size saves the computation of the checksum.
+    let size_matches =
+        expected.bytes.map_or(data.len() <= expected.max_bytes, |bytes| data.len() == bytes);
+    if !size_matches {
+        let bytes = expected.bytes.unwrap_or(expected.max_bytes);
+        return Ok(Some(format!("it has {} bytes, not {bytes}", data.len())));
     }
-    Ok(of_file(path, Taker::of_text(known), interrupt)?.differ(known))
+    Ok(hash_file(path, FileHasher::of_text(expected), interrupt)?.difference(expected))
 }
 
-/// A new name survives a power cut only once its folder is synced; some file systems refuse.
-fn sync(folder: &Path) {
+/// Makes renames durable. Some file systems do not support it.
+fn sync_folder(folder: &Path) {
     if let Ok(folder) = File::open(folder) {
         let _ = folder.sync_all();
     }

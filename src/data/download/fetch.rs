@@ -1,21 +1,21 @@
-//! A download: the folder, the mirrors, the archive.
+//! The download of a dataset: existing texts, mirrors, verification.
 
 use std::path::{Path, PathBuf};
 
 use super::dataset::Dataset;
-use super::retry::Patience;
+use super::retry::RetryPolicy;
 
-use super::archive::{self, Refusal};
-use super::checksums::{Facts, Taker, of_file};
-use super::destination::{self, Found, Place};
-use super::partial_file::Part;
-use super::transfer::{Download, Stop, interrupted};
+use super::archive::{self, UnpackError};
+use super::checksums::{FileHasher, FileSummary, hash_file};
+use super::destination::{self, Destination, ExistingTexts};
+use super::partial_file::PartialFile;
+use super::transfer::{Download, DownloadError, interrupted};
 
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 use crate::{Error, Result};
 
-/// A fetch to be done.
+/// A download of a dataset.
 ///
 /// ```no_run
 /// use qrnn::data::download::{Dataset, Fetch};
@@ -28,49 +28,49 @@ use crate::{Error, Result};
 pub struct Fetch {
     dataset: Dataset,
     to: PathBuf,
-    /// Asked instead of the mirrors.
+    /// Replaces the mirrors.
     url: Option<String>,
-    patience: Patience,
+    retry_policy: RetryPolicy,
     interrupt: Interrupt,
 }
 
-/// What a fetch came to.
+/// Results of a [`Fetch`].
 #[derive(Debug, Clone)]
 pub struct Fetched {
-    /// The folder with the texts, to be read with [`crate::data::Corpus::from_dir`].
+    /// The folder of the texts, for [`crate::data::Corpus::from_dir`].
     pub path: PathBuf,
-    /// Bytes of the texts.
+    /// Size of the texts, in bytes.
     pub bytes: u64,
-    /// MD5 of the archive that they come from, or would.
+    /// MD5 of the archive: of the one unpacked, otherwise of the published one.
     pub md5: String,
-    /// SHA-256 of that archive, where it is known.
+    /// SHA-256 of the archive, if known.
     pub sha256: Option<String>,
-    /// Where the archive came from: an address or a file; `None` where the texts were here already.
+    /// URL or path of the archive; `None` if the texts already existed.
     pub from: Option<String>,
-    /// Bytes that came over the network.
+    /// Bytes received over the network.
     pub downloaded: u64,
 }
 
 impl Fetch {
-    /// Fetches into the folder `to`; the texts come to lie in a folder of the dataset's name in it.
+    /// Downloads into a subfolder of `to` with the name of the dataset.
     pub fn new(dataset: Dataset, to: impl Into<PathBuf>) -> Self {
-        let (patience, interrupt) = (Patience::default(), Interrupt::default());
-        Self { dataset, to: to.into(), url: None, patience, interrupt }
+        let (retry_policy, interrupt) = (RetryPolicy::default(), Interrupt::default());
+        Self { dataset, to: to.into(), url: None, retry_policy, interrupt }
     }
 
-    /// Asks this address alone.
+    /// Downloads from this URL instead of the mirrors.
     ///
     /// # Errors
-    /// [`Error::Usage`] where it is none of http or https.
+    /// [`Error::Usage`] if it is not an http or https URL.
     pub fn url(mut self, url: &str) -> Result<Self> {
         let host = ["http://", "https://"].iter().find_map(|scheme| url.strip_prefix(scheme));
         if host.is_none_or(|host| host.is_empty() || host.starts_with('/')) {
             return Err(Error::usage(
                 format!("--url {url}"),
-                "is not the address of a file on a web server",
+                "is not an http or https URL",
                 format!(
-                    "say https://…/{file}; an archive that you have is put into --to under the \
-                     name {file}",
+                    "give https://…/{file}; to use an archive that you already have, put it into \
+                     the --to folder as {file}",
                     file = self.dataset.archive.file
                 ),
             ));
@@ -79,182 +79,192 @@ impl Fetch {
         Ok(self)
     }
 
-    /// Bears with servers for that long.
-    pub fn patience(mut self, patience: Patience) -> Self {
-        self.patience = patience;
+    /// Sets timeouts and retries.
+    pub fn retry_policy(mut self, retry_policy: RetryPolicy) -> Self {
+        self.retry_policy = retry_policy;
         self
     }
 
-    /// Stops, with the bytes kept, soon after this is requested.
+    /// Sets the flag that interrupts the download. The received bytes stay on disk.
     pub fn interrupt(mut self, interrupt: Interrupt) -> Self {
         self.interrupt = interrupt;
         self
     }
 
-    /// Sees to it that the texts lie in the folder, as published. Texts that are there are left as
-    /// they are, and nothing is downloaded; an archive that somebody put there is unpacked; else
-    /// each mirror is asked in turn.
+    /// Ensures that the folder holds the published texts. Existing texts are kept. Otherwise unpacks the
+    /// archive in the folder, if the user has put it there, or tries each mirror in turn.
     ///
-    /// An archive with another sum is taken if all its texts are as published, because these are
-    /// what counts, and refused if not.
+    /// An archive with a different checksum is accepted if all its texts are the published ones.
     ///
     /// # Errors
-    /// [`Error::Fetch`] where no mirror gives the archive, or the disk is full;
-    /// [`Error::Interrupted`]; [`Error::BadFile`] where other texts are in the way;
-    /// [`Error::Usage`] where another process fetches into the folder; [`Error::Io`].
+    /// [`Error::Fetch`] if no mirror provides the archive or the disk is full; [`Error::Interrupted`];
+    /// [`Error::BadFile`] if the folder holds different texts; [`Error::Usage`] if another process is
+    /// fetching into the folder; [`Error::Io`].
     pub fn run(&self, progress: &mut dyn Progress) -> Result<Fetched> {
-        // In a notebook, the interrupt button stops it too.
+        // Respond to the interrupt button of a notebook too.
         let interrupt = self.interrupt.during_call();
-        let result = Self { interrupt, ..self.clone() }.steps(progress);
+        let result = Self { interrupt, ..self.clone() }.fetch_texts(progress);
         progress.finish();
         result
     }
 
-    fn steps(&self, progress: &mut dyn Progress) -> Result<Fetched> {
-        let place = Place::open(&self.dataset, &self.to)?;
-        if let Found::Whole(path) = place.look(&self.interrupt)? {
+    fn fetch_texts(&self, progress: &mut dyn Progress) -> Result<Fetched> {
+        let destination = Destination::open(&self.dataset, &self.to)?;
+        if let ExistingTexts::Complete(path) = destination.find_texts(&self.interrupt)? {
             return self.fetched(path, None, None, 0);
         }
-        let own = place.archive();
-        if own.is_file() {
-            match self.unpack(&own, &place, progress) {
-                Ok((path, facts)) => {
-                    return self.fetched(path, Some(facts), Some(own.display().to_string()), 0);
+        let local_archive = destination.archive_path();
+        if local_archive.is_file() {
+            match self.unpack(&local_archive, &destination, progress) {
+                Ok((path, summary)) => {
+                    return self.fetched(
+                        path,
+                        Some(summary),
+                        Some(local_archive.display().to_string()),
+                        0,
+                    );
                 }
-                Err(Refusal::Other(error)) => return Err(error),
-                Err(Refusal::Bad(problem)) => progress.message(&format!(
-                    "{} is left alone, for it is not the published archive: {problem}",
-                    own.display()
+                Err(UnpackError::Other(error)) => return Err(error),
+                Err(UnpackError::BadArchive(problem)) => progress.message(&format!(
+                    "ignoring {}, which is not the published archive: {problem}",
+                    local_archive.display()
                 )),
             }
         }
-        self.download(&place, progress)
+        self.download(&destination, progress)
     }
 
-    fn download(&self, place: &Place<'_>, progress: &mut dyn Progress) -> Result<Fetched> {
-        let mut refusals = vec![];
+    fn download(
+        &self,
+        destination: &Destination<'_>,
+        progress: &mut dyn Progress,
+    ) -> Result<Fetched> {
+        let mut problems = vec![];
         let mut downloaded = 0;
         let mirrors = self.url.as_ref().map_or(&self.dataset.mirrors[..], std::slice::from_ref);
         for url in mirrors {
-            let mut part = Part::open(place.beside(".part"))?;
-            part.pieced = part.bytes() > 0;
+            let mut part = PartialFile::open(destination.archive_path_with(".part"))?;
+            part.spliced = part.bytes() > 0;
             progress.message(&format!("fetching {url}"));
-            // Once more from the beginning where the pieces may be those of different files.
+            // Repeats if the bytes may be from different files.
             let problem = loop {
                 let mut download = Download {
                     url,
                     max_bytes: self.dataset.archive.max_bytes,
-                    patience: &self.patience,
+                    policy: &self.retry_policy,
                     interrupt: &self.interrupt,
                     progress,
-                    whole: &|part: &Part| self.is_published(part.path()),
+                    is_complete: &|part: &PartialFile| self.is_published(part.path()),
                     received: 0,
                 };
                 let result = download.run(&mut part);
                 downloaded += download.received;
                 match result {
                     Ok(()) => {}
-                    Err(Stop::All(error)) => return Err(error),
-                    Err(Stop::Server(problem)) => break problem,
+                    Err(DownloadError::Fatal(error)) => return Err(error),
+                    Err(DownloadError::Server(problem)) => break problem,
                 }
-                match self.unpack(part.path(), place, progress) {
-                    Ok((path, facts)) => {
-                        // An earlier attempt may have had it whole from another server.
-                        let from = Some(&part.origin.url).filter(|url| !url.is_empty());
+                match self.unpack(part.path(), destination, progress) {
+                    Ok((path, summary)) => {
+                        // An earlier attempt may have completed it from another server.
+                        let from = Some(&part.source.url).filter(|url| !url.is_empty());
                         let from = from.unwrap_or(url).clone();
                         part.delete()?;
-                        return self.fetched(path, Some(facts), Some(from), downloaded);
+                        return self.fetched(path, Some(summary), Some(from), downloaded);
                     }
-                    Err(Refusal::Other(Error::Interrupted { .. })) => {
+                    Err(UnpackError::Other(Error::Interrupted { .. })) => {
                         return Err(interrupted(&part));
                     }
-                    Err(Refusal::Other(Error::Io { path, source, .. })) => {
-                        return Err(no_room(&path, source, &part));
+                    Err(UnpackError::Other(Error::Io { path, source, .. })) => {
+                        return Err(disk_error(&path, source, &part));
                     }
-                    Err(Refusal::Other(error)) => return Err(error),
-                    Err(Refusal::Bad(problem)) if part.pieced => {
-                        progress.message(&format!("{problem}; once more, from the beginning"));
-                        part.begin_anew()?;
+                    Err(UnpackError::Other(error)) => return Err(error),
+                    Err(UnpackError::BadArchive(problem)) if part.spliced => {
+                        progress
+                            .message(&format!("{problem}; downloading again from the beginning"));
+                        part.restart()?;
                     }
-                    Err(Refusal::Bad(problem)) => {
-                        let aside = place.beside(".refused");
-                        part.set_aside(&aside)?;
-                        break format!("{problem}; kept as {}", aside.display());
+                    Err(UnpackError::BadArchive(problem)) => {
+                        let refused = destination.archive_path_with(".refused");
+                        part.rename_to(&refused)?;
+                        break format!("{problem}; saved as {}", refused.display());
                     }
                 }
             };
             progress.message(&problem);
-            refusals.push(format!("\n  {url}: {problem}"));
+            problems.push(format!("\n  {url}: {problem}"));
         }
         Err(Error::Fetch {
             what: self.dataset.name.clone(),
-            problem: format!("no server gave the archive{}", refusals.concat()),
+            problem: format!("no server provided the archive{}", problems.concat()),
             remedy: format!(
-                "run the command again later, name another address with --url, or {}",
-                self.dataset.by_hand(&self.to)
+                "run the command again later, give another URL with --url, or {}",
+                self.dataset.manual_download(&self.to)
             ),
         })
     }
 
-    /// Unpacks an archive to where the texts belong.
+    /// Unpacks an archive and installs its texts.
     fn unpack(
         &self,
         path: &Path,
-        place: &Place<'_>,
+        destination: &Destination<'_>,
         progress: &mut dyn Progress,
-    ) -> Result<(PathBuf, Facts), Refusal> {
-        let facts = of_file(path, Taker::of_archive(), &self.interrupt)?;
-        let difference = facts.differ_from_archive(&self.dataset.archive);
-        let unpacking = place.unpacking()?;
+    ) -> Result<(PathBuf, FileSummary), UnpackError> {
+        let summary = hash_file(path, FileHasher::of_archive(), &self.interrupt)?;
+        let difference = summary.archive_difference(&self.dataset.archive);
+        let unpacking = destination.create_unpack_folder()?;
         let unpacked =
             archive::unpack(path, &self.dataset, unpacking.path(), &self.interrupt, progress);
         progress.finish();
         match (unpacked, &difference) {
-            (Err(Refusal::Bad(problem)), Some(difference)) => {
-                return Err(Refusal::Bad(format!("{difference}; {problem}")));
+            (Err(UnpackError::BadArchive(problem)), Some(difference)) => {
+                return Err(UnpackError::BadArchive(format!("{difference}; {problem}")));
             }
             (Ok(()), Some(difference)) => progress.message(&format!(
-                "not the archive that was published ({difference}), but its texts are: taken"
+                "accepted: not the published archive ({difference}), but its texts are the published ones"
             )),
             (unpacked, None) => unpacked?,
             (Err(other), _) => return Err(other),
         }
-        Ok((place.put(&unpacking)?, facts))
+        Ok((destination.install(&unpacking)?, summary))
     }
 
     fn is_published(&self, path: &Path) -> Result<bool> {
-        let facts = of_file(path, Taker::of_archive(), &self.interrupt)?;
-        Ok(facts.differ_from_archive(&self.dataset.archive).is_none())
+        let summary = hash_file(path, FileHasher::of_archive(), &self.interrupt)?;
+        Ok(summary.archive_difference(&self.dataset.archive).is_none())
     }
 
     fn fetched(
         &self,
         path: PathBuf,
-        archive: Option<Facts>,
+        archive: Option<FileSummary>,
         from: Option<String>,
         downloaded: u64,
     ) -> Result<Fetched> {
         let published = &self.dataset.archive;
         let (md5, sha256) = match archive {
-            Some(facts) => (facts.md5.unwrap_or_default(), facts.sha256),
+            Some(summary) => (summary.md5.unwrap_or_default(), summary.sha256),
             None => (published.md5.clone(), published.sha256.clone()),
         };
         let mut bytes = 0;
-        for known in &self.dataset.files {
-            let text = destination::present(&path, known).unwrap_or_else(|| path.join(&known.name));
+        for expected in &self.dataset.files {
+            let text = destination::existing_path(&path, expected)
+                .unwrap_or_else(|| path.join(&expected.name));
             bytes += std::fs::metadata(&text).map_err(Error::io(&text, "read"))?.len();
         }
         Ok(Fetched { path, bytes, md5, sha256, from, downloaded })
     }
 }
 
-/// The disk refused while the texts were unpacked.
-fn no_room(path: &Path, error: std::io::Error, part: &Part) -> Error {
+/// The error for a disk error during unpacking.
+fn disk_error(path: &Path, error: std::io::Error, part: &PartialFile) -> Error {
     Error::Fetch {
         what: path.display().to_string(),
-        problem: format!("the disk refuses ({error}); {}", part.kept()),
-        remedy: "see to the disk (the texts take about 550 MB) and run the command again: it goes \
-                 on from there; or name another folder with --to"
-            .into(),
+        problem: format!("cannot write to the disk ({error}); {}", part.saved_message()),
+        remedy:
+            "check the disk (the texts take about 550 MB) and run the command again, which resumes \
+                 from there; or choose another folder with --to"
+                .into(),
     }
 }

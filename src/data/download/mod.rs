@@ -1,11 +1,11 @@
-//! Corpora from the network: an archive from a list of mirrors, checked and unpacked.
+//! Downloads of corpora: an archive from a list of mirrors, verified and unpacked.
 //!
-//! - [`Dataset`]: what is published, under which sums, and where (`dataset`, data/*.json)
-//! - the folder, its lock, and how texts appear in it whole (`destination`)
-//! - one request (`connection`), one archive through retries and ranges (`transfer`, `partial_file`)
-//! - the texts out of an archive that nobody vouches for (`archive`)
-//! - sums and counts (`checksums`, `token_counts`)
-//! - how long to bear with a server ([`Patience`]), what a user sees ([`crate::progress::Progress`])
+//! - [`Dataset`]: the published files, their checksums and mirrors (`dataset`, data/*.json)
+//! - the destination folder, its lock, and atomic installation of the texts (`destination`)
+//! - one request (`connection`), one archive with retries and ranges (`transfer`, `partial_file`)
+//! - safe unpacking of an untrusted archive (`archive`)
+//! - checksums and token counts (`checksums`, `token_counts`)
+//! - timeouts and retries ([`RetryPolicy`]); progress is reported to a [`crate::progress::Progress`]
 
 mod archive;
 mod checksums;
@@ -22,4 +22,4 @@ mod transfer;
 
 pub use dataset::{Archive, DataFile, Dataset};
 pub use fetch::{Fetch, Fetched};
-pub use retry::Patience;
+pub use retry::RetryPolicy;

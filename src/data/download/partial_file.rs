@@ -1,4 +1,4 @@
-//! A download that is not complete: its bytes, and a note of where they come from.
+//! An incomplete download: its bytes, and their source in a JSON file.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -10,30 +10,30 @@ use crate::format::megabytes;
 use crate::{Error, Result};
 use qrnn_ops::atomic_file;
 
-/// `<archive>.part`, to which bytes are added.
-pub(super) struct Part {
+/// The file `<archive>.part`, to which received bytes are appended.
+pub(super) struct PartialFile {
     path: PathBuf,
     file: File,
     bytes: u64,
-    /// What is known of the file that these bytes belong to.
-    pub origin: Origin,
-    /// Bytes of several answers are in it: they may belong to different files.
-    pub pieced: bool,
+    /// The source of the bytes.
+    pub source: Source,
+    /// Whether the bytes are from several responses, and so possibly from different files.
+    pub spliced: bool,
 }
 
-/// The note beside a part.
+/// The source of a partial file, stored as `<archive>.part.json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Origin {
-    /// Where the latest bytes came from.
+pub(super) struct Source {
+    /// The URL of the latest bytes.
     pub url: String,
-    /// The server's tag of these very bytes.
+    /// The strong ETag of the file.
     pub tag: Option<String>,
-    /// Size of the whole file.
+    /// Size of the complete file, in bytes.
     pub total: Option<u64>,
 }
 
-impl Part {
-    /// Opens what an earlier attempt left, or begins.
+impl PartialFile {
+    /// Opens the partial file of an earlier attempt, or creates one.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -42,10 +42,10 @@ impl Part {
         let file = options.append(true).create(true).open(&path);
         let file = file.map_err(Error::io(&path, "write"))?;
         let bytes = file.metadata().map_err(Error::io(&path, "read"))?.len();
-        // Without a note, or with a spoilt one, the sum at the end tells what the bytes are worth.
-        let origin = std::fs::read(note(&path)).ok();
-        let origin = origin.and_then(|note| serde_json::from_slice(&note).ok()).unwrap_or_default();
-        Ok(Self { path, file, bytes, origin, pieced: false })
+        // If the source is missing or damaged, the final checksum still verifies the bytes.
+        let source = std::fs::read(source_path(&path)).ok();
+        let source = source.and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default();
+        Ok(Self { path, file, bytes, source, spliced: false })
     }
 
     pub fn path(&self) -> &Path {
@@ -56,88 +56,88 @@ impl Part {
         self.bytes
     }
 
-    /// "12.3 MB are kept in …".
-    pub fn kept(&self) -> String {
-        format!("{} are kept in {}", megabytes(self.bytes), self.path.display())
+    /// For messages: "12.3 MB are saved in …".
+    pub fn saved_message(&self) -> String {
+        format!("{} are saved in {}", megabytes(self.bytes), self.path.display())
     }
 
-    /// Notes what the bytes to come belong to.
+    /// Stores the source of the next bytes.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Fetch`] where the disk is full.
-    pub fn comes_from(&mut self, origin: Origin) -> Result<()> {
-        if self.origin == origin {
+    /// [`Error::Io`]; [`Error::Fetch`] if the disk is full.
+    pub fn set_source(&mut self, source: Source) -> Result<()> {
+        if self.source == source {
             return Ok(());
         }
-        let bytes = serde_json::to_vec(&origin)
-            .map_err(|error| Error::io(note(&self.path), "write")(error.into()))?;
-        self.origin = origin;
-        atomic_file::write(note(&self.path), &bytes).map_err(|error| self.refused(error))
+        let bytes = serde_json::to_vec(&source)
+            .map_err(|error| Error::io(source_path(&self.path), "write")(error.into()))?;
+        self.source = source;
+        atomic_file::write(source_path(&self.path), &bytes).map_err(|error| self.write_error(error))
     }
 
-    /// Adds bytes.
+    /// Appends bytes.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Fetch`] where the disk is full; what was written before stays.
-    pub fn add(&mut self, bytes: &[u8]) -> Result<()> {
+    /// [`Error::Io`]; [`Error::Fetch`] if the disk is full. Earlier bytes are preserved.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
         match self.file.write_all(bytes) {
             Ok(()) => {
                 self.bytes += bytes.len() as u64;
                 Ok(())
             }
             Err(error) => {
-                // Some of it may have been written.
+                // Some of the bytes may have been written.
                 self.bytes = self.file.metadata().map_or(self.bytes, |data| data.len());
-                Err(self.refused(error))
+                Err(self.write_error(error))
             }
         }
     }
 
-    fn refused(&self, error: std::io::Error) -> Error {
+    fn write_error(&self, error: std::io::Error) -> Error {
         use ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
         match error.kind() {
             StorageFull | QuotaExceeded | FileTooLarge => Error::Fetch {
                 what: self.path.display().to_string(),
-                problem: format!("there is no room ({error}); {}", self.kept()),
+                problem: format!("there is no space left ({error}); {}", self.saved_message()),
                 remedy:
-                    "free about 1 GB and run the command again: it goes on from there; or name \
-                         another folder with --to"
+                    "free about 1 GB and run the command again, which resumes the download; or \
+                         choose another folder with --to"
                         .into(),
             },
             _ => Error::io(&self.path, "write")(error),
         }
     }
 
-    /// Throws the bytes away.
+    /// Discards all bytes.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn begin_anew(&mut self) -> Result<()> {
+    pub fn restart(&mut self) -> Result<()> {
         self.file.set_len(0).map_err(Error::io(&self.path, "write"))?;
-        (self.bytes, self.pieced, self.origin) = (0, false, Origin::default());
+        (self.bytes, self.spliced, self.source) = (0, false, Source::default());
         Ok(())
     }
 
-    /// Renames the bytes, the note is deleted.
+    /// Renames the file and deletes its source.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn set_aside(self, path: &Path) -> Result<()> {
+    pub fn rename_to(self, path: &Path) -> Result<()> {
         std::fs::rename(&self.path, path).map_err(Error::io(path, "write"))?;
-        delete(&note(&self.path))
+        delete(&source_path(&self.path))
     }
 
-    /// Deletes bytes and note.
+    /// Deletes the file and its source.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn delete(self) -> Result<()> {
         delete(&self.path)?;
-        delete(&note(&self.path))
+        delete(&source_path(&self.path))
     }
 }
 
-fn note(part: &Path) -> PathBuf {
+fn source_path(part: &Path) -> PathBuf {
     let mut name = part.as_os_str().to_owned();
     name.push(".json");
     name.into()

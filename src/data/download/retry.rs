@@ -1,53 +1,54 @@
-//! How long a fetch bears with a server.
+//! Timeouts and retries of downloads.
 
 use std::time::Duration;
 
 use crate::interrupt::Interrupt;
 
-/// Times and counts after which a server is given up. The defaults suit 200 MB over any network.
+/// Timeouts and limits after which a server is abandoned. The defaults suit 200 MB over any network.
 #[derive(Debug, Clone)]
-pub struct Patience {
-    /// Until a connection stands.
-    pub connect: Duration,
-    /// Without a byte from the server.
-    pub silence: Duration,
-    /// Attempts in a row that bring nothing new, after the first.
-    pub retries: u32,
-    /// Before the first retry; doubled for each further one, up to 30 s.
-    pub pause: Duration,
-    /// Redirects followed.
-    pub redirects: u32,
+pub struct RetryPolicy {
+    /// Timeout for establishing a connection.
+    pub connect_timeout: Duration,
+    /// Timeout without data from the server.
+    pub read_timeout: Duration,
+    /// Consecutive retries without new data.
+    pub max_retries: u32,
+    /// Delay before the first retry; doubled for each further one, up to 30 s.
+    pub first_delay: Duration,
+    /// Maximum number of redirects.
+    pub max_redirects: u32,
 }
 
-impl Default for Patience {
+impl Default for RetryPolicy {
     fn default() -> Self {
         Self {
-            connect: Duration::from_secs(15),
-            silence: Duration::from_secs(30),
-            retries: 4,
-            pause: Duration::from_secs(1),
-            redirects: 10,
+            connect_timeout: Duration::from_secs(15),
+            read_timeout: Duration::from_secs(30),
+            max_retries: 4,
+            first_delay: Duration::from_secs(1),
+            max_redirects: 10,
         }
     }
 }
 
-/// No pause is longer, whatever a server asks for.
-const LONGEST: Duration = Duration::from_secs(30);
+/// Upper limit of all delays, including those requested by a server.
+const MAX_DELAY: Duration = Duration::from_secs(30);
 
-impl Patience {
-    /// Before retry number `retry`, counted from 1; `asked` is what the server wants.
-    pub(super) fn pause(&self, retry: u32, asked: Option<Duration>) -> Duration {
-        let doubled = self.pause.saturating_mul(1 << retry.saturating_sub(1).min(16));
-        doubled.max(asked.unwrap_or_default()).min(LONGEST)
+impl RetryPolicy {
+    /// The delay before retry number `retry`, counted from 1; `retry_after` is the delay requested by the
+    /// server.
+    pub(super) fn delay(&self, retry: u32, retry_after: Option<Duration>) -> Duration {
+        let doubled = self.first_delay.saturating_mul(1 << retry.saturating_sub(1).min(16));
+        doubled.max(retry_after.unwrap_or_default()).min(MAX_DELAY)
     }
 }
 
-/// Sleeps; `false` where the user did not want to wait for the end.
+/// Sleeps; returns `false` if interrupted.
 pub(super) fn sleep(mut left: Duration, interrupt: &Interrupt) -> bool {
-    const LOOK: Duration = Duration::from_millis(50);
+    const POLL_INTERVAL: Duration = Duration::from_millis(50);
     while !left.is_zero() && !interrupt.requested() {
-        std::thread::sleep(left.min(LOOK));
-        left = left.saturating_sub(LOOK);
+        std::thread::sleep(left.min(POLL_INTERVAL));
+        left = left.saturating_sub(POLL_INTERVAL);
     }
     !interrupt.requested()
 }
@@ -57,9 +58,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_double_up_to_a_limit() {
-        let patience = Patience::default();
-        let seconds = |retry, asked| patience.pause(retry, asked).as_secs();
+    fn delays_double_up_to_a_limit() {
+        let policy = RetryPolicy::default();
+        let seconds = |retry, retry_after| policy.delay(retry, retry_after).as_secs();
         assert_eq!([1, 2, 3, 4, 40].map(|retry| seconds(retry, None)), [1, 2, 4, 8, 30]);
         assert_eq!(seconds(1, Some(Duration::from_secs(7))), 7);
         assert_eq!(seconds(1, Some(Duration::from_secs(7000))), 30);

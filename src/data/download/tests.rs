@@ -1,4 +1,4 @@
-//! The archive reader on archives that somebody damaged, by chance or on purpose.
+//! Unpacking of randomly and maliciously modified archives.
 
 use std::fs;
 use std::io::{Cursor, Write};
@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use zip::CompressionMethod;
 use zip::write::SimpleFileOptions;
 
-use super::archive::{Refusal, unpack_from};
-use super::checksums::{Taker, of_file};
+use super::archive::{UnpackError, unpack_from};
+use super::checksums::{FileHasher, hash_file};
 use super::dataset::{Archive, DataFile, Dataset};
 use crate::interrupt::Interrupt;
 use crate::progress::Silent;
@@ -33,7 +33,7 @@ fn dataset() -> Dataset {
     Dataset { name: "small".into(), archive, files: TEXTS.map(file).into(), mirrors: vec![] }
 }
 
-/// Deflated and stored entries, a folder, one that is not wanted.
+/// Deflated and stored entries, a folder, and an unrelated entry.
 fn archive() -> Vec<u8> {
     let mut zip = zip::ZipWriter::new(Cursor::new(vec![]));
     let deflated = SimpleFileOptions::default();
@@ -44,20 +44,20 @@ fn archive() -> Vec<u8> {
         zip.write_all(text.as_bytes()).unwrap();
     }
     zip.start_file("small/README", deflated).unwrap();
-    zip.write_all(b"not wanted").unwrap();
+    zip.write_all(b"unrelated").unwrap();
     zip.finish().unwrap().into_inner()
 }
 
-/// A change to the bytes; places wrap around.
+/// A change to the bytes; offsets wrap around.
 #[derive(Debug, Clone)]
 enum Change {
     Set(usize, u8),
-    /// Four bytes at once, as sizes, offsets and signatures are.
+    /// Overwrites four bytes, like a size, an offset or a signature.
     Word(usize, u32),
     Cut(usize),
-    /// A piece is put in again somewhere else.
+    /// Inserts a copy of bytes elsewhere.
     Copy(usize, usize, usize),
-    /// A name's bytes become those of another.
+    /// Overwrites the start of a file name.
     Name(usize, &'static [u8]),
 }
 
@@ -91,25 +91,25 @@ fn change() -> impl Strategy<Value = Change> {
 
 fn apply(bytes: &mut Vec<u8>, change: Change) {
     let size = bytes.len().max(1);
-    let put = |bytes: &mut Vec<u8>, at: usize, new: &[u8]| {
-        for (place, byte) in bytes.iter_mut().skip(at).zip(new) {
-            *place = *byte;
+    let overwrite = |bytes: &mut Vec<u8>, at: usize, new: &[u8]| {
+        for (target, byte) in bytes.iter_mut().skip(at).zip(new) {
+            *target = *byte;
         }
     };
     match change {
-        Change::Set(at, byte) => put(bytes, at % size, &[byte]),
-        Change::Word(at, word) => put(bytes, at % size, &word.to_le_bytes()),
+        Change::Set(at, byte) => overwrite(bytes, at % size, &[byte]),
+        Change::Word(at, word) => overwrite(bytes, at % size, &word.to_le_bytes()),
         Change::Cut(at) => bytes.truncate(at % size),
         Change::Copy(from, n, to) => {
-            let piece: Vec<u8> = bytes.iter().skip(from % size).take(n % 100).copied().collect();
+            let copy: Vec<u8> = bytes.iter().skip(from % size).take(n % 100).copied().collect();
             let to = (to % size).min(bytes.len());
-            bytes.splice(to..to, piece);
+            bytes.splice(to..to, copy);
         }
-        Change::Name(which, name) => {
-            let places: Vec<usize> =
+        Change::Name(index, name) => {
+            let offsets: Vec<usize> =
                 (0..bytes.len()).filter(|&at| bytes[at..].starts_with(b"small/")).collect();
-            if !places.is_empty() {
-                put(bytes, places[which % places.len()], name);
+            if !offsets.is_empty() {
+                overwrite(bytes, offsets[index % offsets.len()], name);
             }
         }
     }
@@ -117,67 +117,66 @@ fn apply(bytes: &mut Vec<u8>, change: Change) {
 
 /// All files below a folder.
 fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut found = vec![];
+    let mut files_found = vec![];
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            found.extend(files(&path));
+            files_found.extend(files(&path));
         } else {
-            found.push(path);
+            files_found.push(path);
         }
     }
-    found
+    files_found
 }
 
-/// Whether it was taken; fails where anything appears that should not. The folder is empty again
-/// afterwards.
-fn reads(bytes: &[u8], folder: &Path) -> bool {
-    let into = folder.join("in/here");
+/// Whether an archive is unpacked. Panics if a file appears outside `into` or is not a published text.
+/// Deletes the files afterwards.
+fn unpacks(bytes: &[u8], folder: &Path) -> bool {
+    let into = folder.join("sub/folder");
     fs::create_dir_all(&into).unwrap();
     let (name, interrupt) = (Path::new("small.zip"), Interrupt::default());
     let result = unpack_from(Cursor::new(bytes), name, &dataset(), &into, &interrupt, &mut Silent);
-    let found = files(folder);
-    for path in &found {
+    let files_found = files(folder);
+    for path in &files_found {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap();
         assert_eq!(path.parent(), Some(into.as_path()));
         assert!(TEXTS.iter().any(|(text, _)| *text == name), "{name}");
         assert!(fs::metadata(path).unwrap().len() <= 100);
     }
-    let taken = match result {
+    let unpacked = match result {
         Ok(()) => {
-            assert_eq!(found.len(), TEXTS.len());
-            for known in &dataset().files {
-                let path = into.join(&known.name);
-                let facts = of_file(&path, Taker::of_text(known), &interrupt).unwrap();
-                assert_eq!(facts.differ(known), None);
+            assert_eq!(files_found.len(), TEXTS.len());
+            for expected in &dataset().files {
+                let path = into.join(&expected.name);
+                let summary = hash_file(&path, FileHasher::of_text(expected), &interrupt).unwrap();
+                assert_eq!(summary.difference(expected), None);
             }
             true
         }
-        Err(Refusal::Bad(_)) => false,
-        // Whatever is wrong here is the archive's doing.
-        Err(Refusal::Other(error)) => panic!("blames the disk: {error}"),
+        Err(UnpackError::BadArchive(_)) => false,
+        Err(UnpackError::Other(error)) => panic!("not an error of the archive: {error}"),
     };
-    found.iter().for_each(|path| fs::remove_file(path).unwrap());
-    taken
+    files_found.iter().for_each(|path| fs::remove_file(path).unwrap());
+    unpacked
 }
 
 #[test]
-fn changed_archives_write_nothing_outside() {
+fn modified_archives_write_nothing_outside_the_folder() {
     let folder = tempfile::tempdir().unwrap();
-    assert!(reads(&archive(), folder.path()), "the archive that is changed below is good");
+    assert!(unpacks(&archive(), folder.path()), "the unmodified archive is valid");
     let changes = prop::collection::vec(change(), 1..6);
     proptest!(ProptestConfig::with_cases(4000), |(changes in changes)| {
         let mut bytes = archive();
         changes.into_iter().for_each(|change| apply(&mut bytes, change));
-        reads(&bytes, folder.path());
+        unpacks(&bytes, folder.path());
     });
 }
 
 #[test]
-fn bytes_are_no_archive() {
+fn random_bytes_are_not_an_archive() {
     let folder = tempfile::tempdir().unwrap();
     let bytes = prop::collection::vec(any::<u8>(), 0..300);
     proptest!(ProptestConfig::with_cases(4000), |(bytes in bytes)| {
-        prop_assert!(!reads(&bytes, folder.path()));
+        prop_assert!(!unpacks(&bytes, folder.path()));
     });
 }

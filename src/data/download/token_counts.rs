@@ -1,69 +1,69 @@
-//! Lines and words of a text that comes in pieces.
+//! Counts the lines and words of a text incrementally.
 
-/// Counts lines and words as the corpus does: words end where Python's `str.split` ends them, lines
-/// at `\n`, `\r\n` and `\r`.
+/// Counts lines and words like the tokenizer: words are separated as by Python's `str.split`, lines by
+/// `\n`, `\r\n` and `\r`.
 #[derive(Default)]
-pub(super) struct Count {
+pub(super) struct TokenCounter {
     lines: u64,
     words: u64,
     in_word: bool,
-    /// Something came after the last line end.
-    open_line: bool,
-    after_return: bool,
-    /// The beginning of a character that a piece broke off in, at most two bytes.
-    broken: Vec<u8>,
+    /// Whether the last line is not terminated yet.
+    unterminated: bool,
+    after_cr: bool,
+    /// The first bytes, at most two, of a character that continues in the next chunk.
+    incomplete: Vec<u8>,
 }
 
-impl Count {
-    pub fn take(&mut self, bytes: &[u8]) {
-        if self.broken.is_empty() {
-            return self.whole(bytes);
+impl TokenCounter {
+    pub fn update(&mut self, bytes: &[u8]) {
+        if self.incomplete.is_empty() {
+            return self.count_bytes(bytes);
         }
-        let mut joined = std::mem::take(&mut self.broken);
+        let mut joined = std::mem::take(&mut self.incomplete);
         joined.extend(bytes);
-        self.whole(&joined);
+        self.count_bytes(&joined);
     }
 
-    fn whole(&mut self, bytes: &[u8]) {
+    fn count_bytes(&mut self, bytes: &[u8]) {
         let mut at = 0;
         while at < bytes.len() {
             let byte = bytes[at];
             if matches!(byte, b'!'..=b'~') {
                 self.words += u64::from(!self.in_word);
-                (self.in_word, self.open_line, self.after_return) = (true, true, false);
+                (self.in_word, self.unterminated, self.after_cr) = (true, true, false);
                 at += 1;
                 continue;
             }
-            if bytes.len() - at < need(byte) {
-                self.broken = bytes[at..].to_vec();
+            if bytes.len() - at < bytes_needed(byte) {
+                self.incomplete = bytes[at..].to_vec();
                 return;
             }
-            let space = space(&bytes[at..]);
-            at += space.max(1);
+            let length = space_length(&bytes[at..]);
+            at += length.max(1);
             if matches!(byte, b'\n' | b'\r') {
-                self.lines += u64::from(!(byte == b'\n' && self.after_return));
-                (self.in_word, self.open_line) = (false, false);
-                self.after_return = byte == b'\r';
+                self.lines += u64::from(!(byte == b'\n' && self.after_cr));
+                (self.in_word, self.unterminated) = (false, false);
+                self.after_cr = byte == b'\r';
                 continue;
             }
-            self.words += u64::from(space == 0 && !self.in_word);
-            (self.in_word, self.open_line, self.after_return) = (space == 0, true, false);
+            self.words += u64::from(length == 0 && !self.in_word);
+            (self.in_word, self.unterminated, self.after_cr) = (length == 0, true, false);
         }
     }
 
-    /// Lines and words.
-    pub fn end(mut self) -> (u64, u64) {
-        if !self.broken.is_empty() {
-            // Half a character is no space.
+    /// The numbers of lines and words.
+    pub fn finish(mut self) -> (u64, u64) {
+        if !self.incomplete.is_empty() {
+            // An incomplete character is not white space.
             self.words += u64::from(!self.in_word);
-            self.open_line = true;
+            self.unterminated = true;
         }
-        (self.lines + u64::from(self.open_line), self.words)
+        (self.lines + u64::from(self.unterminated), self.words)
     }
 }
 
-/// Bytes to be seen before one knows whether they are a space.
-fn need(byte: u8) -> usize {
+/// Number of bytes needed to decide whether a character with this first byte is white space.
+fn bytes_needed(byte: u8) -> usize {
     match byte {
         0xc2 => 2,
         0xe1..=0xe3 => 3,
@@ -71,8 +71,8 @@ fn need(byte: u8) -> usize {
     }
 }
 
-/// Bytes of the white space that the text begins with, 0 where it does not.
-fn space(bytes: &[u8]) -> usize {
+/// Length in bytes of the white space character at the start of the text, or 0.
+fn space_length(bytes: &[u8]) -> usize {
     match bytes {
         [b'\t'..=b'\r' | 0x1c..=b' ', ..] => 1,
         [0xc2, 0x85 | 0xa0, ..] => 2,
@@ -92,28 +92,28 @@ mod tests {
     use super::*;
     use crate::data::{Corpus, Split};
 
-    fn count(text: &[u8], piece: usize) -> (u64, u64) {
-        let mut count = Count::default();
-        text.chunks(piece).for_each(|piece| count.take(piece));
-        count.end()
+    fn count_tokens(text: &[u8], chunk: usize) -> (u64, u64) {
+        let mut count = TokenCounter::default();
+        text.chunks(chunk).for_each(|chunk| count.update(chunk));
+        count.finish()
     }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(300))]
 
         #[test]
-        fn counts_are_the_corpus_s_however_the_text_is_cut(
+        fn counts_equal_those_of_the_corpus_for_any_chunks(
             text in "([ab\u{e9}\u{6f22}\u{1f600}\u{2013}\u{3001} \t\r\n\u{1c}\u{85}\u{a0}\u{1680}\u{2003}\u{2028}\u{205f}\u{3000}]|\r\n){0,40}",
-            piece in 1usize..9,
+            chunk in 1usize..9,
         ) {
-            // A word in front, which no byte order mark can be, and two lines make it a corpus.
+            // A leading word rules out a byte order mark; a corpus needs two lines.
             let text = format!("a\n{text}\na");
             let folder = tempfile::tempdir().unwrap();
             for split in Split::ALL {
                 std::fs::write(folder.path().join(format!("{split}.txt")), &text).unwrap();
             }
             let corpus = Corpus::from_dir(folder.path()).unwrap();
-            let (lines, words) = count(text.as_bytes(), piece);
+            let (lines, words) = count_tokens(text.as_bytes(), chunk);
             prop_assert_eq!(lines + words, corpus.tokens(Split::Valid).len() as u64);
             let eos = corpus.vocab().id("<eos>").unwrap();
             let ends = corpus.tokens(Split::Valid).iter().filter(|&&id| id == eos).count();
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_text_has_nothing() {
-        assert_eq!(count(b"", 1), (0, 0));
+    fn an_empty_text_has_no_lines_and_no_words() {
+        assert_eq!(count_tokens(b"", 1), (0, 0));
     }
 }

@@ -1,89 +1,91 @@
-//! One archive from one server into a part, through all that networks do.
+//! Downloads one archive from one server into a partial file, with retries.
 
-use super::connection::{Broken, Connection, Head};
-use super::partial_file::{Origin, Part};
-use super::retry::{Patience, sleep};
+use super::connection::{Connection, ConnectionError, Head};
+use super::partial_file::{PartialFile, Source};
+use super::retry::{RetryPolicy, sleep};
 use crate::format::megabytes;
 use crate::interrupt::Interrupt;
 use crate::progress::{Progress, Task, Unit};
 use crate::{Error, Result};
 
-/// What a download needs beside the part.
+/// A download from one server.
 pub(super) struct Download<'a> {
     pub url: &'a str,
-    /// No more is taken from a server.
+    /// A larger download is aborted.
     pub max_bytes: u64,
-    pub patience: &'a Patience,
+    pub policy: &'a RetryPolicy,
     pub interrupt: &'a Interrupt,
     pub progress: &'a mut dyn Progress,
-    /// Whether a part is the archive, whatever the server says of its size.
-    pub whole: &'a dyn Fn(&Part) -> Result<bool>,
-    /// Bytes received, over all attempts.
+    /// Checks whether the partial file is the complete archive, regardless of the size that the server states.
+    pub is_complete: &'a dyn Fn(&PartialFile) -> Result<bool>,
+    /// Bytes received in all attempts.
     pub received: u64,
 }
 
-/// Why this server, or all, cannot be used.
-pub(super) enum Stop {
-    /// Another one may.
+/// Errors of a download.
+pub(super) enum DownloadError {
+    /// This server failed; another one may work.
     Server(String),
-    /// The disk, or the user.
-    All(Error),
+    /// A disk error or an interrupt.
+    Fatal(Error),
 }
 
-/// How an attempt ended that did not bring the file's end.
-enum Trouble {
-    /// To be tried again, after as long as the server asks for.
-    Again(String, Option<std::time::Duration>),
-    Stop(Stop),
+/// Errors of one attempt.
+enum AttemptError {
+    /// A retry may succeed, after the delay requested by the server.
+    Retryable(String, Option<std::time::Duration>),
+    Permanent(DownloadError),
 }
 
-impl From<Error> for Trouble {
+impl From<Error> for AttemptError {
     fn from(error: Error) -> Self {
-        Self::Stop(Stop::All(error))
+        Self::Permanent(DownloadError::Fatal(error))
     }
 }
 
 impl Download<'_> {
-    /// Brings the part to the end that the server names.
-    pub fn run(&mut self, part: &mut Part) -> Result<(), Stop> {
-        let complete = part.origin.total.is_none_or(|total| total == part.bytes());
-        if part.bytes() > 0 && complete && (self.whole)(part).map_err(Stop::All)? {
+    /// Completes the partial file.
+    pub fn run(&mut self, part: &mut PartialFile) -> Result<(), DownloadError> {
+        let complete = part.source.total.is_none_or(|total| total == part.bytes());
+        if part.bytes() > 0 && complete && (self.is_complete)(part).map_err(DownloadError::Fatal)? {
             return Ok(());
         }
-        let mut most = part.bytes();
-        let mut tries = 0;
+        let mut max_received = part.bytes();
+        let mut attempts = 0;
         loop {
             let attempt = self.attempt(part);
             self.progress.finish();
-            let (problem, asked) = match attempt {
+            let (problem, retry_after) = match attempt {
                 Ok(()) => return Ok(()),
-                Err(Trouble::Stop(stop)) => return Err(stop),
-                Err(Trouble::Again(problem, asked)) => (problem, asked),
+                Err(AttemptError::Permanent(error)) => return Err(error),
+                Err(AttemptError::Retryable(problem, retry_after)) => (problem, retry_after),
             };
-            if part.bytes() > most {
-                (most, tries) = (part.bytes(), 0);
-            } else if part.bytes() > 0 && (self.whole)(part).map_err(Stop::All)? {
-                // The server was wrong about the length, and the file is here.
+            if part.bytes() > max_received {
+                (max_received, attempts) = (part.bytes(), 0);
+            } else if part.bytes() > 0 && (self.is_complete)(part).map_err(DownloadError::Fatal)? {
+                // The file is complete; the server stated a wrong length.
                 return Ok(());
             }
-            tries += 1;
-            if tries > self.patience.retries {
-                return Err(Stop::Server(format!("{problem} (given up after {tries} attempts)")));
+            attempts += 1;
+            if attempts > self.policy.max_retries {
+                return Err(DownloadError::Server(format!(
+                    "{problem} (given up after {attempts} attempts)"
+                )));
             }
-            let pause = self.patience.pause(tries, asked);
-            self.progress.message(&format!("{problem}; again in {} s", pause.as_secs_f64()));
-            if !sleep(pause, self.interrupt) {
-                return Err(Stop::All(interrupted(part)));
+            let delay = self.policy.delay(attempts, retry_after);
+            self.progress.message(&format!("{problem}; retrying in {} s", delay.as_secs_f64()));
+            if !sleep(delay, self.interrupt) {
+                return Err(DownloadError::Fatal(interrupted(part)));
             }
         }
     }
 
-    fn attempt(&mut self, part: &mut Part) -> Result<(), Trouble> {
+    fn attempt(&mut self, part: &mut PartialFile) -> Result<(), AttemptError> {
         let from = part.bytes();
-        let tag = part.origin.tag.as_deref().filter(|_| part.origin.url == self.url);
-        let connection = Connection::open(self.url, from, tag, self.patience);
-        let head = connection.head(self.interrupt).map_err(|broken| trouble(broken, part))?;
-        let Some(total) = self.agree(&head, part)? else { return Ok(()) };
+        let tag = part.source.tag.as_deref().filter(|_| part.source.url == self.url);
+        let connection = Connection::open(self.url, from, tag, self.policy);
+        let head = connection.head(self.interrupt).map_err(|error| attempt_error(error, part))?;
+        let Some(total) = self.accept_response(&head, part)? else { return Ok(()) };
         self.progress.start(&Task {
             label: "downloading".into(),
             unit: Unit::Bytes,
@@ -91,15 +93,15 @@ impl Download<'_> {
             total,
         });
         while let Some(bytes) =
-            connection.bytes(self.interrupt).map_err(|broken| trouble(broken, part))?
+            connection.bytes(self.interrupt).map_err(|error| attempt_error(error, part))?
         {
             self.received += bytes.len() as u64;
-            self.fits(part.bytes() + bytes.len() as u64)?;
-            part.add(&bytes)?;
+            self.check_size(part.bytes() + bytes.len() as u64)?;
+            part.append(&bytes)?;
             self.progress.advance(bytes.len() as u64);
         }
         match total {
-            Some(total) if part.bytes() < total => Err(Trouble::Again(
+            Some(total) if part.bytes() < total => Err(AttemptError::Retryable(
                 format!(
                     "the connection ended after {} of {}",
                     megabytes(part.bytes()),
@@ -111,48 +113,51 @@ impl Download<'_> {
         }
     }
 
-    /// Makes the part ready for the body of this answer. Gives the size of the whole file if the
-    /// server says it; `None` where the part is complete already.
-    fn agree(&mut self, head: &Head, part: &mut Part) -> Result<Option<Option<u64>>, Trouble> {
+    /// Prepares the partial file for the body of this response. Returns the size of the complete file if
+    /// the server states it; `None` if the partial file is already complete.
+    fn accept_response(
+        &mut self,
+        head: &Head,
+        part: &mut PartialFile,
+    ) -> Result<Option<Option<u64>>, AttemptError> {
         let from = part.bytes();
-        let same_server = part.origin.url == self.url;
-        if head.page && matches!(head.status, 200 | 206) {
-            return Err(Trouble::Stop(Stop::Server(
-                "sends a web page, not an archive; a network that wants you to log in, perhaps"
-                    .into(),
+        let same_server = part.source.url == self.url;
+        if head.is_html && matches!(head.status, 200 | 206) {
+            return Err(AttemptError::Permanent(DownloadError::Server(
+                "sends a web page, not an archive; the network may require a login".into(),
             )));
         }
         let total = match (head.status, head.range) {
             (200, _) => {
                 if from > 0 {
                     self.progress.message(&format!(
-                        "the server sends the file from its beginning; {} are given up",
+                        "the server sends the file from the beginning; discarding {}",
                         megabytes(from)
                     ));
-                    part.begin_anew()?;
+                    part.restart()?;
                 }
                 head.length
             }
             (206, Some(range)) if range.start == Some(from) => {
                 let changed = [
-                    (range.total.is_some() && part.origin.total.is_some())
-                        && range.total != part.origin.total,
-                    same_server && part.origin.tag.is_some() && head.tag != part.origin.tag,
+                    (range.total.is_some() && part.source.total.is_some())
+                        && range.total != part.source.total,
+                    same_server && part.source.tag.is_some() && head.tag != part.source.tag,
                 ];
                 if changed.contains(&true) {
-                    part.begin_anew()?;
-                    return Err(Trouble::Again(
-                        "the file on the server is another one now; from its beginning".into(),
+                    part.restart()?;
+                    return Err(AttemptError::Retryable(
+                        "the file on the server has changed; restarting from the beginning".into(),
                         None,
                     ));
                 }
-                part.pieced |= from > 0;
+                part.spliced |= from > 0;
                 range.total.or(head.length.map(|length| from + length))
             }
             (206, _) => {
-                part.begin_anew()?;
-                return Err(Trouble::Again(
-                    "the server sent other bytes than asked for".into(),
+                part.restart()?;
+                return Err(AttemptError::Retryable(
+                    "the server sent a different byte range than requested".into(),
                     None,
                 ));
             }
@@ -160,57 +165,63 @@ impl Download<'_> {
                 if range.and_then(|range| range.total) == Some(from) {
                     return Ok(None);
                 }
-                if (self.whole)(part)? {
+                if (self.is_complete)(part)? {
                     return Ok(None);
                 }
-                part.begin_anew()?;
-                return Err(Trouble::Again(
-                    format!("the server has no byte {from}: from the beginning"),
+                part.restart()?;
+                return Err(AttemptError::Retryable(
+                    format!("the server has no byte {from}; restarting from the beginning"),
                     None,
                 ));
             }
-            _ => return Err(refused(head)),
+            _ => return Err(status_error(head)),
         };
-        self.fits(total.unwrap_or(0))?;
-        part.comes_from(Origin { url: self.url.into(), tag: head.tag.clone(), total })?;
+        self.check_size(total.unwrap_or(0))?;
+        part.set_source(Source { url: self.url.into(), tag: head.tag.clone(), total })?;
         Ok(Some(total))
     }
 
-    fn fits(&self, bytes: u64) -> Result<(), Trouble> {
+    fn check_size(&self, bytes: u64) -> Result<(), AttemptError> {
         if bytes <= self.max_bytes {
             return Ok(());
         }
-        Err(Trouble::Stop(Stop::Server(format!(
-            "sends {} or more, while the published archive has less than {}: it is another file",
+        Err(AttemptError::Permanent(DownloadError::Server(format!(
+            "sends {} or more, but the published archive has at most {}: it is another file",
             megabytes(bytes),
             megabytes(self.max_bytes)
         ))))
     }
 }
 
-fn trouble(broken: Broken, part: &Part) -> Trouble {
-    match broken {
-        Broken::Again(problem) => Trouble::Again(problem, None),
-        Broken::Never(problem) => Trouble::Stop(Stop::Server(problem)),
-        Broken::Interrupted => interrupted(part).into(),
+fn attempt_error(error: ConnectionError, part: &PartialFile) -> AttemptError {
+    match error {
+        ConnectionError::Retryable(problem) => AttemptError::Retryable(problem, None),
+        ConnectionError::Permanent(problem) => {
+            AttemptError::Permanent(DownloadError::Server(problem))
+        }
+        ConnectionError::Interrupted => interrupted(part).into(),
     }
 }
 
-pub(super) fn interrupted(part: &Part) -> Error {
-    Error::Interrupted { saved: format!("{}; the same command goes on from there", part.kept()) }
+pub(super) fn interrupted(part: &PartialFile) -> Error {
+    Error::Interrupted {
+        saved: format!("{}; the same command resumes from there", part.saved_message()),
+    }
 }
 
-/// What an answer without the file means.
-fn refused(head: &Head) -> Trouble {
-    let phrase = &head.phrase;
-    let stop = |meaning: &str| Trouble::Stop(Stop::Server(format!("{phrase}: {meaning}")));
+/// The error for an unsuccessful status.
+fn status_error(head: &Head) -> AttemptError {
+    let status = &head.status_text;
+    let stop = |meaning: &str| {
+        AttemptError::Permanent(DownloadError::Server(format!("{status}: {meaning}")))
+    };
     match head.status {
-        401 | 403 => stop("the host does not let this program in; a browser may be let in"),
-        404 | 410 => stop("the file is not there any more"),
-        408 | 425 | 429 | 500..=599 => Trouble::Again(
-            format!("{phrase}: the server cannot answer at the moment"),
+        401 | 403 => stop("the server rejects this program; a browser may be accepted"),
+        404 | 410 => stop("the file no longer exists"),
+        408 | 425 | 429 | 500..=599 => AttemptError::Retryable(
+            format!("{status}: the server is temporarily unavailable"),
             head.retry_after,
         ),
-        _ => stop("this is not the file"),
+        _ => stop("unexpected status"),
     }
 }

@@ -1,4 +1,4 @@
-//! From state to state, by the word that came.
+//! State transitions of the grammar.
 
 use super::grammar::{
     AFTER_BLANK, After, BRACKETED, INTRODUCED, Node, OPENING_AT, OPENING_IN, PARTS, Role, SAID,
@@ -9,7 +9,7 @@ use super::lexicon::{Kind, Lexicon, Number};
 use super::sample::WordId;
 
 impl State {
-    /// Moves on by one word that the grammar offers here.
+    /// Advances by one word that the grammar allows in this state.
     pub(super) fn advance(&mut self, word: WordId, lexicon: &Lexicon) {
         let kind = lexicon.kind(word);
         self.words += 1;
@@ -69,7 +69,7 @@ impl State {
         self.said[slot as usize] = self.words;
     }
 
-    /// Goes on with a turn of phrase, or with what follows it.
+    /// Enters a phrase, or the node after it.
     fn open(&mut self, steps: &'static [Step]) {
         match steps {
             [Step::Then(node), ..] => self.enter(*node),
@@ -86,7 +86,7 @@ impl State {
             _ => {}
         }
         if matches!(node, Node::Line | Node::Sentence) {
-            // The verb of a paragraph's opening has the person for its subject.
+            // The subject of the verb in a paragraph's opening is the person.
             self.subject = (0, Number::One);
             self.quoted = false;
             self.adjuncts = 0;

@@ -1,5 +1,4 @@
-//! What the language asks of a model, in figures: `cargo test --release figures -- --ignored
-//! --nocapture` prints them.
+//! Statistics of the language. `cargo test --release figures -- --ignored --nocapture` prints them.
 
 use std::collections::HashMap;
 
@@ -15,9 +14,9 @@ fn category(node: grammar::Node) -> String {
     text.split(['(', ' ', '[']).next().unwrap().to_owned()
 }
 
-/// The probability of `word` for a reader who has forgotten what was last shown more than
-/// `distance` words ago: first the slots alone, then the topic too.
-fn forgetful(
+/// The probability of `word` without the information from more than `distance` words ago: first without
+/// such slots, then also without such a topic.
+fn limited_memory(
     state: &State,
     word: WordId,
     topic_age: u32,
@@ -25,8 +24,8 @@ fn forgetful(
     lexicon: &Lexicon,
     next: &mut Mixture,
 ) -> (f64, f64) {
-    let of = |state: &State, next: &mut Mixture| {
-        offers::offer(state, lexicon, next);
+    let probability = |state: &State, next: &mut Mixture| {
+        offers::fill(state, lexicon, next);
         next.probability(word, lexicon)
     };
     let mut guess = state.clone();
@@ -35,19 +34,19 @@ fn forgetful(
             guess.memory[slot] = None;
         }
     }
-    let slots = of(&guess, next);
+    let slots = probability(&guess, next);
     if topic_age <= distance {
         return (slots, slots);
     }
     let all = (0..lexicon::TOPICS).map(|topic| {
         guess.topic = topic as u8;
-        of(&guess, next) / lexicon::TOPICS as f64
+        probability(&guess, next) / lexicon::TOPICS as f64
     });
     (slots, all.sum())
 }
 
 #[test]
-#[ignore = "prints figures and holds nothing"]
+#[ignore = "prints statistics and asserts nothing"]
 fn figures() {
     let config = SyntheticConfig::default();
     let lexicon = Lexicon::new(config.seed);
@@ -60,7 +59,7 @@ fn figures() {
     let mut gaps = [0usize; DISTANCES.len() + 1];
     let mut recalls = 0usize;
     for _ in 0..60_000 {
-        offers::offer(&state, &lexicon, &mut next);
+        offers::fill(&state, &lexicon, &mut next);
         let word = next.sample(&lexicon, &mut random);
         let exact = -next.probability(word, &lexicon).ln();
         let entry = by_node.entry(category(state.node)).or_default();
@@ -69,10 +68,10 @@ fn figures() {
         total += exact;
         count += 1.0;
         let age = state.words - topic_seen;
-        for (place, distance) in DISTANCES.iter().enumerate() {
-            let (slots, all) = forgetful(&state, word, age, *distance, &lexicon, &mut next);
-            lost[place] += -all.ln() - exact;
-            lost_topic[place] += slots.ln() - all.ln();
+        for (bin, distance) in DISTANCES.iter().enumerate() {
+            let (slots, all) = limited_memory(&state, word, age, *distance, &lexicon, &mut next);
+            lost[bin] += -all.ln() - exact;
+            lost_topic[bin] += slots.ln() - all.ln();
         }
         let before = state.clone();
         state.advance(word, &lexicon);
@@ -80,8 +79,8 @@ fn figures() {
             if state.said[slot] != before.said[slot] && before.memory[slot] == Some(word) {
                 let gap = state.words - before.said[slot];
                 recalls += 1;
-                let place = DISTANCES.iter().position(|d| gap <= *d).unwrap_or(DISTANCES.len());
-                gaps[place] += 1;
+                let bin = DISTANCES.iter().position(|d| gap <= *d).unwrap_or(DISTANCES.len());
+                gaps[bin] += 1;
             }
         }
         let topical = |source| match source {
@@ -89,13 +88,13 @@ fn figures() {
             _ => false,
         };
         let topic = usize::from(state.topic);
-        let shown = topical(lexicon.adjectives(topic))
+        let shows_topic = topical(lexicon.adjectives(topic))
             || (0..lexicon::CLASSES).any(|c| {
                 [lexicon::Number::One, lexicon::Number::Many].into_iter().any(|n| {
                     topical(lexicon.nouns(topic, c, n)) || topical(lexicon.verbs(topic, c, n))
                 })
             });
-        if shown {
+        if shows_topic {
             topic_seen = state.words;
         }
     }
@@ -111,13 +110,13 @@ fn figures() {
         );
     }
     println!("recalls {:.1} % of words", 100.0 * recalls as f64 / count);
-    for (place, distance) in DISTANCES.iter().enumerate() {
+    for (bin, distance) in DISTANCES.iter().enumerate() {
         println!(
             "gap <= {distance}: {:4.1} % of recalls | facts older than {distance} words unknown: +{:.3} nats (topic {:.3}), perplexity {:.2}",
-            100.0 * gaps[..=place].iter().sum::<usize>() as f64 / recalls as f64,
-            lost[place] / count,
-            lost_topic[place] / count,
-            f64::exp((total + lost[place]) / count),
+            100.0 * gaps[..=bin].iter().sum::<usize>() as f64 / recalls as f64,
+            lost[bin] / count,
+            lost_topic[bin] / count,
+            f64::exp((total + lost[bin]) / count),
         );
     }
     ngrams(&Corpus::synthetic().take_train(200_000));

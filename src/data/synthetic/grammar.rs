@@ -1,10 +1,10 @@
-//! Where the text stands: a state that follows from the words so far and nothing else. Since no
-//! choice stays hidden, the probability of the next word given all past ones is known exactly.
+//! The grammar. Its state is a function of the words so far, without hidden choices, so the probability of
+//! the next word given all past words is known exactly.
 
 use super::lexicon::{Fixed, Number, Stock};
 use super::sample::WordId;
 
-/// Something that the text keeps in mind: the last word said in this role.
+/// A role whose last word the text remembers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Slot {
     Person,
@@ -18,7 +18,7 @@ pub(super) enum Slot {
     Third,
 }
 
-/// How many slots there are.
+/// Number of slots.
 pub(super) const SLOTS: usize = 9;
 
 impl Slot {
@@ -34,7 +34,7 @@ impl Slot {
         }
     }
 
-    /// The slot that a marker word announces: "in" calls for the year, "at" for the place.
+    /// The slot after a marker word: "in" precedes the year, "at" the place.
     pub(super) fn marked_by(word: Fixed) -> Option<Self> {
         match word {
             In => Some(Self::Year),
@@ -50,7 +50,7 @@ impl Slot {
     }
 }
 
-/// One place of a fixed turn of phrase.
+/// One element of a fixed phrase.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Step {
     Word(Fixed),
@@ -58,13 +58,13 @@ pub(super) enum Step {
     Past,
     /// A new word for the slot.
     Fresh(Slot),
-    /// The slot's word again, or now and then a new one.
+    /// Usually the remembered word of the slot, sometimes a new one.
     Again(Slot),
-    /// What follows the turn of phrase.
+    /// The node after the phrase.
     Then(Node),
 }
 
-/// What a noun does in its sentence.
+/// The grammatical role of a noun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     Subject,
@@ -75,22 +75,22 @@ pub(super) enum Role {
     Adjunct,
 }
 
-/// What comes after a remembered word.
+/// The continuation after a remembered word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum After {
-    /// It was the subject.
+    /// The word was the subject.
     Verb,
-    /// It was an introduction: a comma, then the clause.
+    /// The word was an introduction: a comma follows, then the clause.
     Clause,
-    /// It closed a bracket between subject and verb.
+    /// The word ended a bracket between subject and verb.
     Bracket,
     Tail,
 }
 
-/// The place in the grammar: what kinds of words can come next.
+/// A node of the grammar, which determines the kinds of words that can follow.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Node {
-    /// Within a fixed turn of phrase; the rest of it.
+    /// Within a fixed phrase: its remaining elements.
     Phrase(&'static [Step]),
     /// The word of a slot, after its marker.
     Recall(Slot, After),
@@ -105,7 +105,7 @@ pub(super) enum Node {
     Join,
     /// Before "the", "a" or "these".
     Determiner(Role),
-    /// Before a noun, after so many adjectives; `number` where the determiner has settled it.
+    /// Before a noun, after `adjectives` adjectives; `number` if the determiner fixes it.
     Noun {
         role: Role,
         number: Option<Number>,
@@ -126,23 +126,23 @@ pub(super) enum Node {
     Tail,
 }
 
-/// All that the past words mean for the next one.
+/// The state: everything about the past words that affects the next one.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct State {
     pub(super) node: Node,
     pub(super) topic: u8,
-    /// How many words there have been.
+    /// Number of words so far.
     pub(super) words: u32,
     /// The last word in each [`Slot`].
     pub(super) memory: [Option<WordId>; SLOTS],
-    /// How many words there had been when it came.
+    /// Number of words so far when the slot was last filled.
     pub(super) said: [u32; SLOTS],
     /// Class and number of the clause's subject, with which its verb agrees.
     pub(super) subject: (u8, Number),
     /// The class of the clause's verb, which picks its object.
     pub(super) verb: u8,
     pub(super) quoted: bool,
-    /// Adjuncts in this clause, clauses in this sentence, and so on upwards; all from 0.
+    /// Counts of adjuncts in the clause, clauses in the sentence, sentences in the paragraph, and so on.
     pub(super) adjuncts: u8,
     pub(super) clauses: u8,
     pub(super) sentences: u8,
@@ -151,7 +151,7 @@ pub(super) struct State {
 }
 
 impl State {
-    /// How many words ago the slot was last filled.
+    /// Number of words since the slot was last filled.
     pub(super) fn age(&self, slot: Slot) -> u32 {
         self.words - self.said[slot as usize]
     }
@@ -171,7 +171,7 @@ impl State {
             clauses: 0,
             sentences: 0,
             paragraphs: 0,
-            // Enough of them for the next heading to be a title.
+            // The maximum makes the next heading a title.
             sections: u8::MAX,
         }
     }

@@ -1,5 +1,5 @@
-//! The words of the embedded language: a few dozen function words in English, everything else made
-//! of syllables. Each word has one kind, so that a reader of the text always knows what it saw.
+//! The words of the synthetic language: English function words, and content words composed of random
+//! syllables. Each word has exactly one kind, so the text determines the state of the grammar.
 
 use std::collections::HashSet;
 
@@ -7,14 +7,14 @@ use rand_chacha::ChaCha8Rng;
 
 use super::sample::{self, List, Source, WordId};
 
-/// Article topics; each has nouns, verbs and adjectives of its own.
+/// Number of article topics. Each has its own nouns, verbs and adjectives.
 pub(super) const TOPICS: usize = 16;
-/// Classes of nouns; the class of a noun picks its verbs, that of a verb its objects.
+/// Number of word classes. The class of a noun selects its verbs, that of a verb its objects.
 pub(super) const CLASSES: usize = 3;
-/// The index of the words that every topic shares, after those of the topics.
+/// The index of the words shared by all topics, after those of the topics.
 pub(super) const SHARED: usize = TOPICS;
 
-/// Declares the function words: a variant and its spelling each.
+/// Declares the function words: a variant and its spelling.
 macro_rules! fixed_words {
     ($($name:ident $text:literal),* $(,)?) => {
         /// A word of the closed classes; its discriminant is its [`WordId`].
@@ -46,7 +46,7 @@ pub(super) enum Number {
     Many,
 }
 
-/// The stocks of words that the text takes up again later.
+/// Groups of words for the [`super::grammar::Slot`]s.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stock {
     Person,
@@ -58,7 +58,7 @@ pub(super) enum Stock {
     Item,
 }
 
-/// What a word is; the grammar moves on by this alone.
+/// The kind of a word, which alone determines the transition of the grammar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Fixed(Fixed),
@@ -74,23 +74,23 @@ pub(super) enum Kind {
     Remembered,
 }
 
-/// All words, and the lists that the grammar draws from.
+/// All words, and the lists that they are sampled from.
 #[derive(Debug)]
 pub(super) struct Lexicon {
     words: Vec<String>,
     kinds: Vec<Kind>,
     lists: Vec<List>,
-    /// By topic (the last one shared), class and number.
+    /// Indexed by topic (the last one is shared), class and number.
     nouns: [[[Source; 2]; CLASSES]; TOPICS + 1],
     verbs: [[[Source; 2]; CLASSES]; TOPICS + 1],
     adjectives: [Source; TOPICS + 1],
     stocks: [Source; 7],
-    /// The words that title an article, one a topic.
+    /// The titles of articles, one per topic.
     pub(super) topics: Source,
     pub(super) adverbs: Source,
     pub(super) prepositions: Source,
     pub(super) conjunctions: Source,
-    /// Verbs of a paragraph's opening and of speech, the same for all subjects.
+    /// Past-tense verbs of openings and of speech, for all subjects.
     pub(super) pasts: Source,
     pub(super) counts: Source,
 }
@@ -129,49 +129,49 @@ const PASTS: [&str; 24] = [
 ];
 
 impl Lexicon {
-    /// Makes the words of the language with this seed; some 4,500 of them.
+    /// Generates the words for this seed, about 4,500.
     pub(super) fn new(seed: u64) -> Self {
-        let mut maker = Maker::new(seed);
-        let none = Source::Word(0);
+        let mut generator = WordGenerator::new(seed);
+        let unset = Source::Word(0);
         let mut lexicon = Self {
             words: Vec::new(),
             kinds: Vec::new(),
             lists: Vec::new(),
-            nouns: [[[none; 2]; CLASSES]; TOPICS + 1],
-            verbs: [[[none; 2]; CLASSES]; TOPICS + 1],
-            adjectives: [none; TOPICS + 1],
-            stocks: [none; 7],
-            topics: none,
-            adverbs: none,
-            prepositions: none,
-            conjunctions: none,
-            pasts: none,
-            counts: none,
+            nouns: [[[unset; 2]; CLASSES]; TOPICS + 1],
+            verbs: [[[unset; 2]; CLASSES]; TOPICS + 1],
+            adjectives: [unset; TOPICS + 1],
+            stocks: [unset; 7],
+            topics: unset,
+            adverbs: unset,
+            prepositions: unset,
+            conjunctions: unset,
+            pasts: unset,
+            counts: unset,
         };
         for (fixed, text) in FIXED {
-            lexicon.push(maker.take(text), Kind::Fixed(*fixed));
+            lexicon.push(generator.reserve(text), Kind::Fixed(*fixed));
         }
         for topic in 0..=SHARED {
             let (nouns, verbs, adjectives) =
                 if topic == SHARED { (60, 30, 110) } else { (20, 9, 24) };
             for class in 0..CLASSES {
-                let stems = maker.stems(nouns, NOUN_ENDS, "s");
+                let stems = generator.stems(nouns, NOUN_ENDS, "s");
                 for number in [Number::One, Number::Many] {
                     let kind = Kind::Noun { class: class as u8, number };
                     let end = if number == Number::Many { "s" } else { "" };
                     lexicon.nouns[topic][class][number as usize] = lexicon.list(&stems, end, kind);
                 }
-                let stems = maker.stems(verbs, VERB_ENDS, "s");
+                let stems = generator.stems(verbs, VERB_ENDS, "s");
                 for number in [Number::One, Number::Many] {
                     let end = if number == Number::One { "s" } else { "" };
                     let kind = Kind::Verb { class: class as u8 };
                     lexicon.verbs[topic][class][number as usize] = lexicon.list(&stems, end, kind);
                 }
             }
-            let stems = maker.stems(adjectives, ADJECTIVE_ENDS, "");
+            let stems = generator.stems(adjectives, ADJECTIVE_ENDS, "");
             lexicon.adjectives[topic] = lexicon.list(&stems, "", Kind::Adjective);
         }
-        let adverbs = maker.stems(80, &["ly"], "");
+        let adverbs = generator.stems(80, &["ly"], "");
         lexicon.adverbs = lexicon.list(&adverbs, "", Kind::Adverb);
         for (stock, count, ends) in [
             (Stock::Person, 16, PERSON_ENDS),
@@ -181,24 +181,25 @@ impl Lexicon {
             (Stock::Key, 12, KEY_ENDS),
             (Stock::Item, 12, ITEM_ENDS),
         ] {
-            let stems = maker.stems(count, ends, "");
+            let stems = generator.stems(count, ends, "");
             lexicon.stocks[stock as usize] = lexicon.list(&stems, "", Kind::Remembered);
         }
-        let years: Vec<_> = maker.years(20).iter().map(|year| maker.take(year)).collect();
+        let years: Vec<_> =
+            generator.years(20).iter().map(|year| generator.reserve(year)).collect();
         lexicon.stocks[Stock::Year as usize] = lexicon.list(&years, "", Kind::Remembered);
-        let counts: Vec<_> = (2..=60).map(|n| maker.take(&n.to_string())).collect();
+        let counts: Vec<_> = (2..=60).map(|n| generator.reserve(&n.to_string())).collect();
         lexicon.counts = lexicon.list(&counts, "", Kind::Count);
-        let prepositions = maker.take_all(&PREPOSITIONS);
+        let prepositions = generator.reserve_all(&PREPOSITIONS);
         lexicon.prepositions = lexicon.list(&prepositions, "", Kind::Preposition);
-        let conjunctions = maker.take_all(&CONJUNCTIONS);
+        let conjunctions = generator.reserve_all(&CONJUNCTIONS);
         lexicon.conjunctions = lexicon.list(&conjunctions, "", Kind::Conjunction);
-        let pasts = maker.take_all(&PASTS);
+        let pasts = generator.reserve_all(&PASTS);
         lexicon.pasts = lexicon.list(&pasts, "", Kind::Past);
-        lexicon.topics = lexicon.topic_list(&mut maker);
+        lexicon.topics = lexicon.topic_list(&mut generator);
         lexicon
     }
 
-    /// How many words there are.
+    /// Number of words.
     pub(super) fn len(&self) -> usize {
         self.words.len()
     }
@@ -237,7 +238,7 @@ impl Lexicon {
         self.kinds.push(kind);
     }
 
-    /// Adds `stems` with `end` as one list, the most frequent word first.
+    /// Adds a list of `stems` with the suffix `end`, the most frequent word first.
     fn list(&mut self, stems: &[String], end: &str, kind: Kind) -> Source {
         let start = self.words.len() as WordId;
         for stem in stems {
@@ -246,10 +247,10 @@ impl Lexicon {
         self.close_list(start, stems.len())
     }
 
-    fn topic_list(&mut self, maker: &mut Maker) -> Source {
+    fn topic_list(&mut self, generator: &mut WordGenerator) -> Source {
         let start = self.words.len() as WordId;
         for (topic, word) in TOPIC_WORDS.iter().enumerate() {
-            self.push(maker.take(word), Kind::Topic(topic as u8));
+            self.push(generator.reserve(word), Kind::Topic(topic as u8));
         }
         self.close_list(start, TOPICS)
     }
@@ -278,33 +279,33 @@ const THING_ENDS: &[&str] = &["ox", "amp", "oom", "ell", "ank"];
 const KEY_ENDS: &[&str] = &["ism", "ology", "ship", "ness", "hood"];
 const ITEM_ENDS: &[&str] = &["smith", "wright", "monger", "keeper"];
 
-/// Makes words that no other list has.
-struct Maker {
+/// Generates words that are unique across all lists.
+struct WordGenerator {
     random: ChaCha8Rng,
     taken: HashSet<String>,
 }
 
-impl Maker {
+impl WordGenerator {
     fn new(seed: u64) -> Self {
         Self { random: sample::generator(seed, 0), taken: HashSet::new() }
     }
 
-    /// Reserves a given word.
-    fn take(&mut self, word: &str) -> String {
+    /// Reserves a word.
+    fn reserve(&mut self, word: &str) -> String {
         self.taken.insert(word.to_owned());
         word.to_owned()
     }
 
-    fn take_all(&mut self, words: &[&str]) -> Vec<String> {
-        words.iter().map(|word| self.take(word)).collect()
+    fn reserve_all(&mut self, words: &[&str]) -> Vec<String> {
+        words.iter().map(|word| self.reserve(word)).collect()
     }
 
-    /// Stems that are free both bare and with `suffix`; frequent ones are shorter.
+    /// Generates stems that are unique both with and without `suffix`. Frequent ones are shorter.
     fn stems(&mut self, count: usize, ends: &[&str], suffix: &str) -> Vec<String> {
         let mut stems = Vec::with_capacity(count);
         let mut tries = 0;
         while stems.len() < count {
-            // A list whose short words are used up goes on to longer ones.
+            // Uses longer words once the short ones are exhausted.
             let syllables = 1 + usize::from(stems.len() * 3 > count) + tries / 200;
             tries += 1;
             let mut stem = String::new();
@@ -323,12 +324,12 @@ impl Maker {
         stems
     }
 
-    /// Different years between 1700 and 1999 in random order.
+    /// Distinct years from 1700 to 1999 in random order.
     fn years(&mut self, count: usize) -> Vec<String> {
         let mut years: Vec<u32> = (1700..2000).collect();
-        for place in 0..count {
-            let other = place + sample::below(&mut self.random, years.len() - place);
-            years.swap(place, other);
+        for i in 0..count {
+            let other = i + sample::below(&mut self.random, years.len() - i);
+            years.swap(i, other);
         }
         years[..count].iter().map(u32::to_string).collect()
     }

@@ -1,4 +1,4 @@
-//! The embedded language: a text made from a seed whose best possible perplexity is known.
+//! The embedded synthetic language: text generated from a seed, with a known optimal perplexity.
 
 mod advance;
 mod grammar;
@@ -20,17 +20,17 @@ use sample::WordId;
 use crate::data::split::Split;
 use crate::data::vocab::Vocab;
 
-/// The sizes and the seed of the embedded language.
+/// Seed and sizes of the synthetic corpus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SyntheticConfig {
-    /// Picks the words and the text; the same seed gives the same corpus on every machine.
+    /// Determines the words and the text. The same seed gives the same corpus on every machine.
     pub seed: u64,
-    /// Tokens to train on. As for all three, the text goes on to the end of its last paragraph,
-    /// and has at least a few of them.
+    /// Minimum number of training tokens. Each split continues to the end of its last paragraph and has at
+    /// least 200 tokens.
     pub train_tokens: usize,
-    /// Tokens to validate on.
+    /// Minimum number of validation tokens.
     pub valid_tokens: usize,
-    /// Tokens to test on.
+    /// Minimum number of test tokens.
     pub test_tokens: usize,
 }
 
@@ -40,10 +40,10 @@ impl Default for SyntheticConfig {
     }
 }
 
-/// A text shorter than this would hardly be one.
-const FEWEST_TOKENS: usize = 200;
+/// Minimum tokens of a split.
+const MIN_TOKENS: usize = 200;
 
-/// What [`generate`] makes of one seed.
+/// The corpus of one seed.
 pub(super) struct Generated {
     pub(super) vocab: Vocab,
     pub(super) tokens: [Vec<u32>; 3],
@@ -51,8 +51,7 @@ pub(super) struct Generated {
     pub(super) surprisals: [Vec<f32>; 3],
 }
 
-/// Makes the three splits, each from a random stream of its own: the size of one leaves the
-/// others as they are.
+/// Generates the three splits. Each has its own random stream, so its size does not affect the others.
 pub(super) fn generate(config: &SyntheticConfig) -> Generated {
     let lexicon = Lexicon::new(config.seed);
     let mut ids = Ids { vocab: Vocab::default(), of_word: vec![None; lexicon.len()] };
@@ -60,18 +59,18 @@ pub(super) fn generate(config: &SyntheticConfig) -> Generated {
     let mut tokens = [Vec::new(), Vec::new(), Vec::new()];
     let mut surprisals = [Vec::new(), Vec::new(), Vec::new()];
     for split in Split::ALL {
-        let place = split as usize;
-        let mut random = sample::generator(config.seed, 1 + place as u64);
-        let fewest = sizes[place].max(FEWEST_TOKENS);
+        let index = split as usize;
+        let mut random = sample::generator(config.seed, 1 + index as u64);
+        let min_tokens = sizes[index].max(MIN_TOKENS);
         let mut state = State::new();
         let mut next = Mixture::default();
         loop {
-            offers::offer(&state, &lexicon, &mut next);
+            offers::fill(&state, &lexicon, &mut next);
             let word = next.sample(&lexicon, &mut random);
-            tokens[place].push(ids.of(word, &lexicon));
-            surprisals[place].push(-next.probability(word, &lexicon).ln() as f32);
+            tokens[index].push(ids.of(word, &lexicon));
+            surprisals[index].push(-next.probability(word, &lexicon).ln() as f32);
             state.advance(word, &lexicon);
-            if word == Fixed::Eos.id() && tokens[place].len() >= fewest {
+            if word == Fixed::Eos.id() && tokens[index].len() >= min_tokens {
                 break;
             }
         }
@@ -79,7 +78,7 @@ pub(super) fn generate(config: &SyntheticConfig) -> Generated {
     Generated { vocab: ids.vocab, tokens, surprisals }
 }
 
-/// Gives the lexicon's words their ids, in the order of first appearance.
+/// Assigns token ids to the words of the lexicon, in order of first appearance.
 struct Ids {
     vocab: Vocab,
     of_word: Vec<Option<u32>>,
@@ -87,11 +86,11 @@ struct Ids {
 
 impl Ids {
     fn of(&mut self, word: WordId, lexicon: &Lexicon) -> u32 {
-        let known = &mut self.of_word[usize::from(word)];
-        if known.is_none() {
-            *known = self.vocab.intern(lexicon.word(word));
+        let id = &mut self.of_word[usize::from(word)];
+        if id.is_none() {
+            *id = self.vocab.intern(lexicon.word(word));
         }
-        // A lexicon has far fewer words than there are ids.
-        known.unwrap_or_default()
+        // A lexicon has fewer words than there are ids, so the default is never used.
+        id.unwrap_or_default()
     }
 }

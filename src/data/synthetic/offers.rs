@@ -1,51 +1,51 @@
-//! What may come next, and how likely: the weights of the language.
+//! The distribution of the next word in each state.
 
 use super::grammar::{Node, Role, Slot, State, Step};
 use super::lexicon::{CLASSES, Fixed, Lexicon, Number, SHARED};
 use super::mixture::Mixture;
 use super::sample::Source;
 
-/// How often a word taken up again is the one remembered.
-const KEPT: f64 = 0.95;
-/// How often a content word belongs to the article's topic.
+/// Probability that a recalled word is the remembered one.
+const RECALL: f64 = 0.95;
+/// Probability that a content word is from the article's topic.
 const TOPICAL: f64 = 0.6;
-/// How often a verb fits its subject, and an object its verb.
+/// Probability that a verb has the class of its subject, and an object that of its verb.
 const FITTING: f64 = 0.8;
-/// No slot is taken up again within so many words, and the full weight comes after [`LATE`].
-const SOON: u32 = 7;
-const LATE: u32 = 30;
+/// A slot is not recalled within this many words; its weight is complete after [`FULL_WEIGHT_AGE`].
+const MIN_AGE: u32 = 7;
+const FULL_WEIGHT_AGE: u32 = 30;
 
 /// Fills `next` with the distribution of the word after `state`.
-pub(super) fn offer(state: &State, lexicon: &Lexicon, next: &mut Mixture) {
+pub(super) fn fill(state: &State, lexicon: &Lexicon, next: &mut Mixture) {
     next.clear();
-    Offers { state, lexicon, next }.all();
+    Distribution { state, lexicon, next }.all();
 }
 
-struct Offers<'a> {
+struct Distribution<'a> {
     state: &'a State,
     lexicon: &'a Lexicon,
     next: &'a mut Mixture,
 }
 
-impl Offers<'_> {
+impl Distribution<'_> {
     fn all(&mut self) {
         match self.state.node {
             Node::Phrase(steps) => self.step(steps),
-            Node::Recall(slot, _) => self.again(1.0, slot),
+            Node::Recall(slot, _) => self.recall(1.0, slot),
             Node::Heading => {
-                let article = rising(&[0.0, 0.2, 0.4, 0.6, 0.8], self.state.sections);
+                let article = end_probability(&[0.0, 0.2, 0.4, 0.6, 0.8], self.state.sections);
                 self.word(1.0 - article, Fixed::Equals);
-                self.next.offer(article, self.lexicon.topics);
+                self.next.add(article, self.lexicon.topics);
             }
             Node::Line => {
-                let end = rising(&[0.0, 0.35, 0.5, 0.7], self.state.paragraphs);
+                let end = end_probability(&[0.0, 0.35, 0.5, 0.7], self.state.paragraphs);
                 self.word(end, Fixed::Eos);
                 self.word(0.6 * (1.0 - end), Fixed::In);
                 self.word(0.4 * (1.0 - end), Fixed::At);
             }
             Node::Sentence => self.sentence(),
             Node::Clause => self.clause(1.0),
-            Node::Join => self.next.offer(1.0, self.lexicon.conjunctions),
+            Node::Join => self.next.add(1.0, self.lexicon.conjunctions),
             Node::Determiner(role) => {
                 self.word(0.40, Fixed::The);
                 self.word(if role == Role::Attribute { 0.0 } else { 0.15 }, Fixed::A);
@@ -68,7 +68,7 @@ impl Offers<'_> {
             Node::Subject => {
                 self.word(0.18, Fixed::Of);
                 self.word(0.06, Fixed::Open);
-                self.next.offer(0.16, self.lexicon.adverbs);
+                self.next.add(0.16, self.lexicon.adverbs);
                 self.verbs(0.60);
             }
             Node::Bracket => {
@@ -84,9 +84,9 @@ impl Offers<'_> {
     fn step(&mut self, steps: &[Step]) {
         match steps.first() {
             Some(Step::Word(fixed)) => self.word(1.0, *fixed),
-            Some(Step::Past) => self.next.offer(1.0, self.lexicon.pasts),
-            Some(Step::Fresh(slot)) => self.next.offer(1.0, self.lexicon.stock(slot.stock())),
-            Some(Step::Again(slot)) => self.again(1.0, *slot),
+            Some(Step::Past) => self.next.add(1.0, self.lexicon.pasts),
+            Some(Step::Fresh(slot)) => self.next.add(1.0, self.lexicon.stock(slot.stock())),
+            Some(Step::Again(slot)) => self.recall(1.0, *slot),
             Some(Step::Then(_)) | None => {}
         }
     }
@@ -111,12 +111,12 @@ impl Offers<'_> {
     }
 
     fn clause(&mut self, share: f64) {
-        self.again(0.35 * share * self.due(Slot::Person), Slot::Person);
+        self.recall(0.35 * share * self.age_weight(Slot::Person), Slot::Person);
         self.ordinals(share);
         self.marker(0.20 * share, Fixed::This);
         self.word(0.22 * share, Fixed::The);
         self.word(0.04 * share, Fixed::These);
-        self.next.offer(0.03 * share, self.lexicon.counts);
+        self.next.add(0.03 * share, self.lexicon.counts);
         self.bare(0.28 * share, Role::Subject);
     }
 
@@ -126,13 +126,13 @@ impl Offers<'_> {
         self.word(0.18, Fixed::The);
         self.word(0.12, Fixed::A);
         self.word(0.04, Fixed::These);
-        self.next.offer(0.04, self.lexicon.counts);
+        self.next.add(0.04, self.lexicon.counts);
         self.bare(0.26, Role::Object);
         self.tail(0.12);
     }
 
     fn tail(&mut self, share: f64) {
-        let end = rising(&[0.2, 0.5, 0.8], self.state.adjuncts);
+        let end = end_probability(&[0.2, 0.5, 0.8], self.state.adjuncts);
         let stop = if self.state.quoted { Fixed::Quote } else { Fixed::Stop };
         self.word(end * share, stop);
         let more = (1.0 - end) * share;
@@ -141,12 +141,12 @@ impl Offers<'_> {
         self.marker(0.22 * more, Fixed::In);
         self.marker(0.26 * more, Fixed::Regarding);
         self.word(if self.state.clauses == 0 { 0.10 * more } else { 0.0 }, Fixed::Comma);
-        self.next.offer(0.35 * more, self.lexicon.prepositions);
-        self.next.offer(0.25 * more, self.lexicon.adverbs);
+        self.next.add(0.35 * more, self.lexicon.prepositions);
+        self.next.add(0.25 * more, self.lexicon.adverbs);
     }
 
     fn ordinals(&mut self, share: f64) {
-        // Before the parts are listed there is nothing to take up.
+        // Before the parts are listed, there is nothing to recall.
         if self.state.paragraphs > 0 || self.state.sentences > 1 {
             self.marker(0.09 * share, Fixed::First);
             self.marker(0.09 * share, Fixed::Second);
@@ -163,7 +163,7 @@ impl Offers<'_> {
         let fitting = (usize::from(self.state.verb) + 1) % CLASSES;
         for class in 0..CLASSES {
             let by_class = match role {
-                Role::Object => fit(class == fitting),
+                Role::Object => class_weight(class == fitting),
                 _ => [0.5, 0.3, 0.2][class],
             };
             let one = match number {
@@ -174,7 +174,7 @@ impl Offers<'_> {
             for (by_number, number) in [(one, Number::One), (1.0 - one, Number::Many)] {
                 for (by_topic, topic) in self.topics() {
                     let source = self.lexicon.nouns(topic, class, number);
-                    self.next.offer(share * by_class * by_number * by_topic, source);
+                    self.next.add(share * by_class * by_number * by_topic, source);
                 }
             }
         }
@@ -183,17 +183,17 @@ impl Offers<'_> {
     fn verbs(&mut self, share: f64) {
         let (fitting, number) = self.state.subject;
         for class in 0..CLASSES {
-            let by_class = fit(class == usize::from(fitting));
+            let by_class = class_weight(class == usize::from(fitting));
             for (by_topic, topic) in self.topics() {
                 let source = self.lexicon.verbs(topic, class, number);
-                self.next.offer(share * by_class * by_topic, source);
+                self.next.add(share * by_class * by_topic, source);
             }
         }
     }
 
     fn adjectives(&mut self, share: f64) {
         for (by_topic, topic) in self.topics() {
-            self.next.offer(share * by_topic, self.lexicon.adjectives(topic));
+            self.next.add(share * by_topic, self.lexicon.adjectives(topic));
         }
     }
 
@@ -201,42 +201,42 @@ impl Offers<'_> {
         [(TOPICAL, usize::from(self.state.topic)), (1.0 - TOPICAL, SHARED)]
     }
 
-    /// The marker word of a slot that is due.
+    /// Adds the marker word of a slot, weighted by the slot's age.
     fn marker(&mut self, weight: f64, marker: Fixed) {
-        let due = Slot::marked_by(marker).map_or(1.0, |slot| self.due(slot));
-        self.word(weight * due, marker);
+        let age_weight = Slot::marked_by(marker).map_or(1.0, |slot| self.age_weight(slot));
+        self.word(weight * age_weight, marker);
     }
 
-    fn due(&self, slot: Slot) -> f64 {
+    fn age_weight(&self, slot: Slot) -> f64 {
         match self.state.age(slot) {
-            0..SOON => 0.0,
-            age => f64::from(age.min(LATE)) / f64::from(LATE),
+            0..MIN_AGE => 0.0,
+            age => f64::from(age.min(FULL_WEIGHT_AGE)) / f64::from(FULL_WEIGHT_AGE),
         }
     }
 
-    /// The slot's word: mostly the one remembered.
-    fn again(&mut self, share: f64, slot: Slot) {
+    /// Adds the words of a slot: mostly the remembered one.
+    fn recall(&mut self, share: f64, slot: Slot) {
         let stock = self.lexicon.stock(slot.stock());
         match self.state.memory[slot as usize] {
             Some(word) => {
-                self.next.offer(KEPT * share, Source::Word(word));
-                self.next.offer((1.0 - KEPT) * share, stock);
+                self.next.add(RECALL * share, Source::Word(word));
+                self.next.add((1.0 - RECALL) * share, stock);
             }
-            None => self.next.offer(share, stock),
+            None => self.next.add(share, stock),
         }
     }
 
     fn word(&mut self, weight: f64, fixed: Fixed) {
-        self.next.offer(weight, Source::Word(fixed.id()));
+        self.next.add(weight, Source::Word(fixed.id()));
     }
 }
 
-/// The share of a class of words that does or does not fit what came before.
-fn fit(fitting: bool) -> f64 {
+/// The weight of a word class that does or does not match.
+fn class_weight(fitting: bool) -> f64 {
     if fitting { FITTING } else { (1.0 - FITTING) / (CLASSES - 1) as f64 }
 }
 
-/// The chance of an end after `count` of something; certain beyond the list.
-fn rising(chances: &[f64], count: u8) -> f64 {
+/// The probability of an end after `count` items; 1 beyond the list.
+fn end_probability(chances: &[f64], count: u8) -> f64 {
     chances.get(usize::from(count)).copied().unwrap_or(1.0)
 }

@@ -1,14 +1,14 @@
-//! Random choice with known probabilities, from the bits of ChaCha and basic arithmetic only: the
-//! same text comes out on every machine.
+//! Sampling with known probabilities. It uses only the bits of ChaCha and basic arithmetic, so the text is
+//! the same on every machine.
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-/// A word's place in the lexicon (not its id in a [`crate::data::Vocab`]).
+/// The index of a word in the lexicon (not its id in a [`crate::data::Vocab`]).
 pub(super) type WordId = u16;
 
-/// The generator of one stream of the language with this seed.
+/// The generator of a random stream for this seed.
 pub(super) fn generator(seed: u64, stream: u64) -> ChaCha8Rng {
     let mut key = [0; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
@@ -16,17 +16,17 @@ pub(super) fn generator(seed: u64, stream: u64) -> ChaCha8Rng {
     ChaCha8Rng::from_seed(key)
 }
 
-/// A number in [0, 1) with 53 random bits.
+/// A uniform number in [0, 1) with 53 random bits.
 pub(super) fn unit(random: &mut ChaCha8Rng) -> f64 {
     (random.next_u64() >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// A whole number below `bound`.
+/// A uniform integer below `bound`.
 pub(super) fn below(random: &mut ChaCha8Rng, bound: usize) -> usize {
     (unit(random) * bound as f64) as usize
 }
 
-/// Neighboring words of the lexicon with a Zipf law: the k-th, from 0, weighs 1 / (k + 4).
+/// Consecutive words of the lexicon with a Zipf law: the k-th, counted from 0, has weight 1 / (k + 4).
 #[derive(Debug)]
 pub(super) struct List {
     start: WordId,
@@ -51,14 +51,15 @@ impl List {
     }
 }
 
-/// Where a word comes from: it is one certain word, or drawn from a list.
+/// A single word, or a list that a word is sampled from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
     Word(WordId),
     List(u16),
 }
 
-/// The index in whose share of the running sum `point` falls; the last one if rounding leaves none.
+/// The first index at which the cumulative sum of `shares` exceeds `point`, or the last index in case of
+/// rounding errors.
 pub(super) fn pick(mut point: f64, shares: impl Iterator<Item = f64>) -> usize {
     let mut last = 0;
     for (index, share) in shares.enumerate() {

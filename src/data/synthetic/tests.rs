@@ -1,15 +1,14 @@
 use super::*;
 
-/// Walks through a text, and shows each state with the distribution of the word after it and the
-/// word that came.
-fn walk(steps: usize, mut see: impl FnMut(&Mixture, WordId, &Lexicon)) {
+/// Generates a text, and calls `f` with the distribution of each word and the sampled word.
+fn for_each_word(steps: usize, mut f: impl FnMut(&Mixture, WordId, &Lexicon)) {
     let lexicon = Lexicon::new(SyntheticConfig::default().seed);
     let mut random = sample::generator(5, 9);
     let (mut state, mut next) = (State::new(), Mixture::default());
     for _ in 0..steps {
-        offers::offer(&state, &lexicon, &mut next);
+        offers::fill(&state, &lexicon, &mut next);
         let word = next.sample(&lexicon, &mut random);
-        see(&next, word, &lexicon);
+        f(&next, word, &lexicon);
         state.advance(word, &lexicon);
     }
 }
@@ -20,11 +19,11 @@ fn distribution(next: &Mixture, lexicon: &Lexicon) -> Vec<f64> {
 }
 
 #[test]
-fn probabilities_of_all_words_add_up_to_one_everywhere() {
-    let mut seen = 0;
-    walk(3000, |next, word, lexicon| {
-        seen += 1;
-        if seen % 7 == 0 {
+fn probabilities_sum_to_one_in_every_state() {
+    let mut count = 0;
+    for_each_word(3000, |next, word, lexicon| {
+        count += 1;
+        if count % 7 == 0 {
             let sum: f64 = distribution(next, lexicon).iter().sum();
             assert!((sum - 1.0).abs() < 1e-12, "{sum}");
         }
@@ -32,17 +31,16 @@ fn probabilities_of_all_words_add_up_to_one_everywhere() {
     });
 }
 
-/// If the words really come with the probabilities that the generator names, what it pays for them
-/// is on average the entropy of those distributions.
+/// If words are sampled with the stated probabilities, their mean surprisal is the mean entropy.
 #[test]
-fn the_text_costs_its_entropy() {
+fn the_mean_surprisal_equals_the_entropy() {
     let (mut differences, mut squares, mut n) = (0.0, 0.0, 0.0);
-    walk(12_000, |next, word, lexicon| {
-        let paid = -next.probability(word, lexicon).ln();
+    for_each_word(12_000, |next, word, lexicon| {
+        let surprisal = -next.probability(word, lexicon).ln();
         let entropy: f64 =
             distribution(next, lexicon).into_iter().filter(|&p| p > 0.0).map(|p| -p * p.ln()).sum();
-        differences += paid - entropy;
-        squares += (paid - entropy).powi(2);
+        differences += surprisal - entropy;
+        squares += (surprisal - entropy).powi(2);
         n += 1.0;
     });
     let mean = differences / n;

@@ -1,4 +1,4 @@
-//! What is in an archive.
+//! Contents of archives.
 
 use std::io::Cursor;
 use std::path::Path;
@@ -6,12 +6,14 @@ use std::path::Path;
 use md5::Md5;
 use zip::write::SimpleFileOptions;
 
-use super::server::{Answer, Server};
-use super::{Notes, SPLITS, fetch, holds_texts, is_refused, names, sum, text, zip};
+use super::server::{Response, Server};
+use super::{
+    Messages, SPLITS, assert_refused, assert_texts, checksum, fetch, file_names, text, zip,
+};
 
 #[test]
-fn what_counts_are_the_texts() {
-    // Packed by somebody else, and more in it: taken, and said.
+fn an_archive_with_another_checksum_is_accepted_if_its_texts_are_right() {
+    // A repacked archive with more files is accepted, with a message.
     let texts = SPLITS.map(text);
     let repacked = zip(&[
         ("LICENSE", b"free"),
@@ -20,17 +22,17 @@ fn what_counts_are_the_texts() {
         ("other/wiki.valid.tokens", &texts[1]),
     ]);
     let body = repacked.clone();
-    let server = Server::start(move |_, _| Answer::whole(&body));
+    let server = Server::start(move |_, _| Response::whole(&body));
     let folder = tempfile::tempdir().unwrap();
-    let mut notes = Notes::default();
-    let fetched = fetch(folder.path(), &[server.url("/x")]).run(&mut notes).unwrap();
-    assert_eq!(names(folder.path()), [".small.lock", "small"]);
-    assert_eq!(names(&fetched.path), SPLITS.map(|s| format!("wiki.{s}.tokens")).sorted());
-    holds_texts(&fetched.path);
-    assert_eq!(fetched.md5, sum::<Md5>(&repacked));
-    assert!(notes.0.contains("but its texts are"), "{}", notes.0);
+    let mut messages = Messages::default();
+    let fetched = fetch(folder.path(), &[server.url("/x")]).run(&mut messages).unwrap();
+    assert_eq!(file_names(folder.path()), [".small.lock", "small"]);
+    assert_eq!(file_names(&fetched.path), SPLITS.map(|s| format!("wiki.{s}.tokens")).sorted());
+    assert_texts(&fetched.path);
+    assert_eq!(fetched.md5, checksum::<Md5>(&repacked));
+    assert!(messages.0.contains("but its texts are"), "{}", messages.0);
 
-    // One word differs: refused.
+    // An archive with one different word is refused.
     let mut other = texts[1].clone();
     other[5] ^= 1;
     let changed = zip(&[
@@ -38,10 +40,13 @@ fn what_counts_are_the_texts() {
         ("small/wiki.valid.tokens", &other),
         ("small/wiki.test.tokens", &texts[2]),
     ]);
-    let (message, _) = is_refused(move |_, _| Answer::whole(&changed));
-    for said in ["wiki.valid.tokens is another text", "expected md5", &sum::<sha2::Sha256>(&other)]
-    {
-        assert!(message.contains(said), "no {said}: {message}");
+    let (message, _) = assert_refused(move |_, _| Response::whole(&changed));
+    for expected in [
+        "wiki.valid.tokens is not the published text",
+        "expected md5",
+        &checksum::<sha2::Sha256>(&other),
+    ] {
+        assert!(message.contains(expected), "no {expected}: {message}");
     }
 }
 
@@ -69,20 +74,20 @@ fn archives_that_lead_outside_are_refused() {
             ("small/wiki.test.tokens", &texts[2]),
         ])
     };
-    // The writer may mend a bad name, so it is put in afterwards.
-    for (bad, said) in [
+    // The name is changed afterwards, because the writer may correct an unsafe name.
+    for (bad, expected) in [
         ("/tmp/owned", "is an absolute path"),
         ("C:/temp/ow", "is an absolute path"),
         ("\\\\host\\a\\b", "is an absolute path"),
         ("../../owned", "leads outside"),
         ("small/../..", "leads outside"),
         ("a/..\\..\\owned", "leads outside"),
-        ("small\\own\\ed", "is no path"),
+        ("small\\own\\ed", "is not a valid path"),
     ] {
-        let harmless: &'static str = "x".repeat(bad.len()).leak();
-        let archive = replace(files(harmless), harmless.as_bytes(), bad.as_bytes());
-        let (message, left) = is_refused(move |_, _| Answer::whole(&archive));
-        assert!(message.contains(said), "{bad}: {message}");
+        let placeholder: &'static str = "x".repeat(bad.len()).leak();
+        let archive = replace(files(placeholder), placeholder.as_bytes(), bad.as_bytes());
+        let (message, left) = assert_refused(move |_, _| Response::whole(&archive));
+        assert!(message.contains(expected), "{bad}: {message}");
         assert_eq!(left, [".small.lock", "small-v1.zip.refused"]);
     }
     assert!(!Path::new("/tmp/owned").exists());
@@ -92,23 +97,23 @@ fn archives_that_lead_outside_are_refused() {
         zip.add_symlink("small", "/tmp", SimpleFileOptions::default()).unwrap();
         zip.finish().unwrap().into_inner()
     };
-    let (message, _) = is_refused(move |_, _| Answer::whole(&link));
+    let (message, _) = assert_refused(move |_, _| Response::whole(&link));
     assert!(message.contains("is a link"), "{message}");
 
     let twice = zip(&[("a/wiki.test.tokens", b"a"), ("b/wiki.test.tokens", b"b")]);
-    let (message, _) = is_refused(move |_, _| Answer::whole(&twice));
+    let (message, _) = assert_refused(move |_, _| Response::whole(&twice));
     assert!(message.contains("twice"), "{message}");
 
-    let (message, _) = is_refused(|_, _| Answer::whole(&zip(&[("a", b"b")])));
+    let (message, _) = assert_refused(|_, _| Response::whole(&zip(&[("a", b"b")])));
     assert!(message.contains("has no wiki.train.tokens"), "{message}");
 
     let names: Vec<String> = (0..1200).map(|i| format!("{i}")).collect();
     let many = zip(&names.iter().map(|name| (name.as_str(), &b""[..])).collect::<Vec<_>>());
-    let (message, _) = is_refused(move |_, _| Answer::whole(&many));
+    let (message, _) = assert_refused(move |_, _| Response::whole(&many));
     assert!(message.contains("1200 files"), "{message}");
 }
 
-/// Replaces bytes by as many others, wherever they are.
+/// Replaces all occurrences of bytes by others of the same length.
 fn replace(mut bytes: Vec<u8>, from: &[u8], to: &[u8]) -> Vec<u8> {
     let mut at = 0;
     while let Some(found) = bytes[at..].windows(from.len()).position(|window| window == from) {
@@ -119,16 +124,16 @@ fn replace(mut bytes: Vec<u8>, from: &[u8], to: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_bomb_is_not_unpacked() {
-    // 20 MB of nothing in 20 kB; and one that lies about it, in both of its headers.
-    let nothing = vec![b' '; 20 << 20];
-    let bomb = zip(&[("small/wiki.train.tokens", &nothing)]);
-    let size = (nothing.len() as u32).to_le_bytes();
-    let liar = replace(bomb.clone(), &size, &1000u32.to_le_bytes());
-    assert_ne!(bomb, liar);
-    let (message, left) = is_refused(move |_, _| Answer::whole(&bomb));
+fn a_zip_bomb_is_not_unpacked() {
+    // 20 MB of spaces in 20 kB, and the same archive with a false size in both headers.
+    let spaces = vec![b' '; 20 << 20];
+    let bomb = zip(&[("small/wiki.train.tokens", &spaces)]);
+    let size = (spaces.len() as u32).to_le_bytes();
+    let false_size = replace(bomb.clone(), &size, &1000u32.to_le_bytes());
+    assert_ne!(bomb, false_size);
+    let (message, left) = assert_refused(move |_, _| Response::whole(&bomb));
     assert!(message.contains("wiki.train.tokens has 21.0 MB or more"), "{message}");
     assert_eq!(left, [".small.lock", "small-v1.zip.refused"]);
-    let (message, _) = is_refused(move |_, _| Answer::whole(&liar));
+    let (message, _) = assert_refused(move |_, _| Response::whole(&false_size));
     assert!(message.contains("expected md5"), "{message}");
 }

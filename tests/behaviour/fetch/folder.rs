@@ -1,91 +1,92 @@
-//! What lies in the folder already, and who else is at work there.
+//! Existing files in the destination folder, and concurrent processes.
 
 use std::fs;
 use std::time::{Duration, Instant};
 
 use qrnn::Error;
-use qrnn::data::download::{Fetch, Patience};
+use qrnn::data::download::{Fetch, RetryPolicy};
 use qrnn::interrupt::Interrupt;
 use qrnn::progress::Silent;
 
-use super::server::{Answer, Server};
+use super::server::{Response, Server};
 use super::{
-    Notes, dataset, fetch, good_zip, holds_texts, is_whole, names, patience, text, wait_for,
+    Messages, assert_complete, assert_texts, dataset, fetch, file_names, good_zip, retry_policy,
+    text, wait_for,
 };
 
 #[test]
-fn texts_arrive_whole_and_only_once() {
+fn texts_are_downloaded_once() {
     let archive = good_zip();
-    let server = Server::start(move |_, _| Answer::whole(&archive));
+    let server = Server::start(move |_, _| Response::whole(&archive));
     let folder = tempfile::tempdir().unwrap();
     let fetch = fetch(folder.path(), &[server.url("/small-v1.zip")]);
     let fetched = fetch.run(&mut Silent).unwrap();
-    is_whole(folder.path(), &fetched);
+    assert_complete(folder.path(), &fetched);
     assert_eq!(fetched.downloaded, good_zip().len() as u64);
     assert_eq!(fetched.from, Some(server.url("/small-v1.zip")));
     assert_eq!(server.requests().len(), 1);
 
-    let again = fetch.run(&mut Silent).unwrap();
-    is_whole(folder.path(), &again);
-    assert_eq!((again.downloaded, again.from), (0, None));
-    // The folder itself may be named, too.
+    let second = fetch.run(&mut Silent).unwrap();
+    assert_complete(folder.path(), &second);
+    assert_eq!((second.downloaded, second.from), (0, None));
+    // --to may also name the folder of the texts.
     let inside = Fetch::new(dataset(&[]), folder.path().join("small")).run(&mut Silent).unwrap();
     assert_eq!(inside.path, folder.path().join("small"));
     assert_eq!(server.requests().len(), 1);
 }
 
 #[test]
-fn an_archive_put_there_by_hand_is_unpacked() {
+fn a_manually_downloaded_archive_is_unpacked() {
     let folder = tempfile::tempdir().unwrap();
-    let own = folder.path().join("small-v1.zip");
-    fs::write(&own, good_zip()).unwrap();
+    let archive_path = folder.path().join("small-v1.zip");
+    fs::write(&archive_path, good_zip()).unwrap();
     let fetched = fetch(folder.path(), &[]).run(&mut Silent).unwrap();
-    assert_eq!((fetched.from, fetched.downloaded), (Some(own.display().to_string()), 0));
-    holds_texts(&fetched.path);
-    assert!(own.exists());
+    assert_eq!((fetched.from, fetched.downloaded), (Some(archive_path.display().to_string()), 0));
+    assert_texts(&fetched.path);
+    assert!(archive_path.exists());
 
-    // Half of it is not taken, not touched, and said.
+    // A truncated archive is ignored with a message, and not modified.
     let folder = tempfile::tempdir().unwrap();
-    let own = folder.path().join("small-v1.zip");
-    fs::write(&own, &good_zip()[..30_000]).unwrap();
-    let server = Server::start(|_, _| Answer::whole(&good_zip()));
-    let mut notes = Notes::default();
-    let fetched = fetch(folder.path(), &[server.url("/x")]).run(&mut notes).unwrap();
+    let archive_path = folder.path().join("small-v1.zip");
+    fs::write(&archive_path, &good_zip()[..30_000]).unwrap();
+    let server = Server::start(|_, _| Response::whole(&good_zip()));
+    let mut messages = Messages::default();
+    let fetched = fetch(folder.path(), &[server.url("/x")]).run(&mut messages).unwrap();
     assert_eq!(fetched.from, Some(server.url("/x")));
-    assert_eq!(fs::read(&own).unwrap(), &good_zip()[..30_000]);
-    assert!(notes.0.contains("is left alone"), "{}", notes.0);
+    assert_eq!(fs::read(&archive_path).unwrap(), &good_zip()[..30_000]);
+    assert!(messages.0.contains("ignoring"), "{}", messages.0);
 }
 
 #[test]
-fn texts_that_are_there_stay() {
-    let server = Server::start(|_, _| Answer::whole(&good_zip()));
+fn existing_texts_are_kept() {
+    let server = Server::start(|_, _| Response::whole(&good_zip()));
     let folder = tempfile::tempdir().unwrap();
     let inner = folder.path().join("small");
     fs::create_dir(&inner).unwrap();
     fs::write(inner.join("notes"), "mine").unwrap();
-    // As the original's script renames it.
+    // The file name that the script of awd-lstm-lm uses.
     fs::write(inner.join("valid.txt"), text("valid")).unwrap();
     let fetch = fetch(folder.path(), &[server.url("/x")]);
     fetch.run(&mut Silent).unwrap();
-    assert_eq!(names(&inner), ["notes", "valid.txt", "wiki.test.tokens", "wiki.train.tokens"]);
+    assert_eq!(file_names(&inner), ["notes", "valid.txt", "wiki.test.tokens", "wiki.train.tokens"]);
     fetch.run(&mut Silent).unwrap();
     assert_eq!(server.requests().len(), 1);
 
-    // Another text is neither overwritten nor passed over.
+    // A different text is an error, and not overwritten.
     let mut other = text("valid");
     other[7] ^= 1;
     for bytes in [other, b"short".to_vec()] {
         fs::write(inner.join("valid.txt"), &bytes).unwrap();
         let error = fetch.run(&mut Silent).unwrap_err();
         assert!(matches!(error, Error::BadFile { .. }), "{error:?}");
-        assert!(error.to_string().contains("valid.txt: is in the way"), "{error}");
+        assert!(error.to_string().contains("valid.txt: is not the published text"), "{error}");
         assert_eq!(fs::read(inner.join("valid.txt")).unwrap(), bytes);
     }
     assert_eq!(server.requests().len(), 1);
 }
 
 #[test]
-fn rubbish_of_killed_processes_does_no_harm() {
+fn leftovers_of_killed_processes_do_no_harm() {
     let folder = tempfile::tempdir().unwrap();
     let part = |name: &str| folder.path().join(name);
     fs::write(part("small-v1.zip.part"), [7; 40_000]).unwrap();
@@ -93,24 +94,24 @@ fn rubbish_of_killed_processes_does_no_harm() {
     fs::create_dir(part(".small.unpacking")).unwrap();
     fs::write(part(".small.unpacking/wiki.train.tokens"), "half").unwrap();
     let archive = good_zip();
-    let server = Server::start(move |_, request| Answer::ranges(request, &archive, "\"a\""));
+    let server = Server::start(move |_, request| Response::ranges(request, &archive, "\"a\""));
     let fetched = fetch(folder.path(), &[server.url("/x")]).run(&mut Silent).unwrap();
-    is_whole(folder.path(), &fetched);
+    assert_complete(folder.path(), &fetched);
 
-    // A part that is complete is not fetched again, even from a server that is gone.
+    // A complete partial file is used without a request.
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("small-v1.zip.part"), good_zip()).unwrap();
-    let gone = Server::start(|_, _| Answer::status(404));
+    let gone = Server::start(|_, _| Response::status(404));
     let fetched = fetch(folder.path(), &[gone.url("/x")]).run(&mut Silent).unwrap();
-    is_whole(folder.path(), &fetched);
+    assert_complete(folder.path(), &fetched);
     assert_eq!((fetched.downloaded, gone.requests().len()), (0, 0));
 }
 
 #[test]
-fn one_folder_one_process() {
+fn a_second_process_is_refused_for_the_same_folder() {
     let archive = good_zip();
     let server = Server::start(move |_, _| {
-        Answer::whole(&archive).with(|answer| answer.pause = Some(Duration::from_millis(10)))
+        Response::whole(&archive).with(|response| response.pause = Some(Duration::from_millis(10)))
     });
     let folder = tempfile::tempdir().unwrap();
     let fetch = fetch(folder.path(), &[server.url("/x")]);
@@ -126,45 +127,51 @@ fn one_folder_one_process() {
 }
 
 #[test]
-fn an_interrupt_keeps_the_part() {
+fn an_interrupt_keeps_the_partial_file() {
     let archive = good_zip();
     let size = archive.len() as u64;
-    // In the middle of the body, of a silence, and of a pause before a retry.
+    // While the body arrives, while the server is silent, and during the delay before a retry.
     for moment in ["body", "silence", "pause"] {
         let archive = archive.clone();
         let server = Server::start(move |n, request| {
-            let answer = Answer::ranges(request, &archive, "\"a\"");
+            let response = Response::ranges(request, &archive, "\"a\"");
             match (n, moment) {
-                (0, "body") => answer.with(|answer| answer.pause = Some(Duration::from_millis(20))),
-                (0, "silence") => answer.with(|answer| answer.silent_after = Some(20_000)),
-                (0, _) => answer.with(|answer| answer.drop_after = Some(20_000)),
-                _ => answer,
+                (0, "body") => {
+                    response.with(|response| response.pause = Some(Duration::from_millis(20)))
+                }
+                (0, "silence") => response.with(|response| response.silent_after = Some(20_000)),
+                (0, _) => response.with(|response| response.drop_after = Some(20_000)),
+                _ => response,
             }
         });
         let folder = tempfile::tempdir().unwrap();
         let interrupt = Interrupt::default();
-        let slow = Patience {
-            silence: Duration::from_secs(20),
-            pause: Duration::from_secs(20),
-            ..patience()
+        let slow = RetryPolicy {
+            read_timeout: Duration::from_secs(20),
+            first_delay: Duration::from_secs(20),
+            ..retry_policy()
         };
         let fetch = fetch(folder.path(), &[server.url("/x")]);
         let part = folder.path().join("small-v1.zip.part");
-        let kept = || fs::metadata(&part).map_or(0, |data| data.len());
+        let saved_bytes = || fs::metadata(&part).map_or(0, |data| data.len());
         std::thread::scope(|scope| {
-            let work = fetch.clone().patience(slow).interrupt(interrupt.clone());
+            let work = fetch.clone().retry_policy(slow).interrupt(interrupt.clone());
             let working = scope.spawn(move || work.run(&mut Silent).unwrap_err());
-            wait_for(|| kept() >= 20_000);
-            let asked = Instant::now();
+            wait_for(|| saved_bytes() >= 20_000);
+            let requested = Instant::now();
             interrupt.request();
             let error = working.join().unwrap();
-            assert!(asked.elapsed() < Duration::from_secs(1), "{moment}: {:?}", asked.elapsed());
+            assert!(
+                requested.elapsed() < Duration::from_secs(1),
+                "{moment}: {:?}",
+                requested.elapsed()
+            );
             assert_eq!(error.exit_status(), 130, "{error}");
-            assert!(error.to_string().contains("are kept in"), "{error}");
+            assert!(error.to_string().contains("are saved in"), "{error}");
         });
-        let before = kept();
+        let before = saved_bytes();
         let fetched = fetch.run(&mut Silent).unwrap();
-        is_whole(folder.path(), &fetched);
+        assert_complete(folder.path(), &fetched);
         assert_eq!(fetched.downloaded, size - before, "{moment}");
     }
 }

@@ -1,4 +1,4 @@
-//! Corpora from servers that misbehave.
+//! Downloads from servers that misbehave.
 
 mod archives;
 mod folder;
@@ -13,17 +13,17 @@ use std::time::{Duration, Instant};
 
 use md5::{Digest, Md5};
 use qrnn::Error;
-use qrnn::data::download::{Archive, DataFile, Dataset, Fetch, Fetched, Patience};
+use qrnn::data::download::{Archive, DataFile, Dataset, Fetch, Fetched, RetryPolicy};
 use qrnn::progress::{Progress, Silent};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use zip::write::SimpleFileOptions;
 
-use server::{Answer, Request, Server};
+use server::{Request, Response, Server};
 
 const SPLITS: [&str; 3] = ["train", "valid", "test"];
 
-/// Words that hardly shrink, so that an archive has some size.
+/// Random words, which compress little, so an archive has some size.
 fn text(split: &str) -> Vec<u8> {
     let mut random = ChaCha8Rng::seed_from_u64(u64::from(split.as_bytes()[0]));
     let mut word = || format!("{:x}", random.random::<u64>());
@@ -45,7 +45,7 @@ fn good_zip() -> Vec<u8> {
     zip(&files)
 }
 
-fn sum<D: Digest>(bytes: &[u8]) -> String {
+fn checksum<D: Digest>(bytes: &[u8]) -> String {
     D::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -58,8 +58,8 @@ fn dataset(mirrors: &[String]) -> Dataset {
             other_name: Some(format!("{split}.txt")),
             max_bytes: 100_000,
             bytes: Some(text.len() as u64),
-            sha256: Some(sum::<sha2::Sha256>(&text)),
-            sha1: Some(sum::<sha1::Sha1>(&text)),
+            sha256: Some(checksum::<sha2::Sha256>(&text)),
+            sha1: Some(checksum::<sha1::Sha1>(&text)),
             lines: Some(2000),
             tokens: Some(6000),
         }
@@ -68,8 +68,8 @@ fn dataset(mirrors: &[String]) -> Dataset {
         name: "small".into(),
         archive: Archive {
             file: "small-v1.zip".into(),
-            md5: sum::<Md5>(&archive),
-            sha256: Some(sum::<sha2::Sha256>(&archive)),
+            md5: checksum::<Md5>(&archive),
+            sha256: Some(checksum::<sha2::Sha256>(&archive)),
             max_bytes: 2 * archive.len() as u64,
         },
         files: SPLITS.map(file).into(),
@@ -77,73 +77,74 @@ fn dataset(mirrors: &[String]) -> Dataset {
     }
 }
 
-fn patience() -> Patience {
-    Patience {
-        connect: Duration::from_secs(5),
-        silence: Duration::from_millis(300),
-        retries: 3,
-        pause: Duration::from_millis(10),
-        redirects: 4,
+fn retry_policy() -> RetryPolicy {
+    RetryPolicy {
+        connect_timeout: Duration::from_secs(5),
+        read_timeout: Duration::from_millis(300),
+        max_retries: 3,
+        first_delay: Duration::from_millis(10),
+        max_redirects: 4,
     }
 }
 
 fn fetch(to: &Path, mirrors: &[String]) -> Fetch {
-    Fetch::new(dataset(mirrors), to).patience(patience())
+    Fetch::new(dataset(mirrors), to).retry_policy(retry_policy())
 }
 
-/// Keeps the lines that a user would see.
+/// Collects the messages to the user.
 #[derive(Default)]
-struct Notes(String);
+struct Messages(String);
 
-impl Progress for Notes {
+impl Progress for Messages {
     fn message(&mut self, line: &str) {
         self.0 += line;
         self.0 += "\n";
     }
 }
 
-fn names(folder: &Path) -> Vec<String> {
+fn file_names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
     let mut names: Vec<_> = entries.map(|name| name.into_string().unwrap()).collect();
     names.sort();
     names
 }
 
-/// The texts lie in the folder as published, and nothing else but the lock.
-fn is_whole(to: &Path, fetched: &Fetched) {
-    assert_eq!(names(to), [".small.lock", "small"]);
-    holds_texts(&fetched.path);
+/// Asserts that the folder holds the published texts and the lock, and nothing else.
+fn assert_complete(to: &Path, fetched: &Fetched) {
+    assert_eq!(file_names(to), [".small.lock", "small"]);
+    assert_texts(&fetched.path);
     assert_eq!(fetched.path, to.join("small"));
     let bytes: u64 = SPLITS.iter().map(|split| text(split).len() as u64).sum();
     assert_eq!(fetched.bytes, bytes);
-    assert_eq!(fetched.md5, sum::<Md5>(&good_zip()));
+    assert_eq!(fetched.md5, checksum::<Md5>(&good_zip()));
 }
 
-fn holds_texts(folder: &Path) {
+fn assert_texts(folder: &Path) {
     for split in SPLITS {
         let path = folder.join(format!("wiki.{split}.tokens"));
         assert!(fs::read(&path).unwrap() == text(split), "{split}");
     }
 }
 
-/// Fetches from servers that answer so, one a mirror, and sees that all comes to a good end.
-fn comes_through(
-    answer: impl Fn(usize, &Request) -> Answer + Send + Sync + 'static,
+/// Fetches from a server with these responses, and asserts that it succeeds.
+fn assert_succeeds(
+    respond: impl Fn(usize, &Request) -> Response + Send + Sync + 'static,
 ) -> (Fetched, Vec<Request>, String) {
-    let server = Server::start(answer);
+    let server = Server::start(respond);
     let folder = tempfile::tempdir().unwrap();
-    let mut notes = Notes::default();
-    let fetched = fetch(folder.path(), &[server.url("/small-v1.zip")]).run(&mut notes);
-    let fetched = fetched.unwrap_or_else(|error| panic!("{error}\n{}", notes.0));
-    is_whole(folder.path(), &fetched);
-    (fetched, server.requests(), notes.0)
+    let mut messages = Messages::default();
+    let fetched = fetch(folder.path(), &[server.url("/small-v1.zip")]).run(&mut messages);
+    let fetched = fetched.unwrap_or_else(|error| panic!("{error}\n{}", messages.0));
+    assert_complete(folder.path(), &fetched);
+    (fetched, server.requests(), messages.0)
 }
 
-/// Fetches from one server that answers so; the message of the refusal, and what lies there then.
-fn is_refused(
-    answer: impl Fn(usize, &Request) -> Answer + Send + Sync + 'static,
+/// Fetches from a server with these responses, and asserts that it fails. Returns the message and the
+/// files left in the folder.
+fn assert_refused(
+    respond: impl Fn(usize, &Request) -> Response + Send + Sync + 'static,
 ) -> (String, Vec<String>) {
-    let server = Server::start(answer);
+    let server = Server::start(respond);
     let folder = tempfile::tempdir().unwrap();
     let to = folder.path().join("to");
     let error = fetch(&to, &[server.url("/small-v1.zip")]).run(&mut Silent).unwrap_err();
@@ -152,8 +153,8 @@ fn is_refused(
     let message = error.to_string();
     assert!(message.contains("put it into"), "{message}");
     assert!(!to.join("small").exists());
-    assert_eq!(names(folder.path()), ["to"]);
-    (message, names(&to))
+    assert_eq!(file_names(folder.path()), ["to"]);
+    (message, file_names(&to))
 }
 
 fn wait_for(ready: impl Fn() -> bool) {

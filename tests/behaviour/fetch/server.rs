@@ -1,11 +1,11 @@
-//! A web server for tests, as bad as they come.
+//! A web server with configurable errors.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// What a client asked for.
+/// A request of a client.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
     pub path: String,
@@ -19,34 +19,34 @@ impl Request {
         found.map(|(_, value)| value.as_str())
     }
 
-    /// As if this header had not been sent.
-    pub fn forget(&mut self, name: &str) {
+    /// Removes a header.
+    pub fn remove(&mut self, name: &str) {
         self.headers.retain(|(header, _)| header != name);
     }
 
-    /// The first byte that is wanted.
+    /// The first requested byte.
     pub fn from(&self) -> Option<usize> {
         self.header("range")?.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()
     }
 }
 
-/// What the server does about it.
+/// The response, and the errors to simulate.
 #[derive(Debug, Clone, Default)]
-pub struct Answer {
+pub struct Response {
     pub status: u16,
     pub headers: Vec<(&'static str, String)>,
     pub body: Vec<u8>,
-    /// Says this length, instead of the body's; `Some(None)`: says none.
+    /// Content-Length, instead of the length of the body; `Some(None)`: no Content-Length.
     pub length: Option<Option<usize>>,
-    /// After so many bytes of the body it hangs up.
+    /// Closes the connection after this many bytes of the body.
     pub drop_after: Option<usize>,
-    /// After so many bytes of the body it says nothing more for as long as the client stays.
+    /// Sends nothing after this many bytes of the body until the client disconnects.
     pub silent_after: Option<usize>,
-    /// Sends small pieces with such a pause after each.
+    /// Sends small chunks, with this delay after each.
     pub pause: Option<Duration>,
 }
 
-impl Answer {
+impl Response {
     pub fn status(status: u16) -> Self {
         Self { status, ..Self::default() }
     }
@@ -55,7 +55,7 @@ impl Answer {
         Self { status: 200, body: body.into(), ..Self::default() }
     }
 
-    /// As a server does that knows ranges and tags.
+    /// The response of a server that supports ranges and tags.
     pub fn ranges(request: &Request, body: &[u8], tag: &str) -> Self {
         let current = request.header("if-range").is_none_or(|wanted| wanted == tag);
         let tag = ("ETag", tag.to_owned());
@@ -87,24 +87,24 @@ impl Answer {
     }
 }
 
-/// Listens on a port of its own until the test's process ends.
+/// Listens on a free port until the test process ends.
 pub struct Server {
     address: String,
     requests: Arc<Mutex<Vec<Request>>>,
 }
 
 impl Server {
-    /// Answers each request, the n-th counted from 0.
-    pub fn start(answer: impl Fn(usize, &Request) -> Answer + Send + Sync + 'static) -> Self {
+    /// Starts a server. `respond` gets the index of each request, counted from 0.
+    pub fn start(respond: impl Fn(usize, &Request) -> Response + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let requests = Arc::new(Mutex::new(vec![]));
-        let (seen, answer) = (requests.clone(), Arc::new(answer));
+        let (log, respond) = (requests.clone(), Arc::new(respond));
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let (seen, answer) = (seen.clone(), answer.clone());
-                // The client may hang up at any moment; that is no failure of the test.
-                std::thread::spawn(move || serve(stream.unwrap(), &seen, &*answer).ok());
+                let (log, respond) = (log.clone(), respond.clone());
+                // The client may disconnect at any time, which is not a failure.
+                std::thread::spawn(move || serve(stream.unwrap(), &log, &*respond).ok());
             }
         });
         Self { address, requests }
@@ -121,8 +121,8 @@ impl Server {
 
 fn serve(
     stream: TcpStream,
-    seen: &Mutex<Vec<Request>>,
-    answer: &dyn Fn(usize, &Request) -> Answer,
+    requests: &Mutex<Vec<Request>>,
+    respond: &dyn Fn(usize, &Request) -> Response,
 ) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut line = String::new();
@@ -138,36 +138,36 @@ fn serve(
         request.headers.push((name.to_lowercase(), value.into()));
     }
     let number = {
-        let mut seen = seen.lock().unwrap();
-        seen.push(request.clone());
-        seen.len() - 1
+        let mut requests = requests.lock().unwrap();
+        requests.push(request.clone());
+        requests.len() - 1
     };
-    send(stream, answer(number, &request))
+    send(stream, respond(number, &request))
 }
 
-fn send(mut stream: TcpStream, answer: Answer) -> std::io::Result<()> {
-    let mut head = format!("HTTP/1.1 {} Said\r\nConnection: close\r\n", answer.status);
-    for (name, value) in &answer.headers {
+fn send(mut stream: TcpStream, response: Response) -> std::io::Result<()> {
+    let mut head = format!("HTTP/1.1 {} Status\r\nConnection: close\r\n", response.status);
+    for (name, value) in &response.headers {
         head += &format!("{name}: {value}\r\n");
     }
-    if let Some(length) = answer.length.unwrap_or(Some(answer.body.len())) {
+    if let Some(length) = response.length.unwrap_or(Some(response.body.len())) {
         head += &format!("Content-Length: {length}\r\n");
     }
     stream.write_all((head + "\r\n").as_bytes())?;
-    let stop = answer.drop_after.or(answer.silent_after).unwrap_or(answer.body.len());
-    let body = &answer.body[..stop.min(answer.body.len())];
-    match answer.pause {
+    let stop = response.drop_after.or(response.silent_after).unwrap_or(response.body.len());
+    let body = &response.body[..stop.min(response.body.len())];
+    match response.pause {
         None => stream.write_all(body)?,
         Some(pause) => {
-            for piece in body.chunks(1000) {
-                stream.write_all(piece)?;
+            for chunk in body.chunks(1000) {
+                stream.write_all(chunk)?;
                 stream.flush()?;
                 std::thread::sleep(pause);
             }
         }
     }
-    if answer.silent_after.is_some() {
-        // Ends when the client does.
+    if response.silent_after.is_some() {
+        // Blocks until the client disconnects.
         std::io::copy(&mut stream, &mut std::io::sink())?;
     }
     Ok(())
