@@ -23,7 +23,7 @@ const OPTIMIZER: &str = "optimiser";
 const KEPT: usize = 2;
 
 const REMEDY: &str =
-    "delete this file to resume from the one before, or train anew in another --out";
+    "delete this file to resume from the one before, or start a new run in another folder";
 
 /// The JSON in a checkpoint's metadata.
 #[derive(Debug, Serialize, Deserialize)]
@@ -112,7 +112,7 @@ fn prune(folder: &Path) -> Result<()> {
 /// Restores a checkpoint into `model`.
 ///
 /// # Errors
-/// [`Error::BadFile`] where the file is damaged; [`Error::Usage`] where it is of a run with other
+/// [`Error::BadFile`] if the file is damaged; [`Error::Mismatch`] if it is of a run with other
 /// settings (the number of epochs and of steps may differ).
 pub(super) fn load(
     path: &Path,
@@ -179,11 +179,11 @@ pub(super) fn load(
 fn check_same(note: &Note, model: &LmConfig, recipe: &Recipe) -> Result<()> {
     match difference((&note.model, &note.recipe), (model, recipe)) {
         None => Ok(()),
-        Some((field, theirs, ours)) => Err(Error::usage(
-            "--resume",
-            format!("the run in this folder has {field} {theirs}, this call says {ours}"),
-            "give the settings of that run (only --epochs and --steps may change), or train anew \
-             in another --out",
+        Some((field, theirs, ours)) => Err(Error::mismatch(
+            "`.resume(true)`",
+            format!("the run in this folder has {field} {theirs}, but this call has {ours}"),
+            "use the settings of that run (only recipe.epochs and recipe.steps may change), or start a \
+             new run in another folder",
         )),
     }
 }

@@ -76,9 +76,9 @@ impl Memory {
 
     fn error(&self, problem: String) -> Error {
         let remedy = if self.step > self.weights {
-            "lower --batch-size or --bptt: the activations of a step need most of it"
+            "lower recipe.batch or recipe.bptt: the activations of a step need most of it"
         } else {
-            "lower --emsize or --nhid: weights and optimizer state need most of it"
+            "lower config.emsize or config.nhid: weights and optimizer state need most of it"
         };
         Error::Memory {
             needed: format!(
@@ -138,9 +138,9 @@ mod tests {
             Memory::estimate(&config, &recipe, usize::MAX).check().unwrap_err().to_string()
         };
         let wide = message_of(LmConfig::paper(300, 400_000), Recipe::paper());
-        assert!(wide.contains("--nhid") && wide.contains("GB"), "{wide}");
+        assert!(wide.contains("config.nhid") && wide.contains("GB"), "{wide}");
         let long = message_of(LmConfig::paper(30, 180), Recipe::paper().batch(40_000_000));
-        assert!(long.contains("--batch-size"), "{long}");
+        assert!(long.contains("recipe.batch"), "{long}");
         assert!(
             Memory::estimate(&LmConfig::paper(30, 180), &Recipe::paper(), usize::MAX)
                 .check()

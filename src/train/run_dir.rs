@@ -38,7 +38,7 @@ impl RunDir {
     /// Opens the folder and locks it; creates it and its parents if needed.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Usage`] if another process has locked it.
+    /// [`Error::Io`]; [`Error::Busy`] if another process has locked it.
     pub fn open(path: &Path) -> Result<Self> {
         std::fs::create_dir_all(path).map_err(Error::io(path, "create"))?;
         let lock_path = path.join("lock");
@@ -47,8 +47,8 @@ impl RunDir {
         let lock = lock.map_err(Error::io(&lock_path, "create"))?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path: path.into(), _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(Error::usage(
-                format!("--out {}", path.display()),
+            Err(TryLockError::WouldBlock) => Err(Error::busy(
+                path.display().to_string(),
                 "another process is training in this folder",
                 "wait for it, stop it, or name another folder",
             )),
