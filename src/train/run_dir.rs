@@ -65,14 +65,14 @@ impl RunDir {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub(super) fn held(&self) -> Result<Vec<&'static str>> {
+    pub(super) fn existing_files(&self) -> Result<Vec<&'static str>> {
         let names = ["model.safetensors", "results.json", "config.json", "metrics.jsonl"];
-        let mut held: Vec<_> =
+        let mut files: Vec<_> =
             names.into_iter().filter(|name| self.path.join(name).exists()).collect();
         if !checkpoints(&self.path)?.is_empty() {
-            held.insert(0, "checkpoints");
+            files.insert(0, "checkpoints");
         }
-        Ok(held)
+        Ok(files)
     }
 
     /// Deletes weights, checkpoints and results of an earlier run.
@@ -132,7 +132,7 @@ impl RunDir {
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::BadFile`] with the line if the file is invalid.
-    pub fn config_beside(weights: &Path) -> Result<Option<RunConfig>> {
+    pub fn config_of(weights: &Path) -> Result<Option<RunConfig>> {
         let path = weights.with_file_name(CONFIG);
         let Some(config) = read_config::<RunConfig>(&path)? else { return Ok(None) };
         let checked = config.model.check().and_then(|()| config.recipe.check());
@@ -169,7 +169,7 @@ mod tests {
                 bytes.truncate(length.index(bytes.len()));
             }
             std::fs::write(&path, bytes).unwrap();
-            if let Err(error) = RunDir::config_beside(&run.weights()) {
+            if let Err(error) = RunDir::config_of(&run.weights()) {
                 prop_assert!(error.to_string().contains("config.json"), "{error}");
             }
         }

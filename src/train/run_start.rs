@@ -1,4 +1,4 @@
-//! How a run starts: fresh, or from a checkpoint. Nothing that a folder holds is lost.
+//! Starts a run: fresh, or from a checkpoint. Files of another run are never lost.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -21,7 +21,7 @@ pub(super) enum RunStart {
     Resumed(Box<Restored>),
 }
 
-/// Looks at a run's folder. Where the run is resumed, `model` gets the weights of the newest checkpoint.
+/// Decides how a run in this folder starts. If the run is resumed, `model` gets the weights of the newest checkpoint.
 ///
 /// # Errors
 /// [`Error::Busy`] if the folder holds files that would be lost, or a run with other settings;
@@ -41,7 +41,7 @@ pub(super) fn open(
     }
 }
 
-/// The checkpoint that a run continues from; `None` where it starts anew, for which the folder is free.
+/// The checkpoint that a run continues from; `None` if it starts anew, for which the folder is free.
 ///
 /// # Errors
 /// [`Error::Busy`] if the folder holds files that would be lost.
@@ -52,15 +52,15 @@ fn checkpoint_in(
     (model, recipe, corpus): (&QrnnLm, &Recipe, &Corpus),
 ) -> Result<Option<PathBuf>> {
     let newest = checkpoints(folder.path())?.pop().map(|(_, path)| path);
-    let held = folder.held()?;
+    let files = folder.existing_files()?;
     let out = folder.path().display().to_string();
     match newest {
         Some(newest) if resume => return Ok(Some(newest)),
-        _ if held.is_empty() => return Ok(None),
+        _ if files.is_empty() => return Ok(None),
         _ if overwrite => return folder.clear().map(|()| None),
         _ => {}
     }
-    let names = held.join(", ");
+    let names = files.join(", ");
     if !resume {
         return Err(Error::busy(
             out,
@@ -70,7 +70,7 @@ fn checkpoint_in(
         ));
     }
     // Killed before its first checkpoint, a run leaves its settings and perhaps some lines of its log.
-    let only_started = held.iter().all(|name| ["config.json", "metrics.jsonl"].contains(name));
+    let only_started = files.iter().all(|name| ["config.json", "metrics.jsonl"].contains(name));
     let refused = |problem: String| {
         Err(Error::busy(
             out,
@@ -81,7 +81,7 @@ fn checkpoint_in(
     if !only_started {
         return refused(format!("the folder holds {names}, but no checkpoint to resume from"));
     }
-    let Some(config) = RunDir::config_beside(&folder.weights()).ok().flatten() else {
+    let Some(config) = RunDir::config_of(&folder.weights()).ok().flatten() else {
         return refused(format!("the folder holds {names}, but not the settings of a run"));
     };
     if config.corpus != corpus.name() {

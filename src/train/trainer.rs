@@ -100,7 +100,7 @@ impl Trainer {
     }
 
     /// Continues from the newest checkpoint in the folder, as if the run had never stopped; starts a new run
-    /// where there is none.
+    /// if there is none.
     pub fn resume(mut self, resume: bool) -> Self {
         self.resume = resume;
         self
@@ -132,7 +132,7 @@ impl Trainer {
         let recipe = &self.recipe;
         let tokens = corpus.tokens(Split::Train);
         let batches = Batches::new(tokens, recipe.batch, "training")?;
-        // Too short a text is better found before the epoch than after it.
+        // Refuse a text that is too short before the epoch, not after it.
         Batches::fixed(corpus.tokens(Split::Valid), recipe.valid_batch, "validation")?;
         Batches::fixed(corpus.tokens(Split::Test), 1, "test")?;
         let folder = self.folder.as_deref().map(RunDir::open).transpose()?;

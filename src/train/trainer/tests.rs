@@ -124,7 +124,7 @@ fn a_run_that_diverges_leaves_the_model_as_it_was_before_that_step() {
     }
 }
 
-/// As on a GPU, where the host runs ahead: nothing of a run depends on when its losses are read.
+/// On a GPU the host runs ahead. No result of a run depends on when its losses are read.
 #[test]
 fn losses_read_in_bursts_are_those_read_one_by_one() {
     let corpus = corpus();
