@@ -12,11 +12,11 @@ use crate::error::Result;
 const BORDERS: [usize; 3] = [2800, 20_000, 76_000];
 
 /// Words of the text, so many that a type which occurs once is as rare as in the training text.
-pub const WORDS: usize = 7_000_000;
+pub const WORDS: usize = 8_000_000;
 
 /// Types that words are sampled from; all others occur once. With more sampled types, the last cluster would
 /// be too frequent.
-pub const SAMPLED: usize = 60_000;
+pub const SAMPLED: usize = 40_000;
 
 /// Word types of WikiText-103, `<eos>` included.
 pub const TYPES: usize = 267_735;
