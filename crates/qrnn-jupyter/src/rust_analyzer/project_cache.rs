@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::rust_analyzer::outline_cache::{self, OutlineCache};
-use crate::rust_analyzer::project::{self, Project, Query};
+use crate::rust_analyzer::project::{self, Project};
 use crate::toolchain::preload::Preload;
 
 const FILE: &str = "analysis.json";
@@ -40,7 +40,7 @@ pub fn store(preload: &Preload) -> Result<()> {
     let scratch = preload.folder().join("analysis");
     fs::create_dir_all(&scratch).map_err(Error::io(&scratch, "create"))?;
     let copied = fs::copy(&lock, scratch.join("Cargo.lock")).map_err(Error::io(&lock, "copy"));
-    let project = copied.and_then(|_| project::query(&scratch, &dependencies)).map(Query::project);
+    let project = copied.and_then(|_| project::find(&scratch, &dependencies));
     fs::remove_dir_all(&scratch).map_err(Error::io(&scratch, "delete"))?;
     let project = project?;
     if !is_complete(&project) {

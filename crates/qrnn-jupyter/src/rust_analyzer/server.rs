@@ -63,7 +63,9 @@ fn answer_all(folder: &Path, questions: &Receiver<Question>) {
             (Ok(question), _) => question,
             (Err(TryRecvError::Disconnected), _) => return,
             (Err(TryRecvError::Empty), [sample, rest @ ..]) => {
-                complete_sample(&mut loaded.database, sample);
+                let offset = sample.find("CURSOR").unwrap_or_default();
+                let text = sample.replace("CURSOR", "");
+                answer(&mut loaded.database, Ask::Complete { text, offset });
                 loaded.samples = rest;
                 continue;
             }
@@ -85,9 +87,7 @@ fn answer_all(folder: &Path, questions: &Receiver<Question>) {
             loads.push(id);
             continue;
         }
-        let result = catch_unwind(AssertUnwindSafe(|| answer(&mut loaded.database, &ask)));
-        let found = result.unwrap_or_else(|_| empty(&ask));
-        if !send(Answer { id, found }) {
+        if !send(Answer { id, found: answer(&mut loaded.database, ask) }) {
             return;
         }
     }
@@ -100,39 +100,39 @@ fn send(answer: Answer) -> bool {
     writeln!(out, "{line}").and_then(|()| out.flush()).is_ok()
 }
 
-fn answer(database: &mut Database, ask: &Ask) -> Found {
+fn answer(database: &mut Database, ask: Ask) -> Found {
     match ask {
         Ask::Load => Found::Loaded,
         Ask::Complete { text, offset } => {
-            database.set_text(text.clone());
-            let complete = |database: &mut Database| completion::complete(database, *offset);
-            Found::Completions(prefetch::during(database, complete))
+            let complete = |database: &mut Database| completion::complete(database, offset);
+            let found = with_text(database, text, complete);
+            Found::Completions(found.unwrap_or_else(|| Completions::none(offset)))
         }
         Ask::Inspect { text, offset, detailed } => {
-            database.set_text(text.clone());
-            let inspect =
-                |database: &mut Database| inspection::inspect(database, *offset, *detailed);
-            Found::Inspection(prefetch::during(database, inspect))
+            let inspect = |database: &mut Database| inspection::inspect(database, offset, detailed);
+            Found::Inspection(with_text(database, text, inspect).flatten())
         }
     }
 }
 
-/// The answer if rust-analyzer panics.
-fn empty(ask: &Ask) -> Found {
-    match ask {
-        Ask::Load => Found::Loaded,
-        Ask::Complete { offset, .. } => {
-            Found::Completions(Completions { start: *offset, end: *offset, items: vec![] })
-        }
-        Ask::Inspect { .. } => Found::Inspection(None),
-    }
+/// Works on this text; `None` if rust-analyzer panics.
+fn with_text<T>(
+    database: &mut Database,
+    text: String,
+    work: impl FnOnce(&mut Database) -> T,
+) -> Option<T> {
+    let work = || {
+        database.set_text(text);
+        prefetch::during(database, work)
+    };
+    catch_unwind(AssertUnwindSafe(work)).ok()
 }
 
 fn load(folder: &Path, mut database: Database, dependencies: String) -> Loaded {
     let mut samples: &[&str] = &[];
     let project = match project_cache::read(folder, &dependencies) {
         Some(project) => Ok(project),
-        None => project::query(folder, &dependencies).map(project::Query::project),
+        None => project::find(folder, &dependencies),
     };
     match project {
         // Cargo cannot resolve a dependency. What is loaded already stays.
@@ -149,11 +149,4 @@ fn load(folder: &Path, mut database: Database, dependencies: String) -> Loaded {
         }
     }
     Loaded { database, dependencies, samples }
-}
-
-fn complete_sample(database: &mut Database, sample: &str) {
-    let offset = sample.find("CURSOR").unwrap_or_default();
-    database.set_text(sample.replace("CURSOR", ""));
-    let complete = || prefetch::during(database, |database| completion::complete(database, offset));
-    let _ = catch_unwind(AssertUnwindSafe(complete));
 }

@@ -31,7 +31,7 @@ const NEXT: &str = "externs.next";
 const NEEDED: &str = "held";
 
 /// An input that changed.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Change {
     Crate(String),
     File(String),
@@ -42,22 +42,7 @@ pub enum Change {
 impl Change {
     /// Reads the message of [`BuildInputs::refusal`].
     pub fn parse(message: &str) -> Option<Self> {
-        let (kind, name) = message.strip_prefix(CHANGED)?.split_once(' ')?;
-        let make = match kind {
-            "crate" => Self::Crate,
-            "file" => Self::File,
-            _ => Self::Variable,
-        };
-        Some(make(name.to_owned()))
-    }
-
-    fn message(&self) -> String {
-        let (kind, name) = match self {
-            Self::Crate(name) => ("crate", name),
-            Self::File(name) => ("file", name),
-            Self::Variable(name) => ("variable", name),
-        };
-        format!("{CHANGED}{kind} {name}")
+        serde_json::from_str(message.strip_prefix(CHANGED)?).ok()
     }
 
     /// Whether a type with these dependencies may be affected.
@@ -165,7 +150,7 @@ impl BuildInputs {
     /// An error in rustc's format about the first change that affects a variable.
     pub fn refusal(&self) -> Option<Value> {
         let change = self.known.changes(&self.now).find(|change| change.affects(&self.needed))?;
-        let message = change.message();
+        let message = format!("{CHANGED}{}", json!(change));
         Some(json!({
             "$message_type": "diagnostic", "level": "error", "code": null, "spans": [],
             "children": [], "rendered": format!("error: {message}\n"), "message": message,
