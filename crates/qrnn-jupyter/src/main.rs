@@ -10,6 +10,7 @@ mod error;
 mod evcxr_backend;
 mod frontend;
 mod install;
+mod json_file;
 mod notebook;
 mod protocol;
 mod rust_analyzer;

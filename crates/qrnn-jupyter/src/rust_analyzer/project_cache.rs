@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::json_file;
 use crate::rust_analyzer::outline_cache::{self, OutlineCache};
 use crate::rust_analyzer::project::{self, Project};
 use crate::toolchain::preload::Preload;
@@ -25,7 +26,6 @@ struct Stored {
 /// Describes the preloaded crates, and stores the result next to the library. Without rust-src
 /// nothing is stored, because it may be installed later.
 pub fn store(preload: &Preload) -> Result<()> {
-    let stored = preload.folder().join(FILE);
     for old in FILES.map(|name| preload.folder().join(name)) {
         match fs::remove_file(&old) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -46,16 +46,13 @@ pub fn store(preload: &Preload) -> Result<()> {
     if !is_complete(&project) {
         return Ok(());
     }
-    OutlineCache::make(&project).write(preload.folder())?;
-    let text = serde_json::to_string(&Stored { dependencies, project })
-        .map_err(|error| Error::file(&stored, error.to_string()))?;
-    fs::write(&stored, text).map_err(Error::io(&stored, "write"))
+    json_file::write(&preload.folder().join(outline_cache::FILE), &OutlineCache::make(&project))?;
+    json_file::write(&preload.folder().join(FILE), &Stored { dependencies, project })
 }
 
 /// The stored project, if it is for these dependencies and its sources still exist.
 pub fn read(folder: &Path, dependencies: &str) -> Option<Project> {
-    let text = fs::read_to_string(folder.join(FILE)).ok()?;
-    let stored: Stored = serde_json::from_str(&text).ok()?;
+    let stored: Stored = json_file::read::<Option<_>>(&folder.join(FILE))?;
     (stored.dependencies == dependencies && is_complete(&stored.project)).then_some(stored.project)
 }
 

@@ -7,10 +7,11 @@ use std::process::ExitCode;
 use std::sync::mpsc::{self, Receiver, TryRecvError};
 
 use crate::rust_analyzer::database::{Database, STACK_SIZE};
-use crate::rust_analyzer::outline_cache::OutlineCache;
 use crate::rust_analyzer::wire::{Answer, Ask, Completions, Found, Question};
-use crate::rust_analyzer::{completion, inspection, prefetch, project, project_cache};
-use crate::terminal;
+use crate::rust_analyzer::{
+    completion, inspection, outline_cache, prefetch, project, project_cache,
+};
+use crate::{json_file, terminal};
 
 /// Runs until standard input is closed, which happens when the kernel ends.
 pub fn run(folder: &Path) -> ExitCode {
@@ -138,12 +139,14 @@ fn load(folder: &Path, mut database: Database, dependencies: String) -> Loaded {
         // Cargo cannot resolve a dependency. What is loaded already stays.
         Ok(project)
             if project.named.is_empty() && !dependencies.is_empty() && database.is_loaded() => {}
-        Ok(project) => match database.load(&project, &OutlineCache::read(folder)) {
-            Ok(()) => samples = &SAMPLES,
-            Err(error) => {
-                terminal::log(format_args!("rust-analyzer cannot read the sources: {error}"));
+        Ok(project) => {
+            match database.load(&project, &json_file::read(&folder.join(outline_cache::FILE))) {
+                Ok(()) => samples = &SAMPLES,
+                Err(error) => {
+                    terminal::log(format_args!("rust-analyzer cannot read the sources: {error}"));
+                }
             }
-        },
+        }
         Err(error) => {
             terminal::log(format_args!("rust-analyzer cannot find the sources: {error}"));
         }

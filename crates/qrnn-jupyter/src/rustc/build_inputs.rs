@@ -16,6 +16,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::json_file;
 use crate::notebook::marks::{EVERY_CRATE, FILES};
 use crate::rustc::dep_info::DepInfo;
 use crate::rustc::fingerprint::Fingerprint;
@@ -72,8 +73,7 @@ struct Inputs {
 
 impl Inputs {
     fn read(workdir: &Path, name: &str) -> Self {
-        let text = std::fs::read(workdir.join(name)).unwrap_or_default();
-        serde_json::from_slice(&text).unwrap_or_default()
+        json_file::read(&workdir.join(name))
     }
 
     fn changes<'a>(&'a self, now: &'a Self) -> impl Iterator<Item = Change> + 'a {
