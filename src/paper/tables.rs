@@ -5,6 +5,11 @@
 //! figure, operation table, score), and the leaderboard at <https://micronet-challenge.github.io>.
 //! Nothing here was measured by this crate.
 
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use super::operation_counts::OpRow;
 use crate::model::LmConfig;
 
 /// Batch size assumed for rows that publish none.
@@ -112,55 +117,37 @@ pub fn entry() -> &'static Row {
     &ROWS[ROWS.len() - 1]
 }
 
-/// A point of the figure of perplexity against sequence length.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Length {
+/// A published point of the figure of perplexity against sequence length, read from the chart by eye.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct PublishedLength {
     /// Mean sequence length in training, in tokens.
     pub bptt: usize,
     /// Perplexity, accurate to about [`LENGTHS_TOLERANCE`].
-    pub perplexity: f64,
+    pub ppl: f64,
 }
 
 /// The figure of perplexity against sequence length. The write-up does not state its model.
-pub const LENGTHS: [Length; 8] = [
-    Length { bptt: 50, perplexity: 38.0 },
-    Length { bptt: 70, perplexity: 36.5 },
-    Length { bptt: 100, perplexity: 35.2 },
-    Length { bptt: 120, perplexity: 34.9 },
-    Length { bptt: 140, perplexity: 34.8 },
-    Length { bptt: 150, perplexity: 34.8 },
-    Length { bptt: 170, perplexity: 34.8 },
-    Length { bptt: 200, perplexity: 34.7 },
+pub const LENGTHS: [PublishedLength; 8] = [
+    PublishedLength { bptt: 50, ppl: 38.0 },
+    PublishedLength { bptt: 70, ppl: 36.5 },
+    PublishedLength { bptt: 100, ppl: 35.2 },
+    PublishedLength { bptt: 120, ppl: 34.9 },
+    PublishedLength { bptt: 140, ppl: 34.8 },
+    PublishedLength { bptt: 150, ppl: 34.8 },
+    PublishedLength { bptt: 170, ppl: 34.8 },
+    PublishedLength { bptt: 200, ppl: 34.7 },
 ];
 
-/// A row of the entry's operation table, per token.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Operation {
-    /// Part of the model.
-    pub op: &'static str,
-    /// Storage in 10^6 bytes, at 2 bytes per parameter.
-    pub params_mbytes: f64,
-    /// Millions of multiplications; each counts 1/2, since it has 16 bits.
-    pub mults_m: f64,
-    /// Millions of additions.
-    pub adds_m: f64,
-    /// Sum of both.
-    pub mflops: f64,
-}
-
 /// Operation table of the entry; the last row is the total.
-pub const OPERATIONS: [Operation; 4] = [
+pub const OPERATIONS: [OpRow; 4] = [
     operation("embedding", [160.641, 0.000, 0.000, 0.000]),
     operation("block_qrnn", [48.634, 12.176, 24.334, 36.510]),
     operation("block_decoder", [0.535, 40.294, 80.053, 120.347]),
     operation("total", [209.811, 52.470, 104.387, 156.857]),
 ];
 
-const fn operation(
-    op: &'static str,
-    [params_mbytes, mults_m, adds_m, mflops]: [f64; 4],
-) -> Operation {
-    Operation { op, params_mbytes, mults_m, adds_m, mflops }
+const fn operation(op: &'static str, [params_mbytes, mults_m, adds_m, mflops]: [f64; 4]) -> OpRow {
+    OpRow { op: Cow::Borrowed(op), params_mbytes, mults_m, adds_m, mflops }
 }
 
 #[cfg(test)]

@@ -3,9 +3,8 @@
 
 mod scale;
 
-use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
 pub use scale::{DEFAULT_DIVISOR, Scale};
@@ -15,6 +14,8 @@ use crate::data::{Corpus, Split};
 use crate::format::perplexity_in_text;
 use crate::interrupt::Interrupt;
 use crate::model::{LmConfig, QrnnLm};
+use crate::paper::PublishedLength;
+use crate::paper::operation_counts::count_ops;
 use crate::paper::results::{
     self, LengthResult, Machine, Measured, OpTables, ParameterCount, ReproduceResults, RowResult,
 };
@@ -51,13 +52,11 @@ pub struct Experiment {
     pub interrupt: Interrupt,
 }
 
-/// A model to train, and the indices of the rows and lengths that share its result.
+/// A model to train. Rows and lengths with equal jobs share its result.
+#[derive(Clone, PartialEq)]
 struct Job {
-    label: String,
     config: LmConfig,
     recipe: Recipe,
-    rows: Vec<usize>,
-    lengths: Vec<usize>,
 }
 
 impl Experiment {
@@ -119,26 +118,27 @@ impl Experiment {
             Some(tokens) => corpus.take_train(tokens),
             None => corpus.clone(),
         };
-        let jobs = self.jobs(&rows, text.vocab().len());
+        let job = |model| {
+            let (config, recipe) = self.scale.apply(model, text.vocab().len(), self.seed);
+            Job { config, recipe }
+        };
+        let row_jobs: Vec<_> = rows.iter().map(|row| job(PaperModel::of_row(row))).collect();
+        let lengths: &[PublishedLength] = if self.lengths { &paper::LENGTHS } else { &[] };
+        let length_jobs: Vec<_> =
+            lengths.iter().map(|length| job(PaperModel::of_length(length.bptt))).collect();
+        let mut jobs: Vec<Job> = vec![];
+        for job in row_jobs.iter().chain(&length_jobs) {
+            if !jobs.contains(job) {
+                jobs.push(job.clone());
+            }
+        }
         progress.start(&Task::new("all", Unit::Runs, jobs.len() as u64));
         let outcomes = self.train_all(jobs, &text, &Mutex::new(&mut *progress));
         progress.finish();
         let outcomes = outcomes?;
-
-        let mut row_results: Vec<_> = rows.iter().map(|row| RowResult::new(row, None)).collect();
-        let mut length_results: Vec<_> = if self.lengths {
-            paper::LENGTHS.iter().map(|length| LengthResult::new(length, None)).collect()
-        } else {
-            vec![]
+        let measured = |job: &Job| {
+            outcomes.iter().find(|(done, _)| done == job).map(|(_, measured)| measured.clone())
         };
-        for (job, measured) in outcomes {
-            for i in job.rows {
-                row_results[i].measured = Some(measured.clone());
-            }
-            for i in job.lengths {
-                length_results[i].measured = Some(measured.clone());
-            }
-        }
         Ok(ReproduceResults {
             version: env!("CARGO_PKG_VERSION").into(),
             commit: option_env!("QRNN_COMMIT").map(str::to_owned),
@@ -155,8 +155,16 @@ impl Experiment {
             }),
             op_table: OpTables::of_entry(),
             parameter_counts: ParameterCount::of_rows(rows.iter().copied()),
-            rows: row_results,
-            lengths: length_results,
+            rows: rows
+                .iter()
+                .zip(&row_jobs)
+                .map(|(row, job)| RowResult::new(row, measured(job)))
+                .collect(),
+            lengths: lengths
+                .iter()
+                .zip(&length_jobs)
+                .map(|(&published, job)| LengthResult { published, measured: measured(job) })
+                .collect(),
         })
     }
 
@@ -182,35 +190,6 @@ impl Experiment {
             .collect()
     }
 
-    /// The models to train; rows and lengths with the same model and recipe share a job.
-    fn jobs(&self, rows: &[&paper::Row], vocab: usize) -> Vec<Job> {
-        let mut jobs: Vec<Job> = vec![];
-        let lengths: &[paper::Length] = if self.lengths { &paper::LENGTHS } else { &[] };
-        let row_models =
-            rows.iter().enumerate().map(|(i, row)| (PaperModel::of_row(row), Some(i), None));
-        let length_models = lengths
-            .iter()
-            .enumerate()
-            .map(|(i, length)| (PaperModel::of_length(length.bptt), None, Some(i)));
-        for (model, row, length) in row_models.chain(length_models) {
-            let (config, recipe) = self.scale.apply(model, vocab, self.seed);
-            match jobs.iter_mut().find(|job| job.config == config && job.recipe == recipe) {
-                Some(job) => {
-                    job.rows.extend(row);
-                    job.lengths.extend(length);
-                }
-                None => jobs.push(Job {
-                    label: format!("{}-{}-{}", config.emsize, config.nhid, config.bptt),
-                    config,
-                    recipe,
-                    rows: row.into_iter().collect(),
-                    lengths: length.into_iter().collect(),
-                }),
-            }
-        }
-        jobs
-    }
-
     /// Trains small models in parallel, one per core: their matmuls are too small to use several threads.
     fn train_all(
         &self,
@@ -228,27 +207,27 @@ impl Experiment {
             _ => (cores / workers.max(1)).max(1),
         };
         tch::set_num_threads(threads as i32);
-        let queue = Mutex::new(VecDeque::from(jobs));
-        let outcomes = Mutex::new(vec![]);
-        let first_error = Mutex::new(None);
+        let queue = Mutex::new(jobs.into_iter());
+        let outcomes = Mutex::new(Ok(vec![]));
         std::thread::scope(|scope| {
             for _ in 0..workers {
                 scope.spawn(|| {
-                    while !self.interrupt.requested() && lock(&first_error).is_none() {
-                        let Some(job) = lock(&queue).pop_front() else { break };
-                        match self.train(&job, text, progress) {
-                            Ok(measured) => lock(&outcomes).push((job, measured)),
-                            Err(error) => *lock(&first_error) = Some(error),
+                    while !self.interrupt.requested() && lock(&outcomes).is_ok() {
+                        let Some(job) = lock(&queue).next() else { break };
+                        let outcome = self.train(&job, text, progress);
+                        let mut outcomes = lock(&outcomes);
+                        match (&mut *outcomes, outcome) {
+                            (Ok(all), Ok(measured)) => all.push((job, measured)),
+                            (Ok(_), Err(error)) => *outcomes = Err(error),
+                            // The first error is returned.
+                            (Err(_), _) => {}
                         }
                     }
                 });
             }
         });
         tch::set_num_threads(cores as i32);
-        match first_error.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Some(error) => Err(error),
-            None => Ok(outcomes.into_inner().unwrap_or_else(PoisonError::into_inner)),
-        }
+        outcomes.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn train(
@@ -259,7 +238,9 @@ impl Experiment {
     ) -> Result<Measured> {
         let mut model = QrnnLm::seeded(&job.config, (Kind::Float, self.device), self.seed)?;
         model.set_precision(self.precision);
-        let mut run_progress = lock(progress).part(&job.label);
+        let Job { config, .. } = job;
+        let label = format!("{}-{}-{}", config.emsize, config.nhid, config.bptt);
+        let mut run_progress = lock(progress).part(&label);
         let trainer = Trainer::new(job.recipe.clone()).interrupt(self.interrupt.clone());
         let run = trainer.fit_with(&mut model, text, &mut *run_progress)?;
         let measured = measured(job, &run);
@@ -275,12 +256,12 @@ impl Experiment {
 }
 
 /// Locks a mutex even if a thread panicked while it held the lock.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn measured(job: &Job, run: &TrainingRun) -> Measured {
-    let tombstones = crate::paper::operation_counts::count_ops(&job.config).criterion_parameters;
+    let tombstones = count_ops(&job.config).criterion_parameters;
     Measured {
         emsize: job.config.emsize,
         nhid: job.config.nhid,

@@ -21,7 +21,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use table::{OpRow, OpTable, comparison_html, comparison_text};
+pub use table::{FIGURES, OpRow, OpTable};
 
 use crate::model::{LayerShape, LmConfig, MAX_SIZE};
 use crate::{Error, Result};
@@ -244,7 +244,7 @@ impl Cost {
         self.mults * u128::from(mul_bits) + self.adds * u128::from(FULL_BITS)
     }
 
-    fn row(self, op: &str, mul_bits: u32) -> OpRow {
+    fn row(self, op: &'static str, mul_bits: u32) -> OpRow {
         OpRow {
             op: op.into(),
             params_mbytes: self.bits as f64 / 8e6,

@@ -2,16 +2,16 @@
 //! fields.
 
 mod circumstances;
-mod clock;
+mod op_tables;
 
 use serde::{Deserialize, Serialize};
 
-use super::operation_counts::{OpRow, OpTable, count_ops};
+use super::operation_counts::count_ops;
 use super::tables;
 use crate::json;
 
-pub use circumstances::{Corpus, Machine, Scale};
-pub use clock::utc;
+pub use circumstances::{Corpus, Machine, Scale, utc};
+pub use op_tables::OpTables;
 
 /// Results and settings of an experiment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,15 +44,6 @@ pub struct ReproduceResults {
     pub rows: Vec<RowResult>,
     /// Points of the figure of perplexity against sequence length.
     pub lengths: Vec<LengthResult>,
-}
-
-/// Published and counted operation table of the entry.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct OpTables {
-    /// Published rows; the last is the total.
-    pub published: Vec<OpRow>,
-    /// Table counted by [`count_ops`].
-    pub counted: OpTable,
 }
 
 /// Number of parameters of the model of a row at full size.
@@ -104,18 +95,9 @@ pub struct PublishedRow {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LengthResult {
     /// Published values.
-    pub published: PublishedLength,
+    pub published: tables::PublishedLength,
     /// Measured values; `None` if the length was not trained.
     pub measured: Option<Measured>,
-}
-
-/// A published point of the figure, read from the chart by eye.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct PublishedLength {
-    /// Mean sequence length in training, in tokens.
-    pub bptt: usize,
-    /// Perplexity, accurate to about ±0.1.
-    pub ppl: f64,
 }
 
 /// Sizes and results of a trained model.
@@ -175,17 +157,22 @@ impl Measured {
     }
 }
 
-impl OpTables {
-    /// Returns both tables of the entry.
-    pub fn of_entry() -> Self {
-        let published = tables::OPERATIONS.iter().map(|row| OpRow {
-            op: row.op.into(),
-            params_mbytes: row.params_mbytes,
-            mults_m: row.mults_m,
-            adds_m: row.adds_m,
-            mflops: row.mflops,
-        });
-        Self { published: published.collect(), counted: count_ops(&tables::entry().config()) }
+impl ReproduceResults {
+    /// The measured rows of the table.
+    pub fn measured_rows(&self) -> impl Iterator<Item = &Measured> {
+        self.rows.iter().filter_map(|row| row.measured.as_ref())
+    }
+
+    /// The measured sequence lengths.
+    pub fn measured_lengths(&self) -> impl Iterator<Item = &Measured> {
+        self.lengths.iter().filter_map(|length| length.measured.as_ref())
+    }
+}
+
+impl PublishedRow {
+    /// The batch size, in parentheses if it was not published.
+    pub fn batch_text(&self) -> String {
+        if self.batch_published { self.batch.to_string() } else { format!("({})", self.batch) }
     }
 }
 
@@ -221,13 +208,5 @@ impl RowResult {
             test_ppl: row.test_perplexity,
         };
         Self { name: row.name.into(), published, measured }
-    }
-}
-
-impl LengthResult {
-    /// Combines a published point with its measurement.
-    pub fn new(length: &tables::Length, measured: Option<Measured>) -> Self {
-        let published = PublishedLength { bptt: length.bptt, ppl: length.perplexity };
-        Self { published, measured }
     }
 }

@@ -1,15 +1,52 @@
 //! Builds the figures: perplexity against parameters or sequence length, training curves, forget gates.
 
-use super::chart::{Figure, Panel, PlotPoint, Reference, Series};
+use std::collections::BTreeMap;
+
+use super::chart::{Content, Figure, Panel, PlotPoint, Reference, Series};
 use super::heat::HeatMap;
-use super::paper_panels;
 use super::picture::Plot;
-use super::points::{Curve, Point};
 use crate::model::Gates;
 use crate::paper;
+use crate::paper::operation_counts::count_ops;
 
 /// Maximum number of units in a plot of gates.
 const UNITS: usize = 40;
+
+/// A trained model as a point of a plot.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Point {
+    /// Embedding width.
+    pub emsize: usize,
+    /// Hidden width.
+    pub nhid: usize,
+    /// Mean sequence length in training, in tokens.
+    pub bptt: usize,
+    /// Number of parameters, without the tombstones of the split softmax.
+    pub parameters: u64,
+    /// Perplexity on the test split; NaN if it was not measured.
+    pub perplexity: f64,
+}
+
+impl From<&Point> for Point {
+    fn from(point: &Point) -> Self {
+        point.clone()
+    }
+}
+
+/// Loss or perplexity of a run by step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Curve {
+    /// Name of the run.
+    pub label: String,
+    /// (step, value) pairs.
+    pub points: Vec<(f64, f64)>,
+}
+
+impl From<&Curve> for Curve {
+    fn from(curve: &Curve) -> Self {
+        curve.clone()
+    }
+}
 
 /// Plots test perplexity against parameters: the published experiment table, and a second panel with
 /// `measured` unless it is empty.
@@ -19,21 +56,33 @@ pub fn perplexity_vs_parameters<'a, T>(measured: &'a [T]) -> Plot
 where
     Point: From<&'a T>,
 {
-    let measured: Vec<Point> = measured.iter().map(Point::from).collect();
-    let published: Vec<Point> = paper::ROWS.iter().map(paper_panels::point).collect();
-    let mut left = by_length(&published);
-    paper_panels::label_entry(&mut left);
-    left.title = "Published".into();
-    left.subtitle = "WikiText-103, full size".into();
-    left.reference = Some(Reference {
-        value: paper::PERPLEXITY_LIMIT,
-        label: format!("limit of the challenge, {:.0}", paper::PERPLEXITY_LIMIT),
+    let published = paper::ROWS.iter().map(|row| {
+        let entry = if row.name == paper::ENTRY { " (entry)" } else { "" };
+        let point = Point {
+            emsize: row.emsize,
+            nhid: row.nhid,
+            bptt: row.bptt,
+            // Counted here, since the published number of the first row alone includes the tombstones.
+            parameters: count_ops(&row.config()).parameters,
+            perplexity: row.test_perplexity,
+        };
+        (point, entry)
     });
+    let published = Panel {
+        title: "Published".into(),
+        subtitle: "WikiText-103, full size".into(),
+        reference: Some(Reference {
+            value: paper::PERPLEXITY_LIMIT,
+            label: format!("limit of the challenge, {:.0}", paper::PERPLEXITY_LIMIT),
+        }),
+        ..by_length(published)
+    };
+    let measured = by_length(measured.iter().map(|run| (Point::from(run), "")));
     side_by_side(
         "perplexity_vs_parameters",
         "Test perplexity against parameters",
-        left,
-        by_length(&measured),
+        published,
+        measured,
     )
 }
 
@@ -43,15 +92,28 @@ pub fn perplexity_vs_bptt<'a, T>(measured: &'a [T]) -> Plot
 where
     Point: From<&'a T>,
 {
+    let panel = |points: Vec<(f64, f64)>, tolerance| Panel {
+        x_label: "sequence length (tokens)".into(),
+        integer_x: true,
+        y_label: "test perplexity".into(),
+        series: vec![Series { markers: true, tolerance, ..Series::line("", points) }],
+        ..Panel::default()
+    };
+    let tolerance = paper::LENGTHS_TOLERANCE;
+    let published = paper::LENGTHS.iter().map(|length| (length.bptt as f64, length.ppl));
+    let published = Panel {
+        title: "Published".into(),
+        subtitle: format!("WikiText-103, full size; read from the chart by eye, ±{tolerance}"),
+        ..panel(published.collect(), tolerance)
+    };
     let mut measured: Vec<Point> = measured.iter().map(Point::from).collect();
     measured.sort_by_key(|point| point.bptt);
-    let points = measured.iter().map(|point| PlotPoint::new(point.bptt as f64, point.perplexity));
-    let right = paper_panels::length_panel(points.collect());
+    let measured = measured.iter().map(|point| (point.bptt as f64, point.perplexity));
     side_by_side(
         "perplexity_vs_bptt",
         "Test perplexity against sequence length",
-        paper_panels::lengths(),
-        right,
+        published,
+        panel(measured.collect(), 0.0),
     )
 }
 
@@ -60,26 +122,19 @@ pub fn training_curve<'a, T>(runs: &'a [T]) -> Plot
 where
     Curve: From<&'a T>,
 {
-    let series = runs.iter().map(Curve::from).map(|run| Series {
-        label: run.label,
-        points: run.points.into_iter().map(|(step, value)| PlotPoint::new(step, value)).collect(),
-        line: true,
-        ..Series::default()
-    });
-    let mut series: Vec<Series> = series.collect();
-    for series in &mut series {
+    let series = runs.iter().map(Curve::from).map(|run| {
         // A single point has no line, so it gets a marker.
-        series.markers = series.points.len() < 2;
-    }
-    let panel = Panel {
-        x_label: "step".into(),
-        integer_x: true,
-        log_y: true,
-        y_label: "perplexity".into(),
-        series,
-        ..Panel::default()
-    };
-    Plot::new("training_curve", Figure::new("Training", vec![panel]))
+        let markers = run.points.len() < 2;
+        Series { markers, ..Series::line(run.label, run.points) }
+    });
+    let panel = step_panel("perplexity", series.collect());
+    Plot::new("training_curve", Figure::new("Training", Content::Panels(vec![panel])))
+}
+
+/// A panel of curves by step.
+pub(super) fn step_panel(y_label: &str, series: Vec<Series>) -> Panel {
+    let (x_label, y_label) = ("step".into(), y_label.into());
+    Panel { x_label, y_label, integer_x: true, log_y: true, series, ..Panel::default() }
 }
 
 /// Plots the forget gates of a layer over a text as a heat map, dark where a unit keeps its state. Shows the
@@ -104,23 +159,26 @@ pub fn forget_gates(gates: &Gates) -> Plot {
         format!("all {units} units")
     };
     let map = HeatMap {
-        title: format!("Forget gates of layer {}", gates.layer),
         subtitle: format!("{selection}, the most forgetful at the top"),
         x_labels: gates.words.clone(),
         rows: rows.into_iter().map(|(_, _, row)| row).collect(),
         ends: ["keeps", "takes"],
     };
-    Plot::from_heat_map("forget_gates", map)
+    let title = format!("Forget gates of layer {}", gates.layer);
+    Plot::new("forget_gates", Figure::new(title, Content::Map(map)))
 }
 
-/// A panel with one series per sequence length and points labeled emsize/nhid.
-fn by_length(points: &[Point]) -> Panel {
-    let mut lengths: Vec<usize> = points.iter().map(|point| point.bptt).collect();
-    lengths.sort_unstable();
-    lengths.dedup();
-    let series = lengths.into_iter().map(|bptt| Series {
+/// A panel with one series per sequence length and points labeled emsize/nhid with a suffix.
+fn by_length(points: impl Iterator<Item = (Point, &'static str)>) -> Panel {
+    let mut lengths = BTreeMap::<usize, Vec<PlotPoint>>::new();
+    for (point, suffix) in points {
+        let label = Some(format!("{}/{}{suffix}", point.emsize, point.nhid));
+        let (x, y) = (point.parameters as f64 / 1e6, point.perplexity);
+        lengths.entry(point.bptt).or_default().push(PlotPoint { x, y, label });
+    }
+    let series = lengths.into_iter().map(|(bptt, points)| Series {
         label: bptt.to_string(),
-        points: points.iter().filter(|point| point.bptt == bptt).map(labeled_point).collect(),
+        points,
         markers: true,
         ..Series::default()
     });
@@ -133,14 +191,6 @@ fn by_length(points: &[Point]) -> Panel {
     }
 }
 
-fn labeled_point(point: &Point) -> PlotPoint {
-    PlotPoint {
-        x: point.parameters as f64 / 1e6,
-        y: point.perplexity,
-        label: Some(format!("{}/{}", point.emsize, point.nhid)),
-    }
-}
-
 /// A figure of the published panel and, unless it is empty, the measured panel to its right.
 fn side_by_side(name: &'static str, title: &str, published: Panel, mut measured: Panel) -> Plot {
     measured.title = "Measured".into();
@@ -148,5 +198,5 @@ fn side_by_side(name: &'static str, title: &str, published: Panel, mut measured:
     if measured.series.iter().any(|series| !series.points.is_empty()) {
         panels.push(measured);
     }
-    Plot::new(name, Figure::new(title, panels))
+    Plot::new(name, Figure::new(title, Content::Panels(panels)))
 }

@@ -19,6 +19,10 @@ impl Area {
         }
     }
 
+    pub fn center(&self) -> (f64, f64) {
+        ((self.left + self.right) / 2.0, (self.top + self.bottom) / 2.0)
+    }
+
     /// Area of the intersection.
     fn overlap(&self, other: &Self) -> f64 {
         let width = self.right.min(other.right) - self.left.max(other.left);
@@ -88,7 +92,7 @@ pub(super) fn place_labels(
             let area =
                 area.filter(|area| area.is_free_of(&placed) && area.is_free_of(obstacles))?;
             placed.push(area);
-            Some(((area.left + area.right) / 2.0, (area.top + area.bottom) / 2.0))
+            Some(area.center())
         })
         .collect()
 }
@@ -103,14 +107,11 @@ fn best_area(label: &Label, occupied: &[Area], obstacles: &[Area], bounds: &Area
             Area::around(x, y, label.width / 2.0, label.height / 2.0)
         })
     });
-    let mut best: Option<(f64, Area)> = None;
-    for area in candidates.filter(|area| area.is_inside(bounds)) {
-        let cost: f64 = occupied.iter().chain(obstacles).map(|other| area.overlap(other)).sum();
-        if best.is_none_or(|(min_cost, _)| cost < min_cost) {
-            best = Some((cost, area));
-        }
-    }
-    best.map(|(_, area)| area)
+    let cost = |area: &Area| -> f64 {
+        occupied.iter().chain(obstacles).map(|other| area.overlap(other)).sum()
+    };
+    // Of equal costs, the first is chosen.
+    candidates.filter(|area| area.is_inside(bounds)).min_by(|a, b| cost(a).total_cmp(&cost(b)))
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! Training curves of finished and running trainings.
 
-use super::chart::{Figure, Panel, PlotPoint, Series};
+use super::chart::{Content, Figure, Series};
+use super::figures::{Curve, Point, step_panel};
 use super::picture::Plot;
-use super::points::{Curve, Point};
+use crate::paper::operation_counts::count_ops;
 use crate::train::{Record, RunLog, TrainingRun};
 
 /// Width and height of the live plot, in page pixels.
@@ -20,8 +21,7 @@ const SMOOTHING: usize = 40;
 
 impl From<&TrainingRun> for Point {
     fn from(run: &TrainingRun) -> Self {
-        let tombstones =
-            crate::paper::operation_counts::count_ops(&run.config).criterion_parameters;
+        let tombstones = count_ops(&run.config).criterion_parameters;
         Self {
             emsize: run.config.emsize,
             nhid: run.config.nhid,
@@ -98,23 +98,11 @@ pub(crate) fn training_progress(
     training: &[(f64, f64)],
     validation: &[(f64, f64)],
 ) -> Plot {
-    let series = |label: &str, points: Vec<(f64, f64)>, markers| Series {
-        label: label.into(),
-        points: points.into_iter().map(|(x, y)| PlotPoint::new(x, y)).collect(),
-        line: true,
-        markers,
-        ..Series::default()
-    };
-    let panel = |y_label: &str, training: Vec<_>, validation: Vec<_>| Panel {
-        x_label: "step".into(),
-        integer_x: true,
-        log_y: true,
-        y_label: y_label.into(),
-        series: vec![
-            series("training (moving average)", training, false),
-            series("validation", validation, true),
-        ],
-        ..Panel::default()
+    let panel = |y_label, training, validation| {
+        let markers = true;
+        let training = Series::line("training (moving average)", training);
+        let validation = Series { markers, ..Series::line("validation", validation) };
+        step_panel(y_label, vec![training, validation])
     };
     let training = smoothed(training);
     let perplexity = perplexities(training.iter().copied());
@@ -123,10 +111,9 @@ pub(crate) fn training_progress(
     let valid_ppl =
         validation.iter().filter(|point| point.0 >= start).map(|(step, loss)| (*step, loss.exp()));
     let panels = vec![
-        panel("loss (nats per token)", training, validation.into()),
+        panel("loss (nats per token)", training, validation.to_vec()),
         panel("perplexity", perplexity, valid_ppl.collect()),
     ];
-    let figure =
-        Figure { page: LIVE_PAGE, progress: Some(progress), ..Figure::new(status, panels) };
-    Plot::new("training", figure)
+    let figure = Figure::new(status, Content::Panels(panels));
+    Plot::new("training", Figure { page: LIVE_PAGE, progress: Some(progress), ..figure })
 }

@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use maud::html;
+
 use crate::format::duration;
 use crate::notebook::{LiveDisplay, MimeBundle};
 use crate::progress::{Task, Unit};
-use crate::view::html::escape;
+use crate::view::html::progress;
 
 /// Time between updates; shorter work shows nothing.
 const UPDATE_INTERVAL: Duration = Duration::from_millis(500);
@@ -36,11 +38,9 @@ impl LiveLine {
         self.next_update = now + UPDATE_INTERVAL;
         self.shown = true;
         let line = line(&self.task, self.done, (now - self.started).as_secs_f64());
-        let fraction = self.task.total.map_or_else(String::new, |total| {
-            format!(" value=\"{:.3}\" max=\"1\"", self.done as f64 / (total as f64).max(1e-9))
-        });
+        let fraction = self.task.total.map(|total| self.done as f64 / (total as f64).max(1e-9));
         let label = &self.task.label;
-        let html = format!("<div>{} <progress{fraction}></progress> {line}</div>", escape(label));
+        let html = html! { div { (label) " " (progress(fraction)) " " (line) } };
         self.display.show(&MimeBundle::html(html, format!("{label}: {line}")));
     }
 
@@ -48,7 +48,7 @@ impl LiveLine {
         if self.shown {
             let time = duration(self.started.elapsed().as_secs_f64());
             let line = format!("{}: {time}", self.task.label);
-            self.display.show(&MimeBundle::html(format!("<div>{}</div>", escape(&line)), line));
+            self.display.show(&MimeBundle::html(html! { div { (line) } }, line));
         }
     }
 }

@@ -3,10 +3,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use maud::html;
+
 use crate::format::{duration, perplexity_of};
 use crate::notebook::{LiveDisplay, MimeBundle};
 use crate::progress::Task;
-use crate::view::html::escape;
+use crate::view::html::progress;
 
 /// Minimum time between updates.
 const UPDATE_INTERVAL: Duration = Duration::from_millis(500);
@@ -93,19 +95,24 @@ impl Table {
         let done = self.rows.iter().filter(|row| row.fraction >= 1.0).count();
         let time = duration(self.started.elapsed().as_secs_f64());
         let header = format!("{done} of {} runs, {time}", self.runs);
-        let mut html =
-            format!("<table><thead><tr><th>run</th><th>{header}</th><th></th></tr></thead>");
-        html += "<tbody>";
+        let html = html! {
+            table {
+                thead { tr { th { "run" } th { (header) } th {} } }
+                tbody {
+                    @for Row { label, fraction, status } in &self.rows {
+                        tr {
+                            td { (label) }
+                            td { (progress(Some(*fraction))) }
+                            td style="text-align:left" { (status) }
+                        }
+                    }
+                }
+            }
+        };
         let mut text = header;
-        for row in &self.rows {
-            let (label, status) = (escape(&row.label), escape(&row.status));
-            let fraction = row.fraction;
-            html += &format!(
-                "<tr><td>{label}</td><td><progress value=\"{fraction:.3}\" max=\"1\"></progress></td>\
-                 <td style=\"text-align:left\">{status}</td></tr>"
-            );
-            text += &format!("\n{:>14}  {:>3.0} %  {}", row.label, fraction * 100.0, row.status);
+        for Row { label, fraction, status } in &self.rows {
+            text += &format!("\n{label:>14}  {:>3.0} %  {status}", fraction * 100.0);
         }
-        self.display.show(&MimeBundle::html(html + "</tbody></table>", text));
+        self.display.show(&MimeBundle::html(html, text));
     }
 }

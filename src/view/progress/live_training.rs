@@ -89,11 +89,7 @@ impl LiveTraining {
         );
         let plot = plot::training_progress(&status, fraction, &self.curve.points, &self.valid);
         let text = format!("{status} · loss {:.3}", self.curve.latest);
-        let bundle = match plot.svg_of_width(WIDTH) {
-            Ok(svg) => MimeBundle::svg(svg, text),
-            Err(_) => MimeBundle::text(text),
-        };
-        self.display.show(&bundle);
+        self.display.show(&MimeBundle::svg(plot.svg_of_width(WIDTH), text));
     }
 }
 

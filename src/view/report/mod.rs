@@ -28,14 +28,13 @@ impl From<&Measured> for Point {
 impl ReproduceResults {
     /// Plots test perplexity against parameters.
     pub fn parameters_plot(&self) -> Plot {
-        let runs: Vec<Measured> = self.rows.iter().filter_map(|row| row.measured.clone()).collect();
+        let runs: Vec<Point> = self.measured_rows().map(Point::from).collect();
         self.describe_measured(plot::perplexity_vs_parameters(&runs))
     }
 
     /// Plots test perplexity against sequence length.
     pub fn lengths_plot(&self) -> Plot {
-        let runs: Vec<Measured> =
-            self.lengths.iter().filter_map(|length| length.measured.clone()).collect();
+        let runs: Vec<Point> = self.measured_lengths().map(Point::from).collect();
         self.describe_measured(plot::perplexity_vs_bptt(&runs))
     }
 
@@ -58,10 +57,7 @@ impl ReproduceResults {
     }
 
     /// Renders the report as one self-contained HTML document.
-    ///
-    /// # Errors
-    /// [`Error::Plot`] if a plot cannot be rendered.
-    pub fn to_html(&self) -> Result<String> {
+    pub fn to_html(&self) -> String {
         page::html(self)
     }
 
@@ -78,13 +74,14 @@ impl ReproduceResults {
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
         let folder = folder.as_ref();
         let mut paths = vec![folder.join("results.json"), folder.join("report.html")];
-        let bytes = self.to_json()?;
-        atomic_file::write(&paths[0], bytes.as_bytes()).map_err(Error::io(&paths[0], "write"))?;
+        let write = |path: &PathBuf, text: String| {
+            atomic_file::write(path, text.as_bytes()).map_err(Error::io(path, "write"))
+        };
+        write(&paths[0], self.to_json()?)?;
+        write(&paths[1], self.to_html())?;
         for plot in [self.parameters_plot(), self.lengths_plot()] {
             paths.extend(plot.save(folder, plot.name())?);
         }
-        let bytes = self.to_html()?;
-        atomic_file::write(&paths[1], bytes.as_bytes()).map_err(Error::io(&paths[1], "write"))?;
         Ok(paths)
     }
 }
