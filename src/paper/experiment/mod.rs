@@ -14,16 +14,15 @@ use crate::data::{Corpus, Split};
 use crate::format::perplexity_in_text;
 use crate::interrupt::Interrupt;
 use crate::model::{LmConfig, QrnnLm};
-use crate::paper::PublishedLength;
 use crate::paper::operation_counts::count_ops;
 use crate::paper::results::{
     self, LengthResult, Machine, Measured, OpTables, ParameterCount, ReproduceResults, RowResult,
 };
+use crate::paper::{self, PublishedLength, PublishedRow};
 use crate::progress::{Progress, Task, Unit};
 use crate::train::{Recipe, Trainer, TrainingRun};
-use crate::{Error, Result, paper};
+use crate::{Error, Result};
 use qrnn_ops::matmul::Precision;
-use scale::PaperModel;
 
 /// Models whose widths are divided by at least this are trained with one thread each: they are too small to
 /// gain from a second, and synchronizing threads is slow on a busy machine.
@@ -32,19 +31,13 @@ const ONE_THREAD_DIVISOR: f64 = 4.0;
 /// Settings of the experiment.
 #[derive(Debug, Clone)]
 pub struct Experiment {
-    /// Whether to train rows of the table.
     pub table: bool,
     /// Names ([`paper::Row::name`]) of the rows to train; empty for all.
     pub rows: Vec<String>,
-    /// Whether to train the sequence lengths of the figure.
     pub lengths: bool,
-    /// Reduction of the models and texts.
     pub scale: Scale,
-    /// Seed of initial weights, dropout masks and sequence lengths.
     pub seed: u64,
-    /// Device of the models.
     pub device: Device,
-    /// Precision of training.
     pub precision: Precision,
     /// Command line that repeats the experiment, for the report.
     pub command: String,
@@ -107,25 +100,25 @@ impl Experiment {
         corpus: &Corpus,
         progress: &mut dyn Progress,
     ) -> Result<ReproduceResults> {
-        Self { interrupt: self.interrupt.during_call(), ..self.clone() }
-            .run_to_end(corpus, progress)
-    }
-
-    fn run_to_end(&self, corpus: &Corpus, progress: &mut dyn Progress) -> Result<ReproduceResults> {
+        // Counts interrupts from the beginning of this call.
+        let experiment = Self { interrupt: self.interrupt.during_call(), ..self.clone() };
         let (timer, started) = (Instant::now(), SystemTime::now());
         let rows = self.chosen_rows()?;
         let text = match self.scale.train_tokens() {
             Some(tokens) => corpus.take_train(tokens),
             None => corpus.clone(),
         };
-        let job = |model| {
+        let job = |model: &PublishedRow| {
             let (config, recipe) = self.scale.apply(model, text.vocab().len(), self.seed);
             Job { config, recipe }
         };
-        let row_jobs: Vec<_> = rows.iter().map(|row| job(PaperModel::of_row(row))).collect();
+        let row_jobs: Vec<_> = rows.iter().map(|row| job(&row.published)).collect();
         let lengths: &[PublishedLength] = if self.lengths { &paper::LENGTHS } else { &[] };
-        let length_jobs: Vec<_> =
-            lengths.iter().map(|length| job(PaperModel::of_length(length.bptt))).collect();
+        // The write-up does not state the figure's model; 300/2000 of the table is assumed.
+        let model = paper::ROWS[1].published;
+        let of_length =
+            |length: &PublishedLength| job(&PublishedRow { bptt: length.bptt, ..model });
+        let length_jobs: Vec<_> = lengths.iter().map(of_length).collect();
         let mut jobs: Vec<Job> = vec![];
         for job in row_jobs.iter().chain(&length_jobs) {
             if !jobs.contains(job) {
@@ -133,11 +126,19 @@ impl Experiment {
             }
         }
         progress.start(&Task::new("all", Unit::Runs, jobs.len() as u64));
-        let outcomes = self.train_all(jobs, &text, &Mutex::new(&mut *progress));
+        let outcomes = experiment.train_all(jobs, &text, &Mutex::new(&mut *progress));
         progress.finish();
         let outcomes = outcomes?;
         let measured = |job: &Job| {
             outcomes.iter().find(|(done, _)| done == job).map(|(_, measured)| measured.clone())
+        };
+        let row_result = |(row, job): (&&paper::Row, &Job)| {
+            let (name, published) = (row.name.into(), row.published);
+            RowResult { name, published, measured: measured(job) }
+        };
+        let length_result = |(length, job): (&PublishedLength, &Job)| LengthResult {
+            published: *length,
+            measured: measured(job),
         };
         Ok(ReproduceResults {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -146,7 +147,7 @@ impl Experiment {
             started: results::utc(started),
             seconds: timer.elapsed().as_secs_f64(),
             seed: self.seed,
-            interrupted: self.interrupt.requested(),
+            interrupted: experiment.interrupt.requested(),
             scale: self.scale.describe(self.precision),
             corpus: describe_corpus(&text),
             machine: Machine::here(match self.device {
@@ -155,16 +156,8 @@ impl Experiment {
             }),
             op_table: OpTables::of_entry(),
             parameter_counts: ParameterCount::of_rows(rows.iter().copied()),
-            rows: rows
-                .iter()
-                .zip(&row_jobs)
-                .map(|(row, job)| RowResult::new(row, measured(job)))
-                .collect(),
-            lengths: lengths
-                .iter()
-                .zip(&length_jobs)
-                .map(|(&published, job)| LengthResult { published, measured: measured(job) })
-                .collect(),
+            rows: rows.iter().zip(&row_jobs).map(row_result).collect(),
+            lengths: lengths.iter().zip(&length_jobs).map(length_result).collect(),
         })
     }
 
@@ -175,19 +168,16 @@ impl Experiment {
         if self.rows.is_empty() {
             return Ok(paper::ROWS.iter().collect());
         }
-        self.rows
-            .iter()
-            .map(|name| {
-                paper::row(name).ok_or_else(|| {
-                    let names: Vec<_> = paper::ROWS.iter().map(|row| row.name).collect();
-                    Error::usage(
-                        format!("--rows {name}"),
-                        "the table has no such row",
-                        format!("choose among {}", names.join(",")),
-                    )
-                })
+        let find = |name: &String| {
+            paper::row(name).ok_or_else(|| {
+                Error::usage(
+                    format!("--rows {name}"),
+                    "the table has no such row",
+                    format!("choose among {}", paper::ROWS.map(|row| row.name).join(",")),
+                )
             })
-            .collect()
+        };
+        self.rows.iter().map(find).collect()
     }
 
     /// Trains small models in parallel, one per core: their matmuls are too small to use several threads.

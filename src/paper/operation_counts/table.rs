@@ -36,9 +36,7 @@ pub struct OpTable {
     pub parameters: u64,
     /// Number of tombstone parameters (`tail_vectors` and `tail_bias`), which only the training loss uses.
     pub criterion_parameters: u64,
-    /// One row per part of the model.
     pub rows: Vec<OpRow>,
-    /// Sum of the rows.
     pub total: OpRow,
     /// MicroNet score: storage plus operations, each divided by that of the challenge's baseline.
     pub score: f64,

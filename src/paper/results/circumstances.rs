@@ -27,11 +27,8 @@ pub struct Corpus {
     pub name: String,
     /// Vocabulary size, including `<eos>`.
     pub words: usize,
-    /// Tokens of the training split.
     pub train_tokens: u64,
-    /// Tokens of the validation split.
     pub valid_tokens: u64,
-    /// Tokens of the test split.
     pub test_tokens: u64,
     /// Lowest perplexity that a model can reach on the test split; known for the synthetic language only.
     pub best_test_ppl: Option<f64>,
@@ -47,7 +44,6 @@ pub struct Machine {
     pub cpu: String,
     /// Number of cores available to this process.
     pub cores: usize,
-    /// Operating system and architecture.
     pub system: String,
     /// Device of the models: "CPU", "Cuda(0)".
     pub device: String,

@@ -16,31 +16,21 @@ pub use op_tables::OpTables;
 /// Results and settings of an experiment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReproduceResults {
-    /// Version of this crate.
     pub version: String,
-    /// Git commit of the build, if known.
     pub commit: Option<String>,
     /// Command line that repeats the experiment.
     pub command: String,
     /// Start time, formatted by [`utc`].
     pub started: String,
-    /// Duration in seconds.
     pub seconds: f64,
-    /// Seed of all random numbers.
     pub seed: u64,
-    /// Whether the experiment was interrupted before its end.
     pub interrupted: bool,
     /// Size of the measured models relative to the published ones.
     pub scale: Scale,
-    /// Training corpus.
     pub corpus: Corpus,
-    /// Machine and device.
     pub machine: Machine,
-    /// Operation table of the entry.
     pub op_table: OpTables,
-    /// Parameters of the model of each row at full size.
     pub parameter_counts: Vec<ParameterCount>,
-    /// Rows of the experiment table.
     pub rows: Vec<RowResult>,
     /// Points of the figure of perplexity against sequence length.
     pub lengths: Vec<LengthResult>,
@@ -49,9 +39,7 @@ pub struct ReproduceResults {
 /// Number of parameters of the model of a row at full size.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParameterCount {
-    /// Name of the row.
     pub name: String,
-    /// Published number.
     pub published: u64,
     /// Counted number, including `criterion`.
     pub counted: u64,
@@ -62,39 +50,15 @@ pub struct ParameterCount {
 /// A row of the experiment table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RowResult {
-    /// Name of the row.
     pub name: String,
-    /// Published values.
-    pub published: PublishedRow,
+    pub published: tables::PublishedRow,
     /// Measured values; `None` if the row was not trained.
     pub measured: Option<Measured>,
-}
-
-/// A published row of the experiment table.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct PublishedRow {
-    /// Embedding width.
-    pub emsize: usize,
-    /// Hidden width.
-    pub nhid: usize,
-    /// Mean sequence length in training, in tokens.
-    pub bptt: usize,
-    /// Training batch size, or the assumed one if none was published.
-    pub batch: usize,
-    /// Whether `batch` was published.
-    pub batch_published: bool,
-    /// Number of passes over the training text.
-    pub epochs: usize,
-    /// Number of parameters.
-    pub parameters: u64,
-    /// Perplexity on the test split of WikiText-103.
-    pub test_ppl: f64,
 }
 
 /// A point of the figure of perplexity against sequence length.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LengthResult {
-    /// Published values.
     pub published: tables::PublishedLength,
     /// Measured values; `None` if the length was not trained.
     pub measured: Option<Measured>,
@@ -104,19 +68,14 @@ pub struct LengthResult {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self")]
 pub struct Measured {
-    /// Embedding width.
     pub emsize: usize,
-    /// Hidden width.
     pub nhid: usize,
     /// Mean sequence length in training, in tokens.
     pub bptt: usize,
-    /// Training batch size.
     pub batch: usize,
-    /// Number of passes over the training text.
     pub epochs: usize,
     /// Training tokens, over all epochs.
     pub tokens: u64,
-    /// Number of optimizer steps.
     pub steps: u64,
     /// Number of parameters, without the tombstones of the split softmax.
     pub parameters: u64,
@@ -129,12 +88,10 @@ pub struct Measured {
     /// Lowest perplexity on the validation split.
     #[serde(with = "json::number")]
     pub valid_ppl: f64,
-    /// Perplexity on the test split.
     #[serde(with = "json::number")]
     pub test_ppl: f64,
     /// Time of training and evaluation, in seconds.
     pub seconds: f64,
-    /// Whether training was interrupted before its end.
     #[serde(default)]
     pub interrupted: bool,
 }
@@ -169,13 +126,6 @@ impl ReproduceResults {
     }
 }
 
-impl PublishedRow {
-    /// The batch size, in parentheses if it was not published.
-    pub fn batch_text(&self) -> String {
-        if self.batch_published { self.batch.to_string() } else { format!("({})", self.batch) }
-    }
-}
-
 impl ParameterCount {
     /// Counts the parameters of each row.
     pub fn of_rows<'a>(rows: impl IntoIterator<Item = &'a tables::Row>) -> Vec<Self> {
@@ -184,29 +134,11 @@ impl ParameterCount {
             let criterion = if row.counts_criterion { table.criterion_parameters } else { 0 };
             Self {
                 name: row.name.into(),
-                published: row.parameters,
+                published: row.published.parameters,
                 counted: table.parameters + criterion,
                 criterion,
             }
         };
         rows.into_iter().map(count).collect()
-    }
-}
-
-impl RowResult {
-    /// Combines a published row with its measurement.
-    pub fn new(row: &tables::Row, measured: Option<Measured>) -> Self {
-        let (batch, batch_published) = row.batch_or_stand_in();
-        let published = PublishedRow {
-            emsize: row.emsize,
-            nhid: row.nhid,
-            bptt: row.bptt,
-            batch,
-            batch_published,
-            epochs: row.epochs,
-            parameters: row.parameters,
-            test_ppl: row.test_perplexity,
-        };
-        Self { name: row.name.into(), published, measured }
     }
 }

@@ -60,7 +60,8 @@ fn draw(pixmap: &mut Pixmap, shape: &Shape) -> Option<()> {
     None
 }
 
-fn paint(Color(red, green, blue): Color) -> Paint<'static> {
+fn paint(color: Color) -> Paint<'static> {
+    let [_, red, green, blue] = color.0.to_be_bytes();
     let mut paint = Paint::default();
     paint.set_color_rgba8(red, green, blue, 255);
     paint

@@ -7,23 +7,16 @@ use maud::{Markup, Render, html};
 use super::font::X_HEIGHT;
 
 /// Color of text and axes.
-pub(super) const INK: Color = Color(0x22, 0x22, 0x22);
+pub(super) const INK: Color = Color(0x222222);
 /// Color of secondary text and reference lines.
-pub(super) const GREY: Color = Color(0x66, 0x66, 0x66);
+pub(super) const GREY: Color = Color(0x666666);
 /// Color of grid lines.
-pub(super) const GRID: Color = Color(0xE4, 0xE4, 0xE4);
+pub(super) const GRID: Color = Color(0xE4E4E4);
 /// Color of the background and of the rim of markers.
-const PAPER: Color = Color(0xFF, 0xFF, 0xFF);
+const PAPER: Color = Color(0xFFFFFF);
 
 /// Okabe and Ito's palette, safe for color blindness.
-const PALETTE: [Color; 6] = [
-    Color(0x00, 0x72, 0xB2),
-    Color(0xD5, 0x5E, 0x00),
-    Color(0x00, 0x9E, 0x73),
-    Color(0xCC, 0x79, 0xA7),
-    Color(0xE6, 0x9F, 0x00),
-    Color(0x56, 0xB4, 0xE9),
-];
+const PALETTE: [u32; 6] = [0x0072B2, 0xD55E00, 0x009E73, 0xCC79A7, 0xE69F00, 0x56B4E9];
 
 /// Radius of a marker.
 pub(super) const MARKER: f64 = 4.5;
@@ -31,19 +24,19 @@ pub(super) const MARKER: f64 = 4.5;
 /// Lengths of the dashes and gaps of a dashed line.
 pub(super) const DASHES: [f64; 2] = [6.0, 4.0];
 
-/// Red, green and blue. Displays as `#rrggbb`.
+/// Red, green and blue: 0xRRGGBB.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Color(pub u8, pub u8, pub u8);
+pub(super) struct Color(pub u32);
 
 impl fmt::Display for Color {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "#{:02X}{:02X}{:02X}", self.0, self.1, self.2)
+        write!(f, "#{:06X}", self.0)
     }
 }
 
 /// Color of the i-th series.
 pub(super) fn color(i: usize) -> Color {
-    PALETTE[i % PALETTE.len()]
+    Color(PALETTE[i % PALETTE.len()])
 }
 
 /// A position on the page, in pixels.
@@ -161,6 +154,14 @@ impl Canvas {
     pub fn marker(&mut self, i: usize, at: Xy, radius: f64) {
         self.shapes.push(marker(i, at, radius + 1.2, PAPER));
         self.shapes.push(marker(i, at, radius, color(i)));
+    }
+
+    /// All texts on the page.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.shapes.iter().filter_map(|shape| match shape {
+            Shape::Text { text, .. } => Some(text.as_str()),
+            _ => None,
+        })
     }
 
     /// The page as SVG with selectable text, displayed at `width` pixels.

@@ -117,29 +117,11 @@ impl Panel {
             "every value is infinite or NaN: nothing to draw"
         }
     }
-
-    fn texts(&self) -> impl Iterator<Item = &String> {
-        let series = self.series.iter().flat_map(|series| {
-            series.points.iter().filter_map(|point| point.label.as_ref()).chain([&series.label])
-        });
-        [&self.title, &self.subtitle, &self.x_label, &self.y_label, &self.legend_title]
-            .into_iter()
-            .chain(series)
-    }
 }
 
 impl Figure {
     /// A figure of the default size without a progress bar.
     pub fn new(title: impl Into<String>, content: Content) -> Self {
         Self { title: title.into(), content, page: PAGE, progress: None }
-    }
-
-    /// All texts of the figure except numbers.
-    pub fn texts(&self) -> impl Iterator<Item = &str> {
-        let texts: Vec<_> = match &self.content {
-            Content::Panels(panels) => panels.iter().flat_map(Panel::texts).collect(),
-            Content::Map(map) => map.x_labels.iter().chain([&map.subtitle]).collect(),
-        };
-        texts.into_iter().chain([&self.title]).map(String::as_str)
     }
 }

@@ -6,8 +6,8 @@ use super::chart::{Content, Figure, Panel, PlotPoint, Reference, Series};
 use super::heat::HeatMap;
 use super::picture::Plot;
 use crate::model::Gates;
-use crate::paper;
 use crate::paper::operation_counts::count_ops;
+use crate::paper::{self, PublishedRow};
 
 /// Maximum number of units in a plot of gates.
 const UNITS: usize = 40;
@@ -15,9 +15,7 @@ const UNITS: usize = 40;
 /// A trained model as a point of a plot.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Point {
-    /// Embedding width.
     pub emsize: usize,
-    /// Hidden width.
     pub nhid: usize,
     /// Mean sequence length in training, in tokens.
     pub bptt: usize,
@@ -58,14 +56,10 @@ where
 {
     let published = paper::ROWS.iter().map(|row| {
         let entry = if row.name == paper::ENTRY { " (entry)" } else { "" };
-        let point = Point {
-            emsize: row.emsize,
-            nhid: row.nhid,
-            bptt: row.bptt,
-            // Counted here, since the published number of the first row alone includes the tombstones.
-            parameters: count_ops(&row.config()).parameters,
-            perplexity: row.test_perplexity,
-        };
+        let PublishedRow { emsize, nhid, bptt, test_ppl: perplexity, .. } = row.published;
+        // Counted here, since the published number of the first row alone includes the tombstones.
+        let parameters = count_ops(&row.config()).parameters;
+        let point = Point { emsize, nhid, bptt, parameters, perplexity };
         (point, entry)
     });
     let published = Panel {

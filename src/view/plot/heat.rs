@@ -81,5 +81,5 @@ fn color(shade: usize) -> Color {
         v => (COLORS[1], COLORS[2], v - 1.0),
     };
     let mix = |i: usize| (from[i] + (to[i] - from[i]) * fraction).round() as u8;
-    Color(mix(0), mix(1), mix(2))
+    Color(u32::from_be_bytes([0, mix(0), mix(1), mix(2)]))
 }

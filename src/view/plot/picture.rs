@@ -86,7 +86,8 @@ impl Plot {
     /// A note that lists characters that the PNG shows as boxes, since its font lacks them; `None` if it has
     /// all.
     pub fn missing_in_png(&self) -> Option<String> {
-        let missing = font::missing_glyphs(self.figure.texts());
+        let canvas = render::draw(&self.figure);
+        let missing = font::missing_glyphs(canvas.texts());
         let first: String = missing.iter().take(20).collect();
         (!missing.is_empty()).then(|| {
             format!(

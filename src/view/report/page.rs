@@ -5,7 +5,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use crate::format::{NOTHING, duration, perplexity, perplexity_of, seconds, thousands};
 use crate::paper;
 use crate::paper::results::{Measured, ReproduceResults};
-use crate::view::html::operations;
+use crate::view::html::{operations, table};
 use crate::view::plot::Plot;
 
 const STYLE: &str = include_str!("page.css");
@@ -106,33 +106,23 @@ fn heading(results: &ReproduceResults) -> Markup {
 }
 
 fn parameters(results: &ReproduceResults) -> Markup {
+    let rows = results.parameter_counts.iter().map(|count| {
+        let tombstones = match count.criterion {
+            0 => String::new(),
+            n => format!(" (with {} tombstones)", thousands(n)),
+        };
+        let difference = i128::from(count.counted) - i128::from(count.published);
+        let cells = [
+            format!("{}{tombstones}", count.name),
+            thousands(count.counted),
+            thousands(count.published),
+            difference.to_string(),
+        ];
+        (count.name == paper::ENTRY, cells)
+    });
     html! {
         h2 { "Parameters at full size" }
-        div class="wide" { table class="paired" {
-            thead { tr {
-                th { "row" }
-                @for heading in ["counted", "published", "difference"] {
-                    th class="first" { (heading) }
-                }
-            } }
-            tbody {
-                @for count in &results.parameter_counts {
-                    tr class=[entry_class(&count.name)] {
-                        td {
-                            (count.name)
-                            @if count.criterion > 0 {
-                                " (with " (thousands(count.criterion)) " tombstones)"
-                            }
-                        }
-                        td class="first" { (thousands(count.counted)) }
-                        td class="first" { (thousands(count.published)) }
-                        td class="first" {
-                            (i128::from(count.counted) - i128::from(count.published))
-                        }
-                    }
-                }
-            }
-        } }
+        div class="wide" { (table(&["row", "counted", "published", "difference"], rows)) }
     }
 }
 
@@ -249,18 +239,15 @@ fn bounds(results: &ReproduceResults) -> Markup {
         None => format!("{NOTHING} (unknown for this corpus)"),
     };
     let bounds = [
-        ("Unigram model", perplexity(corpus.unigram_test_ppl)),
-        ("Best row of this run", best_measured.map_or_else(|| NOTHING.into(), perplexity)),
-        ("Best possible", best),
+        ["Unigram model".into(), perplexity(corpus.unigram_test_ppl)],
+        ["Best row of this run".into(), best_measured.map_or_else(|| NOTHING.into(), perplexity)],
+        ["Best possible".into(), best],
     ];
     html! {
         h2 { "Bounds of the perplexity" }
-        div class="wide" { table {
-            thead { tr { th { "test perplexity of" } th class="first" { (corpus.name) } } }
-            tbody {
-                @for (name, value) in bounds { tr { td { (name) } td class="first" { (value) } } }
-            }
-        } }
+        div class="wide" {
+            (table(&["test perplexity of", &corpus.name], bounds.map(|bound| (false, bound))))
+        }
     }
 }
 

@@ -24,9 +24,12 @@ fn run(emsize: usize, nhid: usize, bptt: usize, test_ppl: f64) -> Measured {
 }
 
 fn results() -> ReproduceResults {
-    let measured = |row: &paper::Row| run(row.emsize / 4, row.nhid / 4, row.bptt / 4, 74.5);
-    let mut rows: Vec<_> =
-        paper::ROWS.iter().map(|row| RowResult::new(row, Some(measured(row)))).collect();
+    let rows = paper::ROWS.iter().map(|row| {
+        let paper::PublishedRow { emsize, nhid, bptt, .. } = row.published;
+        let measured = Some(run(emsize / 4, nhid / 4, bptt / 4, 74.5));
+        RowResult { name: row.name.into(), published: row.published, measured }
+    });
+    let mut rows: Vec<_> = rows.collect();
     rows[1].measured = None;
     let lengths = paper::LENGTHS.map(|published| {
         let measured = Some(run(75, 437, published.bptt / 4, 76.0));
