@@ -14,13 +14,12 @@ use crate::data::{Corpus, Split};
 use crate::format::perplexity_in_text;
 use crate::interrupt::Interrupt;
 use crate::model::{LmConfig, QrnnLm};
-use crate::paper::operation_counts::count_ops;
 use crate::paper::results::{
     self, LengthResult, Machine, Measured, OpTables, ParameterCount, ReproduceResults, RowResult,
 };
 use crate::paper::{self, PublishedLength, PublishedRow};
 use crate::progress::{Progress, Task, Unit};
-use crate::train::{Recipe, Trainer, TrainingRun};
+use crate::train::{Recipe, Trainer};
 use crate::{Error, Result};
 use qrnn_ops::matmul::Precision;
 
@@ -233,7 +232,7 @@ impl Experiment {
         let mut run_progress = lock(progress).part(&label);
         let trainer = Trainer::new(job.recipe.clone()).interrupt(self.interrupt.clone());
         let run = trainer.fit_with(&mut model, text, &mut *run_progress)?;
-        let measured = measured(job, &run);
+        let measured = Measured::from(&run);
         let outcome = if measured.interrupted {
             "interrupted".to_owned()
         } else {
@@ -248,26 +247,6 @@ impl Experiment {
 /// Locks a mutex even if a thread panicked while it held the lock.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn measured(job: &Job, run: &TrainingRun) -> Measured {
-    let tombstones = count_ops(&job.config).criterion_parameters;
-    Measured {
-        emsize: job.config.emsize,
-        nhid: job.config.nhid,
-        bptt: job.recipe.bptt,
-        batch: job.recipe.batch,
-        epochs: job.recipe.epochs,
-        tokens: run.tokens,
-        steps: run.losses.len() as u64,
-        parameters: run.parameters - tombstones,
-        valid_loss: run.epochs.iter().map(|epoch| epoch.valid_loss).fold(f64::NAN, f64::min),
-        test_loss: run.test_loss.unwrap_or(f64::NAN),
-        valid_ppl: run.epochs.iter().map(|epoch| epoch.valid_ppl).fold(f64::NAN, f64::min),
-        test_ppl: run.test_ppl.unwrap_or(f64::NAN),
-        seconds: run.seconds,
-        interrupted: run.interrupted,
-    }
 }
 
 fn describe_corpus(corpus: &Corpus) -> results::Corpus {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::operation_counts::count_ops;
 use super::tables;
 use crate::json;
+use crate::train::TrainingRun;
 
 pub use circumstances::{Corpus, Machine, Scale, utc};
 pub use op_tables::OpTables;
@@ -65,7 +66,7 @@ pub struct LengthResult {
 }
 
 /// Sizes and results of a trained model.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self")]
 pub struct Measured {
     pub emsize: usize,
@@ -111,6 +112,34 @@ impl Measured {
         };
         complete(&mut self.valid_loss, &mut self.valid_ppl);
         complete(&mut self.test_loss, &mut self.test_ppl);
+    }
+}
+
+impl From<&TrainingRun> for Measured {
+    fn from(run: &TrainingRun) -> Self {
+        let tombstones = count_ops(&run.config).criterion_parameters;
+        Self {
+            emsize: run.config.emsize,
+            nhid: run.config.nhid,
+            bptt: run.recipe.bptt,
+            batch: run.recipe.batch,
+            epochs: run.recipe.epochs,
+            tokens: run.tokens,
+            steps: run.losses.len() as u64,
+            parameters: run.parameters.saturating_sub(tombstones),
+            valid_loss: run.epochs.iter().map(|epoch| epoch.valid_loss).fold(f64::NAN, f64::min),
+            test_loss: run.test_loss.unwrap_or(f64::NAN),
+            valid_ppl: run.epochs.iter().map(|epoch| epoch.valid_ppl).fold(f64::NAN, f64::min),
+            test_ppl: run.test_ppl.unwrap_or(f64::NAN),
+            seconds: run.seconds,
+            interrupted: run.interrupted,
+        }
+    }
+}
+
+impl From<&Measured> for Measured {
+    fn from(measured: &Measured) -> Self {
+        measured.clone()
     }
 }
 

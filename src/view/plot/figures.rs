@@ -7,29 +7,11 @@ use super::heat::HeatMap;
 use super::picture::Plot;
 use crate::model::Gates;
 use crate::paper::operation_counts::count_ops;
+use crate::paper::results::Measured;
 use crate::paper::{self, PublishedRow};
 
 /// Maximum number of units in a plot of gates.
 const UNITS: usize = 40;
-
-/// A trained model as a point of a plot.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Point {
-    pub emsize: usize,
-    pub nhid: usize,
-    /// Mean sequence length in training, in tokens.
-    pub bptt: usize,
-    /// Number of parameters, without the tombstones of the split softmax.
-    pub parameters: u64,
-    /// Perplexity on the test split; NaN if it was not measured.
-    pub perplexity: f64,
-}
-
-impl From<&Point> for Point {
-    fn from(point: &Point) -> Self {
-        point.clone()
-    }
-}
 
 /// Loss or perplexity of a run by step.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,18 +31,17 @@ impl From<&Curve> for Curve {
 /// Plots test perplexity against parameters: the published experiment table, and a second panel with
 /// `measured` unless it is empty.
 ///
-/// `measured` holds [`Point`]s or values that convert to them, such as training runs.
+/// `measured` holds [`Measured`]s or values that convert to them: training runs.
 pub fn perplexity_vs_parameters<'a, T>(measured: &'a [T]) -> Plot
 where
-    Point: From<&'a T>,
+    Measured: From<&'a T>,
 {
     let published = paper::ROWS.iter().map(|row| {
+        let PublishedRow { emsize, nhid, bptt, test_ppl, .. } = row.published;
         let entry = if row.name == paper::ENTRY { " (entry)" } else { "" };
-        let PublishedRow { emsize, nhid, bptt, test_ppl: perplexity, .. } = row.published;
         // Counted here, since the published number of the first row alone includes the tombstones.
         let parameters = count_ops(&row.config()).parameters;
-        let point = Point { emsize, nhid, bptt, parameters, perplexity };
-        (point, entry)
+        (bptt, parameters, test_ppl, format!("{emsize}/{nhid}{entry}"))
     });
     let published = Panel {
         title: "Published".into(),
@@ -71,7 +52,10 @@ where
         }),
         ..by_length(published)
     };
-    let measured = by_length(measured.iter().map(|run| (Point::from(run), "")));
+    let measured = by_length(measured.iter().map(|run| {
+        let run = Measured::from(run);
+        (run.bptt, run.parameters, run.test_ppl, format!("{}/{}", run.emsize, run.nhid))
+    }));
     side_by_side(
         "perplexity_vs_parameters",
         "Test perplexity against parameters",
@@ -84,7 +68,7 @@ where
 /// unless it is empty.
 pub fn perplexity_vs_bptt<'a, T>(measured: &'a [T]) -> Plot
 where
-    Point: From<&'a T>,
+    Measured: From<&'a T>,
 {
     let panel = |points: Vec<(f64, f64)>, tolerance| Panel {
         x_label: "sequence length (tokens)".into(),
@@ -100,9 +84,9 @@ where
         subtitle: format!("WikiText-103, full size; read from the chart by eye, ±{tolerance}"),
         ..panel(published.collect(), tolerance)
     };
-    let mut measured: Vec<Point> = measured.iter().map(Point::from).collect();
-    measured.sort_by_key(|point| point.bptt);
-    let measured = measured.iter().map(|point| (point.bptt as f64, point.perplexity));
+    let mut measured: Vec<Measured> = measured.iter().map(Measured::from).collect();
+    measured.sort_by_key(|run| run.bptt);
+    let measured = measured.iter().map(|run| (run.bptt as f64, run.test_ppl));
     side_by_side(
         "perplexity_vs_bptt",
         "Test perplexity against sequence length",
@@ -162,13 +146,13 @@ pub fn forget_gates(gates: &Gates) -> Plot {
     Plot::new("forget_gates", Figure::new(title, Content::Map(map)))
 }
 
-/// A panel with one series per sequence length and points labeled emsize/nhid with a suffix.
-fn by_length(points: impl Iterator<Item = (Point, &'static str)>) -> Panel {
+/// A panel with one series per sequence length. The points are sequence lengths, parameters, perplexities and
+/// labels.
+fn by_length(points: impl Iterator<Item = (usize, u64, f64, String)>) -> Panel {
     let mut lengths = BTreeMap::<usize, Vec<PlotPoint>>::new();
-    for (point, suffix) in points {
-        let label = Some(format!("{}/{}{suffix}", point.emsize, point.nhid));
-        let (x, y) = (point.parameters as f64 / 1e6, point.perplexity);
-        lengths.entry(point.bptt).or_default().push(PlotPoint { x, y, label });
+    for (bptt, parameters, y, label) in points {
+        let point = PlotPoint { x: parameters as f64 / 1e6, y, label: Some(label) };
+        lengths.entry(bptt).or_default().push(point);
     }
     let series = lengths.into_iter().map(|(bptt, points)| Series {
         label: bptt.to_string(),

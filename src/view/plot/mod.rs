@@ -19,7 +19,7 @@ mod tests;
 mod training;
 
 pub use figures::{
-    Curve, Point, forget_gates, perplexity_vs_bptt, perplexity_vs_parameters, training_curve,
+    Curve, forget_gates, perplexity_vs_bptt, perplexity_vs_parameters, training_curve,
 };
 pub use picture::Plot;
 pub(crate) use training::training_progress;

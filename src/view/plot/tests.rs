@@ -1,8 +1,9 @@
 use super::chart::Series;
 use super::*;
+use crate::paper::results::Measured;
 
-fn point(emsize: usize, nhid: usize, bptt: usize, parameters: u64, perplexity: f64) -> Point {
-    Point { emsize, nhid, bptt, parameters, perplexity }
+fn point(emsize: usize, nhid: usize, bptt: usize, parameters: u64, test_ppl: f64) -> Measured {
+    Measured { emsize, nhid, bptt, parameters, test_ppl, ..Measured::default() }
 }
 
 fn texts(svg: &str) -> Vec<&str> {
@@ -10,7 +11,7 @@ fn texts(svg: &str) -> Vec<&str> {
     open.filter_map(|rest| rest.split('>').nth(1)?.split('<').next()).map(str::trim).collect()
 }
 
-const NONE: [Point; 0] = [];
+const NONE: [Measured; 0] = [];
 
 #[test]
 fn without_runs_only_the_published_points_are_shown_and_labeled() {
@@ -50,7 +51,7 @@ fn an_svg_has_the_page_size_and_selectable_text() {
 #[test]
 fn degenerate_input_is_drawn() {
     let odd = [f64::NAN, f64::INFINITY, -0.0, 0.0, 1e300, 5.0, 5.0];
-    let all: Vec<Point> = odd.iter().map(|&ppl| point(1, 1, 1, u64::MAX, ppl)).collect();
+    let all: Vec<Measured> = odd.iter().map(|&ppl| point(1, 1, 1, u64::MAX, ppl)).collect();
     for points in [&all[..], &all[..1], &all[5..6], &all[5..]] {
         perplexity_vs_parameters(points).best_possible(f64::NAN).svg();
         perplexity_vs_bptt(points).best_possible(1e90).svg();
@@ -95,7 +96,7 @@ fn element_around(svg: &str, at: usize) -> &str {
 #[test]
 fn an_empty_panel_shows_the_reason() {
     let run = |ppl| point(25, 150, 70, 400_000, ppl);
-    let shown_texts = |runs: &[Point]| {
+    let shown_texts = |runs: &[Measured]| {
         let svg = perplexity_vs_parameters(runs).best_possible(30.0).svg();
         // Only the published panel has a legend.
         assert_eq!(svg.matches("sequence length (tokens)").count(), 1, "{svg}");

@@ -1,9 +1,8 @@
 //! Training curves of finished and running trainings.
 
 use super::chart::{Content, Figure, Series};
-use super::figures::{Curve, Point, step_panel};
+use super::figures::{Curve, step_panel};
 use super::picture::Plot;
-use crate::paper::operation_counts::count_ops;
 use crate::train::{Record, RunLog, TrainingRun};
 
 /// Width and height of the live plot, in page pixels.
@@ -16,19 +15,6 @@ const MAX_RATIO: f64 = 6.0;
 /// Maximum number of points of the curves of a finished run and of a running one. Single steps are noisy.
 const POINTS: usize = 120;
 const LIVE_POINTS: usize = 60;
-
-impl From<&TrainingRun> for Point {
-    fn from(run: &TrainingRun) -> Self {
-        let tombstones = count_ops(&run.config).criterion_parameters;
-        Self {
-            emsize: run.config.emsize,
-            nhid: run.config.nhid,
-            bptt: run.recipe.bptt,
-            parameters: run.parameters.saturating_sub(tombstones),
-            perplexity: run.test_ppl.unwrap_or(f64::NAN),
-        }
-    }
-}
 
 impl From<&TrainingRun> for Curve {
     /// Training perplexity, averaged over groups of steps, without the steep start.

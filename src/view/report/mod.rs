@@ -10,31 +10,19 @@ use std::path::{Path, PathBuf};
 use qrnn_ops::atomic_file;
 
 use crate::paper::results::{Measured, ReproduceResults};
-use crate::view::plot::{self, Plot, Point};
+use crate::view::plot::{self, Plot};
 use crate::{Error, Result};
-
-impl From<&Measured> for Point {
-    fn from(run: &Measured) -> Self {
-        Self {
-            emsize: run.emsize,
-            nhid: run.nhid,
-            bptt: run.bptt,
-            parameters: run.parameters,
-            perplexity: run.test_ppl,
-        }
-    }
-}
 
 impl ReproduceResults {
     /// Plots test perplexity against parameters.
     pub fn parameters_plot(&self) -> Plot {
-        let runs: Vec<Point> = self.measured_rows().map(Point::from).collect();
+        let runs: Vec<Measured> = self.measured_rows().cloned().collect();
         self.describe_measured(plot::perplexity_vs_parameters(&runs))
     }
 
     /// Plots test perplexity against sequence length.
     pub fn lengths_plot(&self) -> Plot {
-        let runs: Vec<Point> = self.measured_lengths().map(Point::from).collect();
+        let runs: Vec<Measured> = self.measured_lengths().cloned().collect();
         self.describe_measured(plot::perplexity_vs_bptt(&runs))
     }
 
