@@ -7,6 +7,8 @@
 #   measure.sh all      both
 #   measure.sh table    prints the table again from the files in $OUT
 #
+#   measure.sh second pool evaluate   only these steps of a part; the part's files begin anew
+#
 # The environment may set:
 #   OUT       the folder for the results (./out): at most 6 files, each under 16 MB
 #   PYTHON    the Python with torch (python3)
@@ -35,7 +37,7 @@ first_steps=(
     "memcheck-pool 60 25" "memcheck-entropy 60 25" "racecheck-entropy 60 25" "memcheck-adam 40 15"
 )
 second_steps=(
-    "step 150 70" "pool 90 40" "evaluate 60 20" "curves 70 50"
+    "step 150 70" "pool 120 60" "evaluate 60 35" "curves 70 50"
     "train 20 20" "resume 40 15" "resumed 10 5"
 )
 # Seconds reserved at the end of a part, for killing a program and for the table.
@@ -190,6 +192,12 @@ part() { # name, its seconds, those that it is given, steps
         timeout 30 "$here/reproduce" --version
     } >>"$out/$name.log" 2>&1
     timeout 30 "$python" "$here/machine.py" "$name" >>"$out/$name.jsonl" 2>>"$out/$name.log"
+    if [ "$chosen" ]; then
+        for i in "${!steps[@]}"; do
+            [[ " $chosen " == *" ${steps[i]%% *} "* ]] || unset "steps[i]"
+        done
+        steps=("${steps[@]}")
+    fi
     for ((i = 0; i < ${#steps[@]}; i++)); do
         later=0
         for step in "${steps[@]:i+1}"; do later=$((later + ${step##* })); done
@@ -249,6 +257,11 @@ for wheel in "$here"/wheels/*.whl; do
 done
 export PYTHONPATH=$work/site${PYTHONPATH:+:$PYTHONPATH}
 
+chosen=${*:2}
+# torch compiles this baseline in a minute, with nvcc: meanwhile other steps run.
+if [ "$1" != first ] && [ -z "$small" ]; then
+    timeout 200 "$python" -c "import accelerated_scan.warp" </dev/null >/dev/null 2>&1 &
+fi
 if [ "$1" != second ]; then part first 420 "${QRNN_MEASURE_FIRST:-420}" "${first_steps[@]}"; fi
 if [ "$1" != first ]; then part second 300 "${QRNN_MEASURE_SECOND:-300}" "${second_steps[@]}"; fi
 table
