@@ -4,10 +4,11 @@
 //! need this code as well. Test code is left out.
 
 use std::collections::BTreeSet;
-use std::iter::Peekable;
 use std::str::FromStr;
 
-use proc_macro2::{Delimiter, Ident, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
+
+use Token::{Group, Literal, Sign, Word};
 
 /// What a module declares and names.
 #[derive(Debug, Default)]
@@ -51,11 +52,35 @@ pub struct Mention {
 /// # Errors
 /// Where it is not Rust: the line, and what is wrong with it.
 pub fn scan(text: &str) -> Result<Contents, (usize, String)> {
-    let tokens = TokenStream::from_str(text)
+    let stream = TokenStream::from_str(text)
         .map_err(|error| (error.span().start().line, error.to_string()))?;
     let mut contents = Contents::default();
-    contents.read(tokens, true);
+    contents.read(&tokens(text, stream), true);
     Ok(contents)
+}
+
+/// A token; words and literals have their line.
+enum Token<'a> {
+    /// An identifier without `r#`, or a keyword.
+    Word(&'a str, usize),
+    Sign(char),
+    Literal(&'a str, usize),
+    Group(Delimiter, Vec<Token<'a>>),
+}
+
+fn tokens(text: &str, stream: TokenStream) -> Vec<Token<'_>> {
+    let token = |token: TokenTree| {
+        let (source, line) = (token.span().byte_range(), token.span().start().line);
+        match token {
+            // The attribute that stands for a doc comment has the place of the comment.
+            TokenTree::Ident(word) if word == "doc" => Word("doc", line),
+            TokenTree::Ident(_) => Word(text[source].trim_start_matches("r#"), line),
+            TokenTree::Punct(sign) => Sign(sign.as_char()),
+            TokenTree::Literal(_) => Literal(&text[source], line),
+            TokenTree::Group(group) => Group(group.delimiter(), tokens(text, group.stream())),
+        }
+    };
+    stream.into_iter().map(token).collect()
 }
 
 /// Keywords that are followed by the name of the item that they declare.
@@ -67,144 +92,139 @@ const ITEM_STARTS: [&str; 7] =
 
 impl Contents {
     /// `top`: whether the tokens are items of the module, not part of one of them.
-    fn read(&mut self, tokens: TokenStream, top: bool) {
-        let tokens: Vec<TokenTree> = tokens.into_iter().collect();
-        let (mut i, mut public, mut path_attribute) = (0, false, None);
-        while let Some(token) = tokens.get(i) {
-            match token {
-                TokenTree::Punct(hash) if hash.as_char() == '#' => {
-                    let inner = is_punct(tokens.get(i + 1), '!');
-                    let Some(TokenTree::Group(attribute)) = tokens.get(i + 1 + usize::from(inner))
-                    else {
-                        i += 1;
-                        continue;
+    fn read(&mut self, all: &[Token<'_>], top: bool) {
+        let (mut tokens, mut is_public, mut path) = (all, false, None);
+        while !tokens.is_empty() {
+            let public = std::mem::take(&mut is_public);
+            tokens = match tokens {
+                [Sign('#'), Sign('!'), Group(_, attribute), ..] if is_test(attribute) => return,
+                [Sign('#'), Group(_, attribute), rest @ ..] if is_test(attribute) => {
+                    after_item(rest)
+                }
+                [Sign('#'), Sign('!'), Group(_, attribute), rest @ ..]
+                | [Sign('#'), Group(_, attribute), rest @ ..] => {
+                    match &attribute[..] {
+                        [Word("doc", _), ..] => {}
+                        [Word("path", _), _, Literal(text, _)] => path = Some(unquoted(text)),
+                        _ => {
+                            self.read_strings(attribute);
+                            self.read(attribute, false);
+                        }
+                    }
+                    rest
+                }
+                [Word("pub", _), rest @ ..] => {
+                    is_public = true;
+                    match rest {
+                        [Group(Delimiter::Parenthesis, place), rest @ ..] if is_place(place) => {
+                            rest
+                        }
+                        _ => rest,
+                    }
+                }
+                [Word("use", line), rest @ ..] if !matches!(rest, [Sign('<'), ..]) => {
+                    let end = rest.iter().position(|token| matches!(token, Sign(';')));
+                    let (tree, rest) = rest.split_at(end.unwrap_or(rest.len()));
+                    self.read_use(tree, &[], public, *line);
+                    rest
+                }
+                [Word("mod", _), Word(name, _), rest @ ..] => {
+                    let inline = match rest {
+                        [Group(_, body), ..] => {
+                            let mut inline = Self::default();
+                            inline.read(body, true);
+                            Some(inline)
+                        }
+                        _ => None,
                     };
-                    i += 2 + usize::from(inner);
-                    let attribute: Vec<TokenTree> = attribute.stream().into_iter().collect();
-                    if is_test(&attribute) {
-                        if inner {
-                            return;
-                        }
-                        i = end_of_item(&tokens, i);
-                    } else if is_word(attribute.first(), "path") {
-                        path_attribute = attribute.get(2).map(unquoted);
-                    } else if !is_word(attribute.first(), "doc") {
-                        self.read_attribute(attribute);
-                    }
-                    continue;
+                    self.children.push(Child { name: (*name).into(), path: path.take(), inline });
+                    rest.get(1..).unwrap_or_default()
                 }
-                TokenTree::Ident(word) => match (word.to_string().as_str(), tokens.get(i + 1)) {
-                    ("pub", next) => {
-                        public = true;
-                        i += 1 + usize::from(is_restriction(next));
-                        continue;
+                [Word(keyword, _), Word(name, _), rest @ ..] if ITEMS.contains(keyword) => {
+                    if top {
+                        self.items.insert((*name).into());
                     }
-                    ("use", next) if !is_punct(next, '<') => {
-                        let end = position(&tokens, i, ';');
-                        let line = word.span().start().line;
-                        self.read_use(&tokens[i + 1..end], &[], public, line);
-                        i = end;
-                    }
-                    ("mod", Some(TokenTree::Ident(name))) => {
-                        let inline = match tokens.get(i + 2) {
-                            Some(TokenTree::Group(body)) => {
-                                let mut inline = Self::default();
-                                inline.read(body.stream(), true);
-                                Some(inline)
-                            }
-                            _ => None,
-                        };
-                        let path = path_attribute.take();
-                        self.children.push(Child { name: plain(name), path, inline });
-                        i += 2;
-                    }
-                    (keyword, Some(TokenTree::Ident(name))) if ITEMS.contains(&keyword) => {
-                        if top {
-                            self.items.insert(plain(name));
-                        }
-                        // Of `const fn name` the first word is a keyword too.
-                        i += usize::from(!ITEMS.contains(&plain(name).as_str()));
-                    }
-                    _ => i = self.read_path(&tokens, i, word),
-                },
-                TokenTree::Group(group) => self.read(group.stream(), false),
-                _ => {}
-            }
-            public = false;
-            i += 1;
+                    // Of `const fn name` the first word is a keyword too.
+                    if ITEMS.contains(name) { &tokens[1..] } else { rest }
+                }
+                [Word(first, line), rest @ ..] => {
+                    self.read_path(&all[..all.len() - tokens.len()], first, rest, *line)
+                }
+                [Group(_, inner), rest @ ..] => {
+                    self.read(inner, false);
+                    rest
+                }
+                [_, rest @ ..] => rest,
+                [] => return,
+            };
         }
     }
 
-    /// Reads the path that begins at token `i`; returns the index of its last token.
-    fn read_path(&mut self, tokens: &[TokenTree], i: usize, first: &Ident) -> usize {
-        let (mut path, mut last) = (vec![plain(first)], i);
+    /// Reads the path that begins with `first`; returns the tokens after it.
+    fn read_path<'t, 'a>(
+        &mut self,
+        before: &[Token<'_>],
+        first: &str,
+        mut tokens: &'t [Token<'a>],
+        line: usize,
+    ) -> &'t [Token<'a>] {
+        let mut path = vec![first.to_owned()];
         // `a::<T>::b`, or `a::{…}` in a macro: the path ends before the separator.
-        while is_separator(tokens, last + 1)
-            && let Some(TokenTree::Ident(segment)) = tokens.get(last + 3)
-        {
-            path.push(plain(segment));
-            last += 3;
+        while let [Sign(':'), Sign(':'), Word(segment, _), rest @ ..] = tokens {
+            path.push((*segment).into());
+            tokens = rest;
         }
-        let before = |steps| i.checked_sub(steps).and_then(|before| tokens.get(before));
-        // A method, a lifetime, or the rest of a path: `.f::<T>()`, `'a`, `<T as U>::f`.
-        let is_continued = is_punct(before(1), '\'')
-            || (is_punct(before(1), '.') && !is_punct(before(2), '.'))
-            || (is_punct(before(1), ':') && is_punct(before(2), ':'));
-        let is_fragment = is_punct(before(1), '$') && path[0] != "crate";
-        if path.len() > 1 && !is_continued && !is_fragment {
-            self.paths.push(Mention { path, line: first.span().start().line });
+        let is_path = match before {
+            [.., Sign('.'), Sign('.')] => true,
+            // A method, a lifetime, or the rest of a path: `.f::<T>()`, `'a`, `<T as U>::f`.
+            [.., Sign('.' | '\'')] | [.., Sign(':'), Sign(':')] => false,
+            // A fragment of a macro.
+            [.., Sign('$')] => first == "crate",
+            _ => true,
+        };
+        if path.len() > 1 && is_path {
+            self.paths.push(Mention { path, line });
         }
-        last
+        tokens
     }
 
-    /// Paths in an attribute, those in strings too: `#[serde(with = "crate::json::hex")]`.
-    fn read_attribute(&mut self, tokens: Vec<TokenTree>) {
-        for token in &tokens {
+    /// Reads the paths in strings of an attribute: `#[serde(with = "crate::json::hex")]`.
+    fn read_strings(&mut self, attribute: &[Token<'_>]) {
+        for token in attribute {
             match token {
-                TokenTree::Literal(_) => {
-                    let text = unquoted(token);
-                    let is_path = text.contains("::")
-                        && text.chars().all(|c| c.is_alphanumeric() || c == '_' || c == ':');
-                    if is_path {
+                Literal(text, line) if text.contains("::") => {
+                    let text = unquoted(text);
+                    if text.chars().all(|c| c.is_alphanumeric() || c == '_' || c == ':') {
                         let path = text.split("::").map(str::to_owned).collect();
-                        self.paths.push(Mention { path, line: token.span().start().line });
+                        self.paths.push(Mention { path, line: *line });
                     }
                 }
-                TokenTree::Group(group) => {
-                    self.read_attribute(group.stream().into_iter().collect());
-                }
+                Group(_, inner) => self.read_strings(inner),
                 _ => {}
             }
         }
-        let plain = tokens.into_iter().filter(|token| !matches!(token, TokenTree::Group(_)));
-        self.read(plain.collect(), false);
     }
 
     /// Reads a `use` tree, without its `;`, below the path `prefix`.
-    fn read_use(&mut self, tree: &[TokenTree], prefix: &[String], public: bool, line: usize) {
-        let mut path = prefix.to_vec();
-        let mut name = None;
-        let mut line = line;
-        let mut rest = tree.iter().peekable();
-        while let Some(token) = rest.next() {
+    fn read_use(&mut self, tree: &[Token<'_>], prefix: &[String], public: bool, mut line: usize) {
+        let (mut path, mut name) = (prefix.to_vec(), None);
+        for (i, token) in tree.iter().enumerate() {
             match token {
-                TokenTree::Ident(word) if *word == "as" => {
-                    name = rest.next().map(ToString::to_string);
-                }
-                TokenTree::Ident(word) => {
-                    line = word.span().start().line;
-                    if *word != "self" || path.is_empty() {
-                        path.push(plain(word));
+                Word("as", _) => {
+                    if let Some(Word(given, _)) = tree.get(i + 1) {
+                        name = Some((*given).to_owned());
                     }
+                    break;
                 }
-                TokenTree::Punct(star) if star.as_char() == '*' => {
-                    self.uses.push(Use { path, name: None, public, line });
-                    return;
+                Word("self", _) if !path.is_empty() => {}
+                Word(word, place) => {
+                    line = *place;
+                    path.push((*word).into());
                 }
-                TokenTree::Group(group) => {
-                    let mut branches = group.stream().into_iter().peekable();
-                    while let Some(branch) = next_branch(&mut branches) {
-                        self.read_use(&branch, &path, public, line);
+                Sign('*') => return self.uses.push(Use { path, name: None, public, line }),
+                Group(_, branches) => {
+                    for branch in branches.split(is_comma) {
+                        self.read_use(branch, &path, public, line);
                     }
                     return;
                 }
@@ -212,93 +232,55 @@ impl Contents {
             }
         }
         let name = name.or_else(|| path.last().cloned());
-        if !path.is_empty() {
+        if !tree.is_empty() && !path.is_empty() {
             self.uses.push(Use { path, name, public, line });
         }
     }
 }
 
-/// The tokens up to the next comma; `None` at the end.
-fn next_branch(tokens: &mut Peekable<impl Iterator<Item = TokenTree>>) -> Option<Vec<TokenTree>> {
-    tokens.peek()?;
-    Some(tokens.take_while(|token| !is_punct(Some(token), ',')).collect())
+fn is_comma(token: &Token<'_>) -> bool {
+    matches!(token, Sign(','))
 }
 
 /// Whether an attribute marks code that only tests have: `test`, `cfg(test)`, `cfg(all(…, test))`.
-fn is_test(attribute: &[TokenTree]) -> bool {
+fn is_test(attribute: &[Token<'_>]) -> bool {
     match attribute {
-        [TokenTree::Ident(word)] => *word == "test",
-        [TokenTree::Ident(word), TokenTree::Group(group)] => {
-            *word == "cfg" && requires_test(group.stream())
-        }
-        _ => false,
+        [Word("cfg", _), Group(_, condition)] => requires_test(condition),
+        _ => matches!(attribute, [Word("test", _)]),
     }
 }
 
-fn requires_test(condition: TokenStream) -> bool {
-    match &condition.into_iter().collect::<Vec<_>>()[..] {
-        [TokenTree::Ident(word)] => *word == "test" || *word == "doctest",
-        [TokenTree::Ident(word), TokenTree::Group(group)] if *word == "all" => {
-            let mut tokens = group.stream().into_iter().peekable();
-            std::iter::from_fn(|| next_branch(&mut tokens))
-                .any(|part| requires_test(part.into_iter().collect()))
-        }
-        _ => false,
+fn requires_test(condition: &[Token<'_>]) -> bool {
+    match condition {
+        [Word("all", _), Group(_, parts)] => parts.split(is_comma).any(requires_test),
+        _ => matches!(condition, [Word("test" | "doctest", _)]),
     }
 }
 
-/// The index after the item, field or variant that begins at `i`, further attributes included.
-fn end_of_item(tokens: &[TokenTree], mut i: usize) -> usize {
-    while is_punct(tokens.get(i), '#') {
-        i += 2;
+/// The tokens after an item, field or variant, which may begin with further attributes.
+fn after_item<'t, 'a>(mut tokens: &'t [Token<'a>]) -> &'t [Token<'a>] {
+    while let [Sign('#'), _, rest @ ..] = tokens {
+        tokens = rest;
     }
-    let first = tokens[i..].iter().find_map(|token| match token {
-        TokenTree::Ident(word) if *word != "pub" => Some(word.to_string()),
+    let mut words = tokens.iter().filter_map(|token| match token {
+        Word(word, _) if *word != "pub" => Some(word),
         _ => None,
     });
-    let is_item = first.is_some_and(|first| {
-        ITEMS.contains(&first.as_str()) || ITEM_STARTS.contains(&first.as_str())
-    });
-    let is_end = |token: &TokenTree| match token {
-        TokenTree::Punct(sign) => sign.as_char() == ';' || (sign.as_char() == ',' && !is_item),
-        TokenTree::Group(group) => group.delimiter() == Delimiter::Brace,
-        _ => false,
+    let is_item = words.next().is_some_and(|it| ITEMS.contains(it) || ITEM_STARTS.contains(it));
+    let is_end = |token: &Token<'_>| match token {
+        Sign(',') => !is_item,
+        _ => matches!(token, Sign(';') | Group(Delimiter::Brace, _)),
     };
-    tokens[i..].iter().position(is_end).map_or(tokens.len(), |end| i + end + 1)
+    let end = tokens.iter().position(is_end).map_or(tokens.len(), |end| end + 1);
+    &tokens[end..]
 }
 
-/// The index of the next such sign, or the end.
-fn position(tokens: &[TokenTree], from: usize, sign: char) -> usize {
-    let found = tokens[from..].iter().position(|token| is_punct(Some(token), sign));
-    found.map_or(tokens.len(), |found| from + found)
-}
-
-/// Whether a token after `pub` restricts it: `(crate)`, `(in crate::a)`.
-fn is_restriction(token: Option<&TokenTree>) -> bool {
-    let Some(TokenTree::Group(group)) = token else { return false };
-    let first = group.stream().into_iter().next();
-    group.delimiter() == Delimiter::Parenthesis
-        && ["in", "crate", "self", "super"].iter().any(|word| is_word(first.as_ref(), word))
-}
-
-fn is_separator(tokens: &[TokenTree], i: usize) -> bool {
-    is_punct(tokens.get(i), ':') && is_punct(tokens.get(i + 1), ':')
-}
-
-fn is_punct(token: Option<&TokenTree>, sign: char) -> bool {
-    matches!(token, Some(TokenTree::Punct(punct)) if punct.as_char() == sign)
-}
-
-fn is_word(token: Option<&TokenTree>, word: &str) -> bool {
-    matches!(token, Some(TokenTree::Ident(ident)) if ident == word)
-}
-
-/// An identifier without `r#`.
-fn plain(ident: &Ident) -> String {
-    ident.to_string().trim_start_matches("r#").to_owned()
+/// Whether this is what restricts a `pub`: `(crate)`, `(in crate::a)`.
+fn is_place(group: &[Token<'_>]) -> bool {
+    matches!(group, [Word("in" | "crate" | "self" | "super", _), ..])
 }
 
 /// The text of a string literal.
-fn unquoted(literal: &TokenTree) -> String {
-    literal.to_string().trim_matches('"').to_owned()
+fn unquoted(literal: &str) -> String {
+    literal.trim_matches('"').to_owned()
 }

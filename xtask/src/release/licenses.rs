@@ -31,14 +31,6 @@ const ALLOWED: [&str; 13] = [
     "Zlib",
 ];
 
-/// The licenses of the wheels that `cargo xtask setup` downloads.
-const WHEELS: [(&str, &str); 4] = [
-    ("torch", "BSD-3-Clause; LICENSE and NOTICE in the wheel list the libraries inside"),
-    ("nvidia-cuda-runtime", "NVIDIA's own, License.txt in the wheel"),
-    ("nvidia-cuda-cupti", "NVIDIA's own, License.txt in the wheel"),
-    ("nvidia-cuda-nvrtc", "NVIDIA's own, License.txt in the wheel"),
-];
-
 /// Write THIRD-PARTY-LICENSES.md; fails where a crate's license forbids that programs link it
 #[derive(Debug, clap::Args)]
 pub struct Licenses {
@@ -64,7 +56,12 @@ fn text(metadata: &Metadata) -> Result<String> {
         .to_owned();
     let pins = Pins::read()?;
     for wheel in pins.linked.wheels.iter().chain(&pins.nvrtc.wheels) {
-        let _ = writeln!(text, "| {} | {} | {} |", wheel.name, wheel.version, of_wheel(wheel)?);
+        let Wheel { name, version, license, .. } = wheel;
+        let license = license.as_ref().ok_or_else(|| {
+            let what = format!("the license of the wheel {name} is not known");
+            Error::machine(what, "add it to xtask/src/setup/wheels.json")
+        })?;
+        let _ = writeln!(text, "| {name} | {version} | {license} |");
     }
     text += "\n## In the programs\n\n\
         The font of plots, Noto Sans 1.04 (Copyright 2012 Google Inc.), is in the crate ttf-noto-sans \
@@ -77,16 +74,6 @@ fn text(metadata: &Metadata) -> Result<String> {
             writeln!(text, "| {} | {} | {license} | {programs} |", package.name, package.version);
     }
     Ok(text)
-}
-
-fn of_wheel(wheel: &Wheel) -> Result<&'static str> {
-    let found = WHEELS.iter().find(|(name, _)| *name == wheel.name);
-    found.map(|(_, license)| *license).ok_or_else(|| {
-        Error::machine(
-            format!("the license of the wheel {} is not known", wheel.name),
-            "add it to WHEELS in xtask/src/release/licenses.rs",
-        )
-    })
 }
 
 fn of_crate(package: &Package) -> Result<&str> {

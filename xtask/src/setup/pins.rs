@@ -30,6 +30,8 @@ pub struct Wheel {
     pub platform: String,
     pub file: String,
     pub sha256: String,
+    /// In words, where THIRD-PARTY-LICENSES.md lists the wheel.
+    pub license: Option<String>,
     /// Path prefixes in the wheel and what replaces them. Files with none of these are left out.
     #[serde(default)]
     pub folders: Vec<(String, String)>,
