@@ -1,16 +1,15 @@
 //! The download of a dataset: existing texts, mirrors, verification.
 
+use std::fs::File;
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
+use super::Failure;
 use super::dataset::Dataset;
-use super::retry::RetryPolicy;
-
-use super::archive::{self, UnpackError};
-use super::checksums::{FileHasher, FileSummary, hash_file};
-use super::destination::{self, Destination, ExistingTexts};
+use super::folder::existing_path;
 use super::partial_file::PartialFile;
-use super::transfer::{Download, DownloadError, interrupted};
-
+use super::transfer::RetryPolicy;
+use super::verify::{checksums, difference};
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 use crate::{Error, Result};
@@ -26,12 +25,10 @@ use crate::{Error, Result};
 /// ```
 #[derive(Debug, Clone)]
 pub struct Fetch {
-    dataset: Dataset,
-    to: PathBuf,
-    /// Replaces the mirrors.
-    url: Option<String>,
-    retry_policy: RetryPolicy,
-    interrupt: Interrupt,
+    pub(super) dataset: Dataset,
+    pub(super) to: PathBuf,
+    pub(super) retry_policy: RetryPolicy,
+    pub(super) interrupt: Interrupt,
 }
 
 /// Results of a [`Fetch`].
@@ -43,7 +40,7 @@ pub struct Fetched {
     pub bytes: u64,
     /// MD5 of the archive: of the one unpacked, otherwise of the published one.
     pub md5: String,
-    /// SHA-256 of the archive, if known.
+    /// SHA-256 of the archive, if one is published.
     pub sha256: Option<String>,
     /// URL or path of the archive; `None` if the texts already existed.
     pub from: Option<String>,
@@ -55,7 +52,7 @@ impl Fetch {
     /// Downloads into a subfolder of `to` with the name of the dataset.
     pub fn new(dataset: Dataset, to: impl Into<PathBuf>) -> Self {
         let (retry_policy, interrupt) = (RetryPolicy::default(), Interrupt::default());
-        Self { dataset, to: to.into(), url: None, retry_policy, interrupt }
+        Self { dataset, to: to.into(), retry_policy, interrupt }
     }
 
     /// Downloads from this URL instead of the mirrors.
@@ -75,7 +72,7 @@ impl Fetch {
                 ),
             ));
         }
-        self.url = Some(url.into());
+        self.dataset.mirrors = vec![url.into()];
         Ok(self)
     }
 
@@ -102,169 +99,126 @@ impl Fetch {
     /// fetching into the folder; [`Error::Io`].
     pub fn run(&self, progress: &mut dyn Progress) -> Result<Fetched> {
         // Respond to the interrupt button of a notebook too.
-        let interrupt = self.interrupt.during_call();
-        let result = Self { interrupt, ..self.clone() }.fetch_texts(progress);
+        let fetch = Self { interrupt: self.interrupt.during_call(), ..self.clone() };
+        let fetched = fetch.fetch(progress);
         progress.finish();
-        result
+        fetched
     }
 
-    fn fetch_texts(&self, progress: &mut dyn Progress) -> Result<Fetched> {
-        let destination = Destination::open(&self.dataset, &self.to)?;
-        if let ExistingTexts::Complete(path) = destination.find_texts(&self.interrupt)? {
-            return self.fetched(path, None, None, 0);
+    fn fetch(&self, progress: &mut dyn Progress) -> Result<Fetched> {
+        let _lock = self.lock()?;
+        if let Some(path) = self.existing_texts()? {
+            return self.fetched(path);
         }
-        let local_archive = destination.archive_path();
-        if local_archive.is_file() {
-            match self.unpack(&local_archive, &destination, progress) {
-                Ok((path, summary)) => {
-                    return self.fetched(
-                        path,
-                        Some(summary),
-                        Some(local_archive.display().to_string()),
-                        0,
-                    );
-                }
-                Err(UnpackError::Other(error)) => return Err(error),
-                Err(UnpackError::BadArchive(problem)) => progress.message(&format!(
-                    "ignoring {}, which is not the published archive: {problem}",
-                    local_archive.display()
-                )),
+        let local = self.archive_path("");
+        if local.is_file() {
+            let name = local.display().to_string();
+            match self.unpack(&local, progress) {
+                Ok(fetched) => return Ok(Fetched { from: Some(name), ..fetched }),
+                Err(Failure::Fatal(error)) => return Err(error),
+                Err(Failure::Temporary(problem, _) | Failure::Permanent(problem)) => progress
+                    .message(&format!(
+                        "ignoring {name}, which is not the published archive: {problem}"
+                    )),
             }
         }
-        self.download(&destination, progress)
-    }
-
-    fn download(
-        &self,
-        destination: &Destination<'_>,
-        progress: &mut dyn Progress,
-    ) -> Result<Fetched> {
-        let mut problems = vec![];
+        let mut problems = String::new();
         let mut downloaded = 0;
-        let mirrors = self.url.as_ref().map_or(&self.dataset.mirrors[..], std::slice::from_ref);
-        for url in mirrors {
-            let mut part = PartialFile::open(destination.archive_path_with(".part"))?;
-            part.spliced = part.bytes() > 0;
+        for url in &self.dataset.mirrors {
+            let mut part = PartialFile::open(self.archive_path(".part"))?;
             progress.message(&format!("fetching {url}"));
-            // Repeats if the bytes may be from different files.
-            let problem = loop {
-                let mut download = Download {
-                    url,
-                    max_bytes: self.dataset.archive.max_bytes,
-                    policy: &self.retry_policy,
-                    interrupt: &self.interrupt,
-                    progress,
-                    is_complete: &|part: &PartialFile| self.is_published(part.path()),
-                    received: 0,
-                };
-                let result = download.run(&mut part);
-                downloaded += download.received;
-                match result {
-                    Ok(()) => {}
-                    Err(DownloadError::Fatal(error)) => return Err(error),
-                    Err(DownloadError::Server(problem)) => break problem,
+            let result = self.fetch_from(url, &mut part, progress);
+            downloaded += part.received;
+            match result {
+                Ok(fetched) => return Ok(Fetched { downloaded, ..fetched }),
+                Err(Failure::Fatal(error)) => return Err(part.explain(error)),
+                Err(Failure::Temporary(problem, _) | Failure::Permanent(problem)) => {
+                    progress.message(&problem);
+                    problems += &format!("\n  {url}: {problem}");
                 }
-                match self.unpack(part.path(), destination, progress) {
-                    Ok((path, summary)) => {
-                        // An earlier attempt may have completed it from another server.
-                        let from = Some(&part.source.url).filter(|url| !url.is_empty());
-                        let from = from.unwrap_or(url).clone();
-                        part.delete()?;
-                        return self.fetched(path, Some(summary), Some(from), downloaded);
-                    }
-                    Err(UnpackError::Other(Error::Interrupted { .. })) => {
-                        return Err(interrupted(&part));
-                    }
-                    Err(UnpackError::Other(Error::Io { path, source, .. })) => {
-                        return Err(disk_error(&path, source, &part));
-                    }
-                    Err(UnpackError::Other(error)) => return Err(error),
-                    Err(UnpackError::BadArchive(problem)) if part.spliced => {
-                        progress
-                            .message(&format!("{problem}; downloading again from the beginning"));
-                        part.restart()?;
-                    }
-                    Err(UnpackError::BadArchive(problem)) => {
-                        let refused = destination.archive_path_with(".refused");
-                        part.rename_to(&refused)?;
-                        break format!("{problem}; saved as {}", refused.display());
-                    }
-                }
-            };
-            progress.message(&problem);
-            problems.push(format!("\n  {url}: {problem}"));
+            }
         }
+        let from = self.dataset.mirrors.first().map(|url| format!(" from {url}"));
         Err(Error::Fetch {
             what: self.dataset.name.clone(),
-            problem: format!("no server provided the archive{}", problems.concat()),
+            problem: format!("no server provided the archive{problems}"),
             remedy: format!(
-                "run the command again later, give another URL with --url, or {}",
-                self.dataset.manual_download(&self.to)
+                "run the command again later, give another URL with --url, or download {}{} with a \
+                 browser, put it into {}, and run the command again, which verifies and unpacks it",
+                self.dataset.archive.file,
+                from.unwrap_or_default(),
+                self.to.display()
             ),
         })
     }
 
-    /// Unpacks an archive and installs its texts.
-    fn unpack(
+    /// Downloads the archive from one server, and unpacks it.
+    fn fetch_from(
         &self,
-        path: &Path,
-        destination: &Destination<'_>,
+        url: &str,
+        part: &mut PartialFile,
         progress: &mut dyn Progress,
-    ) -> Result<(PathBuf, FileSummary), UnpackError> {
-        let summary = hash_file(path, FileHasher::of_archive(), &self.interrupt)?;
-        let difference = summary.archive_difference(&self.dataset.archive);
-        let unpacking = destination.create_unpack_folder()?;
-        let unpacked =
-            archive::unpack(path, &self.dataset, unpacking.path(), &self.interrupt, progress);
-        progress.finish();
-        match (unpacked, &difference) {
-            (Err(UnpackError::BadArchive(problem)), Some(difference)) => {
-                return Err(UnpackError::BadArchive(format!("{difference}; {problem}")));
+    ) -> Result<Fetched, Failure> {
+        loop {
+            self.transfer(url, part, progress)?;
+            match self.unpack(part.path(), progress) {
+                Ok(fetched) => {
+                    // An earlier process may have completed it from another server.
+                    let source = std::mem::take(&mut part.source.url);
+                    let from = Some(source).filter(|source| !source.is_empty());
+                    part.delete()?;
+                    return Ok(Fetched { from: from.or_else(|| Some(url.into())), ..fetched });
+                }
+                // The bytes may be from different files.
+                Err(Failure::Permanent(problem)) if part.spliced => {
+                    progress.message(&format!("{problem}; downloading again from the beginning"));
+                    part.restart()?;
+                }
+                Err(Failure::Permanent(problem)) => {
+                    let refused = self.archive_path(".refused");
+                    std::fs::rename(part.path(), &refused).map_err(Error::io(&refused, "write"))?;
+                    part.delete()?;
+                    return Err(Failure::Permanent(format!(
+                        "{problem}; saved as {}",
+                        refused.display()
+                    )));
+                }
+                Err(failure) => return Err(failure),
             }
+        }
+    }
+
+    /// Unpacks an archive and installs its texts.
+    fn unpack(&self, path: &Path, progress: &mut dyn Progress) -> Result<Fetched, Failure> {
+        let published = self.dataset.archive.published();
+        let sums = checksums(path, &published, &self.interrupt)?;
+        let difference = difference(&published, &sums);
+        let folder = self.unpack_folder()?;
+        let archive = BufReader::new(File::open(path).map_err(Error::io(path, "read"))?);
+        let unpacked = self.unpack_texts(archive, folder.path(), progress);
+        progress.finish();
+        match (unpacked, difference) {
+            (Ok(()), None) => {}
             (Ok(()), Some(difference)) => progress.message(&format!(
                 "accepted: not the published archive ({difference}), but its texts are the published ones"
             )),
-            (unpacked, None) => unpacked?,
-            (Err(other), _) => return Err(other),
+            (Err(Failure::Permanent(problem)), Some(difference)) => {
+                return Err(Failure::Permanent(format!("{difference}; {problem}")));
+            }
+            (Err(failure), _) => return Err(failure),
         }
-        Ok((destination.install(&unpacking)?, summary))
+        let fetched = self.fetched(self.install(folder.path())?)?;
+        let mut sums = sums.into_iter().map(|(_, sum)| sum);
+        Ok(Fetched { md5: sums.next().unwrap_or_default(), sha256: sums.next(), ..fetched })
     }
 
-    fn is_published(&self, path: &Path) -> Result<bool> {
-        let summary = hash_file(path, FileHasher::of_archive(), &self.interrupt)?;
-        Ok(summary.archive_difference(&self.dataset.archive).is_none())
-    }
-
-    fn fetched(
-        &self,
-        path: PathBuf,
-        archive: Option<FileSummary>,
-        from: Option<String>,
-        downloaded: u64,
-    ) -> Result<Fetched> {
-        let published = &self.dataset.archive;
-        let (md5, sha256) = match archive {
-            Some(summary) => (summary.md5.unwrap_or_default(), summary.sha256),
-            None => (published.md5.clone(), published.sha256.clone()),
-        };
+    fn fetched(&self, path: PathBuf) -> Result<Fetched> {
         let mut bytes = 0;
         for expected in &self.dataset.files {
-            let text = destination::existing_path(&path, expected)
-                .unwrap_or_else(|| path.join(&expected.name));
+            let text = existing_path(&path, expected).unwrap_or_else(|| path.join(&expected.name));
             bytes += std::fs::metadata(&text).map_err(Error::io(&text, "read"))?.len();
         }
-        Ok(Fetched { path, bytes, md5, sha256, from, downloaded })
-    }
-}
-
-/// The error for a disk error during unpacking.
-fn disk_error(path: &Path, error: std::io::Error, part: &PartialFile) -> Error {
-    Error::Fetch {
-        what: path.display().to_string(),
-        problem: format!("cannot write to the disk ({error}); {}", part.saved_message()),
-        remedy:
-            "check the disk (the texts take about 550 MB) and run the command again, which resumes \
-                 from there; or choose another folder with --to"
-                .into(),
+        let (md5, sha256) = (self.dataset.archive.md5.clone(), self.dataset.archive.sha256.clone());
+        Ok(Fetched { path, bytes, md5, sha256, from: None, downloaded: 0 })
     }
 }

@@ -1,25 +1,50 @@
 //! Downloads of corpora: an archive from a list of mirrors, verified and unpacked.
 //!
 //! - [`Dataset`]: the published files, their checksums and mirrors (`dataset`, data/*.json)
-//! - the destination folder, its lock, and atomic installation of the texts (`destination`)
-//! - one request (`connection`), one archive with retries and ranges (`transfer`, `partial_file`)
-//! - safe unpacking of an untrusted archive (`archive`)
-//! - checksums and token counts (`checksums`, `token_counts`)
-//! - timeouts and retries ([`RetryPolicy`]); progress is reported to a [`crate::progress::Progress`]
+//! - [`Fetch`]: existing texts, mirrors and verification (`fetch`), in a locked folder (`folder`)
+//! - one server with retries and ranges (`transfer`), one request (`request`), bytes on disk (`partial_file`)
+//! - safe unpacking of an untrusted archive (`archive`), and comparison with what is published (`verify`)
 
 mod archive;
-mod checksums;
-mod connection;
 mod dataset;
-mod destination;
 mod fetch;
+mod folder;
 mod partial_file;
-mod retry;
+mod request;
 #[cfg(test)]
 mod tests;
-mod token_counts;
 mod transfer;
+mod verify;
+
+use std::time::Duration;
 
 pub use dataset::{Archive, DataFile, Dataset};
 pub use fetch::{Fetch, Fetched};
-pub use retry::RetryPolicy;
+pub use transfer::RetryPolicy;
+
+/// Why a step of a download failed.
+#[derive(Debug)]
+enum Failure {
+    /// A retry may succeed, after the delay that the server asks for.
+    Temporary(String, Duration),
+    /// This server, or its archive, is of no use; another one may be.
+    Permanent(String),
+    /// A disk error or an interrupt.
+    Fatal(crate::Error),
+}
+
+impl From<crate::Error> for Failure {
+    fn from(error: crate::Error) -> Self {
+        Self::Fatal(error)
+    }
+}
+
+impl Failure {
+    fn temporary(problem: impl Into<String>) -> Self {
+        Self::Temporary(problem.into(), Duration::ZERO)
+    }
+
+    fn permanent(problem: impl Into<String>) -> Self {
+        Self::Permanent(problem.into())
+    }
+}
