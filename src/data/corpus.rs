@@ -63,14 +63,8 @@ impl Corpus {
             return Self::from_text(path);
         };
         let cache_paths = token_cache::paths(path);
-        if let Some((cache, token_cache::CachedTokens { vocab, tokens, checksums })) =
-            token_cache::open(&cache_paths, &sources)
-        {
-            let corpus = Self::of_folder(path, vocab, tokens, Origin::Cache(cache));
-            for (cell, checksum) in corpus.text.checksums.iter().zip(checksums) {
-                let _ = cell.set(checksum);
-            }
-            return Ok(corpus);
+        if let Some((cache, vocab, tokens)) = token_cache::open(&cache_paths, &sources) {
+            return Ok(Self::of_folder(path, vocab, tokens, Origin::Cache(cache)));
         }
         let (vocab, tokens) = read_all(&files)?;
         let ids = tokens.each_ref().map(Vec::as_slice);
@@ -187,15 +181,6 @@ impl Corpus {
     /// The token ids of a split, with `<eos>` at the end of each line.
     pub fn tokens(&self, split: Split) -> &[u32] {
         &self.text.tokens[split as usize][..self.length(split)]
-    }
-
-    /// Tokenizes a text of words separated by white space.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Usage`] naming the first word that is not in the vocabulary.
-    pub fn ids(&self, text: &str) -> Result<Vec<i64>> {
-        self.vocab().ids(text)
     }
 
     /// The corpus with only the first `tokens` training tokens. The vocabulary, and so the size of a

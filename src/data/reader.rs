@@ -7,6 +7,7 @@ use super::chunks::Chunks;
 use super::threads::{in_threads, threads};
 use super::vocab::Vocab;
 use super::word_table::{BATCH, Key, MAX_SHORT, WordTable, halves, key};
+use super::words::is_separator;
 use crate::{Error, Result};
 
 /// The end-of-line token.
@@ -17,8 +18,8 @@ const EOS_KEY: Key = [u64::from_le_bytes(*b"<eos>\0\0\0"), (EOS.len() as u64) <<
 
 /// Tokenizes one split, with `<eos>` after every line.
 ///
-/// Words are separated as by Python's `str.split`, and lines as in Python's text files (`\n`, `\r\n`,
-/// `\r`), which gives the published token counts. A byte order mark is skipped.
+/// Lines end as in Python's text files (`\n`, `\r\n`, `\r`), which gives the published token counts. A byte
+/// order mark is skipped.
 ///
 /// # Errors
 ///
@@ -118,28 +119,26 @@ impl Segment {
         self.words.short_ids(&batch[..pending], &mut self.ids)
     }
 
-    /// The slow path: reads one word and the white space after it byte by byte; returns the offset
-    /// after them.
+    /// The slow path: reads one word and the white space character or line end after it; returns the
+    /// offset after them.
     #[cold]
     fn read_word(&mut self, text: &str, start: usize) -> Option<usize> {
-        let bytes = text.as_bytes();
-        let mut at = start;
-        let mut ends = 0;
-        while at < bytes.len() && ends == 0 {
-            ends = separator(text, at);
-            at += usize::from(ends == 0);
-        }
-        if start < at {
-            let id = self.words.id(&text[start..at])?;
+        let rest = &text[start..];
+        let length = rest.find(is_separator).unwrap_or(rest.len());
+        let (word, after) = rest.split_at(length);
+        if !word.is_empty() {
+            let id = self.words.id(word)?;
             self.ids.push(id);
         }
-        if bytes[at..].starts_with(b"\r\n") {
-            ends = 2;
-        }
-        if matches!(bytes.get(at), Some(b'\n' | b'\r')) {
+        let separator = if after.starts_with("\r\n") {
+            2
+        } else {
+            after.chars().next().map_or(0, char::len_utf8)
+        };
+        if after.starts_with(['\n', '\r']) {
             self.end_line()?;
         }
-        Some(at + ends)
+        Some(start + length + separator)
     }
 
     fn end_line(&mut self) -> Option<()> {
@@ -173,55 +172,23 @@ fn plain_length(wide: [u64; 2]) -> usize {
     if non_ascii < end { MAX_SHORT + 1 } else { end as usize / 8 }
 }
 
-/// Length in bytes of the white space character at `at`, or 0: Unicode white space and the four
-/// separators U+001C to U+001F that only Python includes. `at` may lie inside a character.
-#[inline]
-fn separator(text: &str, at: usize) -> usize {
-    match text.as_bytes()[at] {
-        b'\t'..=b'\r' | 0x1c..=b' ' => 1,
-        // The first bytes of all non-ASCII white space.
-        0xc2 | 0xe1..=0xe3 => match text[at..].chars().next() {
-            Some(c) if c.is_whitespace() => c.len_utf8(),
-            _ => 0,
-        },
-        _ => 0,
-    }
-}
-
 /// Merges segments. New words get ids segment by segment, which is the order of first appearance in the
 /// whole text. `None` when the ids are exhausted.
-fn merge(mut segments: Vec<Segment>, vocab: &mut Vocab) -> Option<Vec<u32>> {
-    let mut global_ids = vec![];
-    for segment in &segments {
-        let mut ids = Vec::with_capacity(segment.words.len());
-        segment.words.for_each(|word| ids.push(vocab.intern(word)));
-        global_ids.push(ids.into_iter().collect::<Option<Vec<u32>>>()?);
-    }
-    // The local ids of the first segment of the first split are the final ones.
-    let is_identity =
-        |global_ids: &[u32]| global_ids.iter().zip(0..).all(|(id, local)| *id == local);
-    if let ([only], [global_ids]) = (&mut *segments, &*global_ids) {
-        let mut ids = std::mem::take(&mut only.ids);
-        if !is_identity(global_ids) {
-            ids.iter_mut().for_each(|id| *id = global_ids[*id as usize]);
-        }
-        return Some(ids);
-    }
+fn merge(segments: Vec<Segment>, vocab: &mut Vocab) -> Option<Vec<u32>> {
     let mut merged = vec![0; segments.iter().map(|segment| segment.ids.len()).sum()];
     let mut rest = merged.as_mut_slice();
     let mut jobs = vec![];
-    for (segment, global_ids) in segments.into_iter().zip(global_ids) {
-        let (slot, after) = rest.split_at_mut(segment.ids.len());
-        jobs.push((slot, segment.ids, global_ids));
+    for segment in segments {
+        let mut global_ids = Vec::with_capacity(segment.words.len());
+        segment.words.for_each(|word| global_ids.push(vocab.intern(word)));
+        let global_ids = global_ids.into_iter().collect::<Option<Vec<u32>>>()?;
+        let (slots, after) = rest.split_at_mut(segment.ids.len());
+        jobs.push((slots, segment.ids, global_ids));
         rest = after;
     }
-    in_threads(jobs, |(slot, ids, global_ids)| {
-        if is_identity(&global_ids) {
-            slot.copy_from_slice(&ids);
-        } else {
-            for (slot, id) in slot.iter_mut().zip(ids) {
-                *slot = global_ids[id as usize];
-            }
+    in_threads(jobs, |(slots, ids, global_ids)| {
+        for (slot, id) in slots.iter_mut().zip(ids) {
+            *slot = global_ids[id as usize];
         }
     });
     Some(merged)

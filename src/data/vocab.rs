@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use hashbrown::HashTable;
 use twox_hash::XxHash3_64;
 
+use super::words::words;
 use crate::{Error, Result};
 
 /// The words of a corpus. Ids are assigned in order of first appearance, over train, then valid, then
@@ -118,7 +119,7 @@ impl Vocab {
                 )
             })
         };
-        text.split_whitespace().map(id).collect()
+        words(text).map(id).collect()
     }
 
     /// All words in the order of their ids.

@@ -7,7 +7,7 @@ use std::path::Path;
 use zip::ZipArchive;
 use zip::result::ZipError;
 
-use super::Failure;
+use super::failure::Failure;
 use super::dataset::DataFile;
 use super::fetch::Fetch;
 use super::verify::text_difference;

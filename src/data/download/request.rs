@@ -8,7 +8,7 @@ use std::time::Duration;
 use ureq::Body;
 use ureq::http::{Response, header};
 
-use super::Failure;
+use super::failure::Failure;
 use crate::interrupt::Interrupt;
 
 /// Interval between checks of the interrupt.

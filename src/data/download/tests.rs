@@ -9,7 +9,8 @@ use zip::CompressionMethod;
 use zip::write::SimpleFileOptions;
 
 use super::verify::text_difference;
-use super::{Archive, DataFile, Dataset, Failure, Fetch};
+use super::failure::Failure;
+use super::{Archive, DataFile, Dataset, Fetch};
 use crate::interrupt::Interrupt;
 use crate::progress::Silent;
 

@@ -8,39 +8,11 @@ use ureq::http::{HeaderName, Response, header};
 use super::fetch::Fetch;
 use super::partial_file::{PartialFile, Source};
 use super::request::{POLL_INTERVAL, bytes, request};
-use super::{Failure, verify};
+use super::failure::Failure;
+use super::verify;
 use crate::Result;
 use crate::format::megabytes;
 use crate::progress::{Progress, Task, Unit};
-
-/// Upper limit of all delays, including those that a server asks for.
-const MAX_DELAY: Duration = Duration::from_secs(30);
-
-/// When a server is abandoned. The defaults suit 200 MB over any network.
-#[derive(Debug, Clone)]
-pub struct RetryPolicy {
-    /// Timeout of a connection attempt, and of a server that sends nothing.
-    pub timeout: Duration,
-    /// Consecutive retries without new data.
-    pub max_retries: u32,
-    /// Delay before the first retry; doubled for each further one, up to 30 s.
-    pub first_delay: Duration,
-}
-
-impl Default for RetryPolicy {
-    fn default() -> Self {
-        let (timeout, first_delay) = (MAX_DELAY, Duration::from_secs(1));
-        Self { timeout, max_retries: 4, first_delay }
-    }
-}
-
-impl RetryPolicy {
-    /// The delay before retry number `retry`, counted from 1.
-    fn delay(&self, retry: u32, retry_after: Duration) -> Duration {
-        let doubled = self.first_delay.saturating_mul(1 << (retry - 1).min(16));
-        doubled.max(retry_after).min(MAX_DELAY)
-    }
-}
 
 impl Fetch {
     /// Completes the partial file from one server.
@@ -222,13 +194,5 @@ mod tests {
         {
             assert_eq!(content_range(bad), None, "{bad}");
         }
-    }
-
-    #[test]
-    fn delays_double_up_to_a_limit() {
-        let policy = RetryPolicy::default();
-        let seconds = |retry, after| policy.delay(retry, Duration::from_secs(after)).as_secs();
-        assert_eq!([1, 2, 3, 4, 40].map(|retry| seconds(retry, 0)), [1, 2, 4, 8, 30]);
-        assert_eq!([7, 7000].map(|after| seconds(1, after)), [7, 30]);
     }
 }

@@ -8,8 +8,6 @@ mod offers;
 mod sample;
 
 #[cfg(test)]
-mod figures;
-#[cfg(test)]
 mod tests;
 
 use grammar::State;

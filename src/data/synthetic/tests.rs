@@ -1,5 +1,7 @@
 use super::*;
 
+mod figures;
+
 /// Generates a text, and calls `f` with the distribution of each word and the sampled word.
 fn for_each_word(steps: usize, mut f: impl FnMut(&Mixture, WordId, &Lexicon)) {
     let lexicon = Lexicon::new(SyntheticConfig::default().seed);

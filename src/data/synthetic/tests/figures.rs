@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::*;
+use super::super::*;
 use crate::data::{Corpus, SyntheticConfig};
 use grammar::SLOTS;
 use sample::Source;
