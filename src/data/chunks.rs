@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt as _;
 
 /// Bytes per read: fits the second-level cache together with the word table. The file is not
 /// memory-mapped, because a concurrent change to it would be undefined behavior.
-const CHUNK: usize = 1 << 17;
+pub(super) const CHUNK: usize = 1 << 17;
 
 /// Readable bytes after the end of a chunk.
 const PADDING: usize = 16;
@@ -28,11 +28,7 @@ pub(super) struct Chunks<'a> {
 
 impl<'a> Chunks<'a> {
     /// `range` should begin and end at line boundaries.
-    pub(super) fn new(file: &'a File, range: Range<u64>) -> Self {
-        Self::with_chunk_size(file, range, CHUNK)
-    }
-
-    pub(super) fn with_chunk_size(file: &'a File, range: Range<u64>, chunk_size: usize) -> Self {
+    pub(super) fn new(file: &'a File, range: Range<u64>, chunk_size: usize) -> Self {
         Self { file, range, buffer: vec![], returned: 0, filled: 0, chunk_size }
     }
 

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use super::chunks::Chunks;
+use super::chunks::{BYTE_ORDER_MARK, CHUNK, Chunks, ranges};
 use super::threads::{in_threads, threads};
 use super::vocab::Vocab;
 use super::word_table::{BATCH, Key, MAX_SHORT, WordTable, halves, key};
@@ -16,33 +16,26 @@ pub(super) const EOS: &str = "<eos>";
 /// The key of [`EOS`].
 const EOS_KEY: Key = [u64::from_le_bytes(*b"<eos>\0\0\0"), (EOS.len() as u64) << 56];
 
-/// Tokenizes one split, with `<eos>` after every line.
+/// Tokenizes a text of at least `min_lines` lines, with `<eos>` after every line.
 ///
 /// Lines end as in Python's text files (`\n`, `\r\n`, `\r`), which gives the published token counts. A byte
 /// order mark is skipped.
 ///
 /// # Errors
-///
-/// If the file cannot be read, is not UTF-8, or has no words or fewer than two lines.
-pub(super) fn split(path: &Path, vocab: &mut Vocab) -> Result<Vec<u32>> {
-    text(path, vocab, 2)
-}
-
-/// As [`split`], for a text of at least `min_lines` lines.
+/// If the file cannot be read, is not UTF-8, or has no words or too few lines.
 pub(super) fn text(path: &Path, vocab: &mut Vocab, min_lines: u64) -> Result<Vec<u32>> {
     super::format::check(path)?;
     let file = File::open(path).map_err(Error::io(path, "open"))?;
     let bytes = file.metadata().map_err(Error::io(path, "read"))?.len();
     let count = (threads() as u64).min(bytes / MIN_SEGMENT).max(1);
-    let ranges = super::chunks::ranges(&file, bytes, count).map_err(Error::io(path, "read"))?;
-    let segments = in_threads(ranges, |range| Segment::read(Chunks::new(&file, range)));
-    let segments: Vec<Segment> =
-        segments.into_iter().collect::<std::io::Result<_>>().map_err(|error| {
-            match error.kind() {
-                std::io::ErrorKind::InvalidData => invalid(path),
-                _ => Error::io(path, "read")(error),
-            }
-        })?;
+    let ranges = ranges(&file, bytes, count).map_err(Error::io(path, "read"))?;
+    let segments = in_threads(ranges, |range| Segment::read(Chunks::new(&file, range, CHUNK)));
+    let segments: Vec<Segment> = match segments.into_iter().collect::<std::io::Result<_>>() {
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            return Err(invalid(path)?);
+        }
+        segments => segments.map_err(Error::io(path, "read"))?,
+    };
 
     let lines: u64 = segments.iter().map(|segment| segment.lines).sum();
     let remedy = "write the text to this file, one paragraph per line, words separated by spaces";
@@ -195,26 +188,19 @@ fn merge(segments: Vec<Segment>, vocab: &mut Vocab) -> Option<Vec<u32>> {
 }
 
 /// An error that locates the first byte that is not UTF-8.
-fn invalid(path: &Path) -> Error {
-    let bytes = match std::fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) => return Error::io(path, "read")(error),
-    };
-    let bytes = bytes.strip_prefix(super::chunks::BYTE_ORDER_MARK).unwrap_or(&bytes);
-    let good = match std::str::from_utf8(bytes) {
-        Ok(text) => text,
-        // The text before the first invalid byte is UTF-8, so the default is never used.
-        Err(error) => str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default(),
-    };
+fn invalid(path: &Path) -> Result<Error> {
+    let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
+    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&bytes);
+    let good = bytes.utf8_chunks().next().map_or("", |chunk| chunk.valid());
     let lines = good.replace("\r\n", "\n").matches(['\n', '\r']).count() as u64;
     let start = good.rfind(['\n', '\r']).map_or(0, |end| end + 1);
     let byte = bytes.get(good.len()).copied().unwrap_or_default();
-    Error::bad_line(
+    Ok(Error::bad_line(
         path,
         lines + 1,
         format!("byte {} of the line (0x{byte:02x}) is not UTF-8", good.len() - start + 1),
         "find its encoding (for example with the command `file`), and convert it: iconv -f ENCODING -t UTF-8",
-    )
+    ))
 }
 
 #[cfg(test)]
@@ -224,7 +210,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::data::chunks::ranges;
 
     /// A simple reference tokenizer.
     fn tokenize(text: &str) -> Vec<String> {
@@ -253,7 +238,7 @@ mod tests {
             file.write_all(text.as_bytes()).unwrap();
             let mut vocab = Vocab::default();
             let segments = ranges(&file, text.len() as u64, count).unwrap();
-            let read = |range| Segment::read(Chunks::with_chunk_size(&file, range, chunk_size)).unwrap();
+            let read = |range| Segment::read(Chunks::new(&file, range, chunk_size)).unwrap();
             let ids = merge(segments.into_iter().map(read).collect(), &mut vocab).unwrap();
             let words: Vec<_> = ids.iter().map(|id| vocab.word(*id)).collect();
             prop_assert_eq!(words, tokenize(&text));

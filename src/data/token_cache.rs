@@ -109,16 +109,13 @@ impl Sources {
 pub(super) fn paths(folder: &Path) -> Vec<PathBuf> {
     let absolute = folder.canonicalize().unwrap_or_else(|_| folder.into());
     let name = format!("{:016x}-{FILE}", checksum::bytes(absolute.as_os_str().as_encoded_bytes()));
-    let user = qrnn_ops::user_cache::folder().map(|user| user.join(name));
+    let user = dirs::cache_dir().map(|cache| cache.join("qrnn").join(name));
     let writable = fs::metadata(folder).is_ok_and(|entry| !entry.permissions().readonly());
     [writable.then(|| folder.join(FILE)), user].into_iter().flatten().collect()
 }
 
 /// Opens the first cache that is intact and was written for these texts; `None` if there is none.
-pub(super) fn open(
-    paths: &[PathBuf],
-    sources: &Sources,
-) -> Option<(PathBuf, Vocab, [Ids; 3])> {
+pub(super) fn open(paths: &[PathBuf], sources: &Sources) -> Option<(PathBuf, Vocab, [Ids; 3])> {
     paths.iter().find_map(|path| {
         let (vocab, tokens) = open_one(path, sources)?;
         Some((path.clone(), vocab, tokens))
@@ -131,8 +128,7 @@ fn open_one(path: &Path, sources: &Sources) -> Option<(Vocab, [Ids; 3])> {
     // bytes do not change. They are verified below before use.
     let file = Arc::new(unsafe { Mmap::map(&file) }.ok()?);
     let (_, metadata) = SafeTensors::read_metadata(&file).ok()?;
-    let header: Header =
-        serde_json::from_str(metadata.metadata().as_ref()?.get(METADATA)?).ok()?;
+    let header: Header = serde_json::from_str(metadata.metadata().as_ref()?.get(METADATA)?).ok()?;
     if header.version != VERSION || !sources.unchanged(&header) {
         return None;
     }

@@ -92,7 +92,6 @@ impl Vocab {
     /// The word with this id.
     ///
     /// # Panics
-    ///
     /// If the vocabulary has no such id.
     pub fn word(&self, id: u32) -> &str {
         word(&self.text, &self.ends, id)
@@ -107,7 +106,6 @@ impl Vocab {
     /// Tokenizes words separated by white space.
     ///
     /// # Errors
-    ///
     /// [`Error::Usage`] naming the first word that is not in the vocabulary.
     pub fn ids(&self, text: &str) -> Result<Vec<i64>> {
         let id = |word: &str| {

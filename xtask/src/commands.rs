@@ -1,12 +1,13 @@
 //! The commands. Those that only run cargo are here; each other one is in the room of its name.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::error::Result;
 use crate::jupyter::{kernel, kernel_test, notebooks};
 use crate::release::{licenses, package};
-use crate::{cargo, cuda_dry_run, docs, gpu_pack, layers, setup};
+use crate::{cargo, cuda_dry_run, docs, gpu_pack, layers, setup, terminal, workspace};
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
@@ -83,13 +84,24 @@ pub fn tests(args: Vec<OsString>) -> [Vec<OsString>; 2] {
     [joined(&optimized, args.clone()), joined(&["test", "--package", "xtask"], args)]
 }
 
+/// Where the tests of published texts look for them, instead of in ../shared/data.
+const SHARED_DATA: &str = "QRNN_SHARED_DATA";
+
 fn test(args: Vec<OsString>) -> Result<ExitCode> {
     let libtorch = setup::run()?;
+    let no_filter = args.is_empty();
     for tests in tests(args) {
         let status = cargo::run(libtorch, tests)?;
         if status != ExitCode::SUCCESS {
             return Ok(status);
         }
+    }
+    let shared = std::env::var_os(SHARED_DATA)
+        .map_or_else(|| workspace::root().join("../shared/data"), PathBuf::from);
+    if no_filter && shared.is_dir() {
+        terminal::note(format_args!("testing with the texts in {}", shared.display()));
+        let args = ["test", "--release", "--lib", "--", "--ignored", "of_the_real_text"];
+        return cargo::run(libtorch, args);
     }
     Ok(ExitCode::SUCCESS)
 }

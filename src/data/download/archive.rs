@@ -7,8 +7,8 @@ use std::path::Path;
 use zip::ZipArchive;
 use zip::result::ZipError;
 
-use super::failure::Failure;
 use super::dataset::DataFile;
+use super::failure::Failure;
 use super::fetch::Fetch;
 use super::verify::text_difference;
 use crate::format::megabytes;

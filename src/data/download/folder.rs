@@ -71,9 +71,6 @@ impl Fetch {
     }
 
     /// Creates an empty folder on the same disk, to unpack into.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
     pub(super) fn unpack_folder(&self) -> Result<TempDir> {
         let name = format!(".{}.unpacking", self.dataset.name);
         let path = self.to.join(&name);
@@ -90,9 +87,6 @@ impl Fetch {
 
     /// Moves the unpacked texts to the subfolder for the dataset: all at once, or only the missing ones
     /// if the subfolder exists. Returns the subfolder.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
     pub(super) fn install(&self, unpacked: &Path) -> Result<PathBuf> {
         let target = self.text_folder();
         sync_folder(unpacked);

@@ -34,9 +34,6 @@ pub(super) struct Source {
 
 impl PartialFile {
     /// Opens the partial file of an earlier attempt, or creates one.
-    ///
-    /// # Errors
-    /// [`Error::Io`], as of all functions here.
     pub fn open(path: PathBuf) -> Result<Self> {
         let file = OpenOptions::new().append(true).create(true).open(&path);
         let file = file.map_err(Error::io(&path, "write"))?;

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use zip::CompressionMethod;
 use zip::write::SimpleFileOptions;
 
-use super::verify::text_difference;
 use super::failure::Failure;
+use super::verify::text_difference;
 use super::{Archive, DataFile, Dataset, Fetch};
 use crate::interrupt::Interrupt;
 use crate::progress::Silent;

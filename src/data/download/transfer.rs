@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use ureq::Body;
 use ureq::http::{HeaderName, Response, header};
 
+use super::failure::Failure;
 use super::fetch::Fetch;
 use super::partial_file::{PartialFile, Source};
 use super::request::{POLL_INTERVAL, bytes, request};
-use super::failure::Failure;
 use super::verify;
 use crate::Result;
 use crate::format::megabytes;

@@ -26,9 +26,6 @@ impl Archive {
 }
 
 /// The checksums of a file with the algorithms of the published ones.
-///
-/// # Errors
-/// [`Error::Io`]; [`Error::Interrupted`].
 pub(super) fn checksums(
     path: &Path,
     published: &Checksums,
@@ -64,9 +61,6 @@ pub(super) fn difference(published: &Checksums, actual: &Checksums) -> Option<St
 }
 
 /// Describes the first difference between a file and a published text.
-///
-/// # Errors
-/// [`Error::Io`]; [`Error::Interrupted`].
 pub(super) fn text_difference(
     path: &Path,
     expected: &DataFile,

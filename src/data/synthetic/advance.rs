@@ -2,16 +2,16 @@
 
 use super::grammar::{
     AFTER_BLANK, After, BRACKETED, INTRODUCED, Node, OPENING_AT, OPENING_IN, PARTS, Role, SAID,
-    SECTION, SLOTS, Slot, State, Step, TITLE,
+    SECTION, State, Step, TITLE,
 };
 use super::lexicon::Fixed::*;
-use super::lexicon::{Kind, Lexicon, Number};
+use super::lexicon::{Kind, Lexicon, Number, SLOTS, Slot};
 use super::sample::WordId;
 
 impl State {
     /// Advances by one word that the grammar allows in this state.
     pub(super) fn advance(&mut self, word: WordId, lexicon: &Lexicon) {
-        let kind = lexicon.kind(word);
+        let kind = lexicon.kinds[usize::from(word)];
         self.words += 1;
         match self.node {
             Node::Phrase(steps) => {
@@ -129,12 +129,8 @@ impl State {
                 self.subject = (0, Number::One);
                 self.node = Node::Verb;
             }
-            Kind::Fixed(This) => {
-                self.subject = (1, Number::One);
-                self.marked(kind, After::Verb);
-            }
-            Kind::Fixed(First | Second | Third) => {
-                self.subject = (2, Number::One);
+            Kind::Fixed(marker @ (This | First | Second | Third)) => {
+                self.subject = (if marker == This { 1 } else { 2 }, Number::One);
                 self.marked(kind, After::Verb);
             }
             Kind::Adjective | Kind::Noun { .. } => self.bare(Role::Subject, kind),
@@ -218,19 +214,14 @@ impl State {
                 self.adjuncts = 0;
                 self.node = Node::Join;
             }
-            Kind::Preposition => {
+            _ => {
                 self.adjuncts += 1;
-                self.node = Node::Determiner(Role::Adjunct);
+                match kind {
+                    Kind::Preposition => self.node = Node::Determiner(Role::Adjunct),
+                    Kind::Adverb => self.node = Node::Tail,
+                    _ => self.marked(kind, After::Tail),
+                }
             }
-            Kind::Adverb => {
-                self.adjuncts += 1;
-                self.node = Node::Tail;
-            }
-            Kind::Fixed(In | At | With | Regarding) => {
-                self.adjuncts += 1;
-                self.marked(kind, After::Tail);
-            }
-            _ => {}
         }
     }
 }

@@ -1,3 +1,4 @@
+use super::sample::WordId;
 use super::*;
 
 mod figures;
@@ -17,7 +18,7 @@ fn for_each_word(steps: usize, mut f: impl FnMut(&Mixture, WordId, &Lexicon)) {
 
 /// The distribution over all words.
 fn distribution(next: &Mixture, lexicon: &Lexicon) -> Vec<f64> {
-    (0..lexicon.len()).map(|word| next.probability(word as WordId, lexicon)).collect()
+    (0..lexicon.words.len()).map(|word| next.probability(word as WordId, lexicon)).collect()
 }
 
 #[test]

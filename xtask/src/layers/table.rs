@@ -31,7 +31,7 @@ pub const ORDERS: &[Order] = &[
         lines: &[
             line(&["error"], "every room returns it"),
             line(&["crate"], "re-exports the error, so that rooms write `use crate::Result`"),
-            line(&["atomic_file", "user_cache"], "files; their errors are the crate's"),
+            line(&["atomic_file"], "files; their errors are the crate's"),
             line(&["simd"], "element types and math, without a tensor"),
             line(&["libtorch"], "what libtorch has and tch does not bind"),
             line(&["autograd"], "custom functions on tch tensors"),
