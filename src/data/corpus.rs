@@ -113,10 +113,10 @@ impl Corpus {
     /// A corpus of the given token ids, for benchmarks. The word of each id is its decimal form.
     ///
     /// # Errors
-    /// [`Error::Usage`] if an id is not below `types`, the vocabulary size.
+    /// [`Error::Mismatch`] if an id is not below `types`, the vocabulary size.
     pub fn from_ids(name: &str, types: usize, tokens: [Vec<u32>; 3]) -> Result<Self> {
         if let Some(id) = tokens.iter().flatten().find(|id| **id as usize >= types) {
-            return Err(Error::usage(
+            return Err(Error::mismatch(
                 format!("the ids of {name}"),
                 format!("contain {id}, which is outside the vocabulary of {types} words"),
                 "use ids from 0 to the vocabulary size minus 1",

@@ -41,7 +41,7 @@ pub(super) fn text(path: &Path, vocab: &mut Vocab, min_lines: u64) -> Result<Vec
     let remedy = "write the text to this file, one paragraph per line, words separated by spaces";
     match lines {
         0 => Err(Error::bad_file(path, "is empty", remedy)),
-        _ if !segments.iter().any(Segment::has_words) => {
+        _ if segments.iter().all(|segment| segment.ids.len() as u64 == segment.lines) => {
             Err(Error::bad_file(path, "has only blank lines", remedy))
         }
         1 if min_lines > 1 => {
@@ -139,13 +139,6 @@ impl Segment {
         let eos = self.words.id(EOS)?;
         self.ids.push(eos);
         Some(())
-    }
-
-    /// Whether there is any word besides `<eos>`.
-    fn has_words(&self) -> bool {
-        let mut any = false;
-        self.words.for_each(|word| any |= word != EOS);
-        any
     }
 }
 

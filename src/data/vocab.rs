@@ -49,14 +49,7 @@ impl Vocab {
 
     /// The words in the order of their ids, separated by spaces.
     pub(crate) fn joined(&self) -> String {
-        let mut joined = String::with_capacity(self.text.len() + self.len());
-        for word in self.iter() {
-            if !joined.is_empty() {
-                joined.push(' ');
-            }
-            joined.push_str(word);
-        }
-        joined
+        self.iter().collect::<Vec<_>>().join(" ")
     }
 
     /// An XXH3 checksum of all words and their order.
@@ -106,11 +99,11 @@ impl Vocab {
     /// Tokenizes words separated by white space.
     ///
     /// # Errors
-    /// [`Error::Usage`] naming the first word that is not in the vocabulary.
+    /// [`Error::Mismatch`] naming the first word that is not in the vocabulary.
     pub fn ids(&self, text: &str) -> Result<Vec<i64>> {
         let id = |word: &str| {
             self.id(word).map(i64::from).ok_or_else(|| {
-                Error::usage(
+                Error::mismatch(
                     format!("the word '{word}'"),
                     format!("is not in the model's vocabulary of {} words", self.len()),
                     "use words as written in the training text (lower case, <unk> for rare words)",

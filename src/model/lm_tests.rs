@@ -109,16 +109,16 @@ fn a_damaged_or_incompatible_weight_file_is_refused_with_its_name() {
     let other = QrnnLm::seeded(&config().vocab(31), options, 3).unwrap();
     other.save_weights(&path).unwrap();
     let error = model.load_weights(&path).unwrap_err().to_string();
-    assert!(error.contains("encoder.weight") && error.contains("--data"), "{error}");
+    assert!(error.contains("encoder.weight") && error.contains("use the corpus"), "{error}");
 }
 
 #[test]
-fn a_gpu_is_used_or_its_absence_is_an_error_that_names_the_flag() {
+fn a_gpu_is_used_or_its_absence_is_an_error_that_names_the_cpu() {
     match QrnnLm::seeded(&config(), (Kind::Float, Device::Cuda(0)), 1) {
         Ok(model) => assert!(tch::Cuda::is_available() && model.options().1 == Device::Cuda(0)),
         Err(error) => {
-            assert_eq!(error.exit_status(), 2);
-            assert!(error.to_string().contains("--device cpu"), "{error}");
+            assert!(matches!(error, Error::Ops(_) | Error::Unavailable { .. }), "{error}");
+            assert!(error.to_string().contains("Device::Cpu"), "{error}");
         }
     }
 }

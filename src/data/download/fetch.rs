@@ -34,16 +34,17 @@ impl Fetch {
     /// Downloads from this URL instead of the mirrors.
     ///
     /// # Errors
-    /// [`Error::Usage`] if it is not an http or https URL.
+    /// [`Error::Config`] if it is not an http or https URL.
     pub fn url(mut self, url: &str) -> Result<Self> {
         let host = ["http://", "https://"].iter().find_map(|scheme| url.strip_prefix(scheme));
         if host.is_none_or(|host| host.is_empty() || host.starts_with('/')) {
-            return Err(Error::usage(
-                format!("--url {url}"),
+            return Err(Error::config(
+                "fetch.url",
+                url,
                 "is not an http or https URL",
                 format!(
                     "give https://…/{file}; to use an archive that you already have, put it into \
-                     the --to folder as {file}",
+                     the folder as {file}",
                     file = self.dataset.archive.file
                 ),
             ));

@@ -15,15 +15,15 @@ impl Fetch {
     /// Creates the folder if missing, and locks it until the result is dropped or the process dies.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Usage`] if another process is fetching into it.
+    /// [`Error::Io`]; [`Error::Busy`] if another process is fetching into it.
     pub(super) fn lock(&self) -> Result<File> {
         fs::create_dir_all(&self.to).map_err(Error::io(&self.to, "create"))?;
         let path = self.to.join(format!(".{}.lock", self.dataset.name));
         let lock = File::create(&path).map_err(Error::io(&path, "create"))?;
         match lock.try_lock() {
             Ok(()) => Ok(lock),
-            Err(TryLockError::WouldBlock) => Err(Error::usage(
-                format!("--to {}", self.to.display()),
+            Err(TryLockError::WouldBlock) => Err(Error::busy(
+                self.to.display().to_string(),
                 format!("another process is fetching {} into this folder", self.dataset.name),
                 "wait for it, stop it, or choose another folder",
             )),
@@ -58,7 +58,7 @@ impl Fetch {
                         return Err(Error::bad_file(
                             &path,
                             format!("is not the published text: {difference}"),
-                            "move it away, or choose another folder with --to",
+                            "move it away, or choose another folder",
                         ));
                     }
                 }

@@ -69,7 +69,7 @@ impl PartialFile {
                     _ => format!("cannot write to the disk ({source}); {saved}"),
                 },
                 remedy: "check the disk (archive and texts take about 1 GB) and run the command \
-                         again, which resumes from there; or choose another folder with --to"
+                         again, which resumes from there; or choose another folder"
                     .into(),
             },
             other => other,

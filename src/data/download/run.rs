@@ -37,7 +37,7 @@ impl Fetch {
     ///
     /// # Errors
     /// [`Error::Fetch`] if no mirror provides the archive or the disk is full; [`Error::Interrupted`];
-    /// [`Error::BadFile`] if the folder holds different texts; [`Error::Usage`] if another process is
+    /// [`Error::BadFile`] if the folder holds different texts; [`Error::Busy`] if another process is
     /// fetching into the folder; [`Error::Io`].
     pub fn run(&self, progress: &mut dyn Progress) -> Result<Fetched> {
         // Respond to the interrupt button of a notebook too.
@@ -85,7 +85,7 @@ impl Fetch {
             what: self.dataset.name.clone(),
             problem: format!("no server provided the archive{problems}"),
             remedy: format!(
-                "run the command again later, give another URL with --url, or download {}{} with a \
+                "run the command again later, give another fetch.url, or download {}{} with a \
                  browser, put it into {}, and run the command again, which verifies and unpacks it",
                 self.dataset.archive.file,
                 from.unwrap_or_default(),

@@ -94,7 +94,7 @@ impl Experiment {
     /// Checks the names of the rows.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a row that the table does not have.
+    /// [`Error::Config`] for a row that the table does not have.
     pub fn check(&self) -> Result<()> {
         self.chosen_rows().map(drop)
     }
@@ -102,7 +102,7 @@ impl Experiment {
     /// Trains all models; small ones in parallel on the CPU's cores.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a row that the table does not have; otherwise the first error of a training run.
+    /// [`Error::Config`] for a row that the table does not have; otherwise the first error of a training run.
     pub fn run_with(
         &self,
         corpus: &Corpus,
@@ -172,8 +172,9 @@ impl Experiment {
             .map(|name| {
                 paper::row(name).ok_or_else(|| {
                     let names: Vec<_> = paper::ROWS.iter().map(|row| row.name).collect();
-                    Error::usage(
-                        format!("--rows {name}"),
+                    Error::config(
+                        "experiment.rows",
+                        name,
                         "the table has no such row",
                         format!("choose among {}", names.join(",")),
                     )
@@ -316,15 +317,15 @@ fn describe_corpus(corpus: &Corpus) -> results::Corpus {
 /// results.json of another kind.
 ///
 /// # Errors
-/// [`Error::Io`] if the folder cannot be created or written; [`Error::Usage`] if its results.json does not
+/// [`Error::Io`] if the folder cannot be created or written; [`Error::Busy`] if its results.json does not
 /// hold [`ReproduceResults`].
 pub fn check_writable(folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
     let results = folder.join("results.json");
     match std::fs::read(&results) {
         Ok(bytes) if serde_json::from_slice::<ReproduceResults>(&bytes).is_err() => {
-            return Err(Error::usage(
-                format!("--out {}", folder.display()),
+            return Err(Error::busy(
+                folder.display().to_string(),
                 "its results.json is not that of an experiment table and would be overwritten",
                 "name another folder, or move that file away",
             ));

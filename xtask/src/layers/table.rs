@@ -125,7 +125,7 @@ pub const ORDERS: &[Order] = &[
     Order {
         name: "reproduce",
         lines: &[
-            line(&["brought_torch", "model_flags"], "what several commands share"),
+            line(&["torch_on_path", "model_flags"], "what several commands share"),
             line(&["preset"], "sets model_flags"),
             line(
                 &["count", "data", "evaluate", "generate", "plot", "table", "train"],
