@@ -6,7 +6,6 @@ use clap::Args as ClapArgs;
 use qrnn::data::Corpus;
 use qrnn::interrupt::Interrupt;
 use qrnn::paper::experiment::{DEFAULT_DIVISOR, Experiment, Scale, check_writable};
-use qrnn::paper::operation_counts::comparison_text;
 use qrnn::paper::results::{OpTables, ParameterCount};
 use qrnn::terminal;
 use qrnn::{Error, Result, paper};
@@ -110,7 +109,7 @@ pub fn run(args: Args) -> Result<Output> {
 
 /// The operation table and the parameter counts of all rows, compared with the published ones.
 fn counts() -> String {
-    let mut text = comparison_text(&OpTables::of_entry().counted);
+    let mut text = OpTables::of_entry().to_string();
     text += "\n\nparameters of the rows at full size      published      counted";
     for count in ParameterCount::of_rows(&paper::ROWS) {
         text += &format!("\n{:<36} {:>13} {:>12}", count.name, count.published, count.counted);

@@ -21,7 +21,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use table::{OpRow, OpTable, comparison_html, comparison_text};
+pub use table::{FIGURES, OpRow, OpTable};
 
 use crate::model::{LayerShape, LmConfig, MAX_SIZE};
 use crate::{Error, Result};
@@ -159,50 +159,49 @@ impl OpCounter {
             ..config.clone()
         };
         let (vocab, emsize) = (config.vocab as u128, config.emsize as u128);
-        let encoder = self.weight(vocab * emsize);
+        let (nonzeros, bits) = self.weight(vocab * emsize);
 
-        let embedding = Cost { bits: encoder.bits, mults: 0, adds: 0 };
+        let embedding = Cost { bits, mults: 0, adds: 0 };
         let mut qrnn = Cost::default();
         let mut parameters = vocab * emsize + vocab;
         for (shape, layers) in layer_groups(&config) {
             qrnn = qrnn.plus(self.layer(shape).times(layers));
             parameters += layers * (shape.rows() as u128) * (shape.columns() as u128 + 1);
         }
-        let decoder = self.decoder(vocab, encoder.nonzeros);
+        let decoder = self.decoder(vocab, nonzeros);
         let total = embedding.plus(qrnn).plus(decoder);
 
         let mul_bits = self.mul_bits.unwrap_or(self.param_bits.max(ACTIVATION_BITS));
-        let row = |op, cost: Cost| cost.row(op, mul_bits);
         let clusters = config.splits.borders(config.vocab).map_or(0, |borders| borders.len());
         OpTable {
             parameters: u64::try_from(parameters).unwrap_or(u64::MAX),
             criterion_parameters: clusters as u64 * (config.emsize as u64 + 1),
             rows: vec![
-                row("embedding", embedding),
-                row("block_qrnn", qrnn),
-                row("block_decoder", decoder),
+                embedding.row("embedding", mul_bits),
+                qrnn.row("block_qrnn", mul_bits),
+                decoder.row("block_decoder", mul_bits),
             ],
-            total: row("total", total),
+            total: total.row("total", mul_bits),
             score: total.score(mul_bits),
         }
     }
 
-    /// Non-zero elements and storage of a prunable tensor.
-    fn weight(&self, elements: u128) -> Weight {
+    /// Non-zero elements of a prunable tensor, and the bits that store them and the mask.
+    fn weight(&self, elements: u128) -> (u128, u128) {
         let zero_units = (self.sparsity * SPARSITY_UNITS as f64).round() as u128;
         let nonzeros = elements - elements * zero_units.min(SPARSITY_UNITS) / SPARSITY_UNITS;
         let mask = if zero_units > 0 { elements } else { 0 };
-        Weight { nonzeros, bits: nonzeros * u128::from(self.param_bits) + mask }
+        (nonzeros, nonzeros * u128::from(self.param_bits) + mask)
     }
 
     fn layer(&self, shape: LayerShape) -> Cost {
         let (rows, width) = (shape.rows() as u128, shape.output as u128);
-        let linear = self.weight(rows * shape.columns() as u128);
+        let (nonzeros, bits) = self.weight(rows * shape.columns() as u128);
         let gate_mults = if self.strict { width } else { 0 };
         Cost {
-            bits: linear.bits + rows * u128::from(self.param_bits),
-            mults: linear.nonzeros + 9 * width + gate_mults,
-            adds: linear.nonzeros + 6 * width,
+            bits: bits + rows * u128::from(self.param_bits),
+            mults: nonzeros + 9 * width + gate_mults,
+            adds: nonzeros + 6 * width,
         }
     }
 
@@ -215,12 +214,6 @@ impl OpCounter {
             adds: nonzeros.saturating_sub(vocab) + strict_adds,
         }
     }
-}
-
-/// A prunable tensor: its non-zero elements, and the bits that store them and the mask.
-struct Weight {
-    nonzeros: u128,
-    bits: u128,
 }
 
 /// Exact cost of a part of the model, per token.
@@ -249,7 +242,7 @@ impl Cost {
         self.mults * u128::from(mul_bits) + self.adds * u128::from(FULL_BITS)
     }
 
-    fn row(self, op: &str, mul_bits: u32) -> OpRow {
+    fn row(self, op: &'static str, mul_bits: u32) -> OpRow {
         OpRow {
             op: op.into(),
             params_mbytes: self.bits as f64 / 8e6,
