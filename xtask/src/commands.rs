@@ -94,7 +94,10 @@ fn test(args: Vec<OsString>) -> Result<()> {
         .map_or_else(|| workspace::root().join("../shared/data"), PathBuf::from);
     if no_filter && shared.is_dir() {
         terminal::note(format_args!("testing with the texts in {}", shared.display()));
-        cargo::run(libtorch, ["test", "--release", "--lib", "--", "--ignored", "of_the_real_text"])?;
+        cargo::run(
+            libtorch,
+            ["test", "--release", "--lib", "--", "--ignored", "of_the_real_text"],
+        )?;
     }
     Ok(())
 }
