@@ -3,7 +3,7 @@
 use rand::{Rng, RngExt};
 use tch::{Kind, Tensor};
 
-use crate::data::Vocab;
+use crate::data::{Vocab, words};
 use crate::interrupt::Interrupt;
 use crate::model::QrnnLm;
 use crate::progress::{Progress, Task, Unit};
@@ -77,7 +77,7 @@ pub fn generate_text(
     let rng = &mut generator(sampling.seed, Purpose::Generation, 0);
     let device = model.options().1;
     let mut state = model.zero_state(1)?;
-    let mut text = prompt.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut text = words(prompt).collect::<Vec<_>>().join(" ");
     let mut interrupted = false;
     progress.start(&Task::new("generating", Unit::Tokens, sampling.words as u64));
     for _ in 0..sampling.words {

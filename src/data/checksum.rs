@@ -2,12 +2,12 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use multiversion::multiversion;
 use twox_hash::XxHash3_64;
 
-use super::chunks::read_up_to;
 use super::threads::{in_threads, threads};
 
 /// Bytes per block: small enough to stay in cache for the search of the highest id.
@@ -22,8 +22,10 @@ pub(super) fn file(path: &Path) -> io::Result<u64> {
         let mut buffer = vec![0; BLOCK];
         let mut sums = vec![];
         for block in blocks {
-            let read = read_up_to(&file, &mut buffer, block * BLOCK as u64)?;
-            sums.push(XxHash3_64::oneshot(&buffer[..read]));
+            let start = block * BLOCK as u64;
+            let buffer = &mut buffer[..BLOCK.min((bytes - start) as usize)];
+            file.read_exact_at(buffer, start)?;
+            sums.push(XxHash3_64::oneshot(buffer));
         }
         Ok(sums)
     });

@@ -1,13 +1,13 @@
 //! Reads a text file in cache-sized chunks of whole words, validated as UTF-8.
 
 use std::fs::File;
-use std::io::{self, Error, ErrorKind};
+use std::io::{self, BufRead as _, BufReader, Error, ErrorKind, Read as _, Seek as _, SeekFrom};
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 
 /// Bytes per read: fits the second-level cache together with the word table. The file is not
 /// memory-mapped, because a concurrent change to it would be undefined behavior.
-const CHUNK: usize = 1 << 17;
+pub(super) const CHUNK: usize = 1 << 17;
 
 /// Readable bytes after the end of a chunk.
 const PADDING: usize = 16;
@@ -28,11 +28,7 @@ pub(super) struct Chunks<'a> {
 
 impl<'a> Chunks<'a> {
     /// `range` should begin and end at line boundaries.
-    pub(super) fn new(file: &'a File, range: Range<u64>) -> Self {
-        Self::with_chunk_size(file, range, CHUNK)
-    }
-
-    pub(super) fn with_chunk_size(file: &'a File, range: Range<u64>, chunk_size: usize) -> Self {
+    pub(super) fn new(file: &'a File, range: Range<u64>, chunk_size: usize) -> Self {
         Self { file, range, buffer: vec![], returned: 0, filled: 0, chunk_size }
     }
 
@@ -93,45 +89,18 @@ impl<'a> Chunks<'a> {
 /// Splits a file after line ends into at most `count` ranges of similar size, without the byte
 /// order mark.
 pub(super) fn ranges(file: &File, bytes: u64, count: u64) -> io::Result<Vec<Range<u64>>> {
-    let mut head = [0; BYTE_ORDER_MARK.len()];
-    let has_mark =
-        read_up_to(file, &mut head, 0)? == BYTE_ORDER_MARK.len() && head == BYTE_ORDER_MARK;
-    let mut start = if has_mark { BYTE_ORDER_MARK.len() as u64 } else { 0 };
+    let mut reader = BufReader::new(file);
+    let mut head = vec![];
+    reader.by_ref().take(BYTE_ORDER_MARK.len() as u64).read_to_end(&mut head)?;
+    let mut start = if head == BYTE_ORDER_MARK { head.len() as u64 } else { 0 };
     let mut ranges = vec![];
     for left in (2..=count).rev() {
-        let Some(end) = line_end(file, start + (bytes - start) / left)? else { break };
+        let middle = start + (bytes - start) / left;
+        reader.seek(SeekFrom::Start(middle))?;
+        let end = (middle + reader.skip_until(b'\n')? as u64).min(bytes);
         ranges.push(start..end);
         start = end;
     }
     ranges.push(start..bytes);
     Ok(ranges)
-}
-
-/// The offset after the first line feed at or after `at`.
-fn line_end(file: &File, mut at: u64) -> io::Result<Option<u64>> {
-    let mut buffer = [0; 4096];
-    loop {
-        let read = read_up_to(file, &mut buffer, at)?;
-        if let Some(offset) = buffer[..read].iter().position(|byte| *byte == b'\n') {
-            return Ok(Some(at + offset as u64 + 1));
-        }
-        if read == 0 {
-            return Ok(None);
-        }
-        at += read as u64;
-    }
-}
-
-/// Reads from offset `at` until the buffer is full or the file ends; returns the bytes read.
-pub(super) fn read_up_to(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match file.read_at(&mut buffer[filled..], at + filled as u64) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }

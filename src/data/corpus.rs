@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use super::ids::Ids;
 use super::split::Split;
@@ -23,8 +23,6 @@ struct Text {
     name: String,
     vocab: Arc<Vocab>,
     tokens: [Ids; 3],
-    /// The checksum of each split, once known.
-    checksums: [OnceLock<u64>; 3],
     origin: Origin,
     /// -ln p of each token in nats, for text from a generator.
     surprisals: Option<[Vec<f32>; 3]>,
@@ -52,7 +50,6 @@ impl Corpus {
     /// unless the text has changed or the cache is damaged; they then write a new one.
     ///
     /// # Errors
-    ///
     /// If the folder or a split is missing or cannot be read, or if a file is not UTF-8, has no
     /// words or has fewer than two lines. A failure to write the cache is not an error; see
     /// [`Corpus::origin`].
@@ -63,14 +60,8 @@ impl Corpus {
             return Self::from_text(path);
         };
         let cache_paths = token_cache::paths(path);
-        if let Some((cache, token_cache::CachedTokens { vocab, tokens, checksums })) =
-            token_cache::open(&cache_paths, &sources)
-        {
-            let corpus = Self::of_folder(path, vocab, tokens, Origin::Cache(cache));
-            for (cell, checksum) in corpus.text.checksums.iter().zip(checksums) {
-                let _ = cell.set(checksum);
-            }
-            return Ok(corpus);
+        if let Some((cache, vocab, tokens)) = token_cache::open(&cache_paths, &sources) {
+            return Ok(Self::of_folder(path, vocab, tokens, Origin::Cache(cache)));
         }
         let (vocab, tokens) = read_all(&files)?;
         let ids = tokens.each_ref().map(Vec::as_slice);
@@ -84,7 +75,6 @@ impl Corpus {
     /// Reads the text of a data folder without reading or writing the token cache.
     ///
     /// # Errors
-    ///
     /// As [`Corpus::from_dir`].
     pub fn from_text(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
@@ -102,7 +92,6 @@ impl Corpus {
     /// Reads WikiText-103 from `path`, or from the folder `wikitext-103` in it.
     ///
     /// # Errors
-    ///
     /// As [`Corpus::from_dir`]; if the text is missing, the message says what to download.
     pub fn wikitext103(path: impl AsRef<Path>) -> Result<Self> {
         Self::from_dir(folder::wikitext103(path.as_ref())?)
@@ -124,7 +113,6 @@ impl Corpus {
     /// A corpus of the given token ids, for benchmarks. The word of each id is its decimal form.
     ///
     /// # Errors
-    ///
     /// [`Error::Mismatch`] if an id is not below `types`, the vocabulary size.
     pub fn from_ids(name: &str, types: usize, tokens: [Vec<u32>; 3]) -> Result<Self> {
         if let Some(id) = tokens.iter().flatten().find(|id| **id as usize >= types) {
@@ -149,8 +137,7 @@ impl Corpus {
         surprisals: Option<[Vec<f32>; 3]>,
     ) -> Self {
         let train = tokens[0].len();
-        let (vocab, checksums) = (Arc::new(vocab), Default::default());
-        let text = Text { name, vocab, tokens, checksums, origin, surprisals };
+        let text = Text { name, vocab: Arc::new(vocab), tokens, origin, surprisals };
         Self { train, text: Arc::new(text) }
     }
 
@@ -176,26 +163,13 @@ impl Corpus {
 
     /// XXH3 checksum of the tokens in use of a split.
     pub fn checksum(&self, split: Split) -> u64 {
-        let ids = self.tokens(split);
-        if ids.len() == self.text.tokens[split as usize].len() {
-            *self.text.checksums[split as usize].get_or_init(|| checksum::ids(ids).0)
-        } else {
-            checksum::ids(ids).0
-        }
+        checksum::ids(self.tokens(split)).0
     }
 
     /// The token ids of a split, with `<eos>` at the end of each line.
     pub fn tokens(&self, split: Split) -> &[u32] {
-        &self.text.tokens[split as usize][..self.length(split)]
-    }
-
-    /// Tokenizes a text of words separated by white space.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Mismatch`] naming the first word that is not in the vocabulary.
-    pub fn ids(&self, text: &str) -> Result<Vec<i64>> {
-        self.vocab().ids(text)
+        let tokens = &self.text.tokens[split as usize];
+        if split == Split::Train { &tokens[..self.train] } else { tokens }
     }
 
     /// The corpus with only the first `tokens` training tokens. The vocabulary, and so the size of a
@@ -208,7 +182,8 @@ impl Corpus {
     /// under the distribution that the text was sampled from, without the first token. `None` for
     /// real text.
     pub fn best_perplexity(&self, split: Split) -> Option<f64> {
-        let surprisals = self.surprisals(split)?.get(1..)?;
+        let all = &self.text.surprisals.as_ref()?[split as usize];
+        let surprisals = all.get(1..self.tokens(split).len())?;
         let sum: f64 = surprisals.iter().map(|nats| f64::from(*nats)).sum();
         Some((sum / surprisals.len().max(1) as f64).exp())
     }
@@ -224,7 +199,6 @@ impl Corpus {
     /// occurrences of a word or truncated a line.
     ///
     /// # Errors
-    ///
     /// If the folder cannot be created or written to. Each file is replaced atomically.
     pub fn write_dir(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
@@ -234,19 +208,6 @@ impl Corpus {
         }
         Ok(())
     }
-
-    /// -ln p of each token of a split given all tokens before it, in nats; `None` for real text.
-    pub(crate) fn surprisals(&self, split: Split) -> Option<&[f32]> {
-        let all = self.text.surprisals.as_ref()?;
-        Some(&all[split as usize][..self.length(split)])
-    }
-
-    fn length(&self, split: Split) -> usize {
-        match split {
-            Split::Train => self.train,
-            _ => self.text.tokens[split as usize].len(),
-        }
-    }
 }
 
 /// Tokenizes the three texts. Ids are assigned in this order.
@@ -254,7 +215,7 @@ fn read_all(files: &[PathBuf; 3]) -> Result<(Vocab, [Vec<u32>; 3])> {
     let mut vocab = Vocab::default();
     let mut tokens = [Vec::new(), Vec::new(), Vec::new()];
     for (ids, file) in tokens.iter_mut().zip(files) {
-        *ids = reader::split(file, &mut vocab)?;
+        *ids = reader::text(file, &mut vocab, 2)?;
     }
     Ok((vocab, tokens))
 }

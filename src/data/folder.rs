@@ -8,15 +8,18 @@ use super::vocab::Vocab;
 use crate::{Error, Result};
 use qrnn_ops::atomic_file;
 
-/// The folder in the published archive.
-pub(super) const WIKITEXT: &str = "wikitext-103";
-const ARCHIVE: &str = "wikitext-103-v1.zip";
-
 /// The files of all splits, located before the first (large) one is read.
 pub(super) fn files(folder: &Path) -> Result<[PathBuf; 3]> {
-    check(folder)?;
-    let [train, valid, test] = Split::ALL;
-    Ok([file(folder, train)?, file(folder, valid)?, file(folder, test)?])
+    let problem = match std::fs::metadata(folder) {
+        Ok(entry) if entry.is_dir() => {
+            let [train, valid, test] = Split::ALL;
+            return Ok([file(folder, train)?, file(folder, valid)?, file(folder, test)?]);
+        }
+        Ok(_) => "is a file, not a data folder",
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => "there is no such folder",
+        Err(error) => return Err(Error::io(folder, "read")(error)),
+    };
+    Err(Error::bad_file(folder, problem, "give a folder with train.txt, valid.txt and test.txt"))
 }
 
 /// The file of a split: for example `train.txt`, otherwise `wiki.train.tokens`.
@@ -32,33 +35,10 @@ fn file(folder: &Path, split: Split) -> Result<PathBuf> {
     })
 }
 
-/// Whether the folder holds any split.
-fn holds_split(folder: &Path) -> bool {
-    Split::ALL.iter().any(|split| file(folder, *split).is_ok())
-}
-
-/// Returns an error if the path is not a folder.
-fn check(folder: &Path) -> Result<()> {
-    match std::fs::metadata(folder) {
-        Ok(entry) if entry.is_dir() => Ok(()),
-        Ok(_) => Err(Error::bad_file(
-            folder,
-            "is a file, not a data folder",
-            "give the folder that holds train.txt, valid.txt and test.txt",
-        )),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(Error::bad_file(
-            folder,
-            "there is no such folder",
-            "give a folder that holds train.txt, valid.txt and test.txt",
-        )),
-        Err(error) => Err(Error::io(folder, "read")(error)),
-    }
-}
-
 /// The folder of WikiText-103: `path` itself or `wikitext-103` in it.
 pub(super) fn wikitext103(path: &Path) -> Result<PathBuf> {
-    let inner = path.join(WIKITEXT);
-    if holds_split(path) {
+    let inner = path.join("wikitext-103");
+    if Split::ALL.iter().any(|split| file(path, *split).is_ok()) {
         return Ok(path.into());
     }
     if inner.is_dir() {
@@ -69,7 +49,8 @@ pub(super) fn wikitext103(path: &Path) -> Result<PathBuf> {
         "WikiText-103 is not here",
         format!(
             "run `reproduce data fetch wikitext-103 --to {path}`, or in a notebook \
-             `Corpus::fetch_wikitext103({path:?})?`; or unpack {ARCHIVE} there: {} must hold wiki.train.tokens, wiki.valid.tokens and wiki.test.tokens",
+             `Corpus::fetch_wikitext103({path:?})?`; or unpack wikitext-103-v1.zip there: {} must hold \
+             wiki.train.tokens, wiki.valid.tokens and wiki.test.tokens",
             inner.display(),
             path = path.display(),
         ),

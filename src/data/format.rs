@@ -8,43 +8,38 @@ use std::path::Path;
 use crate::{Error, Result};
 
 /// Bytes examined; the magic number of a tar archive is at offset 257.
-const HEAD_BYTES: usize = 4096;
+const HEAD_BYTES: u64 = 4096;
 
-/// A file format, and the command that converts it to text; `{}` stands for the path.
-struct Format {
-    name: &'static str,
-    remedy: &'static str,
-}
-
-/// Formats with a magic number at the start.
-const MAGIC_NUMBERS: [(&[u8], Format); 15] = [
-    (b"\xff\xfe\0\0", Format { name: "text in UTF-32", remedy: "iconv -f UTF-32 -t UTF-8 {}" }),
-    (b"\0\0\xfe\xff", Format { name: "text in UTF-32", remedy: "iconv -f UTF-32 -t UTF-8 {}" }),
-    (b"\xff\xfe", UTF16),
-    (b"\xfe\xff", UTF16),
-    (b"\x1f\x8b", Format { name: "compressed by gzip", remedy: "gzip -dc {}" }),
-    (b"BZh", Format { name: "compressed by bzip2", remedy: "bzip2 -dc {}" }),
-    (b"\xfd7zXZ\0", Format { name: "compressed by xz", remedy: "xz -dc {}" }),
-    (b"\x28\xb5\x2f\xfd", Format { name: "compressed by zstd", remedy: "zstd -dc {}" }),
-    (b"PK\x03\x04", Format { name: "a zip archive", remedy: "unzip -p {}" }),
-    (b"7z\xbc\xaf\x27\x1c", Format { name: "a 7-Zip archive", remedy: "7z x -so {}" }),
-    (b"PAR1", Format { name: "a Parquet table", remedy: NO_COMMAND }),
-    (b"ARROW1", Format { name: "an Arrow table", remedy: NO_COMMAND }),
-    (b"%PDF-", Format { name: "a PDF document", remedy: "pdftotext {} -" }),
-    (
-        b"version https://git-lfs.github.com/spec/",
-        Format { name: "a Git LFS pointer, not the text itself", remedy: "git lfs pull" },
-    ),
-    (
-        b"/annex/objects/",
-        Format { name: "a git-annex pointer, not the text itself", remedy: "git annex get {}" },
-    ),
-];
-
-const UTF16: Format = Format { name: "text in UTF-16", remedy: "iconv -f UTF-16 -t UTF-8 {}" };
+/// A format's name, and the command that converts it to text: `{}` stands for the path.
+type Format = (&'static str, &'static str);
 
 /// For formats without a conversion command.
 const NO_COMMAND: &str = "";
+
+const UTF16: Format = ("text in UTF-16", "iconv -f UTF-16 -t UTF-8 {}");
+const UTF32: Format = ("text in UTF-32", "iconv -f UTF-32 -t UTF-8 {}");
+
+/// Formats with a magic number at the start.
+const MAGIC_NUMBERS: [(&[u8], Format); 15] = [
+    (b"\xff\xfe\0\0", UTF32),
+    (b"\0\0\xfe\xff", UTF32),
+    (b"\xff\xfe", UTF16),
+    (b"\xfe\xff", UTF16),
+    (b"\x1f\x8b", ("compressed by gzip", "gzip -dc {}")),
+    (b"BZh", ("compressed by bzip2", "bzip2 -dc {}")),
+    (b"\xfd7zXZ\0", ("compressed by xz", "xz -dc {}")),
+    (b"\x28\xb5\x2f\xfd", ("compressed by zstd", "zstd -dc {}")),
+    (b"PK\x03\x04", ("a zip archive", "unzip -p {}")),
+    (b"7z\xbc\xaf\x27\x1c", ("a 7-Zip archive", "7z x -so {}")),
+    (b"PAR1", ("a Parquet table", NO_COMMAND)),
+    (b"ARROW1", ("an Arrow table", NO_COMMAND)),
+    (b"%PDF-", ("a PDF document", "pdftotext {} -")),
+    (
+        b"version https://git-lfs.github.com/spec/",
+        ("a Git LFS pointer, not the text itself", "git lfs pull"),
+    ),
+    (b"/annex/objects/", ("a git-annex pointer, not the text itself", "git annex get {}")),
+];
 
 /// Checks that a path is an ordinary file whose first bytes look like plain text. Reading a pipe or a
 /// device could block forever.
@@ -53,29 +48,24 @@ const NO_COMMAND: &str = "";
 /// [`Error::BadFile`] with the detected format; [`Error::Io`] if the file cannot be read.
 pub(super) fn check(path: &Path) -> Result<()> {
     let kind = fs::metadata(path).map_err(Error::io(path, "read"))?.file_type();
-    let special = if kind.is_dir() {
-        Some("is a folder")
-    } else if kind.is_fifo() {
-        Some("is a named pipe")
-    } else if kind.is_socket() {
-        Some("is a socket")
-    } else if kind.is_char_device() || kind.is_block_device() {
-        Some("is a device")
-    } else {
-        None
-    };
-    if let Some(special) = special {
+    let special = [
+        (kind.is_dir(), "folder"),
+        (kind.is_fifo(), "named pipe"),
+        (kind.is_socket(), "socket"),
+        (kind.is_char_device() || kind.is_block_device(), "device"),
+    ];
+    if let Some((_, special)) = special.iter().find(|(is, _)| *is) {
         return Err(Error::bad_file(
             path,
-            format!("{special}, not a text file"),
+            format!("is a {special}, not a text file"),
             "replace it with an ordinary text file, one paragraph per line",
         ));
     }
     let mut start = vec![];
     let file = File::open(path).map_err(Error::io(path, "open"))?;
-    file.take(HEAD_BYTES as u64).read_to_end(&mut start).map_err(Error::io(path, "read"))?;
-    let Some(Format { name, remedy }) = format_of(&start) else { return Ok(()) };
-    let remedy = match *remedy {
+    file.take(HEAD_BYTES).read_to_end(&mut start).map_err(Error::io(path, "read"))?;
+    let Some((name, remedy)) = format_of(&start) else { return Ok(()) };
+    let remedy = match remedy {
         NO_COMMAND => "write its text to a UTF-8 file, one paragraph per line".to_owned(),
         command if command.contains("{}") => {
             let command = command.replace("{}", &quoted(path));
@@ -87,37 +77,27 @@ pub(super) fn check(path: &Path) -> Result<()> {
     Err(Error::bad_file(path, format!("is {name}"), remedy))
 }
 
-fn format_of(start: &[u8]) -> Option<&'static Format> {
-    const TAR: Format = Format { name: "a tar archive", remedy: "tar -xOf {}" };
-    const HTML: Format =
-        Format { name: "an HTML page, perhaps a server's error message", remedy: NO_COMMAND };
-    const UTF16_LE: Format =
-        Format { name: "text in UTF-16", remedy: "iconv -f UTF-16LE -t UTF-8 {}" };
-    const UTF16_BE: Format =
-        Format { name: "text in UTF-16", remedy: "iconv -f UTF-16BE -t UTF-8 {}" };
-    const BINARY: Format = Format { name: "binary data, not text", remedy: NO_COMMAND };
+fn format_of(start: &[u8]) -> Option<Format> {
     if let Some((_, format)) = MAGIC_NUMBERS.iter().find(|(bytes, _)| start.starts_with(bytes)) {
-        return Some(format);
+        return Some(*format);
     }
     if start.get(257..262) == Some(b"ustar") {
-        return Some(&TAR);
+        return Some(("a tar archive", "tar -xOf {}"));
     }
-    let page = start.trim_ascii_start();
-    let begins =
-        |tag: &str| page.get(..tag.len()).is_some_and(|p| p.eq_ignore_ascii_case(tag.as_bytes()));
-    if begins("<!doctype html") || begins("<html") {
-        return Some(&HTML);
+    let page = start.trim_ascii_start().to_ascii_lowercase();
+    if page.starts_with(b"<!doctype html") || page.starts_with(b"<html") {
+        return Some(("an HTML page, perhaps a server's error message", NO_COMMAND));
     }
     // In UTF-16, spaces and the letters of most scripts have one zero byte; UTF-8 text has hardly any.
     let zeros =
         |first: usize| start.iter().skip(first).step_by(2).filter(|byte| **byte == 0).count();
     let (even, odd, all) = (zeros(0), zeros(1), start.len());
     if odd * 8 > all && even * 8 < odd {
-        Some(&UTF16_LE)
+        Some(("text in UTF-16", "iconv -f UTF-16LE -t UTF-8 {}"))
     } else if even * 8 > all && odd * 8 < even {
-        Some(&UTF16_BE)
+        Some(("text in UTF-16", "iconv -f UTF-16BE -t UTF-8 {}"))
     } else if (even + odd) * 8 > all {
-        Some(&BINARY)
+        Some(("binary data, not text", NO_COMMAND))
     } else {
         None
     }

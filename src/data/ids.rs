@@ -13,10 +13,11 @@ pub(super) enum Ids {
 }
 
 impl Ids {
-    /// Ids in a byte range of a file; `None` if the range is outside it or not a whole number of `u32`s.
-    pub(super) fn mapped(file: &Arc<Mmap>, range: Range<usize>) -> Option<Self> {
-        bytemuck::try_cast_slice::<u8, u32>(file.get(range.clone())?).ok()?;
-        Some(Self::Mapped(file.clone(), range))
+    /// Ids from these bytes of a file; `None` if they are not a whole number of aligned `u32`s.
+    pub(super) fn mapped(file: &Arc<Mmap>, bytes: &[u8]) -> Option<Self> {
+        bytemuck::try_cast_slice::<u8, u32>(bytes).ok()?;
+        let start = (bytes.as_ptr() as usize).checked_sub(file.as_ptr() as usize)?;
+        Some(Self::Mapped(file.clone(), start..start + bytes.len()))
     }
 }
 

@@ -28,13 +28,9 @@ impl EncodedText {
         let mut tokens = reader::text(path, &mut text_vocab, 1)?;
         let ids: Vec<Option<u32>> = text_vocab.iter().map(|word| vocab.id(word)).collect();
         let unknown = tokens.iter().filter(|id| ids[**id as usize].is_none()).count();
-        if unknown == 0 {
-            tokens.iter_mut().for_each(|id| *id = ids[*id as usize].unwrap_or_default());
-            return Ok(Self { tokens, unknown });
-        }
-        let Some(unk) = vocab.id(UNKNOWN) else {
-            // Ids are in order of first appearance, so this is the first in the text.
-            let first = ids.iter().position(Option::is_none).unwrap_or_default();
+        let unk = vocab.id(UNKNOWN);
+        // Ids are in order of first appearance, so this is the first unknown word of the text.
+        if let (Some(first), None) = (ids.iter().position(Option::is_none), unk) {
             return Err(Error::bad_file(
                 path,
                 format!(
@@ -45,7 +41,9 @@ impl EncodedText {
                 ),
                 "give a text that uses only words of the model's training text",
             ));
-        };
+        }
+        // Without an <unk>, all words are known.
+        let unk = unk.unwrap_or_default();
         tokens.iter_mut().for_each(|id| *id = ids[*id as usize].unwrap_or(unk));
         Ok(Self { tokens, unknown })
     }

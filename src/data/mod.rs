@@ -1,6 +1,6 @@
 //! Text as token ids: data folders, the embedded synthetic language, batches, downloads.
 //!
-//! - [`Vocab`]: words and their token ids (`vocab`)
+//! - what a word is (`words`); [`Vocab`]: words and their token ids (`vocab`)
 //! - the tokenizer (`reader`), which reads a file in `chunks` and looks words up in a `word_table`
 //! - data folders (`folder`), and detection of files that are not plain text (`format`)
 //! - a text tokenized with an existing vocabulary (`mapped`)
@@ -27,6 +27,7 @@ mod token_cache;
 mod unigram;
 mod vocab;
 mod word_table;
+mod words;
 
 pub(crate) use batches::Batches;
 pub use corpus::{Corpus, Origin};
@@ -34,3 +35,4 @@ pub(crate) use mapped::EncodedText;
 pub use split::Split;
 pub use synthetic::SyntheticConfig;
 pub use vocab::Vocab;
+pub(crate) use words::words;

@@ -3,10 +3,11 @@
 use std::fs::File;
 use std::path::Path;
 
-use super::chunks::Chunks;
+use super::chunks::{BYTE_ORDER_MARK, CHUNK, Chunks, ranges};
 use super::threads::{in_threads, threads};
 use super::vocab::Vocab;
 use super::word_table::{BATCH, Key, MAX_SHORT, WordTable, halves, key};
+use super::words::is_separator;
 use crate::{Error, Result};
 
 /// The end-of-line token.
@@ -15,39 +16,32 @@ pub(super) const EOS: &str = "<eos>";
 /// The key of [`EOS`].
 const EOS_KEY: Key = [u64::from_le_bytes(*b"<eos>\0\0\0"), (EOS.len() as u64) << 56];
 
-/// Tokenizes one split, with `<eos>` after every line.
+/// Tokenizes a text of at least `min_lines` lines, with `<eos>` after every line.
 ///
-/// Words are separated as by Python's `str.split`, and lines as in Python's text files (`\n`, `\r\n`,
-/// `\r`), which gives the published token counts. A byte order mark is skipped.
+/// Lines end as in Python's text files (`\n`, `\r\n`, `\r`), which gives the published token counts. A byte
+/// order mark is skipped.
 ///
 /// # Errors
-///
-/// If the file cannot be read, is not UTF-8, or has no words or fewer than two lines.
-pub(super) fn split(path: &Path, vocab: &mut Vocab) -> Result<Vec<u32>> {
-    text(path, vocab, 2)
-}
-
-/// As [`split`], for a text of at least `min_lines` lines.
+/// If the file cannot be read, is not UTF-8, or has no words or too few lines.
 pub(super) fn text(path: &Path, vocab: &mut Vocab, min_lines: u64) -> Result<Vec<u32>> {
     super::format::check(path)?;
     let file = File::open(path).map_err(Error::io(path, "open"))?;
     let bytes = file.metadata().map_err(Error::io(path, "read"))?.len();
     let count = (threads() as u64).min(bytes / MIN_SEGMENT).max(1);
-    let ranges = super::chunks::ranges(&file, bytes, count).map_err(Error::io(path, "read"))?;
-    let segments = in_threads(ranges, |range| Segment::read(Chunks::new(&file, range)));
-    let segments: Vec<Segment> =
-        segments.into_iter().collect::<std::io::Result<_>>().map_err(|error| {
-            match error.kind() {
-                std::io::ErrorKind::InvalidData => invalid(path),
-                _ => Error::io(path, "read")(error),
-            }
-        })?;
+    let ranges = ranges(&file, bytes, count).map_err(Error::io(path, "read"))?;
+    let segments = in_threads(ranges, |range| Segment::read(Chunks::new(&file, range, CHUNK)));
+    let segments: Vec<Segment> = match segments.into_iter().collect::<std::io::Result<_>>() {
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            return Err(invalid(path)?);
+        }
+        segments => segments.map_err(Error::io(path, "read"))?,
+    };
 
     let lines: u64 = segments.iter().map(|segment| segment.lines).sum();
     let remedy = "write the text to this file, one paragraph per line, words separated by spaces";
     match lines {
         0 => Err(Error::bad_file(path, "is empty", remedy)),
-        _ if !segments.iter().any(Segment::has_words) => {
+        _ if segments.iter().all(|segment| segment.ids.len() as u64 == segment.lines) => {
             Err(Error::bad_file(path, "has only blank lines", remedy))
         }
         1 if min_lines > 1 => {
@@ -118,28 +112,26 @@ impl Segment {
         self.words.short_ids(&batch[..pending], &mut self.ids)
     }
 
-    /// The slow path: reads one word and the white space after it byte by byte; returns the offset
-    /// after them.
+    /// The slow path: reads one word and the white space character or line end after it; returns the
+    /// offset after them.
     #[cold]
     fn read_word(&mut self, text: &str, start: usize) -> Option<usize> {
-        let bytes = text.as_bytes();
-        let mut at = start;
-        let mut ends = 0;
-        while at < bytes.len() && ends == 0 {
-            ends = separator(text, at);
-            at += usize::from(ends == 0);
-        }
-        if start < at {
-            let id = self.words.id(&text[start..at])?;
+        let rest = &text[start..];
+        let length = rest.find(is_separator).unwrap_or(rest.len());
+        let (word, after) = rest.split_at(length);
+        if !word.is_empty() {
+            let id = self.words.id(word)?;
             self.ids.push(id);
         }
-        if bytes[at..].starts_with(b"\r\n") {
-            ends = 2;
-        }
-        if matches!(bytes.get(at), Some(b'\n' | b'\r')) {
+        let separator = if after.starts_with("\r\n") {
+            2
+        } else {
+            after.chars().next().map_or(0, char::len_utf8)
+        };
+        if after.starts_with(['\n', '\r']) {
             self.end_line()?;
         }
-        Some(at + ends)
+        Some(start + length + separator)
     }
 
     fn end_line(&mut self) -> Option<()> {
@@ -147,13 +139,6 @@ impl Segment {
         let eos = self.words.id(EOS)?;
         self.ids.push(eos);
         Some(())
-    }
-
-    /// Whether there is any word besides `<eos>`.
-    fn has_words(&self) -> bool {
-        let mut any = false;
-        self.words.for_each(|word| any |= word != EOS);
-        any
     }
 }
 
@@ -173,81 +158,42 @@ fn plain_length(wide: [u64; 2]) -> usize {
     if non_ascii < end { MAX_SHORT + 1 } else { end as usize / 8 }
 }
 
-/// Length in bytes of the white space character at `at`, or 0: Unicode white space and the four
-/// separators U+001C to U+001F that only Python includes. `at` may lie inside a character.
-#[inline]
-fn separator(text: &str, at: usize) -> usize {
-    match text.as_bytes()[at] {
-        b'\t'..=b'\r' | 0x1c..=b' ' => 1,
-        // The first bytes of all non-ASCII white space.
-        0xc2 | 0xe1..=0xe3 => match text[at..].chars().next() {
-            Some(c) if c.is_whitespace() => c.len_utf8(),
-            _ => 0,
-        },
-        _ => 0,
-    }
-}
-
 /// Merges segments. New words get ids segment by segment, which is the order of first appearance in the
 /// whole text. `None` when the ids are exhausted.
-fn merge(mut segments: Vec<Segment>, vocab: &mut Vocab) -> Option<Vec<u32>> {
-    let mut global_ids = vec![];
-    for segment in &segments {
-        let mut ids = Vec::with_capacity(segment.words.len());
-        segment.words.for_each(|word| ids.push(vocab.intern(word)));
-        global_ids.push(ids.into_iter().collect::<Option<Vec<u32>>>()?);
-    }
-    // The local ids of the first segment of the first split are the final ones.
-    let is_identity =
-        |global_ids: &[u32]| global_ids.iter().zip(0..).all(|(id, local)| *id == local);
-    if let ([only], [global_ids]) = (&mut *segments, &*global_ids) {
-        let mut ids = std::mem::take(&mut only.ids);
-        if !is_identity(global_ids) {
-            ids.iter_mut().for_each(|id| *id = global_ids[*id as usize]);
-        }
-        return Some(ids);
-    }
+fn merge(segments: Vec<Segment>, vocab: &mut Vocab) -> Option<Vec<u32>> {
     let mut merged = vec![0; segments.iter().map(|segment| segment.ids.len()).sum()];
     let mut rest = merged.as_mut_slice();
     let mut jobs = vec![];
-    for (segment, global_ids) in segments.into_iter().zip(global_ids) {
-        let (slot, after) = rest.split_at_mut(segment.ids.len());
-        jobs.push((slot, segment.ids, global_ids));
+    for segment in segments {
+        let mut global_ids = Vec::with_capacity(segment.words.len());
+        segment.words.for_each(|word| global_ids.push(vocab.intern(word)));
+        let global_ids = global_ids.into_iter().collect::<Option<Vec<u32>>>()?;
+        let (slots, after) = rest.split_at_mut(segment.ids.len());
+        jobs.push((slots, segment.ids, global_ids));
         rest = after;
     }
-    in_threads(jobs, |(slot, ids, global_ids)| {
-        if is_identity(&global_ids) {
-            slot.copy_from_slice(&ids);
-        } else {
-            for (slot, id) in slot.iter_mut().zip(ids) {
-                *slot = global_ids[id as usize];
-            }
+    in_threads(jobs, |(slots, ids, global_ids)| {
+        for (slot, id) in slots.iter_mut().zip(ids) {
+            *slot = global_ids[id as usize];
         }
     });
     Some(merged)
 }
 
 /// An error that locates the first byte that is not UTF-8.
-fn invalid(path: &Path) -> Error {
-    let bytes = match std::fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) => return Error::io(path, "read")(error),
-    };
-    let bytes = bytes.strip_prefix(super::chunks::BYTE_ORDER_MARK).unwrap_or(&bytes);
-    let good = match std::str::from_utf8(bytes) {
-        Ok(text) => text,
-        // The text before the first invalid byte is UTF-8, so the default is never used.
-        Err(error) => str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default(),
-    };
+fn invalid(path: &Path) -> Result<Error> {
+    let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
+    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&bytes);
+    let good = bytes.utf8_chunks().next().map_or("", |chunk| chunk.valid());
     let lines = good.replace("\r\n", "\n").matches(['\n', '\r']).count() as u64;
     let start = good.rfind(['\n', '\r']).map_or(0, |end| end + 1);
     let byte = bytes.get(good.len()).copied().unwrap_or_default();
-    Error::bad_line(
+    Ok(Error::bad_line(
         path,
         lines + 1,
         format!("byte {} of the line (0x{byte:02x}) is not UTF-8", good.len() - start + 1),
         "find its encoding (for example with the command `file`), and convert it: iconv -f ENCODING -t UTF-8",
-    )
+    ))
 }
 
 #[cfg(test)]
@@ -257,7 +203,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::data::chunks::ranges;
 
     /// A simple reference tokenizer.
     fn tokenize(text: &str) -> Vec<String> {
@@ -286,7 +231,7 @@ mod tests {
             file.write_all(text.as_bytes()).unwrap();
             let mut vocab = Vocab::default();
             let segments = ranges(&file, text.len() as u64, count).unwrap();
-            let read = |range| Segment::read(Chunks::with_chunk_size(&file, range, chunk_size)).unwrap();
+            let read = |range| Segment::read(Chunks::new(&file, range, chunk_size)).unwrap();
             let ids = merge(segments.into_iter().map(read).collect(), &mut vocab).unwrap();
             let words: Vec<_> = ids.iter().map(|id| vocab.word(*id)).collect();
             prop_assert_eq!(words, tokenize(&text));

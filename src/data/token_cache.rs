@@ -4,7 +4,6 @@
 //! concatenated) and `ends` (U32, the end of each word). Its metadata hold the version of the format,
 //! the size, inode, times and XXH3 checksum of each text, and the checksum of each tensor.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt as _;
@@ -13,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use memmap2::Mmap;
-use safetensors::tensor::{Dtype, SafeTensors, View};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
 use super::checksum;
@@ -75,15 +74,10 @@ struct Header {
     checksums: [u64; 5],
 }
 
-const NAMES: [&str; 5] = ["train", "valid", "test", "words", "ends"];
+/// The key of the header in the metadata.
+const METADATA: &str = "qrnn-corpus";
 
-/// The contents of a token cache.
-pub(super) struct CachedTokens {
-    pub vocab: Vocab,
-    pub tokens: [Ids; 3],
-    /// The checksum of each split.
-    pub checksums: [u64; 3],
-}
+const NAMES: [&str; 5] = ["train", "valid", "test", "words", "ends"];
 
 /// The paths of a folder's texts, and the state of each file.
 #[derive(Debug, PartialEq, Eq)]
@@ -115,51 +109,41 @@ impl Sources {
 pub(super) fn paths(folder: &Path) -> Vec<PathBuf> {
     let absolute = folder.canonicalize().unwrap_or_else(|_| folder.into());
     let name = format!("{:016x}-{FILE}", checksum::bytes(absolute.as_os_str().as_encoded_bytes()));
-    let user = qrnn_ops::user_cache::folder().map(|user| user.join(name));
+    let user = dirs::cache_dir().map(|cache| cache.join("qrnn").join(name));
     let writable = fs::metadata(folder).is_ok_and(|entry| !entry.permissions().readonly());
     [writable.then(|| folder.join(FILE)), user].into_iter().flatten().collect()
 }
 
 /// Opens the first cache that is intact and was written for these texts; `None` if there is none.
-pub(super) fn open(paths: &[PathBuf], sources: &Sources) -> Option<(PathBuf, CachedTokens)> {
-    paths.iter().find_map(|path| Some((path.clone(), open_one(path, sources)?)))
+pub(super) fn open(paths: &[PathBuf], sources: &Sources) -> Option<(PathBuf, Vocab, [Ids; 3])> {
+    paths.iter().find_map(|path| {
+        let (vocab, tokens) = open_one(path, sources)?;
+        Some((path.clone(), vocab, tokens))
+    })
 }
 
-fn open_one(path: &Path, sources: &Sources) -> Option<CachedTokens> {
+fn open_one(path: &Path, sources: &Sources) -> Option<(Vocab, [Ids; 3])> {
     let file = File::open(path).ok()?;
     // SAFETY: this library replaces the file by renaming and never writes it in place, so the mapped
     // bytes do not change. They are verified below before use.
     let file = Arc::new(unsafe { Mmap::map(&file) }.ok()?);
     let (_, metadata) = SafeTensors::read_metadata(&file).ok()?;
-    let header: Header =
-        serde_json::from_str(metadata.metadata().as_ref()?.get("qrnn-corpus")?).ok()?;
+    let header: Header = serde_json::from_str(metadata.metadata().as_ref()?.get(METADATA)?).ok()?;
     if header.version != VERSION || !sources.unchanged(&header) {
         return None;
     }
     let tensors = SafeTensors::deserialize(&file).ok()?;
-    let start = file.as_ptr() as usize;
-    let range = |name: &str, dtype| {
-        let tensor = tensors.tensor(name).ok().filter(|tensor| tensor.dtype() == dtype)?;
-        let at = tensor.data().as_ptr() as usize - start;
-        Some(at..at + tensor.data().len())
+    let bytes = |name: &str, dtype| {
+        Some(tensors.tensor(name).ok().filter(|tensor| tensor.dtype() == dtype)?.data())
     };
+    let ids = |name: &str| Ids::mapped(&file, bytes(name, Dtype::U32)?);
     let [train, valid, test, words, ends] = NAMES;
-    let tokens = [
-        Ids::mapped(&file, range(train, Dtype::U32)?)?,
-        Ids::mapped(&file, range(valid, Dtype::U32)?)?,
-        Ids::mapped(&file, range(test, Dtype::U32)?)?,
-    ];
-    let words = &file[range(words, Dtype::U8)?];
-    let ends: &[u32] = bytemuck::try_cast_slice(&file[range(ends, Dtype::U32)?]).ok()?;
-    let (checksums, highest) = checksums(&tokens.each_ref().map(|ids| &**ids), words, ends);
+    let tokens = [ids(train)?, ids(valid)?, ids(test)?];
+    let (words, ends) = (bytes(words, Dtype::U8)?, ids(ends)?);
+    let (checksums, highest) = checksums(tokens.each_ref().map(|ids| &**ids), words, &ends);
     let vocab = Vocab::from_parts(str::from_utf8(words).ok()?.to_owned(), ends.to_vec())?;
     let in_vocab = highest.is_none_or(|highest| (highest as usize) < vocab.len());
-    let [train, valid, test, ..] = checksums;
-    (checksums == header.checksums && in_vocab).then_some(CachedTokens {
-        vocab,
-        tokens,
-        checksums: [train, valid, test],
-    })
+    (checksums == header.checksums && in_vocab).then_some((vocab, tokens))
 }
 
 /// Writes a token cache; returns its path. `sources` is the state of the texts before they were read.
@@ -173,19 +157,20 @@ pub(super) fn store(
     tokens: [&[u32]; 3],
 ) -> Result<PathBuf, String> {
     let (words, ends) = vocab.parts();
-    let mut files = vec![];
+    let mut states = vec![];
     for (path, file) in &sources.0 {
         let checksum =
             checksum::file(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        files.push(Source { file: *file, checksum });
+        states.push(Source { file: *file, checksum });
     }
-    let current = Sources::now(&sources.0.each_ref().map(|(path, ..)| path.clone()));
-    let files = files.try_into().ok().filter(|_| current.as_ref() == Some(sources));
+    let current = Sources::now(&sources.0.each_ref().map(|(path, _)| path.clone()));
+    let states = states.try_into().ok().filter(|_| current.as_ref() == Some(sources));
+    let written = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let header = Header {
         version: VERSION,
-        written: nanoseconds(SystemTime::now()).unwrap_or(0),
-        sources: files.ok_or("the text changed while it was read")?,
-        checksums: checksums(&tokens, words.as_bytes(), ends).0,
+        written: i64::try_from(written.as_nanos()).unwrap_or(0),
+        sources: states.ok_or("the text changed while it was read")?,
+        checksums: checksums(tokens, words.as_bytes(), ends).0,
     };
     let mut reason = String::new();
     for path in paths {
@@ -208,64 +193,30 @@ fn write(
     tokens: [&[u32]; 3],
     words: &str,
     ends: &[u32],
-) -> Result<(), String> {
+) -> Result<(), Box<dyn std::error::Error>> {
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(|error| error.to_string())?;
+        fs::create_dir_all(folder)?;
     }
-    let header = serde_json::to_string(header).map_err(|error| error.to_string())?;
-    let [train, valid, test] = tokens.map(TensorData::ids);
-    let tensors = [train, valid, test, TensorData::text(words), TensorData::ids(ends)];
-    let metadata = HashMap::from([("qrnn-corpus".to_owned(), header)]);
+    let ids = |ids| (Dtype::U32, bytemuck::cast_slice(ids));
+    let [train, valid, test] = tokens.map(ids);
+    let mut tensors = vec![];
+    for (name, (dtype, bytes)) in
+        NAMES.into_iter().zip([train, valid, test, (Dtype::U8, words.as_bytes()), ids(ends)])
+    {
+        let length = bytes.len() * 8 / dtype.bitsize();
+        tensors.push((name, TensorView::new(dtype, vec![length], bytes)?));
+    }
+    let metadata = HashMap::from([(METADATA.to_owned(), serde_json::to_string(header)?)]);
     // Writes a temporary file and renames it, without a sync: the checksums detect a file damaged by a
     // power failure.
-    safetensors::serialize_to_file(NAMES.into_iter().zip(tensors), Some(metadata), path)
-        .map_err(|error| error.to_string())
+    Ok(safetensors::serialize_to_file(tensors, Some(metadata), path)?)
 }
 
 /// The checksum of each tensor, and the highest token id.
-fn checksums(tokens: &[&[u32]; 3], words: &[u8], ends: &[u32]) -> ([u64; 5], Option<u32>) {
+fn checksums(tokens: [&[u32]; 3], words: &[u8], ends: &[u32]) -> ([u64; 5], Option<u32>) {
     let [train, valid, test] = tokens.map(checksum::ids);
     let checksums = [train.0, valid.0, test.0, checksum::bytes(words), checksum::ids(ends).0];
     (checksums, train.1.max(valid.1).max(test.1))
-}
-
-fn nanoseconds(time: SystemTime) -> Option<i64> {
-    i64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_nanos()).ok()
-}
-
-/// A one-dimensional tensor to be written.
-struct TensorData<'a> {
-    dtype: Dtype,
-    shape: [usize; 1],
-    bytes: &'a [u8],
-}
-
-impl<'a> TensorData<'a> {
-    fn ids(ids: &'a [u32]) -> Self {
-        Self { dtype: Dtype::U32, shape: [ids.len()], bytes: bytemuck::cast_slice(ids) }
-    }
-
-    fn text(text: &'a str) -> Self {
-        Self { dtype: Dtype::U8, shape: [text.len()], bytes: text.as_bytes() }
-    }
-}
-
-impl View for TensorData<'_> {
-    fn dtype(&self) -> Dtype {
-        self.dtype
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(self.bytes)
-    }
-
-    fn data_len(&self) -> usize {
-        self.bytes.len()
-    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use hashbrown::HashTable;
 use twox_hash::XxHash3_64;
 
+use super::words::words;
 use crate::{Error, Result};
 
 /// The words of a corpus. Ids are assigned in order of first appearance, over train, then valid, then
@@ -48,14 +49,7 @@ impl Vocab {
 
     /// The words in the order of their ids, separated by spaces.
     pub(crate) fn joined(&self) -> String {
-        let mut joined = String::with_capacity(self.text.len() + self.len());
-        for word in self.iter() {
-            if !joined.is_empty() {
-                joined.push(' ');
-            }
-            joined.push_str(word);
-        }
-        joined
+        self.iter().collect::<Vec<_>>().join(" ")
     }
 
     /// An XXH3 checksum of all words and their order.
@@ -91,7 +85,6 @@ impl Vocab {
     /// The word with this id.
     ///
     /// # Panics
-    ///
     /// If the vocabulary has no such id.
     pub fn word(&self, id: u32) -> &str {
         word(&self.text, &self.ends, id)
@@ -106,7 +99,6 @@ impl Vocab {
     /// Tokenizes words separated by white space.
     ///
     /// # Errors
-    ///
     /// [`Error::Mismatch`] naming the first word that is not in the vocabulary.
     pub fn ids(&self, text: &str) -> Result<Vec<i64>> {
         let id = |word: &str| {
@@ -118,7 +110,7 @@ impl Vocab {
                 )
             })
         };
-        text.split_whitespace().map(id).collect()
+        words(text).map(id).collect()
     }
 
     /// All words in the order of their ids.

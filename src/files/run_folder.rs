@@ -19,9 +19,6 @@ pub(crate) const CONFIG: &str = "config.json";
 pub(crate) const CHECKPOINT: &str = "qrnn-checkpoint";
 
 /// The checkpoints of a run folder with their steps, in ascending order.
-///
-/// # Errors
-/// [`Error::Io`].
 pub(crate) fn checkpoints(folder: &Path) -> Result<Vec<(u64, PathBuf)>> {
     let mut checkpoints: Vec<(u64, PathBuf)> = vec![];
     for entry in std::fs::read_dir(folder).map_err(Error::io(folder, "read"))? {

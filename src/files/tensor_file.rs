@@ -1,7 +1,6 @@
 //! Named tensors with metadata in a safetensors file.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
@@ -36,14 +35,20 @@ pub(crate) fn write(
     tensors: &[(String, &Tensor)],
     metadata: HashMap<String, String>,
 ) -> Result<()> {
-    let copy_error = RefCell::new(None);
-    let mut copies = vec![];
-    for (entry, tensor) in entries(tensors)? {
-        let bytes =
-            Bytes::Tensor { tensor: tensor.f_to_device(Device::Cpu)?, copy_error: &copy_error };
-        copies.push((entry.name.clone(), TensorData { entry, bytes }));
+    let (entries, tensors): (Vec<_>, Vec<_>) = entries(tensors)?.into_iter().unzip();
+    let on_cpu = tensors.into_iter().map(|tensor| tensor.f_to_device(Device::Cpu));
+    let on_cpu = on_cpu.collect::<Result<Vec<_>, _>>()?;
+    write_bytes(path, entries, on_cpu.iter().map(|tensor| vec![bytes(tensor)]).collect(), metadata)
+}
+
+/// The bytes of a contiguous tensor on the CPU, uncopied: a checkpoint is three times as large as its model.
+fn bytes(tensor: &Tensor) -> &[u8] {
+    if tensor.numel() == 0 {
+        return &[];
     }
-    write_tensors(path, copies, metadata, &copy_error)
+    let length = tensor.numel() * tensor.kind().elt_size_in_bytes();
+    // SAFETY: a contiguous tensor has `length` bytes, and no step changes it while a file is written here.
+    unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast(), length) }
 }
 
 /// Name, kind and shape of a tensor in a file.
@@ -81,20 +86,13 @@ pub(crate) fn write_bytes(
     path: &Path,
     entries: Vec<Entry>,
     bytes: Vec<Vec<&[u8]>>,
-    metadata: HashMap<String, String>,
-) -> Result<()> {
-    let tensors = entries.into_iter().zip(bytes).map(|(entry, slices)| {
-        (entry.name.clone(), TensorData { entry, bytes: Bytes::Slices(slices) })
-    });
-    write_tensors(path, tensors.collect(), metadata, &RefCell::new(None))
-}
-
-fn write_tensors(
-    path: &Path,
-    tensors: Vec<(String, TensorData)>,
     mut metadata: HashMap<String, String>,
-    copy_error: &RefCell<Option<tch::TchError>>,
 ) -> Result<()> {
+    let tensors: Vec<_> = entries
+        .into_iter()
+        .zip(bytes)
+        .map(|(entry, slices)| (entry.name.clone(), TensorData { entry, slices }))
+        .collect();
     let sums =
         tensors.iter().map(|(name, tensor)| (name.as_str(), XxHash3_64::oneshot(&tensor.data())));
     let checksum = checksum(sums, &metadata);
@@ -103,17 +101,13 @@ fn write_tensors(
     let sorted =
         serde_json::to_string(&sorted).map_err(|error| Error::io(path, "write")(error.into()))?;
     let metadata = HashMap::from([(METADATA.to_owned(), sorted)]);
-    if let Some(error) = copy_error.take() {
-        return Err(error.into());
-    }
     atomic_file::write_by(path, |temporary| {
         safetensors::serialize_to_file(tensors, Some(metadata), temporary).map_err(|error| {
             match error {
                 SafeTensorError::IoError(error) => error,
                 other => std::io::Error::other(other),
             }
-        })?;
-        copy_error.take().map_or(Ok(()), |error| Err(std::io::Error::other(error)))
+        })
     })
     .map_err(Error::io(path, "write"))
 }
@@ -134,23 +128,10 @@ fn checksum<'a>(
     format!("{:016x}", XxHash3_64::oneshot(format!("{sums:?}{metadata:?}").as_bytes()))
 }
 
-/// A tensor to be written.
+/// A tensor to be written: its bytes, in one or several slices.
 struct TensorData<'a> {
     entry: Entry,
-    bytes: Bytes<'a>,
-}
-
-/// The source of a tensor's bytes.
-enum Bytes<'a> {
-    /// A tensor on the CPU. Its bytes are copied only when they are written, because a checkpoint is
-    /// three times as large as its model.
-    Tensor {
-        tensor: Tensor,
-        /// The first copy error, which [`View`] cannot return.
-        copy_error: &'a RefCell<Option<tch::TchError>>,
-    },
-    /// Bytes that are already on the CPU.
-    Slices(Vec<&'a [u8]>),
+    slices: Vec<&'a [u8]>,
 }
 
 impl View for TensorData<'_> {
@@ -163,26 +144,14 @@ impl View for TensorData<'_> {
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        match &self.bytes {
-            Bytes::Tensor { tensor, copy_error } => {
-                let mut bytes = vec![0; self.data_len()];
-                if let Err(error) = tensor.f_copy_data_u8(&mut bytes, tensor.numel()) {
-                    copy_error.borrow_mut().get_or_insert(error);
-                }
-                Cow::Owned(bytes)
-            }
-            Bytes::Slices(slices) => match slices[..] {
-                [whole] => Cow::Borrowed(whole),
-                _ => Cow::Owned(slices.concat()),
-            },
+        match self.slices[..] {
+            [whole] => Cow::Borrowed(whole),
+            _ => Cow::Owned(self.slices.concat()),
         }
     }
 
     fn data_len(&self) -> usize {
-        match &self.bytes {
-            Bytes::Tensor { tensor, .. } => tensor.kind().elt_size_in_bytes() * tensor.numel(),
-            Bytes::Slices(slices) => slices.iter().map(|slice| slice.len()).sum(),
-        }
+        self.slices.iter().map(|slice| slice.len()).sum()
     }
 }
 

@@ -5,7 +5,7 @@ use tch::{Kind, Tensor};
 use super::lm::QrnnLm;
 use super::vocabulary::check_vocabulary;
 use crate::Result;
-use crate::data::Corpus;
+use crate::data::{Corpus, words};
 
 /// The gates of one layer over a text, after the activation functions.
 ///
@@ -42,7 +42,7 @@ impl QrnnLm {
                 "layers are counted from 0",
             ));
         }
-        let ids = corpus.ids(text)?;
+        let ids = corpus.vocab().ids(text)?;
         if ids.is_empty() {
             return Err(crate::Error::config(
                 "text",
@@ -60,7 +60,7 @@ impl QrnnLm {
         }
         Ok(Gates {
             layer,
-            words: text.split_whitespace().map(str::to_owned).collect(),
+            words: words(text).map(str::to_owned).collect(),
             candidate: rows(&parts[0].f_tanh()?)?,
             forget: rows(&parts[1].f_sigmoid()?)?,
             output: rows(&parts[2].f_sigmoid()?)?,

@@ -113,10 +113,12 @@ fn a_damaged_or_incompatible_weight_file_is_refused_with_its_name() {
 }
 
 #[test]
-fn cuda_without_a_gpu_is_an_error_that_names_the_cpu() {
-    if !tch::Cuda::is_available() {
-        let error = QrnnLm::seeded(&config(), (Kind::Float, Device::Cuda(0)), 1).unwrap_err();
-        assert!(matches!(error, Error::Ops(_) | Error::Unavailable { .. }), "{error}");
-        assert!(error.to_string().contains("Device::Cpu"), "{error}");
+fn a_gpu_is_used_or_its_absence_is_an_error_that_names_the_cpu() {
+    match QrnnLm::seeded(&config(), (Kind::Float, Device::Cuda(0)), 1) {
+        Ok(model) => assert!(tch::Cuda::is_available() && model.options().1 == Device::Cuda(0)),
+        Err(error) => {
+            assert!(matches!(error, Error::Ops(_) | Error::Unavailable { .. }), "{error}");
+            assert!(error.to_string().contains("Device::Cpu"), "{error}");
+        }
     }
 }

@@ -1,11 +1,12 @@
 //! The commands. Those that only run cargo are here; each other one is in the room of its name.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use crate::error::Result;
 use crate::jupyter::{kernel, kernel_test, notebooks};
 use crate::release::{licenses, package};
-use crate::{cargo, cuda_dry_run, docs, gpu_pack, layers, setup};
+use crate::{cargo, cuda_dry_run, docs, gpu_pack, layers, setup, terminal, workspace};
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
@@ -82,9 +83,26 @@ pub fn tests(args: Vec<OsString>) -> [Vec<OsString>; 2] {
     [joined(&optimized, args.clone()), joined(&["test", "--package", "xtask"], args)]
 }
 
+/// Where the test of the real text looks for it, instead of in ../shared/data.
+const SHARED_DATA: &str = "QRNN_SHARED_DATA";
+
 fn test(args: Vec<OsString>) -> Result<()> {
     let libtorch = setup::run()?;
-    tests(args).into_iter().try_for_each(|tests| cargo::run(libtorch, tests))
+    let all = args.is_empty();
+    tests(args).into_iter().try_for_each(|tests| cargo::run(libtorch, tests))?;
+    if !all {
+        return Ok(());
+    }
+    let shared = std::env::var_os(SHARED_DATA)
+        .map_or_else(|| workspace::root().join("../shared/data"), PathBuf::from);
+    if !shared.is_dir() {
+        terminal::note(format_args!(
+            "not run: the test of the real text; {SHARED_DATA} names its folder"
+        ));
+        return Ok(());
+    }
+    terminal::note(format_args!("testing with the texts in {}", shared.display()));
+    cargo::run(libtorch, ["test", "--release", "--lib", "--", "--ignored", "of_the_real_text"])
 }
 
 /// Arguments without the `--` that some write first, as for `cargo run`.

@@ -31,7 +31,6 @@ pub mod profile;
 mod self_test;
 pub mod simd;
 pub mod split_softmax;
-pub mod user_cache;
 
 pub use error::{Error, Result, io_remedy, is_out_of_memory};
 

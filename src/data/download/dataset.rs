@@ -75,17 +75,6 @@ impl Dataset {
             )),
         }
     }
-
-    /// Instructions for a manual download.
-    pub(super) fn manual_download(&self, folder: &std::path::Path) -> String {
-        let from = self.mirrors.first().map(|url| format!(" from {url}")).unwrap_or_default();
-        format!(
-            "download {file}{from} with a browser, put it into {}, and run the command again, \
-             which verifies and unpacks it",
-            folder.display(),
-            file = self.archive.file,
-        )
-    }
 }
 
 #[cfg(test)]

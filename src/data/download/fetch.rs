@@ -1,18 +1,10 @@
-//! The download of a dataset: existing texts, mirrors, verification.
+//! The settings of a download.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use super::dataset::Dataset;
-use super::retry::RetryPolicy;
-
-use super::archive::{self, UnpackError};
-use super::checksums::{FileHasher, FileSummary, hash_file};
-use super::destination::{self, Destination, ExistingTexts};
-use super::partial_file::PartialFile;
-use super::transfer::{Download, DownloadError, interrupted};
-
 use crate::interrupt::Interrupt;
-use crate::progress::Progress;
 use crate::{Error, Result};
 
 /// A download of a dataset.
@@ -26,36 +18,17 @@ use crate::{Error, Result};
 /// ```
 #[derive(Debug, Clone)]
 pub struct Fetch {
-    dataset: Dataset,
-    to: PathBuf,
-    /// Replaces the mirrors.
-    url: Option<String>,
-    retry_policy: RetryPolicy,
-    interrupt: Interrupt,
-}
-
-/// Results of a [`Fetch`].
-#[derive(Debug, Clone)]
-pub struct Fetched {
-    /// The folder of the texts, for [`crate::data::Corpus::from_dir`].
-    pub path: PathBuf,
-    /// Size of the texts, in bytes.
-    pub bytes: u64,
-    /// MD5 of the archive: of the one unpacked, otherwise of the published one.
-    pub md5: String,
-    /// SHA-256 of the archive, if known.
-    pub sha256: Option<String>,
-    /// URL or path of the archive; `None` if the texts already existed.
-    pub from: Option<String>,
-    /// Bytes received over the network.
-    pub downloaded: u64,
+    pub(super) dataset: Dataset,
+    pub(super) to: PathBuf,
+    pub(super) retry_policy: RetryPolicy,
+    pub(super) interrupt: Interrupt,
 }
 
 impl Fetch {
     /// Downloads into a subfolder of `to` with the name of the dataset.
     pub fn new(dataset: Dataset, to: impl Into<PathBuf>) -> Self {
         let (retry_policy, interrupt) = (RetryPolicy::default(), Interrupt::default());
-        Self { dataset, to: to.into(), url: None, retry_policy, interrupt }
+        Self { dataset, to: to.into(), retry_policy, interrupt }
     }
 
     /// Downloads from this URL instead of the mirrors.
@@ -76,7 +49,7 @@ impl Fetch {
                 ),
             ));
         }
-        self.url = Some(url.into());
+        self.dataset.mirrors = vec![url.into()];
         Ok(self)
     }
 
@@ -91,181 +64,46 @@ impl Fetch {
         self.interrupt = interrupt;
         self
     }
+}
 
-    /// Ensures that the folder holds the published texts. Existing texts are kept. Otherwise unpacks the
-    /// archive in the folder, if the user has put it there, or tries each mirror in turn.
-    ///
-    /// An archive with a different checksum is accepted if all its texts are the published ones.
-    ///
-    /// # Errors
-    /// [`Error::Fetch`] if no mirror provides the archive or the disk is full; [`Error::Interrupted`];
-    /// [`Error::BadFile`] if the folder holds different texts; [`Error::Busy`] if another process is
-    /// fetching into the folder; [`Error::Io`].
-    pub fn run(&self, progress: &mut dyn Progress) -> Result<Fetched> {
-        // Respond to the interrupt button of a notebook too.
-        let interrupt = self.interrupt.during_call();
-        let result = Self { interrupt, ..self.clone() }.fetch_texts(progress);
-        progress.finish();
-        result
-    }
+/// Upper limit of all delays, including those that a server asks for.
+const MAX_DELAY: Duration = Duration::from_secs(30);
 
-    fn fetch_texts(&self, progress: &mut dyn Progress) -> Result<Fetched> {
-        let destination = Destination::open(&self.dataset, &self.to)?;
-        if let ExistingTexts::Complete(path) = destination.find_texts(&self.interrupt)? {
-            return self.fetched(path, None, None, 0);
-        }
-        let local_archive = destination.archive_path();
-        if local_archive.is_file() {
-            match self.unpack(&local_archive, &destination, progress) {
-                Ok((path, summary)) => {
-                    return self.fetched(
-                        path,
-                        Some(summary),
-                        Some(local_archive.display().to_string()),
-                        0,
-                    );
-                }
-                Err(UnpackError::Other(error)) => return Err(error),
-                Err(UnpackError::BadArchive(problem)) => progress.message(&format!(
-                    "ignoring {}, which is not the published archive: {problem}",
-                    local_archive.display()
-                )),
-            }
-        }
-        self.download(&destination, progress)
-    }
+/// When a server is abandoned. The defaults suit 200 MB over any network.
+#[derive(Debug, Clone)]
+pub struct RetryPolicy {
+    /// Timeout of a connection attempt, and of a server that sends nothing.
+    pub timeout: Duration,
+    /// Consecutive retries without new data.
+    pub max_retries: u32,
+    /// Delay before the first retry; doubled for each further one, up to 30 s.
+    pub first_delay: Duration,
+}
 
-    fn download(
-        &self,
-        destination: &Destination<'_>,
-        progress: &mut dyn Progress,
-    ) -> Result<Fetched> {
-        let mut problems = vec![];
-        let mut downloaded = 0;
-        let mirrors = self.url.as_ref().map_or(&self.dataset.mirrors[..], std::slice::from_ref);
-        for url in mirrors {
-            let mut part = PartialFile::open(destination.archive_path_with(".part"))?;
-            part.spliced = part.bytes() > 0;
-            progress.message(&format!("fetching {url}"));
-            // Repeats if the bytes may be from different files.
-            let problem = loop {
-                let mut download = Download {
-                    url,
-                    max_bytes: self.dataset.archive.max_bytes,
-                    policy: &self.retry_policy,
-                    interrupt: &self.interrupt,
-                    progress,
-                    is_complete: &|part: &PartialFile| self.is_published(part.path()),
-                    received: 0,
-                };
-                let result = download.run(&mut part);
-                downloaded += download.received;
-                match result {
-                    Ok(()) => {}
-                    Err(DownloadError::Fatal(error)) => return Err(error),
-                    Err(DownloadError::Server(problem)) => break problem,
-                }
-                match self.unpack(part.path(), destination, progress) {
-                    Ok((path, summary)) => {
-                        // An earlier attempt may have completed it from another server.
-                        let from = Some(&part.source.url).filter(|url| !url.is_empty());
-                        let from = from.unwrap_or(url).clone();
-                        part.delete()?;
-                        return self.fetched(path, Some(summary), Some(from), downloaded);
-                    }
-                    Err(UnpackError::Other(Error::Interrupted { .. })) => {
-                        return Err(interrupted(&part));
-                    }
-                    Err(UnpackError::Other(Error::Io { path, source, .. })) => {
-                        return Err(disk_error(&path, source, &part));
-                    }
-                    Err(UnpackError::Other(error)) => return Err(error),
-                    Err(UnpackError::BadArchive(problem)) if part.spliced => {
-                        progress
-                            .message(&format!("{problem}; downloading again from the beginning"));
-                        part.restart()?;
-                    }
-                    Err(UnpackError::BadArchive(problem)) => {
-                        let refused = destination.archive_path_with(".refused");
-                        part.rename_to(&refused)?;
-                        break format!("{problem}; saved as {}", refused.display());
-                    }
-                }
-            };
-            progress.message(&problem);
-            problems.push(format!("\n  {url}: {problem}"));
-        }
-        Err(Error::Fetch {
-            what: self.dataset.name.clone(),
-            problem: format!("no server provided the archive{}", problems.concat()),
-            remedy: format!(
-                "run the command again later, give another fetch.url, or {}",
-                self.dataset.manual_download(&self.to)
-            ),
-        })
-    }
-
-    /// Unpacks an archive and installs its texts.
-    fn unpack(
-        &self,
-        path: &Path,
-        destination: &Destination<'_>,
-        progress: &mut dyn Progress,
-    ) -> Result<(PathBuf, FileSummary), UnpackError> {
-        let summary = hash_file(path, FileHasher::of_archive(), &self.interrupt)?;
-        let difference = summary.archive_difference(&self.dataset.archive);
-        let unpacking = destination.create_unpack_folder()?;
-        let unpacked =
-            archive::unpack(path, &self.dataset, unpacking.path(), &self.interrupt, progress);
-        progress.finish();
-        match (unpacked, &difference) {
-            (Err(UnpackError::BadArchive(problem)), Some(difference)) => {
-                return Err(UnpackError::BadArchive(format!("{difference}; {problem}")));
-            }
-            (Ok(()), Some(difference)) => progress.message(&format!(
-                "accepted: not the published archive ({difference}), but its texts are the published ones"
-            )),
-            (unpacked, None) => unpacked?,
-            (Err(other), _) => return Err(other),
-        }
-        Ok((destination.install(&unpacking)?, summary))
-    }
-
-    fn is_published(&self, path: &Path) -> Result<bool> {
-        let summary = hash_file(path, FileHasher::of_archive(), &self.interrupt)?;
-        Ok(summary.archive_difference(&self.dataset.archive).is_none())
-    }
-
-    fn fetched(
-        &self,
-        path: PathBuf,
-        archive: Option<FileSummary>,
-        from: Option<String>,
-        downloaded: u64,
-    ) -> Result<Fetched> {
-        let published = &self.dataset.archive;
-        let (md5, sha256) = match archive {
-            Some(summary) => (summary.md5.unwrap_or_default(), summary.sha256),
-            None => (published.md5.clone(), published.sha256.clone()),
-        };
-        let mut bytes = 0;
-        for expected in &self.dataset.files {
-            let text = destination::existing_path(&path, expected)
-                .unwrap_or_else(|| path.join(&expected.name));
-            bytes += std::fs::metadata(&text).map_err(Error::io(&text, "read"))?.len();
-        }
-        Ok(Fetched { path, bytes, md5, sha256, from, downloaded })
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        let (timeout, first_delay) = (MAX_DELAY, Duration::from_secs(1));
+        Self { timeout, max_retries: 4, first_delay }
     }
 }
 
-/// The error for a disk error during unpacking.
-fn disk_error(path: &Path, error: std::io::Error, part: &PartialFile) -> Error {
-    Error::Fetch {
-        what: path.display().to_string(),
-        problem: format!("cannot write to the disk ({error}); {}", part.saved_message()),
-        remedy:
-            "check the disk (the texts take about 550 MB) and run the command again, which resumes \
-                 from there; or choose another folder"
-                .into(),
+impl RetryPolicy {
+    /// The delay before retry number `retry`, counted from 1.
+    pub(super) fn delay(&self, retry: u32, retry_after: Duration) -> Duration {
+        let doubled = self.first_delay.saturating_mul(1 << (retry - 1).min(16));
+        doubled.max(retry_after).min(MAX_DELAY)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_double_up_to_a_limit() {
+        let policy = RetryPolicy::default();
+        let seconds = |retry, after| policy.delay(retry, Duration::from_secs(after)).as_secs();
+        assert_eq!([1, 2, 3, 4, 40].map(|retry| seconds(retry, 0)), [1, 2, 4, 8, 30]);
+        assert_eq!([7, 7000].map(|after| seconds(1, after)), [7, 30]);
     }
 }

@@ -1,25 +1,23 @@
 //! Downloads of corpora: an archive from a list of mirrors, verified and unpacked.
 //!
 //! - [`Dataset`]: the published files, their checksums and mirrors (`dataset`, data/*.json)
-//! - the destination folder, its lock, and atomic installation of the texts (`destination`)
-//! - one request (`connection`), one archive with retries and ranges (`transfer`, `partial_file`)
-//! - safe unpacking of an untrusted archive (`archive`)
-//! - checksums and token counts (`checksums`, `token_counts`)
-//! - timeouts and retries ([`RetryPolicy`]); progress is reported to a [`crate::progress::Progress`]
+//! - [`Fetch`]: its settings (`fetch`) and its course from mirror to mirror (`run`), in a locked `folder`
+//! - one server with retries and ranges (`transfer`), one request (`request`), bytes on disk (`partial_file`)
+//! - safe unpacking of an untrusted archive (`archive`), and comparison with what is published (`verify`)
 
 mod archive;
-mod checksums;
-mod connection;
 mod dataset;
-mod destination;
+mod failure;
 mod fetch;
+mod folder;
 mod partial_file;
-mod retry;
+mod request;
+mod run;
 #[cfg(test)]
 mod tests;
-mod token_counts;
 mod transfer;
+mod verify;
 
 pub use dataset::{Archive, DataFile, Dataset};
-pub use fetch::{Fetch, Fetched};
-pub use retry::RetryPolicy;
+pub use fetch::{Fetch, RetryPolicy};
+pub use run::Fetched;

@@ -8,9 +8,9 @@ use proptest::prelude::*;
 use zip::CompressionMethod;
 use zip::write::SimpleFileOptions;
 
-use super::archive::{UnpackError, unpack_from};
-use super::checksums::{FileHasher, hash_file};
-use super::dataset::{Archive, DataFile, Dataset};
+use super::failure::Failure;
+use super::verify::text_difference;
+use super::{Archive, DataFile, Dataset, Fetch};
 use crate::interrupt::Interrupt;
 use crate::progress::Silent;
 
@@ -134,8 +134,8 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 fn unpacks(bytes: &[u8], folder: &Path) -> bool {
     let into = folder.join("sub/folder");
     fs::create_dir_all(&into).unwrap();
-    let (name, interrupt) = (Path::new("small.zip"), Interrupt::default());
-    let result = unpack_from(Cursor::new(bytes), name, &dataset(), &into, &interrupt, &mut Silent);
+    let fetch = Fetch::new(dataset(), folder);
+    let result = fetch.unpack_texts(Cursor::new(bytes), &into, &mut Silent);
     let files_found = files(folder);
     for path in &files_found {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap();
@@ -148,13 +148,13 @@ fn unpacks(bytes: &[u8], folder: &Path) -> bool {
             assert_eq!(files_found.len(), TEXTS.len());
             for expected in &dataset().files {
                 let path = into.join(&expected.name);
-                let summary = hash_file(&path, FileHasher::of_text(expected), &interrupt).unwrap();
-                assert_eq!(summary.difference(expected), None);
+                let difference = text_difference(&path, expected, &Interrupt::default()).unwrap();
+                assert_eq!(difference, None);
             }
             true
         }
-        Err(UnpackError::BadArchive(_)) => false,
-        Err(UnpackError::Other(error)) => panic!("not an error of the archive: {error}"),
+        Err(Failure::Permanent(_)) => false,
+        Err(failure) => panic!("not an error of the archive: {failure:?}"),
     };
     files_found.iter().for_each(|path| fs::remove_file(path).unwrap());
     unpacked
@@ -179,4 +179,26 @@ fn random_bytes_are_not_an_archive() {
     proptest!(ProptestConfig::with_cases(4000), |(bytes in bytes)| {
         prop_assert!(!unpacks(&bytes, folder.path()));
     });
+}
+
+#[test]
+fn a_text_is_compared_in_every_published_property() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(&file, "a b\r\n\n c\u{3000}d").unwrap();
+    let difference =
+        |expected: &DataFile| text_difference(file.path(), expected, &Interrupt::default());
+    let [mut expected, _] = dataset().files.try_into().unwrap();
+    (expected.bytes, expected.lines, expected.tokens) = (Some(12), Some(3), Some(7));
+    assert_eq!(difference(&expected).unwrap(), None);
+    let sum = |digit: &str, n| Some(digit.repeat(n));
+    for (changed, problem) in [
+        (DataFile { bytes: Some(11), ..expected.clone() }, "it has 12 bytes, not 11"),
+        (DataFile { sha1: sum("0", 40), ..expected.clone() }, "expected sha1 0000"),
+        (DataFile { sha256: sum("1", 64), ..expected.clone() }, "expected sha256 1111"),
+        (DataFile { lines: Some(2), ..expected.clone() }, "expected 2 lines, got 3"),
+        (DataFile { tokens: Some(8), ..expected.clone() }, "expected 8 words"),
+    ] {
+        let difference = difference(&changed).unwrap().unwrap();
+        assert!(difference.starts_with(problem), "{difference}");
+    }
 }

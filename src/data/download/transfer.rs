@@ -1,227 +1,198 @@
-//! Downloads one archive from one server into a partial file, with retries.
+//! Downloads the archive from one server into a partial file, with retries.
 
-use super::connection::{Connection, ConnectionError, Head};
+use std::time::{Duration, Instant};
+
+use ureq::Body;
+use ureq::http::{HeaderName, Response, header};
+
+use super::failure::Failure;
+use super::fetch::Fetch;
 use super::partial_file::{PartialFile, Source};
-use super::retry::{RetryPolicy, sleep};
+use super::request::{POLL_INTERVAL, bytes, request};
+use super::verify;
+use crate::Result;
 use crate::format::megabytes;
-use crate::interrupt::Interrupt;
 use crate::progress::{Progress, Task, Unit};
-use crate::{Error, Result};
 
-/// A download from one server.
-pub(super) struct Download<'a> {
-    pub url: &'a str,
-    /// A larger download is aborted.
-    pub max_bytes: u64,
-    pub policy: &'a RetryPolicy,
-    pub interrupt: &'a Interrupt,
-    pub progress: &'a mut dyn Progress,
-    /// Checks whether the partial file is the complete archive, regardless of the size that the server states.
-    pub is_complete: &'a dyn Fn(&PartialFile) -> Result<bool>,
-    /// Bytes received in all attempts.
-    pub received: u64,
-}
-
-/// Errors of a download.
-pub(super) enum DownloadError {
-    /// This server failed; another one may work.
-    Server(String),
-    /// A disk error or an interrupt.
-    Fatal(Error),
-}
-
-/// Errors of one attempt.
-enum AttemptError {
-    /// A retry may succeed, after the delay requested by the server.
-    Retryable(String, Option<std::time::Duration>),
-    Permanent(DownloadError),
-}
-
-impl From<Error> for AttemptError {
-    fn from(error: Error) -> Self {
-        Self::Permanent(DownloadError::Fatal(error))
-    }
-}
-
-impl Download<'_> {
-    /// Completes the partial file.
-    pub fn run(&mut self, part: &mut PartialFile) -> Result<(), DownloadError> {
-        let complete = part.source.total.is_none_or(|total| total == part.bytes());
-        if part.bytes() > 0 && complete && (self.is_complete)(part).map_err(DownloadError::Fatal)? {
-            return Ok(());
-        }
-        let mut max_received = part.bytes();
-        let mut attempts = 0;
+impl Fetch {
+    /// Completes the partial file from one server.
+    pub(super) fn transfer(
+        &self,
+        url: &str,
+        part: &mut PartialFile,
+        progress: &mut dyn Progress,
+    ) -> Result<(), Failure> {
+        let (mut most_bytes, mut attempts) = (part.bytes(), 0);
         loop {
-            let attempt = self.attempt(part);
-            self.progress.finish();
-            let (problem, retry_after) = match attempt {
-                Ok(()) => return Ok(()),
-                Err(AttemptError::Permanent(error)) => return Err(error),
-                Err(AttemptError::Retryable(problem, retry_after)) => (problem, retry_after),
-            };
-            if part.bytes() > max_received {
-                (max_received, attempts) = (part.bytes(), 0);
-            } else if part.bytes() > 0 && (self.is_complete)(part).map_err(DownloadError::Fatal)? {
-                // The file is complete; the server stated a wrong length.
+            // A server may state a wrong length, and an earlier process may have completed the file.
+            if part.bytes() > 0 && self.is_published(part)? {
                 return Ok(());
             }
-            attempts += 1;
-            if attempts > self.policy.max_retries {
-                return Err(DownloadError::Server(format!(
-                    "{problem} (given up after {attempts} attempts)"
-                )));
+            let attempt = self.attempt(url, part, progress);
+            progress.finish();
+            let Err(Failure::Temporary(problem, retry_after)) = attempt else { return attempt };
+            if part.bytes() > most_bytes {
+                (most_bytes, attempts) = (part.bytes(), 0);
             }
-            let delay = self.policy.delay(attempts, retry_after);
-            self.progress.message(&format!("{problem}; retrying in {} s", delay.as_secs_f64()));
-            if !sleep(delay, self.interrupt) {
-                return Err(DownloadError::Fatal(interrupted(part)));
+            attempts += 1;
+            if attempts > self.retry_policy.max_retries {
+                let problem = format!("{problem} (given up after {attempts} attempts)");
+                return Err(Failure::Permanent(problem));
+            }
+            let delay = self.retry_policy.delay(attempts, retry_after);
+            progress.message(&format!("{problem}; retrying in {} s", delay.as_secs_f64()));
+            let end = Instant::now() + delay;
+            while Instant::now() < end {
+                self.interrupt.check(String::new)?;
+                std::thread::sleep(POLL_INTERVAL.min(delay));
             }
         }
     }
 
-    fn attempt(&mut self, part: &mut PartialFile) -> Result<(), AttemptError> {
-        let from = part.bytes();
-        let tag = part.source.tag.as_deref().filter(|_| part.source.url == self.url);
-        let connection = Connection::open(self.url, from, tag, self.policy);
-        let head = connection.head(self.interrupt).map_err(|error| attempt_error(error, part))?;
-        let Some(total) = self.accept_response(&head, part)? else { return Ok(()) };
-        self.progress.start(&Task {
-            label: "downloading".into(),
-            unit: Unit::Bytes,
-            done: part.bytes(),
-            total,
-        });
-        while let Some(bytes) =
-            connection.bytes(self.interrupt).map_err(|error| attempt_error(error, part))?
-        {
-            self.received += bytes.len() as u64;
+    fn is_published(&self, part: &PartialFile) -> Result<bool> {
+        let published = self.dataset.archive.published();
+        Ok(published == verify::checksums(part.path(), &published, &self.interrupt)?)
+    }
+
+    fn attempt(
+        &self,
+        url: &str,
+        part: &mut PartialFile,
+        progress: &mut dyn Progress,
+    ) -> Result<(), Failure> {
+        let tag = part.source.tag.as_deref().filter(|_| part.source.url == url);
+        let response = request(url, part.bytes(), tag, self.retry_policy.timeout);
+        let response = response.next(&self.interrupt)?;
+        let response = response.ok_or_else(|| Failure::temporary("there is no response"))?;
+        let total = self.accept(url, &response, part, progress)?;
+        let label = "downloading".into();
+        progress.start(&Task { label, unit: Unit::Bytes, done: part.bytes(), total });
+        let body = bytes(response.into_body());
+        while let Some(bytes) = body.next(&self.interrupt)? {
             self.check_size(part.bytes() + bytes.len() as u64)?;
             part.append(&bytes)?;
-            self.progress.advance(bytes.len() as u64);
+            progress.advance(bytes.len() as u64);
         }
-        match total {
-            Some(total) if part.bytes() < total => Err(AttemptError::Retryable(
-                format!(
-                    "the connection ended after {} of {}",
-                    megabytes(part.bytes()),
-                    megabytes(total)
-                ),
-                None,
-            )),
-            _ => Ok(()),
+        match total.filter(|total| part.bytes() < *total) {
+            None => Ok(()),
+            Some(total) => {
+                let (bytes, total) = (megabytes(part.bytes()), megabytes(total));
+                Err(Failure::temporary(format!("the connection ended after {bytes} of {total}")))
+            }
         }
     }
 
-    /// Prepares the partial file for the body of this response. Returns the size of the complete file if
-    /// the server states it; `None` if the partial file is already complete.
-    fn accept_response(
-        &mut self,
-        head: &Head,
+    /// Prepares the partial file for the body of a response. Returns the size of the complete file, if the
+    /// server states it.
+    fn accept(
+        &self,
+        url: &str,
+        response: &Response<Body>,
         part: &mut PartialFile,
-    ) -> Result<Option<Option<u64>>, AttemptError> {
+        progress: &mut dyn Progress,
+    ) -> Result<Option<u64>, Failure> {
         let from = part.bytes();
-        let same_server = part.source.url == self.url;
-        if head.is_html && matches!(head.status, 200 | 206) {
-            return Err(AttemptError::Permanent(DownloadError::Server(
-                "sends a web page, not an archive; the network may require a login".into(),
-            )));
+        let length = response.body().content_length();
+        // A weak tag does not promise equal bytes.
+        let tag = text(response, header::ETAG).filter(|tag| tag.starts_with('"'));
+        let status = response.status();
+        if status.is_success() && response.body().mime_type() == Some("text/html") {
+            return Err(Failure::permanent(
+                "sends a web page, not an archive; the network may require a login",
+            ));
         }
-        let total = match (head.status, head.range) {
-            (200, _) => {
+        let total = match status.as_u16() {
+            200 => {
                 if from > 0 {
-                    self.progress.message(&format!(
+                    progress.message(&format!(
                         "the server sends the file from the beginning; discarding {}",
                         megabytes(from)
                     ));
                     part.restart()?;
                 }
-                head.length
+                length
             }
-            (206, Some(range)) if range.start == Some(from) => {
-                let changed = [
-                    (range.total.is_some() && part.source.total.is_some())
-                        && range.total != part.source.total,
-                    same_server && part.source.tag.is_some() && head.tag != part.source.tag,
-                ];
-                if changed.contains(&true) {
-                    part.restart()?;
-                    return Err(AttemptError::Retryable(
-                        "the file on the server has changed; restarting from the beginning".into(),
-                        None,
-                    ));
+            206 => {
+                let (start, total) = text(response, header::CONTENT_RANGE)
+                    .and_then(content_range)
+                    .filter(|(start, _)| *start == from)
+                    .ok_or("the server sent a different byte range than requested")
+                    .or_else(|problem| restart(part, problem))?;
+                let known = &part.source;
+                let resized = total.is_some() && known.total.is_some() && total != known.total;
+                let retagged =
+                    known.url == url && known.tag.is_some() && tag != known.tag.as_deref();
+                if resized || retagged {
+                    restart(part, "the file on the server has changed")?;
                 }
-                part.spliced |= from > 0;
-                range.total.or(head.length.map(|length| from + length))
+                part.spliced |= start > 0;
+                total.or(length.map(|length| from + length))
             }
-            (206, _) => {
-                part.restart()?;
-                return Err(AttemptError::Retryable(
-                    "the server sent a different byte range than requested".into(),
-                    None,
+            416 if from > 0 => restart(part, &format!("the server has no byte {from}"))?,
+            401 | 403 => {
+                return Err(Failure::permanent(format!(
+                    "{status}: the server rejects this program; a browser may be accepted"
+                )));
+            }
+            404 | 410 => {
+                return Err(Failure::permanent(format!("{status}: the file no longer exists")));
+            }
+            408 | 425 | 429 | 500..=599 => {
+                let seconds =
+                    text(response, header::RETRY_AFTER).and_then(|text| text.parse().ok());
+                return Err(Failure::Temporary(
+                    format!("{status}: the server is temporarily unavailable"),
+                    Duration::from_secs(seconds.unwrap_or_default()),
                 ));
             }
-            (416, range) if from > 0 => {
-                if range.and_then(|range| range.total) == Some(from) {
-                    return Ok(None);
-                }
-                if (self.is_complete)(part)? {
-                    return Ok(None);
-                }
-                part.restart()?;
-                return Err(AttemptError::Retryable(
-                    format!("the server has no byte {from}; restarting from the beginning"),
-                    None,
-                ));
-            }
-            _ => return Err(status_error(head)),
+            _ => return Err(Failure::permanent(format!("{status}: unexpected status"))),
         };
         self.check_size(total.unwrap_or(0))?;
-        part.set_source(Source { url: self.url.into(), tag: head.tag.clone(), total })?;
-        Ok(Some(total))
+        part.set_source(Source { url: url.into(), tag: tag.map(Into::into), total })?;
+        Ok(total)
     }
 
-    fn check_size(&self, bytes: u64) -> Result<(), AttemptError> {
-        if bytes <= self.max_bytes {
+    fn check_size(&self, bytes: u64) -> Result<(), Failure> {
+        let max_bytes = self.dataset.archive.max_bytes;
+        if bytes <= max_bytes {
             return Ok(());
         }
-        Err(AttemptError::Permanent(DownloadError::Server(format!(
+        Err(Failure::permanent(format!(
             "sends {} or more, but the published archive has at most {}: it is another file",
             megabytes(bytes),
-            megabytes(self.max_bytes)
-        ))))
+            megabytes(max_bytes)
+        )))
     }
 }
 
-fn attempt_error(error: ConnectionError, part: &PartialFile) -> AttemptError {
-    match error {
-        ConnectionError::Retryable(problem) => AttemptError::Retryable(problem, None),
-        ConnectionError::Permanent(problem) => {
-            AttemptError::Permanent(DownloadError::Server(problem))
+/// Discards what was received, and fails for this attempt.
+fn restart<T>(part: &mut PartialFile, problem: &str) -> Result<T, Failure> {
+    part.restart()?;
+    Err(Failure::temporary(format!("{problem}; restarting from the beginning")))
+}
+
+fn text(response: &Response<Body>, name: HeaderName) -> Option<&str> {
+    response.headers().get(name)?.to_str().ok().map(str::trim)
+}
+
+/// The first byte and the total size in `bytes 5-9/10`. The size may be `*`.
+fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
+    let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
+    let (start, _) = range.split_once('-')?;
+    Some((start.trim().parse().ok()?, total.trim().parse().ok()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_ranges() {
+        assert_eq!(content_range("bytes 5-9/10"), Some((5, Some(10))));
+        assert_eq!(content_range("bytes 5-9/*"), Some((5, None)));
+        for bad in ["", "bytes", "bytes 5/", "5-9/10", "bytes x-9/10", "items 1-2/3", "bytes */10"]
+        {
+            assert_eq!(content_range(bad), None, "{bad}");
         }
-        ConnectionError::Interrupted => interrupted(part).into(),
-    }
-}
-
-pub(super) fn interrupted(part: &PartialFile) -> Error {
-    Error::Interrupted {
-        saved: format!("{}; the same command resumes from there", part.saved_message()),
-    }
-}
-
-/// The error for an unsuccessful status.
-fn status_error(head: &Head) -> AttemptError {
-    let status = &head.status_text;
-    let stop = |meaning: &str| {
-        AttemptError::Permanent(DownloadError::Server(format!("{status}: {meaning}")))
-    };
-    match head.status {
-        401 | 403 => stop("the server rejects this program; a browser may be accepted"),
-        404 | 410 => stop("the file no longer exists"),
-        408 | 425 | 429 | 500..=599 => AttemptError::Retryable(
-            format!("{status}: the server is temporarily unavailable"),
-            head.retry_after,
-        ),
-        _ => stop("unexpected status"),
     }
 }

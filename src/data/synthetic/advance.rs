@@ -2,16 +2,16 @@
 
 use super::grammar::{
     AFTER_BLANK, After, BRACKETED, INTRODUCED, Node, OPENING_AT, OPENING_IN, PARTS, Role, SAID,
-    SECTION, SLOTS, Slot, State, Step, TITLE,
+    SECTION, State, Step, TITLE,
 };
 use super::lexicon::Fixed::*;
-use super::lexicon::{Kind, Lexicon, Number};
+use super::lexicon::{Kind, Lexicon, Number, SLOTS, Slot};
 use super::sample::WordId;
 
 impl State {
     /// Advances by one word that the grammar allows in this state.
     pub(super) fn advance(&mut self, word: WordId, lexicon: &Lexicon) {
-        let kind = lexicon.kind(word);
+        let kind = lexicon.kinds[usize::from(word)];
         self.words += 1;
         match self.node {
             Node::Phrase(steps) => {
@@ -30,10 +30,7 @@ impl State {
             Node::Sentence => self.sentence(word, kind),
             Node::Clause => self.clause(word, kind),
             Node::Join => self.node = Node::Clause,
-            Node::Determiner(role) => match kind {
-                Kind::Adjective | Kind::Noun { .. } => self.bare(role, kind),
-                _ => self.determined(role, kind),
-            },
+            Node::Determiner(role) => self.noun_phrase(role, kind),
             Node::Noun { role, number, adjectives } => match kind {
                 Kind::Fixed(_) => self.node = Node::Compound { role, number },
                 Kind::Adjective => {
@@ -129,26 +126,11 @@ impl State {
                 self.subject = (0, Number::One);
                 self.node = Node::Verb;
             }
-            Kind::Fixed(This) => {
-                self.subject = (1, Number::One);
+            Kind::Fixed(marker @ (This | First | Second | Third)) => {
+                self.subject = (if marker == This { 1 } else { 2 }, Number::One);
                 self.marked(kind, After::Verb);
             }
-            Kind::Fixed(First | Second | Third) => {
-                self.subject = (2, Number::One);
-                self.marked(kind, After::Verb);
-            }
-            Kind::Adjective | Kind::Noun { .. } => self.bare(Role::Subject, kind),
-            _ => self.determined(Role::Subject, kind),
-        }
-    }
-
-    /// A plural without "the" or "these".
-    fn bare(&mut self, role: Role, kind: Kind) {
-        match kind {
-            Kind::Adjective => {
-                self.node = Node::Noun { role, number: Some(Number::Many), adjectives: 1 };
-            }
-            _ => self.noun(role, kind),
+            _ => self.noun_phrase(Role::Subject, kind),
         }
     }
 
@@ -170,16 +152,17 @@ impl State {
         }
     }
 
-    fn determined(&mut self, role: Role, kind: Kind) {
-        let number = match kind {
-            Kind::Fixed(A) => Some(Number::One),
-            Kind::Fixed(These) => Some(Number::Many),
-            _ => None,
+    /// The first word of a noun phrase. Without a determiner, it is a plural.
+    fn noun_phrase(&mut self, role: Role, kind: Kind) {
+        let (number, adjectives) = match kind {
+            Kind::Noun { .. } => return self.noun(role, kind),
+            Kind::Count => return self.node = Node::Counted(role),
+            Kind::Adjective => (Some(Number::Many), 1),
+            Kind::Fixed(A) => (Some(Number::One), 0),
+            Kind::Fixed(These) => (Some(Number::Many), 0),
+            _ => (None, 0),
         };
-        self.node = match kind {
-            Kind::Count => Node::Counted(role),
-            _ => Node::Noun { role, number, adjectives: 0 },
-        };
+        self.node = Node::Noun { role, number, adjectives };
     }
 
     fn noun(&mut self, role: Role, kind: Kind) {
@@ -202,9 +185,10 @@ impl State {
 
     fn object(&mut self, kind: Kind) {
         match kind {
-            Kind::Count | Kind::Fixed(The | A | These) => self.determined(Role::Object, kind),
             Kind::Fixed(This | First | Second | Third) => self.marked(kind, After::Tail),
-            Kind::Adjective | Kind::Noun { .. } => self.bare(Role::Object, kind),
+            Kind::Count | Kind::Adjective | Kind::Noun { .. } | Kind::Fixed(The | A | These) => {
+                self.noun_phrase(Role::Object, kind);
+            }
             _ => self.tail(kind),
         }
     }
@@ -218,19 +202,14 @@ impl State {
                 self.adjuncts = 0;
                 self.node = Node::Join;
             }
-            Kind::Preposition => {
+            _ => {
                 self.adjuncts += 1;
-                self.node = Node::Determiner(Role::Adjunct);
+                match kind {
+                    Kind::Preposition => self.node = Node::Determiner(Role::Adjunct),
+                    Kind::Adverb => self.node = Node::Tail,
+                    _ => self.marked(kind, After::Tail),
+                }
             }
-            Kind::Adverb => {
-                self.adjuncts += 1;
-                self.node = Node::Tail;
-            }
-            Kind::Fixed(In | At | With | Regarding) => {
-                self.adjuncts += 1;
-                self.marked(kind, After::Tail);
-            }
-            _ => {}
         }
     }
 }

@@ -1,39 +1,10 @@
 //! The grammar. Its state is a function of the words so far, without hidden choices, so the probability of
 //! the next word given all past words is known exactly.
 
-use super::lexicon::{Fixed, Number, Stock};
+use super::lexicon::{Fixed, Number, SLOTS, Slot};
 use super::sample::WordId;
 
-/// A role whose last word the text remembers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Slot {
-    Person,
-    Place,
-    Mate,
-    Thing,
-    Key,
-    Year,
-    First,
-    Second,
-    Third,
-}
-
-/// Number of slots.
-pub(super) const SLOTS: usize = 9;
-
 impl Slot {
-    pub(super) fn stock(self) -> Stock {
-        match self {
-            Self::Person => Stock::Person,
-            Self::Place => Stock::Place,
-            Self::Mate => Stock::Mate,
-            Self::Thing => Stock::Thing,
-            Self::Key => Stock::Key,
-            Self::Year => Stock::Year,
-            Self::First | Self::Second | Self::Third => Stock::Item,
-        }
-    }
-
     /// The slot after a marker word: "in" precedes the year, "at" the place.
     pub(super) fn marked_by(word: Fixed) -> Option<Self> {
         match word {
@@ -88,7 +59,7 @@ pub(super) enum After {
 }
 
 /// A node of the grammar, which determines the kinds of words that can follow.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) enum Node {
     /// Within a fixed phrase: its remaining elements.
     Phrase(&'static [Step]),
@@ -97,6 +68,7 @@ pub(super) enum Node {
     /// The second word of a heading: one more `=` opens a section, a topic a new article.
     Heading,
     /// The start of a line: a paragraph, or a blank line before a heading.
+    #[default]
     Line,
     Sentence,
     /// The start of a clause after an introduction such as "in 1845 ,".
@@ -109,7 +81,7 @@ pub(super) enum Node {
     Noun {
         role: Role,
         number: Option<Number>,
-        adjectives: u8,
+        adjectives: usize,
     },
     /// The second half of an adjective with `@-@`.
     Compound {
@@ -127,10 +99,10 @@ pub(super) enum Node {
 }
 
 /// The state: everything about the past words that affects the next one.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct State {
     pub(super) node: Node,
-    pub(super) topic: u8,
+    pub(super) topic: usize,
     /// Number of words so far.
     pub(super) words: u32,
     /// The last word in each [`Slot`].
@@ -138,16 +110,16 @@ pub(super) struct State {
     /// Number of words so far when the slot was last filled.
     pub(super) said: [u32; SLOTS],
     /// Class and number of the clause's subject, with which its verb agrees.
-    pub(super) subject: (u8, Number),
+    pub(super) subject: (usize, Number),
     /// The class of the clause's verb, which picks its object.
-    pub(super) verb: u8,
+    pub(super) verb: usize,
     pub(super) quoted: bool,
     /// Counts of adjuncts in the clause, clauses in the sentence, sentences in the paragraph, and so on.
-    pub(super) adjuncts: u8,
-    pub(super) clauses: u8,
-    pub(super) sentences: u8,
-    pub(super) paragraphs: u8,
-    pub(super) sections: u8,
+    pub(super) adjuncts: usize,
+    pub(super) clauses: usize,
+    pub(super) sentences: usize,
+    pub(super) paragraphs: usize,
+    pub(super) sections: usize,
 }
 
 impl State {
@@ -158,22 +130,8 @@ impl State {
 
     /// The start of the text: a blank line, then the first title.
     pub(super) fn new() -> Self {
-        Self {
-            node: Node::Phrase(START),
-            topic: 0,
-            words: 0,
-            memory: [None; SLOTS],
-            said: [0; SLOTS],
-            subject: (0, Number::One),
-            verb: 0,
-            quoted: false,
-            adjuncts: 0,
-            clauses: 0,
-            sentences: 0,
-            paragraphs: 0,
-            // The maximum makes the next heading a title.
-            sections: u8::MAX,
-        }
+        // After so many sections, the next heading is a title.
+        Self { node: Node::Phrase(START), sections: usize::MAX, ..Self::default() }
     }
 }
 

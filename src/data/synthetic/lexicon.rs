@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use rand_chacha::ChaCha8Rng;
 
-use super::sample::{self, List, Source, WordId};
+use super::sample::{self, List, ListId, WordId};
 
 /// Number of article topics. Each has its own nouns, verbs and adjectives.
 pub(super) const TOPICS: usize = 16;
@@ -40,31 +40,37 @@ impl Fixed {
 }
 
 /// Singular or plural.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Number {
+    #[default]
     One,
     Many,
 }
 
-/// Groups of words for the [`super::grammar::Slot`]s.
+/// A role whose last word the text remembers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stock {
+pub(super) enum Slot {
     Person,
     Place,
     Mate,
     Thing,
     Key,
     Year,
-    Item,
+    First,
+    Second,
+    Third,
 }
+
+/// Number of slots.
+pub(super) const SLOTS: usize = 9;
 
 /// The kind of a word, which alone determines the transition of the grammar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Fixed(Fixed),
-    Topic(u8),
-    Noun { class: u8, number: Number },
-    Verb { class: u8 },
+    Topic(usize),
+    Noun { class: usize, number: Number },
+    Verb { class: usize },
     Adjective,
     Adverb,
     Preposition,
@@ -75,24 +81,26 @@ pub(super) enum Kind {
 }
 
 /// All words, and the lists that they are sampled from.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Lexicon {
-    words: Vec<String>,
-    kinds: Vec<Kind>,
-    lists: Vec<List>,
+    /// Spelling and kind by [`WordId`].
+    pub(super) words: Vec<String>,
+    pub(super) kinds: Vec<Kind>,
+    pub(super) lists: Vec<List>,
     /// Indexed by topic (the last one is shared), class and number.
-    nouns: [[[Source; 2]; CLASSES]; TOPICS + 1],
-    verbs: [[[Source; 2]; CLASSES]; TOPICS + 1],
-    adjectives: [Source; TOPICS + 1],
-    stocks: [Source; 7],
+    pub(super) nouns: [[[ListId; 2]; CLASSES]; TOPICS + 1],
+    pub(super) verbs: [[[ListId; 2]; CLASSES]; TOPICS + 1],
+    pub(super) adjectives: [ListId; TOPICS + 1],
+    /// The words of each [`Slot`].
+    pub(super) remembered: [ListId; SLOTS],
     /// The titles of articles, one per topic.
-    pub(super) topics: Source,
-    pub(super) adverbs: Source,
-    pub(super) prepositions: Source,
-    pub(super) conjunctions: Source,
+    pub(super) topics: ListId,
+    pub(super) adverbs: ListId,
+    pub(super) prepositions: ListId,
+    pub(super) conjunctions: ListId,
     /// Past-tense verbs of openings and of speech, for all subjects.
-    pub(super) pasts: Source,
-    pub(super) counts: Source,
+    pub(super) pasts: ListId,
+    pub(super) counts: ListId,
 }
 
 const TOPIC_WORDS: [&str; TOPICS] = [
@@ -132,105 +140,51 @@ impl Lexicon {
     /// Generates the words for this seed, about 4,500.
     pub(super) fn new(seed: u64) -> Self {
         let mut generator = WordGenerator::new(seed);
-        let unset = Source::Word(0);
-        let mut lexicon = Self {
-            words: Vec::new(),
-            kinds: Vec::new(),
-            lists: Vec::new(),
-            nouns: [[[unset; 2]; CLASSES]; TOPICS + 1],
-            verbs: [[[unset; 2]; CLASSES]; TOPICS + 1],
-            adjectives: [unset; TOPICS + 1],
-            stocks: [unset; 7],
-            topics: unset,
-            adverbs: unset,
-            prepositions: unset,
-            conjunctions: unset,
-            pasts: unset,
-            counts: unset,
-        };
+        let mut lexicon = Self::default();
         for (fixed, text) in FIXED {
-            lexicon.push(generator.reserve(text), Kind::Fixed(*fixed));
+            lexicon.push((*text).to_owned(), Kind::Fixed(*fixed));
         }
         for topic in 0..=SHARED {
             let (nouns, verbs, adjectives) =
                 if topic == SHARED { (60, 30, 110) } else { (20, 9, 24) };
             for class in 0..CLASSES {
                 let stems = generator.stems(nouns, NOUN_ENDS, "s");
-                for number in [Number::One, Number::Many] {
-                    let kind = Kind::Noun { class: class as u8, number };
-                    let end = if number == Number::Many { "s" } else { "" };
-                    lexicon.nouns[topic][class][number as usize] = lexicon.list(&stems, end, kind);
-                }
+                lexicon.nouns[topic][class] =
+                    [(Number::One, ""), (Number::Many, "s")].map(|(number, end)| {
+                        lexicon.inflected(&stems, end, Kind::Noun { class, number })
+                    });
                 let stems = generator.stems(verbs, VERB_ENDS, "s");
-                for number in [Number::One, Number::Many] {
-                    let end = if number == Number::One { "s" } else { "" };
-                    let kind = Kind::Verb { class: class as u8 };
-                    lexicon.verbs[topic][class][number as usize] = lexicon.list(&stems, end, kind);
-                }
+                lexicon.verbs[topic][class] =
+                    ["s", ""].map(|end| lexicon.inflected(&stems, end, Kind::Verb { class }));
             }
             let stems = generator.stems(adjectives, ADJECTIVE_ENDS, "");
-            lexicon.adjectives[topic] = lexicon.list(&stems, "", Kind::Adjective);
+            lexicon.adjectives[topic] = lexicon.list(&stems, Kind::Adjective);
         }
-        let adverbs = generator.stems(80, &["ly"], "");
-        lexicon.adverbs = lexicon.list(&adverbs, "", Kind::Adverb);
-        for (stock, count, ends) in [
-            (Stock::Person, 16, PERSON_ENDS),
-            (Stock::Place, 12, PLACE_ENDS),
-            (Stock::Mate, 16, MATE_ENDS),
-            (Stock::Thing, 12, THING_ENDS),
-            (Stock::Key, 12, KEY_ENDS),
-            (Stock::Item, 12, ITEM_ENDS),
+        lexicon.adverbs = lexicon.list(&generator.stems(80, &["ly"], ""), Kind::Adverb);
+        for (slots, count, ends) in [
+            (&[Slot::Person][..], 16, PERSON_ENDS),
+            (&[Slot::Place], 12, PLACE_ENDS),
+            (&[Slot::Mate], 16, MATE_ENDS),
+            (&[Slot::Thing], 12, THING_ENDS),
+            (&[Slot::Key], 12, KEY_ENDS),
+            (&[Slot::First, Slot::Second, Slot::Third], 12, ITEM_ENDS),
         ] {
-            let stems = generator.stems(count, ends, "");
-            lexicon.stocks[stock as usize] = lexicon.list(&stems, "", Kind::Remembered);
+            let list = lexicon.list(&generator.stems(count, ends, ""), Kind::Remembered);
+            slots.iter().for_each(|slot| lexicon.remembered[*slot as usize] = list);
         }
-        let years: Vec<_> =
-            generator.years(20).iter().map(|year| generator.reserve(year)).collect();
-        lexicon.stocks[Stock::Year as usize] = lexicon.list(&years, "", Kind::Remembered);
-        let counts: Vec<_> = (2..=60).map(|n| generator.reserve(&n.to_string())).collect();
-        lexicon.counts = lexicon.list(&counts, "", Kind::Count);
-        let prepositions = generator.reserve_all(&PREPOSITIONS);
-        lexicon.prepositions = lexicon.list(&prepositions, "", Kind::Preposition);
-        let conjunctions = generator.reserve_all(&CONJUNCTIONS);
-        lexicon.conjunctions = lexicon.list(&conjunctions, "", Kind::Conjunction);
-        let pasts = generator.reserve_all(&PASTS);
-        lexicon.pasts = lexicon.list(&pasts, "", Kind::Past);
-        lexicon.topics = lexicon.topic_list(&mut generator);
+        let years = generator.years(20);
+        lexicon.remembered[Slot::Year as usize] = lexicon.list(&years, Kind::Remembered);
+        let counts: Vec<String> = (2..=60).map(|n: u32| n.to_string()).collect();
+        lexicon.counts = lexicon.list(&counts, Kind::Count);
+        lexicon.prepositions = lexicon.list(&PREPOSITIONS, Kind::Preposition);
+        lexicon.conjunctions = lexicon.list(&CONJUNCTIONS, Kind::Conjunction);
+        lexicon.pasts = lexicon.list(&PASTS, Kind::Past);
+        lexicon.topics = lexicon.lists.len();
+        lexicon.lists.push(List::zipf(lexicon.words.len() as WordId, TOPICS));
+        for (topic, word) in TOPIC_WORDS.iter().enumerate() {
+            lexicon.push((*word).to_owned(), Kind::Topic(topic));
+        }
         lexicon
-    }
-
-    /// Number of words.
-    pub(super) fn len(&self) -> usize {
-        self.words.len()
-    }
-
-    pub(super) fn word(&self, id: WordId) -> &str {
-        &self.words[usize::from(id)]
-    }
-
-    pub(super) fn kind(&self, id: WordId) -> Kind {
-        self.kinds[usize::from(id)]
-    }
-
-    /// The list behind a [`Source::List`].
-    pub(super) fn listed(&self, list: u16) -> &List {
-        &self.lists[usize::from(list)]
-    }
-
-    pub(super) fn nouns(&self, topic: usize, class: usize, number: Number) -> Source {
-        self.nouns[topic][class][number as usize]
-    }
-
-    pub(super) fn verbs(&self, topic: usize, class: usize, number: Number) -> Source {
-        self.verbs[topic][class][number as usize]
-    }
-
-    pub(super) fn adjectives(&self, topic: usize) -> Source {
-        self.adjectives[topic]
-    }
-
-    pub(super) fn stock(&self, stock: Stock) -> Source {
-        self.stocks[stock as usize]
     }
 
     fn push(&mut self, word: String, kind: Kind) {
@@ -238,26 +192,18 @@ impl Lexicon {
         self.kinds.push(kind);
     }
 
-    /// Adds a list of `stems` with the suffix `end`, the most frequent word first.
-    fn list(&mut self, stems: &[String], end: &str, kind: Kind) -> Source {
-        let start = self.words.len() as WordId;
+    /// Adds a list, the most frequent word first.
+    fn list(&mut self, words: &[impl AsRef<str>], kind: Kind) -> ListId {
+        self.inflected(words, "", kind)
+    }
+
+    /// Adds a list of `stems` with the suffix `end`.
+    fn inflected(&mut self, stems: &[impl AsRef<str>], end: &str, kind: Kind) -> ListId {
+        self.lists.push(List::zipf(self.words.len() as WordId, stems.len()));
         for stem in stems {
-            self.push(format!("{stem}{end}"), kind);
+            self.push(format!("{}{end}", stem.as_ref()), kind);
         }
-        self.close_list(start, stems.len())
-    }
-
-    fn topic_list(&mut self, generator: &mut WordGenerator) -> Source {
-        let start = self.words.len() as WordId;
-        for (topic, word) in TOPIC_WORDS.iter().enumerate() {
-            self.push(generator.reserve(word), Kind::Topic(topic as u8));
-        }
-        self.close_list(start, TOPICS)
-    }
-
-    fn close_list(&mut self, start: WordId, count: usize) -> Source {
-        self.lists.push(List::zipf(start, count));
-        Source::List((self.lists.len() - 1) as u16)
+        self.lists.len() - 1
     }
 }
 
@@ -287,17 +233,8 @@ struct WordGenerator {
 
 impl WordGenerator {
     fn new(seed: u64) -> Self {
-        Self { random: sample::generator(seed, 0), taken: HashSet::new() }
-    }
-
-    /// Reserves a word.
-    fn reserve(&mut self, word: &str) -> String {
-        self.taken.insert(word.to_owned());
-        word.to_owned()
-    }
-
-    fn reserve_all(&mut self, words: &[&str]) -> Vec<String> {
-        words.iter().map(|word| self.reserve(word)).collect()
+        let taken = FIXED.iter().map(|(_, text)| (*text).to_owned()).collect();
+        Self { random: sample::generator(seed, 0), taken }
     }
 
     /// Generates stems that are unique both with and without `suffix`. Frequent ones are shorter.

@@ -30,7 +30,7 @@ impl Mixture {
     pub(super) fn probability(&self, word: WordId, lexicon: &Lexicon) -> f64 {
         let probability_in = |source: Source| match source {
             Source::Word(only) => f64::from(u8::from(only == word)),
-            Source::List(list) => lexicon.listed(list).probability(word),
+            Source::List(list) => lexicon.lists[list].probability(word),
         };
         self.components.iter().map(|&(weight, source)| weight * probability_in(source)).sum::<f64>()
             / self.total
@@ -40,7 +40,7 @@ impl Mixture {
         let share = unit(random) * self.total;
         match self.components[pick(share, self.components.iter().map(|component| component.0))].1 {
             Source::Word(word) => word,
-            Source::List(list) => lexicon.listed(list).sample(random),
+            Source::List(list) => lexicon.lists[list].sample(random),
         }
     }
 }

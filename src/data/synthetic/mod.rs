@@ -8,16 +8,12 @@ mod offers;
 mod sample;
 
 #[cfg(test)]
-mod figures;
-#[cfg(test)]
 mod tests;
 
 use grammar::State;
 use lexicon::{Fixed, Lexicon};
 use mixture::Mixture;
-use sample::WordId;
 
-use crate::data::split::Split;
 use crate::data::vocab::Vocab;
 
 /// Seed and sizes of the synthetic corpus.
@@ -44,6 +40,7 @@ impl Default for SyntheticConfig {
 const MIN_TOKENS: usize = 200;
 
 /// The corpus of one seed.
+#[derive(Default)]
 pub(super) struct Generated {
     pub(super) vocab: Vocab,
     pub(super) tokens: [Vec<u32>; 3],
@@ -54,43 +51,26 @@ pub(super) struct Generated {
 /// Generates the three splits. Each has its own random stream, so its size does not affect the others.
 pub(super) fn generate(config: &SyntheticConfig) -> Generated {
     let lexicon = Lexicon::new(config.seed);
-    let mut ids = Ids { vocab: Vocab::default(), of_word: vec![None; lexicon.len()] };
+    let mut generated = Generated::default();
     let sizes = [config.train_tokens, config.valid_tokens, config.test_tokens];
-    let mut tokens = [Vec::new(), Vec::new(), Vec::new()];
-    let mut surprisals = [Vec::new(), Vec::new(), Vec::new()];
-    for split in Split::ALL {
-        let index = split as usize;
-        let mut random = sample::generator(config.seed, 1 + index as u64);
-        let min_tokens = sizes[index].max(MIN_TOKENS);
+    for (split, size) in sizes.into_iter().enumerate() {
+        let (tokens, surprisals) = (&mut generated.tokens[split], &mut generated.surprisals[split]);
+        let mut random = sample::generator(config.seed, 1 + split as u64);
         let mut state = State::new();
         let mut next = Mixture::default();
         loop {
             offers::fill(&state, &lexicon, &mut next);
             let word = next.sample(&lexicon, &mut random);
-            tokens[index].push(ids.of(word, &lexicon));
-            surprisals[index].push(-next.probability(word, &lexicon).ln() as f32);
+            // A lexicon has fewer words than there are ids, so the default is never used.
+            tokens.push(
+                generated.vocab.intern(&lexicon.words[usize::from(word)]).unwrap_or_default(),
+            );
+            surprisals.push(-next.probability(word, &lexicon).ln() as f32);
             state.advance(word, &lexicon);
-            if word == Fixed::Eos.id() && tokens[index].len() >= min_tokens {
+            if word == Fixed::Eos.id() && tokens.len() >= size.max(MIN_TOKENS) {
                 break;
             }
         }
     }
-    Generated { vocab: ids.vocab, tokens, surprisals }
-}
-
-/// Assigns token ids to the words of the lexicon, in order of first appearance.
-struct Ids {
-    vocab: Vocab,
-    of_word: Vec<Option<u32>>,
-}
-
-impl Ids {
-    fn of(&mut self, word: WordId, lexicon: &Lexicon) -> u32 {
-        let id = &mut self.of_word[usize::from(word)];
-        if id.is_none() {
-            *id = self.vocab.intern(lexicon.word(word));
-        }
-        // A lexicon has fewer words than there are ids, so the default is never used.
-        id.unwrap_or_default()
-    }
+    generated
 }

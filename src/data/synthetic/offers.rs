@@ -1,9 +1,9 @@
 //! The distribution of the next word in each state.
 
-use super::grammar::{Node, Role, Slot, State, Step};
-use super::lexicon::{CLASSES, Fixed, Lexicon, Number, SHARED};
+use super::grammar::{Node, Role, State, Step};
+use super::lexicon::{CLASSES, Fixed, Lexicon, Number, SHARED, Slot};
 use super::mixture::Mixture;
-use super::sample::Source;
+use super::sample::{ListId, Source};
 
 /// Probability that a recalled word is the remembered one.
 const RECALL: f64 = 0.95;
@@ -35,7 +35,7 @@ impl Distribution<'_> {
             Node::Heading => {
                 let article = end_probability(&[0.0, 0.2, 0.4, 0.6, 0.8], self.state.sections);
                 self.word(1.0 - article, Fixed::Equals);
-                self.next.add(article, self.lexicon.topics);
+                self.list(article, self.lexicon.topics);
             }
             Node::Line => {
                 let end = end_probability(&[0.0, 0.35, 0.5, 0.7], self.state.paragraphs);
@@ -45,7 +45,7 @@ impl Distribution<'_> {
             }
             Node::Sentence => self.sentence(),
             Node::Clause => self.clause(1.0),
-            Node::Join => self.next.add(1.0, self.lexicon.conjunctions),
+            Node::Join => self.list(1.0, self.lexicon.conjunctions),
             Node::Determiner(role) => {
                 self.word(0.40, Fixed::The);
                 self.word(if role == Role::Attribute { 0.0 } else { 0.15 }, Fixed::A);
@@ -53,7 +53,7 @@ impl Distribution<'_> {
                 self.bare(0.40, role);
             }
             Node::Noun { role, number, adjectives } => {
-                let adjective = [0.5, 0.15, 0.0][usize::from(adjectives.min(2))];
+                let adjective = [0.5, 0.15, 0.0][adjectives.min(2)];
                 let hyphen = if adjectives == 1 { 0.06 } else { 0.0 };
                 self.adjectives(adjective);
                 self.word(hyphen, Fixed::Hyphen);
@@ -68,7 +68,7 @@ impl Distribution<'_> {
             Node::Subject => {
                 self.word(0.18, Fixed::Of);
                 self.word(0.06, Fixed::Open);
-                self.next.add(0.16, self.lexicon.adverbs);
+                self.list(0.16, self.lexicon.adverbs);
                 self.verbs(0.60);
             }
             Node::Bracket => {
@@ -84,8 +84,8 @@ impl Distribution<'_> {
     fn step(&mut self, steps: &[Step]) {
         match steps.first() {
             Some(Step::Word(fixed)) => self.word(1.0, *fixed),
-            Some(Step::Past) => self.next.add(1.0, self.lexicon.pasts),
-            Some(Step::Fresh(slot)) => self.next.add(1.0, self.lexicon.stock(slot.stock())),
+            Some(Step::Past) => self.list(1.0, self.lexicon.pasts),
+            Some(Step::Fresh(slot)) => self.list(1.0, self.lexicon.remembered[*slot as usize]),
             Some(Step::Again(slot)) => self.recall(1.0, *slot),
             Some(Step::Then(_)) | None => {}
         }
@@ -116,7 +116,7 @@ impl Distribution<'_> {
         self.marker(0.20 * share, Fixed::This);
         self.word(0.22 * share, Fixed::The);
         self.word(0.04 * share, Fixed::These);
-        self.next.add(0.03 * share, self.lexicon.counts);
+        self.list(0.03 * share, self.lexicon.counts);
         self.bare(0.28 * share, Role::Subject);
     }
 
@@ -126,7 +126,7 @@ impl Distribution<'_> {
         self.word(0.18, Fixed::The);
         self.word(0.12, Fixed::A);
         self.word(0.04, Fixed::These);
-        self.next.add(0.04, self.lexicon.counts);
+        self.list(0.04, self.lexicon.counts);
         self.bare(0.26, Role::Object);
         self.tail(0.12);
     }
@@ -141,8 +141,8 @@ impl Distribution<'_> {
         self.marker(0.22 * more, Fixed::In);
         self.marker(0.26 * more, Fixed::Regarding);
         self.word(if self.state.clauses == 0 { 0.10 * more } else { 0.0 }, Fixed::Comma);
-        self.next.add(0.35 * more, self.lexicon.prepositions);
-        self.next.add(0.25 * more, self.lexicon.adverbs);
+        self.list(0.35 * more, self.lexicon.prepositions);
+        self.list(0.25 * more, self.lexicon.adverbs);
     }
 
     fn ordinals(&mut self, share: f64) {
@@ -160,7 +160,7 @@ impl Distribution<'_> {
     }
 
     fn nouns(&mut self, share: f64, role: Role, number: Option<Number>) {
-        let fitting = (usize::from(self.state.verb) + 1) % CLASSES;
+        let fitting = (self.state.verb + 1) % CLASSES;
         for class in 0..CLASSES {
             let by_class = match role {
                 Role::Object => class_weight(class == fitting),
@@ -173,8 +173,8 @@ impl Distribution<'_> {
             };
             for (by_number, number) in [(one, Number::One), (1.0 - one, Number::Many)] {
                 for (by_topic, topic) in self.topics() {
-                    let source = self.lexicon.nouns(topic, class, number);
-                    self.next.add(share * by_class * by_number * by_topic, source);
+                    let list = self.lexicon.nouns[topic][class][number as usize];
+                    self.list(share * by_class * by_number * by_topic, list);
                 }
             }
         }
@@ -183,22 +183,22 @@ impl Distribution<'_> {
     fn verbs(&mut self, share: f64) {
         let (fitting, number) = self.state.subject;
         for class in 0..CLASSES {
-            let by_class = class_weight(class == usize::from(fitting));
+            let by_class = class_weight(class == fitting);
             for (by_topic, topic) in self.topics() {
-                let source = self.lexicon.verbs(topic, class, number);
-                self.next.add(share * by_class * by_topic, source);
+                let list = self.lexicon.verbs[topic][class][number as usize];
+                self.list(share * by_class * by_topic, list);
             }
         }
     }
 
     fn adjectives(&mut self, share: f64) {
         for (by_topic, topic) in self.topics() {
-            self.next.add(share * by_topic, self.lexicon.adjectives(topic));
+            self.list(share * by_topic, self.lexicon.adjectives[topic]);
         }
     }
 
     fn topics(&self) -> [(f64, usize); 2] {
-        [(TOPICAL, usize::from(self.state.topic)), (1.0 - TOPICAL, SHARED)]
+        [(TOPICAL, self.state.topic), (1.0 - TOPICAL, SHARED)]
     }
 
     /// Adds the marker word of a slot, weighted by the slot's age.
@@ -216,14 +216,18 @@ impl Distribution<'_> {
 
     /// Adds the words of a slot: mostly the remembered one.
     fn recall(&mut self, share: f64, slot: Slot) {
-        let stock = self.lexicon.stock(slot.stock());
+        let list = self.lexicon.remembered[slot as usize];
         match self.state.memory[slot as usize] {
             Some(word) => {
                 self.next.add(RECALL * share, Source::Word(word));
-                self.next.add((1.0 - RECALL) * share, stock);
+                self.list((1.0 - RECALL) * share, list);
             }
-            None => self.next.add(share, stock),
+            None => self.list(share, list),
         }
+    }
+
+    fn list(&mut self, weight: f64, list: ListId) {
+        self.next.add(weight, Source::List(list));
     }
 
     fn word(&mut self, weight: f64, fixed: Fixed) {
@@ -237,6 +241,6 @@ fn class_weight(fitting: bool) -> f64 {
 }
 
 /// The probability of an end after `count` items; 1 beyond the list.
-fn end_probability(chances: &[f64], count: u8) -> f64 {
-    chances.get(usize::from(count)).copied().unwrap_or(1.0)
+fn end_probability(chances: &[f64], count: usize) -> f64 {
+    chances.get(count).copied().unwrap_or(1.0)
 }

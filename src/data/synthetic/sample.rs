@@ -8,6 +8,9 @@ use rand_chacha::rand_core::SeedableRng;
 /// The index of a word in the lexicon (not its id in a [`crate::data::Vocab`]).
 pub(super) type WordId = u16;
 
+/// The index of a list in the lexicon.
+pub(super) type ListId = usize;
+
 /// The generator of a random stream for this seed.
 pub(super) fn generator(seed: u64, stream: u64) -> ChaCha8Rng {
     let mut key = [0; 32];
@@ -55,7 +58,7 @@ impl List {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
     Word(WordId),
-    List(u16),
+    List(ListId),
 }
 
 /// The first index at which the cumulative sum of `shares` exceeds `point`, or the last index in case of

@@ -1,4 +1,7 @@
+use super::sample::WordId;
 use super::*;
+
+mod figures;
 
 /// Generates a text, and calls `f` with the distribution of each word and the sampled word.
 fn for_each_word(steps: usize, mut f: impl FnMut(&Mixture, WordId, &Lexicon)) {
@@ -15,7 +18,7 @@ fn for_each_word(steps: usize, mut f: impl FnMut(&Mixture, WordId, &Lexicon)) {
 
 /// The distribution over all words.
 fn distribution(next: &Mixture, lexicon: &Lexicon) -> Vec<f64> {
-    (0..lexicon.len()).map(|word| next.probability(word as WordId, lexicon)).collect()
+    (0..lexicon.words.len()).map(|word| next.probability(word as WordId, lexicon)).collect()
 }
 
 #[test]

@@ -180,9 +180,9 @@ proptest! {
         bytes.extend(suffix);
         let damaged = folder.path().join("damaged");
         fs::write(&damaged, bytes).unwrap();
-        if let Some((_, cached)) = open(&[damaged], &sources) {
-            prop_assert!(cached.vocab.iter().eq(corpus.vocab().iter()));
-            for (ids, split) in cached.tokens.iter().zip(Split::ALL) {
+        if let Some((_, vocab, tokens)) = open(&[damaged], &sources) {
+            prop_assert!(vocab.iter().eq(corpus.vocab().iter()));
+            for (ids, split) in tokens.iter().zip(Split::ALL) {
                 prop_assert_eq!(&**ids, corpus.tokens(split));
             }
         }

@@ -147,7 +147,7 @@ fn an_interrupt_keeps_the_partial_file() {
         let folder = tempfile::tempdir().unwrap();
         let interrupt = Interrupt::default();
         let slow = RetryPolicy {
-            read_timeout: Duration::from_secs(20),
+            timeout: Duration::from_secs(20),
             first_delay: Duration::from_secs(20),
             ..retry_policy()
         };

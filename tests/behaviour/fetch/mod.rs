@@ -79,11 +79,9 @@ fn dataset(mirrors: &[String]) -> Dataset {
 
 fn retry_policy() -> RetryPolicy {
     RetryPolicy {
-        connect_timeout: Duration::from_secs(5),
-        read_timeout: Duration::from_millis(300),
+        timeout: Duration::from_millis(300),
         max_retries: 3,
         first_delay: Duration::from_millis(10),
-        max_redirects: 4,
     }
 }
 

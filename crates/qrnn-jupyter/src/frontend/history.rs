@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use regex::Regex;
 use serde_json::{Value, json};
 
 use crate::protocol::message::Request;
@@ -27,8 +28,8 @@ impl History {
             Some("tail") => self.cells.iter().collect(),
             Some("range") => self.range(request),
             Some("search") => {
-                let pattern = request.text("pattern").unwrap_or("*");
-                self.cells.iter().filter(|(_, code)| matches(pattern, code)).collect()
+                let pattern = expression(request.text("pattern").unwrap_or("*"))?;
+                self.cells.iter().filter(|(_, code)| pattern.is_match(code)).collect()
             }
             other => return Err(format!("unknown hist_access_type: {other:?}")),
         };
@@ -66,32 +67,10 @@ impl History {
     }
 }
 
-/// Matches a shell pattern: `*` any text, `?` any character.
-fn matches(pattern: &str, text: &str) -> bool {
-    let (pattern, text): (Vec<char>, Vec<char>) =
-        (pattern.chars().collect(), text.chars().collect());
-    let (mut p, mut t) = (0, 0);
-    // The place of the last star, and the first character after what it matches.
-    let mut star: Option<(usize, usize)> = None;
-    while t < text.len() {
-        match pattern.get(p) {
-            Some('*') => {
-                star = Some((p, t));
-                p += 1;
-            }
-            Some(&c) if c == '?' || c == text[t] => {
-                p += 1;
-                t += 1;
-            }
-            _ => {
-                let Some((at, end)) = star else { return false };
-                star = Some((at, end + 1));
-                p = at + 1;
-                t = end + 1;
-            }
-        }
-    }
-    pattern[p..].iter().all(|&c| c == '*')
+/// The expression of a shell pattern: `*` any text, `?` any character.
+fn expression(pattern: &str) -> Result<Regex, String> {
+    let escaped = regex::escape(pattern).replace(r"\*", ".*").replace(r"\?", ".");
+    Regex::new(&format!("(?s)^{escaped}$")).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -145,9 +124,11 @@ mod tests {
             ("a?c", "abc", true),
             ("a?c", "ac", false),
             ("", "a", false),
-            ("**é*", "caféx", true),
+            ("**é?*", "caf\néx\n", true),
+            (r"\w[*{", r"\w[0{", true),
+            (r"\w[*{", "aw[0{", false),
         ] {
-            assert_eq!(matches(pattern, text), expected, "{pattern} {text}");
+            assert_eq!(expression(pattern).unwrap().is_match(text), expected, "{pattern} {text}");
         }
     }
 }

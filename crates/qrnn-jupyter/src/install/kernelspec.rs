@@ -21,20 +21,18 @@ pub struct InstallDirs {
 
 impl InstallDirs {
     pub fn of(prefix: Option<&Path>) -> Result<Self> {
-        let variable = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
         let data = match prefix {
             Some(prefix) => {
                 std::path::absolute(prefix).map_err(Error::io(prefix, "find"))?.join("share")
             }
-            None => variable("XDG_DATA_HOME")
-                .or_else(|| std::env::home_dir().map(|home| home.join(".local/share")))
-                .ok_or_else(|| Error::Missing {
-                    what: "there is no home folder".into(),
-                    remedy: "choose where to install: --prefix DIR".into(),
-                })?,
+            None => dirs::data_dir().ok_or_else(|| Error::Missing {
+                what: "there is no home folder".into(),
+                remedy: "choose where to install: --prefix DIR".into(),
+            })?,
         };
-        let jupyter = variable("JUPYTER_DATA_DIR").filter(|_| prefix.is_none());
-        let jupyter = jupyter.unwrap_or_else(|| data.join("jupyter"));
+        let jupyter =
+            std::env::var_os("JUPYTER_DATA_DIR").filter(|v| !v.is_empty() && prefix.is_none());
+        let jupyter = jupyter.map_or_else(|| data.join("jupyter"), PathBuf::from);
         Ok(Self { kernelspec: jupyter.join("kernels").join(NAME), home: data.join("qrnn-jupyter") })
     }
 

@@ -13,7 +13,7 @@ use super::driver::{Driver, device, message, unavailable};
 use super::image_cache;
 use super::launch::{Argument, Geometry, Kernel, Launch, Source};
 use crate::libtorch::shim::check;
-use crate::{Error, Result, user_cache};
+use crate::{Error, Result};
 
 unsafe extern "C" {
     fn qrnn_current_cuda_stream(ordinal: i8, stream: *mut *mut c_void) -> *mut c_char;
@@ -108,7 +108,7 @@ impl CudaDevice {
     /// Loads the source's image, compiled or from the cache.
     fn load(&self, source: &Source) -> Result<sys::CUmodule> {
         let settings = format!("{} driver {}", self.compiler.settings(self.target), self.driver);
-        let folder = user_cache::folder().map(|folder| folder.join("kernels"));
+        let folder = dirs::cache_dir().map(|cache| cache.join("qrnn/kernels"));
         let mut image = image_cache::image(folder.as_deref(), source, &settings, || {
             Ok(self.compiler.compile(source, self.target, &[])?.0)
         })?;

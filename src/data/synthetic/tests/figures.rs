@@ -3,9 +3,8 @@
 use std::collections::HashMap;
 
 use super::*;
-use crate::data::{Corpus, SyntheticConfig};
-use grammar::SLOTS;
-use sample::Source;
+use crate::data::{Corpus, Split, SyntheticConfig};
+use lexicon::SLOTS;
 
 const DISTANCES: [u32; 9] = [3, 5, 10, 15, 20, 30, 40, 60, 80];
 
@@ -39,7 +38,7 @@ fn limited_memory(
         return (slots, slots);
     }
     let all = (0..lexicon::TOPICS).map(|topic| {
-        guess.topic = topic as u8;
+        guess.topic = topic;
         probability(&guess, next) / lexicon::TOPICS as f64
     });
     (slots, all.sum())
@@ -83,17 +82,10 @@ fn figures() {
                 gaps[bin] += 1;
             }
         }
-        let topical = |source| match source {
-            Source::List(list) => lexicon.listed(list).probability(word) > 0.0,
-            _ => false,
-        };
-        let topic = usize::from(state.topic);
-        let shows_topic = topical(lexicon.adjectives(topic))
-            || (0..lexicon::CLASSES).any(|c| {
-                [lexicon::Number::One, lexicon::Number::Many].into_iter().any(|n| {
-                    topical(lexicon.nouns(topic, c, n)) || topical(lexicon.verbs(topic, c, n))
-                })
-            });
+        let topical = |list: usize| lexicon.lists[list].probability(word) > 0.0;
+        let topic = state.topic;
+        let by_class = [lexicon.nouns[topic], lexicon.verbs[topic]].concat().concat();
+        let shows_topic = topical(lexicon.adjectives[topic]) || by_class.into_iter().any(topical);
         if shows_topic {
             topic_seen = state.words;
         }
