@@ -9,8 +9,8 @@ use crate::paper::results::OpTables;
 const LEFT: &str = "text-align:left";
 
 /// A table with text in the first column and numbers in the others. Rows that begin with `true` are bold.
-pub fn table<T: Render>(
-    headings: &[&str],
+pub fn table<H: Render, T: Render>(
+    headings: &[H],
     rows: impl IntoIterator<Item = (bool, impl IntoIterator<Item = T>)>,
 ) -> Markup {
     let left = |column| (column == 0).then_some(LEFT);

@@ -1,17 +1,23 @@
 //! The report of an experiment: `report.html`, text tables for a terminal, and `results.json`.
 
+pub(crate) mod comparison;
 mod page;
 #[cfg(test)]
 mod tests;
-mod text;
 
 use std::path::{Path, PathBuf};
 
+use comparison::Comparison;
 use qrnn_ops::atomic_file;
 
+use crate::format::{aligned, perplexity};
+use crate::paper;
 use crate::paper::results::{Measured, ReproduceResults};
 use crate::view::plot::{self, Plot};
 use crate::{Error, Result};
+
+/// Explains the mark of [`Comparison`] for a run that did not finish.
+const INTERRUPTED: &str = "* interrupted before the end of training.";
 
 impl ReproduceResults {
     /// Plots test perplexity against parameters.
@@ -51,7 +57,47 @@ impl ReproduceResults {
 
     /// Formats the results as text tables.
     pub fn to_text(&self) -> String {
-        text::tables(self)
+        let mut text = String::new();
+        for (title, table) in self.comparisons() {
+            text += &format!("{title}\n{}\n", aligned(&table.rows));
+        }
+        text + &format!(
+            "{}\n{}.\n(60) is assumed where no batch size was published; published perplexities by \
+             length are read from a chart by eye, ±{}.",
+            self.summary(),
+            self.scale.recipe,
+            paper::LENGTHS_TOLERANCE
+        )
+    }
+
+    /// The tables that are not empty, with their titles.
+    pub(crate) fn comparisons(&self) -> impl Iterator<Item = (String, Comparison)> {
+        let tables = [Comparison::of_rows(self), Comparison::of_lengths(self)].into_iter();
+        tables.filter(|table| !table.is_empty()).map(|table| {
+            let measured = format!("Measured: {}, {}", self.scale.name, self.corpus.name);
+            (format!("{} | {measured}", table.title), table)
+        })
+    }
+
+    /// What was measured, and the bounds of its perplexity.
+    pub(crate) fn summary(&self) -> String {
+        let (scale, corpus) = (&self.scale, &self.corpus);
+        let best = corpus.best_test_ppl.map(perplexity);
+        let best = best.map_or_else(String::new, |best| format!(", best possible {best}"));
+        let interrupted = if self.has_interrupted_runs() { INTERRUPTED } else { "" };
+        format!(
+            "Measured: {}, {}; {}. Test perplexity: unigram model {}{best}. {interrupted}",
+            scale.name,
+            corpus.name,
+            scale.note,
+            perplexity(corpus.unigram_test_ppl)
+        )
+        .trim_end()
+        .to_owned()
+    }
+
+    fn has_interrupted_runs(&self) -> bool {
+        self.measured_rows().chain(self.measured_lengths()).any(|run| run.interrupted)
     }
 
     /// Writes `results.json`, `report.html` and both plots as SVG and PNG to an existing folder, and returns
