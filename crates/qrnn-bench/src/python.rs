@@ -48,7 +48,7 @@ impl Python {
         };
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (Some(commands), Some(stdout), Some(errors)) = pipes else {
-            return Err(Error::usage(format!("--python {name}"), "it has no pipes", "try again"));
+            return Err(Error::config("--python", name, "it has no pipes", "try again"));
         };
         let (sender, answers) = channel();
         std::thread::spawn(move || {
@@ -140,8 +140,9 @@ impl Drop for Python {
 
 /// The error of a process that is required.
 pub fn failed(name: &str, reason: String) -> Error {
-    Error::usage(
-        format!("--python {name}"),
+    Error::config(
+        "--python",
+        name,
         format!("the PyTorch model failed: {reason}"),
         "name a Python with torch 2.11, or one without torch to measure without a baseline",
     )

@@ -31,7 +31,7 @@ impl TokenSampler {
     /// the shares of the clusters are about those of its training text.
     ///
     /// # Errors
-    /// [`Error::Usage`] if `types` is 0.
+    /// [`Error::Config`] if `types` is 0.
     pub fn new(types: usize) -> Result<Self> {
         let weight = |rank: usize| {
             let shifted = rank as f64 + 2.7;
@@ -50,7 +50,7 @@ impl TokenSampler {
             ids[rank] = id as u32;
         }
         let ranks = WeightedAliasIndex::new(weights).map_err(|error| {
-            Error::usage(format!("--types {types}"), error.to_string(), "use at least one")
+            Error::config("--types", types, error.to_string(), "use at least one")
         })?;
         Ok(Self { ranks, ids, random })
     }

@@ -8,7 +8,7 @@ use serde_json::Value;
 /// The peak memory that this program reports with these arguments, in bytes.
 ///
 /// # Errors
-/// [`Error::Usage`] if the program fails.
+/// [`Error::Config`] if the program fails.
 pub fn peak_bytes(args: &[String]) -> Result<f64> {
     let program = std::env::current_exe().map_err(Error::io("this program", "find"))?;
     let output = Command::new(&program).args(args).output().map_err(Error::io(&program, "run"))?;
@@ -17,6 +17,6 @@ pub fn peak_bytes(args: &[String]) -> Result<f64> {
         stdout.lines().last().and_then(|line| serde_json::from_str(line).ok());
     value.and_then(|value| value["peak_bytes"].as_f64()).ok_or_else(|| {
         let problem = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        Error::usage(args.join(" "), problem, "fix this, then measure again")
+        Error::config(args.join(" "), "", problem, "fix this, then measure again")
     })
 }

@@ -53,7 +53,7 @@ impl TorchModel {
     /// Starts the process; `None` if there is no such Python, or it has no torch.
     ///
     /// # Errors
-    /// [`Error::Usage`] if the process fails.
+    /// [`Error::Config`] if the process fails.
     pub fn start(python: &str, settings: &Settings<'_>) -> Result<Option<Self>> {
         let splits: Vec<String> = settings.splits.iter().map(usize::to_string).collect();
         let process = Python::spawn(python, LIMIT, |command| {

@@ -29,7 +29,7 @@ pub fn write(folder: &Path, bytes: u64) -> Result<()> {
     let words: Vec<Vec<u8>> = (0..TYPES - 1).map(|rank| spelling(rank, &mut random)).collect();
     let weights = (0..words.len()).map(|rank| 1.0 / (rank as f64 + 2.7)).collect();
     let ranks = WeightedAliasIndex::new(weights)
-        .map_err(|error| Error::usage("Zipf's law", error.to_string(), "report this"))?;
+        .map_err(|error| Error::config("Zipf's law", "", error.to_string(), "report this"))?;
     for (name, bytes, rare_words) in
         [("train", bytes, words.len()), ("valid", 1_000_000, 0), ("test", 1_000_000, 0)]
     {

@@ -56,7 +56,7 @@ fn flags(name: &str) -> Option<String> {
 /// Replaces `--preset NAME` by its flags, placed first so that other flags override them.
 ///
 /// # Errors
-/// [`Error::Usage`] for an unknown preset.
+/// [`Error::Config`] for an unknown preset.
 pub fn expand(args: impl Iterator<Item = OsString>) -> Result<Vec<OsString>> {
     let mut args: Vec<OsString> = args.collect();
     if args.get(1).is_none_or(|command| command != "train") {
@@ -74,8 +74,9 @@ pub fn expand(args: impl Iterator<Item = OsString>) -> Result<Vec<OsString>> {
     };
     args.remove(at);
     let Some(flags) = flags(&name) else {
-        return Err(Error::usage(
-            format!("--preset {name}"),
+        return Err(Error::config(
+            "--preset",
+            name,
             "there is no such preset",
             format!("use one of these\n{}", list().trim_end()),
         ));

@@ -49,13 +49,15 @@ pub struct Args {
 impl Args {
     fn scale(&self) -> Result<Scale> {
         match (self.full, self.scale) {
-            (true, Some(scale)) => Err(Error::usage(
-                format!("--full and --scale {scale}"),
+            (true, Some(scale)) => Err(Error::config(
+                "--full and --scale",
+                scale,
                 "contradict each other",
                 "use only one of them",
             )),
-            (true, None) if self.data.is_none() => Err(Error::usage(
+            (true, None) if self.data.is_none() => Err(Error::config(
                 "--full",
+                "",
                 "the embedded language is too small for the paper's sizes",
                 "give the folder of WikiText-103 with --data",
             )),

@@ -85,7 +85,7 @@ impl Experiment {
     /// Checks the names of the rows.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a row that the table does not have.
+    /// [`Error::Config`] for a row that the table does not have.
     pub fn check(&self) -> Result<()> {
         self.chosen_rows().map(drop)
     }
@@ -93,7 +93,7 @@ impl Experiment {
     /// Trains all models; small ones in parallel on the CPU's cores.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a row that the table does not have; otherwise the first error of a training run.
+    /// [`Error::Config`] for a row that the table does not have; otherwise the first error of a training run.
     pub fn run_with(
         &self,
         corpus: &Corpus,
@@ -169,8 +169,9 @@ impl Experiment {
         }
         let find = |name: &String| {
             paper::row(name).ok_or_else(|| {
-                Error::usage(
-                    format!("--rows {name}"),
+                Error::config(
+                    "experiment.rows",
+                    name,
                     "the table has no such row",
                     format!("choose among {}", paper::ROWS.map(|row| row.name).join(",")),
                 )
@@ -266,15 +267,15 @@ fn describe_corpus(corpus: &Corpus) -> results::Corpus {
 /// results.json of another kind.
 ///
 /// # Errors
-/// [`Error::Io`] if the folder cannot be created or written; [`Error::Usage`] if its results.json does not
+/// [`Error::Io`] if the folder cannot be created or written; [`Error::Busy`] if its results.json does not
 /// hold [`ReproduceResults`].
 pub fn check_writable(folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
     let results = folder.join("results.json");
     match std::fs::read(&results) {
         Ok(bytes) if serde_json::from_slice::<ReproduceResults>(&bytes).is_err() => {
-            return Err(Error::usage(
-                format!("--out {}", folder.display()),
+            return Err(Error::busy(
+                folder.display().to_string(),
                 "its results.json is not that of an experiment table and would be overwritten",
                 "name another folder, or move that file away",
             ));

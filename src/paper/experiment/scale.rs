@@ -40,13 +40,14 @@ impl Scale {
     /// Reduction by `divisor`.
     ///
     /// # Errors
-    /// [`Error::Usage`] if `divisor` is below 1 or above 50.
+    /// [`Error::Config`] if `divisor` is below 1 or above 50.
     pub fn reduced(divisor: f64) -> Result<Self> {
         if (1.0..=50.0).contains(&divisor) {
             return Ok(Self::Reduced(divisor));
         }
-        Err(Error::usage(
-            format!("--scale {divisor}"),
+        Err(Error::config(
+            "experiment.scale",
+            divisor,
             "widths can be divided by 1 to 50",
             "give for example 10, the default; a smaller divisor means larger models and longer runs",
         ))

@@ -109,14 +109,15 @@ impl OpCounter {
     /// Counts a model per token.
     ///
     /// # Errors
-    /// [`Error::Usage`] for invalid settings or sizes.
+    /// [`Error::Config`] for invalid settings or sizes.
     pub fn count(&self, config: &LmConfig) -> Result<OpTable> {
         self.check()?;
         config.check()?;
         let table = self.tally(config);
         if table.parameters == u64::MAX {
-            return Err(Error::usage(
-                "--emsize, --nhid, --nlayers and --vocab",
+            return Err(Error::config(
+                "config.emsize, config.nhid, config.layers and config.vocab",
+                "",
                 "together give more parameters than 64 bits can count",
                 "give the sizes of a model that could be built",
             ));
@@ -125,18 +126,22 @@ impl OpCounter {
     }
 
     fn check(&self) -> Result<()> {
-        for (flag, bits) in [("--param-bits", Some(self.param_bits)), ("mul_bits", self.mul_bits)] {
+        for (field, bits) in
+            [("counter.param_bits", Some(self.param_bits)), ("counter.mul_bits", self.mul_bits)]
+        {
             if let Some(bits) = bits.filter(|bits| !(1..=FULL_BITS).contains(bits)) {
-                return Err(Error::usage(
-                    format!("{flag} {bits}"),
+                return Err(Error::config(
+                    field,
+                    bits,
                     "must be from 1 to 32 bits",
                     "give for example 8, 16 or 32",
                 ));
             }
         }
         if !(0.0..1.0).contains(&self.sparsity) {
-            return Err(Error::usage(
-                format!("--sparsity {}", self.sparsity),
+            return Err(Error::config(
+                "counter.sparsity",
+                self.sparsity,
                 "must be at least 0 and below 1",
                 "give 0 for a dense model, or for example 0.5",
             ));
@@ -150,7 +155,7 @@ impl OpCounter {
             vocab: clamp(config.vocab),
             emsize: clamp(config.emsize),
             nhid: clamp(config.nhid),
-            nlayers: clamp(config.nlayers),
+            layers: clamp(config.layers),
             ..config.clone()
         };
         let (vocab, emsize) = (config.vocab as u128, config.emsize as u128);
@@ -257,9 +262,9 @@ impl Cost {
 /// Shapes of the layers with their multiplicities; a list of all layers would fill the memory for an absurd
 /// `nlayers`.
 fn layer_groups(config: &LmConfig) -> Vec<(LayerShape, u128)> {
-    let listed = config.nlayers.min(3);
+    let listed = config.layers.min(3);
     let shapes = config.clone().layers(listed).layer_shapes();
-    let repeats = (config.nlayers - listed) as u128;
+    let repeats = (config.layers - listed) as u128;
     let count = |i| if i == 1 { 1 + repeats } else { 1 };
     shapes.into_iter().enumerate().map(|(i, shape)| (shape, count(i))).collect()
 }

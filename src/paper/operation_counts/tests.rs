@@ -97,13 +97,16 @@ fn fewer_bits_save_storage_and_more_bits_cost_operations() {
 fn invalid_settings_are_refused_by_name() {
     let config = paper::entry().config();
     let refusals = [
-        (OpCounter::new().param_bits(0).count(&config), "--param-bits 0"),
-        (OpCounter::new().param_bits(33).count(&config), "--param-bits 33"),
-        (OpCounter::new().sparsity(1.0).count(&config), "--sparsity 1"),
-        (OpCounter::new().sparsity(f64::NAN).count(&config), "--sparsity NaN"),
-        (OpCounter::new().count(&config.clone().vocab(0)), "--vocab 0"),
-        (OpCounter::new().count(&config.clone().layers(usize::MAX)), "--nlayers"),
-        (OpCounter::new().count(&LmConfig::paper(1 << 30, 1 << 30).layers(1 << 30)), "--emsize"),
+        (OpCounter::new().param_bits(0).count(&config), "counter.param_bits 0"),
+        (OpCounter::new().param_bits(33).count(&config), "counter.param_bits 33"),
+        (OpCounter::new().sparsity(1.0).count(&config), "counter.sparsity 1"),
+        (OpCounter::new().sparsity(f64::NAN).count(&config), "counter.sparsity NaN"),
+        (OpCounter::new().count(&config.clone().vocab(0)), "config.vocab 0"),
+        (OpCounter::new().count(&config.clone().layers(usize::MAX)), "config.layers"),
+        (
+            OpCounter::new().count(&LmConfig::paper(1 << 30, 1 << 30).layers(1 << 30)),
+            "config.emsize, config.nhid",
+        ),
     ];
     for (result, setting) in refusals {
         let message = result.unwrap_err().to_string();

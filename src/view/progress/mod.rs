@@ -53,7 +53,7 @@ pub fn evaluate(model: &QrnnLm, corpus: &Corpus, split: Split) -> Result<Evaluat
 /// Continues `prompt`, words separated by spaces; starts a new text if it is empty.
 ///
 /// # Errors
-/// As [`generate_text`]; [`crate::Error::Usage`] if the vocabularies of corpus and model differ.
+/// As [`generate_text`]; [`crate::Error::Mismatch`] if the vocabularies of corpus and model differ.
 pub fn generate(
     model: &QrnnLm,
     corpus: &Corpus,

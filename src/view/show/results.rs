@@ -61,15 +61,17 @@ impl Show for LmConfig {
             ("vocabulary", thousands(self.vocab as u64)),
             ("emsize", self.emsize.to_string()),
             ("nhid", self.nhid.to_string()),
-            ("nlayers", self.nlayers.to_string()),
+            ("nlayers", self.layers.to_string()),
             ("bptt", self.bptt.to_string()),
             (
                 "dropouti / dropouth / dropout",
-                [self.dropouti, self.dropouth, self.dropout].map(text).join(" / "),
+                [self.input_dropout, self.hidden_dropout, self.output_dropout]
+                    .map(text)
+                    .join(" / "),
             ),
             (
                 "dropoute / wdrop / zoneout",
-                [self.dropoute, self.wdrop, self.zoneout].map(text).join(" / "),
+                [self.embedding_dropout, self.weight_drop, self.zoneout].map(text).join(" / "),
             ),
             ("splits", self.splits.to_string()),
             ("initial embedding range ±", text(self.init_range)),

@@ -31,7 +31,8 @@ pub fn run(args: &Args, json: bool) -> Result<Output> {
     let corpus = Corpus::from_text(folder.path())?;
     let tokens = corpus.tokens(Split::Test);
     let entry = paper::entry();
-    let config = LmConfig::paper(entry.emsize, entry.nhid).vocab(corpus.vocab().len());
+    let config =
+        LmConfig::paper(entry.published.emsize, entry.published.nhid).vocab(corpus.vocab().len());
     let borders = Splits::Auto.borders(config.vocab)?;
     let mut model = QrnnLm::seeded(&config, (Kind::Float, Device::Cpu), 1)?;
     write_inputs(folder.path(), &model, tokens)?;

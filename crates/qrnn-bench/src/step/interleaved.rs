@@ -101,7 +101,7 @@ pub fn run_steps(
     fitted?;
     let all_failed = state.had_baselines && baselines.live.is_empty();
     if state.done < blocks.warm_up + blocks.counted && !all_failed {
-        return Err(Error::usage(
+        return Err(Error::mismatch(
             "the training text",
             format!("has fewer than {} steps", blocks.steps()),
             "use more text or fewer --steps",
