@@ -84,16 +84,17 @@ impl ReproduceResults {
         let (scale, corpus) = (&self.scale, &self.corpus);
         let best = corpus.best_test_ppl.map(perplexity);
         let best = best.map_or_else(String::new, |best| format!(", best possible {best}"));
-        let interrupted = if self.has_interrupted_runs() { INTERRUPTED } else { "" };
-        format!(
-            "Measured: {}, {}; {}. Test perplexity: unigram model {}{best}. {interrupted}",
+        let mut text = format!(
+            "Measured: {}, {}; {}. Test perplexity: unigram model {}{best}.",
             scale.name,
             corpus.name,
             scale.note,
             perplexity(corpus.unigram_test_ppl)
-        )
-        .trim_end()
-        .to_owned()
+        );
+        if self.has_interrupted_runs() {
+            text = text + " " + INTERRUPTED;
+        }
+        text
     }
 
     fn has_interrupted_runs(&self) -> bool {

@@ -1,3 +1,4 @@
+use super::INTERRUPTED;
 use crate::paper;
 use crate::paper::results::{
     Corpus, LengthResult, Machine, Measured, OpTables, ParameterCount, ReproduceResults, RowResult,
