@@ -34,6 +34,11 @@ pub fn table<H: Render, T: Render>(
     }
 }
 
+/// As [`table`], from rows of which the first holds the headings. The row whose first cell is `strong` is bold.
+pub fn table_of_rows(rows: &[Vec<String>], strong: &str) -> Markup {
+    table(&rows[0], rows[1..].iter().map(|row| (row[0] == strong, row)))
+}
+
 /// A table of names and values without headings, aligned to the left.
 pub fn name_value(pairs: &[(&str, String)]) -> Markup {
     html! {

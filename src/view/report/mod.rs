@@ -12,7 +12,7 @@ use qrnn_ops::atomic_file;
 
 use crate::format::{aligned, perplexity};
 use crate::paper;
-use crate::paper::results::{Measured, ReproduceResults};
+use crate::paper::results::ReproduceResults;
 use crate::view::plot::{self, Plot};
 use crate::{Error, Result};
 
@@ -22,14 +22,12 @@ const INTERRUPTED: &str = "* interrupted before the end of training.";
 impl ReproduceResults {
     /// Plots test perplexity against parameters.
     pub fn parameters_plot(&self) -> Plot {
-        let runs: Vec<Measured> = self.measured_rows().cloned().collect();
-        self.describe_measured(plot::perplexity_vs_parameters(&runs))
+        self.describe_measured(plot::perplexity_vs_parameters(self.measured_rows()))
     }
 
     /// Plots test perplexity against sequence length.
     pub fn lengths_plot(&self) -> Plot {
-        let runs: Vec<Measured> = self.measured_lengths().cloned().collect();
-        self.describe_measured(plot::perplexity_vs_bptt(&runs))
+        self.describe_measured(plot::perplexity_vs_bptt(self.measured_lengths()))
     }
 
     fn describe_measured(&self, plot: Plot) -> Plot {

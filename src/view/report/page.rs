@@ -6,8 +6,8 @@ use super::INTERRUPTED;
 use super::comparison::{BAR, Comparison};
 use crate::format::{NOTHING, duration, perplexity, thousands};
 use crate::paper;
-use crate::paper::results::ReproduceResults;
-use crate::view::html::{operations, table};
+use crate::paper::results::{ParameterCount, ReproduceResults};
+use crate::view::html::{operations, table, table_of_rows};
 use crate::view::plot::Plot;
 
 const STYLE: &str = include_str!("page.css");
@@ -92,23 +92,10 @@ fn heading(results: &ReproduceResults) -> Markup {
 }
 
 fn parameters(results: &ReproduceResults) -> Markup {
-    let rows = results.parameter_counts.iter().map(|count| {
-        let tombstones = match count.criterion {
-            0 => String::new(),
-            n => format!(" (with {} tombstones)", thousands(n)),
-        };
-        let difference = i128::from(count.counted) - i128::from(count.published);
-        let cells = [
-            format!("{}{tombstones}", count.name),
-            thousands(count.counted),
-            thousands(count.published),
-            difference.to_string(),
-        ];
-        (count.name == paper::ENTRY, cells)
-    });
+    let rows = ParameterCount::table(&results.parameter_counts);
     html! {
         h2 { "Parameters at full size" }
-        div class="wide" { (table(&["row", "counted", "published", "difference"], rows)) }
+        div class="wide" { (table_of_rows(&rows, paper::ENTRY)) }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::paper;
 use crate::paper::operation_counts::{OpTable, count_ops};
 use crate::paper::results::{OpTables, ReproduceResults};
 use crate::train::{Recipe, TrainingRun};
-use crate::view::html::{heading, name_value, operations, remark, table};
+use crate::view::html::{heading, name_value, operations, remark, table, table_of_rows};
 use crate::view::plot::{self, Plot};
 
 /// Number of tokens in the text sample of a corpus.
@@ -119,15 +119,9 @@ impl Show for QrnnLm {
         let (kind, device) = self.options();
         let note =
             format!("{kind:?} on {device:?}; the softmax shares the weight of the embedding");
-        let html = html! { (table_with_total(&rows)) (remark(&note)) };
+        let html = html! { (table_of_rows(&rows, "total")) (remark(&note)) };
         MimeBundle::html(html, aligned(&rows) + &note)
     }
-}
-
-/// A table of headings, rows and a sum.
-fn table_with_total(rows: &[Vec<String>]) -> Markup {
-    let total = rows.len() - 1;
-    table(&rows[0], rows.iter().enumerate().skip(1).map(|(i, row)| (i == total, row)))
 }
 
 impl Show for Gates {
@@ -195,7 +189,7 @@ impl Show for Generated {
 
 impl Show for OpTable {
     fn bundle(&self) -> MimeBundle {
-        let html = html! { (table_with_total(&self.cells())) (remark(&self.summary())) };
+        let html = html! { (table_of_rows(&self.cells(), "total")) (remark(&self.summary())) };
         MimeBundle::html(html, self.to_string())
     }
 }
@@ -231,8 +225,7 @@ fn narrow(rows: &[Vec<String>]) -> Markup {
         let columns = columns.filter(|(_, heading)| !wide.contains(&heading.as_str()));
         columns.map(|(cell, _)| cell.clone()).collect()
     };
-    let body = rows[1..].iter().map(|row| (row[0] == paper::ENTRY, narrow(row)));
-    table(&narrow(&rows[0]), body)
+    table_of_rows(&rows.iter().map(narrow).collect::<Vec<_>>(), paper::ENTRY)
 }
 
 impl Show for Plot {
