@@ -1,6 +1,6 @@
 //! Lays out a plot on a page and draws it.
 
-use super::axis::Axis;
+use super::axis::{Axis, range};
 use super::canvas::{Anchor, Canvas, GREY, GRID, INK, MARKER, TextFormat, Xy, color};
 use super::chart::{Content, Panel, Plot, PlotPoint, Reference, Series};
 use super::font::{SMALL, width};
@@ -152,8 +152,7 @@ fn draw_axes(canvas: &mut Canvas, panel: &Panel, left: f64, Axes { x, y, plot }:
 /// The reference value, if it is close enough to the data to extend the axis to it.
 fn reference_on_axis(panel: &Panel) -> Option<f64> {
     let value = panel.reference.as_ref()?.value;
-    let low = panel.drawn().map(|point| point.y).fold(f64::INFINITY, f64::min);
-    let high = panel.drawn().map(|point| point.y).fold(f64::NEG_INFINITY, f64::max);
+    let (low, high) = range(panel.drawn().map(|point| point.y));
     let span = (high - low).max(high.abs() * 0.05);
     let distance = (low - value).max(value - high);
     (distance <= MAX_REFERENCE_DISTANCE * span).then_some(value)
