@@ -9,10 +9,19 @@
 //
 // Work partition: one block per row. Maximum and sum are computed in one read (Milakov and Gimelshein
 // 2018, arXiv 1805.02867): each thread holds a pair of both and rescales its sum when its maximum grows.
-// Memory traffic: a row is read twice and written once if `gradient`, otherwise read once. Rows are
-// aligned to 16 bytes, and a thread loads 16 bytes at a time.
+// Rows are aligned to 16 bytes, and a thread loads 16 bytes at a time, which is a pack.
+// Memory traffic: a row is read once and, if `gradient`, written once. A thread keeps its first KEPT packs
+// in registers for the gradient; those of longer rows are read again.
 
 #include "block.cuh"
+
+// Packs that a thread keeps: rows of up to ROW_THREADS · KEPT packs are read once.
+constexpr int KEPT = 4;
+
+constexpr float LOG2_E = 1.44269504f;
+
+// exp(x - top). With --ftz=true, exp2f is one instruction, with a relative error of about 2^-22.
+INLINE float exp_below(float x, float top) { return exp2f((x - top) * LOG2_E); }
 
 // Maximum and Σ exp(x - maximum) of a set of logits. A NaN among them makes the sum NaN.
 struct Mass {
@@ -20,17 +29,47 @@ struct Mass {
 
   INLINE void add(float x) {
     const float new_top = fmaxf(top, x);
-    sum = sum * expf(top - new_top) + expf(x - new_top);
+    sum = sum * exp_below(top, new_top) + exp_below(x, new_top);
+    top = new_top;
+  }
+
+  // Rescales the sum once for the whole pack.
+  template <class T, int SIZE>
+  INLINE void add(const Pack<T, SIZE>& pack) {
+    float x[SIZE], new_top = top;
+#pragma unroll
+    for (int k = 0; k < SIZE; ++k) x[k] = widen(pack.at[k]), new_top = fmaxf(new_top, x[k]);
+    sum *= exp_below(top, new_top);
+#pragma unroll
+    for (int k = 0; k < SIZE; ++k) sum += exp_below(x[k], new_top);
     top = new_top;
   }
 
   INLINE Mass joined(const Mass& other) const {
     const float new_top = fmaxf(top, other.top);
-    return {new_top, sum * expf(top - new_top) + other.sum * expf(other.top - new_top)};
+    return {new_top, sum * exp_below(top, new_top) + other.sum * exp_below(other.top, new_top)};
   }
 
   INLINE Mass from(int lanes_away) const {
     return {exchanged(top, lanes_away), exchanged(sum, lanes_away)};
+  }
+};
+
+// The gradient of the loss in a row's logits.
+struct Gradient {
+  float top, factor, scale;
+
+  INLINE float of(float x, bool is_target) const {
+    const float share = factor * exp_below(x, top);
+    return is_target ? share - scale : share;
+  }
+
+  // `target`: its index relative to the pack.
+  template <class T, int SIZE>
+  INLINE Pack<T, SIZE> of(Pack<T, SIZE> pack, int target) const {
+#pragma unroll
+    for (int k = 0; k < SIZE; ++k) pack.at[k] = narrow<T>(of(widen(pack.at[k]), k == target));
+    return pack;
   }
 };
 
@@ -43,20 +82,23 @@ INLINE void cross_entropy(T* __restrict__ logits, const int* __restrict__ target
   logits += row * stride;
   Pack<T, SIZE>* packs = reinterpret_cast<Pack<T, SIZE>*>(logits);
   const int whole = classes / SIZE, rest = whole * SIZE + threadIdx.x;
+  const int first = threadIdx.x, after_kept = first + KEPT * ROW_THREADS;
 
   // The lowest finite number: unlike for -infinity, the difference of two such is 0, not NaN.
   Mass mass = {-3.4028234e38f, 0.0f};
-  for (int i = threadIdx.x; i < whole; i += blockDim.x) {
-    const Pack<T, SIZE> pack = packs[i];
-    // One rescaling for the whole pack.
-    float x[SIZE], top = mass.top;
+  Pack<T, SIZE> kept[KEPT];
 #pragma unroll
-    for (int k = 0; k < SIZE; ++k) x[k] = widen(pack.at[k]), top = fmaxf(top, x[k]);
-    float sum = mass.sum * expf(mass.top - top);
-#pragma unroll
-    for (int k = 0; k < SIZE; ++k) sum += expf(x[k] - top);
-    mass = {top, sum};
+  for (int k = 0; k < KEPT; ++k) {
+    const int i = first + k * ROW_THREADS;
+    if (i < whole) kept[k] = packs[i];
   }
+#pragma unroll
+  for (int k = 0; k < KEPT; ++k) {
+    if (first + k * ROW_THREADS < whole) mass.add(kept[k]);
+  }
+  // Several loads at a time hide the latency of memory.
+#pragma unroll 4
+  for (int i = after_kept; i < whole; i += ROW_THREADS) mass.add(packs[i]);
   if (rest < classes) mass.add(widen(logits[rest]));
   // Read before the gradient overwrites it: `over_block` synchronizes all threads.
   const float at_target = widen(logits[target]);
@@ -64,20 +106,17 @@ INLINE void cross_entropy(T* __restrict__ logits, const int* __restrict__ target
   if (threadIdx.x == 0) store(losses + row, logf(mass.sum) + mass.top - at_target);
   if (!gradient) return;
 
-  const float factor = scale / mass.sum;
-  for (int i = threadIdx.x; i < whole; i += blockDim.x) {
-    Pack<T, SIZE> pack = packs[i];
+  const Gradient of_row = {mass.top, scale / mass.sum, scale};
 #pragma unroll
-    for (int k = 0; k < SIZE; ++k) {
-      const float share = factor * expf(widen(pack.at[k]) - mass.top);
-      pack.at[k] = narrow<T>(i * SIZE + k == target ? share - scale : share);
-    }
-    packs[i] = pack;
+  for (int k = 0; k < KEPT; ++k) {
+    const int i = first + k * ROW_THREADS;
+    if (i < whole) packs[i] = of_row.of(kept[k], target - i * SIZE);
   }
-  if (rest < classes) {
-    const float share = factor * expf(widen(logits[rest]) - mass.top);
-    store(logits + rest, rest == target ? share - scale : share);
+#pragma unroll 4
+  for (int i = after_kept; i < whole; i += ROW_THREADS) {
+    packs[i] = of_row.of(packs[i], target - i * SIZE);
   }
+  if (rest < classes) store(logits + rest, of_row.of(widen(logits[rest]), rest == target));
 }
 
 #define CROSS_ENTROPY(name, T)                                                                      \

@@ -10,10 +10,11 @@
 // Shapes, with seq T, batch B and hidden H: gates (T, B, 3H), zoneout and out (T, B, H), before (the
 // initial state), last (the final state) and dropout (B, H). Tensors are stored as float or bf16; states
 // and their gradients are float.
-// Rows of gates and of their gradient have a stride of `row` elements, 3H or more; their padding is not
-// touched. Rows of `out` and of its gradient have a stride of `out_row` elements, H or more. The forward
-// writes a 1 and then zeros into the padding of `out`, because the bias of the next linear map is a column
-// of its weight; the backward does not read the padding.
+// Rows of gates and of their gradient have `row` elements, 3H or more. The padding of the gates is not
+// read; the backward writes zeros into that of their gradient, because matrix products read whole rows.
+// Rows of `out` and of its gradient have `out_row` elements, H or more. The forward writes a 1 and then
+// zeros into the padding of `out`, because the bias of the next linear map is a column of its weight; the
+// backward does not read the padding.
 //
 // Work partition: a thread owns a column, which is a pair (b, h) of batch column and feature, for all time
 // steps. Neighboring threads own neighboring h, so a warp reads whole cache lines. To hide memory latency,
@@ -93,14 +94,15 @@ INLINE float next_state(const Gates& gates, float c) {
   return fmaf(1.0f - gates.f, c, gates.f * gates.z);
 }
 
-// Writes a 1 and zeros into the padding of each row; the threads of all columns share the work.
+// Writes `first` and then zeros after the first `width` elements of each row; the threads of all columns
+// share the work.
 template <class T>
-INLINE void write_ones(T* out, long long rows, int hidden, int out_row, long long columns) {
-  const int between = out_row - hidden;
-  for (long long i = own_column(); i < rows * between; i += columns) {
-    const long long row = i / between;
-    const int at = static_cast<int>(i - row * between);
-    store(out + row * out_row + hidden + at, at == 0 ? 1.0f : 0.0f);
+INLINE void write_padding(T* rows, long long count, int width, int row, float first, long long columns) {
+  const int padding = row - width;
+  for (long long i = own_column(); i < count * padding; i += columns) {
+    const long long of_row = i / padding;
+    const int at = static_cast<int>(i - of_row * padding);
+    store(rows + of_row * row + width + at, at == 0 ? first : 0.0f);
   }
 }
 
@@ -111,7 +113,8 @@ INLINE void forward(const T* __restrict__ gates, const float* __restrict__ befor
                     int batch, int hidden, int row, int out_row) {
   const long long columns = static_cast<long long>(batch) * hidden, column = own_column();
   if (column >= columns) return;
-  if (out_row > hidden) write_ones(out, static_cast<long long>(seq) * batch, hidden, out_row, columns);
+  const long long rows = static_cast<long long>(seq) * batch;
+  if (out_row > hidden) write_padding(out, rows, hidden, out_row, 1.0f, columns);
   Walk<T, ZONEOUT> walk(gates, zoneout, column, batch, hidden, row);
   const float scale = dropout ? widen(load(dropout + column)) : 1.0f;
   float c = load(before + column);
@@ -154,6 +157,8 @@ INLINE void backward(const T* __restrict__ gates, const T* __restrict__ zoneout,
                      int hidden, int row, int out_row) {
   const long long columns = static_cast<long long>(batch) * hidden, column = own_column();
   if (column >= columns) return;
+  const long long rows = static_cast<long long>(seq) * batch;
+  if (row > 3 * hidden) write_padding(grad_gates, rows, 3 * hidden, row, 0.0f, columns);
   Walk<T, ZONEOUT> walk(gates, zoneout, column, batch, hidden, row);
   const float scale = dropout ? widen(load(dropout + column)) : 1.0f;
   // Gradient that the state after a step receives from later steps.

@@ -46,27 +46,28 @@ impl QrnnLayer {
         pass: &Pass<'_>,
     ) -> Result<(Features, Tensor)> {
         let gates = self.gates(x, pass.masks, pass.precision, pass.operand)?;
+        let kind = gates.all.kind();
         let zoneout = match pass.masks {
             None if pass.zoneout > 0.0 => Zoneout::Scaled(1.0 - pass.zoneout),
             None => Zoneout::Off,
             Some(masks) => match &masks.zoneout {
-                Some(mask) => Zoneout::Masked(mask.f_to_kind(gates.kind())?),
+                Some(mask) => Zoneout::Masked(mask.f_to_kind(kind)?),
                 None => Zoneout::Off,
             },
         };
         let mask = pass.masks.filter(|_| pass.drop_output).and_then(|masks| masks.output.as_ref());
-        let mask = mask.map(|mask| mask.f_to_kind(gates.kind())).transpose()?;
+        let mask = mask.map(|mask| mask.f_to_kind(kind)).transpose()?;
         Ok(fo_pool_features(&gates, initial_state, FoPoolOptions { zoneout, dropout: mask })?)
     }
 
-    /// The linear map: z, f and o before activation, concatenated to (seq, batch, 3 H).
+    /// The linear map: z, f and o before activation, concatenated to 3 H features.
     pub(super) fn gates(
         &self,
         x: &Features,
         masks: Option<&LayerMasks>,
         precision: Precision,
         operand: Option<&Tensor>,
-    ) -> Result<Tensor> {
+    ) -> Result<Features> {
         Ok(match masks.and_then(|masks| masks.weight.as_ref()) {
             Some(mask) => {
                 let weight = self.weight.f_mul(mask)?;

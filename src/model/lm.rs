@@ -334,7 +334,7 @@ impl QrnnLm {
         for (below, initial_state) in self.layers[..layer].iter().zip(&state.layers) {
             x = self.layer(below, &x, initial_state, None, true, None)?.0;
         }
-        self.layers[layer].gates(&x, None, self.precision, None)
+        Ok(self.layers[layer].gates(&x, None, self.precision, None)?.view()?)
     }
 
     fn layer(

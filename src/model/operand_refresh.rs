@@ -1,7 +1,8 @@
 //! Keeps the CUDA copies of the weights up to date.
 
 use qrnn_ops::matmul::{augmented_weight, one_and_zeros, write_augmented};
-use qrnn_ops::{cuda, profile, split_softmax};
+use qrnn_ops::split_softmax::{self, write_operand};
+use qrnn_ops::{cuda, profile};
 use tch::Tensor;
 
 use super::layer::QrnnLayer;
@@ -28,7 +29,7 @@ impl QrnnLm {
                 for (operand, layer) in operands.layers.iter().zip(&self.layers) {
                     write_augmented(operand, &[(&layer.weight, &layer.bias)])?;
                 }
-                write_augmented(&operands.softmax, &self.softmax.stacked())?;
+                write_operand(&self.clusters, &self.softmax, &operands.softmax)?;
                 operands.versions = versions;
             }
             _ => self.operands = Some(self.new_operands(versions)?),
@@ -39,11 +40,11 @@ impl QrnnLm {
 
     fn new_operands(&self, versions: Vec<i64>) -> Result<Operands> {
         let kind = self.precision.activation_kind(self.options);
-        let layer = |layer: &QrnnLayer| augmented_weight(&[(&layer.weight, &layer.bias)], kind);
+        let layer = |layer: &QrnnLayer| augmented_weight(&layer.weight, &layer.bias, kind);
         Ok(Operands {
             precision: self.precision,
             layers: self.layers.iter().map(layer).collect::<Result<_, _>>()?,
-            softmax: split_softmax::operand(&self.softmax, kind)?,
+            softmax: split_softmax::operand(&self.clusters, &self.softmax, kind)?,
             ones: one_and_zeros((kind, self.options.1))?,
             versions,
         })
@@ -74,21 +75,20 @@ impl QrnnLm {
         let Some(operands) = self.operands()? else {
             return Ok(self.parameters().iter().map(|_| None).collect());
         };
-        let split = |operand: &Tensor, weight: &Tensor| -> Result<[Option<Tensor>; 2]> {
+        let split = |operand: &Tensor, first: usize, weight: &Tensor| -> Result<[_; 2]> {
             let (rows, width) = weight.size2()?;
-            let start = operand.size2()?.0 - rows;
-            let matrix = operand.f_narrow(0, start, rows)?;
+            let matrix = operand.f_narrow(0, first as i64, rows)?;
             Ok([Some(matrix.f_narrow(1, 0, width)?), Some(matrix.f_select(1, width)?)])
         };
-        let [encoder, decoder_bias] = split(&operands.softmax, &self.softmax.weight)?;
+        let (softmax, clusters) = (&operands.softmax, &self.clusters);
+        let [encoder, decoder_bias] = split(softmax, clusters.tokens_row(), &self.softmax.weight)?;
         let mut all = vec![encoder];
         for (operand, layer) in operands.layers.iter().zip(&self.layers) {
-            all.extend(split(operand, &layer.weight)?);
+            all.extend(split(operand, 0, &layer.weight)?);
         }
         all.push(decoder_bias);
         if let Some((vectors, _)) = &self.softmax.tail {
-            let cluster_rows = operands.softmax.f_narrow(0, 0, vectors.size()[0])?;
-            all.extend(split(&cluster_rows, vectors)?);
+            all.extend(split(softmax, clusters.tombstones_row(), vectors)?);
         }
         Ok(all)
     }

@@ -9,9 +9,9 @@ use tch::Tensor;
 #[derive(Debug)]
 pub(crate) struct Operands {
     pub precision: Precision,
-    /// One per layer: (3 H, augmented row).
+    /// One per layer: (3 H and padding, augmented row).
     pub layers: Vec<Tensor>,
-    /// (clusters + V, augmented row).
+    /// [`qrnn_ops::split_softmax::operand`].
     pub softmax: Tensor,
     /// The columns appended to the first layer's input: a one for the bias, and zeros for alignment.
     pub ones: Tensor,

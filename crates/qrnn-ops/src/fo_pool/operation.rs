@@ -19,22 +19,23 @@ use crate::{Error, Result, cuda};
 /// [`Error::Shape`] if shapes, kinds or devices do not match; [`Error::Unavailable`] and [`Error::Cuda`]
 /// if the CUDA kernel cannot be compiled or launched.
 pub fn fo_pool(gates: &Tensor, initial_state: &Tensor, options: FoPoolOptions) -> Result<Pooled> {
-    let hidden = gates.size().last().copied().unwrap_or_default() / 3;
-    fo_pool_with_rows(gates, initial_state, options, hidden)
+    let width = gates.size().last().copied().unwrap_or_default();
+    let gates = Features { all: gates.shallow_clone(), width };
+    fo_pool_with_rows(&gates, initial_state, options, width / 3)
 }
 
-/// [`fo_pool`] with its output as [`Features`], the input of [`crate::matmul::linear_of_features`].
-/// Returns the output and the final state.
+/// [`fo_pool`] from the output of [`crate::matmul::linear_of_features`] to the input of the next. Returns
+/// the output and the final state.
 ///
 /// # Errors
 /// As [`fo_pool`].
 pub fn fo_pool_features(
-    gates: &Tensor,
+    gates: &Features,
     initial_state: &Tensor,
     options: FoPoolOptions,
 ) -> Result<(Features, Tensor)> {
-    let width = gates.size().last().copied().unwrap_or_default() / 3;
-    let row = if cuda::is_gpu(gates.device()) { augmented_row(width) } else { width };
+    let width = gates.width / 3;
+    let row = if cuda::is_gpu(gates.all.device()) { augmented_row(width) } else { width };
     let Pooled { output: all, state } = fo_pool_with_rows(gates, initial_state, options, row)?;
     Ok((Features { all, width }, state))
 }
@@ -42,13 +43,14 @@ pub fn fo_pool_features(
 /// [`fo_pool`] with output rows of `out_row` elements. On a GPU that may be more than `hidden`: a one and
 /// zeros then follow the features of each row.
 fn fo_pool_with_rows(
-    gates: &Tensor,
+    gates: &Features,
     initial_state: &Tensor,
     options: FoPoolOptions,
     out_row: i64,
 ) -> Result<Pooled> {
     check(gates, initial_state, &options)?;
-    if gates.kind() == Kind::Half {
+    let Features { all, width } = gates;
+    if all.kind() == Kind::Half {
         let float = |tensor: &Tensor| tensor.f_to_kind(Kind::Float);
         let zoneout = match options.zoneout {
             Zoneout::Masked(mask) => Zoneout::Masked(float(&mask)?),
@@ -56,19 +58,20 @@ fn fo_pool_with_rows(
         };
         let dropout = options.dropout.as_ref().map(float).transpose()?;
         let options = FoPoolOptions { zoneout, dropout };
-        let pooled = fo_pool_with_rows(&float(gates)?, &float(initial_state)?, options, out_row)?;
+        let gates = Features { all: float(all)?, width: *width };
+        let pooled = fo_pool_with_rows(&gates, &float(initial_state)?, options, out_row)?;
         return Ok(Pooled { output: pooled.output.f_to_kind(Kind::Half)?, state: pooled.state });
     }
-    let state_kind = if gates.kind() == Kind::Double { Kind::Double } else { Kind::Float };
+    let state_kind = if all.kind() == Kind::Double { Kind::Double } else { Kind::Float };
     let initial_state = initial_state.f_to_kind(state_kind)?;
-    if matches!(gates.kind(), Kind::Float | Kind::BFloat16)
-        && let Some(launcher) = cuda::launcher(gates.device())?
+    if matches!(all.kind(), Kind::Float | Kind::BFloat16)
+        && let Some(launcher) = cuda::launcher(all.device())?
     {
-        return on_cuda::fo_pool(launcher, gates, &initial_state, options, out_row);
+        return on_cuda::fo_pool(launcher, all, &initial_state, options, out_row);
     }
-    match (gates.device(), gates.kind()) {
+    match (all.device(), all.kind()) {
         (Device::Cpu, Kind::Float | Kind::Double | Kind::BFloat16) => {
-            cpu::fo_pool(gates, &initial_state, &options)
+            cpu::fo_pool(&gates.view()?, &initial_state, &options)
         }
         (device, kind) => refuse(format!("no kernel for {kind:?} on {device:?}")),
     }
@@ -83,9 +86,10 @@ fn refuse<T>(problem: String) -> Result<T> {
     ))
 }
 
-fn check(gates: &Tensor, initial_state: &Tensor, options: &FoPoolOptions) -> Result<()> {
-    let (size, state) = (gates.size(), initial_state.size());
-    let &[seq, batch, width] = size.as_slice() else {
+fn check(gates: &Features, initial_state: &Tensor, options: &FoPoolOptions) -> Result<()> {
+    let Features { all: gates, width } = gates;
+    let (size, state, width) = (gates.size(), initial_state.size(), *width);
+    let &[seq, batch, _] = size.as_slice() else {
         return refuse(format!("the gates have shape {size:?}"));
     };
     let hidden = width / 3;

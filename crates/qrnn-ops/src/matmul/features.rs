@@ -4,24 +4,33 @@
 //! ```text
 //! [x | 1 | 0 …] [W | b | 0 …]ᵀ = x Wᵀ + b
 //! ```
+//!
+//! cuBLAS is fast if sizes, not only strides, are multiples of 16 bytes: on an H100 the entry's product
+//! with a head of 2,803 classes took 0.226 ms in bf16, and with 2,808 classes 0.050 ms.
 
 use tch::{Device, Kind, Tensor};
 
 use crate::{Result, cuda};
 
-/// Row alignment, in elements, for cuBLAS's fast path: 16 bytes in bf16.
-const ALIGNED: i64 = 8;
+/// Sizes of matrices for cuBLAS's fast path are multiples of this many elements: 16 bytes in bf16.
+const ALIGNED: u64 = 8;
+
+/// The next multiple of [`ALIGNED`].
+pub fn aligned(size: i64) -> i64 {
+    (size as u64).next_multiple_of(ALIGNED) as i64
+}
 
 /// The size of an augmented row of `width` features, in elements.
 pub fn augmented_row(width: i64) -> i64 {
-    (width as u64 + 1).next_multiple_of(ALIGNED as u64) as i64
+    aligned(width + 1)
 }
 
-/// Features of tokens, whose rows may be augmented.
+/// Features of tokens, whose rows may be padded.
 #[derive(Debug)]
 pub struct Features {
-    /// (seq, batch, width), or augmented: (seq, batch, [`augmented_row`]) with a one and zeros after the
-    /// features. In its gradient, only the first `width` columns are defined.
+    /// (seq, batch, width), or on a GPU (seq, batch, row) with padding after the features. The padding of an
+    /// input of a linear map is a one and zeros ([`augmented_row`]), and not defined in its gradient; the
+    /// padding of an output is zero, and zero in its gradient.
     pub all: Tensor,
     /// Features of a row.
     pub width: i64,
@@ -57,14 +66,14 @@ impl Features {
         Ok(Self { all: Tensor::f_cat(&parts, -1)?, width })
     }
 
-    /// Whether a one and zeros follow the features of each row.
-    pub fn are_augmented(&self) -> bool {
+    /// Whether padding follows the features of each row.
+    pub fn are_padded(&self) -> bool {
         self.all.size().last().is_some_and(|row| *row > self.width)
     }
 
     /// The features without their padding, (seq, batch, width).
     pub fn view(&self) -> Result<Tensor> {
-        Ok(if self.are_augmented() {
+        Ok(if self.are_padded() {
             self.all.f_narrow(-1, 0, self.width)?
         } else {
             self.all.shallow_clone()
@@ -77,26 +86,26 @@ impl Features {
 /// # Errors
 /// [`crate::Error::Torch`] if memory runs out.
 pub fn one_and_zeros(options: (Kind, Device)) -> Result<Tensor> {
-    Ok(Tensor::f_arange(ALIGNED, options)?.f_eq(0.0)?.f_to_kind(options.0)?)
+    Ok(Tensor::f_arange(ALIGNED as i64, options)?.f_eq(0.0)?.f_to_kind(options.0)?)
 }
 
-/// Weight and bias as an operand of products with augmented rows: [W | b | 0 …].
+/// Weight and bias as an operand of products with augmented rows: [W | b | 0 …], and rows of zeros up to the
+/// next [`aligned`] size.
 ///
-/// * `parts`: weights (rows, width) and biases (rows), which are stacked;
+/// * `weight`: (rows, width), `bias`: (rows);
 /// * `kind`: of the result.
 ///
 /// # Errors
 /// [`crate::Error::Torch`] if memory runs out.
-pub fn augmented_weight(parts: &[(&Tensor, &Tensor)], kind: Kind) -> Result<Tensor> {
+pub fn augmented_weight(weight: &Tensor, bias: &Tensor, kind: Kind) -> Result<Tensor> {
     let _no_grad = tch::no_grad_guard();
-    let rows = parts.iter().map(|(weight, _)| weight.size()[0]).sum::<i64>();
-    let (first, width) = (parts[0].0, parts[0].0.size2()?.1);
-    let all = Tensor::f_zeros([rows, augmented_row(width)], (kind, first.device()))?;
-    write_augmented(&all, parts)?;
+    let (rows, width) = weight.size2()?;
+    let all = Tensor::f_zeros([aligned(rows), augmented_row(width)], (kind, weight.device()))?;
+    write_augmented(&all, &[(weight, bias)])?;
     Ok(all)
 }
 
-/// Writes weights and biases into a result of [`augmented_weight`].
+/// Writes weights (rows, width) and biases (rows) into the first rows of an operand, stacked.
 ///
 /// # Errors
 /// [`crate::Error::Torch`] if shapes do not match.
@@ -125,15 +134,18 @@ mod tests {
         let (x, y) = (Tensor::randn([3, 2, 5], FLOAT), Tensor::randn([3, 2, 2], FLOAT));
         let (weight, bias) = (Tensor::randn([4, 7], FLOAT), Tensor::randn([4], FLOAT));
         let plain = Features::of(&[&x, &y], None).unwrap();
-        assert!(!plain.are_augmented());
+        assert!(!plain.are_padded());
         assert_eq!((plain.width, plain.all.size()), (7, vec![3, 2, 7]));
         let features = as_on_a_gpu(|| Features::of(&[&x, &y], None)).unwrap();
-        assert!(features.are_augmented());
+        assert!(features.are_padded());
         assert_eq!((features.width, features.all.size()), (7, vec![3, 2, 8]));
         assert_eq!(features.view().unwrap(), plain.all);
-        let whole = augmented_weight(&[(&weight, &bias)], Kind::Float).unwrap();
+        let whole = augmented_weight(&weight, &bias, Kind::Float).unwrap();
+        assert_eq!(whole.size(), [8, 8]);
+        let out = features.all.linear::<Tensor>(&whole, None);
         let expected = plain.all.linear(&weight, Some(&bias));
-        assert!(features.all.linear::<Tensor>(&whole, None).allclose(&expected, 1e-5, 1e-5, false));
+        assert!(out.narrow(2, 0, 4).allclose(&expected, 1e-5, 1e-5, false));
+        assert!(out.narrow(2, 4, 4).count_nonzero(None).int64_value(&[]) == 0);
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::cublas;
 use super::features::{Features, augmented_weight};
 use super::precision::Precision;
 use super::torch::Addend;
@@ -15,12 +14,12 @@ use crate::{Result, profile};
 /// * `weight`: (outputs, inputs);
 /// * `bias`: (outputs).
 ///
-/// Returns (…, outputs). In bf16 on a GPU its rows are aligned to 16 bytes, so it may not be contiguous.
+/// Returns (…, outputs), which on a GPU may be a view of padded rows.
 ///
 /// # Errors
 /// [`crate::Error::Torch`] if shapes do not match.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor, precision: Precision) -> Result<Tensor> {
-    linear_of_features(&Features::of(&[x], None)?, weight, bias, precision, None)
+    linear_of_features(&Features::of(&[x], None)?, weight, bias, precision, None)?.view()
 }
 
 /// [`linear`] of [`Features`].
@@ -35,31 +34,19 @@ pub fn linear_of_features(
     bias: &Tensor,
     precision: Precision,
     operand: Option<&Tensor>,
-) -> Result<Tensor> {
-    let align = cublas::alignment((x.all.kind(), x.all.device()));
-    linear_in_rows(x, weight, bias, precision, (operand, align))
-}
-
-/// As [`linear_of_features`], with output rows aligned to `align` elements.
-pub fn linear_in_rows(
-    x: &Features,
-    weight: &Tensor,
-    bias: &Tensor,
-    precision: Precision,
-    (operand, align): (Option<&Tensor>, i64),
-) -> Result<Tensor> {
+) -> Result<Features> {
     let operation = Linear {
         precision,
         operand: operand.map(Tensor::shallow_clone),
         kind: weight.kind(),
         size: x.all.size(),
         options: (x.all.kind(), x.all.device()),
-        width: x.width,
-        augmented: x.are_augmented(),
-        align,
+        inputs: x.width,
+        outputs: weight.size()[0],
+        augmented: x.are_padded(),
     };
     let mut outputs = autograd::apply(operation, &[&x.all, weight, bias])?;
-    Ok(outputs.swap_remove(0))
+    Ok(Features { all: outputs.swap_remove(0), width: weight.size()[0] })
 }
 
 struct Linear {
@@ -72,12 +59,12 @@ struct Linear {
     size: Vec<i64>,
     /// Kind and device of the input.
     options: (Kind, Device),
-    /// Features of the input.
-    width: i64,
+    /// Features of the input, without their padding.
+    inputs: i64,
+    /// Rows of the weight.
+    outputs: i64,
     /// Whether the bias is a column of the operand.
     augmented: bool,
-    /// Alignment of the output's rows, in elements.
-    align: i64,
 }
 
 impl Linear {
@@ -94,7 +81,8 @@ impl Linear {
         Ok(sums.f_squeeze_dim(0)?)
     }
 
-    /// The operand (outputs, inputs) for inputs of this kind, and the addend of the product.
+    /// The operand (outputs, inputs), both with their padding, for inputs of this kind, and the addend of the
+    /// product.
     fn operand<'a>(
         &self,
         kind: Kind,
@@ -106,7 +94,7 @@ impl Linear {
         }
         let operand = match &self.operand {
             Some(operand) => operand.shallow_clone(),
-            None => augmented_weight(&[(weight, bias)], kind)?,
+            None => augmented_weight(weight, bias, kind)?,
         };
         Ok((operand, Addend::Nothing))
     }
@@ -120,14 +108,14 @@ fn flat(tensor: &Tensor) -> Result<Tensor> {
 impl Function for Linear {
     fn forward(&mut self, inputs: &[&Tensor]) -> Result<Forward> {
         let [x, weight, bias] = inputs else { unreachable!("the operation has three inputs") };
-        let mut size = self.size.clone();
-        let _ = size.pop();
-        size.push(weight.size()[0]);
         let x = self.precision.operand(&flat(x)?)?;
         let (operand, addend) = self.operand(x.kind(), weight, bias)?;
-        let out = cublas::rows(&size, self.options, self.align)?;
-        let rows = out.f_view([-1, weight.size()[0]])?;
-        self.precision.multiply(&rows, &x, &operand.f_tr()?, addend)?;
+        let mut size = self.size.clone();
+        if let Some(row) = size.last_mut() {
+            *row = operand.size()[0];
+        }
+        let out = Tensor::f_empty(&size[..], self.options)?;
+        self.precision.multiply(&flat(&out)?, &x, &operand.f_tr()?, addend)?;
         Ok(Forward { outputs: vec![out], saved: vec![x, operand] })
     }
 
@@ -138,18 +126,17 @@ impl Function for Linear {
         let mut grads = vec![None, None, None];
         if call.needed[0] {
             let out = Tensor::f_empty(&self.size[..], self.options)?;
-            let features = flat(&out)?.f_narrow(1, 0, self.width)?;
-            let weight = operand.f_narrow(1, 0, self.width)?;
-            self.precision.multiply(&features, &grad, &weight, Addend::Nothing)?;
+            self.precision.multiply(&flat(&out)?, &grad, operand, Addend::Nothing)?;
             grads[0] = Some(out);
         }
         if call.needed[1] || (self.augmented && call.needed[2]) {
             let out = Tensor::f_empty(operand.size(), (self.kind, operand.device()))?;
             self.precision.multiply(&out, &grad.f_tr()?, x, Addend::Nothing)?;
+            let out = out.f_narrow(0, 0, self.outputs)?;
             if self.augmented {
-                grads[2] = Some(out.f_select(1, self.width)?);
+                grads[2] = Some(out.f_select(1, self.inputs)?);
             }
-            grads[1] = Some(out.f_narrow(1, 0, self.width)?);
+            grads[1] = Some(out.f_narrow(1, 0, self.inputs)?);
         }
         if call.needed[2] && !self.augmented {
             grads[2] = Some(self.column_sums(&grad)?);
@@ -175,15 +162,12 @@ mod tests {
             (out, grads)
         };
         let (expected, expected_grads) = run(x.linear(&weight, Some(&bias)));
-        let features = Features::of(&[&x], None).unwrap();
-        let map = |precision, align| {
-            linear_in_rows(&features, &weight, &bias, precision, (None, align)).unwrap()
-        };
-        let all = [(Precision::Torch, 1e-5), (Precision::Single, 1e-5), (Precision::Bf16, 0.1)];
-        for ((precision, tolerance), align) in all.into_iter().flat_map(|p| [(p, 1), (p, 8)]) {
-            let (out, grads) = run(map(precision, align));
-            let row = if align == 1 { 36 } else { 40 };
-            assert_eq!((out.size(), out.stride()), (vec![5, 3, 36], vec![3 * row, row, 1]));
+        for (precision, tolerance) in
+            [(Precision::Torch, 1e-5), (Precision::Single, 1e-5), (Precision::Bf16, 0.1)]
+        {
+            let (out, grads) = run(linear(&x, &weight, &bias, precision).unwrap());
+            assert!(out.is_contiguous());
+            assert_eq!(out.size(), [5, 3, 36]);
             assert!((&out - &expected).abs().max().double_value(&[]) < tolerance);
             for (a, b) in grads.iter().zip(&expected_grads) {
                 let difference = (a - b).norm() / b.norm();
@@ -208,12 +192,13 @@ mod tests {
         for (precision, tolerance) in [(Precision::Single, 1e-5), (Precision::Bf16, 2e-2)] {
             as_on_a_gpu(|| {
                 let kind = precision.activation_kind((Kind::Float, Device::Cpu));
-                let whole = augmented_weight(&[(&weight, &bias)], kind).unwrap();
+                let whole = augmented_weight(&weight, &bias, kind).unwrap();
                 for operand in [None, Some(&whole)] {
                     let features = Features::of(&[&x.to_kind(kind)], None).unwrap();
                     let out = linear_of_features(&features, &weight, &bias, precision, operand);
                     let out = out.unwrap();
-                    assert_eq!((out.size(), out.kind()), (vec![5, 3, 36], kind));
+                    assert_eq!((out.all.size(), out.all.kind()), (vec![5, 3, 40], kind));
+                    let out = out.view().unwrap();
                     let error =
                         |a: &Tensor, b: &Tensor| ((a - b).norm() / b.norm()).double_value(&[]);
                     assert!(error(&out, &expected) < tolerance, "{precision:?}");

@@ -9,8 +9,10 @@ mod precision;
 mod self_test;
 mod torch;
 
-pub use features::{Features, augmented_row, augmented_weight, one_and_zeros, write_augmented};
-pub use linear::{linear, linear_in_rows, linear_of_features};
+pub use features::{
+    Features, aligned, augmented_row, augmented_weight, one_and_zeros, write_augmented,
+};
+pub use linear::{linear, linear_of_features};
 pub use precision::Precision;
 pub(crate) use self_test::self_test;
 pub use torch::Addend;

@@ -9,21 +9,17 @@ use crate::profile::{self, MatmulShape};
 use crate::{Result, cuda};
 
 impl Precision {
-    /// Prepares a matrix as an operand of several products: rounds it once, and on a GPU aligns its rows.
-    ///
-    /// * `matrix`: (rows, columns), with contiguous rows.
+    /// Rounds a matrix as an operand of several products.
     ///
     /// # Errors
     /// [`crate::Error::Torch`] if memory runs out.
     pub fn operand(self, matrix: &Tensor) -> Result<Tensor> {
         let kind = self.activation_kind((matrix.kind(), matrix.device()));
-        let on_cpu = matrix.device() == Device::Cpu;
-        let is_aligned = on_cpu || kind != Kind::BFloat16 || cublas::is_aligned(matrix);
-        if kind == matrix.kind() && is_aligned {
+        if kind == matrix.kind() {
             return Ok(matrix.shallow_clone());
         }
         let stage = profile::stage("rounding to bf16");
-        let copy = if on_cpu { matrix.f_to_kind(kind)? } else { cublas::aligned(matrix, kind)? };
+        let copy = matrix.f_to_kind(kind)?;
         let _stage = stage.over([matrix, &copy]);
         Ok(copy)
     }

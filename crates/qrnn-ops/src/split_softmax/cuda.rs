@@ -12,7 +12,7 @@ use super::targets::DeviceTargets;
 use super::weights::{Computation, SoftmaxWeights, operand as make_operand};
 use crate::cuda::headers::{BLOCK, COLUMN};
 use crate::cuda::{self, Argument, Geometry, Kernel, Launch, Source, assert_close, test_pattern};
-use crate::matmul::{Addend, Precision};
+use crate::matmul::{Addend, Precision, aligned};
 use crate::{Error, Result, profile};
 
 /// The kernels of softmax and cross entropy over rows of logits.
@@ -25,9 +25,6 @@ pub(crate) static CROSS_ENTROPY: Source = Source {
 /// ROW_THREADS of `kernels/block.cuh`.
 const ROW_THREADS: u32 = 256;
 
-/// Alignment of the rows of logits, in elements: 16 bytes of bf16.
-const PACK: i64 = 8;
-
 /// Most logits of a chunk: 128 MB in bf16, those of the entry's largest cluster in one step.
 const CHUNK: i64 = 64 << 20;
 
@@ -35,8 +32,8 @@ const CHUNK: i64 = 64 << 20;
 pub(super) struct CudaSoftmax<'a> {
     pub launcher: Arc<dyn Launch>,
     pub clusters: &'a Clusters,
-    /// Weights and biases of all classes ([`make_operand`]): the tombstones, then the tokens. The
-    /// rows of the head and of each tail are contiguous.
+    /// Weights and biases of all classes ([`make_operand`]), where the rows of the head and of each tail are
+    /// contiguous.
     pub operand: Tensor,
     /// Features of a hidden state.
     pub width: i64,
@@ -60,7 +57,7 @@ struct Cluster<'a> {
 /// Gradients of a step or of one cluster, overwritten, of kind Float.
 struct Gradients<'a> {
     scale: f64,
-    /// (rows, augmented row); only the features are written.
+    /// (rows, augmented row).
     hidden: &'a Tensor,
     /// Of the operand's shape.
     operand: &'a Tensor,
@@ -82,7 +79,7 @@ impl<'a> CudaSoftmax<'a> {
         })?;
         let operand = match operand {
             Some(operand) => operand.shallow_clone(),
-            None => make_operand(weights, kind)?,
+            None => make_operand(clusters, weights, kind)?,
         };
         let width = weights.weight.size2()?.1;
         Ok(Self { launcher, clusters, operand, width, precision, chunk: CHUNK })
@@ -107,10 +104,10 @@ impl<'a> CudaSoftmax<'a> {
         let (grad_hidden, grad_operand) = (float(hidden)?, float(&self.operand)?);
         let gradients = Gradients { scale, hidden: &grad_hidden, operand: &grad_operand };
         let sum = self.run(hidden, targets, Some(&gradients))?;
-        let tails = self.clusters.tails() as i64;
-        let mut parts = vec![grad_operand.f_narrow(0, tails, self.clusters.vocab as i64)?];
-        if tails > 0 {
-            parts.push(grad_operand.f_narrow(0, 0, tails)?);
+        let rows = |first: usize, n: usize| grad_operand.f_narrow(0, first as i64, n as i64);
+        let mut parts = vec![rows(self.clusters.tokens_row(), self.clusters.vocab)?];
+        if self.clusters.tails() > 0 {
+            parts.push(rows(self.clusters.tombstones_row(), self.clusters.tails())?);
         }
         let mut all = vec![grad_hidden];
         for part in &parts {
@@ -129,7 +126,7 @@ impl<'a> CudaSoftmax<'a> {
         let in_tails: i64 = targets.tails.iter().map(|[rows, _]| rows.size()[0]).sum();
         let tokens = targets.tokens as i64;
         let losses = Tensor::f_empty([tokens + in_tails], (Kind::Float, device))?;
-        let head = (self.clusters.head_size() + self.clusters.tails()) as i64;
+        let head = self.clusters.head_rows() as i64;
         let (operand, head_losses) =
             (self.operand.f_narrow(0, 0, head)?, losses.f_narrow(0, 0, tokens)?);
         let cluster =
@@ -143,8 +140,8 @@ impl<'a> CudaSoftmax<'a> {
         }
         let mut done = tokens;
         for (k, [indices, classes]) in targets.tails.iter().enumerate() {
-            let (start, size) = self.clusters.tail(k);
-            let (start, size) = ((start + self.clusters.tails()) as i64, size as i64);
+            let (start, size) = self.clusters.tail_rows(k);
+            let (start, size) = (start as i64, size as i64);
             let grad_operand =
                 gradients.map(|grads| grads.operand.f_narrow(0, start, size)).transpose()?;
             let rows = indices.size()[0];
@@ -168,9 +165,7 @@ impl<'a> CudaSoftmax<'a> {
                     let gradients =
                         Gradients { scale: *scale, hidden: &grad_rows, operand: &operand };
                     self.run_cluster(&cluster, Some(gradients))?;
-                    let mut features = hidden.f_narrow(1, 0, self.width)?;
-                    let grad_rows = grad_rows.f_narrow(1, 0, self.width)?;
-                    let _ = features.f_index_add_(0, indices, &grad_rows)?;
+                    let _ = hidden.shallow_clone().f_index_add_(0, indices, &grad_rows)?;
                 }
                 _ => self.run_cluster(&cluster, None)?,
             }
@@ -182,7 +177,7 @@ impl<'a> CudaSoftmax<'a> {
     /// Writes the losses of one cluster's softmax, and its gradients if there are `gradients`.
     fn run_cluster(&self, cluster: &Cluster<'_>, gradients: Option<Gradients<'_>>) -> Result<()> {
         let (rows, classes) = (cluster.hidden.size()[0], cluster.operand.size()[0]);
-        let stride = (classes as u64).next_multiple_of(PACK as u64) as i64;
+        let stride = aligned(classes);
         let chunk_rows = (self.chunk / stride).clamp(1, rows);
         let options = (cluster.hidden.kind(), cluster.hidden.device());
         let buffer = Tensor::f_empty([chunk_rows, stride], options)?;
@@ -199,10 +194,8 @@ impl<'a> CudaSoftmax<'a> {
             );
             cross_entropy(&*self.launcher, &logits, &targets, &losses, scale)?;
             if let Some(gradients) = &gradients {
-                let weight = cluster.operand.f_narrow(1, 0, self.width)?;
                 let grad_rows = gradients.hidden.f_narrow(0, start, count)?;
-                let grad_rows = grad_rows.f_narrow(1, 0, self.width)?;
-                self.precision.multiply(&grad_rows, &logits, &weight, Addend::Nothing)?;
+                self.precision.multiply(&grad_rows, &logits, cluster.operand, Addend::Nothing)?;
                 let addend = if start == 0 { Addend::Nothing } else { Addend::Output };
                 self.precision.multiply(gradients.operand, &logits.f_tr()?, &hidden, addend)?;
             }
@@ -240,7 +233,8 @@ fn cross_entropy(
         rows.zip(classes.and_then(|classes| i32::try_from(classes).ok())).ok_or_else(too_many)?;
     debug_assert!(targets.kind() == Kind::Int && losses.kind() == Kind::Float);
     debug_assert!(
-        logits.stride()[0] % PACK == 0 && (logits.data_ptr() as usize).is_multiple_of(16)
+        logits.stride()[0] == aligned(logits.stride()[0])
+            && (logits.data_ptr() as usize).is_multiple_of(16)
     );
     let arguments = &mut [
         Argument::Pointer(logits.data_ptr()),
@@ -252,7 +246,7 @@ fn cross_entropy(
         Argument::Long(logits.stride()[0]),
     ];
     let geometry = Geometry { grid: rows, block: ROW_THREADS };
-    // The kernel reads a row twice, the second time from the cache.
+    // The kernel may read a row twice, the second time from the cache.
     let moved = [Some(logits), scale.and(Some(logits)), Some(targets), Some(losses)];
     let _stage = profile::stage("cross entropy").over(moved.into_iter().flatten());
     // SAFETY: the parameters of cross_entropy_* in order; the tensors are on the launcher's device,

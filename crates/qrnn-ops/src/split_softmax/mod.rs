@@ -16,4 +16,4 @@ pub use clusters::Clusters;
 pub(crate) use cuda::self_test;
 pub use loss::{UpstreamGrad, log_probabilities, loss_sum, mean_loss};
 pub use targets::{DeviceTargets, Targets};
-pub use weights::{Computation, SoftmaxWeights, operand};
+pub use weights::{Computation, SoftmaxWeights, operand, write_operand};

@@ -4,7 +4,7 @@ use tch::{Kind, Tensor};
 
 use super::clusters::Clusters;
 use crate::Result;
-use crate::matmul::{Precision, augmented_weight};
+use crate::matmul::{Precision, augmented_row, write_augmented};
 
 /// Parameters of a split softmax of V tokens on hidden states of E features.
 #[derive(Debug)]
@@ -39,8 +39,8 @@ impl SoftmaxWeights {
         ))
     }
 
-    /// Weights and biases of the tombstones, then those of the tokens: the parts of [`operand`].
-    pub fn stacked(&self) -> Vec<(&Tensor, &Tensor)> {
+    /// Weights and biases of the tombstones, then those of the tokens.
+    fn stacked(&self) -> Vec<(&Tensor, &Tensor)> {
         let tail = self.tail.as_ref().map(|(vectors, scalars)| (vectors, scalars));
         tail.into_iter().chain([(&self.weight, &self.bias)]).collect()
     }
@@ -62,11 +62,33 @@ pub struct Computation<'a> {
     pub operand: Option<&'a Tensor>,
 }
 
-/// Weights and biases of all classes as one operand of the matrix products on a GPU: the tombstones, then
-/// the tokens.
+/// The bias of a padding class, whose probability is then exactly 0; finite in all formats.
+const NEVER: f64 = -1e30;
+
+/// Weights and biases of all classes as one operand of the matrix products on a GPU: padding, the tombstones,
+/// the tokens, padding ([`Clusters::tokens_row`]).
 ///
 /// # Errors
 /// [`crate::Error::Torch`] if memory runs out.
-pub fn operand(weights: &SoftmaxWeights, kind: Kind) -> Result<Tensor> {
-    augmented_weight(&weights.stacked(), kind)
+pub fn operand(clusters: &Clusters, weights: &SoftmaxWeights, kind: Kind) -> Result<Tensor> {
+    let _no_grad = tch::no_grad_guard();
+    let width = weights.weight.size2()?.1;
+    let size = [clusters.operand_rows() as i64, augmented_row(width)];
+    let operand = Tensor::f_zeros(size, (kind, weights.weight.device()))?;
+    let _ = operand.f_select(1, width)?.f_fill_(NEVER)?;
+    write_operand(clusters, weights, &operand)?;
+    Ok(operand)
+}
+
+/// Writes weights and biases into a result of [`operand`].
+///
+/// # Errors
+/// [`crate::Error::Torch`] if shapes do not match.
+pub fn write_operand(
+    clusters: &Clusters,
+    weights: &SoftmaxWeights,
+    operand: &Tensor,
+) -> Result<()> {
+    let (first, rows) = (clusters.tombstones_row(), clusters.tails() + clusters.vocab);
+    write_augmented(&operand.f_narrow(0, first as i64, rows as i64)?, &weights.stacked())
 }

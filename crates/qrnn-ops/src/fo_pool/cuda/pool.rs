@@ -23,31 +23,6 @@ pub(crate) static FO_POOL: Source = Source {
 /// STEPS of `kernels/column.cuh`: the forward saves the state before every STEPS-th time step.
 pub(super) const STEPS: i64 = 8;
 
-/// The stride, in elements, of the rows of gates (seq, batch, 3 hidden); `None` if it is not the same for
-/// all rows, or a row is not contiguous.
-pub(super) fn row_stride(gates: &Tensor) -> Option<i64> {
-    let ([seq, batch, width], [step_stride, batch_stride, 1]) =
-        (<[i64; 3]>::try_from(gates.size()).ok()?, <[i64; 3]>::try_from(gates.stride()).ok()?)
-    else {
-        return None;
-    };
-    // The stride of a dimension of size 1 has no meaning.
-    let row = match (seq, batch) {
-        (1, 1) => width,
-        (_, 1) => step_stride,
-        _ => batch_stride,
-    };
-    (row >= width && (seq == 1 || step_stride == batch * row)).then_some(row)
-}
-
-/// Gates with one stride for all rows, copied if necessary, and that stride.
-fn with_row_stride(gates: &Tensor) -> Result<(Tensor, i64)> {
-    match row_stride(gates) {
-        Some(row) => Ok((gates.shallow_clone(), row)),
-        None => Ok((gates.f_contiguous()?, gates.size3()?.2)),
-    }
-}
-
 impl FoPoolOptions {
     /// The kernels' arguments: zoneout mask, zoneout factor, dropout mask.
     fn arguments(&self) -> [Argument; 3] {
@@ -80,17 +55,16 @@ pub(super) struct Outputs<'a> {
 ///
 /// # Safety
 /// All tensors are contiguous, on the launcher's device, of the kinds and shapes of [`Outputs`]; gates
-/// (seq, batch, 3 hidden) are Float or BFloat16 with row stride `row`, `initial_state` (batch, hidden)
-/// is Float.
+/// (seq, batch, 3 hidden or more) are Float or BFloat16, `initial_state` (batch, hidden) is Float.
 pub(super) unsafe fn forward(
     launcher: &dyn Launch,
-    (gates, row): (&Tensor, i64),
+    gates: &Tensor,
     initial_state: &Tensor,
     options: &FoPoolOptions,
     outputs: &Outputs<'_>,
 ) -> Result<()> {
-    let (seq, batch, width) = gates.size3()?;
-    let shape = Shape::new(seq, batch, width / 3)?;
+    let (seq, batch, row) = gates.size3()?;
+    let shape = Shape::new(seq, batch, initial_state.size2()?.1)?;
     let kernel = options.kernel(
         gates.kind(),
         ["fo_pool_forward_f32", "fo_pool_forward_bf16"],
@@ -100,7 +74,7 @@ pub(super) unsafe fn forward(
     let [seq, batch, hidden] = shape.arguments();
     let (out, final_state) = (at(outputs.out), at(outputs.final_state));
     let saved_states = at_or_null(outputs.saved_states);
-    let (gates, initial_state) = (Argument::Pointer(gates.data_ptr()), at(initial_state));
+    let (gates, initial_state) = (at(gates), at(initial_state));
     let (row, out_row) = (shape.row(row)?, shape.row(outputs.out.size3()?.2)?);
     let arguments = &mut [
         gates,
@@ -121,7 +95,7 @@ pub(super) unsafe fn forward(
     unsafe { launcher.launch(kernel, shape.geometry()?, arguments) }
 }
 
-/// Tensors that the backward reads and writes, contiguous except `gates`.
+/// Tensors that the backward reads and writes, contiguous.
 pub(super) struct Gradients<'a> {
     /// As [`forward`] wrote them.
     pub saved_states: &'a Tensor,
@@ -129,7 +103,7 @@ pub(super) struct Gradients<'a> {
     pub out: &'a Tensor,
     /// Read: (batch, hidden), Float.
     pub final_state: Option<&'a Tensor>,
-    /// Written: (seq, batch, 3 hidden), of the gates' kind and strides.
+    /// Written: as the gates, with zeros after 3 hidden.
     pub gates: &'a Tensor,
     /// Written: (batch, hidden), Float.
     pub initial_state: &'a Tensor,
@@ -141,12 +115,12 @@ pub(super) struct Gradients<'a> {
 /// As [`forward`].
 pub(super) unsafe fn backward(
     launcher: &dyn Launch,
-    (gates, row): (&Tensor, i64),
+    gates: &Tensor,
     options: &FoPoolOptions,
     grads: &Gradients<'_>,
 ) -> Result<()> {
-    let (seq, batch, width) = gates.size3()?;
-    let shape = Shape::new(seq, batch, width / 3)?;
+    let (seq, batch, row) = gates.size3()?;
+    let shape = Shape::new(seq, batch, grads.initial_state.size2()?.1)?;
     let kernel = options.kernel(
         gates.kind(),
         ["fo_pool_backward_f32", "fo_pool_backward_bf16"],
@@ -156,7 +130,7 @@ pub(super) unsafe fn backward(
     let [seq, batch, hidden] = shape.arguments();
     let (saved_states, out) = (at(grads.saved_states), at(grads.out));
     let (final_state, initial_state) = (at_or_null(grads.final_state), at(grads.initial_state));
-    let [gates, grad_gates] = [gates, grads.gates].map(|t| Argument::Pointer(t.data_ptr()));
+    let [gates, grad_gates] = [gates, grads.gates].map(at);
     let arguments = &mut [
         gates,
         mask,
@@ -177,8 +151,8 @@ pub(super) unsafe fn backward(
     unsafe { launcher.launch(kernel, shape.geometry()?, arguments) }
 }
 
-/// [`super::fo_pool`] on a GPU, with checked arguments: gates of kind Float or BFloat16, a Float state. A
-/// row of the output has `out_row` elements: the features, then a one and zeros.
+/// [`super::fo_pool`] on a GPU, with checked arguments: gates (seq, batch, 3 hidden or more) of kind Float or
+/// BFloat16, a Float state. A row of the output has `out_row` elements: the features, then a one and zeros.
 pub fn fo_pool(
     launcher: Arc<dyn Launch>,
     gates: &Tensor,
@@ -188,7 +162,7 @@ pub fn fo_pool(
 ) -> Result<Pooled> {
     let saves_states = gates.requires_grad() || initial_state.requires_grad();
     let options = options.contiguous()?;
-    let operation = FoPool { launcher, options, saves_states, row: 0, out_row };
+    let operation = FoPool { launcher, options, saves_states, out_row };
     pooled(autograd::apply(operation, &[gates, initial_state])?)
 }
 
@@ -197,19 +171,16 @@ struct FoPool {
     options: FoPoolOptions,
     /// Whether a backward may follow.
     saves_states: bool,
-    /// Row stride of the gates; set by the forward.
-    row: i64,
-    /// Row stride of the output.
+    /// Elements of an output row.
     out_row: i64,
 }
 
 impl Function for FoPool {
     fn forward(&mut self, inputs: &[&Tensor]) -> Result<Forward> {
-        let (gates, row) = with_row_stride(inputs[0])?;
-        let initial_state = inputs[1].f_contiguous()?;
-        self.row = row;
-        let (seq, batch, width) = gates.size3()?;
-        let (hidden, float) = (width / 3, (Kind::Float, gates.device()));
+        let (gates, initial_state) = (inputs[0].f_contiguous()?, inputs[1].f_contiguous()?);
+        let (seq, _, _) = gates.size3()?;
+        let (batch, hidden) = initial_state.size2()?;
+        let float = (Kind::Float, gates.device());
         let out = Tensor::f_empty([seq, batch, self.out_row], (gates.kind(), gates.device()))?;
         let final_state = Tensor::f_empty([batch, hidden], float)?;
         let count = (seq + STEPS - 1) / STEPS;
@@ -224,24 +195,22 @@ impl Function for FoPool {
         let _stage = profile::stage("pooling forward").over(moved);
         // SAFETY: the tensors were made contiguous or allocated above; kinds and shapes by the contract
         // of `fo_pool`.
-        unsafe {
-            forward(&*self.launcher, (&gates, row), &initial_state, &self.options, &outputs)?
-        };
+        unsafe { forward(&*self.launcher, &gates, &initial_state, &self.options, &outputs)? };
         let saved = saved_states.map_or(vec![], |states| vec![gates, states]);
         Ok(Forward { outputs: vec![out, final_state], saved })
     }
 
     fn backward(&self, call: Backward<'_>) -> Result<Vec<Option<Tensor>>> {
         let [gates, saved_states] = call.saved else { unreachable!("two tensors were saved") };
-        let (seq, batch, width) = gates.size3()?;
+        let (seq, batch, _) = gates.size3()?;
         let out = match contiguous(call.grads[0].as_ref())? {
             Some(grad) => grad,
             None => Tensor::f_zeros([seq, batch, self.out_row], (gates.kind(), gates.device()))?,
         };
         let final_state = contiguous(call.grads[1].as_ref())?;
-        let like_gates = (gates.kind(), gates.device());
-        let grad_gates = Tensor::f_empty_strided(gates.size(), gates.stride(), like_gates)?;
-        let grad_state = Tensor::f_empty([batch, width / 3], (Kind::Float, gates.device()))?;
+        let grad_gates = gates.f_empty_like()?;
+        let size = [batch, saved_states.size3()?.2];
+        let grad_state = Tensor::f_empty(size, (Kind::Float, gates.device()))?;
         let grads = Gradients {
             saved_states,
             out: &out,
@@ -253,7 +222,7 @@ impl Function for FoPool {
         let moved = moved.chain(self.options.masks()).chain(&final_state);
         let _stage = profile::stage("pooling backward").over(moved);
         // SAFETY: as in `forward`; gradients have their tensors' kinds and shapes.
-        unsafe { backward(&*self.launcher, (gates, self.row), &self.options, &grads)? };
+        unsafe { backward(&*self.launcher, gates, &self.options, &grads)? };
         Ok(vec![Some(grad_gates), Some(grad_state)])
     }
 }

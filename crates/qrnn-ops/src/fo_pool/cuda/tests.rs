@@ -191,11 +191,13 @@ fn check_fo_pool(back_end: BackEnd, shape: Shape, case: Case) -> Checked {
     let weights = [random(&[seq, batch, hidden], case.kind), random(&[batch, hidden], Kind::Float)];
 
     let device = back_end.device();
-    let g = Guarded::in_rows(&gates, 3 * hidden + case.gap, device).inside().detach();
-    let (g, b) = (g.set_requires_grad(true), leaf(&initial_state, device, Kind::Float));
+    let g = padded(&gates, case.gap, device).inside().detach().set_requires_grad(true);
+    let b = leaf(&initial_state, device, Kind::Float);
     let ours = back_end.fo_pool(&g, &b, convert(&options, device, case.kind), case.out_gap);
     prop_assert_eq!((ours.output.kind(), ours.state.kind()), (case.kind, Kind::Float));
-    let ours = results(&ours, &weights, case.scored, &[&g, &b]);
+    let mut ours = results(&ours, &weights, case.scored, &[&g, &b]);
+    check_padding(&ours[2], 3 * hidden)?;
+    ours[2] = ours[2].narrow(2, 0, 3 * hidden);
     for kind in [Kind::Double, Kind::Float] {
         let (g, b) = (leaf(&gates, CPU, kind), leaf(&initial_state, CPU, kind));
         let FoPoolOptions { zoneout, dropout } = convert(&options, CPU, kind);
@@ -212,6 +214,21 @@ fn check_fo_pool(back_end: BackEnd, shape: Shape, case: Case) -> Checked {
     Ok(())
 }
 
+/// Gates with `gap` NaN after each row.
+fn padded(gates: &Tensor, gap: i64, device: Device) -> Guarded {
+    let (seq, batch, width) = gates.size3().unwrap();
+    let all = Guarded::poisoned(&[seq, batch, width + gap], gates.kind(), device);
+    all.inside().narrow(2, 0, width).copy_(gates);
+    all
+}
+
+/// Checks that zeros follow the first `width` elements of each row.
+fn check_padding(gates: &Tensor, width: i64) -> Checked {
+    let padding = gates.narrow(2, width, gates.size()[2] - width);
+    prop_assert_eq!(padding.eq(0.0).all().int64_value(&[]), 1, "{}", padding);
+    Ok(())
+}
+
 /// Checks that kernels read each input element and write each output element once, and access nothing
 /// outside the tensors, where there is NaN.
 fn check_accesses(back_end: BackEnd, (seq, batch, hidden): Shape, case: Case) -> Checked {
@@ -219,13 +236,11 @@ fn check_accesses(back_end: BackEnd, (seq, batch, hidden): Shape, case: Case) ->
     let float = Kind::Float;
     let guard = |tensor: &Tensor| Guarded::of(tensor, device);
     let poisoned = |size: &[i64], kind| Guarded::poisoned(size, kind, device);
-    let row = 3 * hidden + case.gap;
-    let gates = random(&[seq, batch, 3 * hidden], case.kind);
-    let gates = Guarded::in_rows(&gates, row, device);
+    let gates = padded(&random(&[seq, batch, 3 * hidden], case.kind), case.gap, device).inside();
     let initial_state = guard(&random(&[batch, hidden], float));
     let mut options = convert(&options(case, (seq, batch, hidden)), device, case.kind);
     // Gates and masks, which forward and backward read.
-    let mut read = vec![gates.inside()];
+    let mut read = vec![gates.narrow(2, 0, 3 * hidden)];
     if let Zoneout::Masked(mask) = &options.zoneout {
         read.push(guard(mask).inside());
         options.zoneout = Zoneout::Masked(read[1].shallow_clone());
@@ -242,9 +257,9 @@ fn check_accesses(back_end: BackEnd, (seq, batch, hidden): Shape, case: Case) ->
             final_state: &tensors.1,
             saved_states: saves_states.then_some(&tensors.2),
         };
-        let (gates, initial_state) = (gates.inside(), initial_state.inside());
+        let initial_state = initial_state.inside();
         // SAFETY: contiguous tensors of the device, of the kinds and shapes of the contract.
-        unsafe { forward(&*launcher, (&gates, row), &initial_state, &options, &outputs) }.unwrap();
+        unsafe { forward(&*launcher, &gates, &initial_state, &options, &outputs) }.unwrap();
         let written = [&out, &final_state, &saved_states];
         check_written(back_end, &written[..2 + usize::from(saves_states)])?;
         check_once(back_end, Access::Read, read.iter().chain([&initial_state]))?;
@@ -254,8 +269,7 @@ fn check_accesses(back_end: BackEnd, (seq, batch, hidden): Shape, case: Case) ->
     let grad_features = grad_out.inside().narrow(2, 0, hidden);
     grad_features.shallow_clone().copy_(&random(&[seq, batch, hidden], case.kind));
     let grad_state = guard(&random(&[batch, hidden], float)).inside();
-    let size = [seq, batch, 3 * hidden];
-    let grad_gates = Guarded::poisoned_in_rows(&size, row, (case.kind, device));
+    let grad_gates = poisoned(&gates.size(), case.kind);
     let grad_initial_state = poisoned(&[batch, hidden], float);
     let grads = Gradients {
         saved_states: &tensors.2,
@@ -265,8 +279,9 @@ fn check_accesses(back_end: BackEnd, (seq, batch, hidden): Shape, case: Case) ->
         initial_state: &grad_initial_state.inside(),
     };
     // SAFETY: as above.
-    unsafe { backward(&*launcher, (&gates.inside(), row), &options, &grads) }.unwrap();
+    unsafe { backward(&*launcher, &gates, &options, &grads) }.unwrap();
     check_written(back_end, &[&grad_gates, &grad_initial_state])?;
+    check_padding(grads.gates, 3 * hidden)?;
     check_once(
         back_end,
         Access::Read,

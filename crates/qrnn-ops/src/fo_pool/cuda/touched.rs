@@ -6,12 +6,10 @@ use tch::{Device, Kind, Tensor};
 use super::tests::{BackEnd, Checked};
 use crate::cuda::host_shim::{Access, HostShim};
 
-/// A tensor with NaN before and after it, and NaN in the padding of its rows.
+/// A contiguous tensor with NaN before and after it.
 pub(super) struct Guarded {
     buffer: Tensor,
     size: Vec<i64>,
-    /// Stride of the rows, along the last dimension.
-    row: i64,
 }
 
 const GUARD: i64 = 1024;
@@ -19,31 +17,21 @@ const GUARD: i64 = 1024;
 impl Guarded {
     /// Filled with NaN.
     pub fn poisoned(size: &[i64], kind: Kind, device: Device) -> Self {
-        Self::poisoned_in_rows(size, size[size.len() - 1], (kind, device))
-    }
-
-    pub fn poisoned_in_rows(size: &[i64], row: i64, options: (Kind, Device)) -> Self {
-        let rows: i64 = size[..size.len() - 1].iter().product();
-        let buffer = Tensor::full([rows * row + 2 * GUARD], f64::NAN, options);
-        Self { buffer, size: size.into(), row }
+        let numel: i64 = size.iter().product();
+        let buffer = Tensor::full([numel + 2 * GUARD], f64::NAN, (kind, device));
+        Self { buffer, size: size.into() }
     }
 
     pub fn of(tensor: &Tensor, device: Device) -> Self {
-        Self::in_rows(tensor, tensor.size()[tensor.dim() - 1], device)
-    }
-
-    pub fn in_rows(tensor: &Tensor, row: i64, device: Device) -> Self {
-        let guarded = Self::poisoned_in_rows(&tensor.size(), row, (tensor.kind(), device));
+        let guarded = Self::poisoned(&tensor.size(), tensor.kind(), device);
         guarded.inside().copy_(tensor);
         guarded
     }
 
     /// The tensor without its guards.
     pub fn inside(&self) -> Tensor {
-        let (last, mut size) = (self.size.len() - 1, self.size.clone());
-        size[last] = self.row;
-        let rows = self.buffer.narrow(0, GUARD, self.buffer.numel() as i64 - 2 * GUARD);
-        rows.view(&size[..]).narrow(-1, 0, self.size[last])
+        let inside = self.buffer.narrow(0, GUARD, self.buffer.numel() as i64 - 2 * GUARD);
+        inside.view(&self.size[..])
     }
 }
 

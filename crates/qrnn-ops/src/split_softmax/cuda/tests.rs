@@ -114,7 +114,7 @@ fn check_step(on_gpu: bool, sizes: &Sizes) -> Checked {
         weights.tail.as_ref().map(|(vectors, scalars)| (to_device(vectors), to_device(scalars)));
     let moved =
         SoftmaxWeights { weight: to_device(&weights.weight), bias: to_device(&weights.bias), tail };
-    let operand = operand(&moved, Kind::Float).unwrap();
+    let operand = operand(&clusters, &moved, Kind::Float).unwrap();
     let softmax = CudaSoftmax { launcher, clusters: &clusters, operand, width, precision, chunk };
     let scale = 1.0 / tokens as f64;
     let features = as_on_a_gpu(|| Features::of(&[&to_device(&hidden)], None)).unwrap().all;
