@@ -6,6 +6,9 @@ use crate::paper::results::{Measured, ReproduceResults};
 /// The column between published and measured ones.
 pub const BAR: &str = "|";
 
+/// Explains the star of a run that did not finish.
+pub const INTERRUPTED: &str = "* interrupted before the end of training.";
+
 pub struct Comparison {
     /// Heading of the published columns.
     pub title: &'static str,

@@ -7,7 +7,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
-use comparison::Comparison;
+use comparison::{Comparison, INTERRUPTED};
 use qrnn_ops::atomic_file;
 
 use crate::format::{aligned, perplexity};
@@ -15,9 +15,6 @@ use crate::paper;
 use crate::paper::results::ReproduceResults;
 use crate::view::plot::{self, Plot};
 use crate::{Error, Result};
-
-/// Explains the mark of [`Comparison`] for a run that did not finish.
-const INTERRUPTED: &str = "* interrupted before the end of training.";
 
 impl ReproduceResults {
     /// Plots test perplexity against parameters.

@@ -2,8 +2,7 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::INTERRUPTED;
-use super::comparison::{BAR, Comparison};
+use super::comparison::{BAR, Comparison, INTERRUPTED};
 use crate::format::{NOTHING, duration, perplexity, thousands};
 use crate::paper;
 use crate::paper::results::{ParameterCount, ReproduceResults};

@@ -1,4 +1,4 @@
-use super::INTERRUPTED;
+use super::comparison::INTERRUPTED;
 use crate::paper;
 use crate::paper::results::{
     Corpus, LengthResult, Machine, Measured, OpTables, ParameterCount, ReproduceResults, RowResult,
