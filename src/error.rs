@@ -135,7 +135,7 @@ pub enum Error {
     Plot {
         /// The image file.
         path: PathBuf,
-        /// The error of plotters.
+        /// The error of the PNG encoder.
         problem: String,
     },
 }

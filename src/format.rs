@@ -70,6 +70,24 @@ pub fn duration(value: f64) -> String {
     }
 }
 
+/// Aligns rows of cells, the first column to the left and the others to the right. Each line ends with a
+/// newline.
+pub fn aligned(rows: &[Vec<String>]) -> String {
+    let mut widths = vec![0; rows.iter().map(Vec::len).max().unwrap_or(0)];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    let line = |row: &Vec<String>| {
+        let mut cells = row.iter().zip(&widths);
+        let first = cells.next().map(|(cell, &width)| format!("{cell:<width$}"));
+        let others = cells.map(|(cell, &width)| format!("  {cell:>width$}"));
+        first.into_iter().chain(others).chain(["\n".into()]).collect::<String>()
+    };
+    rows.iter().map(line).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,5 +111,12 @@ mod tests {
     fn thousands_are_separated_by_commas() {
         let shown: Vec<_> = [0, 999, 1_000, 104_905_335, u64::MAX].map(thousands).into();
         assert_eq!(shown, ["0", "999", "1,000", "104,905,335", "18,446,744,073,709,551,615"]);
+    }
+
+    #[test]
+    fn columns_are_aligned() {
+        let rows = [["op", "÷"], ["embedding", "1.5"]].map(|row| row.map(String::from).to_vec());
+        assert_eq!(aligned(&rows), "op           ÷\nembedding  1.5\n");
+        assert_eq!(aligned(&[]), "");
     }
 }

@@ -9,8 +9,8 @@ use crate::paper::results::OpTables;
 const LEFT: &str = "text-align:left";
 
 /// A table with text in the first column and numbers in the others. Rows that begin with `true` are bold.
-pub fn table<T: Render>(
-    headings: &[&str],
+pub fn table<H: Render, T: Render>(
+    headings: &[H],
     rows: impl IntoIterator<Item = (bool, impl IntoIterator<Item = T>)>,
 ) -> Markup {
     let left = |column| (column == 0).then_some(LEFT);
@@ -32,6 +32,11 @@ pub fn table<T: Render>(
             }
         }
     }
+}
+
+/// As [`table`], from rows of which the first holds the headings. The row whose first cell is `strong` is bold.
+pub fn table_of_rows(rows: &[Vec<String>], strong: &str) -> Markup {
+    table(&rows[0], rows[1..].iter().map(|row| (row[0] == strong, row)))
 }
 
 /// A table of names and values without headings, aligned to the left.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 use qrnn::data::Corpus;
+use qrnn::format::aligned;
 use qrnn::interrupt::Interrupt;
 use qrnn::paper::experiment::{DEFAULT_DIVISOR, Experiment, Scale, check_writable};
 use qrnn::paper::results::{OpTables, ParameterCount};
@@ -90,7 +91,7 @@ pub fn run(args: Args) -> Result<Output> {
         None => Corpus::synthetic(),
     };
     check_writable(&args.out)?;
-    terminal::note(format_args!("{}\n\n{}\n{}\n", counts(), corpus, experiment.precision));
+    terminal::note(format_args!("{}\n{}\n{}\n", counts(), corpus, experiment.precision));
 
     let results = experiment.run(&corpus)?;
     let paths = results.save(&args.out)?;
@@ -109,12 +110,8 @@ pub fn run(args: Args) -> Result<Output> {
 
 /// The operation table and the parameter counts of all rows, compared with the published ones.
 fn counts() -> String {
-    let mut text = OpTables::of_entry().to_string();
-    text += "\n\nparameters of the rows at full size      published      counted";
-    for count in ParameterCount::of_rows(&paper::ROWS) {
-        text += &format!("\n{:<36} {:>13} {:>12}", count.name, count.published, count.counted);
-    }
-    text
+    let parameters = aligned(&ParameterCount::table(&ParameterCount::of_rows(&paper::ROWS)));
+    format!("{}\n\nParameters at full size\n{parameters}", OpTables::of_entry())
 }
 
 fn command_line() -> String {

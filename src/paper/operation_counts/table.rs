@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::format::thousands;
+use crate::format::{aligned, thousands};
 
 /// Cost of one part of the model per token.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,6 +51,16 @@ impl OpTable {
         self.rows.iter().chain([&self.total])
     }
 
+    /// The headings and the cells of each row.
+    pub fn cells(&self) -> Vec<Vec<String>> {
+        let headings = [&["op"][..], &FIGURES].concat().into_iter().map(str::to_owned).collect();
+        let rows = self.rows_and_total().map(|row| {
+            let figures = row.figures().map(|figure| format!("{figure:.3}"));
+            [vec![row.op.to_string()], figures.into()].concat()
+        });
+        [headings].into_iter().chain(rows).collect()
+    }
+
     pub(crate) fn summary(&self) -> String {
         let tombstones = match self.criterion_parameters {
             0 => String::new(),
@@ -66,16 +76,6 @@ impl OpTable {
 
 impl fmt::Display for OpTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [params, mults, adds, mflops] = FIGURES;
-        writeln!(f, "{:<13}  {params:>15}  {mults:>11}  {adds:>11}  {mflops:>11}", "op")?;
-        for row in self.rows_and_total() {
-            let [params, mults, adds, mflops] = row.figures();
-            writeln!(
-                f,
-                "{:<13}  {params:>15.3}  {mults:>11.3}  {adds:>11.3}  {mflops:>11.3}",
-                row.op
-            )?;
-        }
-        write!(f, "{}", self.summary())
+        write!(f, "{}{}", aligned(&self.cells()), self.summary())
     }
 }

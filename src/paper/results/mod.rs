@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::operation_counts::count_ops;
 use super::tables;
+use crate::format::thousands;
 use crate::json;
 use crate::train::TrainingRun;
 
@@ -169,5 +170,24 @@ impl ParameterCount {
             }
         };
         rows.into_iter().map(count).collect()
+    }
+
+    /// The headings and the cells of each row.
+    pub fn table(counts: &[Self]) -> Vec<Vec<String>> {
+        let headings = ["row", "counted", "published", "difference"].map(str::to_owned);
+        let cells = counts.iter().map(|count| {
+            let tombstones = match count.criterion {
+                0 => String::new(),
+                n => format!(" (with {} tombstones)", thousands(n)),
+            };
+            let difference = i128::from(count.counted) - i128::from(count.published);
+            vec![
+                format!("{}{tombstones}", count.name),
+                thousands(count.counted),
+                thousands(count.published),
+                difference.to_string(),
+            ]
+        });
+        [headings.to_vec()].into_iter().chain(cells).collect()
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::format::aligned;
 use crate::paper::operation_counts::{FIGURES, OpRow, OpTable, count_ops};
 use crate::paper::tables;
 
@@ -45,20 +46,17 @@ impl OpTables {
 
 impl fmt::Display for OpTables {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:<13}", "op")?;
-        for heading in FIGURES {
-            write!(f, "  {heading:^21}")?;
-        }
-        let columns = format!("  {:>10} {:>10}", "counted", "published").repeat(FIGURES.len());
-        writeln!(f, "\n{:13}{columns}", "")?;
+        let headings = FIGURES.map(|heading| ["", heading]).concat();
+        let columns = FIGURES.map(|_| ["counted", "published"]).concat();
+        let row = |first: &str, cells: Vec<&str>| {
+            [vec![first], cells].concat().into_iter().map(String::from).collect()
+        };
+        let mut rows: Vec<Vec<String>> = vec![row("op", headings), row("", columns)];
         for (row, figures) in self.compared() {
-            write!(f, "{:<13}", row.op)?;
-            for [counted, published] in figures {
-                write!(f, "  {counted:>10.3} {published:>10.3}")?;
-            }
-            writeln!(f)?;
+            let figures = figures.concat().into_iter().map(|figure| format!("{figure:.3}"));
+            rows.push([row.op.to_string()].into_iter().chain(figures).collect());
         }
-        write!(f, "{}", self.scores())
+        write!(f, "{}{}", aligned(&rows), self.scores())
     }
 }
 
@@ -69,8 +67,8 @@ mod tests {
     #[test]
     fn counted_and_published_numbers_are_side_by_side() {
         let text = OpTables::of_entry().to_string();
-        assert!(text.contains("   156.857    156.857"), "{text}");
-        let lengths: Vec<_> = text.lines().skip(1).take(5).map(str::len).collect();
+        assert!(text.contains("  156.857    156.857"), "{text}");
+        let lengths: Vec<_> = text.lines().take(6).map(str::len).collect();
         assert!(lengths.iter().all(|length| *length == lengths[0]), "{text}");
     }
 }

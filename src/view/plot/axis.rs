@@ -26,10 +26,7 @@ pub(super) struct Axis {
 impl Axis {
     /// A linear axis that contains `values`, from page coordinate `start` to `end`.
     pub fn linear(values: impl Iterator<Item = f64>, start: f64, end: f64) -> Self {
-        let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
-        for value in values {
-            (low, high) = (low.min(value), high.max(value));
-        }
+        let (mut low, mut high) = range(values);
         if low > high {
             (low, high) = (0.0, 1.0);
         }
@@ -48,12 +45,10 @@ impl Axis {
     }
 
     /// Like [`Axis::linear`], but logarithmic if all values are positive and their ratio is large.
-    pub fn auto_log(values: impl Iterator<Item = f64>, start: f64, end: f64) -> Self {
-        let values: Vec<f64> = values.collect();
-        let low = values.iter().copied().fold(f64::INFINITY, f64::min);
-        let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    pub fn auto_log(values: impl Iterator<Item = f64> + Clone, start: f64, end: f64) -> Self {
+        let (low, high) = range(values.clone());
         if !(low > 0.0 && high / low > MAX_LINEAR_RATIO) {
-            return Self::linear(values.into_iter(), start, end);
+            return Self::linear(values, start, end);
         }
         let (low, high) = (low.log10(), high.log10());
         let margin = (high - low) * MARGIN;
@@ -117,6 +112,13 @@ impl Axis {
             format!("{value:.*}", decimals.max(0.0) as usize)
         }
     }
+}
+
+/// Minimum and maximum; infinity and -infinity if there are no values.
+pub(super) fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
+        (low.min(value), high.max(value))
+    })
 }
 
 /// Tick label of a logarithmic axis.

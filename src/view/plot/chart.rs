@@ -1,19 +1,19 @@
-//! Content of a figure, independent of drawing.
+//! Content of a plot, independent of drawing.
 
 use super::heat::HeatMap;
 
-/// Width and height of a figure in page pixels.
-pub(super) const PAGE: (u32, u32) = (900, 520);
-
-/// A title above panels or a heat map.
+/// A plot that renders as SVG or PNG.
+///
+/// Its settings apply to measured panels; the published panel does not change.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Figure {
-    pub title: String,
-    pub content: Content,
+pub struct Plot {
+    pub(super) name: &'static str,
+    pub(super) title: String,
+    pub(super) content: Content,
     /// Width and height in page pixels.
-    pub page: (u32, u32),
+    pub(super) page: (u32, u32),
     /// Progress from 0 to 1, drawn as a bar below the title.
-    pub progress: Option<f64>,
+    pub(super) progress: Option<f64>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -66,6 +66,13 @@ pub(super) struct Reference {
     pub label: String,
 }
 
+impl Plot {
+    /// A plot of the default size without a progress bar.
+    pub(super) fn new(name: &'static str, title: impl Into<String>, content: Content) -> Self {
+        Self { name, title: title.into(), content, page: (900, 520), progress: None }
+    }
+}
+
 impl PlotPoint {
     pub fn new((x, y): (f64, f64)) -> Self {
         Self { x, y, label: None }
@@ -116,12 +123,5 @@ impl Panel {
         } else {
             "every value is infinite or NaN: nothing to draw"
         }
-    }
-}
-
-impl Figure {
-    /// A figure of the default size without a progress bar.
-    pub fn new(title: impl Into<String>, content: Content) -> Self {
-        Self { title: title.into(), content, page: PAGE, progress: None }
     }
 }

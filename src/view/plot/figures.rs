@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::chart::{Content, Figure, Panel, PlotPoint, Reference, Series};
+use super::chart::{Content, Panel, Plot, PlotPoint, Reference, Series};
 use super::heat::HeatMap;
-use super::picture::Plot;
 use crate::model::Gates;
 use crate::paper::operation_counts::count_ops;
 use crate::paper::results::Measured;
@@ -32,10 +31,7 @@ impl From<&Curve> for Curve {
 /// `measured` unless it is empty.
 ///
 /// `measured` holds [`Measured`]s or values that convert to them: training runs.
-pub fn perplexity_vs_parameters<'a, T>(measured: &'a [T]) -> Plot
-where
-    Measured: From<&'a T>,
-{
+pub fn perplexity_vs_parameters<T: Into<Measured>>(measured: impl IntoIterator<Item = T>) -> Plot {
     let published = paper::ROWS.iter().map(|row| {
         let PublishedRow { emsize, nhid, bptt, test_ppl, .. } = row.published;
         let entry = if row.name == paper::ENTRY { " (entry)" } else { "" };
@@ -52,8 +48,8 @@ where
         }),
         ..by_length(published)
     };
-    let measured = by_length(measured.iter().map(|run| {
-        let run = Measured::from(run);
+    let measured = by_length(measured.into_iter().map(|run| {
+        let run: Measured = run.into();
         (run.bptt, run.parameters, run.test_ppl, format!("{}/{}", run.emsize, run.nhid))
     }));
     side_by_side(
@@ -66,10 +62,7 @@ where
 
 /// Plots test perplexity against sequence length: the published figure, and a second panel with `measured`
 /// unless it is empty.
-pub fn perplexity_vs_bptt<'a, T>(measured: &'a [T]) -> Plot
-where
-    Measured: From<&'a T>,
-{
+pub fn perplexity_vs_bptt<T: Into<Measured>>(measured: impl IntoIterator<Item = T>) -> Plot {
     let panel = |points: Vec<(f64, f64)>, tolerance| Panel {
         x_label: "sequence length (tokens)".into(),
         integer_x: true,
@@ -84,7 +77,7 @@ where
         subtitle: format!("WikiText-103, full size; read from the chart by eye, ±{tolerance}"),
         ..panel(published.collect(), tolerance)
     };
-    let mut measured: Vec<Measured> = measured.iter().map(Measured::from).collect();
+    let mut measured: Vec<Measured> = measured.into_iter().map(Into::into).collect();
     measured.sort_by_key(|run| run.bptt);
     let measured = measured.iter().map(|run| (run.bptt as f64, run.test_ppl));
     side_by_side(
@@ -96,17 +89,14 @@ where
 }
 
 /// Plots perplexity against training steps, one curve per run.
-pub fn training_curve<'a, T>(runs: &'a [T]) -> Plot
-where
-    Curve: From<&'a T>,
-{
-    let series = runs.iter().map(Curve::from).map(|run| {
+pub fn training_curve<T: Into<Curve>>(runs: impl IntoIterator<Item = T>) -> Plot {
+    let series = runs.into_iter().map(Into::into).map(|run: Curve| {
         // A single point has no line, so it gets a marker.
         let markers = run.points.len() < 2;
         Series { markers, ..Series::line(run.label, run.points) }
     });
     let panel = step_panel("perplexity", series.collect());
-    Plot::new("training_curve", Figure::new("Training", Content::Panels(vec![panel])))
+    Plot::new("training_curve", "Training", Content::Panels(vec![panel]))
 }
 
 /// A panel of curves by step.
@@ -143,7 +133,7 @@ pub fn forget_gates(gates: &Gates) -> Plot {
         ends: ["keeps", "takes"],
     };
     let title = format!("Forget gates of layer {}", gates.layer);
-    Plot::new("forget_gates", Figure::new(title, Content::Map(map)))
+    Plot::new("forget_gates", title, Content::Map(map))
 }
 
 /// A panel with one series per sequence length. The points are sequence lengths, parameters, perplexities and
@@ -176,5 +166,5 @@ fn side_by_side(name: &'static str, title: &str, published: Panel, mut measured:
     if measured.series.iter().any(|series| !series.points.is_empty()) {
         panels.push(measured);
     }
-    Plot::new(name, Figure::new(title, Content::Panels(panels)))
+    Plot::new(name, title, Content::Panels(panels))
 }

@@ -1,7 +1,7 @@
 //! The built-in font, Noto Sans, for PNG files and text widths, since a machine may have no fonts. SVG files
 //! name `sans-serif` instead, which the viewer resolves.
 
-use tiny_skia::{Path, PathBuilder};
+use tiny_skia::{Path, PathBuilder, Transform};
 use ttf_parser::{Face, GlyphId, OutlineBuilder};
 
 /// Em of ticks, labels and legends, in page pixels.
@@ -50,50 +50,39 @@ pub(super) fn outline(text: &str, bold: bool) -> Option<(Path, f32)> {
     let face = face(bold)?;
     let (glyphs, width) = layout(&face, text);
     let scale = 1.0 / f32::from(face.units_per_em());
-    let mut outline = Outline { path: PathBuilder::new(), x: 0.0, scale };
+    let mut path = PathBuilder::new();
     for (glyph, x) in glyphs {
-        outline.x = x;
+        let mut outline = Outline(PathBuilder::new());
         face.outline_glyph(glyph, &mut outline);
+        // A space has no outline.
+        if let Some(glyph) = outline.0.finish() {
+            path.push_path(&glyph.transform(Transform::from_row(scale, 0.0, 0.0, -scale, x, 0.0))?);
+        }
     }
-    Some((outline.path.finish()?, width))
+    Some((path.finish()?, width))
 }
 
-/// Scales the outlines of glyphs to an em of 1 and moves them to `x`.
-struct Outline {
-    path: PathBuilder,
-    x: f32,
-    scale: f32,
-}
-
-impl Outline {
-    fn at(&self, x: f32, y: f32) -> (f32, f32) {
-        (self.x + x * self.scale, -y * self.scale)
-    }
-}
+struct Outline(PathBuilder);
 
 impl OutlineBuilder for Outline {
     fn move_to(&mut self, x: f32, y: f32) {
-        let (x, y) = self.at(x, y);
-        self.path.move_to(x, y);
+        self.0.move_to(x, y);
     }
 
     fn line_to(&mut self, x: f32, y: f32) {
-        let (x, y) = self.at(x, y);
-        self.path.line_to(x, y);
+        self.0.line_to(x, y);
     }
 
     fn quad_to(&mut self, x1: f32, y1: f32, x: f32, y: f32) {
-        let ((x1, y1), (x, y)) = (self.at(x1, y1), self.at(x, y));
-        self.path.quad_to(x1, y1, x, y);
+        self.0.quad_to(x1, y1, x, y);
     }
 
     fn curve_to(&mut self, x1: f32, y1: f32, x2: f32, y2: f32, x: f32, y: f32) {
-        let ((x1, y1), (x2, y2), (x, y)) = (self.at(x1, y1), self.at(x2, y2), self.at(x, y));
-        self.path.cubic_to(x1, y1, x2, y2, x, y);
+        self.0.cubic_to(x1, y1, x2, y2, x, y);
     }
 
     fn close(&mut self) {
-        self.path.close();
+        self.0.close();
     }
 }
 

@@ -33,8 +33,8 @@ pub(super) fn draw(canvas: &mut Canvas, panel: &Panel, top: f64, plot: &Area) {
         y += LINE_HEIGHT;
     }
     for row in legend_rows(panel, plot.right - plot.left) {
+        let mut x = plot.left;
         for item in row {
-            let x = plot.left + item.x;
             let mut text_x = x;
             if let Some((i, series)) = item.series {
                 if series.line {
@@ -46,42 +46,38 @@ pub(super) fn draw(canvas: &mut Canvas, panel: &Panel, top: f64, plot: &Area) {
                 text_x += SWATCH;
             }
             canvas.text(item.text, (text_x, y), TextFormat::new(SMALL));
+            x += item.width;
         }
         y += LINE_HEIGHT;
     }
 }
 
 struct LegendItem<'a> {
-    x: f64,
     text: &'a str,
+    width: f64,
+    /// `None` for the heading.
     series: Option<(usize, &'a Series)>,
 }
 
 /// Arranges the legend in rows of at most `max_width`. Series without a label or without a drawn point have
 /// no entry.
 fn legend_rows(panel: &Panel, max_width: f64) -> Vec<Vec<LegendItem<'_>>> {
-    let series = panel.series.iter().enumerate();
-    let named = series.filter(|(_, series)| !series.label.is_empty() && series.drawn().count() > 0);
-    let mut entries: Vec<_> =
-        named.map(|(i, series)| (series.label.as_str(), Some((i, series)))).collect();
-    if !panel.legend_title.is_empty() && panel.drawn().count() > 0 {
-        entries.insert(0, (&panel.legend_title, None));
-    }
-    let mut rows: Vec<Vec<LegendItem<'_>>> = Vec::new();
-    let mut x = 0.0;
-    for (text, series) in entries {
-        let swatch = if series.is_some() { SWATCH } else { 0.0 };
-        let item_width = swatch + width(text) + 12.0;
-        match rows.last_mut() {
-            Some(row) if x + item_width <= max_width + 12.0 => {
-                row.push(LegendItem { x, text, series });
-            }
-            _ => {
-                x = 0.0;
-                rows.push(vec![LegendItem { x, text, series }]);
-            }
+    let is_shown = |series: &Series| !series.label.is_empty() && series.drawn().next().is_some();
+    let series = panel.series.iter().enumerate().filter(|(_, series)| is_shown(series));
+    let heading = (!panel.legend_title.is_empty() && panel.drawn().next().is_some())
+        .then_some((panel.legend_title.as_str(), None));
+    let entries = series.map(|(i, series)| (series.label.as_str(), Some((i, series))));
+    let mut rows: Vec<Vec<LegendItem<'_>>> = vec![];
+    for (text, series) in heading.into_iter().chain(entries) {
+        let width = width(text) + 12.0 + series.map_or(0.0, |_| SWATCH);
+        let item = LegendItem { text, width, series };
+        let fits = |row: &&mut Vec<LegendItem<'_>>| {
+            row.iter().map(|item| item.width).sum::<f64>() + width <= max_width + 12.0
+        };
+        match rows.last_mut().filter(fits) {
+            Some(row) => row.push(item),
+            None => rows.push(vec![item]),
         }
-        x += item_width;
     }
     rows
 }

@@ -39,14 +39,8 @@ impl Area {
     }
 }
 
-/// A label to place next to its point (x, y).
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Label {
-    pub x: f64,
-    pub y: f64,
-    pub width: f64,
-    pub height: f64,
-}
+/// Height of a label.
+const HEIGHT: f64 = 14.0;
 
 /// Directions from the point to the label, in order of preference.
 const DIRECTIONS: [(f64, f64); 8] = [
@@ -63,34 +57,22 @@ const DIRECTIONS: [(f64, f64); 8] = [
 /// Distances between point and label, in order of preference.
 const GAPS: [f64; 3] = [8.0, 13.0, 19.0];
 
-/// Returns the center of each label, or `None` if no position near its point is free.
-pub(super) fn place_labels(
-    labels: &[Label],
-    obstacles: &[Area],
+/// Returns the first free area for a label next to its point, or `None` if there is none.
+pub(super) fn place_label(
+    (x, y): (f64, f64),
+    width: f64,
+    occupied: &[Area],
     bounds: &Area,
-) -> Vec<Option<(f64, f64)>> {
-    let mut occupied = obstacles.to_vec();
-    let place = |label: &Label| {
-        let is_free = |area: &Area| area.is_inside(bounds) && area.is_free_of(&occupied);
-        let area = label.positions().find(is_free)?;
-        occupied.push(area);
-        Some(area.center())
-    };
-    labels.iter().map(place).collect()
-}
-
-impl Label {
-    /// Possible areas in order of preference.
-    fn positions(&self) -> impl Iterator<Item = Area> {
-        let positions = GAPS.iter().flat_map(|&gap| DIRECTIONS.map(|direction| (gap, direction)));
-        positions.map(|(gap, (dx, dy))| {
-            // A diagonal label must be closer to its point to be recognized as its label.
-            let gap = if dx != 0.0 && dy != 0.0 { gap * 0.6 } else { gap };
-            let x = self.x + dx * (self.width / 2.0 + gap);
-            let y = self.y + dy * (self.height / 2.0 + gap);
-            Area::around(x, y, self.width / 2.0, self.height / 2.0)
-        })
-    }
+) -> Option<Area> {
+    let positions = GAPS.iter().flat_map(|&gap| DIRECTIONS.map(|direction| (gap, direction)));
+    let mut areas = positions.map(|(gap, (dx, dy))| {
+        // A diagonal label must be closer to its point to be recognized as its label.
+        let gap = if dx != 0.0 && dy != 0.0 { gap * 0.6 } else { gap };
+        let (half_width, half_height) = (width / 2.0, HEIGHT / 2.0);
+        let (x, y) = (x + dx * (half_width + gap), y + dy * (half_height + gap));
+        Area::around(x, y, half_width, half_height)
+    });
+    areas.find(|area| area.is_inside(bounds) && area.is_free_of(occupied))
 }
 
 #[cfg(test)]
@@ -99,40 +81,40 @@ mod tests {
 
     const PAGE: Area = Area { left: 0.0, top: 0.0, right: 400.0, bottom: 300.0 };
 
-    fn label(x: f64, y: f64) -> Label {
-        Label { x, y, width: 50.0, height: 12.0 }
+    fn place(at: (f64, f64), occupied: &[Area]) -> Option<Area> {
+        place_label(at, 50.0, occupied, &PAGE)
     }
 
     #[test]
     fn a_single_label_is_placed_to_the_right() {
-        assert_eq!(place_labels(&[label(100.0, 100.0)], &[], &PAGE), [Some((133.0, 100.0))]);
+        assert_eq!(place((100.0, 100.0), &[]).unwrap().center(), (133.0, 100.0));
     }
 
     #[test]
     fn labels_stay_within_the_page() {
-        let at = place_labels(&[label(399.0, 2.0)], &[], &PAGE)[0].unwrap();
-        assert!(Area::around(at.0, at.1, 25.0, 6.0).is_inside(&PAGE));
+        assert!(place((399.0, 2.0), &[]).unwrap().is_inside(&PAGE));
     }
 
     #[test]
     fn labels_of_close_points_do_not_overlap() {
-        let labels = [label(100.0, 100.0), label(106.0, 96.0), label(94.0, 120.0)];
-        let points: Vec<Area> = labels.iter().map(|w| Area::around(w.x, w.y, 5.0, 5.0)).collect();
-        let placed: Vec<Area> = place_labels(&labels, &points, &PAGE)
-            .into_iter()
-            .map(|at| at.unwrap())
-            .map(|(x, y)| Area::around(x, y, 25.0, 6.0))
-            .collect();
-        for (i, area) in placed.iter().enumerate() {
-            assert!(area.is_free_of(&placed[..i]) && area.is_free_of(&points));
+        let points = [(100.0, 100.0), (106.0, 96.0), (94.0, 120.0)];
+        let mut occupied: Vec<Area> =
+            points.iter().map(|&(x, y)| Area::around(x, y, 5.0, 5.0)).collect();
+        for at in points {
+            let area = place(at, &occupied).unwrap();
+            assert!(area.is_free_of(&occupied));
+            occupied.push(area);
         }
     }
 
     #[test]
     fn a_label_without_a_free_position_is_omitted() {
-        let labels = vec![label(200.0, 150.0); 60];
-        let placed = place_labels(&labels, &[], &PAGE);
-        assert!(placed.iter().any(Option::is_some) && placed.iter().any(Option::is_none));
-        assert_eq!(place_labels(&[label(200.0, 150.0)], &[PAGE], &PAGE), [None]);
+        let mut occupied = vec![];
+        while let Some(area) = place((200.0, 150.0), &occupied) {
+            assert!(occupied.len() < 60);
+            occupied.push(area);
+        }
+        assert!(!occupied.is_empty());
+        assert_eq!(place((200.0, 150.0), &[PAGE]), None);
     }
 }

@@ -18,8 +18,8 @@ mod render;
 mod tests;
 mod training;
 
+pub use chart::Plot;
 pub use figures::{
     Curve, forget_gates, perplexity_vs_bptt, perplexity_vs_parameters, training_curve,
 };
-pub use picture::Plot;
 pub(crate) use training::training_progress;

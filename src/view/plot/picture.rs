@@ -1,29 +1,16 @@
-//! A plot with its settings, rendered as SVG or PNG.
+//! Settings of a plot, and its SVG and PNG.
 
 use std::path::{Path, PathBuf};
 
-use super::chart::{Content, Figure, Panel, Reference, drawable};
+use super::chart::{Content, Panel, Plot, Reference, drawable};
 use super::{bitmap, font, render};
 use crate::{Error, Result};
 use qrnn_ops::atomic_file;
 
-/// A plot that renders as SVG or PNG.
-///
-/// Its settings apply to measured panels; the published panel does not change.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Plot {
-    name: &'static str,
-    figure: Figure,
-}
-
 impl Plot {
-    pub(super) fn new(name: &'static str, figure: Figure) -> Self {
-        Self { name, figure }
-    }
-
     /// Changes the last panel, if it shows measured values.
     fn measured(mut self, change: impl FnOnce(&mut Panel)) -> Self {
-        if let Content::Panels(panels) = &mut self.figure.content
+        if let Content::Panels(panels) = &mut self.content
             && let Some(panel) = panels.last_mut().filter(|panel| panel.title != "Published")
         {
             change(panel);
@@ -49,13 +36,8 @@ impl Plot {
 
     /// Sets the title.
     pub fn title(mut self, title: impl Into<String>) -> Self {
-        self.figure.title = title.into();
+        self.title = title.into();
         self
-    }
-
-    /// Sets the y label of the measured panel: "loss (nats per token)".
-    pub fn y_label(self, label: impl Into<String>) -> Self {
-        self.measured(|panel| panel.y_label = label.into())
     }
 
     /// Default file name, without extension.
@@ -65,12 +47,12 @@ impl Plot {
 
     /// Renders an SVG document of 900 × 520 pixels with selectable text.
     pub fn svg(&self) -> String {
-        self.svg_of_width(self.figure.page.0)
+        self.svg_of_width(self.page.0)
     }
 
     /// Like [`Plot::svg`], with another display width in pixels.
     pub(crate) fn svg_of_width(&self, width: u32) -> String {
-        render::draw(&self.figure).svg(width)
+        render::draw(self).svg(width)
     }
 
     /// Renders a PNG file of 1800 × 1040 pixels.
@@ -79,14 +61,13 @@ impl Plot {
     /// [`Error::Plot`] if the encoder fails.
     pub fn png(&self) -> Result<Vec<u8>> {
         let path = || PathBuf::from(format!("{}.png", self.name));
-        bitmap::png(&render::draw(&self.figure))
-            .map_err(|problem| Error::Plot { path: path(), problem })
+        bitmap::png(&render::draw(self)).map_err(|problem| Error::Plot { path: path(), problem })
     }
 
     /// A note that lists characters that the PNG shows as boxes, since its font lacks them; `None` if it has
     /// all.
     pub fn missing_in_png(&self) -> Option<String> {
-        let canvas = render::draw(&self.figure);
+        let canvas = render::draw(self);
         let missing = font::missing_glyphs(canvas.texts());
         let first: String = missing.iter().take(20).collect();
         (!missing.is_empty()).then(|| {

@@ -1,10 +1,10 @@
-//! Lays out a figure on a page and draws it.
+//! Lays out a plot on a page and draws it.
 
-use super::axis::Axis;
+use super::axis::{Axis, range};
 use super::canvas::{Anchor, Canvas, GREY, GRID, INK, MARKER, TextFormat, Xy, color};
-use super::chart::{Content, Figure, Panel, PlotPoint, Reference, Series};
+use super::chart::{Content, Panel, Plot, PlotPoint, Reference, Series};
 use super::font::{SMALL, width};
-use super::labels::{Area, Label, place_labels};
+use super::labels::{Area, place_label};
 use super::{header, heat};
 
 const MARGIN: f64 = 16.0;
@@ -15,7 +15,7 @@ const Y_LABEL: f64 = 28.0;
 const X_AXIS: f64 = 44.0;
 const BETWEEN_PANELS: f64 = 22.0;
 
-const FIGURE_TITLE: f64 = 17.0;
+const PLOT_TITLE: f64 = 17.0;
 const BODY: f64 = 12.0;
 /// Line width of a series.
 const CURVE: f64 = 1.6;
@@ -26,27 +26,27 @@ const MAX_REFERENCE_DISTANCE: f64 = 2.5;
 /// Number of columns into which long curves are divided.
 const CURVE_COLUMNS: usize = 800;
 
-/// Draws a figure on a page.
-pub(super) fn draw(figure: &Figure) -> Canvas {
-    let mut canvas = Canvas::new(figure.page);
-    let (page_width, page_height) = (f64::from(figure.page.0), f64::from(figure.page.1));
-    let panels: &[Panel] = match &figure.content {
+/// Draws a plot on a page.
+pub(super) fn draw(plot: &Plot) -> Canvas {
+    let mut canvas = Canvas::new(plot.page);
+    let (page_width, page_height) = (f64::from(plot.page.0), f64::from(plot.page.1));
+    let panels: &[Panel] = match &plot.content {
         Content::Panels(panels) => panels,
         Content::Map(_) => &[],
     };
     let left = panels.iter().map(y_axis_width).fold(Y_AXIS, f64::max);
     let title_at = (MARGIN + left, MARGIN + 8.0);
-    if let Some(progress) = figure.progress {
+    if let Some(progress) = plot.progress {
         // Above a progress bar, the title is a changing status line.
-        canvas.text(&figure.title, title_at, TextFormat::new(BODY));
+        canvas.text(&plot.title, title_at, TextFormat::new(BODY));
         let (left, right, top) = (title_at.0, page_width - MARGIN, MARGIN + 19.0);
         let end = left + (right - left) * progress.clamp(0.0, 1.0);
         canvas.rectangle((left, top), (right, top + 4.0), GRID);
         canvas.rectangle((left, top), (end, top + 4.0), color(0));
     } else {
-        canvas.text(&figure.title, title_at, TextFormat::new(FIGURE_TITLE).bold());
+        canvas.text(&plot.title, title_at, TextFormat::new(PLOT_TITLE).bold());
     }
-    if let Content::Map(map) = &figure.content {
+    if let Content::Map(map) = &plot.content {
         heat::draw(&mut canvas, map);
     }
 
@@ -89,7 +89,7 @@ fn draw_panel(canvas: &mut Canvas, panel: &Panel, frame: Area, (left, header): (
     for (i, series) in panel.series.iter().enumerate() {
         draw_series(canvas, series, i, &axes);
     }
-    draw_point_labels(canvas, panel, &axes, &[markers, reference].concat());
+    draw_point_labels(canvas, panel, &axes, [markers, reference].concat());
 }
 
 /// The axes of a panel and the area between them.
@@ -152,8 +152,7 @@ fn draw_axes(canvas: &mut Canvas, panel: &Panel, left: f64, Axes { x, y, plot }:
 /// The reference value, if it is close enough to the data to extend the axis to it.
 fn reference_on_axis(panel: &Panel) -> Option<f64> {
     let value = panel.reference.as_ref()?.value;
-    let low = panel.drawn().map(|point| point.y).fold(f64::INFINITY, f64::min);
-    let high = panel.drawn().map(|point| point.y).fold(f64::NEG_INFINITY, f64::max);
+    let (low, high) = range(panel.drawn().map(|point| point.y));
     let span = (high - low).max(high.abs() * 0.05);
     let distance = (low - value).max(value - high);
     (distance <= MAX_REFERENCE_DISTANCE * span).then_some(value)
@@ -233,17 +232,14 @@ fn thinned(points: &[Xy]) -> Vec<Xy> {
     extremes.collect()
 }
 
-fn draw_point_labels(canvas: &mut Canvas, panel: &Panel, axes: &Axes, obstacles: &[Area]) {
-    let labeled = panel.drawn().filter_map(|point| Some((axes.at(point), point.label.as_ref()?)));
-    let (labels, texts): (Vec<_>, Vec<_>) = labeled
-        .map(|((x, y), text)| {
-            // The viewer's sans-serif font may be wider than the built-in font.
-            (Label { x, y, width: width(text) * 1.1, height: 14.0 }, text)
-        })
-        .unzip();
-    for (text, at) in texts.into_iter().zip(place_labels(&labels, obstacles, &axes.plot)) {
-        if let Some(at) = at {
-            canvas.text(text, at, TextFormat::new(SMALL).anchor(Anchor::Center));
+fn draw_point_labels(canvas: &mut Canvas, panel: &Panel, axes: &Axes, mut occupied: Vec<Area>) {
+    for point in panel.drawn() {
+        let Some(text) = &point.label else { continue };
+        // The viewer's sans-serif font may be wider than the built-in font.
+        let width = width(text) * 1.1;
+        if let Some(area) = place_label(axes.at(point), width, &occupied, &axes.plot) {
+            canvas.text(text, area.center(), TextFormat::new(SMALL).anchor(Anchor::Center));
+            occupied.push(area);
         }
     }
 }

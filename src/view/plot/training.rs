@@ -1,8 +1,7 @@
 //! Training curves of finished and running trainings.
 
-use super::chart::{Content, Figure, Series};
+use super::chart::{Content, Plot, Series};
 use super::figures::{Curve, step_panel};
-use super::picture::Plot;
 use crate::train::{Record, RunLog, TrainingRun};
 
 /// Width and height of the live plot, in page pixels.
@@ -96,6 +95,6 @@ pub(crate) fn training_progress(
         panel("loss (nats per token)", training, validation.to_vec()),
         panel("perplexity", perplexity, valid_ppl.collect()),
     ];
-    let figure = Figure::new(status, Content::Panels(panels));
-    Plot::new("training", Figure { page: LIVE_PAGE, progress: Some(progress), ..figure })
+    let plot = Plot::new("training", status, Content::Panels(panels));
+    Plot { page: LIVE_PAGE, progress: Some(progress), ..plot }
 }

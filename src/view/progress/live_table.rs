@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use maud::html;
 
-use super::SmoothLoss;
+use super::smooth_loss::SmoothLoss;
 use crate::format::{duration, perplexity_of};
 use crate::notebook::{LiveDisplay, MimeBundle};
 use crate::progress::{Progress, StepReport, Task};

@@ -4,6 +4,7 @@ mod live_line;
 mod live_table;
 mod live_training;
 mod notebook;
+mod smooth_loss;
 mod terminal;
 
 use std::path::PathBuf;
@@ -27,16 +28,6 @@ pub fn here() -> Box<dyn Progress> {
     match Notebook::here() {
         Some(notebook) => Box::new(notebook),
         None => Box::new(Terminal::default()),
-    }
-}
-
-/// Moving average of the losses of steps, for display.
-#[derive(Debug, Default)]
-struct SmoothLoss(Option<f64>);
-
-impl SmoothLoss {
-    fn add(&mut self, loss: f64) -> f64 {
-        *self.0.insert(self.0.map_or(loss, |smooth| 0.95 * smooth + 0.05 * loss))
     }
 }
 

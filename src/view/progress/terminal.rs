@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::SmoothLoss;
+use super::smooth_loss::SmoothLoss;
 use crate::format::{megabytes, perplexity_in_text};
 use crate::progress::{EpochReport, Progress, StepReport, Task, Unit};
 use crate::terminal;

@@ -1,29 +1,30 @@
 //! The report of an experiment: `report.html`, text tables for a terminal, and `results.json`.
 
+pub(crate) mod comparison;
 mod page;
 #[cfg(test)]
 mod tests;
-mod text;
 
 use std::path::{Path, PathBuf};
 
+use comparison::{Comparison, INTERRUPTED};
 use qrnn_ops::atomic_file;
 
-use crate::paper::results::{Measured, ReproduceResults};
+use crate::format::{aligned, perplexity};
+use crate::paper;
+use crate::paper::results::ReproduceResults;
 use crate::view::plot::{self, Plot};
 use crate::{Error, Result};
 
 impl ReproduceResults {
     /// Plots test perplexity against parameters.
     pub fn parameters_plot(&self) -> Plot {
-        let runs: Vec<Measured> = self.measured_rows().cloned().collect();
-        self.describe_measured(plot::perplexity_vs_parameters(&runs))
+        self.describe_measured(plot::perplexity_vs_parameters(self.measured_rows()))
     }
 
     /// Plots test perplexity against sequence length.
     pub fn lengths_plot(&self) -> Plot {
-        let runs: Vec<Measured> = self.measured_lengths().cloned().collect();
-        self.describe_measured(plot::perplexity_vs_bptt(&runs))
+        self.describe_measured(plot::perplexity_vs_bptt(self.measured_lengths()))
     }
 
     fn describe_measured(&self, plot: Plot) -> Plot {
@@ -51,7 +52,48 @@ impl ReproduceResults {
 
     /// Formats the results as text tables.
     pub fn to_text(&self) -> String {
-        text::tables(self)
+        let mut text = String::new();
+        for (title, table) in self.comparisons() {
+            text += &format!("{title}\n{}\n", aligned(&table.rows));
+        }
+        text + &format!(
+            "{}\n{}.\n(60) is assumed where no batch size was published; published perplexities by \
+             length are read from a chart by eye, ±{}.",
+            self.summary(),
+            self.scale.recipe,
+            paper::LENGTHS_TOLERANCE
+        )
+    }
+
+    /// The tables that are not empty, with their titles.
+    pub(crate) fn comparisons(&self) -> impl Iterator<Item = (String, Comparison)> {
+        let tables = [Comparison::of_rows(self), Comparison::of_lengths(self)].into_iter();
+        tables.filter(|table| !table.is_empty()).map(|table| {
+            let measured = format!("Measured: {}, {}", self.scale.name, self.corpus.name);
+            (format!("{} | {measured}", table.title), table)
+        })
+    }
+
+    /// What was measured, and the bounds of its perplexity.
+    pub(crate) fn summary(&self) -> String {
+        let (scale, corpus) = (&self.scale, &self.corpus);
+        let best = corpus.best_test_ppl.map(perplexity);
+        let best = best.map_or_else(String::new, |best| format!(", best possible {best}"));
+        let mut text = format!(
+            "Measured: {}, {}; {}. Test perplexity: unigram model {}{best}.",
+            scale.name,
+            corpus.name,
+            scale.note,
+            perplexity(corpus.unigram_test_ppl)
+        );
+        if self.has_interrupted_runs() {
+            text = text + " " + INTERRUPTED;
+        }
+        text
+    }
+
+    fn has_interrupted_runs(&self) -> bool {
+        self.measured_rows().chain(self.measured_lengths()).any(|run| run.interrupted)
     }
 
     /// Writes `results.json`, `report.html` and both plots as SVG and PNG to an existing folder, and returns

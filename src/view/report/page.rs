@@ -2,31 +2,16 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::format::{NOTHING, duration, perplexity, perplexity_of, seconds, thousands};
+use super::comparison::{BAR, Comparison, INTERRUPTED};
+use crate::format::{NOTHING, duration, perplexity, thousands};
 use crate::paper;
-use crate::paper::results::{Measured, ReproduceResults};
-use crate::view::html::{operations, table};
+use crate::paper::results::{ParameterCount, ReproduceResults};
+use crate::view::html::{operations, table, table_of_rows};
 use crate::view::plot::Plot;
 
 const STYLE: &str = include_str!("page.css");
 
 const SOURCE: &str = "https://github.com/micronet-challenge-submissions/Jaist-MicroNet-Challenge";
-
-const PUBLISHED: [&str; 7] = ["emsize", "nhid", "bptt", "batch", "epochs", "params", "test ppl"];
-
-const MEASURED: [&str; 11] = [
-    "emsize",
-    "nhid",
-    "bptt",
-    "batch",
-    "epochs",
-    "tokens",
-    "steps",
-    "params",
-    "valid ppl",
-    "test ppl",
-    "seconds",
-];
 
 pub(super) fn html(results: &ReproduceResults) -> String {
     let page = html! {
@@ -106,46 +91,14 @@ fn heading(results: &ReproduceResults) -> Markup {
 }
 
 fn parameters(results: &ReproduceResults) -> Markup {
-    let rows = results.parameter_counts.iter().map(|count| {
-        let tombstones = match count.criterion {
-            0 => String::new(),
-            n => format!(" (with {} tombstones)", thousands(n)),
-        };
-        let difference = i128::from(count.counted) - i128::from(count.published);
-        let cells = [
-            format!("{}{tombstones}", count.name),
-            thousands(count.counted),
-            thousands(count.published),
-            difference.to_string(),
-        ];
-        (count.name == paper::ENTRY, cells)
-    });
+    let rows = ParameterCount::table(&results.parameter_counts);
     html! {
         h2 { "Parameters at full size" }
-        div class="wide" { (table(&["row", "counted", "published", "difference"], rows)) }
+        div class="wide" { (table_of_rows(&rows, paper::ENTRY)) }
     }
 }
 
-fn entry_class(name: &str) -> Option<&'static str> {
-    (name == paper::ENTRY).then_some("entry")
-}
-
 fn experiments(results: &ReproduceResults) -> Markup {
-    let rows = html! {
-        @for row in &results.rows {
-            @let published = &row.published;
-            tr class=[entry_class(&row.name)] {
-                td { (published.emsize) }
-                td { (published.nhid) }
-                td { (published.bptt) }
-                td { (published.batch_text()) }
-                td { (published.epochs) }
-                td { (thousands(published.parameters)) }
-                td class="result" { (perplexity(published.test_ppl)) }
-                (measured_cells(&row.measured))
-            }
-        }
-    };
     html! {
         h2 { "Experiment table" }
         p class="quiet" {
@@ -153,76 +106,50 @@ fn experiments(results: &ReproduceResults) -> Markup {
              sizes cannot be compared directly; how they change from row to row can. The entry is in \
              bold."
         }
-        (paired_table(results, "Published: full size, WikiText-103", &PUBLISHED, &rows))
+        (comparison(results, &Comparison::of_rows(results)))
         (figure(&results.parameters_plot()))
     }
 }
 
 fn lengths(results: &ReproduceResults) -> Markup {
-    let rows = html! {
-        @for length in &results.lengths {
-            tr {
-                td { (length.published.bptt) }
-                td class="result" { (format_args!("{:.1}", length.published.ppl)) }
-                (measured_cells(&length.measured))
-            }
-        }
-    };
     html! {
         h2 { "Sequence length" }
-        (paired_table(results, "Published", &["bptt", "ppl"], &rows))
+        (comparison(results, &Comparison::of_lengths(results)))
         (figure(&results.lengths_plot()))
     }
 }
 
-/// A table with published columns on the left and measured ones on the right.
-fn paired_table(results: &ReproduceResults, title: &str, left: &[&str], rows: &Markup) -> Markup {
+fn comparison(results: &ReproduceResults, table: &Comparison) -> Markup {
+    let headings = &table.rows[0];
+    let bar = headings.iter().position(|heading| heading == BAR).unwrap_or(0);
     html! {
         div class="wide" { table class="paired compact" {
             thead {
                 tr {
-                    th class="group" colspan=(left.len()) { (title) }
+                    th class="group" colspan=(bar) { (table.title) }
                     th class="gap" {}
-                    th class="group measured" colspan=(MEASURED.len()) {
+                    th class="group measured" colspan=(headings.len() - bar - 1) {
                         "Measured: " (results.scale.name) ", " (results.corpus.name)
                     }
                 }
                 tr {
-                    @for heading in left { th { (heading) } }
-                    th class="gap" {}
-                    @for heading in MEASURED { th class="measured" { (heading) } }
+                    @for (i, heading) in headings.iter().enumerate() {
+                        th.gap[i == bar].measured[i > bar] { @if i != bar { (heading) } }
+                    }
                 }
             }
-            tbody { (rows) }
-        } }
-    }
-}
-
-fn measured_cells(measured: &Option<Measured>) -> Markup {
-    let cells = measured.as_ref().map(|run| {
-        [
-            run.emsize.to_string(),
-            run.nhid.to_string(),
-            run.bptt.to_string(),
-            run.batch.to_string(),
-            run.epochs.to_string(),
-            thousands(run.tokens),
-            thousands(run.steps),
-            thousands(run.parameters),
-            perplexity_of(run.valid_loss),
-            perplexity_of(run.test_loss) + if run.interrupted { "*" } else { "" },
-            seconds(run.seconds),
-        ]
-    });
-    html! {
-        td class="gap" {}
-        @if let Some(cells) = cells {
-            @for (cell, heading) in cells.iter().zip(MEASURED) {
-                td.measured.result[heading == "test ppl"] { (cell) }
+            tbody {
+                @for row in &table.rows[1..] {
+                    tr.entry[row[0] == paper::ENTRY] {
+                        @for (i, cell) in row.iter().enumerate() {
+                            td.gap[i == bar].measured[i > bar].result[headings[i] == "test ppl"] {
+                                @if i != bar { (cell) }
+                            }
+                        }
+                    }
+                }
             }
-        } @else {
-            td class="measured none" colspan=(MEASURED.len()) { "not run" }
-        }
+        } }
     }
 }
 
@@ -252,7 +179,6 @@ fn bounds(results: &ReproduceResults) -> Markup {
 }
 
 fn notes(results: &ReproduceResults) -> Markup {
-    let mut runs = results.measured_rows().chain(results.measured_lengths());
     html! {
         h2 { "Notes" }
         ul {
@@ -268,9 +194,7 @@ fn notes(results: &ReproduceResults) -> Markup {
                 "The published parameter count of the first row includes the tombstones of the split \
                  softmax, those of the others do not. Measured counts and plots exclude them."
             }
-            @if runs.any(|run| run.interrupted) {
-                li { "* interrupted before the end of training." }
-            }
+            @if results.has_interrupted_runs() { li { (INTERRUPTED) } }
         }
     }
 }

@@ -1,19 +1,19 @@
 //! Rich output of each result.
 
-use maud::html;
+use maud::{Markup, html};
 
 use super::{Show, WIDTH};
 use crate::data::{Corpus, Split};
 use crate::evaluate::Evaluation;
-use crate::format::{NOTHING, duration, perplexity, perplexity_of, thousands};
+use crate::format::{NOTHING, aligned, duration, perplexity, perplexity_of, thousands};
 use crate::generate::Generated;
 use crate::model::{Gates, LmConfig, QrnnLm};
 use crate::notebook::MimeBundle;
 use crate::paper;
-use crate::paper::operation_counts::{FIGURES, OpTable, count_ops};
-use crate::paper::results::{Measured, OpTables, ReproduceResults};
+use crate::paper::operation_counts::{OpTable, count_ops};
+use crate::paper::results::{OpTables, ReproduceResults};
 use crate::train::{Recipe, TrainingRun};
-use crate::view::html::{heading, name_value, operations, remark, table};
+use crate::view::html::{heading, name_value, operations, remark, table, table_of_rows};
 use crate::view::plot::{self, Plot};
 
 /// Number of tokens in the text sample of a corpus.
@@ -108,21 +108,19 @@ fn name_value_bundle(title: &str, pairs: &[(&str, String)]) -> MimeBundle {
 impl Show for QrnnLm {
     /// The parameters with their shapes, named as in awd-lstm-lm.
     fn bundle(&self) -> MimeBundle {
-        let mut rows: Vec<(bool, [String; 3])> = vec![];
-        let mut text = String::new();
+        let headings = ["tensor", "shape", "parameters"].map(str::to_owned);
+        let mut rows = vec![headings.to_vec()];
         for (name, tensor) in self.parameters() {
             let shape: Vec<String> = tensor.size().iter().map(i64::to_string).collect();
-            let (shape, elements) = (shape.join(" × "), thousands(tensor.numel() as u64));
-            text += &format!("{name:<24} {shape:>16} {elements:>14}\n");
-            rows.push((false, [name, shape, elements]));
+            rows.push(vec![name, shape.join(" × "), thousands(tensor.numel() as u64)]);
         }
         let total = thousands(self.parameter_count());
-        rows.push((true, ["total".into(), String::new(), total.clone()]));
+        rows.push(vec!["total".into(), String::new(), total]);
         let (kind, device) = self.options();
         let note =
             format!("{kind:?} on {device:?}; the softmax shares the weight of the embedding");
-        let html = html! { (table(&["tensor", "shape", "parameters"], rows)) (remark(&note)) };
-        MimeBundle::html(html, format!("{text}total {total}; {note}"))
+        let html = html! { (table_of_rows(&rows, "total")) (remark(&note)) };
+        MimeBundle::html(html, aligned(&rows) + &note)
     }
 }
 
@@ -191,12 +189,8 @@ impl Show for Generated {
 
 impl Show for OpTable {
     fn bundle(&self) -> MimeBundle {
-        let rows = self.rows_and_total().map(|row| {
-            let figures = row.figures().map(|figure| format!("{figure:.3}"));
-            (row.op == self.total.op, [vec![row.op.to_string()], figures.into()].concat())
-        });
-        let table = table(&[&["op"][..], &FIGURES].concat(), rows);
-        MimeBundle::html(html! { (table) (remark(&self.summary())) }, self.to_string())
+        let html = html! { (table_of_rows(&self.cells(), "total")) (remark(&self.summary())) };
+        MimeBundle::html(html, self.to_string())
     }
 }
 
@@ -208,63 +202,30 @@ impl Show for OpTables {
     }
 }
 
-const MEASURED: [&str; 6] = ["emsize/nhid", "bptt", "params", "valid ppl", "test ppl", "time"];
-
 impl Show for ReproduceResults {
     /// Published and measured numbers in separate columns.
     fn bundle(&self) -> MimeBundle {
-        let rows = self.rows.iter().map(|row| {
-            let published = [
-                row.name.clone(),
-                thousands(row.published.parameters),
-                perplexity(row.published.test_ppl),
-            ];
-            (row.name == paper::ENTRY, published.into_iter().chain(measured_cells(&row.measured)))
-        });
-        let lengths = self.lengths.iter().map(|length| {
-            let published =
-                [length.published.bptt.to_string(), format!("{:.1}", length.published.ppl)];
-            (false, published.into_iter().chain(measured_cells(&length.measured)))
-        });
-        let row_headings = ["row", "published params", "published test ppl"];
-        let length_headings = ["published bptt", "published ppl"];
-        let (scale, corpus) = (&self.scale, &self.corpus);
-        let best = corpus.best_test_ppl.map(perplexity);
-        let best = best.map_or_else(String::new, |best| format!(", best possible {best}"));
-        let note = format!(
-            "Measured: {}, {}; {}. Test perplexity: unigram model {}{best}.",
-            scale.name,
-            corpus.name,
-            scale.note,
-            perplexity(corpus.unigram_test_ppl)
-        );
         let html = html! {
-            @if !self.rows.is_empty() {
-                (heading("Experiment table"))
-                (table(&[&row_headings[..], &MEASURED].concat(), rows))
-            }
-            @if !self.lengths.is_empty() {
-                (heading("Sequence length"))
-                (table(&[&length_headings[..], &MEASURED].concat(), lengths))
+            @for (title, table) in self.comparisons() {
+                (heading(&title))
+                (narrow(&table.rows))
             }
             @if self.interrupted { (heading("Interrupted; unfinished rows are missing.")) }
-            (remark(&note))
+            (remark(&self.summary()))
         };
         MimeBundle::html(html, self.to_text())
     }
 }
 
-fn measured_cells(measured: &Option<Measured>) -> [String; 6] {
-    let Some(run) = measured else { return [(); 6].map(|()| NOTHING.into()) };
-    let note = if run.interrupted { " (interrupted)" } else { "" };
-    [
-        format!("{}/{}", run.emsize, run.nhid),
-        run.bptt.to_string(),
-        thousands(run.parameters),
-        perplexity_of(run.valid_loss),
-        perplexity_of(run.test_loss) + note,
-        duration(run.seconds),
-    ]
+/// The columns that fit into a notebook, with the entry in bold.
+fn narrow(rows: &[Vec<String>]) -> Markup {
+    let wide = ["batch", "epochs", "tokens", "steps"];
+    let narrow = |row: &Vec<String>| -> Vec<String> {
+        let columns = row.iter().zip(&rows[0]);
+        let columns = columns.filter(|(_, heading)| !wide.contains(&heading.as_str()));
+        columns.map(|(cell, _)| cell.clone()).collect()
+    };
+    table_of_rows(&rows.iter().map(narrow).collect::<Vec<_>>(), paper::ENTRY)
 }
 
 impl Show for Plot {
