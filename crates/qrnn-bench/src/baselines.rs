@@ -16,6 +16,7 @@ use tch::Device;
 use tempfile::TempDir;
 
 use crate::python::Python;
+use crate::report::Report;
 
 /// The origin of the baselines, which every measurement reports.
 pub const WRITTEN_BY: &str = "written for this project, from the published list of operations";
@@ -60,6 +61,16 @@ pub struct BaselineFlags {
     /// Timeout for an answer of a baseline, in seconds; a baseline that takes longer is left out
     #[arg(long, default_value_t = 300.0, value_name = "SECONDS", value_parser = seconds)]
     peer_limit: f64,
+}
+
+/// Baselines on the CPU, all of which must start.
+#[cfg(test)]
+pub fn started(specs: Vec<BaselineSpec>) -> Baselines {
+    let count = specs.len();
+    let baselines = Baselines::spawn(&python(), specs, Device::Cpu).unwrap();
+    let reasons: Vec<_> = baselines.left_out.iter().map(|baseline| &baseline.reason).collect();
+    assert_eq!(baselines.live.len(), count, "{}: {reasons:?}", baselines.closing());
+    baselines
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -108,12 +119,12 @@ pub struct Baselines {
 }
 
 impl Baselines {
-    /// Starts the baselines without waiting. They load their libraries, but do not use the device before
-    /// [`Self::hello`].
+    /// Starts the baselines. For a GPU they load their libraries while we measure our implementation, and
+    /// do not use it before [`Self::hello`]. On the CPU they would slow us down, and are waited for.
     ///
     /// # Errors
     /// [`Error::Io`] if files cannot be written.
-    pub fn spawn(flags: &BaselineFlags, specs: Vec<BaselineSpec>) -> Result<Self> {
+    pub fn spawn(flags: &BaselineFlags, specs: Vec<BaselineSpec>, device: Device) -> Result<Self> {
         let mut baselines = Self { python: flags.python.clone(), torch: true, ..Self::default() };
         for BaselineSpec { name, label, config } in specs {
             let folder =
@@ -144,11 +155,17 @@ impl Baselines {
                 }
             }
         }
+        if !device.is_cuda() {
+            baselines.hello();
+        }
         Ok(baselines)
     }
 
-    /// Initializes all baselines on the device, concurrently.
+    /// Initializes all baselines on the device, concurrently, unless this was done.
     pub fn hello(&mut self) {
+        if self.live.iter().any(|baseline| !baseline.version.is_empty()) {
+            return;
+        }
         self.live.iter_mut().for_each(|baseline| baseline.tell(&json!({"hello": true})));
         self.each(|baseline| {
             let hello = baseline.python.answer()?;
@@ -179,6 +196,22 @@ impl Baselines {
                 }
             }
         }
+    }
+
+    /// Reports the baselines that failed, and adds them to the peers of our measurements with these
+    /// indices, where they are not among them yet.
+    ///
+    /// # Errors
+    /// Returns the errors of the report.
+    pub fn report_left_out(&self, of: &str, ours: &[usize], report: &mut Report) -> Result<()> {
+        for LeftOut { name, label, reason } in &self.left_out {
+            report.print(format!("{label:<42} left out: {reason}"));
+            let mut value = json!({"peer": name, "against": label, "failed": reason});
+            ours.iter().for_each(|index| report.add_missing_peer(*index, &value));
+            (value["what"], value["of"]) = (json!("peer"), json!(of));
+            report.add(value)?;
+        }
+        Ok(())
     }
 
     /// Describes the baselines, or says why there are none.
@@ -214,13 +247,6 @@ impl Baseline {
     /// The reason if the baseline failed.
     pub fn ask(&mut self, command: &Value) -> Result<Value, String> {
         self.python.ask(command)
-    }
-}
-
-impl LeftOut {
-    /// As an entry of a measurement's `peers`.
-    pub fn value(&self) -> Value {
-        json!({"peer": self.name, "against": self.label, "failed": self.reason})
     }
 }
 

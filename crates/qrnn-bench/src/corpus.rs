@@ -1,5 +1,6 @@
 //! Reading a text of WikiText-103's size, compared with Python.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -8,10 +9,10 @@ use clap::Args as ClapArgs;
 use qrnn::data::{Corpus, Origin, Split};
 use qrnn::terminal;
 use qrnn::{Error, Result};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::statistics::median;
-use crate::zipf;
+use crate::{subprocess, zipf};
 use qrnn::command_line::{Output, numbers, peak_bytes};
 
 #[derive(Debug, ClapArgs)]
@@ -99,18 +100,9 @@ fn read_runs(folder: &Path, runs: u32, flags: &[&str]) -> Result<Vec<ReadRun>> {
 
 /// Reads the folder in another process, which reports its peak memory.
 fn read_run(folder: &Path, flags: &[&str]) -> Result<ReadRun> {
-    let program = std::env::current_exe().map_err(Error::io("this program", "find"))?;
-    let mut command = Command::new(&program);
-    command.args(["read-corpus", "--json"]).arg(folder).args(flags);
-    let output = command.output().map_err(Error::io(&program, "run"))?;
-    let stdout = String::from_utf8_lossy(&output.stdout);
-    let value: Value =
-        stdout.lines().last().and_then(|line| serde_json::from_str(line).ok()).ok_or_else(
-            || {
-                let problem = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-                Error::bad_file(folder, format!("cannot be read: {problem}"), "report this")
-            },
-        )?;
+    let mut args = vec!["read-corpus".into(), folder.into()];
+    args.extend(flags.iter().map(OsString::from));
+    let value = subprocess::run(&args)?;
     Ok(ReadRun {
         seconds: value["seconds"].as_f64().unwrap_or(f64::NAN),
         peak: value["peak_bytes"].as_f64().unwrap_or(f64::NAN),
@@ -120,10 +112,11 @@ fn read_run(folder: &Path, flags: &[&str]) -> Result<ReadRun> {
     })
 }
 
-/// Reads a folder's text in this process, and reports time and peak memory.
 #[derive(Debug, ClapArgs)]
 pub struct ReadOnce {
+    /// Folder with train.txt, valid.txt and test.txt
     folder: PathBuf,
+    /// Neither read nor write the token cache
     #[arg(long)]
     no_cache: bool,
 }

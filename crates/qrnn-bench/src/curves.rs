@@ -65,8 +65,8 @@ struct Curve {
 
 /// Trains by the entry's recipe in each precision with one seed, and in the first precision with
 /// another seed, to compare the effect of a precision with that of a seed.
-pub fn run(args: Args, json: bool) -> Result<Output> {
-    let device = args.device.gpu_path()?.unwrap_or(Device::Cpu);
+pub fn run(args: &Args, json: bool) -> Result<Output> {
+    let device = args.device.device()?;
     precision::check(&args.formats, device)?;
     let Some(&first) = args.formats.first() else {
         return Err(Error::usage("--formats", "no precision is selected", "name at least one"));
@@ -93,7 +93,7 @@ pub fn run(args: Args, json: bool) -> Result<Output> {
     for (format, seed) in runs {
         let name = format!("{}, seed {seed}", format.name());
         terminal::note(format_args!("{} with seed {seed} ...", format.name()));
-        match curve(&args, &corpus, device, format, seed) {
+        match curve(args, &corpus, device, format, seed) {
             Ok(curve) => {
                 let losses: Vec<_> =
                     curve.losses.iter().map(|loss| format!("{loss:9.4}")).collect();

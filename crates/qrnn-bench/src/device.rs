@@ -1,12 +1,11 @@
 //! The device of a benchmark.
 
 use qrnn::Result;
+use qrnn::command_line::require_cuda;
 use qrnn_ops::cuda::CudaDevice;
 use tch::Device;
 
-use qrnn::command_line::require_cuda;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum DeviceChoice {
     Cpu,
     Cuda,
@@ -17,25 +16,15 @@ pub struct DeviceFlags {
     /// Device to measure; on a GPU, options default to the entry's values
     #[arg(long, value_enum, default_value_t = DeviceChoice::Cpu)]
     device: DeviceChoice,
-    /// Run the GPU benchmark on the CPU, to test it without a GPU
-    #[arg(long = "as-on-a-card", hide = true)]
-    gpu_path_on_cpu: bool,
 }
 
 impl DeviceFlags {
-    /// Whether `--device cuda` is set.
-    pub fn is_cuda(&self) -> bool {
-        self.device == DeviceChoice::Cuda
-    }
-
-    /// The device of the GPU benchmark; `None` for the CPU benchmark.
-    ///
     /// # Errors
-    /// [`qrnn::Error::Unavailable`] if there is no GPU.
-    pub fn gpu_path(&self) -> Result<Option<Device>> {
+    /// [`qrnn::Error::Unavailable`] for `--device cuda` without a GPU.
+    pub fn device(&self) -> Result<Device> {
         match self.device {
-            DeviceChoice::Cuda => Ok(Some(require_cuda()?)),
-            DeviceChoice::Cpu => Ok(self.gpu_path_on_cpu.then_some(Device::Cpu)),
+            DeviceChoice::Cuda => require_cuda(),
+            DeviceChoice::Cpu => Ok(Device::Cpu),
         }
     }
 }

@@ -137,12 +137,3 @@ impl Drop for Python {
         let _ = self.child.wait();
     }
 }
-
-/// The error of a process that is required.
-pub fn failed(name: &str, reason: String) -> Error {
-    Error::usage(
-        format!("--python {name}"),
-        format!("the PyTorch model failed: {reason}"),
-        "name a Python with torch 2.11, or one without torch to measure without a baseline",
-    )
-}

@@ -88,11 +88,19 @@ impl Report {
         }
     }
 
-    /// Adds an entry to a list of the measurement with this index, in the final object only.
-    pub fn append(&mut self, index: usize, name: &str, entry: Value) {
-        let list = self.measurements.get_mut(index).and_then(|value| value[name].as_array_mut());
-        if let Some(list) = list {
-            list.push(entry);
+    /// Adds an entry to the `peers` of the measurement with this index, in the final object only.
+    pub fn add_peer(&mut self, index: usize, peer: Value) {
+        let value = self.measurements.get_mut(index);
+        if let Some(peers) = value.and_then(|value| value["peers"].as_array_mut()) {
+            peers.push(peer);
+        }
+    }
+
+    /// As [`Self::add_peer`], unless the measurement has a peer of the same name.
+    pub fn add_missing_peer(&mut self, index: usize, peer: &Value) {
+        let peers = self.measurements.get(index).and_then(|value| value["peers"].as_array());
+        if !peers.is_some_and(|peers| peers.iter().any(|other| other["peer"] == peer["peer"])) {
+            self.add_peer(index, peer.clone());
         }
     }
 
@@ -155,7 +163,10 @@ mod tests {
             .unwrap();
         let index = report.add(json!({"what": "a step", "format": "tf32", "peers": []})).unwrap();
         report.amend(index, "later", json!(1));
-        report.append(index, "peers", json!({"peer": "a"}));
+        report.add_peer(index, json!({"peer": "a"}));
+        for name in ["a", "b"] {
+            report.add_missing_peer(index, &json!({"peer": name, "failed": "why"}));
+        }
         let output = report.finish("closing text");
         assert_eq!(output.status, 1);
         assert!(output.text.ends_with(
@@ -164,7 +175,8 @@ mod tests {
         ));
         let [failed, done] = &output.json["measurements"].as_array().unwrap()[..] else { panic!() };
         assert!(failed["failed"].as_str().unwrap().contains("it was not launched"));
-        assert_eq!((&done["later"], &done["peers"][0]["peer"]), (&json!(1), &json!("a")));
+        let peers = json!([{"peer": "a"}, {"peer": "b", "failed": "why"}]);
+        assert_eq!((&done["later"], &done["peers"]), (&json!(1), &peers));
         let lines = std::fs::read_to_string(&path).unwrap();
         let formats = lines.lines().map(|line| {
             let line: Value = serde_json::from_str(line).unwrap();

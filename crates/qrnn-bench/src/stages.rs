@@ -1,13 +1,14 @@
-//! Time of the stages of a step, as a table and a bar chart.
+//! Time of the stages of a step, as a bar chart.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use plotters::prelude::*;
 use qrnn::{Error, Result};
-use qrnn_ops::profile::Profile;
+use qrnn_ops::profile::Stage;
 
 /// The time that is in no stage.
-const REST: &str = "all else";
+pub const REST: &str = "all else";
 
 /// The stages of a step.
 pub struct Bar {
@@ -19,15 +20,13 @@ pub struct Bar {
 }
 
 impl Bar {
-    /// From the profile of `steps` steps of `seconds` each.
-    pub fn new(name: String, profile: &Profile, seconds: f64, steps: u32) -> Self {
-        let each = |time: std::time::Duration| time.as_secs_f64() / f64::from(steps);
-        let mut stages: Vec<_> =
-            profile.stages.iter().map(|(&stage, &time)| (stage, each(time))).collect();
-        stages.sort_by(|a, b| b.1.total_cmp(&a.1));
-        let known: f64 = stages.iter().map(|stage| stage.1).sum();
-        stages.push((REST, (seconds - known).max(0.0)));
-        Self { name, seconds, stages }
+    /// `seconds`: the time of the whole step.
+    pub fn new(name: String, stages: &BTreeMap<Stage, f64>, seconds: f64) -> Self {
+        let mut all: Vec<_> = stages.iter().map(|(stage, time)| (stage.name(), *time)).collect();
+        all.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let known: f64 = stages.values().sum();
+        all.push((REST, (seconds - known).max(0.0)));
+        Self { name, seconds, stages: all }
     }
 
     fn of(&self, stage: &str) -> f64 {
@@ -45,21 +44,6 @@ fn names(bars: &[Bar]) -> Vec<&'static str> {
     }
     names.push(REST);
     names
-}
-
-/// A table in milliseconds, with a row per stage and a column per bar.
-pub fn table(bars: &[Bar]) -> String {
-    let mut text = format!("\n{:<18}", "ms in a step");
-    text += &bars.iter().map(|bar| format!("{:>22}", bar.name)).collect::<String>();
-    for name in names(bars) {
-        text += &format!("\n{name:<18}");
-        for bar in bars {
-            let seconds = bar.of(name);
-            let share = format!("{:.1} ({:.0} %)", 1e3 * seconds, 100.0 * seconds / bar.seconds);
-            text += &format!("{share:>22}");
-        }
-    }
-    text
 }
 
 /// Renders the bars to an SVG file; lengths are proportional to time.

@@ -1,31 +1,18 @@
-//! The text of an evaluation.
+//! The text of an evaluation: the first tokens of WikiText-103's test text.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use qrnn::model::{QrnnLm, WIKITEXT103_VOCAB};
+use qrnn::model::WIKITEXT103_VOCAB;
 use qrnn::{Error, Result};
-
-use crate::random_tokens;
-
-/// Describes the evaluation.
-pub fn shown_text(model: &QrnnLm, tokens: &[u32], borders: &[usize], runs: u32) -> String {
-    format!(
-        "evaluation of a model of {} random parameters on the first {} tokens of the test text; medians of \
-         {runs} interleaved runs\ntokens by cluster: {}; batch size 1",
-        model.parameter_count(),
-        tokens.len(),
-        random_tokens::shares(tokens, borders),
-    )
-}
 
 /// Writes a folder with the first `tokens` tokens of the test text and a vocabulary of WikiText-103's size.
 ///
 /// The original ids depend on the training text, which is not needed here: words are numbered in
 /// the order of their first appearance in the validation and test texts, and beyond the head spread
 /// evenly in the logarithm, so that every cluster has words. Other ids get filler words.
-pub fn write_text(data: &Path, folder: &Path, tokens: usize) -> Result<()> {
+pub fn write(data: &Path, folder: &Path, tokens: usize) -> Result<()> {
     let read = |name: &str| -> Result<String> {
         let preprocessed = data.join(format!("{name}.txt"));
         let path = if preprocessed.is_file() {

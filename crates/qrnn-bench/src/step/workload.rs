@@ -1,0 +1,143 @@
+//! A model and the tokens that its steps are trained on.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+
+use qrnn::command_line::load_corpus;
+use qrnn::data::{Corpus, Split};
+use qrnn::model::{LmConfig, QrnnLm, Splits};
+use qrnn::train::Recipe;
+use qrnn::{Error, Result};
+use tch::{Device, Kind};
+
+use super::args::{MemoryArgs, WorkFlags};
+use super::interleaved::{Blocks, run_steps};
+use super::lower_bound::StepCost;
+use crate::baselines::Baselines;
+use crate::precision::PrecisionChoice;
+use crate::shape::Shape;
+use crate::{device as devices, random_tokens, subprocess};
+
+/// Probability of the entry's locked dropouts.
+pub const DROPOUT: f64 = 0.1;
+
+pub struct Workload<'a> {
+    pub flags: &'a WorkFlags,
+    pub shape: Shape,
+    pub device: Device,
+    pub corpus: Corpus,
+    /// First tokens of the tails.
+    pub borders: Vec<usize>,
+}
+
+impl<'a> Workload<'a> {
+    /// `steps`: the steps of the longest run, for which random tokens suffice.
+    pub fn new(flags: &'a WorkFlags, shape: Shape, device: Device, steps: usize) -> Result<Self> {
+        let corpus = match &flags.data {
+            Some(_) => load_corpus(flags.data.clone())?,
+            None => {
+                let tokens = flags.batch_size * flags.bptt * (steps + 1);
+                random_tokens::corpus(flags.types, tokens, 20)?
+            }
+        };
+        let inside = |border: &usize| shape.split && *border < corpus.vocab().len();
+        let borders = flags.splits.iter().copied().filter(inside).collect();
+        Ok(Self { flags, shape, device, corpus, borders })
+    }
+
+    fn config(&self, dropout: f64) -> LmConfig {
+        let splits =
+            if self.borders.is_empty() { Splits::None } else { Splits::At(self.borders.clone()) };
+        LmConfig::paper(self.shape.emsize, self.shape.nhid)
+            .vocab(self.corpus.vocab().len())
+            .locked_dropouts(dropout, dropout, dropout)
+            .splits(splits)
+    }
+
+    pub fn model(&self, format: PrecisionChoice, dropout: f64) -> Result<QrnnLm> {
+        let mut model = QrnnLm::seeded(&self.config(dropout), (Kind::Float, self.device), 1)?;
+        model.set_precision(format.precision());
+        Ok(model)
+    }
+
+    pub fn recipe(&self) -> Recipe {
+        let recipe = Recipe::paper().bptt(self.flags.bptt).batch(self.flags.batch_size);
+        Recipe { fixed_bptt: true, ..recipe }
+    }
+
+    /// Tokens of a step.
+    pub fn words(&self) -> f64 {
+        (self.flags.batch_size * self.flags.bptt) as f64
+    }
+
+    /// The number of distinct tokens in the first step.
+    pub fn distinct(&self) -> usize {
+        let tokens = self.corpus.tokens(Split::Train);
+        let column = tokens.len() / self.flags.batch_size;
+        let words = (0..self.flags.batch_size)
+            .flat_map(|b| tokens[b * column..].iter().take(self.flags.bptt.min(column)));
+        words.collect::<HashSet<_>>().len()
+    }
+
+    /// What a step costs at least.
+    pub fn cost(&self, format: PrecisionChoice) -> StepCost {
+        let tokens = self.corpus.tokens(Split::Train);
+        let counts = random_tokens::count_by_cluster(tokens, &self.borders);
+        let share = |count: &usize| self.words() * *count as f64 / tokens.len() as f64;
+        let in_tails: Vec<f64> = counts[1..].iter().map(share).collect();
+        let (words, distinct) = (self.words(), self.distinct() as f64);
+        StepCost::of(&self.config(DROPOUT), &self.borders, words, distinct, &in_tails, format)
+    }
+
+    /// Peak memory of steps in this precision: of tensors on a GPU since the last call, or of `step-memory`
+    /// in another process, where nothing else has used memory.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if that process fails.
+    pub fn peak_bytes(&self, format: PrecisionChoice) -> Result<Option<f64>> {
+        if self.device.is_cuda() {
+            return devices::peak_bytes(self.device);
+        }
+        let flags = self.flags;
+        let splits: Vec<String> = flags.splits.iter().map(usize::to_string).collect();
+        let mut args: Vec<OsString> = vec!["step-memory".into()];
+        for (flag, value) in [
+            ("--models", self.shape.to_string()),
+            ("--formats", format.name().into()),
+            ("--splits", splits.join(",")),
+            ("--batch-size", flags.batch_size.to_string()),
+            ("--bptt", flags.bptt.to_string()),
+            ("--types", flags.types.to_string()),
+        ] {
+            args.extend([flag.into(), value.into()]);
+        }
+        if let Some(data) = &flags.data {
+            args.extend(["--data".into(), data.into()]);
+        }
+        Ok(subprocess::run(&args)?["peak_bytes"].as_f64())
+    }
+}
+
+/// Trains some steps of every model in every precision, and returns the peak memory.
+///
+/// # Errors
+/// Returns the errors of training; [`Error::Unavailable`] if the system does not report the memory.
+pub fn peak_memory(args: &MemoryArgs, device: Device) -> Result<f64> {
+    let blocks = Blocks { steps: 1, warm_up: 0, counted: args.steps as usize };
+    for &shape in &args.work.models {
+        let work = Workload::new(&args.work, shape, device, blocks.steps())?;
+        for &format in &args.work.formats {
+            let mut model = work.model(format, DROPOUT)?;
+            run_steps(&mut model, &work, blocks, &mut Baselines::default(), false)?;
+        }
+    }
+    let peak = match device {
+        Device::Cuda(_) => devices::peak_bytes(device)?,
+        _ => qrnn::command_line::peak_bytes().map(|bytes| bytes as f64),
+    };
+    peak.ok_or_else(|| Error::Unavailable {
+        what: "the peak memory of a process".into(),
+        problem: "/proc/self/status does not have it".into(),
+        remedy: "measure on Linux".into(),
+    })
+}
