@@ -5,10 +5,9 @@ mod home;
 pub mod pooling;
 pub mod step;
 
-use std::str::FromStr;
 use std::time::Duration;
 
-use clap::ValueEnum;
+use clap::builder::PossibleValuesParser;
 use qrnn::terminal;
 use qrnn::{Error, Result};
 use serde_json::{Value, json};
@@ -16,7 +15,7 @@ use tch::Device;
 use tempfile::TempDir;
 
 use crate::python::Python;
-use crate::report::Report;
+use crate::report::{Report, merged};
 
 /// The origin of the baselines, which every measurement reports.
 pub const WRITTEN_BY: &str = "written for this project, from the published list of operations";
@@ -31,26 +30,18 @@ const FILES: [(&str, &str); 6] = [
     ("step.py", include_str!("baselines/step.py")),
 ];
 
-/// The baselines that `--peers` selects.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Selection<T>(pub Vec<T>);
+/// Name of a baseline in `--peers` and JSON, and its label in text.
+pub type Name = (&'static str, &'static str);
 
-impl<T: ValueEnum> FromStr for Selection<T> {
-    type Err = String;
+/// Parses the names in `--peers`.
+pub fn names(all: &[Name]) -> PossibleValuesParser {
+    PossibleValuesParser::new(["none"].into_iter().chain(all.iter().map(|(name, _)| *name)))
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text == "none" {
-            return Ok(Self(vec![]));
-        }
-        let one = |name: &str| {
-            T::from_str(name, false).map_err(|_| {
-                let values = T::value_variants().iter().filter_map(ValueEnum::to_possible_value);
-                let names: Vec<_> = values.map(|value| value.get_name().to_owned()).collect();
-                format!("{name} is not a baseline: write none, or some of {}", names.join(","))
-            })
-        };
-        text.split(',').map(one).collect::<Result<_, _>>().map(Self)
-    }
+/// The selected baselines; `config` gets the name of each.
+fn specs(all: &[Name], names: &[String], config: impl Fn(&str) -> Value) -> Vec<BaselineSpec> {
+    let selected = all.iter().filter(|(name, _)| names.iter().any(|selected| selected == name));
+    selected.map(|&(name, label)| BaselineSpec { name, label, config: config(name) }).collect()
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -121,9 +112,6 @@ pub struct Baselines {
 impl Baselines {
     /// Starts the baselines. For a GPU they load their libraries while we measure our implementation, and
     /// do not use it before [`Self::hello`]. On the CPU they would slow us down, and are waited for.
-    ///
-    /// # Errors
-    /// [`Error::Io`] if files cannot be written.
     pub fn spawn(flags: &BaselineFlags, specs: Vec<BaselineSpec>, device: Device) -> Result<Self> {
         let mut baselines = Self { python: flags.python.clone(), torch: true, ..Self::default() };
         for BaselineSpec { name, label, config } in specs {
@@ -200,16 +188,12 @@ impl Baselines {
 
     /// Reports the baselines that failed, and adds them to the peers of our measurements with these
     /// indices, where they are not among them yet.
-    ///
-    /// # Errors
-    /// Returns the errors of the report.
     pub fn report_left_out(&self, of: &str, ours: &[usize], report: &mut Report) -> Result<()> {
         for LeftOut { name, label, reason } in &self.left_out {
             report.print(format!("{label:<42} left out: {reason}"));
-            let mut value = json!({"peer": name, "against": label, "failed": reason});
+            let value = json!({"peer": name, "against": label, "failed": reason});
             ours.iter().for_each(|index| report.add_missing_peer(*index, &value));
-            (value["what"], value["of"]) = (json!("peer"), json!(of));
-            report.add(value)?;
+            report.add(merged(value, json!({"what": "peer", "of": of})))?;
         }
         Ok(())
     }
@@ -234,17 +218,11 @@ impl Baseline {
     }
 
     /// Waits for the next answer.
-    ///
-    /// # Errors
-    /// The reason if the baseline failed.
     pub fn answer(&mut self) -> Result<Value, String> {
         self.python.answer()
     }
 
     /// Sends a command and waits for its answer.
-    ///
-    /// # Errors
-    /// The reason if the baseline failed.
     pub fn ask(&mut self, command: &Value) -> Result<Value, String> {
         self.python.ask(command)
     }

@@ -19,8 +19,6 @@ pub struct DeviceFlags {
 }
 
 impl DeviceFlags {
-    /// # Errors
-    /// [`qrnn::Error::Unavailable`] for `--device cuda` without a GPU.
     pub fn device(&self) -> Result<Device> {
         match self.device {
             DeviceChoice::Cuda => require_cuda(),
@@ -30,20 +28,19 @@ impl DeviceFlags {
 }
 
 /// The name of a device in measurements.
-///
-/// # Errors
-/// [`qrnn::Error::Unavailable`] if the GPU is no longer available.
 pub fn name(device: Device) -> Result<String> {
     match device {
         Device::Cuda(ordinal) => Ok(CudaDevice::of(ordinal)?.name()?),
-        _ => Ok(format!("the CPU, {} threads", tch::get_num_threads())),
+        _ => {
+            let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+            let model = info.lines().find_map(|line| line.strip_prefix("model name\t: "));
+            let of = model.map_or_else(String::new, |model| format!(" of {model}"));
+            Ok(format!("the CPU, {} threads{of}", tch::get_num_threads()))
+        }
     }
 }
 
 /// Peak memory of tensors on a GPU since the last call, in bytes; `None` on the CPU.
-///
-/// # Errors
-/// [`qrnn::Error::Ops`] if libtorch fails.
 pub fn peak_bytes(device: Device) -> Result<Option<f64>> {
     match device {
         Device::Cuda(ordinal) => Ok(Some(CudaDevice::of(ordinal)?.peak_bytes(true)? as f64)),

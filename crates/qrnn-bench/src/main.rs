@@ -61,7 +61,7 @@ fn main() -> ExitCode {
     qrnn::command_line::set_threads();
     let json = cli.json;
     let result = match cli.command {
-        Command::Corpus(args) => corpus::run(args),
+        Command::Corpus(args) => corpus::run(&args, json),
         Command::ReadCorpus(args) => corpus::read_once(args),
         Command::Curves(args) => curves::run(&args, json),
         Command::Evaluate(args) => evaluate::run(&args, json),

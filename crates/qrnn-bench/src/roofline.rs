@@ -12,7 +12,7 @@ use serde_json::json;
 use tch::{Device, Kind, Tensor};
 
 use crate::precision::PrecisionChoice;
-use crate::report::Report;
+use crate::report::{Report, merged};
 use crate::statistics::median;
 
 /// Runs before the measurement: libraries load, clocks rise.
@@ -34,9 +34,6 @@ pub struct Roofline {
 
 /// Seconds of each of `runs` runs by the device's clock, after `warm_up` runs. `work` gets the
 /// index of the run. Does not synchronize between runs.
-///
-/// # Errors
-/// Returns the errors of `work` and of the clock.
 pub fn time(
     clock: &Clock,
     (warm_up, runs): (usize, usize),
@@ -52,9 +49,6 @@ pub fn time(
 }
 
 /// Keeps a GPU busy, so that the work submitted next is queued and timed without the host's overhead.
-///
-/// # Errors
-/// [`qrnn::Error::Ops`] if memory runs out.
 pub fn run_ahead(device: Device) -> Result<()> {
     if device.is_cuda() {
         let matrix = Tensor::f_randn([8192, 8192], (Kind::Float, device))?;
@@ -68,9 +62,6 @@ pub fn run_ahead(device: Device) -> Result<()> {
 
 impl Roofline {
     /// Measures and reports the limits. A product that fails is reported, and has no rate.
-    ///
-    /// # Errors
-    /// [`qrnn::Error::Ops`] if memory runs out or the GPU fails; the errors of the report.
     pub fn measure(
         device: Device,
         formats: &[PrecisionChoice],
@@ -93,7 +84,7 @@ impl Roofline {
         let mut rates = HashMap::new();
         for &format in formats {
             let name = format.name();
-            let mut value = json!({"what": "matrix product", "size": size, "format": name});
+            let value = json!({"what": "matrix product", "size": size, "format": name});
             match product(device, &clock, format, size) {
                 Ok(seconds) => {
                     let rate = operations / seconds;
@@ -102,11 +93,9 @@ impl Roofline {
                         "matrix product of {size} × {size} in {name}: {:.3} TFLOP/s",
                         1e-12 * rate
                     ));
-                    value["operations"] = json!(operations);
-                    value["seconds"] = json!(seconds);
-                    value["operations_per_second"] = json!(rate);
-                    value["runs"] = json!(RUNS);
-                    report.add(value)?;
+                    let times = json!({"operations": operations, "seconds": seconds,
+                        "operations_per_second": rate, "runs": RUNS});
+                    report.add(merged(value, times))?;
                 }
                 Err(error) => {
                     report.failed(&format!("the matrix product in {name}"), value, &error)?;

@@ -7,9 +7,6 @@ use qrnn::{Error, Result};
 use serde_json::Value;
 
 /// The JSON object that this program prints with these arguments and `--json`.
-///
-/// # Errors
-/// [`Error::Usage`] with the message of the program if it fails.
 pub fn run(args: &[OsString]) -> Result<Value> {
     let program = std::env::current_exe().map_err(Error::io("this program", "find"))?;
     let output = Command::new(&program).args(args).arg("--json").output();

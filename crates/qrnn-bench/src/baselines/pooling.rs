@@ -3,46 +3,22 @@
 use serde_json::{Value, json};
 use tch::{Device, Kind};
 
-use super::{Baseline, BaselineSpec, device, numbers};
+use super::{Baseline, BaselineSpec, Name, device, numbers};
 
-/// A kernel of a baseline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Method {
-    /// A CUDA kernel of the published design.
-    Published,
-    /// HGRN of flash-linear-attention.
-    Hgrn,
-    /// accelerated-scan.
-    Scan,
-}
+/// The kernels.
+pub const METHODS: [Name; 3] = [
+    ("published", "the published design, eager, fp32"),
+    ("hgrn", "HGRN of flash-linear-attention"),
+    ("scan", "accelerated-scan"),
+];
 
-impl Method {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Published => "published",
-            Self::Hgrn => "hgrn",
-            Self::Scan => "scan",
-        }
-    }
-
-    /// The name in text.
-    fn label(self) -> &'static str {
-        match self {
-            Self::Published => "the published design, eager, fp32",
-            Self::Hgrn => "HGRN of flash-linear-attention",
-            Self::Scan => "accelerated-scan",
-        }
-    }
-}
-
-/// The baselines of these methods.
-pub fn specs(methods: &[Method], on: Device) -> Vec<BaselineSpec> {
-    let spec = |method: &Method| BaselineSpec {
-        name: method.name(),
-        label: method.label(),
-        config: json!({"work": "pool", "mode": method.name(), "device": device(on)}),
-    };
-    methods.iter().map(spec).collect()
+/// The baselines with these names.
+pub fn specs(names: &[String], on: Device) -> Vec<BaselineSpec> {
+    super::specs(
+        &METHODS,
+        names,
+        |name| json!({"work": "pool", "mode": name, "device": device(on)}),
+    )
 }
 
 /// The name of a kind in JSON and text.
@@ -73,9 +49,6 @@ impl Baseline {
     }
 
     /// The variants for the prepared shape and kind; none if the kind is not supported.
-    ///
-    /// # Errors
-    /// The reason if the baseline failed.
     pub fn prepared(&mut self) -> Result<Vec<Variant>, String> {
         let answer = self.answer()?;
         let variant = |(name, value): (&String, &Value)| Variant {
@@ -92,9 +65,6 @@ impl Baseline {
     }
 
     /// Runs every prepared variant `runs` times.
-    ///
-    /// # Errors
-    /// The reason if the baseline failed.
     pub fn pool(&mut self, runs: usize) -> Result<Vec<Times>, String> {
         let answer = self.ask(&json!({"runs": runs}))?;
         let variants = answer["variants"].as_object().ok_or("its answer names no variants")?;
@@ -119,7 +89,7 @@ mod tests {
     #[test]
     #[ignore = "needs a Python with torch, $QRNN_PYTHON or python3"]
     fn with_torch_every_method_computes_fo_pooling() {
-        let mut specs = specs(&[Method::Published, Method::Hgrn, Method::Scan], Device::Cpu);
+        let mut specs = specs(&METHODS.map(|(name, _)| name.into()), Device::Cpu);
         specs.iter_mut().for_each(|spec| spec.config["plain"] = json!(true));
         let mut baselines = started(specs);
         for (kind, bound) in [(Kind::Float, 1e-6), (Kind::BFloat16, 1e-2)] {
@@ -152,7 +122,7 @@ mod tests {
     #[test]
     #[ignore = "needs a Python with torch, $QRNN_PYTHON or python3"]
     fn with_torch_triton_kernels_are_left_out_without_a_gpu() {
-        let specs = specs(&[Method::Hgrn, Method::Scan], Device::Cpu);
+        let specs = specs(&["hgrn".into(), "scan".into()], Device::Cpu);
         let baselines = Baselines::spawn(&python(), specs, Device::Cpu).unwrap();
         let reasons = baselines.left_out.iter().map(|baseline| baseline.reason.as_str());
         assert_eq!(reasons.collect::<Vec<_>>(), ["needs a GPU"; 2]);

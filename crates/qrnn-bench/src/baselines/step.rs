@@ -2,60 +2,24 @@
 
 use std::path::Path;
 
-use clap::ValueEnum;
 use qrnn::model::QrnnLm;
 use qrnn::{Error, Result as QrnnResult};
 use serde_json::json;
 use tch::Device;
 
-use super::{Baseline, BaselineSpec, device, numbers};
+use super::{Baseline, BaselineSpec, Name, device, numbers, specs};
 
-/// The implementation of a baseline's training step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Mode {
-    /// Eager, single precision, a loop over time.
-    Fp32,
-    /// The same, bf16 by autocast.
-    Bf16,
-    /// Eager, single precision, the published pooling kernel.
-    Published,
-    /// The published step with TF32 allowed.
-    Tf32,
-    /// torch.compile, bf16, fused Adam.
-    Tuned,
-}
+/// The implementations of a training step.
+pub const MODES: [Name; 5] = [
+    ("fp32", "eager, fp32"),
+    ("bf16", "eager, bf16 by autocast"),
+    ("published", "published step, eager, fp32"),
+    ("tf32", "published step, TF32 allowed"),
+    ("tuned", "tuned: torch.compile, bf16, fused Adam"),
+];
 
-impl Mode {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Fp32 => "fp32",
-            Self::Bf16 => "bf16",
-            Self::Published => "published",
-            Self::Tf32 => "tf32",
-            Self::Tuned => "tuned",
-        }
-    }
-
-    pub fn named(name: &str) -> Option<Self> {
-        Self::value_variants().iter().copied().find(|mode| mode.name() == name)
-    }
-
-    /// Whether its losses are those of fp32.
-    pub fn is_reference(&self) -> bool {
-        matches!(self, Self::Fp32 | Self::Published)
-    }
-
-    /// The name in text.
-    fn label(self) -> &'static str {
-        match self {
-            Self::Fp32 => "eager, fp32",
-            Self::Bf16 => "eager, bf16 by autocast",
-            Self::Published => "published step, eager, fp32",
-            Self::Tf32 => "published step, TF32 allowed",
-            Self::Tuned => "tuned: torch.compile, bf16, fused Adam",
-        }
-    }
-}
+/// Modes whose losses are those of fp32.
+pub const EXACT: [&str; 2] = ["fp32", "published"];
 
 /// The settings of the baselines.
 pub struct Setting<'a> {
@@ -71,16 +35,13 @@ pub struct Setting<'a> {
 }
 
 impl Setting<'_> {
-    /// The baselines of these modes.
-    pub fn specs(&self, modes: &[Mode]) -> Vec<BaselineSpec> {
-        let spec = |mode: &Mode| BaselineSpec {
-            name: mode.name(),
-            label: mode.label(),
-            config: json!({"work": "step", "mode": mode.name(), "device": device(self.device),
+    /// The baselines with these names.
+    pub fn specs(&self, names: &[String]) -> Vec<BaselineSpec> {
+        specs(&MODES, names, |name| {
+            json!({"work": "step", "mode": name, "device": device(self.device),
                 "inputs": self.folder, "splits": self.splits, "batch": self.batch,
-                "dropout": self.dropout, "clip": self.clip}),
-        };
-        modes.iter().map(spec).collect()
+                "dropout": self.dropout, "clip": self.clip})
+        })
     }
 }
 
@@ -98,27 +59,27 @@ fn write_tokens(folder: &Path, tokens: &[u32]) -> QrnnResult<()> {
 }
 
 /// Losses and times of training steps.
-pub struct Steps {
+#[derive(Default)]
+pub struct StepTimes {
+    /// The loss of each step.
     pub losses: Vec<f64>,
-    /// Seconds of all steps, by the wall clock.
-    pub seconds: f64,
     /// Seconds of each step, by the device's clock.
     pub each: Vec<f64>,
+    /// Seconds per step of each block of steps, by the wall clock.
+    pub wall: Vec<f64>,
     /// Peak memory of tensors on a GPU.
     pub peak_bytes: Option<f64>,
 }
 
 impl Baseline {
     /// Takes a training step for each length and learning rate, on consecutive tokens.
-    ///
-    /// # Errors
-    /// The reason if the baseline failed.
-    pub fn steps(&mut self, lengths: &[usize], rates: &[f64]) -> Result<Steps, String> {
+    pub fn steps(&mut self, lengths: &[usize], rates: &[f64]) -> Result<StepTimes, String> {
         let answer = self.ask(&json!({"lengths": lengths, "rates": rates}))?;
-        let steps = Steps {
+        let wall = answer["seconds"].as_f64().unwrap_or(f64::NAN) / lengths.len() as f64;
+        let steps = StepTimes {
             losses: numbers(&answer["losses"]),
-            seconds: answer["seconds"].as_f64().unwrap_or(f64::NAN),
             each: numbers(&answer["step_seconds"]),
+            wall: vec![wall],
             peak_bytes: answer["peak_bytes"].as_f64(),
         };
         if steps.losses.len() == lengths.len() && steps.each.len() == lengths.len() {
@@ -129,17 +90,11 @@ impl Baseline {
     }
 
     /// Resets weights, optimizer and state, and sets the dropout.
-    ///
-    /// # Errors
-    /// The reason if the baseline failed.
     pub fn reset(&mut self, dropout: f64) -> Result<(), String> {
         self.ask(&json!({"reset": dropout})).map(drop)
     }
 
     /// Evaluates the first `words` tokens in windows. Returns the sum of the losses in nats, and seconds.
-    ///
-    /// # Errors
-    /// The reason if the baseline failed.
     pub fn evaluate(&mut self, window: usize, words: usize) -> Result<(f64, f64), String> {
         let answer = self.ask(&json!({"evaluate": window, "words": words}))?;
         let number = |name: &str| answer[name].as_f64();
@@ -183,14 +138,14 @@ mod tests {
             dropout: 0.0,
             clip: 0.0,
         };
-        let mut baselines = started(setting.specs(Mode::value_variants()));
+        let mut baselines = started(setting.specs(&MODES.map(|(name, _)| name.to_owned())));
         for (baseline, tolerance) in baselines.live.iter_mut().zip([1e-4, 2e-2, 1e-4, 1e-4, 2e-2]) {
             let n = expected.len();
             assert!(n >= 20);
             let take =
                 |baseline: &mut Baseline| baseline.steps(&vec![7; n], &vec![1e-2; n]).unwrap();
             let steps = take(baseline);
-            assert!(steps.seconds >= steps.each.iter().sum::<f64>() * 0.99);
+            assert!(steps.wall[0] * n as f64 >= steps.each.iter().sum::<f64>() * 0.99);
             for (ours, theirs) in steps.losses.iter().zip(&expected) {
                 let name = baseline.name;
                 assert!((ours - theirs).abs() <= tolerance, "{name}: {ours} and {theirs}");
@@ -217,7 +172,7 @@ mod tests {
         };
         let start = |python: &str| {
             let flags = BaselineFlags { python: python.into(), peer_limit: 300.0 };
-            Baselines::spawn(&flags, setting.specs(&[Mode::Tuned]), Device::Cpu).unwrap()
+            Baselines::spawn(&flags, setting.specs(&["tuned".into()]), Device::Cpu).unwrap()
         };
         let none = start("/no/such/python");
         assert!(none.live.is_empty() && none.left_out.is_empty());

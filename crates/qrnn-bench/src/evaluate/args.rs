@@ -6,8 +6,8 @@ use clap::Args as ClapArgs;
 use qrnn::command_line::numbers;
 use qrnn::model::WIKITEXT103_VOCAB;
 
-use crate::baselines::step::Mode;
-use crate::baselines::{BaselineFlags, Selection};
+use crate::baselines::step::MODES;
+use crate::baselines::{BaselineFlags, names};
 use crate::device::DeviceFlags;
 use crate::precision::PrecisionChoice;
 use crate::report::RecordFlags;
@@ -40,10 +40,10 @@ pub struct Args {
     /// Number of measured runs of each implementation, interleaved
     #[arg(long, value_parser = numbers::positive::<u32>, default_value_t = 3)]
     pub runs: u32,
-    /// PyTorch implementations to compare with: none, or some of fp32,bf16,published,tf32,tuned
-    #[arg(long = "peers", default_value = "fp32")]
+    /// PyTorch implementations to compare with
+    #[arg(long, value_delimiter = ',', value_parser = names(&MODES), default_value = "fp32")]
     #[arg(default_value_if("device", "cuda", "published,tf32,tuned"))]
-    pub baselines: Selection<Mode>,
+    pub peers: Vec<String>,
     #[command(flatten)]
     pub baseline_flags: BaselineFlags,
     #[command(flatten)]

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{Bench, Ours, Runs};
 use crate::baselines::{Baselines, WRITTEN_BY};
 use crate::precision::PrecisionChoice;
-use crate::report::Report;
+use crate::report::{Report, merged};
 use crate::statistics::median;
 
 /// Windows of a baseline before the measurement, which compile kernels.
@@ -32,7 +32,7 @@ impl Bench<'_> {
         }
         let format = anchor.format.name();
         terminal::note(format_args!("{format} and the baselines, interleaved ..."));
-        let mut value =
+        let value =
             json!({"what": "interleaved", "of": "evaluation of the entry", "format": format});
         let (interleaved, mut theirs) = match self.interleave(anchor.format, baselines) {
             Ok((interleaved, theirs)) => (median(interleaved.seconds), theirs),
@@ -45,17 +45,15 @@ impl Bench<'_> {
         report.print(format!(
             "{format} interleaved with the baselines: {interleaved:.3} s, {first_pass:.3} s alone"
         ));
-        value["seconds"] = json!(interleaved);
-        value["first_pass_seconds"] = json!(first_pass);
-        value["times_the_first_pass"] = json!(interleaved / first_pass);
-        value["runs"] = json!(self.args.runs);
-        report.add(value)?;
-        report.amend(anchor.index, "interleaved_seconds", json!(interleaved));
+        let times = json!({"seconds": interleaved, "first_pass_seconds": first_pass,
+            "times_the_first_pass": interleaved / first_pass, "runs": self.args.runs});
+        report.add(merged(value, times))?;
+        report.amend(anchor.index, json!({"interleaved_seconds": interleaved}));
         for (i, baseline) in baselines.live.iter().enumerate() {
             let Some(runs) = theirs.remove(baseline.name) else { continue };
             let their_seconds = median(runs.seconds);
             let mut text = format!("{:<42} {their_seconds:7.3} s", baseline.label);
-            let mut value = json!({"peer": baseline.name, "against": baseline.label,
+            let value = json!({"peer": baseline.name, "against": baseline.label,
                 "by": baseline.version,
                 "written_by": WRITTEN_BY, "seconds": their_seconds, "loss": runs.loss});
             let (mut ratios, mut differences) = (json!({}), json!({}));
@@ -69,23 +67,18 @@ impl Bench<'_> {
                 let name = ours.format.name();
                 text += &format!("   {ratio:.2} times {name}, losses differ by {difference:.1e}");
                 (ratios[name], differences[name]) = (json!(ratio), json!(difference));
-                let mut peer = value.clone();
-                (peer["ratio"], peer["loss_difference"]) = (json!(ratio), json!(difference));
-                report.add_peer(ours.index, peer);
+                let compared = json!({"ratio": ratio, "loss_difference": difference});
+                report.add_peer(ours.index, merged(value.clone(), compared.clone()));
                 if i == 0 {
                     let against = format!("{}, {}", baseline.version, baseline.label);
-                    report.amend(ours.index, "against", json!(against));
-                    report.amend(ours.index, "against_seconds", json!(their_seconds));
-                    report.amend(ours.index, "ratio", json!(ratio));
-                    report.amend(ours.index, "loss_difference", json!(difference));
+                    let against = json!({"against": against, "against_seconds": their_seconds});
+                    report.amend(ours.index, merged(against, compared));
                 }
             }
             report.print(text);
-            value["what"] = json!("peer");
-            value["of"] = json!("evaluation of the entry");
-            value["runs"] = json!(self.args.runs);
-            (value["ratios"], value["loss_differences"]) = (ratios, differences);
-            report.add(value)?;
+            let what = json!({"what": "peer", "of": "evaluation of the entry",
+                "runs": self.args.runs, "ratios": ratios, "loss_differences": differences});
+            report.add(merged(value, what))?;
         }
         Ok(())
     }

@@ -61,10 +61,7 @@ pub fn run(args: &Args, json: bool) -> Result<Output> {
     let mut report = Report::new("evaluate", device, &args.record, json)?;
     let folder = tempfile::tempdir().map_err(Error::io(std::env::temp_dir(), "write to"))?;
     let corpus = match &args.data {
-        Some(data) => {
-            text::write(data, folder.path(), args.tokens)?;
-            Corpus::from_text(folder.path())?
-        }
+        Some(data) => text::corpus(data, args.tokens)?,
         None => random_tokens::corpus(args.types, 20, args.tokens)?,
     };
     let roofline = Roofline::measure(device, &args.formats, &mut report)?;
@@ -87,7 +84,7 @@ pub fn run(args: &Args, json: bool) -> Result<Output> {
         dropout: 0.0,
         clip: 0.0,
     };
-    let specs = setting.specs(&args.baselines.0);
+    let specs = setting.specs(&args.peers);
     let mut baselines = Baselines::spawn(&args.baseline_flags, specs, device)?;
     report.print(format!(
         "evaluation of a model of {} random parameters on {} tokens, batch size 1, windows of {}; medians of {} \

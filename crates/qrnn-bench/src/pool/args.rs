@@ -3,8 +3,8 @@
 use clap::Args as ClapArgs;
 use qrnn::command_line::numbers;
 
-use crate::baselines::pooling::Method;
-use crate::baselines::{BaselineFlags, Selection};
+use crate::baselines::pooling::METHODS;
+use crate::baselines::{BaselineFlags, names};
 use crate::device::DeviceFlags;
 use crate::report::RecordFlags;
 
@@ -33,10 +33,10 @@ pub struct Args {
     #[arg(long, value_parser = numbers::positive::<u32>, default_value_t = 21)]
     #[arg(default_value_if("device", "cuda", "200"))]
     pub runs: u32,
-    /// Implementations in Python to compare with: none, or some of published,hgrn,scan
-    #[arg(long = "peers", default_value = "none")]
+    /// Implementations in Python to compare with
+    #[arg(long, value_delimiter = ',', value_parser = names(&METHODS), default_value = "none")]
     #[arg(default_value_if("device", "cuda", "published,hgrn,scan"))]
-    pub baselines: Selection<Method>,
+    pub peers: Vec<String>,
     #[command(flatten)]
     pub baseline_flags: BaselineFlags,
     #[command(flatten)]

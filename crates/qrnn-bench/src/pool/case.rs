@@ -67,8 +67,6 @@ impl Case {
         [4.0 * pass, (4.0 + 7.0) * pass + 2.0 * saved as f64 * row * 4.0]
     }
 
-    /// # Errors
-    /// [`qrnn::Error::Ops`] if memory runs out.
     pub fn inputs(&self) -> Result<Inputs> {
         let sets = (0..SETS).map(|_| self.random()).collect::<Result<Vec<_>>>()?;
         let gradient = Tensor::f_randn(self.size, (self.kind, self.device))?;
@@ -76,9 +74,6 @@ impl Case {
     }
 
     /// Measures the deviation of our implementation, then its kernels and calls.
-    ///
-    /// # Errors
-    /// Returns the errors of pooling.
     pub fn measure(&self) -> Result<Measured> {
         let deviation = self.deviation()?;
         let inputs = self.inputs()?;
@@ -153,9 +148,6 @@ pub struct Inputs {
 
 impl Inputs {
     /// Seconds of each call by the device's clock: forward, and forward with backward.
-    ///
-    /// # Errors
-    /// Returns the errors of the operation.
     pub fn calls(&self, operation: Operation, runs: (usize, usize)) -> Result<[Vec<f64>; 2]> {
         run_ahead(self.device)?;
         let forward = self.forward(operation, runs)?;

@@ -12,7 +12,7 @@ use super::implementations::{ours, tensor_loop};
 use super::{Ours, WHAT};
 use crate::baselines::pooling::{Variant, kind_name};
 use crate::baselines::{Baselines, WRITTEN_BY};
-use crate::report::Report;
+use crate::report::{Report, merged};
 use crate::statistics::{median, quartiles};
 
 /// Rounds of interleaved runs.
@@ -42,9 +42,6 @@ impl<'a> Comparison<'a> {
     }
 
     /// Measures the other implementations and ours on one case, interleaved.
-    ///
-    /// # Errors
-    /// Returns the errors of our implementation and of the report.
     pub fn interleave(&mut self, alone: &Ours, report: &mut Report) -> Result<()> {
         let case = &alone.case;
         // A loop over time launches thousands of kernels on a GPU.
@@ -112,10 +109,11 @@ impl<'a> Comparison<'a> {
         let Some((label, seconds)) = self.references.get(&case.size) else { return Ok(()) };
         let ratios = [0, 1].map(|i| seconds[i] / own[i]);
         for (i, index) in alone.indices.into_iter().enumerate() {
-            report.amend(index, "against", json!(label));
-            report.amend(index, "written_by", json!(WRITTEN_BY));
-            report.amend(index, "against_seconds", json!(seconds[i]));
-            report.amend(index, "ratio", json!(ratios[i]));
+            report.amend(
+                index,
+                json!({"against": label, "written_by": WRITTEN_BY, "against_seconds": seconds[i],
+                    "ratio": ratios[i]}),
+            );
         }
         if !on_cpu && case.kind == Kind::BFloat16 {
             report.print(format!(
@@ -140,7 +138,7 @@ fn report_own(alone: &Ours, seconds: [f64; 2], report: &mut Report) -> Result<()
         report.add(json!({"what": "interleaved", "of": what, "kind": kind_name(case.kind),
             "size": case.size, "seconds": seconds[i], "first_pass_seconds": first[i],
             "times_the_first_pass": seconds[i] / first[i]}))?;
-        report.amend(alone.indices[i], "interleaved_call_seconds", json!(seconds[i]));
+        report.amend(alone.indices[i], json!({"interleaved_call_seconds": seconds[i]}));
     }
     let [forward, both, first_forward, first_both] =
         [seconds[0], seconds[1], first[0], first[1]].map(|seconds| 1e3 * seconds);
@@ -157,19 +155,16 @@ impl Peer<'_> {
         let Variant { name, label, deviation } = &self.variant;
         let value = json!({"peer": self.name, "variant": name, "against": label,
             "by": self.version});
-        let add = |report: &mut Report, mut value: Value, of: &str| {
-            value["what"] = json!("peer");
-            value["of"] = json!(of);
-            value["kind"] = json!(kind_name(alone.case.kind));
-            value["size"] = json!(alone.case.size);
-            report.add(value).map(drop)
+        let add = |report: &mut Report, value: Value, of: &str| {
+            let what = json!({"what": "peer", "of": of, "kind": kind_name(alone.case.kind),
+                "size": alone.case.size});
+            report.add(merged(value, what)).map(drop)
         };
         let deviation = match deviation {
             Ok(deviation) => *deviation,
             Err(reason) => {
                 report.print(format!("{label:<44} left out: {reason}"));
-                let mut value = value;
-                value["failed"] = json!(reason);
+                let value = merged(value, json!({"failed": reason}));
                 alone.indices.iter().for_each(|index| report.add_peer(*index, value.clone()));
                 return add(report, value, "pooling");
             }
@@ -187,12 +182,10 @@ impl Peer<'_> {
             ratios[1],
         ));
         for (i, what) in WHAT.into_iter().enumerate() {
-            let mut value = value.clone();
-            value["seconds"] = json!(medians[i]);
-            value["middle_half"] = json!(quartiles(self.seconds[i].clone()));
-            value["ratio"] = json!(ratios[i]);
-            value["off_from_float64"] = json!(deviation);
-            value["runs"] = json!(self.seconds[i].len());
+            let times = json!({"seconds": medians[i], "middle_half":
+                quartiles(self.seconds[i].clone()), "ratio": ratios[i], "off_from_float64":
+                deviation, "runs": self.seconds[i].len()});
+            let value = merged(value.clone(), times);
             report.add_peer(alone.indices[i], value.clone());
             add(report, value, what)?;
         }

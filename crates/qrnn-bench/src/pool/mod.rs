@@ -35,7 +35,7 @@ pub fn run(args: &Args, json: bool) -> Result<Output> {
     let device = args.device.device()?;
     qrnn_ops::libtorch::keep_freed_memory();
     let mut report = Report::new("pool", device, &args.record, json)?;
-    let specs = pooling::specs(&args.baselines.0, device);
+    let specs = pooling::specs(&args.peers, device);
     let mut baselines = Baselines::spawn(&args.baseline_flags, specs, device)?;
     let roofline = Roofline::measure(device, &[], &mut report)?;
     let mut all = vec![];

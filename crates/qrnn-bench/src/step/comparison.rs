@@ -2,16 +2,16 @@
 
 use qrnn::Result;
 use qrnn::terminal;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::interleaved::{StepTimes, run_steps};
+use super::interleaved::run_steps;
 use super::summary::{Measured, quartile_text};
 use super::workload::DROPOUT;
 use super::{Bench, COMPARED};
-use crate::baselines::step::Mode;
+use crate::baselines::step::{EXACT, StepTimes};
 use crate::baselines::{Baseline, Baselines, WRITTEN_BY};
 use crate::precision::PrecisionChoice;
-use crate::report::Report;
+use crate::report::{Report, merged};
 use crate::statistics::{median, quartiles};
 
 impl Bench<'_> {
@@ -24,7 +24,7 @@ impl Bench<'_> {
     ) -> Result<()> {
         let mut reference = None;
         baselines.each(|baseline| {
-            if reference.is_none() && Mode::named(baseline.name).is_some_and(|m| m.is_reference()) {
+            if reference.is_none() && EXACT.contains(&baseline.name) {
                 baseline.reset(0.0)?;
                 let rates = [self.work.recipe().lr; COMPARED];
                 let steps = baseline.steps(&[self.work.flags.bptt; COMPARED], &rates)?;
@@ -46,24 +46,19 @@ impl Bench<'_> {
             let finite = losses.iter().all(|loss| loss.is_finite());
             let far = !finite || largest > bound;
             let shown = if finite { format!("{largest:.1e}") } else { "NaN".into() };
-            let largest = if finite { json!(largest) } else { Value::Null };
+            let largest = finite.then_some(largest);
             let name = format.name();
             report.print(format!(
                 "{name}: losses of {COMPARED} steps without dropout differ from those of {label} by at most {shown}{}",
                 if far { format!(", more than {bound:e}") } else { String::new() },
             ));
-            let mut value = json!({"what": "losses without dropout", "model":
+            let result =
+                json!({"largest_loss_difference": largest, "loss_bound": bound, "far": far});
+            report.amend(*index, result.clone());
+            let value = json!({"what": "losses without dropout", "model":
                 self.work.shape.to_string(), "format": name, "steps": COMPARED, "losses":
                 losses, "losses_of_the_published_step": reference});
-            for (name, field) in [
-                ("largest_loss_difference", largest),
-                ("loss_bound", json!(bound)),
-                ("far", json!(far)),
-            ] {
-                value[name] = field.clone();
-                report.amend(*index, name, field);
-            }
-            report.add(value)?;
+            report.add(merged(value, result))?;
             if far {
                 report.problem(format!(
                     "the training step in {name}: its losses are {losses:?}, those of {label} {reference:?}: the \
@@ -108,36 +103,30 @@ impl Bench<'_> {
             1e3 * first_pass,
             seconds / first_pass,
         ));
-        let mut value = fields;
-        value["seconds"] = json!(seconds);
-        value["first_pass_seconds"] = json!(first_pass);
-        value["times_the_first_pass"] = json!(seconds / first_pass);
-        value["runs"] = json!(ours.each.len());
-        report.add(value)?;
-        report.amend(index, "interleaved_seconds", json!(seconds));
+        let times = json!({"seconds": seconds, "first_pass_seconds": first_pass,
+            "times_the_first_pass": seconds / first_pass, "runs": ours.each.len()});
+        report.add(merged(fields, times))?;
+        report.amend(index, json!({"interleaved_seconds": seconds}));
         for (i, baseline) in baselines.live.iter().enumerate() {
             let Some(theirs) = theirs.remove(baseline.name) else { continue };
             let their_seconds = median(theirs.each.clone());
             let ratio = their_seconds / seconds;
             report.print(baseline_text(baseline, &theirs, ratio, format));
-            let mut value = json!({"peer": baseline.name, "against": baseline.label,
+            let value = json!({"peer": baseline.name, "against": baseline.label,
                 "by": baseline.version, "written_by": WRITTEN_BY, "seconds": their_seconds,
                 "middle_half": quartiles(theirs.each.clone()), "wall_seconds":
                 median(theirs.wall.clone()), "peak_bytes": theirs.peak_bytes, "ratio": ratio});
             report.add_peer(index, value.clone());
-            let against = format!("{}, {}", baseline.version, baseline.label);
             if i == 0 {
-                report.amend(index, "against", json!(against));
-                report.amend(index, "against_seconds", json!(their_seconds));
-                report.amend(index, "ratio", json!(ratio));
+                let against = format!("{}, {}", baseline.version, baseline.label);
+                report.amend(
+                    index,
+                    json!({"against": against, "against_seconds": their_seconds, "ratio": ratio}),
+                );
             }
-            value["what"] = json!("peer");
-            value["of"] = json!("training step");
-            value["model"] = json!(model);
-            value["format"] = json!(format);
-            value["runs"] = json!(theirs.each.len());
-            value["ratios"] = json!({format: ratio});
-            report.add(value)?;
+            let what = json!({"what": "peer", "of": "training step", "model": model,
+                "format": format, "runs": theirs.each.len(), "ratios": {format: ratio}});
+            report.add(merged(value, what))?;
         }
         Ok(())
     }

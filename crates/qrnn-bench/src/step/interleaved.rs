@@ -15,7 +15,7 @@ use tch::Device;
 
 use super::workload::Workload;
 use crate::baselines::Baselines;
-use crate::baselines::step::Steps;
+use crate::baselines::step::StepTimes;
 
 /// Pause between implementations on the CPU: idle threads spin for a while before they sleep, and would
 /// slow down the next one.
@@ -39,29 +39,14 @@ impl Blocks {
     }
 }
 
-/// The losses and times of an implementation.
-#[derive(Default)]
-pub struct StepTimes {
-    /// The loss of every step.
-    pub losses: Vec<f64>,
-    /// Seconds of each measured step, by the device's clock.
-    pub each: Vec<f64>,
-    /// Seconds per step of each measured block, by the wall clock.
-    pub wall: Vec<f64>,
-    /// Peak memory of tensors on a GPU.
-    pub peak_bytes: Option<f64>,
-}
-
 /// Measurements of the baselines, by name.
 pub type Theirs = HashMap<&'static str, StepTimes>;
 
-/// Runs training steps of `model`, interleaved with those of the baselines at the same lengths and
-/// learning rates. A baseline that fails is left out; if all have failed, the steps end.
+/// Runs training steps of `model`, interleaved with those of the baselines at the same lengths and learning
+/// rates. A baseline that fails is left out; if all have failed, the steps end. The losses are those of all
+/// steps, the times those of the measured ones.
 ///
 /// * `profiled`: whether to profile the measured steps; then there must be no baselines.
-///
-/// # Errors
-/// Returns the errors of training.
 pub fn run_steps(
     model: &mut QrnnLm,
     work: &Workload<'_>,
@@ -180,13 +165,11 @@ impl Interleaved<'_> {
         self.baselines.each(|baseline| {
             pause(self.device);
             let steps = baseline.steps(&block.lengths, &block.rates)?;
-            let Steps { losses, seconds, each, peak_bytes } = steps;
-            let theirs = self.theirs.entry(baseline.name).or_default();
-            theirs.losses.extend(losses);
-            theirs.peak_bytes = peak_bytes;
             if counted {
-                theirs.each.extend(each);
-                theirs.wall.push(seconds / self.blocks.steps as f64);
+                let theirs = self.theirs.entry(baseline.name).or_default();
+                theirs.each.extend(steps.each);
+                theirs.wall.extend(steps.wall);
+                theirs.peak_bytes = steps.peak_bytes;
             }
             Ok(())
         });

@@ -18,10 +18,10 @@ use serde_json::json;
 use tch::Device;
 
 use crate::baselines::Baselines;
-use crate::baselines::step::{Mode, Setting, write_inputs};
+use crate::baselines::step::{EXACT, Setting, write_inputs};
 use crate::precision::{self, PrecisionChoice};
 use crate::random_tokens;
-use crate::report::Report;
+use crate::report::{Report, merged};
 use crate::roofline::Roofline;
 use crate::shape::Shape;
 use crate::stages;
@@ -124,7 +124,7 @@ impl<'a> Bench<'a> {
             dropout: DROPOUT,
             clip: work.recipe().clip,
         };
-        let specs = setting.specs(&self.args.baselines.0);
+        let specs = setting.specs(&self.args.peers);
         let mut baselines = Baselines::spawn(&self.args.baseline_flags, specs, work.device)?;
         let mut ours = vec![];
         for &format in &work.flags.formats {
@@ -132,18 +132,16 @@ impl<'a> Bench<'a> {
             match self.measure(format) {
                 Ok(measured) => {
                     bars.push(measured.bar(&model));
-                    let (text, mut value) = measured.summary(work, roofline);
-                    value["model"] = json!(model);
-                    value["splits"] = json!(work.borders);
+                    let (text, value) = measured.summary(work, roofline);
                     report.print(text);
-                    ours.push((measured, report.add(value)?));
+                    let of = json!({"model": model, "splits": work.borders});
+                    ours.push((measured, report.add(merged(value, of))?));
                 }
-                Err(error) => {
-                    let fields = json!({"what": "training step", "model": model,
-                        "format": format.name()});
-                    let what = format!("the training step in {}", format.name());
-                    report.failed(&what, fields, &error)?;
-                }
+                Err(error) => report.failed(
+                    &format!("the training step in {}", format.name()),
+                    json!({"what": "training step", "model": model, "format": format.name()}),
+                    &error,
+                )?,
             }
         }
         baselines.hello();
@@ -162,7 +160,7 @@ impl<'a> Bench<'a> {
     fn measure(&self, format: PrecisionChoice) -> Result<Measured> {
         let work = &self.work;
         let mut none = Baselines::default();
-        let undropped = if self.args.baselines.0.iter().any(Mode::is_reference) {
+        let undropped = if self.args.peers.iter().any(|name| EXACT.contains(&name.as_str())) {
             let mut model = work.model(format, 0.0)?;
             let blocks = Blocks { steps: COMPARED, warm_up: 0, counted: 1 };
             run_steps(&mut model, work, blocks, &mut none, false)?.0.losses
@@ -188,10 +186,10 @@ mod tests {
     #[test]
     fn defaults_are_those_of_the_entry_on_a_gpu_and_small_on_the_cpu() {
         let sizes = |words: &[&str]| {
-            let Args { work, steps, baselines, .. } = parsed(words);
+            let Args { work, steps, peers, .. } = parsed(words);
             let models: Vec<_> = work.models.iter().map(Shape::to_string).collect();
             let tokens = (work.batch_size, work.bptt, work.types);
-            (models.join(" "), tokens, steps, work.splits, work.formats, baselines.0)
+            (models.join(" "), tokens, steps, work.splits, work.formats, peers)
         };
         let on_gpu = (
             "300-1800-split".to_owned(),
@@ -199,13 +197,13 @@ mod tests {
             208,
             vec![2800, 20_000, 76_000],
             vec![PrecisionChoice::Bf16, PrecisionChoice::Tf32, PrecisionChoice::Fp32],
-            vec![Mode::Published, Mode::Tf32, Mode::Tuned],
+            ["published", "tf32", "tuned"].map(String::from).to_vec(),
         );
         assert_eq!(sizes(&["--device", "cuda"]), on_gpu);
         let changed = sizes(&["--device", "cuda", "--bptt", "7", "--formats", "bf16"]);
         assert_eq!((changed.1.1, changed.4), (7, vec![PrecisionChoice::Bf16]));
         let on_cpu = sizes(&[]);
         assert_eq!((on_cpu.1, on_cpu.2), ((20, 70, 28_441), 7));
-        assert_eq!(on_cpu.5, [Mode::Fp32, Mode::Bf16]);
+        assert_eq!(on_cpu.5, ["fp32", "bf16"]);
     }
 }

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use qrnn_ops::profile::Stage;
 use serde_json::{Value, json};
 
-use super::interleaved::StepTimes;
 use super::lower_bound::StepCost;
 use super::workload::Workload;
+use crate::baselines::step::StepTimes;
 use crate::precision::PrecisionChoice;
 use crate::roofline::Roofline;
 use crate::stages::{Bar, REST};

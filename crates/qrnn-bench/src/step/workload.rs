@@ -5,7 +5,7 @@ use std::ffi::OsString;
 
 use qrnn::command_line::load_corpus;
 use qrnn::data::{Corpus, Split};
-use qrnn::model::{LmConfig, QrnnLm, Splits};
+use qrnn::model::{LmConfig, QrnnLm};
 use qrnn::train::Recipe;
 use qrnn::{Error, Result};
 use tch::{Device, Kind};
@@ -40,18 +40,13 @@ impl<'a> Workload<'a> {
                 random_tokens::corpus(flags.types, tokens, 20)?
             }
         };
-        let inside = |border: &usize| shape.split && *border < corpus.vocab().len();
-        let borders = flags.splits.iter().copied().filter(inside).collect();
+        let borders = shape.borders(&flags.splits, corpus.vocab().len());
         Ok(Self { flags, shape, device, corpus, borders })
     }
 
     fn config(&self, dropout: f64) -> LmConfig {
-        let splits =
-            if self.borders.is_empty() { Splits::None } else { Splits::At(self.borders.clone()) };
-        LmConfig::paper(self.shape.emsize, self.shape.nhid)
-            .vocab(self.corpus.vocab().len())
-            .locked_dropouts(dropout, dropout, dropout)
-            .splits(splits)
+        let config = self.shape.config(&self.borders, self.corpus.vocab().len());
+        config.locked_dropouts(dropout, dropout, dropout)
     }
 
     pub fn model(&self, format: PrecisionChoice, dropout: f64) -> Result<QrnnLm> {
@@ -91,9 +86,6 @@ impl<'a> Workload<'a> {
 
     /// Peak memory of steps in this precision: of tensors on a GPU since the last call, or of `step-memory`
     /// in another process, where nothing else has used memory.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] if that process fails.
     pub fn peak_bytes(&self, format: PrecisionChoice) -> Result<Option<f64>> {
         if self.device.is_cuda() {
             return devices::peak_bytes(self.device);
@@ -119,9 +111,6 @@ impl<'a> Workload<'a> {
 }
 
 /// Trains some steps of every model in every precision, and returns the peak memory.
-///
-/// # Errors
-/// Returns the errors of training; [`Error::Unavailable`] if the system does not report the memory.
 pub fn peak_memory(args: &MemoryArgs, device: Device) -> Result<f64> {
     let blocks = Blocks { steps: 1, warm_up: 0, counted: args.steps as usize };
     for &shape in &args.work.models {
