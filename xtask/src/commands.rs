@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use crate::error::Result;
 use crate::jupyter::{kernel, kernel_test, notebooks};
 use crate::release::{licenses, package};
-use crate::{cargo, cuda_dry_run, docs, gpu_pack, layers, setup};
+use crate::{cargo, cuda_dry_run, docs, gpu_pack, layers, setup, terminal};
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
@@ -91,7 +91,16 @@ fn test(args: Vec<OsString>) -> Result<ExitCode> {
             return Ok(status);
         }
     }
-    Ok(ExitCode::SUCCESS)
+    if std::env::var_os("QRNN_PYTHON").is_none() {
+        terminal::note(
+            "not run: tests named with_torch; set QRNN_PYTHON to a Python with torch 2.11",
+        );
+        return Ok(ExitCode::SUCCESS);
+    }
+    cargo::run(
+        libtorch,
+        ["test", "--release", "--package", "qrnn-bench", "with_torch", "--", "--ignored"],
+    )
 }
 
 /// Arguments without the `--` that some write first, as for `cargo run`.

@@ -3,9 +3,10 @@
 //! A table stands between `<!-- table: NAME -->` and `<!-- end -->`, each on a line. To add one, write a
 //! function from JSON to its lines, and a line in [`TABLES`].
 
+mod bench;
 mod results;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::error::{Error, Result};
@@ -23,18 +24,44 @@ struct Table {
     /// The Markdown file that it is in.
     file: &'static str,
     name: &'static str,
-    /// The pattern of the JSON files that it is made from.
+    /// The pattern of the JSON files that it is made from: those in the last folder that has any.
     sources: &'static str,
+    /// Whether the table stays as it is while there are no such files.
+    optional: bool,
     /// From the texts of these files, sorted by name, to the lines of the table.
     markdown: fn(&[String]) -> serde_json::Result<String>,
 }
 
-const TABLES: &[Table] = &[Table {
-    file: "README.md",
-    name: "results",
-    sources: "docs/results.json",
-    markdown: results::table,
-}];
+const TABLES: &[Table] = &[
+    Table {
+        file: "README.md",
+        name: "results",
+        sources: "docs/results.json",
+        optional: false,
+        markdown: results::table,
+    },
+    bench("README.md", "corpus", "crates/qrnn-bench/runs/*/corpus*.json", bench::corpus),
+    bench("README.md", "steps", "crates/qrnn-bench/runs/*/step*.json", bench::steps),
+    bench(
+        "README.md",
+        "evaluations",
+        "crates/qrnn-bench/runs/*/evaluate*.json",
+        bench::evaluations,
+    ),
+    bench("README.md", "pooling", "crates/qrnn-bench/runs/*/pool*.json", bench::pooling),
+    bench("docs/profile.md", "stages", "crates/qrnn-bench/runs/*/step*.json", bench::stages),
+    bench("docs/profile.md", "pooling", "crates/qrnn-bench/runs/*/pool*.json", bench::pooling),
+];
+
+/// A table of measurements, which need a quiet machine.
+const fn bench(
+    file: &'static str,
+    name: &'static str,
+    sources: &'static str,
+    markdown: fn(&[String]) -> serde_json::Result<String>,
+) -> Table {
+    Table { file, name, sources, optional: true, markdown }
+}
 
 impl Docs {
     pub fn run(self) -> Result<ExitCode> {
@@ -45,7 +72,7 @@ impl Docs {
             let path = root.join(file);
             let mut text = fs_err::read_to_string(&path)?;
             for table in TABLES.iter().filter(|table| table.file == file) {
-                let lines = table.lines(&root)?;
+                let Some(lines) = table.lines(&root)? else { continue };
                 text = replaced(&text, table.name, &lines).ok_or_else(|| {
                     Error::machine(
                         format!("{file} has no place for the table {0}", table.name),
@@ -63,7 +90,8 @@ impl Docs {
 }
 
 impl Table {
-    fn lines(&self, root: &Path) -> Result<String> {
+    /// `None` where an optional table has no sources.
+    fn lines(&self, root: &Path) -> Result<Option<String>> {
         let pattern = root.join(self.sources);
         let paths = glob::glob(&pattern.to_string_lossy()).map_err(|error| {
             Error::machine(
@@ -71,16 +99,19 @@ impl Table {
                 "correct it in xtask/src/docs/mod.rs",
             )
         })?;
-        let mut texts = vec![];
-        for path in paths.flatten() {
-            texts.push(fs_err::read_to_string(&path)?);
+        let mut paths: Vec<PathBuf> = paths.flatten().collect();
+        if let Some(last) = paths.last().and_then(|path| path.parent()).map(Path::to_owned) {
+            paths.retain(|path| path.starts_with(&last));
+        } else if self.optional {
+            return Ok(None);
         }
+        let texts = paths.iter().map(fs_err::read_to_string).collect::<Result<Vec<_>, _>>()?;
         let lines = if texts.is_empty() {
             Err("there is none".into())
         } else {
             (self.markdown)(&texts).map_err(|error| error.to_string())
         };
-        lines.map_err(|problem| {
+        lines.map(Some).map_err(|problem| {
             Error::machine(
                 format!("{}, from which the table {} is made: {problem}", self.sources, self.name),
                 "store the JSON that the program writes, and correct the function in xtask/src/docs",
@@ -134,6 +165,9 @@ mod tests {
         let error = table.lines(folder.path()).unwrap_err().to_string();
         assert!(error.contains("missing field"), "{error}");
         let counted = Table { markdown: |texts| Ok(format!("{} files\n", texts.len())), ..table };
-        assert_eq!(counted.lines(folder.path()).unwrap(), "2 files\n");
+        // Those of the last folder.
+        assert_eq!(counted.lines(folder.path()).unwrap().unwrap(), "1 files\n");
+        let none = Table { sources: "runs/*/b.json", optional: true, ..counted };
+        assert_eq!(none.lines(folder.path()).unwrap(), None);
     }
 }

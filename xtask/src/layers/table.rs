@@ -68,6 +68,7 @@ pub const ORDERS: &[Order] = &[
                 &[
                     "device",
                     "precision",
+                    "products",
                     "python",
                     "random_tokens",
                     "shape",
@@ -78,8 +79,8 @@ pub const ORDERS: &[Order] = &[
                 ],
                 "what is measured, and with what",
             ),
-            line(&["baselines", "report", "torch_model"], "implementations in Python; the records"),
-            line(&["matmuls", "roofline"], "limits of the machine"),
+            line(&["report"], "text, JSON and records"),
+            line(&["baselines", "roofline"], "implementations in Python; limits of the machine"),
             line(&["corpus", "curves", "evaluate", "pool", "step"], "the benches"),
             line(&["crate"], "picks the bench"),
         ],
