@@ -14,6 +14,6 @@ fn main() {
     };
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());
     // DT_RPATH, which comes before LD_LIBRARY_PATH: another torch there would keep a program from
-    // starting, `--help` and all. One that fits is taken by src/bin/reproduce/early.rs.
+    // starting, even with `--help`. src/bin/reproduce/torch_on_path.rs uses one that fits.
     println!("cargo:rustc-link-arg=-Wl,--disable-new-dtags");
 }

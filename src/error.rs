@@ -1,17 +1,44 @@
 //! The error type of the crate.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
-/// Errors of this crate. Each message names the file, line, flag or field and a remedy.
+/// Errors of this crate. Each message names the file, line or field and a remedy.
+///
+/// Fields are named as in Rust, for example `recipe.lr` or `trainer.resume`; the programs print the name of
+/// the flag instead ([`crate::command_line::with_flags`]).
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A flag, setting or argument cannot be used.
-    #[error("{what}: {problem}\n  what to do: {remedy}")]
-    Usage {
-        /// The flag, setting or argument.
-        what: String,
+    /// A setting or argument has an invalid value.
+    #[error("{field}{}: {problem}\n  what to do: {remedy}", after_space(value))]
+    Config {
+        /// The field, for example "recipe.lr".
+        field: String,
+        /// Its value; empty if the name alone says it.
+        value: String,
         /// What is wrong with it.
+        problem: String,
+        /// What to do instead.
+        remedy: String,
+    },
+    /// Two inputs do not belong together: a model and a corpus, or a checkpoint and a run. (Tensors of the
+    /// wrong shape are a [`qrnn_ops::Error::Shape`].)
+    #[error("{what}: {problem}\n  what to do: {remedy}")]
+    Mismatch {
+        /// The input.
+        what: String,
+        /// The difference.
+        problem: String,
+        /// What to do instead.
+        remedy: String,
+    },
+    /// The folder or resource is in use, or holds files that would be overwritten.
+    #[error("{what}: {problem}\n  what to do: {remedy}")]
+    Busy {
+        /// The folder or resource.
+        what: String,
+        /// Who uses it, or what it holds.
         problem: String,
         /// What to do instead.
         remedy: String,
@@ -97,7 +124,7 @@ pub enum Error {
         needed: String,
         /// The available memory.
         problem: String,
-        /// The flags that reduce it.
+        /// The settings that reduce it.
         remedy: String,
     },
     /// An operation of libtorch, CUDA or `qrnn_ops` failed.
@@ -130,13 +157,37 @@ impl From<tch::TchError> for Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// A [`Error::Usage`].
-    pub fn usage(
+    /// A [`Error::Config`]: `Error::config("recipe.lr", 0, "must be above 0", "use for example 0.001")`.
+    pub fn config(
+        field: impl Into<String>,
+        value: impl Display,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self::Config {
+            field: field.into(),
+            value: value.to_string(),
+            problem: problem.into(),
+            remedy: remedy.into(),
+        }
+    }
+
+    /// A [`Error::Mismatch`].
+    pub fn mismatch(
         what: impl Into<String>,
         problem: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Self {
-        Self::Usage { what: what.into(), problem: problem.into(), remedy: remedy.into() }
+        Self::Mismatch { what: what.into(), problem: problem.into(), remedy: remedy.into() }
+    }
+
+    /// A [`Error::Busy`].
+    pub fn busy(
+        what: impl Into<String>,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self::Busy { what: what.into(), problem: problem.into(), remedy: remedy.into() }
     }
 
     /// A [`Error::BadFile`] about the whole file.
@@ -182,36 +233,21 @@ impl Error {
         let path = path.as_ref().to_path_buf();
         move |source| Self::Io { path, action, source }
     }
-
-    /// Exit status of `reproduce`: 1 if the work failed, 2 if a flag or the input is invalid,
-    /// 130 if interrupted.
-    pub fn exit_status(&self) -> u8 {
-        match self {
-            Self::Usage { .. } | Self::BadFile { .. } | Self::Io { .. } => 2,
-            Self::Unavailable { .. } => 2,
-            Self::Interrupted { .. } => 130,
-            Self::Memory { .. } => 1,
-            Self::Fetch { .. }
-            | Self::Diverged { .. }
-            | Self::NotFinite { .. }
-            | Self::Plot { .. } => 1,
-            Self::Ops(error) => match error {
-                qrnn_ops::Error::Torch(_) | qrnn_ops::Error::Cuda { .. } => 1,
-                _ => 2,
-            },
-        }
-    }
 }
 
 fn after_divergence(checkpoint: Option<&Path>) -> String {
     let restart = match checkpoint {
         Some(path) => format!(
-            "start from an earlier checkpoint in a new --out folder: `--init {}`",
+            "start from an earlier checkpoint in a new folder: `QrnnLm::open {}`",
             path.display()
         ),
-        None => "start over: `--overwrite`".to_owned(),
+        None => "start over: `.overwrite(true)`".to_owned(),
     };
-    format!("set a lower --lr, or `--clip 0.25`, and {restart}")
+    format!("set a lower recipe.lr, or `recipe.clip 0.25`, and {restart}")
+}
+
+fn after_space(value: &str) -> String {
+    if value.is_empty() { String::new() } else { format!(" {value}") }
 }
 
 fn at_line(line: Option<u64>) -> String {

@@ -59,13 +59,14 @@ impl EvalOptions {
     }
 
     /// # Errors
-    /// [`Error::Usage`] if `bptt` is 0. The batch size is checked against the text later.
+    /// [`Error::Config`] if `bptt` is 0. The batch size is checked against the text later.
     fn check(&self) -> Result<()> {
         if self.bptt > 0 {
             return Ok(());
         }
-        Err(Error::usage(
-            "--bptt 0",
+        Err(Error::config(
+            "options.bptt",
+            0,
             "must be at least 1",
             "omit it to use the sequence length of training",
         ))
@@ -75,7 +76,7 @@ impl EvalOptions {
 /// Evaluates a model on a split.
 ///
 /// # Errors
-/// [`Error::Usage`] if the text is too short or its vocabulary is not the model's; [`Error::NotFinite`]
+/// [`Error::Config`] if the text is too short; [`Error::Mismatch`] if its vocabulary is not the model's; [`Error::NotFinite`]
 /// if the loss is NaN.
 pub fn evaluate_split(
     model: &QrnnLm,
@@ -101,7 +102,7 @@ pub struct TextEvaluation {
 /// Evaluates a model on a text file, with the model's own vocabulary.
 ///
 /// # Errors
-/// As [`evaluate_split`]; [`Error::Usage`] if the model has no vocabulary, [`Error::BadFile`] if the
+/// As [`evaluate_split`]; [`Error::Mismatch`] if the model has no vocabulary, [`Error::BadFile`] if the
 /// text has unknown words and the vocabulary has no `<unk>`.
 pub fn evaluate_text(
     model: &QrnnLm,

@@ -5,15 +5,7 @@ pub const NOTHING: &str = "–";
 
 /// Formats `104905335` as `104,905,335`.
 pub fn thousands(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
+    indicatif::HumanCount(n).to_string()
 }
 
 /// Formats bytes as `12.3 MB`, or `12.3 kB` below 1 MB.

@@ -49,7 +49,8 @@ impl std::fmt::Display for Generated {
 /// the model's vocabulary.
 ///
 /// # Errors
-/// [`Error::Usage`] if a word of the prompt is not in the vocabulary, or the temperature is negative;
+/// [`Error::Mismatch`] if a word of the prompt is not in the vocabulary; [`Error::Config`] if the
+/// temperature is negative;
 /// [`Error::NotFinite`] if the model's probabilities are NaN.
 pub fn generate_text(
     model: &QrnnLm,
@@ -61,8 +62,9 @@ pub fn generate_text(
     let interrupt = sampling.interrupt.during_call();
     let temperature = sampling.temperature;
     if !(temperature >= 0.0 && temperature.is_finite()) {
-        return Err(Error::usage(
-            format!("--temperature {temperature}"),
+        return Err(Error::config(
+            "sampling.temperature",
+            temperature,
             "must be a finite number of at least 0",
             "use 1 for the model's probabilities, or 0 for the most likely word",
         ));

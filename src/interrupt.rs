@@ -55,7 +55,7 @@ impl Interrupt {
     /// Requests a stop on Ctrl-C. A second Ctrl-C exits at once with status 130.
     ///
     /// # Errors
-    /// [`crate::Error::Usage`] if a handler is already installed.
+    /// [`crate::Error::Busy`] if a handler is already installed.
     pub fn on_ctrl_c() -> crate::Result<Self> {
         let interrupt = Self::default();
         let handle = interrupt.flag.clone();
@@ -66,7 +66,7 @@ impl Interrupt {
             terminal::note("\nfinishing this step; press Ctrl-C again to exit at once");
         })
         .map_err(|error| {
-            crate::Error::usage("Ctrl-C", error.to_string(), "install the handler only once")
+            crate::Error::busy("Ctrl-C", error.to_string(), "install the handler only once")
         })?;
         Ok(interrupt)
     }

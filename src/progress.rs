@@ -81,6 +81,13 @@ pub struct StepReport {
     pub tokens_per_second: f64,
 }
 
+impl StepReport {
+    /// Rows of batches done since the beginning of the run.
+    pub fn rows_done(&self) -> u64 {
+        ((self.epoch - 1) * self.rows + self.row) as u64
+    }
+}
+
 /// Results of an epoch, as stored in results.json, metrics.jsonl and checkpoints.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self")]

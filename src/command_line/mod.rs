@@ -1,11 +1,13 @@
-//! Shared by the programs of this workspace: parsers of numeric flags, output as text or JSON, and exit
-//! statuses.
+//! Shared by the programs of this workspace: parsers of numeric flags, names of flags in errors, output as
+//! text or JSON, and exit statuses.
 
 mod corpus;
 mod device;
+mod flags;
 pub mod numbers;
 mod output;
 
 pub use corpus::{load_corpus, peak_bytes};
 pub use device::{require_cuda, set_threads};
-pub use output::{INTERRUPTED, Output, finish, print_clap_error};
+pub use flags::with_flags;
+pub use output::{INTERRUPTED, Output, exit_status, finish, print_clap_error};

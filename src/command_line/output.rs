@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Write};
 
 use serde_json::Value;
 
+use super::flags::with_flags;
 use crate::{Error, Result, terminal};
 
 /// Exit status of interrupted work: 128 + SIGINT, as in shells.
@@ -47,8 +48,8 @@ pub fn finish(json: bool, result: Result<Output>) -> u8 {
     let output = match result {
         Ok(output) => output,
         Err(error) => {
-            terminal::note(format_args!("error: {error}"));
-            return error.exit_status();
+            terminal::note(format_args!("error: {}", with_flags(&error.to_string())));
+            return exit_status(&error);
         }
     };
     match output.print(json) {
@@ -57,6 +58,27 @@ pub fn finish(json: bool, result: Result<Output>) -> u8 {
             terminal::note(format_args!("error: {error}"));
             output.status.max(1)
         }
+    }
+}
+
+/// Exit status for an error: 1 if the work failed, 2 if the input is invalid or not available, 130 if
+/// interrupted.
+pub fn exit_status(error: &Error) -> u8 {
+    match error {
+        Error::Interrupted { .. } => INTERRUPTED,
+        Error::Config { .. }
+        | Error::Mismatch { .. }
+        | Error::Busy { .. }
+        | Error::BadFile { .. }
+        | Error::Io { .. }
+        | Error::Unavailable { .. } => 2,
+        Error::Memory { .. }
+        | Error::Fetch { .. }
+        | Error::Diverged { .. }
+        | Error::NotFinite { .. }
+        | Error::Plot { .. }
+        | Error::Ops(qrnn_ops::Error::Torch(_) | qrnn_ops::Error::Cuda { .. }) => 1,
+        Error::Ops(_) => 2,
     }
 }
 

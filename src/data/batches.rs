@@ -24,17 +24,18 @@ impl<'a> Batches<'a> {
     /// Arranges `tokens` in `batch_size` columns; `name` names the text in errors.
     ///
     /// # Errors
-    /// [`Error::Usage`] if a column would hold fewer than two tokens.
+    /// [`Error::Config`] if a column would hold fewer than two tokens.
     pub fn new(tokens: &'a [u32], batch_size: usize, name: &str) -> Result<Self> {
         let rows = tokens.len().checked_div(batch_size).unwrap_or(0);
         if rows < 2 {
-            return Err(Error::usage(
-                format!("--batch-size {batch_size}"),
+            return Err(Error::config(
+                "recipe.batch",
+                batch_size,
                 format!(
                     "the {name} text has {} tokens; each batch column needs at least 2",
                     tokens.len()
                 ),
-                format!("use a --batch-size of 1 to {}, or more text", (tokens.len() / 2).max(1)),
+                format!("use a recipe.batch of 1 to {}, or more text", (tokens.len() / 2).max(1)),
             ));
         }
         Ok(Self { tokens, rows, batch_size })
@@ -43,10 +44,10 @@ impl<'a> Batches<'a> {
     /// As [`Batches::new`], for a batch size that the user cannot set: the error names the text.
     ///
     /// # Errors
-    /// [`Error::Usage`] if the text is too short.
+    /// [`Error::Mismatch`] if the text is too short.
     pub fn fixed(tokens: &'a [u32], batch_size: usize, name: &str) -> Result<Self> {
         Self::new(tokens, batch_size, name).map_err(|_| {
-            Error::usage(
+            Error::mismatch(
                 format!("the {name} text"),
                 format!(
                     "has {} tokens, and is read in {batch_size} batch columns of at least 2",
@@ -111,8 +112,8 @@ mod tests {
     #[test]
     fn a_batch_size_larger_than_half_the_text_is_refused() {
         let error = Batches::new(&[1, 2, 3], 2, "training").unwrap_err();
-        assert_eq!(error.exit_status(), 2);
-        assert!(error.to_string().contains("--batch-size 2"), "{error}");
+        assert!(matches!(error, Error::Config { .. }), "{error}");
+        assert!(error.to_string().contains("recipe.batch 2"), "{error}");
         assert!(Batches::new(&[1, 2, 3], 0, "training").is_err());
     }
 }

@@ -125,10 +125,10 @@ impl Corpus {
     ///
     /// # Errors
     ///
-    /// [`Error::Usage`] if an id is not below `types`, the vocabulary size.
+    /// [`Error::Mismatch`] if an id is not below `types`, the vocabulary size.
     pub fn from_ids(name: &str, types: usize, tokens: [Vec<u32>; 3]) -> Result<Self> {
         if let Some(id) = tokens.iter().flatten().find(|id| **id as usize >= types) {
-            return Err(Error::usage(
+            return Err(Error::mismatch(
                 format!("the ids of {name}"),
                 format!("contain {id}, which is outside the vocabulary of {types} words"),
                 "use ids from 0 to the vocabulary size minus 1",
@@ -193,7 +193,7 @@ impl Corpus {
     ///
     /// # Errors
     ///
-    /// [`Error::Usage`] naming the first word that is not in the vocabulary.
+    /// [`Error::Mismatch`] naming the first word that is not in the vocabulary.
     pub fn ids(&self, text: &str) -> Result<Vec<i64>> {
         self.vocab().ids(text)
     }

@@ -36,9 +36,10 @@ impl FromStr for Split {
 
     fn from_str(name: &str) -> Result<Self> {
         Self::ALL.into_iter().find(|split| split.to_string() == name).ok_or_else(|| {
-            Error::usage(
+            Error::config(
                 "split",
-                format!("there is no split named {name:?}"),
+                format_args!("{name:?}"),
+                "there is no such split",
                 "use train, valid or test",
             )
         })

@@ -96,7 +96,7 @@ proptest! {
                 prop_assert!(lines >= 2);
             }
             Err(error) => {
-                prop_assert_eq!(error.exit_status(), 2);
+                prop_assert_eq!(crate::command_line::exit_status(&error), 2);
                 prop_assert!(error.to_string().contains("train.txt"), "{}", error);
             }
         }

@@ -107,11 +107,11 @@ impl Vocab {
     ///
     /// # Errors
     ///
-    /// [`Error::Usage`] naming the first word that is not in the vocabulary.
+    /// [`Error::Mismatch`] naming the first word that is not in the vocabulary.
     pub fn ids(&self, text: &str) -> Result<Vec<i64>> {
         let id = |word: &str| {
             self.id(word).map(i64::from).ok_or_else(|| {
-                Error::usage(
+                Error::mismatch(
                     format!("the word '{word}'"),
                     format!("is not in the model's vocabulary of {} words", self.len()),
                     "use words as written in the training text (lower case, <unk> for rare words)",

@@ -59,9 +59,9 @@ pub(crate) fn read_config<T: DeserializeOwned>(path: &Path) -> Result<Option<T>>
 /// command may not have the flag that the error names.
 pub(crate) fn invalid_setting(path: &Path, error: Error) -> Error {
     match error {
-        Error::Usage { what, problem, .. } => {
-            let setting = what.trim_start_matches("--");
-            Error::bad_file(path, format!("has {setting}: {problem}"), REMEDY)
+        Error::Config { field, value, problem, .. } => {
+            let name = field.split_once('.').map_or(field.as_str(), |(_, name)| name);
+            Error::bad_file(path, format!("has {name} {value}: {problem}"), REMEDY)
         }
         other => other,
     }

@@ -31,7 +31,7 @@ impl Splits {
     /// The cluster boundaries for a vocabulary size, without 0 and `vocab`; empty for a plain softmax.
     ///
     /// # Errors
-    /// [`Error::Usage`] if the boundaries do not ascend or exceed the vocabulary.
+    /// [`Error::Config`] if the boundaries do not ascend or exceed the vocabulary.
     pub fn borders(&self, vocab: usize) -> Result<Vec<usize>> {
         match self {
             Self::None => Ok(vec![]),
@@ -44,13 +44,14 @@ impl Splits {
                 if ascending && inside {
                     Ok(boundaries.clone())
                 } else {
-                    Err(Error::usage(
-                        format!("--splits {self}"),
+                    Err(Error::config(
+                        "config.splits",
+                        self,
                         format!(
                             "the boundaries must ascend and lie between 0 and the vocabulary size \
                              {vocab}"
                         ),
-                        "use smaller boundaries in ascending order, or --splits none",
+                        "use smaller boundaries in ascending order, or none",
                     ))
                 }
             }
@@ -84,10 +85,11 @@ impl std::str::FromStr for Splits {
                 .collect::<Result<Vec<usize>, _>>()
                 .map(Self::At)
                 .map_err(|_| {
-                    Error::usage(
-                        format!("--splits {list}"),
+                    Error::config(
+                        "clusters",
+                        list,
                         "is not a list of token ids",
-                        "use --splits 2800,20000,76000, --splits none or --splits auto",
+                        "use for example 2800,20000,76000, or none, or auto",
                     )
                 }),
         }
@@ -96,8 +98,8 @@ impl std::str::FromStr for Splits {
 
 /// The configuration of a QRNN language model.
 ///
-/// Use it as a builder: `LmConfig::paper(300, 1800).bptt(300).layers(4)`. The defaults are those of the
-/// paper's experiment table. Field names are those of the flags of awd-lstm-lm.
+/// Every field has a setter of its name, and the setters chain: `LmConfig::paper(300, 1800).bptt(300)`.
+/// Files name the fields like the flags of awd-lstm-lm.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LmConfig {
@@ -108,19 +110,25 @@ pub struct LmConfig {
     /// Hidden size H of the other layers.
     pub nhid: usize,
     /// Number of QRNN layers. The first has window 2, the others window 1.
-    pub nlayers: usize,
+    #[serde(rename = "nlayers")]
+    pub layers: usize,
     /// Sequence length of an evaluation window.
     pub bptt: usize,
     /// Locked dropout after the last layer.
-    pub dropout: f64,
+    #[serde(rename = "dropout")]
+    pub output_dropout: f64,
     /// Locked dropout between layers.
-    pub dropouth: f64,
+    #[serde(rename = "dropouth")]
+    pub hidden_dropout: f64,
     /// Locked dropout on the embedding.
-    pub dropouti: f64,
+    #[serde(rename = "dropouti")]
+    pub input_dropout: f64,
     /// Embedding dropout, which drops whole words.
-    pub dropoute: f64,
+    #[serde(rename = "dropoute")]
+    pub embedding_dropout: f64,
     /// Weight drop on the linear weight of each layer.
-    pub wdrop: f64,
+    #[serde(rename = "wdrop")]
+    pub weight_drop: f64,
     /// Zoneout on the forget gate.
     pub zoneout: f64,
     /// Clusters of the split softmax.
@@ -142,13 +150,13 @@ impl LmConfig {
             vocab: WIKITEXT103_VOCAB,
             emsize,
             nhid,
-            nlayers: 4,
+            layers: 4,
             bptt: 140,
-            dropout: 0.1,
-            dropouth: 0.1,
-            dropouti: 0.1,
-            dropoute: 0.0,
-            wdrop: 0.0,
+            output_dropout: 0.1,
+            hidden_dropout: 0.1,
+            input_dropout: 0.1,
+            embedding_dropout: 0.0,
+            weight_drop: 0.0,
             zoneout: 0.0,
             splits: Splits::Auto,
             init_range: original_init_range(),
@@ -156,38 +164,67 @@ impl LmConfig {
     }
 
     /// Sets the vocabulary size.
-    pub fn vocab(mut self, words: usize) -> Self {
-        self.vocab = words;
+    pub fn vocab(mut self, size: usize) -> Self {
+        self.vocab = size;
         self
     }
 
-    /// Sets the sequence length of an evaluation window.
-    pub fn bptt(mut self, words: usize) -> Self {
-        self.bptt = words;
+    /// Sets the size of the embedding and of the last layer's output.
+    pub fn emsize(mut self, size: usize) -> Self {
+        self.emsize = size;
+        self
+    }
+
+    /// Sets the size of the other layers' outputs.
+    pub fn nhid(mut self, size: usize) -> Self {
+        self.nhid = size;
         self
     }
 
     /// Sets the number of QRNN layers.
     pub fn layers(mut self, layers: usize) -> Self {
-        self.nlayers = layers;
+        self.layers = layers;
         self
     }
 
-    /// Sets the three locked dropouts: on the embedding, between layers, after the last.
-    pub fn locked_dropouts(mut self, input: f64, hidden: f64, output: f64) -> Self {
-        (self.dropouti, self.dropouth, self.dropout) = (input, hidden, output);
+    /// Sets the sequence length of an evaluation window.
+    pub fn bptt(mut self, tokens: usize) -> Self {
+        self.bptt = tokens;
+        self
+    }
+
+    /// Sets the three locked dropouts.
+    pub fn locked_dropouts(self, input: f64, hidden: f64, output: f64) -> Self {
+        self.input_dropout(input).hidden_dropout(hidden).output_dropout(output)
+    }
+
+    /// Sets the locked dropout on the embedding.
+    pub fn input_dropout(mut self, p: f64) -> Self {
+        self.input_dropout = p;
+        self
+    }
+
+    /// Sets the locked dropout between layers.
+    pub fn hidden_dropout(mut self, p: f64) -> Self {
+        self.hidden_dropout = p;
+        self
+    }
+
+    /// Sets the locked dropout after the last layer.
+    pub fn output_dropout(mut self, p: f64) -> Self {
+        self.output_dropout = p;
         self
     }
 
     /// Sets the embedding dropout.
     pub fn embedding_dropout(mut self, p: f64) -> Self {
-        self.dropoute = p;
+        self.embedding_dropout = p;
         self
     }
 
     /// Sets the weight drop on the linear weights.
     pub fn weight_drop(mut self, p: f64) -> Self {
-        self.wdrop = p;
+        self.weight_drop = p;
         self
     }
 
@@ -211,11 +248,11 @@ impl LmConfig {
 
     /// The shapes of all layers, from first to last.
     pub fn layer_shapes(&self) -> Vec<LayerShape> {
-        (0..self.nlayers)
+        (0..self.layers)
             .map(|i| LayerShape {
                 input: if i == 0 { self.emsize } else { self.nhid },
                 window: if i == 0 { 2 } else { 1 },
-                output: if i + 1 == self.nlayers { self.emsize } else { self.nhid },
+                output: if i + 1 == self.layers { self.emsize } else { self.nhid },
             })
             .collect()
     }
@@ -237,13 +274,14 @@ impl LmConfig {
     /// Checks the number of layers before a model is built. Operation counts accept any number.
     ///
     /// # Errors
-    /// [`Error::Usage`].
+    /// [`Error::Config`].
     pub(crate) fn check_layers(&self) -> Result<()> {
-        if self.nlayers <= MAX_LAYERS {
+        if self.layers <= MAX_LAYERS {
             return Ok(());
         }
-        Err(Error::usage(
-            format!("--nlayers {}", self.nlayers),
+        Err(Error::config(
+            "config.layers",
+            self.layers,
             format!("a model has 1 to {MAX_LAYERS} layers"),
             "use for example 4",
         ))
@@ -252,44 +290,47 @@ impl LmConfig {
     /// Checks all fields.
     ///
     /// # Errors
-    /// [`Error::Usage`] naming the first invalid setting.
+    /// [`Error::Config`] naming the first invalid setting.
     pub fn check(&self) -> Result<()> {
         let sizes = [
-            ("--emsize", self.emsize),
-            ("--nhid", self.nhid),
-            ("--nlayers", self.nlayers),
-            ("--bptt", self.bptt),
-            ("--vocab", self.vocab),
+            ("config.emsize", self.emsize),
+            ("config.nhid", self.nhid),
+            ("config.layers", self.layers),
+            ("config.bptt", self.bptt),
+            ("config.vocab", self.vocab),
         ];
-        for (flag, size) in sizes {
+        for (field, size) in sizes {
             if !(1..=MAX_SIZE).contains(&size) {
-                return Err(Error::usage(
-                    format!("{flag} {size}"),
+                return Err(Error::config(
+                    field,
+                    size,
                     format!("must be at least 1, and at most {MAX_SIZE}"),
                     "use a size in this range",
                 ));
             }
         }
         let probabilities = [
-            ("--dropout", self.dropout),
-            ("--dropouth", self.dropouth),
-            ("--dropouti", self.dropouti),
-            ("--dropoute", self.dropoute),
-            ("--wdrop", self.wdrop),
-            ("--zoneout", self.zoneout),
+            ("config.output_dropout", self.output_dropout),
+            ("config.hidden_dropout", self.hidden_dropout),
+            ("config.input_dropout", self.input_dropout),
+            ("config.embedding_dropout", self.embedding_dropout),
+            ("config.weight_drop", self.weight_drop),
+            ("config.zoneout", self.zoneout),
         ];
-        for (flag, p) in probabilities {
+        for (field, p) in probabilities {
             if !(0.0..1.0).contains(&p) {
-                return Err(Error::usage(
-                    format!("{flag} {p}"),
+                return Err(Error::config(
+                    field,
+                    p,
                     "must be at least 0 and less than 1",
                     "use 0 to disable it, or for example 0.1",
                 ));
             }
         }
         if !(self.init_range > 0.0 && self.init_range.is_finite()) {
-            return Err(Error::usage(
-                format!("--init-range {}", self.init_range),
+            return Err(Error::config(
+                "config.init_range",
+                self.init_range,
                 "must be finite and greater than 0",
                 "omit it to use 0.1, as awd-lstm-lm does",
             ));

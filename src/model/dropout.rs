@@ -29,7 +29,7 @@ pub struct LayerMasks {
     pub weight: Option<Tensor>,
     /// (seq, batch, H), on the forget gate (zoneout).
     pub zoneout: Option<Tensor>,
-    /// (1, batch, H), on the output (dropouth, or dropout for the last layer).
+    /// (1, batch, H), on the output (hidden dropout, or output dropout for the last layer).
     pub output: Option<Tensor>,
 }
 
@@ -64,19 +64,25 @@ impl DropoutMasks {
         let _span = profile::span(Stage::DropoutMasks);
         let weights = (options.weights, options.device);
         let activations = (options.activations, options.device);
-        let words =
-            sampler.sample(Bernoulli::dropout(config.dropoute), &[config.vocab as i64], weights)?;
+        let words = sampler.sample(
+            Bernoulli::dropout(config.embedding_dropout),
+            &[config.vocab as i64],
+            weights,
+        )?;
         let emsize = config.emsize as i64;
-        let input =
-            sampler.sample(Bernoulli::dropout(config.dropouti), &[1, batch, emsize], weights)?;
+        let input = sampler.sample(
+            Bernoulli::dropout(config.input_dropout),
+            &[1, batch, emsize],
+            weights,
+        )?;
         let mut layers = vec![];
         for (i, shape) in config.layer_shapes().iter().enumerate() {
             let hidden = shape.output as i64;
             let linear = [shape.rows() as i64, shape.columns() as i64];
-            let last = i + 1 == config.nlayers;
-            let p = if last { config.dropout } else { config.dropouth };
+            let last = i + 1 == config.layers;
+            let p = if last { config.output_dropout } else { config.hidden_dropout };
             layers.push(LayerMasks {
-                weight: sampler.sample(Bernoulli::dropout(config.wdrop), &linear, weights)?,
+                weight: sampler.sample(Bernoulli::dropout(config.weight_drop), &linear, weights)?,
                 zoneout: sampler.sample(
                     Bernoulli::zoneout(config.zoneout),
                     &[seq, batch, hidden],

@@ -30,21 +30,23 @@ impl QrnnLm {
     /// (`<eos>` ends a line), starting from the zero state.
     ///
     /// # Errors
-    /// [`crate::Error::Usage`] if the text is empty, a word is not in the vocabulary, or the layer does
+    /// [`crate::Error::Config`] if the text is empty, a word is not in the vocabulary, or the layer does
     /// not exist.
     pub fn gates(&self, corpus: &Corpus, text: &str, layer: usize) -> Result<Gates> {
         check_vocabulary(self, corpus)?;
-        if layer >= self.config().nlayers {
-            return Err(crate::Error::usage(
-                format!("layer {layer}"),
-                format!("the model's layers are 0 to {}", self.config().nlayers - 1),
+        if layer >= self.config().layers {
+            return Err(crate::Error::config(
+                "layer",
+                layer,
+                format!("the model's layers are 0 to {}", self.config().layers - 1),
                 "layers are counted from 0",
             ));
         }
         let ids = corpus.ids(text)?;
         if ids.is_empty() {
-            return Err(crate::Error::usage(
-                "the text",
+            return Err(crate::Error::config(
+                "text",
+                "",
                 "is empty",
                 "use some words of the corpus",
             ));

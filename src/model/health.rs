@@ -18,10 +18,9 @@ impl QrnnLm {
             Ok(()) => Error::NotFinite {
                 what: result.into(),
                 problem: "is NaN although all weights are finite: a computation overflowed".into(),
-                remedy:
-                    "compute in fp32 (`--precision fp32`); if the problem persists, train with a \
+                remedy: "compute in `Precision::Single`; if the problem persists, train with a \
                          lower learning rate"
-                        .into(),
+                    .into(),
             },
         }
     }

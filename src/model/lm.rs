@@ -64,7 +64,7 @@ impl QrnnLm {
     /// A model with the vocabulary of a corpus and randomly initialized weights.
     ///
     /// # Errors
-    /// [`Error::Usage`] if the configuration is invalid; [`Error::Unavailable`] if the device is not
+    /// [`Error::Config`] if the configuration is invalid; [`Error::Unavailable`] if the device is not
     /// available.
     pub fn new(config: &LmConfig, corpus: &Corpus, device: Device) -> Result<Self> {
         let config = config.clone().vocab(corpus.vocab().len());
@@ -358,7 +358,7 @@ fn check_device(device: Device) -> Result<()> {
         other => Err(Error::unavailable(
             format!("device {other:?}"),
             "only the CPU and CUDA are supported",
-            "use --device cpu, or --device auto",
+            "use Device::Cpu",
         )),
     }
 }

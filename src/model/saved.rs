@@ -234,7 +234,7 @@ impl SavedModel {
     ///   equal those of the file.
     ///
     /// # Errors
-    /// [`Error::Usage`] if `splits` contradict the file; [`Error::BadFile`] if the tensors are not those
+    /// [`Error::Mismatch`] if `splits` contradict the file; [`Error::BadFile`] if the tensors are not those
     /// of a model; [`Error::Unavailable`] if the device is not available.
     pub fn model(self, splits: Option<&Splits>, device: Device) -> Result<QrnnLm> {
         let settings = self.config.clone().unwrap_or(LmConfig::paper(1, 1));
@@ -267,7 +267,7 @@ impl SavedModel {
             vocab: sizes.vocab,
             emsize: sizes.emsize,
             nhid: sizes.nhid,
-            nlayers: sizes.nlayers,
+            layers: sizes.layers,
             splits: splits.or(file_splits).cloned().unwrap_or_default(),
             ..settings
         };
@@ -280,7 +280,7 @@ impl SavedModel {
     /// vocabulary removes the model's.
     ///
     /// # Errors
-    /// [`Error::BadFile`] if words, shapes or names differ from the model's; [`Error::Usage`] if the
+    /// [`Error::BadFile`] if words, shapes or names differ from the model's; [`Error::Mismatch`] if the
     /// clusters differ.
     pub(crate) fn load_into(mut self, model: &mut QrnnLm) -> Result<()> {
         if self.config.is_none() && model.config().splits == Splits::None {
@@ -307,15 +307,15 @@ impl SavedModel {
         self.tensors.retain(|name, _| !name.starts_with("criterion."));
         if self.tensors.len() < count {
             terminal::note(format_args!(
-                "{}: criterion.tail_vectors and criterion.tail_bias are ignored because of --splits \
-                 none",
+                "{}: criterion.tail_vectors and criterion.tail_bias are ignored, since a plain softmax is \
+                 requested",
                 self.path.display()
             ));
         }
     }
 
     /// # Errors
-    /// [`Error::Usage`] if the requested clusters are not those that the weights were trained with.
+    /// [`Error::Mismatch`] if the requested clusters are not those that the weights were trained with.
     fn check_splits(&self, requested: &Splits, vocab: usize) -> Result<()> {
         let Some(trained) = self.config.as_ref().map(|config| &config.splits) else {
             return Ok(());
@@ -326,14 +326,14 @@ impl SavedModel {
         }
         let resolved = |at: Vec<usize>| if at.is_empty() { Splits::None } else { Splits::At(at) };
         let (requested_at, trained_at) = (resolved(requested_at), resolved(trained_at));
-        let flag = match requested {
-            Splits::Auto => format!("--splits auto (here {requested_at})"),
-            Splits::None | Splits::At(_) => format!("--splits {requested_at}"),
+        let requested = match requested {
+            Splits::Auto => format!("config.splits auto (here {requested_at})"),
+            Splits::None | Splits::At(_) => format!("config.splits {requested_at}"),
         };
-        Err(Error::usage(
-            flag,
-            format!("{} was trained with --splits {trained_at}", self.path.display()),
-            format!("omit the flag, or use `--splits {trained_at}`"),
+        Err(Error::mismatch(
+            requested,
+            format!("{} was trained with config.splits {trained_at}", self.path.display()),
+            format!("leave it out, or use `config.splits {trained_at}`"),
         ))
     }
 }

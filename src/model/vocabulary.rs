@@ -22,13 +22,13 @@ impl QrnnLm {
     /// The vocabulary.
     ///
     /// # Errors
-    /// [`Error::Usage`] if it is unknown.
+    /// [`Error::Mismatch`] if it is unknown.
     pub fn require_vocab(&self) -> Result<&Vocab> {
         self.vocab().ok_or_else(|| {
-            Error::usage(
-                "the vocabulary of the model",
-                "is not in its file (written by version 0.1 or another program)",
-                "give the `--data` that it was trained on",
+            Error::mismatch(
+                "the model",
+                "has no vocabulary in its file (written by version 0.1 or another program)",
+                "give the corpus that it was trained on (`Corpus::from_dir`)",
             )
         })
     }
@@ -43,7 +43,7 @@ impl QrnnLm {
 /// model's is unknown.
 ///
 /// # Errors
-/// [`Error::Usage`] naming the first word that differs, and its id.
+/// [`Error::Mismatch`] naming the first word that differs, and its id.
 pub(crate) fn check_vocabulary(model: &QrnnLm, corpus: &Corpus) -> Result<()> {
     if let Some(words) = model.vocab() {
         return match words.first_difference(corpus.vocab()) {
@@ -55,7 +55,7 @@ pub(crate) fn check_vocabulary(model: &QrnnLm, corpus: &Corpus) -> Result<()> {
     if model_size == corpus_size {
         return Ok(());
     }
-    Err(Error::usage(
+    Err(Error::mismatch(
         format!("the corpus {}", corpus.name()),
         format!("has {corpus_size} words, but the model has {model_size}"),
         REMEDY,
@@ -64,7 +64,7 @@ pub(crate) fn check_vocabulary(model: &QrnnLm, corpus: &Corpus) -> Result<()> {
 
 fn difference(model: &Vocab, corpus: &Corpus, id: u32) -> Error {
     let (corpus_word, model_word) = (word(corpus.vocab(), id), word(model, id));
-    Error::usage(
+    Error::mismatch(
         format!("the corpus {}", corpus.name()),
         format!(
             "has another vocabulary than the model: word {id} is {corpus_word} in the corpus and \

@@ -140,11 +140,11 @@ pub(super) fn assign(mut file_tensors: NamedTensors, model: &[(String, &Tensor)]
 
 fn shape_remedy(name: &str) -> &'static str {
     if name.starts_with("criterion.") {
-        "use the --splits that the model was trained with"
+        "use the config.splits that the model was trained with"
     } else if name.starts_with("encoder.") || name.starts_with("decoder.") {
-        "use the --data that the model was trained on: the vocabularies must be equal"
+        "use the corpus that the model was trained on: the vocabularies must be equal"
     } else {
-        "in training, use the sizes (--emsize, --nhid, --nlayers) of the file; otherwise they are \
+        "in training, use the sizes (config.emsize, config.nhid, config.layers) of the file; otherwise they are \
          read from the file, which must be a complete model of this kind"
     }
 }

@@ -5,6 +5,11 @@
 //! figure, operation table, score), and the leaderboard at <https://micronet-challenge.github.io>.
 //! Nothing here was measured by this crate.
 
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use super::operation_counts::OpRow;
 use crate::model::LmConfig;
 
 /// Batch size assumed for rows that publish none.
@@ -28,78 +33,73 @@ pub const ENTRY: &str = "300-1800-300";
 /// A row of the experiment table: a 4-layer model trained on WikiText-103.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Row {
-    /// Name: emsize-nhid-bptt.
+    /// emsize-nhid-bptt
     pub name: &'static str,
-    /// Embedding width.
+    pub published: PublishedRow,
+    /// Whether the published parameters include the tombstones of the split softmax.
+    pub counts_criterion: bool,
+}
+
+/// The published values of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct PublishedRow {
     pub emsize: usize,
-    /// Hidden width.
     pub nhid: usize,
     /// Mean sequence length in training, in tokens.
     pub bptt: usize,
-    /// Training batch size, if published.
-    pub batch: Option<usize>,
-    /// Number of passes over the training text.
+    /// Training batch size, [`STAND_IN_BATCH`] if none was published.
+    pub batch: usize,
+    pub batch_published: bool,
     pub epochs: usize,
-    /// Number of parameters.
     pub parameters: u64,
-    /// Whether `parameters` includes the tombstones of the split softmax.
-    pub counts_criterion: bool,
     /// Perplexity on the test split.
-    pub test_perplexity: f64,
+    pub test_ppl: f64,
 }
 
 impl Row {
     /// Model configuration of this row.
     pub fn config(&self) -> LmConfig {
-        LmConfig::paper(self.emsize, self.nhid).bptt(self.bptt)
+        let PublishedRow { emsize, nhid, bptt, .. } = self.published;
+        LmConfig::paper(emsize, nhid).bptt(bptt)
     }
+}
 
-    /// Batch size, [`STAND_IN_BATCH`] if none was published, and whether it was published.
-    pub fn batch_or_stand_in(&self) -> (usize, bool) {
-        (self.batch.unwrap_or(STAND_IN_BATCH), self.batch.is_some())
+impl PublishedRow {
+    /// The batch size, in parentheses if it was not published.
+    pub fn batch_text(&self) -> String {
+        if self.batch_published { self.batch.to_string() } else { format!("({})", self.batch) }
     }
 }
 
 /// The experiment table in published order; the last row is the entry.
 pub const ROWS: [Row; 7] = [
     Row {
-        name: "400-2500-140",
-        emsize: 400,
-        nhid: 2500,
-        bptt: 140,
-        batch: Some(60),
-        epochs: 14,
-        parameters: 153_886_638,
         counts_criterion: true,
-        test_perplexity: 32.58,
+        ..row_of("400-2500-140", [400, 2500, 140], Some(60), 14, 153_886_638, 32.58)
     },
-    narrow("300-2000-140", 2000, 140, 110_007_135, 34.31),
-    narrow("300-1500-140", 1500, 140, 98_152_635, 36.46),
-    narrow("300-1750-140", 1750, 140, 103_704_885, 35.37),
-    narrow("300-2000-200", 2000, 200, 110_007_135, 34.14),
-    narrow("300-1850-200", 1850, 200, 106_135_785, 34.84),
-    Row { batch: Some(40), ..narrow(ENTRY, 1800, 300, 104_905_335, 34.71) },
+    row_of("300-2000-140", [300, 2000, 140], None, 20, 110_007_135, 34.31),
+    row_of("300-1500-140", [300, 1500, 140], None, 20, 98_152_635, 36.46),
+    row_of("300-1750-140", [300, 1750, 140], None, 20, 103_704_885, 35.37),
+    row_of("300-2000-200", [300, 2000, 200], None, 20, 110_007_135, 34.14),
+    row_of("300-1850-200", [300, 1850, 200], None, 20, 106_135_785, 34.84),
+    row_of(ENTRY, [300, 1800, 300], Some(40), 20, 104_905_335, 34.71),
 ];
 
-/// A row with embedding width 300 and the values that those rows share.
-const fn narrow(
+const fn row_of(
     name: &'static str,
-    nhid: usize,
-    bptt: usize,
+    [emsize, nhid, bptt]: [usize; 3],
+    batch: Option<usize>,
+    epochs: usize,
     parameters: u64,
-    test_perplexity: f64,
+    test_ppl: f64,
 ) -> Row {
-    Row {
-        name,
-        emsize: 300,
-        nhid,
-        bptt,
-        batch: None,
-        epochs: 20,
-        parameters,
-        counts_criterion: false,
-        test_perplexity,
-    }
+    let (batch, batch_published) = match batch {
+        Some(batch) => (batch, true),
+        None => (STAND_IN_BATCH, false),
+    };
+    let published =
+        PublishedRow { emsize, nhid, bptt, batch, batch_published, epochs, parameters, test_ppl };
+    Row { name, published, counts_criterion: false }
 }
 
 /// Finds a row by name.
@@ -112,55 +112,37 @@ pub fn entry() -> &'static Row {
     &ROWS[ROWS.len() - 1]
 }
 
-/// A point of the figure of perplexity against sequence length.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Length {
+/// A published point of the figure of perplexity against sequence length, read from the chart by eye.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct PublishedLength {
     /// Mean sequence length in training, in tokens.
     pub bptt: usize,
     /// Perplexity, accurate to about [`LENGTHS_TOLERANCE`].
-    pub perplexity: f64,
+    pub ppl: f64,
 }
 
 /// The figure of perplexity against sequence length. The write-up does not state its model.
-pub const LENGTHS: [Length; 8] = [
-    Length { bptt: 50, perplexity: 38.0 },
-    Length { bptt: 70, perplexity: 36.5 },
-    Length { bptt: 100, perplexity: 35.2 },
-    Length { bptt: 120, perplexity: 34.9 },
-    Length { bptt: 140, perplexity: 34.8 },
-    Length { bptt: 150, perplexity: 34.8 },
-    Length { bptt: 170, perplexity: 34.8 },
-    Length { bptt: 200, perplexity: 34.7 },
+pub const LENGTHS: [PublishedLength; 8] = [
+    PublishedLength { bptt: 50, ppl: 38.0 },
+    PublishedLength { bptt: 70, ppl: 36.5 },
+    PublishedLength { bptt: 100, ppl: 35.2 },
+    PublishedLength { bptt: 120, ppl: 34.9 },
+    PublishedLength { bptt: 140, ppl: 34.8 },
+    PublishedLength { bptt: 150, ppl: 34.8 },
+    PublishedLength { bptt: 170, ppl: 34.8 },
+    PublishedLength { bptt: 200, ppl: 34.7 },
 ];
 
-/// A row of the entry's operation table, per token.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Operation {
-    /// Part of the model.
-    pub op: &'static str,
-    /// Storage in 10^6 bytes, at 2 bytes per parameter.
-    pub params_mbytes: f64,
-    /// Millions of multiplications; each counts 1/2, since it has 16 bits.
-    pub mults_m: f64,
-    /// Millions of additions.
-    pub adds_m: f64,
-    /// Sum of both.
-    pub mflops: f64,
-}
-
 /// Operation table of the entry; the last row is the total.
-pub const OPERATIONS: [Operation; 4] = [
+pub const OPERATIONS: [OpRow; 4] = [
     operation("embedding", [160.641, 0.000, 0.000, 0.000]),
     operation("block_qrnn", [48.634, 12.176, 24.334, 36.510]),
     operation("block_decoder", [0.535, 40.294, 80.053, 120.347]),
     operation("total", [209.811, 52.470, 104.387, 156.857]),
 ];
 
-const fn operation(
-    op: &'static str,
-    [params_mbytes, mults_m, adds_m, mflops]: [f64; 4],
-) -> Operation {
-    Operation { op, params_mbytes, mults_m, adds_m, mflops }
+const fn operation(op: &'static str, [params_mbytes, mults_m, adds_m, mflops]: [f64; 4]) -> OpRow {
+    OpRow { op: Cow::Borrowed(op), params_mbytes, mults_m, adds_m, mflops }
 }
 
 #[cfg(test)]
@@ -170,7 +152,8 @@ mod tests {
     #[test]
     fn names_consist_of_the_sizes_and_find_their_row() {
         for row in &ROWS {
-            assert_eq!(row.name, format!("{}-{}-{}", row.emsize, row.nhid, row.bptt));
+            let PublishedRow { emsize, nhid, bptt, .. } = row.published;
+            assert_eq!(row.name, format!("{emsize}-{nhid}-{bptt}"));
             assert_eq!(super::row(row.name), Some(row));
         }
         assert_eq!(row("300-1800-301"), None);
@@ -179,9 +162,8 @@ mod tests {
 
     #[test]
     fn only_the_first_and_last_row_publish_a_batch() {
-        let batches: Vec<_> = ROWS.iter().map(Row::batch_or_stand_in).collect();
-        assert_eq!((batches[0], batches[6]), ((60, true), (40, true)));
-        assert!(batches[1..6].iter().all(|&batch| batch == (60, false)));
+        let batches = ROWS.map(|row| row.published.batch_text());
+        assert_eq!(batches, ["60", "(60)", "(60)", "(60)", "(60)", "(60)", "40"]);
     }
 
     #[test]

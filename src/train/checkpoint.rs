@@ -19,15 +19,15 @@ use crate::{Error, Result};
 /// Prefix of the optimizer's tensors in a checkpoint.
 const OPTIMIZER: &str = "optimiser";
 
-/// Checkpoints that stay in the folder.
+/// Number of checkpoints that stay in the folder.
 const KEPT: usize = 2;
 
 const REMEDY: &str =
-    "delete this file to resume from the one before, or train anew in another --out";
+    "delete this file to resume from the one before, or start a new run in another folder";
 
 /// The JSON in a checkpoint's metadata.
 #[derive(Debug, Serialize, Deserialize)]
-struct Note {
+struct Metadata {
     #[serde(rename = "progress")]
     position: RunPosition,
     model: LmConfig,
@@ -67,14 +67,14 @@ pub(super) struct Contents<'a> {
     pub identity: Option<&'a Identity>,
 }
 
-/// Writes a checkpoint of the present state, also where the writer works in the background, then deletes
-/// all but the newest two.
+/// Writes a checkpoint of the current state, in the background if the writer does, then deletes all but the
+/// newest two.
 ///
 /// # Errors
-/// [`Error::Io`] where the disk is full; earlier checkpoints stay.
+/// [`Error::Io`] if the disk is full; earlier checkpoints stay.
 pub(super) fn save(writer: &mut Writer, folder: &Path, contents: &Contents<'_>) -> Result<()> {
     let &Contents { model, recipe, position, optimizer, state, losses, identity } = contents;
-    let note = Note {
+    let saved = Metadata {
         position: position.clone(),
         model: model.config().clone(),
         recipe: recipe.clone(),
@@ -82,8 +82,8 @@ pub(super) fn save(writer: &mut Writer, folder: &Path, contents: &Contents<'_>) 
         identity: identity.cloned(),
     };
     let path = folder.join(format!("checkpoint-{}.safetensors", position.step));
-    let note =
-        serde_json::to_string(&note).map_err(|error| Error::io(&path, "write")(error.into()))?;
+    let json =
+        serde_json::to_string(&saved).map_err(|error| Error::io(&path, "write")(error.into()))?;
     let losses = Tensor::f_from_slice(losses)?;
     let mut tensors: Vec<(String, &Tensor)> = vec![("losses".into(), &losses)];
     let named = |prefix: &str, (name, tensor)| (format!("{prefix}.{name}"), tensor);
@@ -97,7 +97,7 @@ pub(super) fn save(writer: &mut Writer, folder: &Path, contents: &Contents<'_>) 
     }
     let folder = folder.to_owned();
     let mut metadata = crate::model::metadata(model)?;
-    metadata.insert(CHECKPOINT.to_owned(), note);
+    metadata.insert(CHECKPOINT.to_owned(), json);
     writer.write(&path, &tensors, metadata, move || prune(&folder))
 }
 
@@ -112,7 +112,7 @@ fn prune(folder: &Path) -> Result<()> {
 /// Restores a checkpoint into `model`.
 ///
 /// # Errors
-/// [`Error::BadFile`] where the file is damaged; [`Error::Usage`] where it is of a run with other
+/// [`Error::BadFile`] if the file is damaged; [`Error::Mismatch`] if it is of a run with other
 /// settings (the number of epochs and of steps may differ).
 pub(super) fn load(
     path: &Path,
@@ -125,14 +125,14 @@ pub(super) fn load(
     if !tensor_file::has_checksum(&file) {
         return Err(damaged("has no checksum: it is not a checkpoint, or damaged".into()));
     }
-    let note =
+    let json =
         file.metadata.get(CHECKPOINT).ok_or_else(|| damaged("is not a checkpoint".into()))?;
-    let mut note: Note = serde_json::from_str(note)
+    let mut saved: Metadata = serde_json::from_str(json)
         .map_err(|error| damaged(format!("is a checkpoint of another version ({error})")))?;
     crate::model::check_words(path, &file.metadata, corpus)?;
-    note.position.restore_best(&note.recipe);
-    check_same(&note, model.config(), recipe)?;
-    if let Some(identity) = &note.identity {
+    saved.position.restore_best(&saved.recipe);
+    check_same(&saved, model.config(), recipe)?;
+    if let Some(identity) = &saved.identity {
         identity.check(path, corpus)?;
     }
 
@@ -154,36 +154,36 @@ pub(super) fn load(
         .map(|(name, tensor)| take(format!("model.{name}"), Some(tensor)))
         .collect::<Result<Vec<_>>>()?;
     model.set_weights(&weights)?;
-    let optimizer = Optimizer::restored(model, &note.optimizer, &|name, like| {
+    let optimizer = Optimizer::restored(model, &saved.optimizer, &|name, like| {
         take(format!("{OPTIMIZER}.{name}"), like)
     })?
-    .ok_or_else(|| damaged(format!("has an optimizer '{}'", note.optimizer)))?;
+    .ok_or_else(|| damaged(format!("has an optimizer '{}'", saved.optimizer)))?;
     let zero = model.zero_state(recipe.batch as i64)?;
-    let of_state = |name: &str, like: &Tensor| -> Result<Tensor> {
+    let state_tensor = |name: &str, like: &Tensor| -> Result<Tensor> {
         Ok(take(format!("state.{name}"), Some(like))?.f_to_kind(kind)?)
     };
     let state = State {
-        previous_input: of_state("last_input", &zero.previous_input)?,
+        previous_input: state_tensor("last_input", &zero.previous_input)?,
         layers: zero
             .layers
             .iter()
             .enumerate()
-            .map(|(i, like)| of_state(&i.to_string(), like))
+            .map(|(i, like)| state_tensor(&i.to_string(), like))
             .collect::<Result<_>>()?,
     };
     let losses = take("losses".into(), None)?.f_to_kind(Kind::Double)?.f_view(-1)?;
-    let (position, identity) = (note.position, note.identity);
+    let (position, identity) = (saved.position, saved.identity);
     Ok(Restored { position, optimizer, state, losses: Vec::try_from(losses)?, identity })
 }
 
-fn check_same(note: &Note, model: &LmConfig, recipe: &Recipe) -> Result<()> {
-    match difference((&note.model, &note.recipe), (model, recipe)) {
+fn check_same(saved: &Metadata, model: &LmConfig, recipe: &Recipe) -> Result<()> {
+    match difference((&saved.model, &saved.recipe), (model, recipe)) {
         None => Ok(()),
-        Some((field, theirs, ours)) => Err(Error::usage(
-            "--resume",
-            format!("the run in this folder has {field} {theirs}, this call says {ours}"),
-            "give the settings of that run (only --epochs and --steps may change), or train anew \
-             in another --out",
+        Some((field, theirs, ours)) => Err(Error::mismatch(
+            "`.resume(true)`",
+            format!("the run in this folder has {field} {theirs}, but this call has {ours}"),
+            "use the settings of that run (only recipe.epochs and recipe.steps may change), or start a \
+             new run in another folder",
         )),
     }
 }

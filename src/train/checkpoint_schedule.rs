@@ -38,7 +38,7 @@ impl CheckpointSchedule {
         Self { interval, last_step: step, last_time: now }
     }
 
-    /// Whether a checkpoint is due; it stays due until it is written. Time counts only where the losses of
+    /// Whether a checkpoint is due; it stays due until it is written. Time counts only if the losses of
     /// all steps are known, since reading them early would make a GPU wait.
     pub fn is_due(&self, step: u64, losses_known: bool, now: Instant) -> bool {
         match self.interval {
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn time_counts_from_the_last_one_and_only_where_losses_are_known() {
+    fn time_counts_from_the_last_checkpoint_and_only_with_known_losses() {
         let (begin, minute) = (Instant::now(), Duration::from_secs(60));
         let mut schedule = CheckpointSchedule::new(CheckpointInterval::Time(5 * minute), 0, begin);
         assert!(!schedule.is_due(1_000_000, true, begin + 4 * minute));
@@ -96,14 +96,14 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_not_written_stays_due() {
+    fn a_checkpoint_stays_due_until_it_is_written() {
         let now = Instant::now();
         let schedule = CheckpointSchedule::new(CheckpointInterval::Steps(10), 5, now);
         assert!((10..30).all(|step| schedule.is_due(step, true, now)));
     }
 
     #[test]
-    fn a_gpu_goes_by_the_clock_and_a_cpu_by_steps() {
+    fn the_default_is_time_on_a_gpu_and_steps_on_a_cpu() {
         assert_eq!(CheckpointInterval::default_for(Device::Cpu), CheckpointInterval::Steps(1000));
         assert_eq!(
             CheckpointInterval::default_for(Device::Cuda(0)),

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tch::Kind;
 use twox_hash::XxHash3_64;
 
@@ -29,10 +30,10 @@ impl Identity {
     pub fn new(model: &QrnnLm, recipe: &Recipe, corpus: &Corpus) -> Result<Self> {
         let checksum = |split| format!("{:016x}", corpus.checksum(split));
         let (train, valid) = (checksum(Split::Train), checksum(Split::Valid));
-        let mut identity = format!("{:?}", model.config());
         // A run may be resumed with more epochs or steps.
-        identity += &format!("{:?}", Recipe { epochs: 1, steps: None, ..recipe.clone() });
-        identity += &format!("{train} {valid} {:016x}", corpus.vocab().checksum());
+        let recipe = Recipe { epochs: 1, steps: None, ..recipe.clone() };
+        let vocab = corpus.vocab().checksum();
+        let mut identity = json!([model.config(), recipe, train, valid, vocab]).to_string();
         for (_, parameter) in model.parameters() {
             let sum = tch::no_grad(|| parameter.f_sum(Kind::Double))?.f_double_value(&[])?;
             identity += &format!(" {:016x}", sum.to_bits());
@@ -43,18 +44,18 @@ impl Identity {
     /// Checks that the corpus has the texts that the run of this checkpoint was trained on.
     ///
     /// # Errors
-    /// [`Error::Usage`] if it has not.
+    /// [`Error::Mismatch`] if it has not.
     pub fn check(&self, checkpoint: &Path, corpus: &Corpus) -> Result<()> {
         for (split, expected) in [(Split::Train, &self.train), (Split::Valid, &self.valid)] {
             if *expected != format!("{:016x}", corpus.checksum(split)) {
-                return Err(Error::usage(
-                    "--resume",
+                return Err(Error::mismatch(
+                    "`.resume(true)`",
                     format!(
                         "the {split} split of {} differs from that of the run of {}",
                         corpus.name(),
                         checkpoint.display()
                     ),
-                    "give the unchanged --data of that run, or start a new run in another --out",
+                    "give the unchanged corpus of that run, or start a new run in another folder",
                 ));
             }
         }

@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_best_loss_that_is_infinite_comes_back_and_one_that_is_not_there_does_not() {
+    fn an_infinite_best_loss_is_restored_and_a_missing_one_is_not() {
         let (recipe, finetuning) = (Recipe::paper(), Recipe { finetune: true, ..Recipe::paper() });
         let report = EpochReport {
             epoch: 1,
@@ -141,8 +141,8 @@ mod tests {
         let best = Some(f64::INFINITY);
         let done = RunPosition { epochs: vec![report], best, ..unfinished.clone() };
         assert_eq!(reread(&done, &recipe), done);
-        let judged = RunPosition { best, ..unfinished };
-        assert_eq!(reread(&judged, &finetuning), judged);
+        let validated = RunPosition { best, ..unfinished };
+        assert_eq!(reread(&validated, &finetuning), validated);
         let stopped = RunPosition::start();
         assert_eq!(reread(&stopped, &finetuning), stopped);
     }

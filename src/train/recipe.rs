@@ -26,8 +26,9 @@ impl std::str::FromStr for OptimizerKind {
             "adam" => Ok(Self::Adam),
             "sgd" => Ok(Self::Sgd),
             "asgd" => Ok(Self::Asgd),
-            other => Err(Error::usage(
-                format!("--optimizer {other}"),
+            other => Err(Error::config(
+                "optimizer",
+                other,
                 "there is no such optimizer",
                 "use adam, sgd (which switches to averaged SGD when validation stalls) or asgd",
             )),
@@ -37,7 +38,7 @@ impl std::str::FromStr for OptimizerKind {
 
 /// The settings of a training run.
 ///
-/// The setters chain: `Recipe::paper().bptt(300).batch(40)`. A field that an older config.json lacks gets
+/// Every field has a setter of its name, and the setters chain: `Recipe::paper().bptt(300).batch(40)`. A field that an older config.json lacks gets
 /// the paper's value.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -114,15 +115,33 @@ impl Recipe {
         self
     }
 
+    /// Sets whether every step has exactly `bptt` tokens.
+    pub fn fixed_bptt(mut self, fixed: bool) -> Self {
+        self.fixed_bptt = fixed;
+        self
+    }
+
     /// Sets the training batch size.
     pub fn batch(mut self, size: usize) -> Self {
         self.batch = size;
         self
     }
 
+    /// Sets the validation batch size.
+    pub fn valid_batch(mut self, size: usize) -> Self {
+        self.valid_batch = size;
+        self
+    }
+
     /// Sets the number of epochs.
     pub fn epochs(mut self, epochs: usize) -> Self {
         self.epochs = epochs;
+        self
+    }
+
+    /// Sets the maximum number of steps.
+    pub fn steps(mut self, steps: impl Into<Option<u64>>) -> Self {
+        self.steps = steps.into();
         self
     }
 
@@ -138,9 +157,45 @@ impl Recipe {
         self
     }
 
+    /// Sets the maximum gradient norm.
+    pub fn clip(mut self, norm: f64) -> Self {
+        self.clip = norm;
+        self
+    }
+
+    /// Sets the coefficient of activation regularization.
+    pub fn alpha(mut self, alpha: f64) -> Self {
+        self.alpha = alpha;
+        self
+    }
+
+    /// Sets the coefficient of temporal activation regularization.
+    pub fn beta(mut self, beta: f64) -> Self {
+        self.beta = beta;
+        self
+    }
+
+    /// Sets the weight decay.
+    pub fn wdecay(mut self, wdecay: f64) -> Self {
+        self.wdecay = wdecay;
+        self
+    }
+
     /// Sets the optimizer.
     pub fn optimizer(mut self, optimizer: OptimizerKind) -> Self {
         self.optimizer = optimizer;
+        self
+    }
+
+    /// Sets the patience of SGD, in epochs, before it switches to averaging.
+    pub fn nonmono(mut self, epochs: usize) -> Self {
+        self.nonmono = epochs;
+        self
+    }
+
+    /// Sets whether to finetune a trained model.
+    pub fn finetune(mut self, finetune: bool) -> Self {
+        self.finetune = finetune;
         self
     }
 
@@ -159,63 +214,69 @@ impl Recipe {
     /// Checks the ranges of all settings.
     ///
     /// # Errors
-    /// [`Error::Usage`] naming the first invalid setting.
+    /// [`Error::Config`] naming the first invalid setting.
     pub fn check(&self) -> Result<()> {
         let sizes = [
-            ("--bptt", self.bptt),
-            ("--batch-size", self.batch),
-            ("the validation batch", self.valid_batch),
-            ("--epochs", self.epochs),
+            ("recipe.bptt", self.bptt),
+            ("recipe.batch", self.batch),
+            ("recipe.valid_batch", self.valid_batch),
+            ("recipe.epochs", self.epochs),
         ];
-        for (flag, size) in sizes {
+        for (field, size) in sizes {
             if !(1..=MAX_SIZE).contains(&size) {
-                return Err(Error::usage(
-                    format!("{flag} {size}"),
+                return Err(Error::config(
+                    field,
+                    size,
                     format!("must be at least 1 and at most {MAX_SIZE}"),
                     "give a number within that range",
                 ));
             }
         }
         if self.finetune && self.optimizer != OptimizerKind::Asgd {
-            return Err(Error::usage(
-                "--finetune",
+            return Err(Error::config(
+                "recipe.finetune",
+                "",
                 "requires averaged SGD",
-                "leave out --optimizer, or use asgd",
+                "set recipe.optimizer asgd",
             ));
         }
         if self.steps == Some(0) {
-            return Err(Error::usage(
-                "--steps 0",
+            return Err(Error::config(
+                "recipe.steps",
+                0,
                 "must be at least 1",
-                "leave out the flag to train all epochs",
+                "leave it out to train all epochs",
             ));
         }
         let numbers = [
-            ("--lr", self.lr),
-            ("--clip", self.clip),
-            ("--alpha", self.alpha),
-            ("--beta", self.beta),
-            ("--wdecay", self.wdecay),
+            ("recipe.lr", self.lr),
+            ("recipe.clip", self.clip),
+            ("recipe.alpha", self.alpha),
+            ("recipe.beta", self.beta),
+            ("recipe.wdecay", self.wdecay),
         ];
-        for (flag, number) in numbers {
+        for (field, number) in numbers {
             if !(number >= 0.0 && number.is_finite()) {
-                return Err(Error::usage(
-                    format!("{flag} {number}"),
+                return Err(Error::config(
+                    field,
+                    number,
                     "must be a finite number of at least 0",
-                    "leave out the flag to use the paper's value",
+                    "leave it out to use the paper's value",
                 ));
             }
         }
         if self.lr == 0.0 {
-            return Err(Error::usage(
-                "--lr 0",
+            return Err(Error::config(
+                "recipe.lr",
+                0,
                 "must be above 0: otherwise nothing is learned",
                 "give for example 0.001",
             ));
         }
         if self.when.contains(&0) {
-            return Err(Error::usage(
-                "--when 0",
+            return Err(Error::config(
+                "recipe.when",
+                0,
                 "epochs are counted from 1",
                 "give the epoch after which the learning rate is divided by 10",
             ));
@@ -239,18 +300,18 @@ mod tests {
 
     #[test]
     fn messages_name_invalid_settings() {
-        let assert_refused = |recipe: Recipe, flag: &str| {
+        let assert_refused = |recipe: Recipe, field: &str| {
             let message = recipe.check().unwrap_err().to_string();
-            assert!(message.starts_with(flag), "{message}");
+            assert!(message.starts_with(field), "{message}");
         };
-        assert_refused(Recipe::paper().bptt(0), "--bptt");
-        assert_refused(Recipe::paper().batch(0), "--batch-size");
-        assert_refused(Recipe::paper().batch(usize::MAX), "--batch-size");
-        assert_refused(Recipe::paper().bptt(1 << 40), "--bptt");
-        assert_refused(Recipe::paper().lr(f64::NAN), "--lr");
-        assert_refused(Recipe::paper().lr(-1.0), "--lr");
-        assert_refused(Recipe::paper().when([0]), "--when");
-        assert_refused(Recipe { clip: f64::INFINITY, ..Recipe::paper() }, "--clip");
+        assert_refused(Recipe::paper().bptt(0), "recipe.bptt 0");
+        assert_refused(Recipe::paper().batch(0), "recipe.batch 0");
+        assert_refused(Recipe::paper().batch(usize::MAX), "recipe.batch");
+        assert_refused(Recipe::paper().bptt(1 << 40), "recipe.bptt");
+        assert_refused(Recipe::paper().lr(f64::NAN), "recipe.lr");
+        assert_refused(Recipe::paper().lr(-1.0), "recipe.lr");
+        assert_refused(Recipe::paper().when([0]), "recipe.when");
+        assert_refused(Recipe { clip: f64::INFINITY, ..Recipe::paper() }, "recipe.clip");
         Recipe::paper().check().unwrap();
     }
 }

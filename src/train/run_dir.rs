@@ -38,7 +38,7 @@ impl RunDir {
     /// Opens the folder and locks it; creates it and its parents if needed.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Usage`] if another process has locked it.
+    /// [`Error::Io`]; [`Error::Busy`] if another process has locked it.
     pub fn open(path: &Path) -> Result<Self> {
         std::fs::create_dir_all(path).map_err(Error::io(path, "create"))?;
         let lock_path = path.join("lock");
@@ -47,8 +47,8 @@ impl RunDir {
         let lock = lock.map_err(Error::io(&lock_path, "create"))?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path: path.into(), _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(Error::usage(
-                format!("--out {}", path.display()),
+            Err(TryLockError::WouldBlock) => Err(Error::busy(
+                path.display().to_string(),
                 "another process is training in this folder",
                 "wait for it, stop it, or name another folder",
             )),
@@ -65,14 +65,14 @@ impl RunDir {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub(super) fn held(&self) -> Result<Vec<&'static str>> {
+    pub(super) fn existing_files(&self) -> Result<Vec<&'static str>> {
         let names = ["model.safetensors", "results.json", "config.json", "metrics.jsonl"];
-        let mut held: Vec<_> =
+        let mut files: Vec<_> =
             names.into_iter().filter(|name| self.path.join(name).exists()).collect();
         if !checkpoints(&self.path)?.is_empty() {
-            held.insert(0, "checkpoints");
+            files.insert(0, "checkpoints");
         }
-        Ok(held)
+        Ok(files)
     }
 
     /// Deletes weights, checkpoints and results of an earlier run.
@@ -132,7 +132,7 @@ impl RunDir {
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::BadFile`] with the line if the file is invalid.
-    pub fn config_beside(weights: &Path) -> Result<Option<RunConfig>> {
+    pub fn config_of(weights: &Path) -> Result<Option<RunConfig>> {
         let path = weights.with_file_name(CONFIG);
         let Some(config) = read_config::<RunConfig>(&path)? else { return Ok(None) };
         let checked = config.model.check().and_then(|()| config.recipe.check());
@@ -169,7 +169,7 @@ mod tests {
                 bytes.truncate(length.index(bytes.len()));
             }
             std::fs::write(&path, bytes).unwrap();
-            if let Err(error) = RunDir::config_beside(&run.weights()) {
+            if let Err(error) = RunDir::config_of(&run.weights()) {
                 prop_assert!(error.to_string().contains("config.json"), "{error}");
             }
         }

@@ -11,7 +11,7 @@ use crate::Result;
 pub(super) const RUN: &str = "qrnn-run";
 
 impl TrainingLoop<'_> {
-    /// Writes the present weights to model.safetensors.
+    /// Writes the current weights to model.safetensors.
     pub(super) fn save_weights(&mut self) -> Result<()> {
         let Some(weights) = self.folder.as_ref().map(RunDir::weights) else { return Ok(()) };
         let mut metadata = crate::model::metadata(self.model)?;

@@ -1,4 +1,4 @@
-//! How a run starts: fresh, or from a checkpoint. Nothing that a folder holds is lost.
+//! Starts a run: fresh, or from a checkpoint. Files of another run are never lost.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -21,11 +21,11 @@ pub(super) enum RunStart {
     Resumed(Box<Restored>),
 }
 
-/// Looks at a run's folder. Where the run is resumed, `model` gets the weights of the newest checkpoint.
+/// Decides how a run in this folder starts. If the run is resumed, `model` gets the weights of the newest checkpoint.
 ///
 /// # Errors
-/// [`Error::Usage`] where the folder holds something that would be lost, or a run with other settings;
-/// [`Error::BadFile`] where the checkpoint is damaged.
+/// [`Error::Busy`] if the folder holds files that would be lost, or a run with other settings;
+/// [`Error::BadFile`] if the checkpoint is damaged.
 pub(super) fn open(
     folder: &RunDir,
     resume: bool,
@@ -41,10 +41,10 @@ pub(super) fn open(
     }
 }
 
-/// The checkpoint that a run continues from; `None` where it starts anew, for which the folder is free.
+/// The checkpoint that a run continues from; `None` if it starts anew, for which the folder is free.
 ///
 /// # Errors
-/// [`Error::Usage`] where the folder holds something that would be lost.
+/// [`Error::Busy`] if the folder holds files that would be lost.
 fn checkpoint_in(
     folder: &RunDir,
     resume: bool,
@@ -52,47 +52,48 @@ fn checkpoint_in(
     (model, recipe, corpus): (&QrnnLm, &Recipe, &Corpus),
 ) -> Result<Option<PathBuf>> {
     let newest = checkpoints(folder.path())?.pop().map(|(_, path)| path);
-    let held = folder.held()?;
-    let out = format!("--out {}", folder.path().display());
+    let files = folder.existing_files()?;
+    let out = folder.path().display().to_string();
     match newest {
         Some(newest) if resume => return Ok(Some(newest)),
-        _ if held.is_empty() => return Ok(None),
+        _ if files.is_empty() => return Ok(None),
         _ if overwrite => return folder.clear().map(|()| None),
         _ => {}
     }
-    let names = held.join(", ");
+    let names = files.join(", ");
     if !resume {
-        return Err(Error::usage(
+        return Err(Error::busy(
             out,
-            format!("the folder holds {names}, and nothing of it is to be lost"),
-            "go on with a run by `--resume`, replace it by `--overwrite`, or name another folder",
+            format!("the folder holds {names}, which would be lost"),
+            "continue the run with `.resume(true)`, replace it with `.overwrite(true)`, or name another \
+             folder",
         ));
     }
-    // Killed before its first checkpoint, a run has left its settings and perhaps some lines of its log.
-    let only_begun = held.iter().all(|name| ["config.json", "metrics.jsonl"].contains(name));
+    // Killed before its first checkpoint, a run leaves its settings and perhaps some lines of its log.
+    let only_started = files.iter().all(|name| ["config.json", "metrics.jsonl"].contains(name));
     let refused = |problem: String| {
-        Err(Error::usage(
+        Err(Error::busy(
             out,
             problem,
-            "name another folder, or replace what is there by `--overwrite` in place of --resume",
+            "name another folder, or replace the run with `.overwrite(true)` instead of .resume(true)",
         ))
     };
-    if !only_begun {
-        return refused(format!("the folder holds {names}, but no checkpoint to go on from"));
+    if !only_started {
+        return refused(format!("the folder holds {names}, but no checkpoint to resume from"));
     }
-    let Some(config) = RunDir::config_beside(&folder.weights()).ok().flatten() else {
+    let Some(config) = RunDir::config_of(&folder.weights()).ok().flatten() else {
         return refused(format!("the folder holds {names}, but not the settings of a run"));
     };
     if config.corpus != corpus.name() {
         let (theirs, ours) = (&config.corpus, corpus.name());
         return refused(format!(
-            "a run that read {theirs} was begun in the folder, and this one reads {ours}"
+            "the run in this folder was started on {theirs}, but this call trains on {ours}"
         ));
     }
     match checkpoint::difference((&config.model, &config.recipe), (model.config(), recipe)) {
         None => Ok(None),
         Some((field, theirs, ours)) => refused(format!(
-            "a run with {field} {theirs} was begun in the folder, and this call says {ours}"
+            "the run in this folder was started with {field} {theirs}, but this call has {ours}"
         )),
     }
 }
@@ -115,8 +116,8 @@ impl TrainingLoop<'_> {
         if self.identity.is_none() {
             let name = self.corpus.name();
             self.progress.message(&format!(
-                "the checkpoint does not say which text it was trained on (version 0.1 wrote it): \
-                 that it was {name} could not be checked"
+                "the checkpoint does not state its training text (version 0.1 wrote it): whether it \
+                 was {name} could not be checked"
             ));
         }
         self.checkpoint_schedule.written(self.position.step, Instant::now());
@@ -129,8 +130,8 @@ impl TrainingLoop<'_> {
                 log.add(&Record::Epoch(epoch.clone()))?;
             }
             self.progress.message(
-                "metrics.jsonl is not the log of this run up to its checkpoint: whole lines that were \
-                 there were kept, the epochs were added, and the rest of the steps are missing in it",
+                "metrics.jsonl is not the log of this run up to its checkpoint: its complete lines were \
+                 kept, the epochs were added, and the other steps are missing",
             );
         }
         Ok(())
@@ -144,11 +145,11 @@ impl TrainingLoop<'_> {
             let saved = SavedModel::open(&path)?;
             let ours = self.identity.as_ref().map(|identity| identity.run.as_str());
             if saved.metadata(RUN) != ours {
-                return Err(Error::usage(
-                    "--resume",
+                return Err(Error::mismatch(
+                    "`.resume(true)`",
                     format!("{} is of another run than the checkpoint beside it", path.display()),
                     "put the model.safetensors of this run there, or move that one away: without \
-                     one the run goes on, and its next epoch counts as the best",
+                     one the run resumes, and its next epoch counts as the best",
                 ));
             }
             saved.load_into(self.model)?;

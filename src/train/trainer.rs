@@ -100,7 +100,7 @@ impl Trainer {
     }
 
     /// Continues from the newest checkpoint in the folder, as if the run had never stopped; starts a new run
-    /// where there is none.
+    /// if there is none.
     pub fn resume(mut self, resume: bool) -> Self {
         self.resume = resume;
         self
@@ -117,8 +117,8 @@ impl Trainer {
     /// not finite, those before it.
     ///
     /// # Errors
-    /// [`Error::Usage`] for an impossible recipe, too little text or a folder in use, [`Error::Diverged`]
-    /// where the loss is not finite, [`Error::Io`] where the folder cannot be written.
+    /// [`Error::Config`] for invalid settings or too little text; [`Error::Busy`] if the folder is in use or
+    /// holds another run; [`Error::Diverged`] if the loss is not finite; [`Error::Io`].
     pub fn fit_with(
         &self,
         model: &mut QrnnLm,
@@ -132,7 +132,7 @@ impl Trainer {
         let recipe = &self.recipe;
         let tokens = corpus.tokens(Split::Train);
         let batches = Batches::new(tokens, recipe.batch, "training")?;
-        // Too short a text is better found before the epoch than after it.
+        // Refuse a text that is too short before the epoch, not after it.
         Batches::fixed(corpus.tokens(Split::Valid), recipe.valid_batch, "validation")?;
         Batches::fixed(corpus.tokens(Split::Test), 1, "test")?;
         let folder = self.folder.as_deref().map(RunDir::open).transpose()?;
@@ -183,17 +183,21 @@ impl Trainer {
     }
 
     /// # Errors
-    /// [`Error::Usage`] for an interval of 0 steps.
+    /// [`Error::Config`] for an interval of 0 steps.
     fn check_intervals(&self) -> Result<()> {
         let intervals = [
-            ("--checkpoint-every", self.checkpoint_interval == Some(CheckpointInterval::Steps(0))),
-            ("--log-interval", self.log_every == 0),
-            ("losses_at_once", self.losses_at_once == Some(0)),
+            (
+                "trainer.checkpoint_every",
+                self.checkpoint_interval == Some(CheckpointInterval::Steps(0)),
+            ),
+            ("trainer.log_every", self.log_every == 0),
+            ("trainer.losses_at_once", self.losses_at_once == Some(0)),
         ];
         match intervals.into_iter().find(|(_, none)| *none) {
             None => Ok(()),
-            Some((flag, _)) => Err(Error::usage(
-                format!("{flag} 0"),
+            Some((field, _)) => Err(Error::config(
+                field,
+                0,
                 "must be at least 1",
                 "leave it out, or give a number of steps",
             )),

@@ -46,11 +46,11 @@ pub(super) struct TrainingLoop<'a> {
     /// The finished steps.
     pub position: RunPosition,
     pub pending: PendingSteps,
-    /// The inputs of the next step, where they were prepared early.
+    /// The inputs of the next step, if they were prepared early.
     pub next: Option<StepInputs>,
     /// The loss of each finished step, in nats per token.
     pub losses: Vec<f64>,
-    /// Of a run with a folder; `None` where version 0.1 started it.
+    /// Of a run with a folder; `None` if version 0.1 started it.
     pub identity: Option<Identity>,
     /// A scalar on the device: 1 until a step is not finite, then 0, and no later step changes the weights.
     pub healthy: Tensor,
@@ -125,7 +125,7 @@ impl TrainingLoop<'_> {
         }
     }
 
-    /// The steps of the epoch that are left, then its validation.
+    /// Runs the remaining steps of the epoch, then validates.
     fn epoch(&mut self) -> Result<EpochEnd> {
         let started = Instant::now();
         let end = self.training_steps()?;
@@ -229,17 +229,17 @@ impl TrainingLoop<'_> {
         Ok(())
     }
 
-    /// Validates the weights that finetuning starts from, as the best so far; false where interrupted.
+    /// Validates the weights that finetuning starts from, as the best so far; false if interrupted.
     fn validate_initial_weights(&mut self) -> Result<bool> {
         let Some(valid) = self.evaluate(Split::Valid)? else { return Ok(false) };
         self.set_best(valid.loss)?;
         Ok(true)
     }
 
-    /// Validates the epoch, and updates the best weights and the optimizer; false where interrupted.
+    /// Validates the epoch, and updates the best weights and the optimizer; false if interrupted.
     fn end_epoch(&mut self) -> Result<bool> {
         let started = Instant::now();
-        // Where weights are averaged, the mean is validated and saved.
+        // If weights are averaged, the mean is validated and saved.
         let trained = match self.optimizer.mean() {
             Some(mean) => {
                 let trained = self.model.weight_copies()?;
@@ -284,7 +284,7 @@ impl TrainingLoop<'_> {
         if is_best { self.set_best(valid.loss) } else { Ok(()) }
     }
 
-    /// Saves the present weights as the best.
+    /// Saves the current weights as the best.
     fn set_best(&mut self, loss: f64) -> Result<()> {
         self.position.best = Some(loss);
         self.best = Some(self.model.weight_copies()?);
@@ -302,7 +302,7 @@ impl TrainingLoop<'_> {
         earlier.iter().any(|epoch| last.valid_loss > epoch.valid_loss)
     }
 
-    /// `None` where interrupted.
+    /// `None` if interrupted.
     fn evaluate(&mut self, split: Split) -> Result<Option<Evaluation>> {
         let options = EvalOptions {
             interrupt: self.interrupt.clone(),

@@ -12,7 +12,7 @@ use crate::model::DropoutMasks;
 use crate::random::{Purpose, Stream};
 
 impl TrainingLoop<'_> {
-    /// Submits the next step to the device; false where it was interrupted and changed nothing.
+    /// Submits the next step to the device; false if it was interrupted and changed nothing.
     pub(super) fn submit_step(&mut self) -> Result<bool> {
         let clock = self.pending.clock();
         let inputs = match self.next.take() {
@@ -52,7 +52,7 @@ impl TrainingLoop<'_> {
     }
 
     /// Forward, backward and the optimizer's update. Returns the loss without regularizers, a scalar tensor
-    /// that is not copied to the host; `None` where the step was interrupted, which leaves the weights and
+    /// that is not copied to the host; `None` if the step was interrupted, which leaves the weights and
     /// the state unchanged.
     fn train_step(&mut self, inputs: StepInputs) -> Result<Option<Tensor>> {
         let recipe = self.recipe;

@@ -206,25 +206,25 @@ fn the_library_checks_the_same_ranges() {
     let config = LmConfig::paper(8, 12).layers(2).bptt(20);
     let mut model = QrnnLm::new(&config, &corpus, Device::Cpu).unwrap();
     let check_usage = |error: qrnn::Error, setting: &str| {
-        assert!(matches!(error, qrnn::Error::Usage { .. }), "{error}");
+        assert!(matches!(error, qrnn::Error::Config { .. }), "{error}");
         assert!(error.to_string().contains(setting), "{setting}: {error}");
     };
     let trainer = || Trainer::new(Recipe::paper().bptt(20).batch(4).epochs(1));
     for (trainer, setting) in [
-        (trainer().checkpoint_every(0), "--checkpoint-every 0"),
-        (trainer().log_every(0), "--log-interval 0"),
-        (trainer().losses_at_once(0), "losses_at_once 0"),
-        (Trainer::new(Recipe::paper().bptt(usize::MAX)), "--bptt"),
+        (trainer().checkpoint_every(0), "trainer.checkpoint_every 0"),
+        (trainer().log_every(0), "trainer.log_every 0"),
+        (trainer().losses_at_once(0), "trainer.losses_at_once 0"),
+        (Trainer::new(Recipe::paper().bptt(usize::MAX)), "recipe.bptt"),
     ] {
         check_usage(trainer.fit(&mut model, &corpus).unwrap_err(), setting);
     }
     let options = EvalOptions { bptt: 0, ..EvalOptions::original(Split::Test, 20) };
     let result = evaluate_split(&model, &corpus, Split::Test, &options, &mut Silent);
-    check_usage(result.unwrap_err(), "--bptt 0");
+    check_usage(result.unwrap_err(), "options.bptt 0");
     for (config, setting) in [
-        (config.clone().layers(20_000), "--nlayers 20000"),
-        (config.clone().layers(usize::MAX), "--nlayers"),
-        (LmConfig::paper(usize::MAX, 12), "--emsize"),
+        (config.clone().layers(20_000), "config.layers 20000"),
+        (config.clone().layers(usize::MAX), "config.layers"),
+        (LmConfig::paper(usize::MAX, 12), "config.emsize"),
     ] {
         check_usage(QrnnLm::new(&config, &corpus, Device::Cpu).unwrap_err(), setting);
     }

@@ -1,9 +1,8 @@
 //! Runs cargo after set-up. Each function takes what set-up returned, so that nothing is built before.
 
 use std::ffi::OsStr;
-use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Command, ExitCode, ExitStatus, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -11,38 +10,30 @@ use cargo_metadata::{Artifact, Message};
 
 use crate::error::{Error, Result};
 use crate::setup::Libtorch;
-use crate::workspace;
+use crate::{process, workspace};
 
-/// Runs `cargo` with these arguments and returns its status.
-pub fn run(
-    libtorch: Libtorch,
-    args: impl IntoIterator<Item = impl AsRef<OsStr>>,
-) -> Result<ExitCode> {
+pub fn run(libtorch: Libtorch, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<()> {
     // The child hears Ctrl-C too and saves its work; xtask must wait for it. A handler, because a child
     // would inherit an ignored signal.
     signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::new(AtomicBool::new(false)))
         .map_err(Error::io("SIGINT", "handle"))?;
-    let mut cargo = after_setup(libtorch, args);
-    let status = cargo.status().map_err(Error::io(cargo.get_program(), "run"))?;
-    Ok(ExitCode::from(shell_status(status)))
+    process::run(&mut after_setup(libtorch, args))
 }
 
-/// Runs a subcommand of `cargo` that builds, and returns what it built or found built; `None` where it
-/// failed and has said why.
+/// Runs a subcommand of `cargo` that builds, and returns what it built or found built.
 pub fn build(
     libtorch: Libtorch,
     subcommand: &str,
     args: impl IntoIterator<Item = impl AsRef<OsStr>>,
-) -> Result<Option<Vec<Artifact>>> {
+) -> Result<Vec<Artifact>> {
     let format = [subcommand, "--message-format=json-render-diagnostics"];
-    let mut cargo = after_setup(libtorch, format);
-    let output = cargo.args(args).stderr(Stdio::inherit()).output();
-    let output = output.map_err(Error::io(cargo.get_program(), "run"))?;
-    let artifacts = Message::parse_stream(&output.stdout[..]).filter_map(|message| match message {
-        Ok(Message::CompilerArtifact(artifact)) => Some(artifact),
-        _ => None,
-    });
-    Ok(output.status.success().then(|| artifacts.collect()))
+    let messages = process::output(after_setup(libtorch, format).args(args))?;
+    let artifacts =
+        Message::parse_stream(messages.as_bytes()).filter_map(|message| match message {
+            Ok(Message::CompilerArtifact(artifact)) => Some(artifact),
+            _ => None,
+        });
+    Ok(artifacts.collect())
 }
 
 /// The one program among these; build scripts are none.
@@ -56,19 +47,10 @@ pub fn program(artifacts: Vec<Artifact>, name: &str) -> Result<PathBuf> {
     Ok(program.clone().into())
 }
 
-/// Runs `cargo` with these arguments and returns what it and the programs that it runs print on
-/// standard output, whether they succeed or not.
-pub fn output(
+pub fn after_setup(
     libtorch: Libtorch,
     args: impl IntoIterator<Item = impl AsRef<OsStr>>,
-) -> Result<String> {
-    let mut cargo = after_setup(libtorch, args);
-    let output = cargo.stderr(Stdio::inherit()).output();
-    let output = output.map_err(Error::io(cargo.get_program(), "run"))?;
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-fn after_setup(libtorch: Libtorch, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+) -> Command {
     let mut cargo = plain(args);
     if libtorch == Libtorch::Ours {
         // Cargo sets it again from .cargo/config.toml, to the value that plain commands have: another
@@ -84,13 +66,8 @@ pub fn plain(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     // It runs in the user's folder, where the paths after --data and --out begin; that may belong to
     // another package, so the manifest is named.
     let mut args = args.into_iter();
-    if let Some(command) = args.next() {
-        cargo
-            .arg(command)
-            .arg("--manifest-path")
-            .arg(workspace::root().join("Cargo.toml"))
-            .args(args);
-    }
+    cargo.args(args.next()).arg("--manifest-path").arg(workspace::root().join("Cargo.toml"));
+    cargo.args(args);
     // `cargo run` has set these for xtask; build scripts that read them would run again.
     for (name, _) in std::env::vars_os() {
         let name_bytes = name.as_encoded_bytes();
@@ -99,12 +76,6 @@ pub fn plain(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
         }
     }
     cargo
-}
-
-/// The status as shells have it: 128 and the signal's number for a program that a signal ended.
-fn shell_status(status: ExitStatus) -> u8 {
-    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
-    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
 }
 
 #[cfg(test)]
@@ -136,14 +107,6 @@ mod tests {
         for artifacts in [vec![artifact(None)], vec![artifact(Some("/a")), artifact(Some("/b"))]] {
             let message = program(artifacts, "a").unwrap_err().to_string();
             assert!(message.contains("programs, and not a alone"), "{message}");
-        }
-    }
-
-    #[test]
-    fn a_status_is_passed_on_as_shells_do() {
-        // Wait statuses as the kernel has them: the code in the high byte, the signal in the low.
-        for (wait, expected) in [(0, 0), (2 << 8, 2), (130 << 8, 130), (2, 130), (9, 137)] {
-            assert_eq!(shell_status(ExitStatus::from_raw(wait)), expected);
         }
     }
 }

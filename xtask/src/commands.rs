@@ -1,7 +1,6 @@
 //! The commands. Those that only run cargo are here; each other one is in the room of its name.
 
 use std::ffi::OsString;
-use std::process::ExitCode;
 
 use crate::error::Result;
 use crate::jupyter::{kernel, kernel_test, notebooks};
@@ -46,10 +45,10 @@ pub enum Command {
 }
 
 impl Command {
-    pub fn run(self) -> Result<ExitCode> {
+    pub fn run(self) -> Result<()> {
         match self {
-            Self::Setup { cuda: true } => setup::run_with_cuda().map(|_| ExitCode::SUCCESS),
-            Self::Setup { cuda: false } => setup::run().map(|_| ExitCode::SUCCESS),
+            Self::Setup { cuda: true } => setup::run_with_cuda().map(drop),
+            Self::Setup { cuda: false } => setup::run().map(drop),
             Self::Reproduce { args } => cargo::run(setup::run()?, reproduce(args)),
             Self::Bench { args } => cargo::run(setup::run()?, bench(args)),
             Self::Test { args } => test(args),
@@ -78,24 +77,19 @@ pub fn bench(args: Vec<OsString>) -> Vec<OsString> {
 /// The kernel's tests are left out: it builds for minutes, in its own profile. xtask's run unoptimized, as
 /// xtask itself: with its features, the optimized build would compile the library a second time.
 pub fn tests(args: Vec<OsString>) -> [Vec<OsString>; 2] {
-    let optimized = ["--release", "--workspace", "--exclude", "qrnn-jupyter", "--exclude", "xtask"];
-    let optimized = [&["test"], &optimized[..]].concat();
+    let optimized =
+        ["test", "--release", "--workspace", "--exclude", "qrnn-jupyter", "--exclude", "xtask"];
     [joined(&optimized, args.clone()), joined(&["test", "--package", "xtask"], args)]
 }
 
-fn test(args: Vec<OsString>) -> Result<ExitCode> {
+fn test(args: Vec<OsString>) -> Result<()> {
     let libtorch = setup::run()?;
-    for tests in tests(args) {
-        let status = cargo::run(libtorch, tests)?;
-        if status != ExitCode::SUCCESS {
-            return Ok(status);
-        }
-    }
+    tests(args).into_iter().try_for_each(|tests| cargo::run(libtorch, tests))?;
     if std::env::var_os("QRNN_PYTHON").is_none() {
         terminal::note(
             "not run: tests named with_torch; set QRNN_PYTHON to a Python with torch 2.11",
         );
-        return Ok(ExitCode::SUCCESS);
+        return Ok(());
     }
     cargo::run(
         libtorch,
@@ -116,23 +110,14 @@ fn joined(cargo: &[&str], args: Vec<OsString>) -> Vec<OsString> {
 }
 
 /// The cheapest checks first. Clippy runs in release too, so that torch-sys is built once.
-fn check() -> Result<ExitCode> {
+fn check() -> Result<()> {
     let libtorch = setup::run()?;
+    cargo::run(libtorch, ["fmt", "--all", "--check"])?;
+    layers::command::Layers::default().run()?;
+    licenses::Licenses { check: true }.run()?;
+    docs::Docs { check: true }.run()?;
+    package::Package { list: true }.run()?;
     let clippy = ["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"];
-    let checks: [&dyn Fn() -> Result<ExitCode>; 7] = [
-        &|| cargo::run(libtorch, ["fmt", "--all", "--check"]),
-        &|| layers::command::Layers::default().run(),
-        &|| licenses::Licenses { check: true }.run(),
-        &|| docs::Docs { check: true }.run(),
-        &|| package::Package { list: true }.run(),
-        &|| cargo::run(libtorch, clippy),
-        &|| test(vec![]),
-    ];
-    for check in checks {
-        let status = check()?;
-        if status != ExitCode::SUCCESS {
-            return Ok(status);
-        }
-    }
-    Ok(ExitCode::SUCCESS)
+    cargo::run(libtorch, clippy)?;
+    test(vec![])
 }

@@ -1,52 +1,46 @@
 //! Errors; each message ends with what to do.
 
-use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::io;
+use std::path::Path;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Something on this machine, or a file of the repository, is missing or cannot be used.
+    /// `status`: 2 where something must be corrected first, 1 where the work failed.
     #[error("{what}\n  what to do: {remedy}")]
-    Machine { what: String, remedy: String },
-    /// A download does not have the pinned checksum, twice in a row.
-    #[error(
-        "{file} is not the pinned file\n  expected sha256 {expected}\n  actual sha256   {actual}\n  \
-         what to do: check the package index that pip uses (pip config list): it serves another \
-         file than PyPI, or damages it"
-    )]
-    Checksum { file: String, expected: String, actual: String },
-    /// A wheel is not laid out as expected.
-    #[error("{}: {problem}\n  what to do: run the command again; if it fails again, report this", path.display())]
-    Wheel { path: PathBuf, problem: String },
-    /// A file that a command writes is out of date.
-    #[error("{} is stale\n  what to do: cargo xtask {command}, and commit what it wrote", path.display())]
-    Stale { path: PathBuf, command: String },
-    /// The error names the file (fs-err).
+    Explained { what: String, remedy: String, status: u8 },
+    /// A program that a command runs ended with this status and has said why.
+    #[error("a program ended with status {0}")]
+    Child(u8),
+    /// The error names the file.
     #[error("{0}\n  what to do: check that there is space and that you may write there")]
-    File(#[from] std::io::Error),
-    #[error("{}: cannot {action}: {source}\n  what to do: check that there is space and that you may write there", path.display())]
-    Io { path: PathBuf, action: &'static str, source: std::io::Error },
+    File(#[from] io::Error),
 }
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
+    /// Something on this machine, or a file of the repository, is missing or cannot be used.
     pub fn machine(what: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self::Machine { what: what.into(), remedy: remedy.into() }
+        Self::Explained { what: what.into(), remedy: remedy.into(), status: 2 }
     }
 
-    /// `.map_err(Error::io(path, "read"))`
-    pub fn io(path: impl AsRef<Path>, action: &'static str) -> impl FnOnce(std::io::Error) -> Self {
-        let path = path.as_ref().to_path_buf();
-        move |source| Self::Io { path, action, source }
+    pub fn failed(what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Explained { what: what.into(), remedy: remedy.into(), status: 1 }
     }
 
-    /// 2 where something must be corrected first, 1 where the work failed.
-    pub fn status(&self) -> ExitCode {
-        ExitCode::from(if matches!(self, Self::Machine { .. } | Self::File(_) | Self::Io { .. }) {
-            2
-        } else {
-            1
-        })
+    /// `.map_err(Error::io(path, "read"))`, where fs-err does not name the file.
+    pub fn io(path: impl AsRef<Path>, action: &'static str) -> impl FnOnce(io::Error) -> Self {
+        let path = path.as_ref().display().to_string();
+        move |error| {
+            let text = format!("{path}: cannot {action}: {error}");
+            Self::File(io::Error::new(error.kind(), text))
+        }
+    }
+
+    pub fn status(&self) -> u8 {
+        match self {
+            Self::Explained { status, .. } | Self::Child(status) => *status,
+            Self::File(_) => 2,
+        }
     }
 }

@@ -11,7 +11,8 @@ pub fn store(path: &Path, text: &str, check: bool, command: &str) -> Result<()> 
         return Ok(());
     }
     if check {
-        return Err(Error::Stale { path: path.into(), command: command.into() });
+        let remedy = format!("cargo xtask {command}, and commit what it wrote");
+        return Err(Error::failed(format!("{} is stale", path.display()), remedy));
     }
     fs_err::write(path, text)?;
     terminal::note(format_args!("wrote {}", path.display()));

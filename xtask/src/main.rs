@@ -9,6 +9,7 @@ mod generated;
 mod gpu_pack;
 mod jupyter;
 mod layers;
+mod process;
 mod release;
 mod setup;
 mod terminal;
@@ -20,6 +21,8 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 
+use crate::error::Error;
+
 /// Set-up, checks and chores of the qrnn workspace. Commands that build install libtorch first.
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo xtask")]
@@ -29,20 +32,19 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse_from(passed_on_untouched(std::env::args_os())) {
-        Ok(cli) => cli,
-        Err(error) => {
+    let cli =
+        Cli::try_parse_from(passed_on_untouched(std::env::args_os())).unwrap_or_else(|error| {
             if error.kind() == ErrorKind::InvalidSubcommand {
                 // List the commands for a user who mistyped one.
                 terminal::note(Cli::command().render_help());
             }
             error.exit()
-        }
-    };
-    cli.command.run().unwrap_or_else(|error| {
+        });
+    let Err(error) = cli.command.run() else { return ExitCode::SUCCESS };
+    if !matches!(error, Error::Child(_)) {
         terminal::note(format_args!("error: {error}"));
-        error.status()
-    })
+    }
+    error.status().into()
 }
 
 /// Puts `--` before the arguments for another program, so that clap leaves them, `--help` too, to it.

@@ -129,6 +129,6 @@ fn python(text: &Path) -> Result<Option<f64>> {
     let seconds = stdout.split_whitespace().nth(2).and_then(|seconds| seconds.parse().ok());
     seconds.map(Some).ok_or_else(|| {
         let problem = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        Error::usage("python3", problem, "repair python3, or remove it from PATH")
+        Error::config("python3", "", problem, "repair python3, or remove it from PATH")
     })
 }

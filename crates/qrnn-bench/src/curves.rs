@@ -69,7 +69,12 @@ pub fn run(args: &Args, json: bool) -> Result<Output> {
     let device = args.device.device()?;
     precision::check(&args.formats, device)?;
     let Some(&first) = args.formats.first() else {
-        return Err(Error::usage("--formats", "no precision is selected", "name at least one"));
+        return Err(Error::config(
+            "--formats",
+            "",
+            "no precision is selected",
+            "name at least one",
+        ));
     };
     let mut report = Report::new("curves", device, &args.record, json)?;
     // The mean sequence length is about bptt.

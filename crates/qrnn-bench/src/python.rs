@@ -41,7 +41,7 @@ impl Python {
         };
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (Some(commands), Some(stdout), Some(errors)) = pipes else {
-            return Err(Error::usage(format!("--python {name}"), "it has no pipes", "try again"));
+            return Err(Error::config("--python", name, "it has no pipes", "try again"));
         };
         let (sender, answers) = channel();
         std::thread::spawn(move || {

@@ -47,7 +47,7 @@ impl TokenSampler {
             ids[rank] = id as u32;
         }
         let ranks = WeightedAliasIndex::new(weights).map_err(|error| {
-            Error::usage(format!("--types {types}"), error.to_string(), "use at least one")
+            Error::config("--types", types, error.to_string(), "use at least one")
         })?;
         Ok(Self { ranks, ids, random })
     }

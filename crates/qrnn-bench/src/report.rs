@@ -153,7 +153,7 @@ mod tests {
         let path = folder.path().join("record");
         let flags = RecordFlags { record: Some(path.clone()) };
         let mut report = Report::new("step", Device::Cpu, &flags, true).unwrap();
-        let error = Error::usage("a kernel", "it was not launched", "report this");
+        let error = Error::config("a kernel", "", "it was not launched", "report this");
         report
             .failed("the step in bf16", json!({"what": "a step", "format": "bf16"}), &error)
             .unwrap();

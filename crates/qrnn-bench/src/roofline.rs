@@ -113,30 +113,29 @@ impl Roofline {
 
 /// Bytes read and written by a copy of an array larger than the caches, and its seconds.
 fn copy(device: Device, clock: &Clock) -> Result<(f64, f64)> {
-    let seconds;
     let numel: usize = if device.is_cuda() { 1 << 28 } else { 1 << 26 };
-    if device.is_cuda() {
+    let seconds = if device.is_cuda() {
         let array = || Tensor::f_randn([numel as i64], (Kind::Float, device));
         let pairs = (0..SETS).map(|_| Ok((array()?, array()?))).collect::<Result<Vec<_>>>()?;
-        seconds = time(clock, (WARM_UP, RUNS), |run| {
+        time(clock, (WARM_UP, RUNS), |run| {
             let (to, from) = &pairs[run % SETS];
             Ok(to.shallow_clone().f_copy_(from)?)
-        })?;
+        })?
     } else {
         // torch's copy reads each line of the destination before it writes it; memcpy of large blocks
         // does not.
         let threads = usize::try_from(tch::get_num_threads()).ok().and_then(NonZero::new);
         let block = numel.div_ceil(threads.map_or(1, NonZero::get));
         let (mut to, from) = (vec![0.0f32; numel], vec![1.0f32; numel]);
-        seconds = time(clock, (WARM_UP, RUNS), |_| {
+        time(clock, (WARM_UP, RUNS), |_| {
             thread::scope(|scope| {
                 for (to, from) in to.chunks_mut(block).zip(from.chunks(block)) {
                     scope.spawn(|| to.copy_from_slice(from));
                 }
             });
             Ok(())
-        })?;
-    }
+        })?
+    };
     Ok((2.0 * 4.0 * numel as f64, median(seconds)))
 }
 

@@ -14,6 +14,6 @@ pub fn run(args: &[OsString]) -> Result<Value> {
     serde_json::from_slice(&output.stdout).map_err(|_| {
         let call = args.join(" ".as_ref()).to_string_lossy().into_owned();
         let problem = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        Error::usage(call, problem, "correct this, then measure again")
+        Error::config(call, "", problem, "correct this, then measure again")
     })
 }

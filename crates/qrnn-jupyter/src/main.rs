@@ -2,19 +2,6 @@
 //!
 //! One program plays five parts: the kernel, the child process that runs the cells, the rustc
 //! wrapper, the rust-analyzer process, and the guard that cleans up after the kernel.
-//!
-//! Rooms, from the bottom to the top. A room imports only from rooms earlier in this list:
-//!
-//! 1. `error`, `terminal`, `env_vars`, `torch_search_path` (of qrnn-ops: finds torch on a path)
-//! 2. `protocol`: connection file, sockets, messages, a cell's error
-//! 3. `toolchain`: the preloaded library, and the environment for evcxr and cargo
-//! 4. `cells`: the text of a cell
-//! 5. `notebook`: definitions, and the variables that depend on them
-//! 6. `rustc`: the wrapper, types, diagnostics
-//! 7. `rust_analyzer`: completion and inspection
-//! 8. `child`: the child process, its output, interrupts, the workdir
-//! 9. `evcxr_backend`: runs cells
-//! 10. `frontend`: shell and control channel; `install`: kernelspec, doctor
 
 mod cells;
 mod child;
@@ -23,6 +10,7 @@ mod error;
 mod evcxr_backend;
 mod frontend;
 mod install;
+mod json_file;
 mod notebook;
 mod protocol;
 mod rust_analyzer;

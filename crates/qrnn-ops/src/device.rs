@@ -30,7 +30,7 @@ pub fn cuda() -> Result<Device> {
         return Err(Error::unavailable(
             "CUDA",
             "the driver finds a GPU, but libtorch finds none",
-            "check `nvidia-smi` and CUDA_VISIBLE_DEVICES, or use --device cpu",
+            "check `nvidia-smi` and CUDA_VISIBLE_DEVICES, or use Device::Cpu",
         ));
     }
     static PASSED: OnceLock<()> = OnceLock::new();

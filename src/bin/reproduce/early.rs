@@ -1,5 +1,5 @@
-//! Runs commands that need no tensors before libtorch initializes, which takes 0.2 s: `count`, help and
-//! errors in flags.
+//! Runs commands that need no tensors before libtorch initializes, which takes longer than they do:
+//! `count`, help and errors in flags.
 //!
 //! The loader calls the functions in a program's `.preinit_array` before the initializers of any
 //! library. On systems without it, `main` does the same work.
@@ -10,11 +10,10 @@ use std::panic::catch_unwind;
 
 use clap::Parser as _;
 
-use crate::brought_torch::{self, Environment};
 use crate::{Cli, Command, count, preset};
 use qrnn::command_line::{finish, print_clap_error};
 
-type Early = unsafe extern "C" fn(c_int, *const *const c_char, *mut *const c_char);
+type Early = unsafe extern "C" fn(c_int, *const *const c_char);
 
 // SAFETY: the loader of the GNU C library calls this function once, with main's arguments, after it has
 // mapped and bound all libraries. The function calls only the C library.
@@ -31,11 +30,7 @@ unsafe extern "C" {
 const SIGPIPE: c_int = 13;
 const SIG_IGN: usize = 1;
 
-unsafe extern "C" fn before_libtorch(
-    count: c_int,
-    arguments: *const *const c_char,
-    variables: *mut *const c_char,
-) {
+unsafe extern "C" fn before_libtorch(count: c_int, arguments: *const *const c_char) {
     // SAFETY: installs no handler. Rust's runtime ignores SIGPIPE too, but only later: a closed standard
     // error would kill this process before it prints its result.
     unsafe { signal(SIGPIPE, SIG_IGN) };
@@ -44,20 +39,7 @@ unsafe extern "C" fn before_libtorch(
         .map(|i| unsafe { CStr::from_ptr(*arguments.add(i)) })
         .map(|argument| OsString::from_vec(argument.to_bytes().to_vec()))
         .collect();
-    // SAFETY: the loader passes the environment of the process, and the C library has not read it yet.
-    let mut environment = unsafe { Environment::new(variables) };
-    let status = catch_unwind(move || match brought_torch::stage(&mut environment) {
-        brought_torch::Stage::Trial(bound) => Some(u8::from(!bound)),
-        brought_torch::Stage::Chosen => run_without_tensors(arguments),
-        brought_torch::Stage::First => {
-            let status = run_without_tensors(arguments.clone());
-            if status.is_none() {
-                brought_torch::restart_with_torch_on_path(&arguments, &environment);
-            }
-            status
-        }
-    });
-    if let Ok(Some(status)) = status {
+    if let Ok(Some(status)) = catch_unwind(|| run_without_tensors(arguments)) {
         // SAFETY: ends the process. `exit` would run finalizers of libraries that were not initialized.
         unsafe { _exit(c_int::from(status)) }
     }

@@ -1,8 +1,5 @@
 //! `reproduce`: rebuilds the paper's table, or runs one of its steps.
 
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-#[cfg(not(test))]
-mod brought_torch;
 mod count;
 mod data;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -14,6 +11,8 @@ mod model_flags;
 mod plot;
 mod preset;
 mod table;
+#[cfg(target_os = "linux")]
+mod torch_on_path;
 mod train;
 
 use std::process::ExitCode;
@@ -53,6 +52,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    #[cfg(target_os = "linux")]
+    torch_on_path::use_torch_on_path();
     let args = match preset::expand(std::env::args_os()) {
         Ok(args) => args,
         Err(error) => return ExitCode::from(finish(false, Err(error))),

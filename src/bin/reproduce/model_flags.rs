@@ -86,13 +86,14 @@ impl ComputeFlags {
     /// in one step.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] for a precision that the device lacks, [`Error::Usage`] if --plain
+    /// [`Error::Unavailable`] for a precision that the device lacks, [`Error::Config`] if --plain
     /// contradicts --precision.
     pub fn training_precision(&self, device: Device, multiplications: usize) -> Result<Precision> {
         match (self.precision, self.plain) {
             (PrecisionChoice::Auto | PrecisionChoice::Fp32, true) => Ok(Precision::Torch),
-            (_, true) => Err(Error::usage(
+            (_, true) => Err(Error::config(
                 "--plain",
+                "",
                 "computes in fp32, but --precision names another precision",
                 "leave out one of the two flags",
             )),
@@ -153,14 +154,15 @@ impl CheckpointFlags {
     /// Loads the corpus of a folder, or the embedded language.
     ///
     /// # Errors
-    /// [`Error::Usage`] if the model was trained on a folder and `data` is `None`; those of
+    /// [`Error::Config`] if the model was trained on a folder and `data` is `None`; those of
     /// [`Corpus::from_dir`].
     pub fn corpus(&self, saved: &SavedModel, data: Option<PathBuf>) -> Result<Corpus> {
         let synthetic = Corpus::synthetic();
         let other = |name: &&str| *name != synthetic.name();
         if let (None, Some(name)) = (&data, saved.corpus_name().filter(other)) {
-            return Err(Error::usage(
+            return Err(Error::config(
                 "--data",
+                "",
                 format!("is missing; the model was trained on {name}"),
                 "name the folder of that corpus",
             ));

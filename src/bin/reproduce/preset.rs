@@ -2,7 +2,8 @@
 
 use std::ffi::OsString;
 
-use qrnn::{Error, Result, paper};
+use qrnn::paper::{self, PublishedRow};
+use qrnn::{Error, Result};
 
 /// Flags that the QRNN recipes of awd-lstm-lm share (from its README; defaults from its main.py).
 const AWD: &str = "--emsize 400 --nhid 1550 --nlayers 4 --splits auto --bptt 70 --optimizer sgd \
@@ -43,10 +44,9 @@ pub fn list() -> String {
 /// The flags of a preset.
 fn flags(name: &str) -> Option<String> {
     if let Some(row) = paper::row(name) {
-        let batch = row.batch.unwrap_or(paper::STAND_IN_BATCH);
+        let PublishedRow { emsize, nhid, bptt, batch, epochs, .. } = row.published;
         return Some(format!(
-            "--emsize {} --nhid {} --bptt {} --batch-size {batch} --epochs {}",
-            row.emsize, row.nhid, row.bptt, row.epochs
+            "--emsize {emsize} --nhid {nhid} --bptt {bptt} --batch-size {batch} --epochs {epochs}"
         ));
     }
     let (.., flags) = OTHERS.iter().find(|(other, ..)| *other == name)?;
@@ -56,7 +56,7 @@ fn flags(name: &str) -> Option<String> {
 /// Replaces `--preset NAME` by its flags, placed first so that other flags override them.
 ///
 /// # Errors
-/// [`Error::Usage`] for an unknown preset.
+/// [`Error::Config`] for an unknown preset.
 pub fn expand(args: impl Iterator<Item = OsString>) -> Result<Vec<OsString>> {
     let mut args: Vec<OsString> = args.collect();
     if args.get(1).is_none_or(|command| command != "train") {
@@ -74,8 +74,9 @@ pub fn expand(args: impl Iterator<Item = OsString>) -> Result<Vec<OsString>> {
     };
     args.remove(at);
     let Some(flags) = flags(&name) else {
-        return Err(Error::usage(
-            format!("--preset {name}"),
+        return Err(Error::config(
+            "--preset",
+            name,
             "there is no such preset",
             format!("use one of these\n{}", list().trim_end()),
         ));

@@ -6,7 +6,6 @@ use clap::Args as ClapArgs;
 use qrnn::data::Corpus;
 use qrnn::interrupt::Interrupt;
 use qrnn::paper::experiment::{DEFAULT_DIVISOR, Experiment, Scale, check_writable};
-use qrnn::paper::operation_counts::comparison_text;
 use qrnn::paper::results::{OpTables, ParameterCount};
 use qrnn::terminal;
 use qrnn::{Error, Result, paper};
@@ -50,13 +49,15 @@ pub struct Args {
 impl Args {
     fn scale(&self) -> Result<Scale> {
         match (self.full, self.scale) {
-            (true, Some(scale)) => Err(Error::usage(
-                format!("--full and --scale {scale}"),
+            (true, Some(scale)) => Err(Error::config(
+                "--full and --scale",
+                scale,
                 "contradict each other",
                 "use only one of them",
             )),
-            (true, None) if self.data.is_none() => Err(Error::usage(
+            (true, None) if self.data.is_none() => Err(Error::config(
                 "--full",
+                "",
                 "the embedded language is too small for the paper's sizes",
                 "give the folder of WikiText-103 with --data",
             )),
@@ -108,7 +109,7 @@ pub fn run(args: Args) -> Result<Output> {
 
 /// The operation table and the parameter counts of all rows, compared with the published ones.
 fn counts() -> String {
-    let mut text = comparison_text(&OpTables::of_entry().counted);
+    let mut text = OpTables::of_entry().to_string();
     text += "\n\nparameters of the rows at full size      published      counted";
     for count in ParameterCount::of_rows(&paper::ROWS) {
         text += &format!("\n{:<36} {:>13} {:>12}", count.name, count.published, count.counted);

@@ -157,8 +157,9 @@ impl Args {
         // In awd-lstm-lm, -1 alone means never.
         for epoch in self.when.iter().filter(|_| self.when != [-1]) {
             when.push(usize::try_from(*epoch).map_err(|_| {
-                Error::usage(
-                    format!("--when {epoch}"),
+                Error::config(
+                    "--when",
+                    epoch,
                     "epochs are counted from 1",
                     "give the epochs after which the learning rate is divided by 10, or only -1 for never",
                 )

@@ -61,13 +61,14 @@ impl Dataset {
     /// The dataset with this name. The only one is `wikitext-103`.
     ///
     /// # Errors
-    /// [`Error::Usage`] for any other name.
+    /// [`Error::Config`] for any other name.
     pub fn named(name: &str) -> Result<Self> {
         match name {
             "wikitext-103" => serde_json::from_str(WIKITEXT_103).map_err(|error| {
                 Error::bad_file("data/wikitext-103.json", error.to_string(), "fix it and rebuild")
             }),
-            _ => Err(Error::usage(
+            _ => Err(Error::config(
+                "dataset",
                 name,
                 "this dataset is not available for download",
                 "use wikitext-103",

@@ -28,15 +28,15 @@ impl<'a> Destination<'a> {
     /// Opens and locks the folder; creates it and its parents if missing.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Usage`] if another process is fetching into it.
+    /// [`Error::Io`]; [`Error::Busy`] if another process is fetching into it.
     pub fn open(dataset: &'a Dataset, folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
         let path = folder.join(format!(".{}.lock", dataset.name));
         let lock = File::create(&path).map_err(Error::io(&path, "create"))?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { dataset, folder: folder.into(), _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(Error::usage(
-                format!("--to {}", folder.display()),
+            Err(TryLockError::WouldBlock) => Err(Error::busy(
+                folder.display().to_string(),
                 format!("another process is fetching {} into this folder", dataset.name),
                 "wait for it, stop it, or choose another folder",
             )),
@@ -78,7 +78,7 @@ impl<'a> Destination<'a> {
                         return Err(Error::bad_file(
                             &path,
                             format!("is not the published text: {difference}"),
-                            "move it away, or choose another folder with --to",
+                            "move it away, or choose another folder",
                         ));
                     }
                 }

@@ -61,16 +61,17 @@ impl Fetch {
     /// Downloads from this URL instead of the mirrors.
     ///
     /// # Errors
-    /// [`Error::Usage`] if it is not an http or https URL.
+    /// [`Error::Config`] if it is not an http or https URL.
     pub fn url(mut self, url: &str) -> Result<Self> {
         let host = ["http://", "https://"].iter().find_map(|scheme| url.strip_prefix(scheme));
         if host.is_none_or(|host| host.is_empty() || host.starts_with('/')) {
-            return Err(Error::usage(
-                format!("--url {url}"),
+            return Err(Error::config(
+                "fetch.url",
+                url,
                 "is not an http or https URL",
                 format!(
                     "give https://…/{file}; to use an archive that you already have, put it into \
-                     the --to folder as {file}",
+                     the folder as {file}",
                     file = self.dataset.archive.file
                 ),
             ));
@@ -98,7 +99,7 @@ impl Fetch {
     ///
     /// # Errors
     /// [`Error::Fetch`] if no mirror provides the archive or the disk is full; [`Error::Interrupted`];
-    /// [`Error::BadFile`] if the folder holds different texts; [`Error::Usage`] if another process is
+    /// [`Error::BadFile`] if the folder holds different texts; [`Error::Busy`] if another process is
     /// fetching into the folder; [`Error::Io`].
     pub fn run(&self, progress: &mut dyn Progress) -> Result<Fetched> {
         // Respond to the interrupt button of a notebook too.
@@ -198,7 +199,7 @@ impl Fetch {
             what: self.dataset.name.clone(),
             problem: format!("no server provided the archive{}", problems.concat()),
             remedy: format!(
-                "run the command again later, give another URL with --url, or {}",
+                "run the command again later, give another fetch.url, or {}",
                 self.dataset.manual_download(&self.to)
             ),
         })
@@ -264,7 +265,7 @@ fn disk_error(path: &Path, error: std::io::Error, part: &PartialFile) -> Error {
         problem: format!("cannot write to the disk ({error}); {}", part.saved_message()),
         remedy:
             "check the disk (the texts take about 550 MB) and run the command again, which resumes \
-                 from there; or choose another folder with --to"
+                 from there; or choose another folder"
                 .into(),
     }
 }

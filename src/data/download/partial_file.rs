@@ -101,7 +101,7 @@ impl PartialFile {
                 problem: format!("there is no space left ({error}); {}", self.saved_message()),
                 remedy:
                     "free about 1 GB and run the command again, which resumes the download; or \
-                         choose another folder with --to"
+                         choose another folder"
                         .into(),
             },
             _ => Error::io(&self.path, "write")(error),

@@ -3,9 +3,8 @@
 
 mod scale;
 
-use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
 pub use scale::{DEFAULT_DIVISOR, Scale};
@@ -18,11 +17,11 @@ use crate::model::{LmConfig, QrnnLm};
 use crate::paper::results::{
     self, LengthResult, Machine, Measured, OpTables, ParameterCount, ReproduceResults, RowResult,
 };
+use crate::paper::{self, PublishedLength, PublishedRow};
 use crate::progress::{Progress, Task, Unit};
-use crate::train::{Recipe, Trainer, TrainingRun};
-use crate::{Error, Result, paper};
+use crate::train::{Recipe, Trainer};
+use crate::{Error, Result};
 use qrnn_ops::matmul::Precision;
-use scale::PaperModel;
 
 /// Models whose widths are divided by at least this are trained with one thread each: they are too small to
 /// gain from a second, and synchronizing threads is slow on a busy machine.
@@ -31,19 +30,13 @@ const ONE_THREAD_DIVISOR: f64 = 4.0;
 /// Settings of the experiment.
 #[derive(Debug, Clone)]
 pub struct Experiment {
-    /// Whether to train rows of the table.
     pub table: bool,
     /// Names ([`paper::Row::name`]) of the rows to train; empty for all.
     pub rows: Vec<String>,
-    /// Whether to train the sequence lengths of the figure.
     pub lengths: bool,
-    /// Reduction of the models and texts.
     pub scale: Scale,
-    /// Seed of initial weights, dropout masks and sequence lengths.
     pub seed: u64,
-    /// Device of the models.
     pub device: Device,
-    /// Precision of training.
     pub precision: Precision,
     /// Command line that repeats the experiment, for the report.
     pub command: String,
@@ -51,13 +44,11 @@ pub struct Experiment {
     pub interrupt: Interrupt,
 }
 
-/// A model to train, and the indices of the rows and lengths that share its result.
+/// A model to train. Rows and lengths with equal jobs share its result.
+#[derive(Clone, PartialEq)]
 struct Job {
-    label: String,
     config: LmConfig,
     recipe: Recipe,
-    rows: Vec<usize>,
-    lengths: Vec<usize>,
 }
 
 impl Experiment {
@@ -94,7 +85,7 @@ impl Experiment {
     /// Checks the names of the rows.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a row that the table does not have.
+    /// [`Error::Config`] for a row that the table does not have.
     pub fn check(&self) -> Result<()> {
         self.chosen_rows().map(drop)
     }
@@ -102,43 +93,52 @@ impl Experiment {
     /// Trains all models; small ones in parallel on the CPU's cores.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a row that the table does not have; otherwise the first error of a training run.
+    /// [`Error::Config`] for a row that the table does not have; otherwise the first error of a training run.
     pub fn run_with(
         &self,
         corpus: &Corpus,
         progress: &mut dyn Progress,
     ) -> Result<ReproduceResults> {
-        Self { interrupt: self.interrupt.during_call(), ..self.clone() }
-            .run_to_end(corpus, progress)
-    }
-
-    fn run_to_end(&self, corpus: &Corpus, progress: &mut dyn Progress) -> Result<ReproduceResults> {
+        // Counts interrupts from the beginning of this call.
+        let experiment = Self { interrupt: self.interrupt.during_call(), ..self.clone() };
         let (timer, started) = (Instant::now(), SystemTime::now());
         let rows = self.chosen_rows()?;
         let text = match self.scale.train_tokens() {
             Some(tokens) => corpus.take_train(tokens),
             None => corpus.clone(),
         };
-        let jobs = self.jobs(&rows, text.vocab().len());
-        progress.start(&Task::new("all", Unit::Runs, jobs.len() as u64));
-        let outcomes = self.train_all(jobs, &text, &Mutex::new(&mut *progress));
-        progress.finish();
-        let outcomes = outcomes?;
-
-        let mut row_results: Vec<_> = rows.iter().map(|row| RowResult::new(row, None)).collect();
-        let mut length_results: Vec<_> = if self.lengths {
-            paper::LENGTHS.iter().map(|length| LengthResult::new(length, None)).collect()
-        } else {
-            vec![]
+        let job = |model: &PublishedRow| {
+            let (config, recipe) = self.scale.apply(model, text.vocab().len(), self.seed);
+            Job { config, recipe }
         };
-        for (job, measured) in outcomes {
-            for i in job.rows {
-                row_results[i].measured = Some(measured.clone());
-            }
-            for i in job.lengths {
-                length_results[i].measured = Some(measured.clone());
+        let row_jobs: Vec<_> = rows.iter().map(|row| job(&row.published)).collect();
+        let lengths: &[PublishedLength] = if self.lengths { &paper::LENGTHS } else { &[] };
+        // The write-up does not state the figure's model; 300/2000 of the table is assumed.
+        let model = paper::ROWS[1].published;
+        let of_length =
+            |length: &PublishedLength| job(&PublishedRow { bptt: length.bptt, ..model });
+        let length_jobs: Vec<_> = lengths.iter().map(of_length).collect();
+        let mut jobs: Vec<Job> = vec![];
+        for job in row_jobs.iter().chain(&length_jobs) {
+            if !jobs.contains(job) {
+                jobs.push(job.clone());
             }
         }
+        progress.start(&Task::new("all", Unit::Runs, jobs.len() as u64));
+        let outcomes = experiment.train_all(jobs, &text, &Mutex::new(&mut *progress));
+        progress.finish();
+        let outcomes = outcomes?;
+        let measured = |job: &Job| {
+            outcomes.iter().find(|(done, _)| done == job).map(|(_, measured)| measured.clone())
+        };
+        let row_result = |(row, job): (&&paper::Row, &Job)| {
+            let (name, published) = (row.name.into(), row.published);
+            RowResult { name, published, measured: measured(job) }
+        };
+        let length_result = |(length, job): (&PublishedLength, &Job)| LengthResult {
+            published: *length,
+            measured: measured(job),
+        };
         Ok(ReproduceResults {
             version: env!("CARGO_PKG_VERSION").into(),
             commit: option_env!("QRNN_COMMIT").map(str::to_owned),
@@ -146,7 +146,7 @@ impl Experiment {
             started: results::utc(started),
             seconds: timer.elapsed().as_secs_f64(),
             seed: self.seed,
-            interrupted: self.interrupt.requested(),
+            interrupted: experiment.interrupt.requested(),
             scale: self.scale.describe(self.precision),
             corpus: describe_corpus(&text),
             machine: Machine::here(match self.device {
@@ -155,8 +155,8 @@ impl Experiment {
             }),
             op_table: OpTables::of_entry(),
             parameter_counts: ParameterCount::of_rows(rows.iter().copied()),
-            rows: row_results,
-            lengths: length_results,
+            rows: rows.iter().zip(&row_jobs).map(row_result).collect(),
+            lengths: lengths.iter().zip(&length_jobs).map(length_result).collect(),
         })
     }
 
@@ -167,48 +167,17 @@ impl Experiment {
         if self.rows.is_empty() {
             return Ok(paper::ROWS.iter().collect());
         }
-        self.rows
-            .iter()
-            .map(|name| {
-                paper::row(name).ok_or_else(|| {
-                    let names: Vec<_> = paper::ROWS.iter().map(|row| row.name).collect();
-                    Error::usage(
-                        format!("--rows {name}"),
-                        "the table has no such row",
-                        format!("choose among {}", names.join(",")),
-                    )
-                })
+        let find = |name: &String| {
+            paper::row(name).ok_or_else(|| {
+                Error::config(
+                    "experiment.rows",
+                    name,
+                    "the table has no such row",
+                    format!("choose among {}", paper::ROWS.map(|row| row.name).join(",")),
+                )
             })
-            .collect()
-    }
-
-    /// The models to train; rows and lengths with the same model and recipe share a job.
-    fn jobs(&self, rows: &[&paper::Row], vocab: usize) -> Vec<Job> {
-        let mut jobs: Vec<Job> = vec![];
-        let lengths: &[paper::Length] = if self.lengths { &paper::LENGTHS } else { &[] };
-        let row_models =
-            rows.iter().enumerate().map(|(i, row)| (PaperModel::of_row(row), Some(i), None));
-        let length_models = lengths
-            .iter()
-            .enumerate()
-            .map(|(i, length)| (PaperModel::of_length(length.bptt), None, Some(i)));
-        for (model, row, length) in row_models.chain(length_models) {
-            let (config, recipe) = self.scale.apply(model, vocab, self.seed);
-            match jobs.iter_mut().find(|job| job.config == config && job.recipe == recipe) {
-                Some(job) => {
-                    job.rows.extend(row);
-                    job.lengths.extend(length);
-                }
-                None => jobs.push(Job {
-                    label: format!("{}-{}-{}", config.emsize, config.nhid, config.bptt),
-                    config,
-                    recipe,
-                    rows: row.into_iter().collect(),
-                    lengths: length.into_iter().collect(),
-                }),
-            }
-        }
-        jobs
+        };
+        self.rows.iter().map(find).collect()
     }
 
     /// Trains small models in parallel, one per core: their matmuls are too small to use several threads.
@@ -228,27 +197,27 @@ impl Experiment {
             _ => (cores / workers.max(1)).max(1),
         };
         tch::set_num_threads(threads as i32);
-        let queue = Mutex::new(VecDeque::from(jobs));
-        let outcomes = Mutex::new(vec![]);
-        let first_error = Mutex::new(None);
+        let queue = Mutex::new(jobs.into_iter());
+        let outcomes = Mutex::new(Ok(vec![]));
         std::thread::scope(|scope| {
             for _ in 0..workers {
                 scope.spawn(|| {
-                    while !self.interrupt.requested() && lock(&first_error).is_none() {
-                        let Some(job) = lock(&queue).pop_front() else { break };
-                        match self.train(&job, text, progress) {
-                            Ok(measured) => lock(&outcomes).push((job, measured)),
-                            Err(error) => *lock(&first_error) = Some(error),
+                    while !self.interrupt.requested() && lock(&outcomes).is_ok() {
+                        let Some(job) = lock(&queue).next() else { break };
+                        let outcome = self.train(&job, text, progress);
+                        let mut outcomes = lock(&outcomes);
+                        match (&mut *outcomes, outcome) {
+                            (Ok(all), Ok(measured)) => all.push((job, measured)),
+                            (Ok(_), Err(error)) => *outcomes = Err(error),
+                            // The first error is returned.
+                            (Err(_), _) => {}
                         }
                     }
                 });
             }
         });
         tch::set_num_threads(cores as i32);
-        match first_error.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Some(error) => Err(error),
-            None => Ok(outcomes.into_inner().unwrap_or_else(PoisonError::into_inner)),
-        }
+        outcomes.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn train(
@@ -259,10 +228,12 @@ impl Experiment {
     ) -> Result<Measured> {
         let mut model = QrnnLm::seeded(&job.config, (Kind::Float, self.device), self.seed)?;
         model.set_precision(self.precision);
-        let mut run_progress = lock(progress).part(&job.label);
+        let Job { config, .. } = job;
+        let label = format!("{}-{}-{}", config.emsize, config.nhid, config.bptt);
+        let mut run_progress = lock(progress).part(&label);
         let trainer = Trainer::new(job.recipe.clone()).interrupt(self.interrupt.clone());
         let run = trainer.fit_with(&mut model, text, &mut *run_progress)?;
-        let measured = measured(job, &run);
+        let measured = Measured::from(&run);
         let outcome = if measured.interrupted {
             "interrupted".to_owned()
         } else {
@@ -275,28 +246,8 @@ impl Experiment {
 }
 
 /// Locks a mutex even if a thread panicked while it held the lock.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn measured(job: &Job, run: &TrainingRun) -> Measured {
-    let tombstones = crate::paper::operation_counts::count_ops(&job.config).criterion_parameters;
-    Measured {
-        emsize: job.config.emsize,
-        nhid: job.config.nhid,
-        bptt: job.recipe.bptt,
-        batch: job.recipe.batch,
-        epochs: job.recipe.epochs,
-        tokens: run.tokens,
-        steps: run.losses.len() as u64,
-        parameters: run.parameters - tombstones,
-        valid_loss: run.epochs.iter().map(|epoch| epoch.valid_loss).fold(f64::NAN, f64::min),
-        test_loss: run.test_loss.unwrap_or(f64::NAN),
-        valid_ppl: run.epochs.iter().map(|epoch| epoch.valid_ppl).fold(f64::NAN, f64::min),
-        test_ppl: run.test_ppl.unwrap_or(f64::NAN),
-        seconds: run.seconds,
-        interrupted: run.interrupted,
-    }
 }
 
 fn describe_corpus(corpus: &Corpus) -> results::Corpus {
@@ -316,15 +267,15 @@ fn describe_corpus(corpus: &Corpus) -> results::Corpus {
 /// results.json of another kind.
 ///
 /// # Errors
-/// [`Error::Io`] if the folder cannot be created or written; [`Error::Usage`] if its results.json does not
+/// [`Error::Io`] if the folder cannot be created or written; [`Error::Busy`] if its results.json does not
 /// hold [`ReproduceResults`].
 pub fn check_writable(folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
     let results = folder.join("results.json");
     match std::fs::read(&results) {
         Ok(bytes) if serde_json::from_slice::<ReproduceResults>(&bytes).is_err() => {
-            return Err(Error::usage(
-                format!("--out {}", folder.display()),
+            return Err(Error::busy(
+                folder.display().to_string(),
                 "its results.json is not that of an experiment table and would be overwritten",
                 "name another folder, or move that file away",
             ));

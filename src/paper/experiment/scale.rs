@@ -1,8 +1,7 @@
 //! Reduction of the experiment, so that a laptop runs all of it in minutes.
 
 use crate::model::{LmConfig, Splits, WIKITEXT103_VOCAB};
-use crate::paper;
-use crate::paper::results;
+use crate::paper::{self, PublishedRow, results};
 use crate::train::Recipe;
 use crate::{Error, Result};
 use qrnn_ops::matmul::Precision;
@@ -41,13 +40,14 @@ impl Scale {
     /// Reduction by `divisor`.
     ///
     /// # Errors
-    /// [`Error::Usage`] if `divisor` is below 1 or above 50.
+    /// [`Error::Config`] if `divisor` is below 1 or above 50.
     pub fn reduced(divisor: f64) -> Result<Self> {
         if (1.0..=50.0).contains(&divisor) {
             return Ok(Self::Reduced(divisor));
         }
-        Err(Error::usage(
-            format!("--scale {divisor}"),
+        Err(Error::config(
+            "experiment.scale",
+            divisor,
             "widths can be divided by 1 to 50",
             "give for example 10, the default; a smaller divisor means larger models and longer runs",
         ))
@@ -72,7 +72,7 @@ impl Scale {
     }
 
     /// The reduced model and recipe, for a vocabulary of `vocab` words.
-    pub(super) fn apply(self, model: PaperModel, vocab: usize, seed: u64) -> (LmConfig, Recipe) {
+    pub(super) fn apply(self, model: &PublishedRow, vocab: usize, seed: u64) -> (LmConfig, Recipe) {
         let length = ((model.bptt as f64 / self.length_divisor()).round() as usize).max(5);
         let config = LmConfig::paper(model.emsize, model.nhid).vocab(vocab).bptt(length);
         let recipe =
@@ -89,8 +89,8 @@ impl Scale {
 
     /// Multiplications in one step of the largest layer of any row.
     pub fn layer_multiplications(self) -> usize {
-        let of_row = |row| {
-            let (config, recipe) = self.apply(PaperModel::of_row(row), WIKITEXT103_VOCAB, 0);
+        let of_row = |row: &paper::Row| {
+            let (config, recipe) = self.apply(&row.published, WIKITEXT103_VOCAB, 0);
             config.layer_multiplications(recipe.bptt * recipe.batch)
         };
         paper::ROWS.iter().map(of_row).max().unwrap_or(0)
@@ -129,33 +129,6 @@ impl Scale {
             Self::Full => f64::NAN,
             Self::Reduced(divisor) => STEP_TOKENS * (DEFAULT_DIVISOR / divisor).sqrt(),
         }
-    }
-}
-
-/// A model of the paper at full size, and its training.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct PaperModel {
-    pub emsize: usize,
-    pub nhid: usize,
-    pub bptt: usize,
-    pub batch: usize,
-    pub epochs: usize,
-}
-
-impl PaperModel {
-    pub(super) fn of_row(row: &paper::Row) -> Self {
-        Self {
-            emsize: row.emsize,
-            nhid: row.nhid,
-            bptt: row.bptt,
-            batch: row.batch_or_stand_in().0,
-            epochs: row.epochs,
-        }
-    }
-
-    /// The write-up does not state the figure's model; 300/2000 of the table is assumed.
-    pub(super) fn of_length(bptt: usize) -> Self {
-        Self { emsize: 300, nhid: 2000, bptt, batch: paper::STAND_IN_BATCH, epochs: 20 }
     }
 }
 

@@ -21,7 +21,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use table::{OpRow, OpTable, comparison_html, comparison_text};
+pub use table::{FIGURES, OpRow, OpTable};
 
 use crate::model::{LayerShape, LmConfig, MAX_SIZE};
 use crate::{Error, Result};
@@ -109,14 +109,15 @@ impl OpCounter {
     /// Counts a model per token.
     ///
     /// # Errors
-    /// [`Error::Usage`] for invalid settings or sizes.
+    /// [`Error::Config`] for invalid settings or sizes.
     pub fn count(&self, config: &LmConfig) -> Result<OpTable> {
         self.check()?;
         config.check()?;
         let table = self.tally(config);
         if table.parameters == u64::MAX {
-            return Err(Error::usage(
-                "--emsize, --nhid, --nlayers and --vocab",
+            return Err(Error::config(
+                "config.emsize, config.nhid, config.layers and config.vocab",
+                "",
                 "together give more parameters than 64 bits can count",
                 "give the sizes of a model that could be built",
             ));
@@ -125,18 +126,22 @@ impl OpCounter {
     }
 
     fn check(&self) -> Result<()> {
-        for (flag, bits) in [("--param-bits", Some(self.param_bits)), ("mul_bits", self.mul_bits)] {
+        for (field, bits) in
+            [("counter.param_bits", Some(self.param_bits)), ("counter.mul_bits", self.mul_bits)]
+        {
             if let Some(bits) = bits.filter(|bits| !(1..=FULL_BITS).contains(bits)) {
-                return Err(Error::usage(
-                    format!("{flag} {bits}"),
+                return Err(Error::config(
+                    field,
+                    bits,
                     "must be from 1 to 32 bits",
                     "give for example 8, 16 or 32",
                 ));
             }
         }
         if !(0.0..1.0).contains(&self.sparsity) {
-            return Err(Error::usage(
-                format!("--sparsity {}", self.sparsity),
+            return Err(Error::config(
+                "counter.sparsity",
+                self.sparsity,
                 "must be at least 0 and below 1",
                 "give 0 for a dense model, or for example 0.5",
             ));
@@ -150,54 +155,53 @@ impl OpCounter {
             vocab: clamp(config.vocab),
             emsize: clamp(config.emsize),
             nhid: clamp(config.nhid),
-            nlayers: clamp(config.nlayers),
+            layers: clamp(config.layers),
             ..config.clone()
         };
         let (vocab, emsize) = (config.vocab as u128, config.emsize as u128);
-        let encoder = self.weight(vocab * emsize);
+        let (nonzeros, bits) = self.weight(vocab * emsize);
 
-        let embedding = Cost { bits: encoder.bits, mults: 0, adds: 0 };
+        let embedding = Cost { bits, mults: 0, adds: 0 };
         let mut qrnn = Cost::default();
         let mut parameters = vocab * emsize + vocab;
         for (shape, layers) in layer_groups(&config) {
             qrnn = qrnn.plus(self.layer(shape).times(layers));
             parameters += layers * (shape.rows() as u128) * (shape.columns() as u128 + 1);
         }
-        let decoder = self.decoder(vocab, encoder.nonzeros);
+        let decoder = self.decoder(vocab, nonzeros);
         let total = embedding.plus(qrnn).plus(decoder);
 
         let mul_bits = self.mul_bits.unwrap_or(self.param_bits.max(ACTIVATION_BITS));
-        let row = |op, cost: Cost| cost.row(op, mul_bits);
         let clusters = config.splits.borders(config.vocab).map_or(0, |borders| borders.len());
         OpTable {
             parameters: u64::try_from(parameters).unwrap_or(u64::MAX),
             criterion_parameters: clusters as u64 * (config.emsize as u64 + 1),
             rows: vec![
-                row("embedding", embedding),
-                row("block_qrnn", qrnn),
-                row("block_decoder", decoder),
+                embedding.row("embedding", mul_bits),
+                qrnn.row("block_qrnn", mul_bits),
+                decoder.row("block_decoder", mul_bits),
             ],
-            total: row("total", total),
+            total: total.row("total", mul_bits),
             score: total.score(mul_bits),
         }
     }
 
-    /// Non-zero elements and storage of a prunable tensor.
-    fn weight(&self, elements: u128) -> Weight {
+    /// Non-zero elements of a prunable tensor, and the bits that store them and the mask.
+    fn weight(&self, elements: u128) -> (u128, u128) {
         let zero_units = (self.sparsity * SPARSITY_UNITS as f64).round() as u128;
         let nonzeros = elements - elements * zero_units.min(SPARSITY_UNITS) / SPARSITY_UNITS;
         let mask = if zero_units > 0 { elements } else { 0 };
-        Weight { nonzeros, bits: nonzeros * u128::from(self.param_bits) + mask }
+        (nonzeros, nonzeros * u128::from(self.param_bits) + mask)
     }
 
     fn layer(&self, shape: LayerShape) -> Cost {
         let (rows, width) = (shape.rows() as u128, shape.output as u128);
-        let linear = self.weight(rows * shape.columns() as u128);
+        let (nonzeros, bits) = self.weight(rows * shape.columns() as u128);
         let gate_mults = if self.strict { width } else { 0 };
         Cost {
-            bits: linear.bits + rows * u128::from(self.param_bits),
-            mults: linear.nonzeros + 9 * width + gate_mults,
-            adds: linear.nonzeros + 6 * width,
+            bits: bits + rows * u128::from(self.param_bits),
+            mults: nonzeros + 9 * width + gate_mults,
+            adds: nonzeros + 6 * width,
         }
     }
 
@@ -210,12 +214,6 @@ impl OpCounter {
             adds: nonzeros.saturating_sub(vocab) + strict_adds,
         }
     }
-}
-
-/// A prunable tensor: its non-zero elements, and the bits that store them and the mask.
-struct Weight {
-    nonzeros: u128,
-    bits: u128,
 }
 
 /// Exact cost of a part of the model, per token.
@@ -244,7 +242,7 @@ impl Cost {
         self.mults * u128::from(mul_bits) + self.adds * u128::from(FULL_BITS)
     }
 
-    fn row(self, op: &str, mul_bits: u32) -> OpRow {
+    fn row(self, op: &'static str, mul_bits: u32) -> OpRow {
         OpRow {
             op: op.into(),
             params_mbytes: self.bits as f64 / 8e6,
@@ -264,9 +262,9 @@ impl Cost {
 /// Shapes of the layers with their multiplicities; a list of all layers would fill the memory for an absurd
 /// `nlayers`.
 fn layer_groups(config: &LmConfig) -> Vec<(LayerShape, u128)> {
-    let listed = config.nlayers.min(3);
+    let listed = config.layers.min(3);
     let shapes = config.clone().layers(listed).layer_shapes();
-    let repeats = (config.nlayers - listed) as u128;
+    let repeats = (config.layers - listed) as u128;
     let count = |i| if i == 1 { 1 + repeats } else { 1 };
     shapes.into_iter().enumerate().map(|(i, shape)| (shape, count(i))).collect()
 }

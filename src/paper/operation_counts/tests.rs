@@ -14,10 +14,8 @@ fn the_entry_gives_the_published_table_to_the_last_digit() {
     let rows: Vec<_> = table.rows_and_total().collect();
     assert_eq!(rows.len(), paper::OPERATIONS.len());
     for (row, published) in rows.iter().zip(&paper::OPERATIONS) {
-        let expected =
-            [published.params_mbytes, published.mults_m, published.adds_m, published.mflops];
         assert_eq!(row.op, published.op);
-        assert_eq!(formatted(row.figures()), formatted(expected), "{}", row.op);
+        assert_eq!(formatted(row.figures()), formatted(published.figures()), "{}", row.op);
     }
 }
 
@@ -33,7 +31,7 @@ fn all_published_parameter_counts_are_exact() {
     for row in &paper::ROWS {
         let table = count_ops(&row.config());
         let criterion = if row.counts_criterion { table.criterion_parameters } else { 0 };
-        assert_eq!(table.parameters + criterion, row.parameters, "{}", row.name);
+        assert_eq!(table.parameters + criterion, row.published.parameters, "{}", row.name);
     }
 }
 
@@ -99,13 +97,16 @@ fn fewer_bits_save_storage_and_more_bits_cost_operations() {
 fn invalid_settings_are_refused_by_name() {
     let config = paper::entry().config();
     let refusals = [
-        (OpCounter::new().param_bits(0).count(&config), "--param-bits 0"),
-        (OpCounter::new().param_bits(33).count(&config), "--param-bits 33"),
-        (OpCounter::new().sparsity(1.0).count(&config), "--sparsity 1"),
-        (OpCounter::new().sparsity(f64::NAN).count(&config), "--sparsity NaN"),
-        (OpCounter::new().count(&config.clone().vocab(0)), "--vocab 0"),
-        (OpCounter::new().count(&config.clone().layers(usize::MAX)), "--nlayers"),
-        (OpCounter::new().count(&LmConfig::paper(1 << 30, 1 << 30).layers(1 << 30)), "--emsize"),
+        (OpCounter::new().param_bits(0).count(&config), "counter.param_bits 0"),
+        (OpCounter::new().param_bits(33).count(&config), "counter.param_bits 33"),
+        (OpCounter::new().sparsity(1.0).count(&config), "counter.sparsity 1"),
+        (OpCounter::new().sparsity(f64::NAN).count(&config), "counter.sparsity NaN"),
+        (OpCounter::new().count(&config.clone().vocab(0)), "config.vocab 0"),
+        (OpCounter::new().count(&config.clone().layers(usize::MAX)), "config.layers"),
+        (
+            OpCounter::new().count(&LmConfig::paper(1 << 30, 1 << 30).layers(1 << 30)),
+            "config.emsize, config.nhid",
+        ),
     ];
     for (result, setting) in refusals {
         let message = result.unwrap_err().to_string();
@@ -127,14 +128,11 @@ fn extreme_sizes_do_not_overflow() {
 }
 
 #[test]
-fn the_text_is_aligned_and_compares_with_the_published_numbers() {
+fn the_text_is_aligned() {
     let table = count_ops(&paper::entry().config());
     let text = table.to_string();
     assert!(text.lines().take(5).all(|line| line.len() == text.lines().next().unwrap().len()));
     assert!(text.contains("104,905,335 parameters (and 903 of the loss), MicroNet score 0.8232"));
-    let comparison = comparison_text(&table);
-    assert!(comparison.contains("   156.857    156.857"), "{comparison}");
-    assert!(comparison_html(&table).contains("<td class=\"published\">120.347</td>"));
 }
 
 proptest! {

@@ -1,6 +1,9 @@
-//! Scale, corpus and machine of an experiment.
+//! Scale, corpus, machine and time of an experiment.
+
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 
 use crate::json;
 
@@ -24,11 +27,8 @@ pub struct Corpus {
     pub name: String,
     /// Vocabulary size, including `<eos>`.
     pub words: usize,
-    /// Tokens of the training split.
     pub train_tokens: u64,
-    /// Tokens of the validation split.
     pub valid_tokens: u64,
-    /// Tokens of the test split.
     pub test_tokens: u64,
     /// Lowest perplexity that a model can reach on the test split; known for the synthetic language only.
     pub best_test_ppl: Option<f64>,
@@ -44,7 +44,6 @@ pub struct Machine {
     pub cpu: String,
     /// Number of cores available to this process.
     pub cores: usize,
-    /// Operating system and architecture.
     pub system: String,
     /// Device of the models: "CPU", "Cuda(0)".
     pub device: String,
@@ -67,4 +66,27 @@ fn cpu_name() -> Option<String> {
     let info = std::fs::read_to_string("/proc/cpuinfo").ok()?;
     let line = info.lines().find(|line| line.starts_with("model name"))?;
     line.split_once(':').map(|(_, name)| name.trim().to_owned()).filter(|name| !name.is_empty())
+}
+
+/// Formats a time as `2026-11-24 09:02:41 UTC`.
+pub fn utc(time: SystemTime) -> String {
+    let time = OffsetDateTime::from(time);
+    let (hour, minute, second) = time.to_hms();
+    format!("{} {hour:02}:{minute:02}:{second:02} UTC", time.date())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
+    #[test]
+    fn formats_known_times() {
+        let at = |seconds| utc(UNIX_EPOCH + Duration::from_secs(seconds));
+        assert_eq!(at(0), "1970-01-01 00:00:00 UTC");
+        assert_eq!(at(951_782_400), "2000-02-29 00:00:00 UTC");
+        assert_eq!(at(1_735_689_599), "2024-12-31 23:59:59 UTC");
+        assert_eq!(at(4_107_542_400), "2100-03-01 00:00:00 UTC");
+    }
 }

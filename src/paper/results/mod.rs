@@ -2,65 +2,45 @@
 //! fields.
 
 mod circumstances;
-mod clock;
+mod op_tables;
 
 use serde::{Deserialize, Serialize};
 
-use super::operation_counts::{OpRow, OpTable, count_ops};
+use super::operation_counts::count_ops;
 use super::tables;
 use crate::json;
+use crate::train::TrainingRun;
 
-pub use circumstances::{Corpus, Machine, Scale};
-pub use clock::utc;
+pub use circumstances::{Corpus, Machine, Scale, utc};
+pub use op_tables::OpTables;
 
 /// Results and settings of an experiment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReproduceResults {
-    /// Version of this crate.
     pub version: String,
-    /// Git commit of the build, if known.
     pub commit: Option<String>,
     /// Command line that repeats the experiment.
     pub command: String,
     /// Start time, formatted by [`utc`].
     pub started: String,
-    /// Duration in seconds.
     pub seconds: f64,
-    /// Seed of all random numbers.
     pub seed: u64,
-    /// Whether the experiment was interrupted before its end.
     pub interrupted: bool,
     /// Size of the measured models relative to the published ones.
     pub scale: Scale,
-    /// Training corpus.
     pub corpus: Corpus,
-    /// Machine and device.
     pub machine: Machine,
-    /// Operation table of the entry.
     pub op_table: OpTables,
-    /// Parameters of the model of each row at full size.
     pub parameter_counts: Vec<ParameterCount>,
-    /// Rows of the experiment table.
     pub rows: Vec<RowResult>,
     /// Points of the figure of perplexity against sequence length.
     pub lengths: Vec<LengthResult>,
 }
 
-/// Published and counted operation table of the entry.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct OpTables {
-    /// Published rows; the last is the total.
-    pub published: Vec<OpRow>,
-    /// Table counted by [`count_ops`].
-    pub counted: OpTable,
-}
-
 /// Number of parameters of the model of a row at full size.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParameterCount {
-    /// Name of the row.
     pub name: String,
-    /// Published number.
     pub published: u64,
     /// Counted number, including `criterion`.
     pub counted: u64,
@@ -71,70 +51,32 @@ pub struct ParameterCount {
 /// A row of the experiment table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RowResult {
-    /// Name of the row.
     pub name: String,
-    /// Published values.
-    pub published: PublishedRow,
+    pub published: tables::PublishedRow,
     /// Measured values; `None` if the row was not trained.
     pub measured: Option<Measured>,
-}
-
-/// A published row of the experiment table.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct PublishedRow {
-    /// Embedding width.
-    pub emsize: usize,
-    /// Hidden width.
-    pub nhid: usize,
-    /// Mean sequence length in training, in tokens.
-    pub bptt: usize,
-    /// Training batch size, or the assumed one if none was published.
-    pub batch: usize,
-    /// Whether `batch` was published.
-    pub batch_published: bool,
-    /// Number of passes over the training text.
-    pub epochs: usize,
-    /// Number of parameters.
-    pub parameters: u64,
-    /// Perplexity on the test split of WikiText-103.
-    pub test_ppl: f64,
 }
 
 /// A point of the figure of perplexity against sequence length.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LengthResult {
-    /// Published values.
-    pub published: PublishedLength,
+    pub published: tables::PublishedLength,
     /// Measured values; `None` if the length was not trained.
     pub measured: Option<Measured>,
 }
 
-/// A published point of the figure, read from the chart by eye.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct PublishedLength {
-    /// Mean sequence length in training, in tokens.
-    pub bptt: usize,
-    /// Perplexity, accurate to about ±0.1.
-    pub ppl: f64,
-}
-
 /// Sizes and results of a trained model.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self")]
 pub struct Measured {
-    /// Embedding width.
     pub emsize: usize,
-    /// Hidden width.
     pub nhid: usize,
     /// Mean sequence length in training, in tokens.
     pub bptt: usize,
-    /// Training batch size.
     pub batch: usize,
-    /// Number of passes over the training text.
     pub epochs: usize,
     /// Training tokens, over all epochs.
     pub tokens: u64,
-    /// Number of optimizer steps.
     pub steps: u64,
     /// Number of parameters, without the tombstones of the split softmax.
     pub parameters: u64,
@@ -147,12 +89,10 @@ pub struct Measured {
     /// Lowest perplexity on the validation split.
     #[serde(with = "json::number")]
     pub valid_ppl: f64,
-    /// Perplexity on the test split.
     #[serde(with = "json::number")]
     pub test_ppl: f64,
     /// Time of training and evaluation, in seconds.
     pub seconds: f64,
-    /// Whether training was interrupted before its end.
     #[serde(default)]
     pub interrupted: bool,
 }
@@ -175,17 +115,43 @@ impl Measured {
     }
 }
 
-impl OpTables {
-    /// Returns both tables of the entry.
-    pub fn of_entry() -> Self {
-        let published = tables::OPERATIONS.iter().map(|row| OpRow {
-            op: row.op.into(),
-            params_mbytes: row.params_mbytes,
-            mults_m: row.mults_m,
-            adds_m: row.adds_m,
-            mflops: row.mflops,
-        });
-        Self { published: published.collect(), counted: count_ops(&tables::entry().config()) }
+impl From<&TrainingRun> for Measured {
+    fn from(run: &TrainingRun) -> Self {
+        let tombstones = count_ops(&run.config).criterion_parameters;
+        Self {
+            emsize: run.config.emsize,
+            nhid: run.config.nhid,
+            bptt: run.recipe.bptt,
+            batch: run.recipe.batch,
+            epochs: run.recipe.epochs,
+            tokens: run.tokens,
+            steps: run.losses.len() as u64,
+            parameters: run.parameters.saturating_sub(tombstones),
+            valid_loss: run.epochs.iter().map(|epoch| epoch.valid_loss).fold(f64::NAN, f64::min),
+            test_loss: run.test_loss.unwrap_or(f64::NAN),
+            valid_ppl: run.epochs.iter().map(|epoch| epoch.valid_ppl).fold(f64::NAN, f64::min),
+            test_ppl: run.test_ppl.unwrap_or(f64::NAN),
+            seconds: run.seconds,
+            interrupted: run.interrupted,
+        }
+    }
+}
+
+impl From<&Measured> for Measured {
+    fn from(measured: &Measured) -> Self {
+        measured.clone()
+    }
+}
+
+impl ReproduceResults {
+    /// The measured rows of the table.
+    pub fn measured_rows(&self) -> impl Iterator<Item = &Measured> {
+        self.rows.iter().filter_map(|row| row.measured.as_ref())
+    }
+
+    /// The measured sequence lengths.
+    pub fn measured_lengths(&self) -> impl Iterator<Item = &Measured> {
+        self.lengths.iter().filter_map(|length| length.measured.as_ref())
     }
 }
 
@@ -197,37 +163,11 @@ impl ParameterCount {
             let criterion = if row.counts_criterion { table.criterion_parameters } else { 0 };
             Self {
                 name: row.name.into(),
-                published: row.parameters,
+                published: row.published.parameters,
                 counted: table.parameters + criterion,
                 criterion,
             }
         };
         rows.into_iter().map(count).collect()
-    }
-}
-
-impl RowResult {
-    /// Combines a published row with its measurement.
-    pub fn new(row: &tables::Row, measured: Option<Measured>) -> Self {
-        let (batch, batch_published) = row.batch_or_stand_in();
-        let published = PublishedRow {
-            emsize: row.emsize,
-            nhid: row.nhid,
-            bptt: row.bptt,
-            batch,
-            batch_published,
-            epochs: row.epochs,
-            parameters: row.parameters,
-            test_ppl: row.test_perplexity,
-        };
-        Self { name: row.name.into(), published, measured }
-    }
-}
-
-impl LengthResult {
-    /// Combines a published point with its measurement.
-    pub fn new(length: &tables::Length, measured: Option<Measured>) -> Self {
-        let published = PublishedLength { bptt: length.bptt, ppl: length.perplexity };
-        Self { published, measured }
     }
 }

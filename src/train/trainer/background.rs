@@ -213,7 +213,7 @@ fn a_kill_in_the_middle_of_a_write_leaves_the_checkpoint_before() {
     check_same(&fit(Some(folder.path())), &fit(None));
 }
 
-/// As where the disk is full: weights of 0.2 MB fit, and the first checkpoint of 0.6 MB does not.
+/// Simulates a full disk: the weights of 0.2 MB fit, but the first checkpoint of 0.6 MB does not.
 #[test]
 fn a_full_disk_ends_the_run_and_says_so() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Training in several formats, on the CPU and on a card: how far apart its losses may come.
+//! Training in several formats, on the CPU and on a device: how far apart its losses may come.
 
 use tch::{Device, Kind, Tensor};
 
@@ -90,8 +90,8 @@ fn on_a_gpu_200_steps_are_those_of_the_cpu() {
 #[test]
 #[ignore = "wants a GPU"]
 fn on_a_gpu_200_steps_in_tf32_are_near_those_of_the_cpu_in_fp32() {
-    let card = qrnn_ops::device::cuda().unwrap();
-    let (_, all) = differences_of_200_steps(card, Precision::Tf32, Precision::Single);
+    let device = qrnn_ops::device::cuda().unwrap();
+    let (_, all) = differences_of_200_steps(device, Precision::Tf32, Precision::Single);
     let (_, bound) = differences_of_200_steps(Device::Cpu, Precision::Bf16, Precision::Single);
     assert!(all < bound.max(1e-3), "{all:e}, {bound:e}");
 }
@@ -101,8 +101,8 @@ fn on_a_gpu_200_steps_in_tf32_are_near_those_of_the_cpu_in_fp32() {
 #[test]
 #[ignore = "wants a GPU"]
 fn on_a_gpu_200_steps_in_bf16_are_near_those_of_the_cpu_in_bf16() {
-    let card = qrnn_ops::device::cuda().unwrap();
-    let (_, all) = differences_of_200_steps(card, Precision::Bf16, Precision::Bf16);
+    let device = qrnn_ops::device::cuda().unwrap();
+    let (_, all) = differences_of_200_steps(device, Precision::Bf16, Precision::Bf16);
     let (_, bound) = differences_of_200_steps(Device::Cpu, Precision::Bf16, Precision::Single);
     // Without bf16 products, both runs of the CPU are in fp32: what rounding changes is unknown.
     let bound = if Precision::has_bf16() { bound.max(1e-3) } else { 2e-2 };

@@ -93,7 +93,6 @@ fn a_diverging_run_says_at_which_step_and_rate() {
     let error = Trainer::new(recipe()).fit_with(&mut model, &corpus, &mut Silent).unwrap_err();
     assert!(matches!(error, Error::NotFinite { .. }), "{error}");
     assert!(error.to_string().contains("encoder.weight"), "{error}");
-    assert_eq!(error.exit_status(), 1);
 }
 
 /// BUGS A5: a model that was trained before is not lost to a run that diverges.
@@ -125,7 +124,7 @@ fn a_run_that_diverges_leaves_the_model_as_it_was_before_that_step() {
     }
 }
 
-/// As on a GPU, where the host runs ahead: nothing of a run depends on when its losses are read.
+/// On a GPU the host runs ahead. No result of a run depends on when its losses are read.
 #[test]
 fn losses_read_in_bursts_are_those_read_one_by_one() {
     let corpus = corpus();
@@ -222,7 +221,7 @@ fn too_little_text_is_found_before_anything_is_written() {
     let out = folder.path().join("run");
     let error =
         Trainer::new(recipe()).folder(&out).fit_with(&mut model, &corpus, &mut Silent).unwrap_err();
-    assert!(error.to_string().contains("--batch-size 6"), "{error}");
+    assert!(error.to_string().contains("recipe.batch 6"), "{error}");
     assert!(!out.exists());
 }
 
@@ -272,7 +271,7 @@ fn a_run_is_neither_mixed_with_another_nor_lost_to_it() {
     fit(Trainer::new(short.clone()), &corpus).unwrap();
     let message = |result: Result<TrainingRun>| result.unwrap_err().to_string();
     let again = message(fit(Trainer::new(short.clone()), &corpus));
-    assert!(again.contains("--resume") && again.contains("--overwrite"), "{again}");
+    assert!(again.contains(".resume(true)") && again.contains(".overwrite(true)"), "{again}");
     let other = message(fit(Trainer::new(short.clone().lr(0.5)).resume(true), &corpus));
     assert!(other.contains("lr 0.003") && other.contains("0.5"), "{other}");
     fit(Trainer::new(short.clone().lr(0.5)).overwrite(true), &corpus).unwrap();
@@ -306,7 +305,7 @@ fn damaged_checkpoints_are_refused_by_name() {
     for bytes in [&whole[..whole.len() - 9], &whole[..20], b"", &foreign] {
         std::fs::write(&path, bytes).unwrap();
         let error = fit(true).unwrap_err();
-        assert_eq!(error.exit_status(), 2);
+        assert!(matches!(error, Error::BadFile { .. }), "{error}");
         assert!(error.to_string().contains("checkpoint-3"), "{error}");
     }
     std::fs::write(&path, &whole).unwrap();

@@ -1,16 +1,26 @@
 //! Content of a figure, independent of drawing.
 
-use super::style::PAGE;
+use super::heat::HeatMap;
 
-/// A title and panels side by side.
+/// Width and height of a figure in page pixels.
+pub(super) const PAGE: (u32, u32) = (900, 520);
+
+/// A title above panels or a heat map.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Figure {
     pub title: String,
-    pub panels: Vec<Panel>,
+    pub content: Content,
     /// Width and height in page pixels.
     pub page: (u32, u32),
     /// Progress from 0 to 1, drawn as a bar below the title.
     pub progress: Option<f64>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Content {
+    /// Panels side by side.
+    Panels(Vec<Panel>),
+    Map(HeatMap),
 }
 
 /// A plot with one pair of axes.
@@ -28,19 +38,6 @@ pub(super) struct Panel {
     pub legend_title: String,
     pub series: Vec<Series>,
     pub reference: Option<Reference>,
-    /// Reason shown if the panel has no points.
-    pub empty_reason: Empty,
-}
-
-/// Reason why a panel has no points.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub(super) enum Empty {
-    #[default]
-    Unmeasured,
-    /// All values are NaN, for example since the run was interrupted before its test.
-    NotANumber,
-    /// All values are infinite, NaN or too large for an axis.
-    OffScale,
 }
 
 /// Points that share a color.
@@ -48,9 +45,6 @@ pub(super) enum Empty {
 pub(super) struct Series {
     pub label: String,
     pub points: Vec<PlotPoint>,
-    /// Ascending indices into `points` before which the line is interrupted, since a point that cannot be
-    /// drawn was removed there.
-    pub breaks: Vec<usize>,
     pub line: bool,
     pub markers: bool,
     /// Half the height of the error bars; 0 for none.
@@ -73,11 +67,10 @@ pub(super) struct Reference {
 }
 
 impl PlotPoint {
-    pub fn new(x: f64, y: f64) -> Self {
+    pub fn new((x, y): (f64, f64)) -> Self {
         Self { x, y, label: None }
     }
 
-    /// Whether both coordinates can be drawn.
     fn is_drawable(&self) -> bool {
         drawable(self.x) && drawable(self.y)
     }
@@ -89,73 +82,46 @@ pub(super) fn drawable(value: f64) -> bool {
 }
 
 impl Series {
-    /// Removes points that cannot be drawn, and interrupts the line there.
-    fn drawable_only(&mut self) {
-        let (old_breaks, mut breaks) = (std::mem::take(&mut self.breaks), vec![]);
-        let (mut points, mut broken) = (vec![], false);
-        for (i, point) in std::mem::take(&mut self.points).into_iter().enumerate() {
-            broken |= old_breaks.contains(&i);
-            if !point.is_drawable() {
-                broken = true;
-                continue;
-            }
-            if std::mem::take(&mut broken) && !points.is_empty() {
-                breaks.push(points.len());
-            }
-            points.push(point);
-        }
-        (self.points, self.breaks) = (points, breaks);
+    /// A line through these points.
+    pub fn line(label: impl Into<String>, points: impl IntoIterator<Item = (f64, f64)>) -> Self {
+        let points = points.into_iter().map(PlotPoint::new).collect();
+        Self { label: label.into(), points, line: true, ..Self::default() }
     }
 
-    /// The uninterrupted segments of the line.
+    /// The points that can be drawn.
+    pub fn drawn(&self) -> impl Iterator<Item = &PlotPoint> {
+        self.points.iter().filter(|point| point.is_drawable())
+    }
+
+    /// The segments of the line, which is interrupted where a point cannot be drawn.
     pub fn segments(&self) -> impl Iterator<Item = &[PlotPoint]> {
-        let ends = self.breaks.iter().copied().chain([self.points.len()]);
-        let mut start = 0;
-        ends.map(move |end| {
-            let segment = &self.points[start..end];
-            start = end;
-            segment
-        })
+        self.points.split(|point| !point.is_drawable()).filter(|segment| !segment.is_empty())
+    }
+}
+
+impl Panel {
+    /// The points that can be drawn.
+    pub fn drawn(&self) -> impl Iterator<Item = &PlotPoint> {
+        self.series.iter().flat_map(Series::drawn)
+    }
+
+    /// Why nothing is drawn.
+    pub fn empty_reason(&self) -> &'static str {
+        let mut points = self.series.iter().flat_map(|series| &series.points).peekable();
+        if points.peek().is_none() {
+            "nothing measured yet"
+        } else if points.all(|point| point.y.is_nan()) {
+            // For example a run that was interrupted before its test.
+            "nothing to draw: not measured to the end, or NaN"
+        } else {
+            "every value is infinite or NaN: nothing to draw"
+        }
     }
 }
 
 impl Figure {
     /// A figure of the default size without a progress bar.
-    pub fn new(title: impl Into<String>, panels: Vec<Panel>) -> Self {
-        Self { title: title.into(), panels, page: PAGE, progress: None }
-    }
-
-    /// All texts of the figure except tick labels.
-    pub fn texts(&self) -> impl Iterator<Item = &str> {
-        let of_panels = self.panels.iter().flat_map(|panel| {
-            let titles = [&panel.title, &panel.subtitle, &panel.x_label, &panel.y_label];
-            let series = panel.series.iter().flat_map(|series| {
-                let points = series.points.iter().filter_map(|point| point.label.as_ref());
-                points.chain([&series.label])
-            });
-            titles.into_iter().chain([&panel.legend_title]).chain(series)
-        });
-        of_panels.chain([&self.title]).map(String::as_str)
-    }
-
-    /// Removes points and reference lines that cannot be drawn.
-    pub fn drawable_only(mut self) -> Self {
-        for panel in &mut self.panels {
-            let mut points = panel.series.iter().flat_map(|series| &series.points).peekable();
-            // After a second call, the points are gone and the reason is known.
-            if points.peek().is_some() {
-                let all_nan = points.all(|point| point.y.is_nan());
-                panel.empty_reason = if all_nan { Empty::NotANumber } else { Empty::OffScale };
-            }
-            for series in &mut panel.series {
-                series.drawable_only();
-            }
-            panel.series.retain(|series| !series.points.is_empty());
-            if panel.series.is_empty() {
-                panel.legend_title.clear();
-            }
-            panel.reference = panel.reference.take().filter(|line| drawable(line.value));
-        }
-        self
+    pub fn new(title: impl Into<String>, content: Content) -> Self {
+        Self { title: title.into(), content, page: PAGE, progress: None }
     }
 }

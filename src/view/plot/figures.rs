@@ -1,39 +1,66 @@
 //! Builds the figures: perplexity against parameters or sequence length, training curves, forget gates.
 
-use super::chart::{Figure, Panel, PlotPoint, Reference, Series};
+use std::collections::BTreeMap;
+
+use super::chart::{Content, Figure, Panel, PlotPoint, Reference, Series};
 use super::heat::HeatMap;
-use super::paper_panels;
 use super::picture::Plot;
-use super::points::{Curve, Point};
 use crate::model::Gates;
-use crate::paper;
+use crate::paper::operation_counts::count_ops;
+use crate::paper::results::Measured;
+use crate::paper::{self, PublishedRow};
 
 /// Maximum number of units in a plot of gates.
 const UNITS: usize = 40;
 
+/// Loss or perplexity of a run by step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Curve {
+    /// Name of the run.
+    pub label: String,
+    /// (step, value) pairs.
+    pub points: Vec<(f64, f64)>,
+}
+
+impl From<&Curve> for Curve {
+    fn from(curve: &Curve) -> Self {
+        curve.clone()
+    }
+}
+
 /// Plots test perplexity against parameters: the published experiment table, and a second panel with
 /// `measured` unless it is empty.
 ///
-/// `measured` holds [`Point`]s or values that convert to them, such as training runs.
+/// `measured` holds [`Measured`]s or values that convert to them: training runs.
 pub fn perplexity_vs_parameters<'a, T>(measured: &'a [T]) -> Plot
 where
-    Point: From<&'a T>,
+    Measured: From<&'a T>,
 {
-    let measured: Vec<Point> = measured.iter().map(Point::from).collect();
-    let published: Vec<Point> = paper::ROWS.iter().map(paper_panels::point).collect();
-    let mut left = by_length(&published);
-    paper_panels::label_entry(&mut left);
-    left.title = "Published".into();
-    left.subtitle = "WikiText-103, full size".into();
-    left.reference = Some(Reference {
-        value: paper::PERPLEXITY_LIMIT,
-        label: format!("limit of the challenge, {:.0}", paper::PERPLEXITY_LIMIT),
+    let published = paper::ROWS.iter().map(|row| {
+        let PublishedRow { emsize, nhid, bptt, test_ppl, .. } = row.published;
+        let entry = if row.name == paper::ENTRY { " (entry)" } else { "" };
+        // Counted here, since the published number of the first row alone includes the tombstones.
+        let parameters = count_ops(&row.config()).parameters;
+        (bptt, parameters, test_ppl, format!("{emsize}/{nhid}{entry}"))
     });
+    let published = Panel {
+        title: "Published".into(),
+        subtitle: "WikiText-103, full size".into(),
+        reference: Some(Reference {
+            value: paper::PERPLEXITY_LIMIT,
+            label: format!("limit of the challenge, {:.0}", paper::PERPLEXITY_LIMIT),
+        }),
+        ..by_length(published)
+    };
+    let measured = by_length(measured.iter().map(|run| {
+        let run = Measured::from(run);
+        (run.bptt, run.parameters, run.test_ppl, format!("{}/{}", run.emsize, run.nhid))
+    }));
     side_by_side(
         "perplexity_vs_parameters",
         "Test perplexity against parameters",
-        left,
-        by_length(&measured),
+        published,
+        measured,
     )
 }
 
@@ -41,17 +68,30 @@ where
 /// unless it is empty.
 pub fn perplexity_vs_bptt<'a, T>(measured: &'a [T]) -> Plot
 where
-    Point: From<&'a T>,
+    Measured: From<&'a T>,
 {
-    let mut measured: Vec<Point> = measured.iter().map(Point::from).collect();
-    measured.sort_by_key(|point| point.bptt);
-    let points = measured.iter().map(|point| PlotPoint::new(point.bptt as f64, point.perplexity));
-    let right = paper_panels::length_panel(points.collect());
+    let panel = |points: Vec<(f64, f64)>, tolerance| Panel {
+        x_label: "sequence length (tokens)".into(),
+        integer_x: true,
+        y_label: "test perplexity".into(),
+        series: vec![Series { markers: true, tolerance, ..Series::line("", points) }],
+        ..Panel::default()
+    };
+    let tolerance = paper::LENGTHS_TOLERANCE;
+    let published = paper::LENGTHS.iter().map(|length| (length.bptt as f64, length.ppl));
+    let published = Panel {
+        title: "Published".into(),
+        subtitle: format!("WikiText-103, full size; read from the chart by eye, ±{tolerance}"),
+        ..panel(published.collect(), tolerance)
+    };
+    let mut measured: Vec<Measured> = measured.iter().map(Measured::from).collect();
+    measured.sort_by_key(|run| run.bptt);
+    let measured = measured.iter().map(|run| (run.bptt as f64, run.test_ppl));
     side_by_side(
         "perplexity_vs_bptt",
         "Test perplexity against sequence length",
-        paper_panels::lengths(),
-        right,
+        published,
+        panel(measured.collect(), 0.0),
     )
 }
 
@@ -60,26 +100,19 @@ pub fn training_curve<'a, T>(runs: &'a [T]) -> Plot
 where
     Curve: From<&'a T>,
 {
-    let series = runs.iter().map(Curve::from).map(|run| Series {
-        label: run.label,
-        points: run.points.into_iter().map(|(step, value)| PlotPoint::new(step, value)).collect(),
-        line: true,
-        ..Series::default()
-    });
-    let mut series: Vec<Series> = series.collect();
-    for series in &mut series {
+    let series = runs.iter().map(Curve::from).map(|run| {
         // A single point has no line, so it gets a marker.
-        series.markers = series.points.len() < 2;
-    }
-    let panel = Panel {
-        x_label: "step".into(),
-        integer_x: true,
-        log_y: true,
-        y_label: "perplexity".into(),
-        series,
-        ..Panel::default()
-    };
-    Plot::new("training_curve", Figure::new("Training", vec![panel]))
+        let markers = run.points.len() < 2;
+        Series { markers, ..Series::line(run.label, run.points) }
+    });
+    let panel = step_panel("perplexity", series.collect());
+    Plot::new("training_curve", Figure::new("Training", Content::Panels(vec![panel])))
+}
+
+/// A panel of curves by step.
+pub(super) fn step_panel(y_label: &str, series: Vec<Series>) -> Panel {
+    let (x_label, y_label) = ("step".into(), y_label.into());
+    Panel { x_label, y_label, integer_x: true, log_y: true, series, ..Panel::default() }
 }
 
 /// Plots the forget gates of a layer over a text as a heat map, dark where a unit keeps its state. Shows the
@@ -104,23 +137,26 @@ pub fn forget_gates(gates: &Gates) -> Plot {
         format!("all {units} units")
     };
     let map = HeatMap {
-        title: format!("Forget gates of layer {}", gates.layer),
         subtitle: format!("{selection}, the most forgetful at the top"),
         x_labels: gates.words.clone(),
         rows: rows.into_iter().map(|(_, _, row)| row).collect(),
         ends: ["keeps", "takes"],
     };
-    Plot::from_heat_map("forget_gates", map)
+    let title = format!("Forget gates of layer {}", gates.layer);
+    Plot::new("forget_gates", Figure::new(title, Content::Map(map)))
 }
 
-/// A panel with one series per sequence length and points labeled emsize/nhid.
-fn by_length(points: &[Point]) -> Panel {
-    let mut lengths: Vec<usize> = points.iter().map(|point| point.bptt).collect();
-    lengths.sort_unstable();
-    lengths.dedup();
-    let series = lengths.into_iter().map(|bptt| Series {
+/// A panel with one series per sequence length. The points are sequence lengths, parameters, perplexities and
+/// labels.
+fn by_length(points: impl Iterator<Item = (usize, u64, f64, String)>) -> Panel {
+    let mut lengths = BTreeMap::<usize, Vec<PlotPoint>>::new();
+    for (bptt, parameters, y, label) in points {
+        let point = PlotPoint { x: parameters as f64 / 1e6, y, label: Some(label) };
+        lengths.entry(bptt).or_default().push(point);
+    }
+    let series = lengths.into_iter().map(|(bptt, points)| Series {
         label: bptt.to_string(),
-        points: points.iter().filter(|point| point.bptt == bptt).map(labeled_point).collect(),
+        points,
         markers: true,
         ..Series::default()
     });
@@ -133,14 +169,6 @@ fn by_length(points: &[Point]) -> Panel {
     }
 }
 
-fn labeled_point(point: &Point) -> PlotPoint {
-    PlotPoint {
-        x: point.parameters as f64 / 1e6,
-        y: point.perplexity,
-        label: Some(format!("{}/{}", point.emsize, point.nhid)),
-    }
-}
-
 /// A figure of the published panel and, unless it is empty, the measured panel to its right.
 fn side_by_side(name: &'static str, title: &str, published: Panel, mut measured: Panel) -> Plot {
     measured.title = "Measured".into();
@@ -148,5 +176,5 @@ fn side_by_side(name: &'static str, title: &str, published: Panel, mut measured:
     if measured.series.iter().any(|series| !series.points.is_empty()) {
         panels.push(measured);
     }
-    Plot::new(name, Figure::new(title, panels))
+    Plot::new(name, Figure::new(title, Content::Panels(panels)))
 }

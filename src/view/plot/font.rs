@@ -1,87 +1,108 @@
-//! The font of bitmaps, and text widths. Noto Sans is built in, since a machine may have no fonts. SVG files
+//! The built-in font, Noto Sans, for PNG files and text widths, since a machine may have no fonts. SVG files
 //! name `sans-serif` instead, which the viewer resolves.
 
-use ab_glyph::{Font as _, FontRef, GlyphId, PxScale, ScaleFont as _};
+use tiny_skia::{Path, PathBuilder};
+use ttf_parser::{Face, GlyphId, OutlineBuilder};
 
-/// Regular or bold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Weight {
-    Regular,
-    Bold,
+/// Em of ticks, labels and legends, in page pixels.
+pub(super) const SMALL: f64 = 11.5;
+
+/// Height of a lower-case x divided by the em.
+pub(super) const X_HEIGHT: f64 = 0.536;
+
+fn face(bold: bool) -> Option<Face<'static>> {
+    let bytes = if bold { ttf_noto_sans::BOLD } else { ttf_noto_sans::REGULAR };
+    Face::parse(bytes, 0).ok()
 }
 
-/// A font at a size.
-pub(super) struct Face {
-    font: FontRef<'static>,
-    scale: PxScale,
+/// Glyphs of a text with their x offsets, and the width of the text, in ems.
+fn layout(face: &Face<'_>, text: &str) -> (Vec<(GlyphId, f32)>, f32) {
+    let em = f32::from(face.units_per_em());
+    let mut x = 0.0;
+    let printed = text.chars().filter(|character| !character.is_control());
+    let glyphs = printed.map(|character| {
+        let glyph = face.glyph_index(character).unwrap_or_default();
+        let start = x;
+        x += f32::from(face.glyph_hor_advance(glyph).unwrap_or(0)) / em;
+        (glyph, start)
+    });
+    (glyphs.collect(), x)
 }
 
-impl Face {
-    /// The built-in font with an em of `em` pixels.
-    pub fn new(weight: Weight, em: f64) -> Result<Self, ab_glyph::InvalidFont> {
-        let bytes = match weight {
-            Weight::Regular => ttf_noto_sans::REGULAR,
-            Weight::Bold => ttf_noto_sans::BOLD,
-        };
-        let font = FontRef::try_from_slice(bytes)?;
-        // ab_glyph scales by the line height instead of the em.
-        let line = font.height_unscaled() / font.units_per_em().unwrap_or(1000.0);
-        Ok(Self { font, scale: PxScale::from(em as f32 * line) })
+/// Width of a text in the regular font at the size [`SMALL`], in page pixels.
+pub(super) fn width(text: &str) -> f64 {
+    face(false).map_or(0.55 * text.chars().count() as f64, |face| layout(&face, text).1.into())
+        * SMALL
+}
+
+/// The text, shortened to `max_width` with an ellipsis. `cut` adds an ellipsis in any case.
+pub(super) fn shortened(text: &str, max_width: f64, cut: bool) -> String {
+    if !cut && width(text) <= max_width {
+        return text.into();
     }
+    let mut text = text.to_owned();
+    while width(&text) + width("…") > max_width && text.pop().is_some() {}
+    text + "…"
+}
 
-    /// Glyphs with their x offsets, and the width of the text, in pixels.
-    fn layout(&self, text: &str) -> (Vec<(GlyphId, f32)>, f32) {
-        let font = self.font.as_scaled(self.scale);
-        let mut x = 0.0;
-        let mut glyphs: Vec<(GlyphId, f32)> = Vec::with_capacity(text.len());
-        for character in text.chars() {
-            let glyph = font.glyph_id(character);
-            if let Some(&(previous, _)) = glyphs.last() {
-                x += font.kern(previous, glyph);
-            }
-            glyphs.push((glyph, x));
-            x += font.h_advance(glyph);
-        }
-        (glyphs, x)
+/// The outline of a text and its width, in ems; y points down from the baseline.
+pub(super) fn outline(text: &str, bold: bool) -> Option<(Path, f32)> {
+    let face = face(bold)?;
+    let (glyphs, width) = layout(&face, text);
+    let scale = 1.0 / f32::from(face.units_per_em());
+    let mut outline = Outline { path: PathBuilder::new(), x: 0.0, scale };
+    for (glyph, x) in glyphs {
+        outline.x = x;
+        face.outline_glyph(glyph, &mut outline);
     }
+    Some((outline.path.finish()?, width))
+}
 
-    /// Width of a text in pixels.
-    pub fn width(&self, text: &str) -> f64 {
-        f64::from(self.layout(text).1)
-    }
+/// Scales the outlines of glyphs to an em of 1 and moves them to `x`.
+struct Outline {
+    path: PathBuilder,
+    x: f32,
+    scale: f32,
+}
 
-    /// Whether the font has a glyph for the character.
-    fn has_glyph(&self, character: char) -> bool {
-        character.is_control() || self.font.glyph_id(character) != GlyphId(0)
-    }
-
-    /// Height of a lower-case x divided by the em.
-    pub const X_HEIGHT: f64 = 0.536;
-
-    /// Calls `pixel(x, y, coverage)` for each covered pixel, relative to the start of the baseline.
-    pub fn draw(&self, text: &str, mut pixel: impl FnMut(i32, i32, f32)) {
-        for (glyph, x) in self.layout(text).0 {
-            let glyph = glyph.with_scale_and_position(self.scale, ab_glyph::point(x, 0.0));
-            if let Some(outline) = self.font.outline_glyph(glyph) {
-                let corner = outline.px_bounds().min;
-                let (left, top) = (corner.x as i32, corner.y as i32);
-                outline.draw(|x, y, coverage| pixel(left + x as i32, top + y as i32, coverage));
-            }
-        }
+impl Outline {
+    fn at(&self, x: f32, y: f32) -> (f32, f32) {
+        (self.x + x * self.scale, -y * self.scale)
     }
 }
 
-/// Width of a text in pixels, for page layout.
-pub(super) fn width(text: &str, weight: Weight, em: f64) -> f64 {
-    Face::new(weight, em).map_or(0.55 * em * text.chars().count() as f64, |face| face.width(text))
+impl OutlineBuilder for Outline {
+    fn move_to(&mut self, x: f32, y: f32) {
+        let (x, y) = self.at(x, y);
+        self.path.move_to(x, y);
+    }
+
+    fn line_to(&mut self, x: f32, y: f32) {
+        let (x, y) = self.at(x, y);
+        self.path.line_to(x, y);
+    }
+
+    fn quad_to(&mut self, x1: f32, y1: f32, x: f32, y: f32) {
+        let ((x1, y1), (x, y)) = (self.at(x1, y1), self.at(x, y));
+        self.path.quad_to(x1, y1, x, y);
+    }
+
+    fn curve_to(&mut self, x1: f32, y1: f32, x2: f32, y2: f32, x: f32, y: f32) {
+        let ((x1, y1), (x2, y2), (x, y)) = (self.at(x1, y1), self.at(x2, y2), self.at(x, y));
+        self.path.cubic_to(x1, y1, x2, y2, x, y);
+    }
+
+    fn close(&mut self) {
+        self.path.close();
+    }
 }
 
 /// The distinct characters without a glyph, in order of appearance.
 pub(super) fn missing_glyphs<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<char> {
-    let Ok(face) = Face::new(Weight::Regular, 12.0) else { return vec![] };
+    let Some(face) = face(false) else { return vec![] };
     let mut missing = vec![];
-    for character in texts.flat_map(str::chars) {
-        if !face.has_glyph(character) && !missing.contains(&character) {
+    for character in texts.flat_map(str::chars).filter(|character| !character.is_control()) {
+        if face.glyph_index(character).is_none() && !missing.contains(&character) {
             missing.push(character);
         }
     }
@@ -94,13 +115,23 @@ mod tests {
 
     #[test]
     fn both_weights_have_letters_and_widths() {
-        let regular = width("perplexity 300/1800", Weight::Regular, 12.0);
-        let bold = width("perplexity 300/1800", Weight::Bold, 12.0);
-        assert!((90.0..130.0).contains(&regular) && bold > regular, "{regular} {bold}");
-        let mut covered = 0;
-        let face = Face::new(Weight::Regular, 12.0).unwrap();
-        face.draw("x", |_, _, alpha| covered += usize::from(alpha > 0.5));
-        assert!(covered > 5);
+        let text = "perplexity 300/1800";
+        let [regular, bold] = [false, true].map(|bold| outline(text, bold).unwrap());
+        assert!((7.5..10.8).contains(&regular.1) && bold.1 > regular.1);
+        assert!((width(text) - f64::from(regular.1) * SMALL).abs() < 1e-4);
+        // From the descender of p to the ascender of l.
+        let bounds = regular.0.bounds();
+        assert!((-0.85..-0.6).contains(&bounds.top()) && (0.1..0.3).contains(&bounds.bottom()));
+        assert!(bounds.left() >= 0.0 && bounds.right() <= regular.1);
+    }
+
+    #[test]
+    fn a_long_text_is_shortened() {
+        assert_eq!(shortened("short", 100.0, false), "short");
+        for (text, cut) in [("a_word_that_is_wider_than_the_page", false), ("some words", true)] {
+            let shortened = shortened(text, 100.0, cut);
+            assert!(shortened.ends_with('…') && width(&shortened) <= 100.0, "{shortened}");
+        }
     }
 
     #[test]

@@ -1,12 +1,9 @@
 //! The header of a panel: title, subtitle and legend.
 
-use plotters::prelude::DrawingBackend;
-
-use super::canvas::{Canvas, DrawResult, GREY, TextFormat, color};
+use super::canvas::{Canvas, GREY, MARKER, TextFormat, color};
 use super::chart::{Panel, Series};
-use super::font::{Weight, width};
+use super::font::{SMALL, shortened, width};
 use super::labels::Area;
-use super::style::{MARKER, SMALL};
 
 const LINE_HEIGHT: f64 = 16.0;
 const TITLE: f64 = 13.5;
@@ -26,16 +23,13 @@ fn title_height(panel: &Panel) -> f64 {
 }
 
 /// Draws the header of a panel with its upper edge at `top`.
-pub(super) fn draw<B: DrawingBackend>(
-    canvas: &Canvas<'_, B>,
-    panel: &Panel,
-    top: f64,
-    plot: &Area,
-) -> DrawResult {
-    canvas.text(&panel.title, (plot.left, top + 8.0), TextFormat::new(TITLE).bold())?;
+pub(super) fn draw(canvas: &mut Canvas, panel: &Panel, top: f64, plot: &Area) {
+    if !panel.title.is_empty() {
+        canvas.text(&panel.title, (plot.left, top + 8.0), TextFormat::new(TITLE).bold());
+    }
     let mut y = top + title_height(panel) + 8.0;
     for line in wrapped(&panel.subtitle, plot.right - plot.left) {
-        canvas.text(&line, (plot.left, y), TextFormat::new(SMALL).color(GREY))?;
+        canvas.text(line, (plot.left, y), TextFormat::new(SMALL).color(GREY));
         y += LINE_HEIGHT;
     }
     for row in legend_rows(panel, plot.right - plot.left) {
@@ -43,20 +37,18 @@ pub(super) fn draw<B: DrawingBackend>(
             let x = plot.left + item.x;
             let mut text_x = x;
             if let Some((i, series)) = item.series {
-                let (from, to) = ((x + 2.0, y), (x + 18.0, y));
                 if series.line {
-                    canvas.line([from, to], 2.0, color(i))?;
+                    canvas.line([(x + 2.0, y), (x + 18.0, y)], 2.0, color(i));
                 }
                 if series.markers {
-                    canvas.marker(i, (x + 10.0, y), MARKER)?;
+                    canvas.marker(i, (x + 10.0, y), MARKER);
                 }
                 text_x += SWATCH;
             }
-            canvas.text(item.text, (text_x, y), TextFormat::new(SMALL))?;
+            canvas.text(item.text, (text_x, y), TextFormat::new(SMALL));
         }
         y += LINE_HEIGHT;
     }
-    Ok(())
 }
 
 struct LegendItem<'a> {
@@ -65,19 +57,24 @@ struct LegendItem<'a> {
     series: Option<(usize, &'a Series)>,
 }
 
-/// Arranges the legend in rows of at most `max_width`. Series without a label have no entry.
+/// Arranges the legend in rows of at most `max_width`. Series without a label or without a drawn point have
+/// no entry.
 fn legend_rows(panel: &Panel, max_width: f64) -> Vec<Vec<LegendItem<'_>>> {
+    let series = panel.series.iter().enumerate();
+    let named = series.filter(|(_, series)| !series.label.is_empty() && series.drawn().count() > 0);
+    let mut entries: Vec<_> =
+        named.map(|(i, series)| (series.label.as_str(), Some((i, series)))).collect();
+    if !panel.legend_title.is_empty() && panel.drawn().count() > 0 {
+        entries.insert(0, (&panel.legend_title, None));
+    }
     let mut rows: Vec<Vec<LegendItem<'_>>> = Vec::new();
     let mut x = 0.0;
-    let named = panel.series.iter().enumerate().filter(|(_, series)| !series.label.is_empty());
-    let entries = named.map(|(i, series)| (series.label.as_str(), Some((i, series))));
-    let heading = Some((panel.legend_title.as_str(), None)).filter(|(text, _)| !text.is_empty());
-    for (text, series) in heading.into_iter().chain(entries) {
+    for (text, series) in entries {
         let swatch = if series.is_some() { SWATCH } else { 0.0 };
-        let item_width = swatch + width(text, Weight::Regular, SMALL) + 12.0;
+        let item_width = swatch + width(text) + 12.0;
         match rows.last_mut() {
             Some(row) if x + item_width <= max_width + 12.0 => {
-                row.push(LegendItem { x, text, series })
+                row.push(LegendItem { x, text, series });
             }
             _ => {
                 x = 0.0;
@@ -91,31 +88,22 @@ fn legend_rows(panel: &Panel, max_width: f64) -> Vec<Vec<LegendItem<'_>>> {
 
 /// Wraps a text into at most two lines of at most `max_width`; an ellipsis replaces what does not fit.
 fn wrapped(text: &str, max_width: f64) -> Vec<String> {
-    let fits = |line: &str| width(line, Weight::Regular, SMALL) <= max_width * 0.97;
+    let max_width = max_width * 0.97;
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
         match lines.last_mut() {
-            Some(line) if fits(&format!("{line} {word}")) => {
+            Some(line) if width(&format!("{line} {word}")) <= max_width => {
                 line.push(' ');
                 line.push_str(word);
             }
             _ => lines.push(word.into()),
         }
     }
-    let truncated = lines.len() > 2;
+    let cut = lines.len() > 2;
     lines.truncate(2);
-    for (i, line) in lines.iter_mut().enumerate() {
-        // A single word, such as a folder name, may be wider than the panel.
-        let mut ellipsis = truncated && i == 1;
-        while !fits(&format!("{line}{}", if ellipsis { "…" } else { "" })) && line.pop().is_some()
-        {
-            ellipsis = true;
-        }
-        if ellipsis {
-            line.push('…');
-        }
-    }
-    lines
+    // A single word, such as a folder name, may be wider than the panel.
+    let shorten = |(i, line): (usize, &String)| shortened(line, max_width, cut && i == 1);
+    lines.iter().enumerate().map(shorten).collect()
 }
 
 #[cfg(test)]
@@ -128,7 +116,7 @@ mod tests {
         for text in [long.to_owned(), format!("{long} {long} {long}"), "a b ".repeat(90)] {
             let lines = wrapped(&text, 200.0);
             assert!(lines.len() <= 2 && lines.iter().any(|line| line.ends_with('…')));
-            assert!(lines.iter().all(|line| width(line, Weight::Regular, SMALL) <= 200.0));
+            assert!(lines.iter().all(|line| width(line) <= 200.0));
         }
         assert_eq!(wrapped("short enough", 200.0), ["short enough"]);
     }

@@ -19,16 +19,16 @@ impl Area {
         }
     }
 
-    /// Area of the intersection.
-    fn overlap(&self, other: &Self) -> f64 {
-        let width = self.right.min(other.right) - self.left.max(other.left);
-        let height = self.bottom.min(other.bottom) - self.top.max(other.top);
-        if width > 0.0 && height > 0.0 { width * height } else { 0.0 }
+    pub fn center(&self) -> (f64, f64) {
+        ((self.left + self.right) / 2.0, (self.top + self.bottom) / 2.0)
     }
 
     /// Whether it overlaps none of `others`.
     pub fn is_free_of(&self, others: &[Self]) -> bool {
-        others.iter().all(|other| self.overlap(other) == 0.0)
+        others.iter().all(|other| {
+            self.right.min(other.right) <= self.left.max(other.left)
+                || self.bottom.min(other.bottom) <= self.top.max(other.top)
+        })
     }
 
     fn is_inside(&self, bounds: &Self) -> bool {
@@ -63,54 +63,34 @@ const DIRECTIONS: [(f64, f64); 8] = [
 /// Distances between point and label, in order of preference.
 const GAPS: [f64; 3] = [8.0, 13.0, 19.0];
 
-/// Number of passes in which each label may move to a better position.
-const PASSES: usize = 6;
-
 /// Returns the center of each label, or `None` if no position near its point is free.
 pub(super) fn place_labels(
     labels: &[Label],
     obstacles: &[Area],
     bounds: &Area,
 ) -> Vec<Option<(f64, f64)>> {
-    let mut areas: Vec<Option<Area>> = vec![None; labels.len()];
-    for _ in 0..PASSES {
-        for i in 0..labels.len() {
-            let others = areas.iter().enumerate().filter(|&(j, _)| j != i);
-            let occupied: Vec<Area> = others.filter_map(|(_, area)| *area).collect();
-            areas[i] = best_area(&labels[i], &occupied, obstacles, bounds);
-        }
-    }
-    // The passes need not converge: drop labels that still overlap with earlier ones.
-    let mut placed: Vec<Area> = Vec::new();
-    areas
-        .into_iter()
-        .map(|area| {
-            let area =
-                area.filter(|area| area.is_free_of(&placed) && area.is_free_of(obstacles))?;
-            placed.push(area);
-            Some(((area.left + area.right) / 2.0, (area.top + area.bottom) / 2.0))
-        })
-        .collect()
+    let mut occupied = obstacles.to_vec();
+    let place = |label: &Label| {
+        let is_free = |area: &Area| area.is_inside(bounds) && area.is_free_of(&occupied);
+        let area = label.positions().find(is_free)?;
+        occupied.push(area);
+        Some(area.center())
+    };
+    labels.iter().map(place).collect()
 }
 
-fn best_area(label: &Label, occupied: &[Area], obstacles: &[Area], bounds: &Area) -> Option<Area> {
-    let candidates = GAPS.iter().flat_map(|&gap| {
-        DIRECTIONS.iter().map(move |&(dx, dy)| {
+impl Label {
+    /// Possible areas in order of preference.
+    fn positions(&self) -> impl Iterator<Item = Area> {
+        let positions = GAPS.iter().flat_map(|&gap| DIRECTIONS.map(|direction| (gap, direction)));
+        positions.map(|(gap, (dx, dy))| {
             // A diagonal label must be closer to its point to be recognized as its label.
             let gap = if dx != 0.0 && dy != 0.0 { gap * 0.6 } else { gap };
-            let x = label.x + dx * (label.width / 2.0 + gap);
-            let y = label.y + dy * (label.height / 2.0 + gap);
-            Area::around(x, y, label.width / 2.0, label.height / 2.0)
+            let x = self.x + dx * (self.width / 2.0 + gap);
+            let y = self.y + dy * (self.height / 2.0 + gap);
+            Area::around(x, y, self.width / 2.0, self.height / 2.0)
         })
-    });
-    let mut best: Option<(f64, Area)> = None;
-    for area in candidates.filter(|area| area.is_inside(bounds)) {
-        let cost: f64 = occupied.iter().chain(obstacles).map(|other| area.overlap(other)).sum();
-        if best.is_none_or(|(min_cost, _)| cost < min_cost) {
-            best = Some((cost, area));
-        }
     }
-    best.map(|(_, area)| area)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! corpus or smaller models, so the two are plotted in separate panels with separate axes.
 
 mod axis;
+mod bitmap;
 mod canvas;
 mod chart;
 mod figures;
@@ -11,17 +12,14 @@ mod font;
 mod header;
 mod heat;
 mod labels;
-mod paper_panels;
 mod picture;
-mod points;
-mod raster;
 mod render;
-mod style;
 #[cfg(test)]
 mod tests;
 mod training;
 
-pub use figures::{forget_gates, perplexity_vs_bptt, perplexity_vs_parameters, training_curve};
+pub use figures::{
+    Curve, forget_gates, perplexity_vs_bptt, perplexity_vs_parameters, training_curve,
+};
 pub use picture::Plot;
-pub use points::{Curve, Point};
 pub(crate) use training::training_progress;

@@ -1,8 +1,9 @@
-use super::chart::{Figure, Panel, PlotPoint, Series};
+use super::chart::Series;
 use super::*;
+use crate::paper::results::Measured;
 
-fn point(emsize: usize, nhid: usize, bptt: usize, parameters: u64, perplexity: f64) -> Point {
-    Point { emsize, nhid, bptt, parameters, perplexity }
+fn point(emsize: usize, nhid: usize, bptt: usize, parameters: u64, test_ppl: f64) -> Measured {
+    Measured { emsize, nhid, bptt, parameters, test_ppl, ..Measured::default() }
 }
 
 fn texts(svg: &str) -> Vec<&str> {
@@ -10,11 +11,11 @@ fn texts(svg: &str) -> Vec<&str> {
     open.filter_map(|rest| rest.split('>').nth(1)?.split('<').next()).map(str::trim).collect()
 }
 
-const NONE: [Point; 0] = [];
+const NONE: [Measured; 0] = [];
 
 #[test]
 fn without_runs_only_the_published_points_are_shown_and_labeled() {
-    let svg = perplexity_vs_parameters(&NONE).svg().unwrap();
+    let svg = perplexity_vs_parameters(&NONE).svg();
     let shown = texts(&svg);
     let mut expected = vec!["400/2500", "300/1500", "300/1750", "300/1850", "300/1800 (entry)"];
     expected.extend(["300/2000", "parameters (millions)", "test perplexity"]);
@@ -29,7 +30,7 @@ fn without_runs_only_the_published_points_are_shown_and_labeled() {
 fn measured_points_have_a_separate_panel() {
     let runs = [point(25, 150, 70, 400_000, 80.0), point(25, 170, 70, 450_000, 75.5)];
     let plot = perplexity_vs_parameters(&runs).measured_on("one epoch").best_possible(70.0);
-    let svg = plot.svg().unwrap();
+    let svg = plot.svg();
     let shown = texts(&svg);
     for text in ["Published", "Measured", "one epoch", "25/150", "25/170", "best possible, 70.0"] {
         assert!(shown.contains(&text), "{text} not in {shown:?}");
@@ -39,9 +40,9 @@ fn measured_points_have_a_separate_panel() {
 
 #[test]
 fn an_svg_has_the_page_size_and_selectable_text() {
-    let svg = perplexity_vs_bptt(&[point(25, 150, 70, 1, 80.0)]).svg().unwrap();
+    let svg = perplexity_vs_bptt(&[point(25, 150, 70, 1, 80.0)]).svg();
     assert!(
-        svg.starts_with("<svg width=\"900\" height=\"520\" role=\"img\" viewBox=\"0 0 3600 2080\"")
+        svg.starts_with("<svg width=\"900\" height=\"520\" role=\"img\" viewBox=\"0 0 900 520\"")
     );
     assert!(svg.contains("font-family=\"sans-serif\""));
     assert!(svg.trim_end().ends_with("</svg>"));
@@ -50,17 +51,17 @@ fn an_svg_has_the_page_size_and_selectable_text() {
 #[test]
 fn degenerate_input_is_drawn() {
     let odd = [f64::NAN, f64::INFINITY, -0.0, 0.0, 1e300, 5.0, 5.0];
-    let all: Vec<Point> = odd.iter().map(|&ppl| point(1, 1, 1, u64::MAX, ppl)).collect();
+    let all: Vec<Measured> = odd.iter().map(|&ppl| point(1, 1, 1, u64::MAX, ppl)).collect();
     for points in [&all[..], &all[..1], &all[5..6], &all[5..]] {
-        perplexity_vs_parameters(points).best_possible(f64::NAN).svg().unwrap();
-        perplexity_vs_bptt(points).best_possible(1e90).svg().unwrap();
+        perplexity_vs_parameters(points).best_possible(f64::NAN).svg();
+        perplexity_vs_bptt(points).best_possible(1e90).svg();
     }
     let curve = |points: &[(f64, f64)]| Curve { label: "<run & co>".into(), points: points.into() };
     let none: [Curve; 0] = [];
-    training_curve(&none).svg().unwrap();
+    training_curve(&none).svg();
     let curves =
         [curve(&[]), curve(&[(1.0, 2.0)]), curve(&[(0.0, f64::NAN), (f64::INFINITY, 1.0)])];
-    let svg = training_curve(&curves).svg().unwrap();
+    let svg = training_curve(&curves).svg();
     assert!(svg.contains("&lt;run &amp; co&gt;"));
 }
 
@@ -69,17 +70,16 @@ fn x_of(svg: &str, wanted: &str) -> f64 {
     let document = roxmltree::Document::parse(svg).unwrap();
     let mut texts = document.descendants().filter(|node| node.has_tag_name("text"));
     let text = texts.find(|node| node.text().is_some_and(|text| text.trim() == wanted));
-    let x: f64 = text.unwrap().attribute("x").unwrap().parse().unwrap();
-    x / canvas::SCALE
+    text.unwrap().attribute("x").unwrap().parse().unwrap()
 }
 
 #[test]
 fn wide_ticks_do_not_overlap_the_axis_label() {
     let runs = [point(25, 150, 70, 400_000, 100_000.0), point(25, 170, 70, 450_000, 140_000.0)];
-    let svg = perplexity_vs_parameters(&runs).svg().unwrap();
+    let svg = perplexity_vs_parameters(&runs).svg();
     let shown = texts(&svg);
     let tick = shown.iter().find(|text| text.ends_with(",000")).unwrap();
-    let left = x_of(&svg, tick) - font::width(tick, font::Weight::Regular, style::SMALL);
+    let left = x_of(&svg, tick) - font::width(tick);
     // The label of the measured panel is the second with this text.
     let middle = svg.rfind("test perplexity").unwrap();
     let title = x_of(&format!("<svg>{}</svg>", element_around(&svg, middle)), "test perplexity");
@@ -96,8 +96,8 @@ fn element_around(svg: &str, at: usize) -> &str {
 #[test]
 fn an_empty_panel_shows_the_reason() {
     let run = |ppl| point(25, 150, 70, 400_000, ppl);
-    let shown_texts = |runs: &[Point]| {
-        let svg = perplexity_vs_parameters(runs).best_possible(30.0).svg().unwrap();
+    let shown_texts = |runs: &[Measured]| {
+        let svg = perplexity_vs_parameters(runs).best_possible(30.0).svg();
         // Only the published panel has a legend.
         assert_eq!(svg.matches("sequence length (tokens)").count(), 1, "{svg}");
         texts(&svg).join("\n")
@@ -108,25 +108,15 @@ fn an_empty_panel_shows_the_reason() {
         shown_texts(&[run(f64::NAN), run(f64::INFINITY)])
             .contains("every value is infinite or NaN")
     );
-    assert!(
-        perplexity_vs_bptt(&[run(f64::NAN)]).svg().unwrap().contains("not measured to the end")
-    );
+    assert!(perplexity_vs_bptt(&[run(f64::NAN)]).svg().contains("not measured to the end"));
 }
 
 #[test]
 fn a_line_is_interrupted_at_points_that_cannot_be_drawn() {
     let values = [1.0, f64::INFINITY, 2.0, 3.0, f64::NAN, 1e300, 4.0, f64::INFINITY];
-    let points =
-        values.into_iter().zip(1..).map(|(y, x)| PlotPoint::new(f64::from(x), y)).collect();
-    let panel = Panel {
-        series: vec![Series { points, line: true, ..Series::default() }],
-        ..Panel::default()
-    };
-    // Twice, as for a plot with a reference.
-    let figure = Figure::new("", vec![panel]).drawable_only().drawable_only();
-    let segments = figure.panels[0].series[0].segments();
-    let segments: Vec<Vec<f64>> =
-        segments.map(|segment| segment.iter().map(|point| point.y).collect()).collect();
+    let series = Series::line("", values.into_iter().zip(1..).map(|(y, x)| (f64::from(x), y)));
+    let heights = |segment: &[chart::PlotPoint]| segment.iter().map(|point| point.y).collect();
+    let segments: Vec<Vec<f64>> = series.segments().map(heights).collect();
     assert_eq!(segments, [vec![1.0], vec![2.0, 3.0], vec![4.0]]);
 }
 
@@ -141,7 +131,7 @@ fn characters_that_the_png_lacks_are_reported() {
 #[test]
 fn markup_in_labels_is_escaped() {
     let plot = perplexity_vs_bptt(&[point(1, 1, 5, 1, 9.0)]).measured_on("</text><script>");
-    assert!(!plot.svg().unwrap().contains("<script"));
+    assert!(!plot.svg().contains("<script"));
 }
 
 #[test]

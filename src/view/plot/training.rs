@@ -1,8 +1,8 @@
 //! Training curves of finished and running trainings.
 
-use super::chart::{Figure, Panel, PlotPoint, Series};
+use super::chart::{Content, Figure, Series};
+use super::figures::{Curve, step_panel};
 use super::picture::Plot;
-use super::points::{Curve, Point};
 use crate::train::{Record, RunLog, TrainingRun};
 
 /// Width and height of the live plot, in page pixels.
@@ -12,37 +12,18 @@ const LIVE_PAGE: (u32, u32) = (900, 300);
 /// flatten the rest.
 const MAX_RATIO: f64 = 6.0;
 
-/// Number of points of the curve of a finished run.
+/// Maximum number of points of the curves of a finished run and of a running one. Single steps are noisy.
 const POINTS: usize = 120;
-
-/// A live curve is smoothed over 1/40 of its points, since single steps are noisy.
-const SMOOTHING: usize = 40;
-
-impl From<&TrainingRun> for Point {
-    fn from(run: &TrainingRun) -> Self {
-        let tombstones =
-            crate::paper::operation_counts::count_ops(&run.config).criterion_parameters;
-        Self {
-            emsize: run.config.emsize,
-            nhid: run.config.nhid,
-            bptt: run.recipe.bptt,
-            parameters: run.parameters.saturating_sub(tombstones),
-            perplexity: run.test_ppl.unwrap_or(f64::NAN),
-        }
-    }
-}
+const LIVE_POINTS: usize = 60;
 
 impl From<&TrainingRun> for Curve {
     /// Training perplexity, averaged over groups of steps, without the steep start.
     fn from(run: &TrainingRun) -> Self {
-        let steps = run.losses.len().div_ceil(POINTS).max(1);
-        let means = run.losses.chunks(steps).enumerate().map(|(i, losses)| {
-            let mean = losses.iter().sum::<f64>() / losses.len() as f64;
-            ((i * steps + losses.len()) as f64, mean)
-        });
+        let losses: Vec<_> =
+            run.losses.iter().zip(1u32..).map(|(loss, step)| (f64::from(step), *loss)).collect();
         let (config, bptt) = (&run.config, run.recipe.bptt);
         let label = format!("{}/{}, bptt {bptt}", config.emsize, config.nhid);
-        Self { label, points: perplexities(means) }
+        Self { label, points: perplexities(&means(&losses, POINTS)) }
     }
 }
 
@@ -53,7 +34,8 @@ impl RunLog {
             Record::Steps { step, loss, .. } => Some((*step as f64, *loss)),
             _ => None,
         });
-        Curve { label: self.name.clone(), points: perplexities(losses) }
+        let losses: Vec<_> = losses.collect();
+        Curve { label: self.name.clone(), points: perplexities(&losses) }
     }
 
     /// Validation perplexity by step, one point per epoch, from the first step of [`RunLog::training`] on.
@@ -74,20 +56,20 @@ impl RunLog {
 }
 
 /// Converts losses to perplexities and removes the steep start.
-fn perplexities(losses: impl Iterator<Item = (f64, f64)>) -> Vec<(f64, f64)> {
-    let points: Vec<_> = losses.map(|(step, loss)| (step, loss.exp())).collect();
+fn perplexities(losses: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let points: Vec<_> = losses.iter().map(|&(step, loss)| (step, loss.exp())).collect();
     let min = points.iter().map(|(_, ppl)| *ppl).fold(f64::INFINITY, f64::min);
     points.into_iter().skip_while(|(_, ppl)| *ppl > MAX_RATIO * min).collect()
 }
 
-/// Moving average over the last 1/[`SMOOTHING`] of the points.
-fn smoothed(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    let window = (points.len() / SMOOTHING).max(1);
-    let mean = |i: usize| {
-        let values = &points[(i + 1).saturating_sub(window)..=i];
-        values.iter().map(|(_, loss)| loss).sum::<f64>() / values.len() as f64
+/// Means of groups of consecutive losses, at most `count`.
+fn means(losses: &[(f64, f64)], count: usize) -> Vec<(f64, f64)> {
+    let groups = losses.chunks(losses.len().div_ceil(count).max(1));
+    let mean = |group: &[(f64, f64)]| {
+        let sum: f64 = group.iter().map(|(_, loss)| loss).sum();
+        (group[group.len() - 1].0, sum / group.len() as f64)
     };
-    points.iter().enumerate().map(|(i, (step, _))| (*step, mean(i))).collect()
+    groups.map(mean).collect()
 }
 
 /// Live plot of loss and perplexity by step, with a status line and a progress bar. The points are
@@ -98,35 +80,22 @@ pub(crate) fn training_progress(
     training: &[(f64, f64)],
     validation: &[(f64, f64)],
 ) -> Plot {
-    let series = |label: &str, points: Vec<(f64, f64)>, markers| Series {
-        label: label.into(),
-        points: points.into_iter().map(|(x, y)| PlotPoint::new(x, y)).collect(),
-        line: true,
-        markers,
-        ..Series::default()
+    let panel = |y_label, training, validation| {
+        let markers = true;
+        let training = Series::line("training", training);
+        let validation = Series { markers, ..Series::line("validation", validation) };
+        step_panel(y_label, vec![training, validation])
     };
-    let panel = |y_label: &str, training: Vec<_>, validation: Vec<_>| Panel {
-        x_label: "step".into(),
-        integer_x: true,
-        log_y: true,
-        y_label: y_label.into(),
-        series: vec![
-            series("training (moving average)", training, false),
-            series("validation", validation, true),
-        ],
-        ..Panel::default()
-    };
-    let training = smoothed(training);
-    let perplexity = perplexities(training.iter().copied());
+    let training = means(training, LIVE_POINTS);
+    let perplexity = perplexities(&training);
     // Both curves start at the same step.
     let start = perplexity.first().map_or(0.0, |first| first.0);
     let valid_ppl =
         validation.iter().filter(|point| point.0 >= start).map(|(step, loss)| (*step, loss.exp()));
     let panels = vec![
-        panel("loss (nats per token)", training, validation.into()),
+        panel("loss (nats per token)", training, validation.to_vec()),
         panel("perplexity", perplexity, valid_ppl.collect()),
     ];
-    let figure =
-        Figure { page: LIVE_PAGE, progress: Some(progress), ..Figure::new(status, panels) };
-    Plot::new("training", figure)
+    let figure = Figure::new(status, Content::Panels(panels));
+    Plot::new("training", Figure { page: LIVE_PAGE, progress: Some(progress), ..figure })
 }

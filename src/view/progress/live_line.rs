@@ -1,54 +1,47 @@
 //! A progress line in a notebook for evaluation, generation and downloads.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
+
+use maud::html;
 
 use crate::format::duration;
 use crate::notebook::{LiveDisplay, MimeBundle};
-use crate::progress::{Task, Unit};
-use crate::view::html::escape;
+use crate::progress::{Progress, Task, Unit};
+use crate::view::html::progress;
 
-/// Time between updates; shorter work shows nothing.
-const UPDATE_INTERVAL: Duration = Duration::from_millis(500);
-
+/// A line that appears after half a second.
 #[derive(Debug)]
 pub struct LiveLine {
     display: LiveDisplay,
     task: Task,
     done: u64,
     started: Instant,
-    next_update: Instant,
-    shown: bool,
 }
 
 impl LiveLine {
     pub fn new(display: LiveDisplay, task: &Task) -> Self {
-        let started = Instant::now();
-        let next_update = started + UPDATE_INTERVAL;
-        Self { display, task: task.clone(), done: task.done, started, next_update, shown: false }
+        Self { display, task: task.clone(), done: task.done, started: Instant::now() }
     }
+}
 
-    pub fn advance(&mut self, by: u64) {
+impl Progress for LiveLine {
+    fn advance(&mut self, by: u64) {
         self.done += by;
-        let now = Instant::now();
-        if now < self.next_update {
+        if !self.display.is_due() {
             return;
         }
-        self.next_update = now + UPDATE_INTERVAL;
-        self.shown = true;
-        let line = line(&self.task, self.done, (now - self.started).as_secs_f64());
-        let fraction = self.task.total.map_or_else(String::new, |total| {
-            format!(" value=\"{:.3}\" max=\"1\"", self.done as f64 / (total as f64).max(1e-9))
-        });
+        let line = line(&self.task, self.done, self.started.elapsed().as_secs_f64());
+        let fraction = self.task.total.map(|total| self.done as f64 / (total as f64).max(1e-9));
         let label = &self.task.label;
-        let html = format!("<div>{} <progress{fraction}></progress> {line}</div>", escape(label));
+        let html = html! { div { (label) " " (progress(fraction)) " " (line) } };
         self.display.show(&MimeBundle::html(html, format!("{label}: {line}")));
     }
 
-    pub fn finish(mut self) {
-        if self.shown {
+    fn finish(&mut self) {
+        if self.display.is_shown() {
             let time = duration(self.started.elapsed().as_secs_f64());
             let line = format!("{}: {time}", self.task.label);
-            self.display.show(&MimeBundle::html(format!("<div>{}</div>", escape(&line)), line));
+            self.display.show(&MimeBundle::html(html! { div { (line) } }, line));
         }
     }
 }

@@ -30,6 +30,16 @@ pub fn here() -> Box<dyn Progress> {
     }
 }
 
+/// Moving average of the losses of steps, for display.
+#[derive(Debug, Default)]
+struct SmoothLoss(Option<f64>);
+
+impl SmoothLoss {
+    fn add(&mut self, loss: f64) -> f64 {
+        *self.0.insert(self.0.map_or(loss, |smooth| 0.95 * smooth + 0.05 * loss))
+    }
+}
+
 /// Evaluates a model as awd-lstm-lm does: batch size 10 for validation and 1 for test, sequences of the
 /// configured bptt, with a zero initial state that is passed from sequence to sequence.
 ///
@@ -43,7 +53,7 @@ pub fn evaluate(model: &QrnnLm, corpus: &Corpus, split: Split) -> Result<Evaluat
 /// Continues `prompt`, words separated by spaces; starts a new text if it is empty.
 ///
 /// # Errors
-/// As [`generate_text`]; [`crate::Error::Usage`] if the vocabularies of corpus and model differ.
+/// As [`generate_text`]; [`crate::Error::Mismatch`] if the vocabularies of corpus and model differ.
 pub fn generate(
     model: &QrnnLm,
     corpus: &Corpus,

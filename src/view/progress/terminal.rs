@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
+use super::SmoothLoss;
 use crate::format::{megabytes, perplexity_in_text};
 use crate::progress::{EpochReport, Progress, StepReport, Task, Unit};
 use crate::terminal;
@@ -18,7 +19,7 @@ pub struct Terminal {
     bars: MultiProgress,
     bar: ProgressBar,
     task: Option<Task>,
-    smooth_loss: Option<f64>,
+    smooth_loss: SmoothLoss,
     /// Label of a part, which prints no line per epoch, since there are many parts.
     label: Option<String>,
     last_line: Instant,
@@ -28,11 +29,16 @@ impl Default for Terminal {
     fn default() -> Self {
         let bars = MultiProgress::new();
         let bar = bars.add(ProgressBar::new(0));
-        Self { bars, bar, task: None, smooth_loss: None, label: None, last_line: Instant::now() }
+        Self::new(bars, bar, None)
     }
 }
 
 impl Terminal {
+    fn new(bars: MultiProgress, bar: ProgressBar, label: Option<String>) -> Self {
+        let (smooth_loss, last_line) = (SmoothLoss::default(), Instant::now());
+        Self { bars, bar, task: None, smooth_loss, label, last_line }
+    }
+
     fn print(&self, line: &str) {
         if self.bar.is_hidden() {
             terminal::note(line);
@@ -96,9 +102,8 @@ impl Progress for Terminal {
     }
 
     fn step(&mut self, step: &StepReport) {
-        let smooth = self.smooth_loss.map_or(step.loss, |loss| 0.95 * loss + 0.05 * step.loss);
-        self.smooth_loss = Some(smooth);
-        self.bar.set_position(((step.epoch - 1) * step.rows + step.row) as u64);
+        let smooth = self.smooth_loss.add(step.loss);
+        self.bar.set_position(step.rows_done());
         self.bar.set_message(format!(
             "epoch {}  loss {smooth:.3}  ppl {:>6}  {:>6.0} tokens/s",
             step.epoch,
@@ -136,8 +141,6 @@ impl Progress for Terminal {
     fn part(&mut self, label: &str) -> Box<dyn Progress> {
         let bars = self.bars.clone();
         let bar = bars.insert_before(&self.bar, ProgressBar::new(0));
-        let label = Some(label.to_owned());
-        let last_line = Instant::now();
-        Box::new(Self { bars, bar, task: None, smooth_loss: None, label, last_line })
+        Box::new(Self::new(bars, bar, Some(label.into())))
     }
 }

@@ -10,32 +10,19 @@ use std::path::{Path, PathBuf};
 use qrnn_ops::atomic_file;
 
 use crate::paper::results::{Measured, ReproduceResults};
-use crate::view::plot::{self, Plot, Point};
+use crate::view::plot::{self, Plot};
 use crate::{Error, Result};
-
-impl From<&Measured> for Point {
-    fn from(run: &Measured) -> Self {
-        Self {
-            emsize: run.emsize,
-            nhid: run.nhid,
-            bptt: run.bptt,
-            parameters: run.parameters,
-            perplexity: run.test_ppl,
-        }
-    }
-}
 
 impl ReproduceResults {
     /// Plots test perplexity against parameters.
     pub fn parameters_plot(&self) -> Plot {
-        let runs: Vec<Measured> = self.rows.iter().filter_map(|row| row.measured.clone()).collect();
+        let runs: Vec<Measured> = self.measured_rows().cloned().collect();
         self.describe_measured(plot::perplexity_vs_parameters(&runs))
     }
 
     /// Plots test perplexity against sequence length.
     pub fn lengths_plot(&self) -> Plot {
-        let runs: Vec<Measured> =
-            self.lengths.iter().filter_map(|length| length.measured.clone()).collect();
+        let runs: Vec<Measured> = self.measured_lengths().cloned().collect();
         self.describe_measured(plot::perplexity_vs_bptt(&runs))
     }
 
@@ -58,10 +45,7 @@ impl ReproduceResults {
     }
 
     /// Renders the report as one self-contained HTML document.
-    ///
-    /// # Errors
-    /// [`Error::Plot`] if a plot cannot be rendered.
-    pub fn to_html(&self) -> Result<String> {
+    pub fn to_html(&self) -> String {
         page::html(self)
     }
 
@@ -78,13 +62,14 @@ impl ReproduceResults {
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
         let folder = folder.as_ref();
         let mut paths = vec![folder.join("results.json"), folder.join("report.html")];
-        let bytes = self.to_json()?;
-        atomic_file::write(&paths[0], bytes.as_bytes()).map_err(Error::io(&paths[0], "write"))?;
+        let write = |path: &PathBuf, text: String| {
+            atomic_file::write(path, text.as_bytes()).map_err(Error::io(path, "write"))
+        };
+        write(&paths[0], self.to_json()?)?;
+        write(&paths[1], self.to_html())?;
         for plot in [self.parameters_plot(), self.lengths_plot()] {
             paths.extend(plot.save(folder, plot.name())?);
         }
-        let bytes = self.to_html()?;
-        atomic_file::write(&paths[1], bytes.as_bytes()).map_err(Error::io(&paths[1], "write"))?;
         Ok(paths)
     }
 }

@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::Instant;
 
 use crate::cargo;
@@ -12,10 +11,7 @@ use crate::cuda_dry_run::program::{self, StandIns};
 use crate::cuda_dry_run::{optimizer, runs, stand_ins, table, text};
 use crate::error::{Error, Result};
 use crate::setup::{self, Libtorch};
-use crate::{terminal, workspace};
-
-/// The default of --text.
-const TEXT: &str = "../shared/data/wikitext-103/valid.txt";
+use crate::{process, terminal, workspace};
 
 /// The steps that are counted. Among the first 8, some allocate memory that later ones reuse.
 const COUNTED: std::ops::Range<usize> = 8..8 + table::STEPS;
@@ -30,30 +26,27 @@ pub struct CudaDryRun {
     /// target/cuda-dry-run]
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
-    /// Train on copies of this text [default: WikiText-103's validation text in ../shared, or else a
-    /// generated text with its word frequencies]
-    #[arg(long, value_name = "FILE")]
-    text: Option<PathBuf>,
     /// Run nothing; count the log of an earlier run, DIR/entry.log of its --keep
-    #[arg(long, value_name = "LOG", conflicts_with_all = ["keep", "text"])]
+    #[arg(long, value_name = "LOG", conflicts_with = "keep")]
     count: Option<PathBuf>,
 }
 
 impl CudaDryRun {
-    pub fn run(self) -> Result<ExitCode> {
+    pub fn run(self) -> Result<()> {
         if let Some(log) = &self.count {
-            let mut all = Outcome::default();
             let events = log::read(log)?;
-            all.without_context = Counts::of(&events).without_context;
-            all.count(&events, None)?;
-            return Ok(all.end());
+            let without_context = Counts::of(&events).without_context;
+            return Outcome { without_context, ..Outcome::default() }.end(&events, None);
         }
         let begun = Instant::now();
         let libtorch = setup::run_with_cuda()?;
         terminal::note("building the programs");
-        let Some([reproduce, bench]) = build_programs(libtorch)? else {
-            return Ok(ExitCode::FAILURE);
+        let build = |package, program| {
+            let args = ["--release", "--package", package, "--bin", program];
+            cargo::program(cargo::build(libtorch, "build", args)?, program)
         };
+        let reproduce = build("qrnn", "reproduce")?;
+        let bench = build("qrnn-bench", "qrnn-bench")?;
         terminal::note("building the stand-ins");
         let target = workspace::root().join("target");
         let real = real_libraries(libtorch)?;
@@ -78,48 +71,21 @@ impl CudaDryRun {
         for (name, arguments) in runs::small(&folder) {
             all.note(name, &on_stand_ins, &reproduce, &arguments)?;
         }
-        self.write_text(&folder.join("text"))?;
+        terminal::note("generating a text with WikiText-103's word frequencies");
+        let text = folder.join("text");
+        let shares = text::write(&text, text::WORDS, text::SAMPLED, text::TYPES)?;
+        let shares = shares.map(|share| format!("{:.2} %", 100.0 * share)).join(", ");
+        terminal::show(format_args!("words of the text by cluster of the softmax: {shares}"));
         let steps = (COUNTED.end + 1) as u64; // the last step ends where one more begins
         let entry = all.note("entry", &on_stand_ins, &reproduce, &runs::entry(&folder, steps))?;
         terminal::note("counting the bytes of the optimizer");
-        let optimizer_bytes = optimizer::bytes(&cargo::output(libtorch, optimizer::TEST)?);
-        all.count(&entry, optimizer_bytes)?;
+        let printed = process::output(&mut cargo::after_setup(libtorch, optimizer::TEST))?;
         if self.keep.is_none() {
             // The logs stay, so that complaints can be looked up.
             clear(&folder)?;
         }
         terminal::note(format_args!("{:.0} s", begun.elapsed().as_secs_f64()));
-        Ok(all.end())
-    }
-
-    fn write_text(&self, folder: &Path) -> Result<()> {
-        let default = workspace::root().join(TEXT);
-        let base = match &self.text {
-            Some(path) => Some(path.as_path()),
-            None => Some(default.as_path()).filter(|path| path.exists()),
-        };
-        let shares = match base {
-            Some(path) => {
-                terminal::note(format_args!(
-                    "making a text of {} copies of {}",
-                    text::COPIES,
-                    path.display()
-                ));
-                let read = fs_err::read_to_string(path)?;
-                text::write(folder, &read, text::COPIES, text::TYPES)?
-            }
-            None => {
-                terminal::note("generating a text with WikiText-103's word frequencies");
-                let made = text::by_law(text::WORDS, text::TYPES_BY_LAW);
-                text::write(folder, &made, 1, text::TYPES)?
-            }
-        };
-        let shares = shares.map(|share| format!("{:.2} %", 100.0 * share));
-        terminal::show(format_args!(
-            "words of the text by cluster of the softmax: {}",
-            shares.join(", ")
-        ));
-        Ok(())
+        all.end(&entry, optimizer::bytes(&printed))
     }
 }
 
@@ -140,8 +106,7 @@ impl Outcome {
     ) -> Result<Vec<Event>> {
         let begun = Instant::now();
         let run = on_stand_ins.run(name, program, arguments)?;
-        let without_context = Counts::of(&run.events).without_context;
-        self.without_context += without_context;
+        self.without_context += Counts::of(&run.events).without_context;
         terminal::show(format_args!(
             "{name:<10} {:6.1} s, {} events, {}",
             begun.elapsed().as_secs_f64(),
@@ -152,8 +117,8 @@ impl Outcome {
         Ok(run.events)
     }
 
-    /// Counts the entry's steps and prints the tables.
-    fn count(&mut self, entry: &[Event], optimizer_bytes: Option<f64>) -> Result<()> {
+    /// Counts the entry's steps, prints the tables, and fails where anything was wrong.
+    fn end(mut self, entry: &[Event], optimizer_bytes: Option<f64>) -> Result<()> {
         let steps = count::steps(entry, COUNTED).ok_or_else(|| {
             Error::machine(
                 format!("the log of the entry's run has fewer than {} steps", COUNTED.end + 1),
@@ -162,11 +127,8 @@ impl Outcome {
         })?;
         let counts = Counts::of(steps);
         let rows = table::rows(&counts, self.without_context, optimizer_bytes);
-        terminal::print(format_args!(
-            "bf16 steps {} to {} of the entry",
-            COUNTED.start + 1,
-            COUNTED.end
-        ))?;
+        let (first, last) = (COUNTED.start + 1, COUNTED.end);
+        terminal::print(format_args!("bf16 steps {first} to {last} of the entry"))?;
         terminal::print(table::shown(&rows))?;
         for event in count::notable(entry, COUNTED) {
             terminal::print(event)?;
@@ -174,40 +136,20 @@ impl Outcome {
         terminal::print(format_args!("\n{}", table::breakdown(&counts).trim_end()))?;
         let exceeded = rows.iter().filter(|row| row.is_exceeded());
         self.complaints.extend(exceeded.map(|row| format!("above its limit: {}", row.what)));
-        Ok(())
-    }
-
-    fn end(self) -> ExitCode {
-        for complaint in &self.complaints {
-            terminal::note(format_args!("error: {complaint}"));
+        if self.complaints.is_empty() {
+            return Ok(());
         }
-        if self.complaints.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        let remedy = "run it with --keep DIR, and read the logs in DIR";
+        Err(Error::failed(self.complaints.join("\n"), remedy))
     }
-}
-
-/// The paths of `reproduce` and `qrnn-bench`; `None` where cargo failed.
-fn build_programs(libtorch: Libtorch) -> Result<Option<[PathBuf; 2]>> {
-    let build = |package, program| -> Result<Option<PathBuf>> {
-        let args = ["--release", "--package", package, "--bin", program];
-        let built = cargo::build(libtorch, "build", args)?;
-        built.map(|artifacts| cargo::program(artifacts, program)).transpose()
-    };
-    let Some(reproduce) = build("qrnn", "reproduce")? else { return Ok(None) };
-    Ok(build("qrnn-bench", "qrnn-bench")?.map(|bench| [reproduce, bench]))
 }
 
 /// The folders of the real CUDA libraries: those of set-up, or those beside the user's libtorch.
 fn real_libraries(libtorch: Libtorch) -> Result<Vec<PathBuf>> {
-    let home = workspace::root().join(".libtorch");
-    let roots = match libtorch {
-        Libtorch::Ours => vec![home.join("current"), home.join("cuda")],
-        Libtorch::Theirs => {
-            let theirs: PathBuf = std::env::var_os("LIBTORCH").unwrap_or_default().into();
-            // Laid out like `.libtorch`, or like Python's site-packages/torch.
-            let above = theirs.parent().map(PathBuf::from).unwrap_or_default();
-            vec![theirs, above.join("cuda"), above]
-        }
-    };
+    let linked = libtorch.folder();
+    // The user's may be laid out like `.libtorch`, or like Python's site-packages/torch.
+    let above = linked.parent().map(PathBuf::from).unwrap_or_default();
+    let roots = [linked, above.join("cuda"), above];
     let places = ["lib", "torch/lib", "nvidia/cu13/lib"];
     let folders = roots.iter().flat_map(|root| places.map(|place| root.join(place)));
     let folders: Vec<PathBuf> = folders.filter(|folder| folder.is_dir()).collect();

@@ -61,46 +61,37 @@ fn outermost_parenthesis(name: &str) -> Option<usize> {
 /// The names with their counts. Products that occur less than `often` times and differ in one dimension are
 /// merged into a row with the range of that dimension: the sizes of the softmax's tails vary by step.
 pub fn merged(counts: &BTreeMap<String, usize>, often: usize) -> Vec<(String, usize)> {
-    let is_rare = |name: &str, count| count < often && dimension(name, "k=").is_some();
+    let is_rare = |name: &str, count| count < often && masked(name, "k=").is_some();
     let rare = counts.iter().filter(|(name, count)| is_rare(name, **count));
+    let masks = |name: &str| DIMENSIONS.map(|key| masked(name, key)).into_iter().flatten();
     let mut alike: BTreeMap<String, usize> = BTreeMap::new();
-    for (name, _) in rare.clone() {
-        for masked in DIMENSIONS.iter().filter_map(|key| masked(name, key)) {
-            *alike.entry(masked).or_default() += 1;
-        }
+    for (mask, _) in rare.clone().flat_map(|(name, _)| masks(name)) {
+        *alike.entry(mask).or_default() += 1;
     }
-    // Row -> its count and the values of the dimension.
-    let mut rows: BTreeMap<String, (usize, Vec<u64>)> = BTreeMap::new();
+    // The count of each row, and the least and the greatest value of its dimension.
+    let mut rows: BTreeMap<String, (usize, u64, u64)> = BTreeMap::new();
     for (name, count) in rare {
-        let keys = DIMENSIONS.iter().filter_map(|key| Some((masked(name, key)?, *key)));
-        let most = keys.max_by_key(|(masked, _)| alike.get(masked).copied().unwrap_or(0));
-        let Some((masked, key)) = most else { continue };
-        let (all, values) = rows.entry(masked).or_default();
+        let best = masks(name).max_by_key(|(mask, _)| alike[mask]);
+        let Some((mask, value)) = best else { continue };
+        let (all, least, most) = rows.entry(mask).or_insert((0, value, value));
         *all += count;
-        values.extend(dimension(name, key));
+        (*least, *most) = (value.min(*least), value.max(*most));
     }
     let common = counts.iter().filter(|(name, count)| !is_rare(name, **count));
     let common = common.map(|(name, count)| (name.clone(), *count));
-    let rare = rows.into_iter().map(|(masked, (count, values))| {
-        let (least, most) = (values.iter().min(), values.iter().max());
-        let (least, most) = (least.copied().unwrap_or(0), most.copied().unwrap_or(0));
+    let rare = rows.into_iter().map(|(mask, (count, least, most))| {
         let range = if least == most { least.to_string() } else { format!("{least}..{most}") };
-        (masked.replace('*', &range), count)
+        (mask.replace('*', &range), count)
     });
     common.chain(rare).collect()
 }
 
 const DIMENSIONS: [&str; 3] = ["m=", "n=", "k="];
 
-/// The value after `key`: 4 in `n=4`.
-fn dimension(name: &str, key: &str) -> Option<u64> {
-    name.split(' ').find_map(|word| word.strip_prefix(key)?.parse().ok())
-}
-
-/// The name with `*` for the value after `key`.
-fn masked(name: &str, key: &str) -> Option<String> {
-    let value = dimension(name, key)?;
-    Some(name.replacen(&format!(" {key}{value}"), &format!(" {key}*"), 1))
+/// The name with `*` for the value after `key`, and the value.
+fn masked(name: &str, key: &str) -> Option<(String, u64)> {
+    let value = name.split(' ').find_map(|word| word.strip_prefix(key)?.parse().ok())?;
+    Some((name.replacen(&format!(" {key}{value}"), &format!(" {key}*"), 1), value))
 }
 
 #[cfg(test)]

@@ -35,7 +35,6 @@ impl StandIns {
         if log.exists() {
             fs_err::remove_file(&log)?;
         }
-        let create = |path: &Path| File::create(path);
         let status = Command::new(program)
             .args(arguments)
             .env("LD_PRELOAD", &self.preload)
@@ -46,8 +45,8 @@ impl StandIns {
             // The self-test compares a GPU's results with the CPU's; stand-ins have none.
             .env("QRNN_SKIP_SELF_TEST", "1")
             .env_remove("QRNN_CUDA")
-            .stdout(create(&stdout)?.into_file())
-            .stderr(create(&stderr)?.into_file())
+            .stdout(File::create(&stdout)?.into_file())
+            .stderr(File::create(&stderr)?.into_file())
             .status()
             .map_err(Error::io(program, "run"))?;
         let written = fs_err::read(&stderr)?;

@@ -1,12 +1,11 @@
 //! Compiles the stand-ins, with stubs for the functions of the real libraries that they do not define.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::error::{Error, Result};
-use crate::workspace;
+use crate::error::Result;
+use crate::{process, workspace};
 
 /// A library that a stand-in replaces.
 struct Library {
@@ -48,86 +47,52 @@ const LIBRARIES: [Library; 4] = [
 ///   that no stand-in defines becomes a stub that logs the call and returns "not supported".
 pub fn build(folder: &Path, real: &[PathBuf]) -> Result<Vec<PathBuf>> {
     fs_err::create_dir_all(folder)?;
+    let sources = workspace::root().join("xtask/cuda-stand-ins");
     let mut built: Vec<PathBuf> = vec![];
     for library in &LIBRARIES {
-        let mut objects = vec![];
-        for source in library.sources {
-            let object = folder.join(source).with_extension("o");
-            let path = workspace::root().join("xtask/cuda-stand-ins").join(source);
-            run(compiler()
-                .args(["-std=c++17", "-c"])
-                .args(HIDDEN)
-                .arg(path)
-                .arg("-o")
-                .arg(&object))?;
-            objects.push(object);
-        }
-        let left_out = left_out(library, &objects, real)?;
-        let source = folder.join(format!("{}-stubs.c", library.name));
-        fs_err::write(&source, stubs(&left_out, library.not_supported))?;
-        let object = source.with_extension("o");
-        // Compiled as C, because C++ would mangle the names.
-        run(compiler().args(["-x", "c", "-c"]).args(HIDDEN).arg(&source).arg("-o").arg(&object))?;
-        objects.push(object);
-
-        let path = folder.join(library.name);
-        let mut link = compiler();
-        link.arg("-shared").args(&objects).arg(format!("-Wl,-soname,{}", library.name));
+        let name = library.name;
+        let stub_file = folder.join(format!("{name}-stubs.cpp"));
+        fs_err::write(&stub_file, stubs(&wanted(library, real)?, library.not_supported))?;
+        let path = folder.join(name);
+        let mut compile = compiler();
+        // Only symbols that the source marks are exported.
+        compile.args(["-std=c++17", "-shared", "-O1", "-fPIC", "-fvisibility=hidden", "-Wall"]);
+        compile.args(library.sources.iter().map(|source| sources.join(source))).arg(stub_file);
+        compile.arg(format!("-Wl,-soname,{name}"));
         if library.versioned {
-            let map = folder.join(format!("{}.map", library.name));
-            fs_err::write(&map, format!("{} {{ global: *; }};\n", library.name))
-                .map_err(Error::io(&map, "write"))?;
-            link.arg(joined("-Wl,--version-script,", &map));
+            let map = folder.join(format!("{name}.map"));
+            fs_err::write(&map, format!("{name} {{ global: *; }};\n"))?;
+            compile.arg(format!("-Wl,--version-script,{}", map.display()));
         }
-        run(link.args(built.first()).arg("-ldl").arg("-o").arg(&path))?;
+        process::run(compile.args(built.first()).arg("-ldl").arg("-o").arg(&path))?;
         built.push(path);
     }
     // Libraries look the driver up by this name as well.
     let unversioned = folder.join("libcuda.so");
     if fs_err::symlink_metadata(&unversioned).is_err() {
-        std::os::unix::fs::symlink(LIBRARIES[0].name, &unversioned)
-            .map_err(Error::io(&unversioned, "link"))?;
+        fs_err::os::unix::fs::symlink(LIBRARIES[0].name, &unversioned)?;
     }
     Ok(built)
 }
-
-/// Only symbols that the source marks are exported.
-const HIDDEN: [&str; 4] = ["-O1", "-fPIC", "-fvisibility=hidden", "-Wall"];
 
 fn compiler() -> Command {
     Command::new(std::env::var_os("CXX").unwrap_or_else(|| "c++".into()))
 }
 
-fn joined(option: &str, path: &Path) -> OsString {
-    let mut argument = OsString::from(option);
-    argument.push(path);
-    argument
-}
-
-/// Functions that others may call and that no object defines.
-fn left_out(library: &Library, objects: &[PathBuf], real: &[PathBuf]) -> Result<BTreeSet<String>> {
+/// Functions that others may call: those of the real library. Of the driver, which this machine may lack,
+/// those that the other libraries need.
+fn wanted(library: &Library, real: &[PathBuf]) -> Result<BTreeSet<String>> {
     let mut wanted = BTreeSet::new();
     for folder in real {
-        if library.versioned {
-            let path = folder.join(library.name);
-            if path.exists() {
-                wanted.extend(symbols(&["-D", "--defined-only"], &path)?);
-            }
-            continue;
-        }
-        // There may be no driver here, so only what the other libraries need from it is known.
         for entry in fs_err::read_dir(folder)? {
-            let path = entry?.path();
-            if path.file_name().is_some_and(|name| name.to_string_lossy().contains(".so")) {
-                let of_driver = |name: &String| is_of_driver(name);
-                let undefined = symbols(&["-D", "--undefined-only"], &path)?;
-                wanted.extend(undefined.into_iter().filter(of_driver));
+            let entry = entry?;
+            let name = entry.file_name();
+            if library.versioned && name == library.name {
+                wanted.extend(symbols("--defined-only", &entry.path())?);
+            } else if !library.versioned && name.to_string_lossy().contains(".so") {
+                let undefined = symbols("--undefined-only", &entry.path())?;
+                wanted.extend(undefined.into_iter().filter(|name| is_of_driver(name)));
             }
-        }
-    }
-    for object in objects {
-        for own in symbols(&["--defined-only"], object)? {
-            wanted.remove(&own);
         }
     }
     Ok(wanted)
@@ -138,10 +103,10 @@ fn is_of_driver(name: &str) -> bool {
     name.strip_prefix("cu").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase()))
 }
 
-/// The C functions of a library or an object.
-fn symbols(options: &[&str], path: &Path) -> Result<BTreeSet<String>> {
-    let output = output(Command::new("nm").args(options).arg(path))?;
-    Ok(output.lines().filter_map(function).collect())
+/// The C functions of a library.
+fn symbols(option: &str, library: &Path) -> Result<Vec<String>> {
+    let symbols = process::output(Command::new("nm").args(["-D", option]).arg(library))?;
+    Ok(symbols.lines().filter_map(function).collect())
 }
 
 /// The function in a line of `nm`: address (if defined), letter, name.
@@ -154,37 +119,18 @@ fn function(line: &str) -> Option<String> {
     (["T", "W", "U"].contains(&letter) && in_c).then(|| name.to_owned())
 }
 
-/// The source of functions that log their call and return this error. After a success, callers would read
-/// results that were never written.
+/// The source of functions that log their call and return this error; a function that a stand-in defines
+/// goes before its stub, which is weak. After a success, callers would read results that were never written.
 fn stubs(names: &BTreeSet<String>, answer: u32) -> String {
     let mut text = format!(
-        "void stand_in_unknown(const char*);\n\
-         #define STUB(NAME) __attribute__((weak, visibility(\"default\"))) int NAME(void) {{ \\\n\
+        "extern \"C\" void stand_in_unknown(const char*);\n\
+         #define STUB(NAME) extern \"C\" __attribute__((weak, visibility(\"default\"))) int NAME() {{ \\\n\
          \x20 stand_in_unknown(#NAME); return {answer}; }}\n",
     );
     for name in names {
         text += &format!("STUB({name})\n");
     }
     text
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    output(command).map(drop)
-}
-
-fn output(command: &mut Command) -> Result<String> {
-    let output = command.output().map_err(Error::io(command.get_program(), "run"))?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    Err(Error::machine(
-        format!(
-            "{command:?} fails, {}:\n{}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr)
-        ),
-        "install a C++ compiler and binutils (Debian: build-essential)",
-    ))
 }
 
 #[cfg(test)]

@@ -1,8 +1,7 @@
-//! Tables of the benches, from what `cargo xtask bench BENCH --json` prints, stored in
-//! `crates/qrnn-bench/runs/DATE-MACHINE/BENCH.json`.
+//! Tables of the benches, from the files of `cargo xtask bench BENCH --record FILE`: one for each device,
+//! with a column for each implementation that was measured beside ours.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -10,145 +9,256 @@ use serde_json::{Result, Value};
 
 use super::results::thousands;
 
-#[derive(Deserialize)]
-struct Run {
-    command: String,
-    device: String,
-    measurements: Vec<Value>,
-}
+/// The fields that name a measurement of a bench. A later record of the same one replaces an earlier one.
+const NAMES: [&str; 9] =
+    ["device", "what", "of", "model", "format", "size", "kind", "peer", "variant"];
 
-impl Run {
+/// The lines of a table; the first one is its head.
+type Grid = Vec<Vec<String>>;
+
+/// The records of a device.
+struct Records(Vec<Value>);
+
+impl Records {
     fn all<T: DeserializeOwned>(&self, what: &str) -> Result<Vec<T>> {
-        let of = |measurement: &&Value| measurement["what"] == what;
-        self.measurements.iter().filter(of).map(T::deserialize).collect()
+        let of = |record: &&Value| record["what"] == what;
+        self.0.iter().filter(of).map(T::deserialize).collect()
+    }
+
+    /// The other implementations of one of these kinds of work.
+    fn peers(&self, of: &[&str]) -> Result<Peers> {
+        let mut peers: Vec<Peer> = self.all("peer")?;
+        peers.retain(|peer| of.contains(&peer.of.as_str()));
+        let mut labels = vec![];
+        for Peer { against, .. } in &peers {
+            if !labels.contains(against) {
+                labels.push(against.clone());
+            }
+        }
+        Ok(Peers { peers, labels })
     }
 }
 
-/// A table with a line of this head, the rows of each run, and how each was measured.
-fn table(
-    texts: &[String],
-    head: &str,
-    rows: impl Fn(&Run) -> Result<Vec<String>>,
-) -> Result<String> {
-    let columns = head.matches('|').count() - 1;
-    let mut lines = format!("{head}\n|{}\n", " --- |".repeat(columns));
-    let mut sources = String::new();
-    for text in texts {
-        let run: Run = serde_json::from_str(text)?;
-        for row in rows(&run)? {
-            let _ = writeln!(lines, "| {row} |");
-        }
-        let _ = writeln!(sources, "`{}` on {}.", run.command, run.device);
+struct Peers {
+    peers: Vec<Peer>,
+    /// The head of the column of each.
+    labels: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Peer {
+    of: String,
+    against: String,
+    model: Option<String>,
+    size: Option<[u64; 3]>,
+    kind: Option<String>,
+    ratio: Option<f64>,
+    /// To each precision of ours.
+    #[serde(default)]
+    ratios: BTreeMap<String, Option<f64>>,
+}
+
+impl Peers {
+    /// How many times as long each takes.
+    fn cells(&self, ratio: impl Fn(&Peer) -> Option<f64>) -> Vec<String> {
+        let cell = |label: &String| {
+            let of_label = self.peers.iter().filter(|peer| peer.against == *label);
+            let ratio = of_label.filter_map(&ratio).last();
+            ratio.map_or_else(String::new, |ratio| format!("{ratio:.2} times as long"))
+        };
+        self.labels.iter().map(cell).collect()
     }
-    Ok(format!("{lines}\n{sources}"))
+}
+
+/// The tables of all devices that ran this bench.
+fn tables(
+    texts: &[String],
+    bench: &str,
+    grid: impl Fn(&Records) -> Result<Grid>,
+) -> Result<String> {
+    let mut all: Vec<Value> = vec![];
+    for line in texts.iter().flat_map(|text| text.lines()) {
+        let record: Value = serde_json::from_str(line)?;
+        if record["bench"] == bench && record["failed"].is_null() {
+            let same = |other: &Value| NAMES.iter().all(|name| other[*name] == record[*name]);
+            match all.iter_mut().find(|other| same(other)) {
+                Some(earlier) => *earlier = record,
+                None => all.push(record),
+            }
+        }
+    }
+    let mut lines = String::new();
+    while let Some(first) = all.first() {
+        let device = first["device"].clone();
+        let (records, others) = all.into_iter().partition(|record| record["device"] == device);
+        all = others;
+        let grid = grid(&Records(records))?;
+        if grid.len() > 1 {
+            let device = device.as_str().unwrap_or("an unknown device");
+            lines += &format!("\nMeasured on {device}:\n\n{}", markdown(&grid));
+        }
+    }
+    Ok(if lines.is_empty() { lines } else { lines + "\n" })
+}
+
+/// Columns without figures are left out.
+fn markdown(grid: &Grid) -> String {
+    let empty = |column: usize| grid[1..].iter().all(|cells| cells[column].is_empty());
+    let columns: Vec<usize> = (0..grid[0].len()).filter(|column| !empty(*column)).collect();
+    let line = |cells: &Vec<String>| {
+        let cells: Vec<&str> = columns.iter().map(|column| cells[*column].as_str()).collect();
+        format!("| {} |\n", cells.join(" | "))
+    };
+    let mut lines: Vec<String> = grid.iter().map(line).collect();
+    lines.insert(1, format!("| ---{} |\n", " | ---:".repeat(columns.len() - 1)));
+    lines.concat()
+}
+
+fn head(columns: &[&str], peers: &Peers) -> Grid {
+    let columns = columns.iter().map(|column| column.to_string());
+    vec![columns.chain(peers.labels.iter().cloned()).collect()]
+}
+
+fn milliseconds(seconds: f64) -> String {
+    let digits = if seconds < 1e-3 { 3 } else { 2 };
+    format!("{:.digits$}", 1e3 * seconds)
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.0} %", 100.0 * share)
+}
+
+fn or_empty<T>(value: Option<T>, text: impl Fn(T) -> String) -> String {
+    value.map_or_else(String::new, text)
 }
 
 #[derive(Deserialize)]
 struct Step {
     model: String,
     format: String,
+    words: f64,
     seconds: f64,
     words_per_second: f64,
-    times_the_floor: f64,
-    share_in_products: f64,
-    peak_bytes: f64,
-    peers: Vec<Peer>,
+    minutes_for_20_epochs: f64,
+    times_the_floor: Option<f64>,
+    peak_bytes: Option<f64>,
     stages: Vec<Stage>,
-}
-
-#[derive(Deserialize)]
-struct Peer {
-    peer: String,
-    /// None if it failed.
-    ratio: Option<f64>,
 }
 
 #[derive(Deserialize)]
 struct Stage {
     stage: String,
     seconds: f64,
+    /// Of the machine's limit; none for a stage without known work.
+    #[serde(alias = "share_of_rate", alias = "share_of_bandwidth")]
+    share: Option<f64>,
 }
 
-/// How many times as long a peer takes.
-fn ratio(peers: &[Peer], name: &str) -> String {
-    let ratio = peers.iter().find(|peer| peer.peer == name).and_then(|peer| peer.ratio);
-    ratio.map_or_else(String::new, |ratio| format!("{ratio:.2} times as long"))
+impl Step {
+    fn stage(&self, name: &str) -> Option<&Stage> {
+        self.stages.iter().find(|stage| stage.stage == name)
+    }
 }
 
 pub fn steps(texts: &[String]) -> Result<String> {
-    let head = "| emsize-nhid-softmax | precision | tokens/s | PyTorch in fp32 | PyTorch in bf16 \
-                | matrix products' share | times the lower bound | peak memory |";
-    table(texts, head, |run| {
-        let row = |step: Step| {
-            format!(
-                "{} | {} | {} | {} | {} | {:.0} % | {:.2} | {:.2} GB",
-                step.model,
-                step.format,
+    tables(texts, "step", |records| {
+        let peers = records.peers(&["training step"])?;
+        let columns = ["emsize-nhid-softmax", "precision", "tokens of a step", "tokens/s"];
+        let more = [
+            "20 epochs of WikiText-103",
+            "matrix products' share",
+            "times the lower bound",
+            "peak memory",
+        ];
+        let mut grid = head(&[&columns[..], &more].concat(), &peers);
+        for step in records.all::<Step>("training step")? {
+            let products = step.stage("matrix products").map(|stage| stage.seconds / step.seconds);
+            let mut row = vec![
+                step.model.clone(),
+                step.format.clone(),
+                thousands(step.words as u64),
                 thousands(step.words_per_second as u64),
-                ratio(&step.peers, "fp32"),
-                ratio(&step.peers, "bf16"),
-                100.0 * step.share_in_products,
-                step.times_the_floor,
-                step.peak_bytes / 1e9,
-            )
-        };
-        Ok(run.all("training step")?.into_iter().map(row).collect())
+                format!("{:.0} min", step.minutes_for_20_epochs),
+                or_empty(products, percent),
+                or_empty(step.times_the_floor, |times| format!("{times:.2}")),
+                or_empty(step.peak_bytes, |bytes| format!("{:.2} GB", bytes / 1e9)),
+            ];
+            row.extend(peers.cells(|peer| {
+                let same_model = peer.model.as_ref() == Some(&step.model);
+                peer.ratios.get(&step.format).copied().flatten().filter(|_| same_model)
+            }));
+            grid.push(row);
+        }
+        Ok(grid)
     })
 }
 
-/// A row per model and precision, and a column per stage that takes at least 0.05 ms in one of them.
+/// A column for each model and precision, and a line for each stage that takes 0.01 ms in one of them.
 pub fn stages(texts: &[String]) -> Result<String> {
-    let mut longest = BTreeMap::<String, f64>::new();
-    for text in texts {
-        let steps: Vec<Step> = serde_json::from_str::<Run>(text)?.all("training step")?;
-        for stage in steps.into_iter().flat_map(|step| step.stages) {
-            let longest = longest.entry(stage.stage).or_default();
+    tables(texts, "step", |records| {
+        let steps: Vec<Step> = records.all("training step")?;
+        let mut longest = BTreeMap::<&str, f64>::new();
+        for stage in steps.iter().flat_map(|step| &step.stages) {
+            let longest = longest.entry(&stage.stage).or_default();
             *longest = longest.max(stage.seconds);
         }
-    }
-    let mut names: Vec<_> = longest.into_iter().filter(|(_, seconds)| *seconds >= 5e-5).collect();
-    names.sort_by(|a, b| b.1.total_cmp(&a.1));
-    let head: String = names.iter().map(|(name, _)| format!(" {name} |")).collect();
-    table(texts, &format!("| ms | whole step |{head}"), |run| {
-        let row = |step: Step| {
-            let of = |name: &String| step.stages.iter().find(|stage| stage.stage == *name);
-            let seconds = names.iter().map(|(name, _)| of(name).map_or(0.0, |stage| stage.seconds));
-            let cells: String = seconds.map(|seconds| format!(" | {:.1}", 1e3 * seconds)).collect();
-            format!("{} {} | {:.1}{cells}", step.model, step.format, 1e3 * step.seconds)
+        let mut names: Vec<_> =
+            longest.into_iter().filter(|(_, longest)| *longest >= 1e-5).collect();
+        names.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let row = |name: &str, cell: &dyn Fn(&Step) -> String| {
+            [name.to_owned()].into_iter().chain(steps.iter().map(cell)).collect()
         };
-        Ok(run.all("training step")?.into_iter().map(row).collect())
+        let mut grid = vec![
+            row("ms", &|step| format!("{} {}", step.model, step.format)),
+            row("whole step", &|step| milliseconds(step.seconds)),
+        ];
+        for (name, _) in names {
+            let cell = |stage: &Stage| {
+                let share = or_empty(stage.share, |share| format!(" ({})", percent(share)));
+                milliseconds(stage.seconds) + &share
+            };
+            grid.push(row(name, &|step| or_empty(step.stage(name), cell)));
+        }
+        Ok(if steps.is_empty() { vec![] } else { grid })
     })
 }
 
 #[derive(Deserialize)]
 struct Pooling {
+    what: String,
     size: [u64; 3],
     kind: String,
     seconds: f64,
-    times_the_floor: f64,
-    against: String,
-    ratio: f64,
+    share_of_bandwidth: f64,
 }
 
 pub fn pooling(texts: &[String]) -> Result<String> {
-    let head = "| fo-pooling | (seq, batch, hidden) | format | ms | times its bytes at the copy's bandwidth \
-                | other implementation |";
-    table(texts, head, |run| {
-        let mut rows = vec![];
-        for what in ["forward", "forward and backward"] {
-            for one in run.all::<Pooling>(what)? {
-                rows.push(format!(
-                    "{what} | {:?} | {} | {:.2} | {:.2} | {}: {:.1} times as long",
-                    one.size,
-                    one.kind,
-                    1e3 * one.seconds,
-                    one.times_the_floor,
-                    one.against,
-                    one.ratio,
-                ));
+    tables(texts, "pool", |records| {
+        let passes = ["forward", "forward and backward"];
+        let peers = records.peers(&passes)?;
+        let columns =
+            ["fo-pooling", "(seq, batch, hidden)", "precision", "ms", "of the copy's bandwidth"];
+        let mut grid = head(&columns, &peers);
+        for pass in passes {
+            for pooling in records.all::<Pooling>(pass)? {
+                let [seq, batch, hidden] = pooling.size;
+                let mut row = vec![
+                    pooling.what.clone(),
+                    format!("({seq}, {batch}, {hidden})"),
+                    pooling.kind.clone(),
+                    milliseconds(pooling.seconds),
+                    percent(pooling.share_of_bandwidth),
+                ];
+                row.extend(peers.cells(|peer| {
+                    let same = peer.of == pooling.what
+                        && peer.size == Some(pooling.size)
+                        && peer.kind.as_ref() == Some(&pooling.kind);
+                    peer.ratio.filter(|_| same)
+                }));
+                grid.push(row);
             }
         }
-        Ok(rows)
+        Ok(grid)
     })
 }
 
@@ -157,24 +267,23 @@ struct Evaluation {
     format: String,
     tokens: u64,
     seconds: f64,
-    share_in_products: f64,
-    peers: Vec<Peer>,
+    share_in_products: Option<f64>,
 }
 
 pub fn evaluations(texts: &[String]) -> Result<String> {
-    let head = "| precision | tokens | seconds | PyTorch in fp32 | matrix products' share |";
-    table(texts, head, |run| {
-        let row = |one: Evaluation| {
-            format!(
-                "{} | {} | {:.1} | {} | {:.0} %",
-                one.format,
-                thousands(one.tokens),
-                one.seconds,
-                ratio(&one.peers, "fp32"),
-                100.0 * one.share_in_products,
-            )
-        };
-        Ok(run.all("evaluation of the entry")?.into_iter().map(row).collect())
+    const WHAT: &str = "evaluation of the entry";
+    tables(texts, "evaluate", |records| {
+        let peers = records.peers(&[WHAT])?;
+        let columns = ["precision", "tokens", "seconds", "matrix products' share"];
+        let mut grid = head(&columns, &peers);
+        for one in records.all::<Evaluation>(WHAT)? {
+            let (tokens, seconds) = (thousands(one.tokens), format!("{:.2}", one.seconds));
+            let share = or_empty(one.share_in_products, percent);
+            let mut row = vec![one.format.clone(), tokens, seconds, share];
+            row.extend(peers.cells(|peer| peer.ratios.get(&one.format).copied().flatten()));
+            grid.push(row);
+        }
+        Ok(grid)
     })
 }
 
@@ -188,84 +297,28 @@ struct Reading {
 }
 
 pub fn corpus(texts: &[String]) -> Result<String> {
-    table(texts, "| | seconds | MB/s | |", |run| {
-        let row = |value: &Value| {
-            let one = Reading::deserialize(value)?;
+    tables(texts, "corpus", |records| {
+        let columns = ["", "seconds", "MB/s", "peak memory", "times as long"];
+        let mut grid = vec![columns.map(String::from).to_vec()];
+        for record in &records.0 {
+            let one = Reading::deserialize(record)?;
             let name = match one.what.as_str() {
                 "text to ids" => "text to tokens",
                 "text to ids, kept in a file" => "text to tokens, stored in a file",
                 "reopened" => "reopening the file, every byte verified",
                 other => other,
             };
-            let speed =
-                one.bytes_per_second.map_or_else(String::new, |n| format!("{:.0}", n / 1e6));
-            let peak = one.peak_bytes.map(|bytes| format!("peak memory {:.2} GB", bytes / 1e9));
-            let ratio = one.ratio.map(|ratio| format!("{ratio:.1} times as long"));
-            let more = peak.or(ratio).unwrap_or_default();
-            Ok(format!("{name} | {:.3} | {speed} | {more}", one.seconds))
-        };
-        run.measurements.iter().map(row).collect()
+            grid.push(vec![
+                name.to_owned(),
+                format!("{:.3}", one.seconds),
+                or_empty(one.bytes_per_second, |speed| format!("{:.0}", speed / 1e6)),
+                or_empty(one.peak_bytes, |bytes| format!("{:.2} GB", bytes / 1e9)),
+                or_empty(one.ratio, |ratio| format!("{ratio:.1}")),
+            ]);
+        }
+        Ok(grid)
     })
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn run(measurements: Value) -> [String; 1] {
-        let command = "cargo xtask bench a --json";
-        [json!({"command": command, "device": "the CPU", "measurements": measurements}).to_string()]
-    }
-
-    /// The rows of a table, and what follows them.
-    fn rows(table: &str) -> (Vec<&str>, &str) {
-        let (table, sources) = table.split_once("\n\n").unwrap();
-        (table.lines().skip(2).collect(), sources)
-    }
-
-    #[test]
-    fn a_step_has_a_row_with_its_baselines_and_one_with_its_stages() {
-        let step = json!({"what": "training step", "model": "8-12-split", "format": "fp32",
-            "seconds": 0.0125, "words_per_second": 1234.5, "times_the_floor": 1.5,
-            "share_in_products": 0.5, "peak_bytes": 2.5e9,
-            "peers": [{"peer": "fp32", "ratio": 3.0}, {"peer": "bf16", "failed": "why"}],
-            "stages": [{"stage": "short", "seconds": 1e-5}, {"stage": "optimizer", "seconds": 2e-3},
-                {"stage": "matrix products", "seconds": 6e-3}]});
-        let run = run(json!([{"what": "copy", "seconds": 1.0}, step]));
-        let table = steps(&run).unwrap();
-        let row = "| 8-12-split | fp32 | 1,234 | 3.00 times as long |  | 50 % | 1.50 | 2.50 GB |";
-        assert_eq!(rows(&table), (vec![row], "`cargo xtask bench a --json` on the CPU.\n"));
-        let table = stages(&run).unwrap();
-        assert!(
-            table.starts_with("| ms | whole step | matrix products | optimizer |\n"),
-            "{table}"
-        );
-        assert_eq!(rows(&table).0, ["| 8-12-split fp32 | 12.5 | 6.0 | 2.0 |"]);
-    }
-
-    #[test]
-    fn pooling_and_evaluations_have_a_row_for_each_measurement() {
-        let pool = json!({"what": "forward", "size": [1, 2, 3], "kind": "bf16", "seconds": 1e-3,
-            "times_the_floor": 2.0, "against": "a loop", "ratio": 10.0});
-        let row = "| forward | [1, 2, 3] | bf16 | 1.00 | 2.00 | a loop: 10.0 times as long |";
-        assert_eq!(rows(&pooling(&run(json!([pool]))).unwrap()).0, [row]);
-        let evaluation = json!({"what": "evaluation of the entry", "format": "bf16",
-            "tokens": 14000, "seconds": 1.25, "share_in_products": 0.955,
-            "peers": [{"peer": "fp32", "ratio": 5.0}]});
-        let row = "| bf16 | 14,000 | 1.2 | 5.00 times as long | 96 % |";
-        assert_eq!(rows(&evaluations(&run(json!([evaluation]))).unwrap()).0, [row]);
-    }
-
-    #[test]
-    fn reading_a_corpus_has_its_speed_and_its_memory() {
-        let all = json!([{"what": "text to ids", "seconds": 1.0, "bytes_per_second": 5e8,
-            "peak_bytes": 9e8}, {"what": "two passes of Python", "seconds": 40.0, "ratio": 40.0}]);
-        let expected = [
-            "| text to tokens | 1.000 | 500 | peak memory 0.90 GB |",
-            "| two passes of Python | 40.000 |  | 40.0 times as long |",
-        ];
-        assert_eq!(rows(&corpus(&run(all)).unwrap()).0, expected);
-    }
-}
+mod tests;

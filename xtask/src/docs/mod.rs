@@ -6,8 +6,7 @@
 mod bench;
 mod results;
 
-use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::{generated, workspace};
@@ -24,10 +23,8 @@ struct Table {
     /// The Markdown file that it is in.
     file: &'static str,
     name: &'static str,
-    /// The pattern of the JSON files that it is made from: those in the last folder that has any.
+    /// The pattern of the files that it is made from. One with a `*` may match none.
     sources: &'static str,
-    /// Whether the table stays as it is while there are no such files.
-    optional: bool,
     /// From the texts of these files, sorted by name, to the lines of the table.
     markdown: fn(&[String]) -> serde_json::Result<String>,
 }
@@ -37,34 +34,26 @@ const TABLES: &[Table] = &[
         file: "README.md",
         name: "results",
         sources: "docs/results.json",
-        optional: false,
         markdown: results::table,
     },
-    bench("README.md", "corpus", "crates/qrnn-bench/runs/*/corpus*.json", bench::corpus),
-    bench("README.md", "steps", "crates/qrnn-bench/runs/*/step*.json", bench::steps),
-    bench(
-        "README.md",
-        "evaluations",
-        "crates/qrnn-bench/runs/*/evaluate*.json",
-        bench::evaluations,
-    ),
-    bench("README.md", "pooling", "crates/qrnn-bench/runs/*/pool*.json", bench::pooling),
-    bench("docs/profile.md", "stages", "crates/qrnn-bench/runs/*/step*.json", bench::stages),
-    bench("docs/profile.md", "pooling", "crates/qrnn-bench/runs/*/pool*.json", bench::pooling),
+    of_runs("README.md", "corpus", bench::corpus),
+    of_runs("README.md", "steps", bench::steps),
+    of_runs("README.md", "evaluations", bench::evaluations),
+    of_runs("docs/profile.md", "stages", bench::stages),
+    of_runs("docs/profile.md", "pooling", bench::pooling),
 ];
 
-/// A table of measurements, which need a quiet machine.
-const fn bench(
+/// Made from a file for each machine that was quiet, or had a GPU.
+const fn of_runs(
     file: &'static str,
     name: &'static str,
-    sources: &'static str,
     markdown: fn(&[String]) -> serde_json::Result<String>,
 ) -> Table {
-    Table { file, name, sources, optional: true, markdown }
+    Table { file, name, sources: "crates/qrnn-bench/runs/*.jsonl", markdown }
 }
 
 impl Docs {
-    pub fn run(self) -> Result<ExitCode> {
+    pub fn run(self) -> Result<()> {
         let root = workspace::root();
         let mut files: Vec<&str> = TABLES.iter().map(|table| table.file).collect();
         files.dedup();
@@ -72,7 +61,7 @@ impl Docs {
             let path = root.join(file);
             let mut text = fs_err::read_to_string(&path)?;
             for table in TABLES.iter().filter(|table| table.file == file) {
-                let Some(lines) = table.lines(&root)? else { continue };
+                let lines = table.lines(&root)?;
                 text = replaced(&text, table.name, &lines).ok_or_else(|| {
                     Error::machine(
                         format!("{file} has no place for the table {0}", table.name),
@@ -85,13 +74,12 @@ impl Docs {
             }
             generated::store(&path, &text, self.check, "docs")?;
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 }
 
 impl Table {
-    /// `None` where an optional table has no sources.
-    fn lines(&self, root: &Path) -> Result<Option<String>> {
+    fn lines(&self, root: &Path) -> Result<String> {
         let pattern = root.join(self.sources);
         let paths = glob::glob(&pattern.to_string_lossy()).map_err(|error| {
             Error::machine(
@@ -99,19 +87,13 @@ impl Table {
                 "correct it in xtask/src/docs/mod.rs",
             )
         })?;
-        let mut paths: Vec<PathBuf> = paths.flatten().collect();
-        if let Some(last) = paths.last().and_then(|path| path.parent()).map(Path::to_owned) {
-            paths.retain(|path| path.starts_with(&last));
-        } else if self.optional {
-            return Ok(None);
-        }
-        let texts = paths.iter().map(fs_err::read_to_string).collect::<Result<Vec<_>, _>>()?;
-        let lines = if texts.is_empty() {
+        let texts = paths.flatten().map(fs_err::read_to_string).collect::<Result<Vec<_>, _>>()?;
+        let lines = if texts.is_empty() && !self.sources.contains('*') {
             Err("there is none".into())
         } else {
             (self.markdown)(&texts).map_err(|error| error.to_string())
         };
-        lines.map(Some).map_err(|problem| {
+        lines.map_err(|problem| {
             Error::machine(
                 format!("{}, from which the table {} is made: {problem}", self.sources, self.name),
                 "store the JSON that the program writes, and correct the function in xtask/src/docs",
@@ -154,20 +136,24 @@ mod tests {
     #[test]
     fn a_table_without_its_json_names_what_is_missing() {
         let folder = tempfile::tempdir().unwrap();
-        let table = Table { sources: "runs/*/a.json", ..TABLES[0] };
-        let error = table.lines(folder.path()).unwrap_err().to_string();
-        assert!(error.contains("runs/*/a.json") && error.contains("there is none"), "{error}");
-        for run in ["1", "2"] {
-            let run = folder.path().join("runs").join(run);
-            fs_err::create_dir_all(&run).unwrap();
-            fs_err::write(run.join("a.json"), "{}").unwrap();
-        }
-        let error = table.lines(folder.path()).unwrap_err().to_string();
+        let error = TABLES[0].lines(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("docs/results.json") && error.contains("there is none"), "{error}");
+        fs_err::create_dir(folder.path().join("docs")).unwrap();
+        fs_err::write(folder.path().join("docs/results.json"), "{}").unwrap();
+        let error = TABLES[0].lines(folder.path()).unwrap_err().to_string();
         assert!(error.contains("missing field"), "{error}");
-        let counted = Table { markdown: |texts| Ok(format!("{} files\n", texts.len())), ..table };
-        // Those of the last folder.
-        assert_eq!(counted.lines(folder.path()).unwrap().unwrap(), "1 files\n");
-        let none = Table { sources: "runs/*/b.json", optional: true, ..counted };
-        assert_eq!(none.lines(folder.path()).unwrap(), None);
+    }
+
+    #[test]
+    fn a_table_is_made_from_all_files_of_its_pattern() {
+        let folder = tempfile::tempdir().unwrap();
+        let markdown = |texts: &[String]| Ok(texts.concat());
+        let table = Table { sources: "runs/*.jsonl", markdown, ..TABLES[0] };
+        assert_eq!(table.lines(folder.path()).unwrap(), "");
+        fs_err::create_dir(folder.path().join("runs")).unwrap();
+        for name in ["b.jsonl", "a.jsonl", "c.json"] {
+            fs_err::write(folder.path().join("runs").join(name), name).unwrap();
+        }
+        assert_eq!(table.lines(folder.path()).unwrap(), "a.jsonlb.jsonl");
     }
 }

@@ -11,18 +11,16 @@ use crate::setup::pins::Pins;
 /// Copies the wheels into `pack`; `kept` keeps them for the next pack.
 pub fn copy(kept: &Path, pack: &Path) -> Result<()> {
     fs::create_dir_all(kept)?;
-    let lock = kept.join("lock");
-    let lock = File::create(&lock)?.into_file();
+    let lock = File::create(kept.join("lock"))?.into_file();
     lock.lock().map_err(Error::io(kept, "lock"))?;
-    let pins = Pins::read()?;
-    let folder = pack.join(&pins.baselines.folder);
+    let set = Pins::read()?.baselines;
+    let folder = pack.join(&set.folder);
     if folder.exists() {
         fs::remove_dir_all(&folder)?;
     }
     fs::create_dir(&folder)?;
-    for (wheel, path) in download::wheels(&pins.baselines, &kept.join("wheels"), &lock)? {
-        let place = folder.join(&wheel.file);
-        fs::copy(&path, &place)?;
+    for (wheel, path) in download::wheels(&set, &kept.join("wheels"), &lock)? {
+        fs::copy(path, folder.join(&wheel.file))?;
     }
     Ok(())
 }

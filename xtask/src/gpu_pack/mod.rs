@@ -9,7 +9,6 @@ mod tests;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use fs_err as fs;
 
@@ -42,13 +41,13 @@ pub struct GpuPack {
 }
 
 impl GpuPack {
-    pub fn run(self) -> Result<ExitCode> {
+    pub fn run(self) -> Result<()> {
         let pack = &self.pack;
         check_free(pack)?;
         let libtorch = setup::run()?;
         // Before the build, which takes minutes during which the tree may change.
         let facts = facts::text(&workspace::root());
-        let Some(programs) = programs::build(libtorch)? else { return Ok(ExitCode::FAILURE) };
+        let programs = programs::build(libtorch)?;
         fs::create_dir_all(pack)?;
         // First, so that an unfinished pack is recognized and can be overwritten.
         fs::write(pack.join(FACTS), facts)?;
@@ -69,18 +68,13 @@ impl GpuPack {
                 "check the sizes above: a program that large was not stripped",
             ));
         }
-        terminal::print(how_to_use(pack))?;
-        Ok(ExitCode::SUCCESS)
+        terminal::print(how_to_use(pack))
     }
 }
 
 fn check_free(pack: &Path) -> Result<()> {
-    let free = match fs::read_dir(pack) {
-        Ok(mut entries) => entries.next().is_none() || pack.join(FACTS).is_file(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
-        Err(error) => return Err(Error::io(pack, "read")(error)),
-    };
-    if free {
+    let is_empty = !pack.exists() || fs::read_dir(pack)?.next().is_none();
+    if is_empty || pack.join(FACTS).is_file() {
         return Ok(());
     }
     let what = format!("{} holds files that are not a pack", pack.display());
@@ -91,18 +85,14 @@ fn ship(pack: &Path) -> Result<()> {
     for (name, text) in SHIPPED {
         fs::write(pack.join(name), text)?;
     }
-    let script = pack.join(SCRIPT);
-    Ok(fs::set_permissions(&script, Permissions::from_mode(0o755))?)
+    Ok(fs::set_permissions(pack.join(SCRIPT), Permissions::from_mode(0o755))?)
 }
 
 /// The files below a folder and their bytes, by name.
 fn sizes(folder: &Path) -> Result<Vec<(PathBuf, u64)>> {
-    let pattern = folder.join("**/*");
-    let files = glob::glob(&pattern.to_string_lossy()).into_iter().flatten().flatten();
-    files
-        .filter(|path| path.is_file())
-        .map(|path| Ok((path.clone(), fs::metadata(&path)?.len())))
-        .collect()
+    let files = glob::glob(&folder.join("**/*").to_string_lossy());
+    let files = files.into_iter().flatten().flatten().filter(|path| path.is_file());
+    files.map(|path| Ok((path.clone(), fs::metadata(path)?.len()))).collect()
 }
 
 fn how_to_use(pack: &Path) -> String {

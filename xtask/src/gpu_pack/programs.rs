@@ -15,16 +15,13 @@ pub const PROGRAMS: [(&str, &[&str]); 4] = [
     ("tests-qrnn-ops", &["test", "--release", "--package", "qrnn-ops", "--lib", "--no-run"]),
 ];
 
-/// The name of each program in the pack and its path; `None` where cargo failed.
-pub fn build(libtorch: Libtorch) -> Result<Option<Vec<(&'static str, PathBuf)>>> {
-    let mut built = vec![];
-    for (name, args) in PROGRAMS {
-        let Some(artifacts) = cargo::build(libtorch, args[0], &args[1..])? else {
-            return Ok(None);
-        };
-        built.push((name, cargo::program(artifacts, name)?));
-    }
-    Ok(Some(built))
+/// The name of each program in the pack and its path.
+pub fn build(libtorch: Libtorch) -> Result<Vec<(&'static str, PathBuf)>> {
+    let build = |(name, args): (&'static str, &[&str])| {
+        let artifacts = cargo::build(libtorch, args[0], &args[1..])?;
+        Ok((name, cargo::program(artifacts, name)?))
+    };
+    PROGRAMS.into_iter().map(build).collect()
 }
 
 pub fn strip(program: &Path, place: &Path) -> Result<()> {

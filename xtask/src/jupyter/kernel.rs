@@ -1,13 +1,13 @@
 //! Builds and installs the Jupyter kernel: `cargo xtask kernel`.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::Command;
 use std::time::Instant;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::jupyter::{rust_src, stock_kernel};
 use crate::setup::Libtorch;
-use crate::{cargo, setup, terminal, workspace};
+use crate::{cargo, process, setup, terminal, workspace};
 
 const PROGRAM: &str = "qrnn-jupyter";
 
@@ -27,15 +27,14 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    pub fn run(self) -> Result<ExitCode> {
+    pub fn run(self) -> Result<()> {
         let libtorch = setup::run()?;
         if self.stock {
-            stock_kernel::install(&libtorch.folder(), self.prefix.as_deref())?;
-            return Ok(ExitCode::SUCCESS);
+            return stock_kernel::install(&libtorch.folder(), self.prefix.as_deref());
         }
         rust_src::install();
-        let Some(program) = build_kernel(libtorch)? else { return Ok(ExitCode::FAILURE) };
-        let Some(libraries) = build_preload(libtorch)? else { return Ok(ExitCode::FAILURE) };
+        let program = build_kernel(libtorch)?;
+        let libraries = build_preload(libtorch)?;
         let artifacts = folder().join("artifacts");
         fs_err::create_dir_all(folder())?;
         fs_err::write(&artifacts, libraries.join("\n"))?;
@@ -45,55 +44,48 @@ impl Kernel {
         if let Some(prefix) = self.prefix {
             install.arg("--prefix").arg(prefix);
         }
-        if !install.status().map_err(Error::io(&program, "run"))?.success() {
-            return Ok(ExitCode::FAILURE);
-        }
+        process::run(&mut install)?;
         terminal::note("installed; Jupyter lists it as \"Rust (qrnn)\"");
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 }
 
-/// The program; `None` where cargo failed.
-fn build_kernel(libtorch: Libtorch) -> Result<Option<PathBuf>> {
+fn build_kernel(libtorch: Libtorch) -> Result<PathBuf> {
     let start = Instant::now();
     terminal::note("building the kernel (minutes the first time: it contains rust-analyzer)");
     let args = ["--profile", "kernel", "--package", PROGRAM];
-    let Some(built) = cargo::build(libtorch, "build", args)? else { return Ok(None) };
-    let program = cargo::program(built, PROGRAM)?;
+    let program = cargo::program(cargo::build(libtorch, "build", args)?, PROGRAM)?;
     terminal::note(format_args!("  {:.0} s: {}", start.elapsed().as_secs_f64(), program.display()));
-    Ok(Some(program))
+    Ok(program)
 }
 
-/// The libraries that cells link; `None` where cargo failed.
-fn build_preload(libtorch: Libtorch) -> Result<Option<Vec<String>>> {
+/// The libraries that cells link.
+fn build_preload(libtorch: Libtorch) -> Result<Vec<String>> {
     let start = Instant::now();
     terminal::note("building the library that notebooks preload: qrnn, tch and their dependencies");
     let args = ["--release", "--package", "qrnn-preload", "--lib", "--"].map(str::to_owned);
     let args = args.into_iter().chain(link_arguments(&libtorch.folder())?);
-    let Some(artifacts) = cargo::build(libtorch, "rustc", args)? else { return Ok(None) };
+    let artifacts = cargo::build(libtorch, "rustc", args)?;
     let files = artifacts.into_iter().flat_map(|artifact| artifact.filenames);
     let libraries = files.filter(|path| matches!(path.extension(), Some("rlib" | "so")));
     let libraries: Vec<String> = libraries.map(|path| path.into_string()).collect();
     let seconds = start.elapsed().as_secs_f64();
     terminal::note(format_args!("  {seconds:.0} s: {} libraries", libraries.len()));
-    Ok(Some(libraries))
+    Ok(libraries)
 }
 
 /// Links Rust's standard library dynamically, with an rpath to it and to libtorch.
-fn link_arguments(libtorch: &Path) -> Result<Vec<String>> {
+fn link_arguments(libtorch: &Path) -> Result<[String; 6]> {
     let exports = workspace::root().join("crates/qrnn-jupyter/preload/exports.map");
-    let output = Command::new("rustc").args(["--print", "target-libdir"]).output();
-    let output = output.map_err(Error::io("rustc", "run"))?;
-    let standard = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    let arguments = [
+    let standard = process::output(Command::new("rustc").args(["--print", "target-libdir"]))?;
+    Ok([
         "-Cprefer-dynamic".to_owned(),
         "-Cstrip=debuginfo".to_owned(),
         format!("-Clink-arg=-Wl,--version-script={}", exports.display()),
         "-Clink-arg=-Wl,-soname,libqrnn_preload.so".to_owned(),
         format!("-Clink-arg=-Wl,-rpath,{}", libtorch.join("lib").display()),
-        format!("-Clink-arg=-Wl,-rpath,{standard}"),
-    ];
-    Ok(arguments.into())
+        format!("-Clink-arg=-Wl,-rpath,{}", standard.trim()),
+    ])
 }
 
 /// Where the commands of this room keep their files.

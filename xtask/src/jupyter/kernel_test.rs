@@ -1,12 +1,11 @@
 //! Tests the Jupyter kernel: `cargo xtask kernel-test`.
 
 use std::ffi::OsString;
-use std::process::ExitCode;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::jupyter::kernel::{self, Kernel};
 use crate::jupyter::venv::Venv;
-use crate::{cargo, setup, workspace};
+use crate::{cargo, process, setup, workspace};
 
 /// Test the Jupyter kernel with a real client; ARGS go to Python's unittest
 #[derive(Debug, clap::Args)]
@@ -17,30 +16,21 @@ pub struct KernelTest {
 
 impl KernelTest {
     /// The Rust tests first, then the client's tests of the installed kernel.
-    pub fn run(self) -> Result<ExitCode> {
-        let unit = ["test", "--profile", "kernel", "--package", "qrnn-jupyter"];
-        let status = cargo::run(setup::run()?, unit)?;
-        if status != ExitCode::SUCCESS {
-            return Ok(status);
-        }
+    pub fn run(self) -> Result<()> {
+        cargo::run(setup::run()?, ["test", "--profile", "kernel", "--package", "qrnn-jupyter"])?;
         let prefix = kernel::folder().join("prefix");
-        let status = Kernel { prefix: Some(prefix.clone()), stock: false }.run()?;
-        if status != ExitCode::SUCCESS {
-            return Ok(status);
-        }
+        Kernel { prefix: Some(prefix.clone()), stock: false }.run()?;
         let venv = Venv::kept(&kernel::folder().join("venv"), kernel::CLIENT_REQUIREMENTS)?;
         let mut unittest = venv.python();
         unittest.args(["-m", "unittest"]);
         if self.args.is_empty() {
             unittest.args(["discover", "--verbose"]);
         }
-        let status = unittest
+        unittest
             .args(self.args)
             .current_dir(workspace::root().join("crates/qrnn-jupyter/tests"))
             .env("JUPYTER_PATH", prefix.join("share/jupyter"))
-            .env("OMP_NUM_THREADS", "1")
-            .status()
-            .map_err(Error::io("python", "run"))?;
-        Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            .env("OMP_NUM_THREADS", "1");
+        process::run(&mut unittest)
     }
 }

@@ -1,13 +1,12 @@
 //! Executes the notebooks: `cargo xtask notebooks`.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use crate::error::{Error, Result};
 use crate::jupyter::kernel::{CLIENT_REQUIREMENTS, Kernel};
 use crate::jupyter::stock_kernel;
 use crate::jupyter::venv::Venv;
-use crate::{terminal, workspace};
+use crate::{process, terminal, workspace};
 
 const RUNNER: &str = include_str!("run.py");
 const LAB_REQUIREMENTS: &str = include_str!("lab-requirements.txt");
@@ -37,7 +36,7 @@ pub struct Notebooks {
 }
 
 impl Notebooks {
-    pub fn run(self) -> Result<ExitCode> {
+    pub fn run(self) -> Result<()> {
         let work = workspace::root().join("target/notebooks");
         fs_err::create_dir_all(&work)?;
         let files = match (self.files.is_empty(), self.lab) {
@@ -49,10 +48,7 @@ impl Notebooks {
             Some(prefix) => prefix,
             None => {
                 let prefix = work.join("prefix");
-                let status = Kernel { prefix: Some(prefix.clone()), stock: self.stock }.run()?;
-                if status != ExitCode::SUCCESS {
-                    return Ok(status);
-                }
+                Kernel { prefix: Some(prefix.clone()), stock: self.stock }.run()?;
                 prefix
             }
         };
@@ -95,18 +91,19 @@ impl Notebooks {
                 .env("JUPYTER_DATA_DIR", work.join("data"))
                 .env("JUPYTER_RUNTIME_DIR", work.join("runtime"))
                 .env("JUPYTER_NO_CONFIG", "1");
-            if !run.status().map_err(Error::io(&script, "run"))?.success() {
-                failed.push(file);
+            match process::run(&mut run) {
+                Err(Error::Child(_)) => failed.push(file.display().to_string()),
+                result => result?,
             }
         }
         if failed.is_empty() {
             terminal::note(format_args!("{} notebooks ran to their end", files.len()));
-            return Ok(ExitCode::SUCCESS);
+            return Ok(());
         }
-        for file in failed {
-            terminal::note(format_args!("failed: {}", file.display()));
-        }
-        Ok(ExitCode::FAILURE)
+        Err(Error::failed(
+            format!("these notebooks failed: {}", failed.join(", ")),
+            "read what their cells say above",
+        ))
     }
 }
 

@@ -10,7 +10,7 @@ use crate::terminal;
 /// Installs rustup's component rust-src where it is missing. A failure is only reported: the kernel works
 /// without it.
 pub fn install() {
-    match ensure(std::env::var_os("PATH").as_deref()) {
+    match ensure(&std::env::var_os("PATH").unwrap_or_default()) {
         Ok(false) => {}
         Ok(true) => terminal::note("  rust-src is installed"),
         Err(error) => terminal::note(format_args!(
@@ -21,13 +21,10 @@ pub fn install() {
 }
 
 /// Uses the rustc and rustup on this search path; whether it installed the sources.
-fn ensure(path: Option<&OsStr>) -> Result<bool> {
+fn ensure(path: &OsStr) -> Result<bool> {
     let program = |name: &str| {
         let mut command = Command::new(name);
-        if let Some(path) = path {
-            command.env("PATH", path);
-        }
-        command.stdin(Stdio::null());
+        command.env("PATH", path).stdin(Stdio::null());
         command
     };
     let by_hand = |why: String| {
@@ -50,7 +47,7 @@ fn ensure(path: Option<&OsStr>) -> Result<bool> {
     // Named, because another toolchain may be set for this folder.
     let toolchain = toolchain(&sysroot)
         .ok_or_else(|| by_hand(format!("{} was not installed by rustup", sysroot.display())))?;
-    let arguments = ["component", "add", "rust-src", "--toolchain", &toolchain];
+    let arguments = ["component", "add", "rust-src", "--toolchain", toolchain];
     let line = format!("rustup {}", arguments.join(" "));
     terminal::note(format_args!(
         "installing the sources of the standard library, for completion in notebooks: {line}"
@@ -72,9 +69,8 @@ fn has_sources(sysroot: &Path) -> bool {
 }
 
 /// The toolchain's name, if rustup installed it.
-fn toolchain(sysroot: &Path) -> Option<String> {
-    let folder = sysroot.parent()?.file_name()?;
-    (folder == "toolchains").then(|| sysroot.file_name()?.to_str().map(str::to_owned)).flatten()
+fn toolchain(sysroot: &Path) -> Option<&str> {
+    sysroot.parent()?.ends_with("toolchains").then(|| sysroot.file_name()?.to_str())?
 }
 
 #[cfg(test)]
@@ -120,7 +116,7 @@ mod tests {
         fn ensure(&self) -> Result<bool> {
             let mut path = OsString::from(self.folder.path());
             path.push(":/usr/bin:/bin");
-            ensure(Some(&path))
+            ensure(&path)
         }
 
         fn asked(&self) -> String {
@@ -152,7 +148,7 @@ mod tests {
     fn without_rustup_it_is_said_what_is_missing() {
         let machine = Machine::new("toolchains", None);
         let path = OsString::from(machine.folder.path());
-        let why = ensure(Some(&path)).unwrap_err().to_string();
+        let why = ensure(&path).unwrap_err().to_string();
         assert!(why.contains("rustup cannot be run") && why.contains("rustup.rs"), "{why}");
         // Rust from the system's package manager.
         let machine = Machine::new("usr", Some(INSTALLS));
@@ -164,7 +160,7 @@ mod tests {
     #[test]
     fn without_rustc_nothing_is_installed() {
         let empty = tempfile::tempdir().unwrap();
-        let why = ensure(Some(empty.path().as_os_str())).unwrap_err().to_string();
+        let why = ensure(empty.path().as_os_str()).unwrap_err().to_string();
         assert!(why.contains("rustc cannot be run"), "{why}");
     }
 }

@@ -25,17 +25,13 @@ pub fn install(libtorch: &Path, prefix: Option<&Path>) -> Result<()> {
             "install it: cargo install evcxr_jupyter --version 0.22.0 --locked",
         )
     })?;
-    let data = data_folder(prefix)?;
-    let folder = data.jupyter.join("kernels").join(NAME);
-    let settings = data.own.join("evcxr");
-    let spec = spec(&program, libtorch, &settings);
-    for (folder, name, text) in
-        [(&folder, "kernel.json", spec), (&settings, "init.evcxr", START.to_owned())]
-    {
-        fs::create_dir_all(folder)?;
-        let path = folder.join(name);
-        fs::write(&path, text)?;
-    }
+    let (jupyter, own) = data_folders(prefix)?;
+    let folder = jupyter.join("kernels").join(NAME);
+    let settings = own.join("evcxr");
+    fs::create_dir_all(&folder)?;
+    fs::create_dir_all(&settings)?;
+    fs::write(folder.join("kernel.json"), spec(&program, libtorch, &settings))?;
+    fs::write(settings.join("init.evcxr"), START)?;
     terminal::show(format_args!("kernelspec {}", folder.display()));
     terminal::note(format_args!(
         "installed; Jupyter lists it as \"Rust (evcxr)\", which starts {}",
@@ -59,13 +55,8 @@ fn spec(program: &Path, libtorch: &Path, settings: &Path) -> String {
     format!("{spec:#}\n")
 }
 
-struct Data {
-    jupyter: PathBuf,
-    own: PathBuf,
-}
-
-/// The folders that `qrnn-jupyter install` uses.
-fn data_folder(prefix: Option<&Path>) -> Result<Data> {
+/// Jupyter's folder and that of evcxr's settings, where `qrnn-jupyter install` has them.
+fn data_folders(prefix: Option<&Path>) -> Result<(PathBuf, PathBuf)> {
     let variable = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     let data = match prefix {
         Some(prefix) => {
@@ -78,8 +69,7 @@ fn data_folder(prefix: Option<&Path>) -> Result<Data> {
             })?,
     };
     let jupyter = prefix.is_none().then(|| variable("JUPYTER_DATA_DIR")).flatten();
-    let jupyter = jupyter.unwrap_or_else(|| data.join("jupyter"));
-    Ok(Data { jupyter, own: data.join("qrnn-stock-kernel") })
+    Ok((jupyter.unwrap_or_else(|| data.join("jupyter")), data.join("qrnn-stock-kernel")))
 }
 
 /// The folders where a shell looks for programs, and where cargo installs them.
@@ -110,8 +100,8 @@ mod tests {
 
     #[test]
     fn it_goes_where_our_kernel_goes() {
-        let data = data_folder(Some("/opt/x".as_ref())).unwrap();
-        assert_eq!(data.jupyter, Path::new("/opt/x/share/jupyter"));
+        let (jupyter, _) = data_folders(Some("/opt/x".as_ref())).unwrap();
+        assert_eq!(jupyter, Path::new("/opt/x/share/jupyter"));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::error::{Error, Result};
-use crate::terminal;
+use crate::{process, terminal};
 
 pub struct Venv {
     folder: PathBuf,
@@ -13,9 +13,8 @@ pub struct Venv {
 impl Venv {
     /// Makes a new environment in `folder` with exactly these packages.
     pub fn fresh(folder: &Path, requirements: &str) -> Result<Self> {
-        let mut make = Command::new("python3");
         succeeds(
-            make.args(["-m", "venv", "--clear"]).arg(folder),
+            Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder),
             "python3 cannot make a virtual environment",
             "install its venv module (Debian: apt-get install python3-venv)",
         )?;
@@ -56,7 +55,8 @@ impl Venv {
 }
 
 fn succeeds(command: &mut Command, problem: &str, remedy: &str) -> Result<()> {
-    let program = command.get_program().to_owned();
-    let status = command.stdin(Stdio::null()).status().map_err(Error::io(&program, "run"))?;
-    if status.success() { Ok(()) } else { Err(Error::machine(problem, remedy)) }
+    match process::run(command.stdin(Stdio::null())) {
+        Err(Error::Child(_)) => Err(Error::machine(problem, remedy)),
+        result => result,
+    }
 }

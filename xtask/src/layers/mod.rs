@@ -15,73 +15,63 @@ use std::path::{Path, PathBuf};
 
 use graph::Arrow;
 use resolve::Id;
-use table::Order;
+use table::Orders;
 use tree::Crate;
 
 use crate::error::Result;
 
 /// The crates of the workspace with all their arrows.
-pub struct Layers {
+struct Workspace {
     root: PathBuf,
     crates: Vec<Crate>,
     arrows: BTreeSet<Arrow>,
-    orders: &'static [Order],
+    orders: Orders,
 }
 
 /// A room of the table, by the number of its line.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Room {
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Room<'a> {
     line: usize,
-    name: &'static str,
-    reason: &'static str,
+    name: &'a str,
+    reason: &'a str,
 }
 
-impl Display for Room {
+impl Display for Room<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} ({})", self.name, self.reason)
     }
 }
 
-impl Layers {
+impl Workspace {
     /// Reads libraries and programs: the name of each and its root file.
-    pub fn read(root: &Path, targets: &[(String, PathBuf)]) -> Result<Self> {
+    fn read(root: &Path, targets: &[(String, PathBuf)]) -> Result<Self> {
         let crates: Vec<Crate> =
             targets.iter().map(|(name, file)| Crate::read(name, file)).collect::<Result<_>>()?;
         let arrows = graph::arrows(&crates);
-        Ok(Self { root: root.into(), crates, arrows, orders: table::ORDERS })
+        Ok(Self { root: root.into(), crates, arrows, orders: table::read()? })
     }
 
-    /// What is wrong with one crate, a paragraph each. `all`: every circle, not only those that share
-    /// no line with a shorter one.
-    pub fn faults(&self, name: &str, all: bool) -> Vec<String> {
-        let Some(krate) = self.crates.iter().position(|tree| tree.name == name) else {
-            return vec![];
-        };
-        let arrows: Vec<&Arrow> = self.arrows.iter().filter(|a| is_within(a, krate)).collect();
+    /// What is wrong with one crate, a paragraph each.
+    fn faults(&self, name: &str) -> Vec<String> {
+        let Some(krate) = self.position(name) else { return vec![] };
+        let is_within = |arrow: &&Arrow| arrow.from.0 == krate && arrow.to.0 == krate;
+        let arrows: Vec<&Arrow> = self.arrows.iter().filter(is_within).collect();
         let mut faults = self.unknown_rooms(krate);
-        let (mut shown, mut hidden) = (BTreeSet::new(), 0);
-        for circle in graph::circles(&arrows) {
-            let steps = (0..circle.len()).map(|i| (circle[i], circle[(i + 1) % circle.len()]));
-            let steps: Vec<(Id, Id)> = steps.collect();
-            if all || !steps.iter().any(|step| shown.contains(step)) {
-                faults.push(self.show_circle(&steps, &arrows));
-                shown.extend(steps);
-            } else {
-                hidden += 1;
-            }
-        }
-        if hidden > 0 {
-            faults.push(format!("{hidden} longer circles share a line with these: see --all"));
-        }
+        let circles = graph::circles(&arrows);
+        faults.extend(circles.iter().map(|circle| self.show_circle(circle, &arrows)));
         faults.extend(self.upward(&arrows));
         faults
     }
 
+    fn position(&self, name: &str) -> Option<usize> {
+        self.crates.iter().position(|tree| tree.name == name)
+    }
+
     /// The files of a circle, and the lines that make it.
-    fn show_circle(&self, steps: &[(Id, Id)], arrows: &[&Arrow]) -> String {
-        let names: Vec<String> = steps.iter().map(|&(from, _)| self.file(from)).collect();
-        let mut text = format!("circle of {}: {}", steps.len(), names.join(" -> "));
-        for &(from, to) in steps {
+    fn show_circle(&self, circle: &[Id], arrows: &[&Arrow]) -> String {
+        let names: Vec<String> = circle.iter().map(|&file| self.file(file)).collect();
+        let mut text = format!("circle of {}: {}", circle.len(), names.join(" -> "));
+        for (&from, &to) in circle.iter().zip(circle.iter().cycle().skip(1)) {
             for arrow in arrows.iter().filter(|arrow| arrow.from == from && arrow.to == to) {
                 let _ = write!(text, "\n    {}", self.line(arrow));
             }
@@ -91,25 +81,23 @@ impl Layers {
 
     /// Arrows to a higher room, or to one on the same line of the table, room by room.
     fn upward(&self, arrows: &[&Arrow]) -> Vec<String> {
-        let mut lines: BTreeMap<_, BTreeSet<(Id, usize, String)>> = BTreeMap::new();
+        let mut texts: BTreeMap<_, Vec<String>> = BTreeMap::new();
         for arrow in arrows {
             if let (Some(from), Some(to)) = (self.room(arrow.from), self.room(arrow.to))
                 && from != to
                 && from.line <= to.line
             {
-                let line = (arrow.from, arrow.line, self.line(arrow));
-                lines.entry((from, to)).or_default().insert(line);
+                let higher = if from.line < to.line { "a higher room" } else { "a room beside it" };
+                let title = format!("{from} imports {to}, {higher}");
+                let text = texts.entry((from, to)).or_insert_with(|| vec![title]);
+                let line = self.line(arrow);
+                // A re-exported item has two arrows.
+                if !text.contains(&line) {
+                    text.push(line);
+                }
             }
         }
-        let show = |((from, to), lines): ((Room, Room), BTreeSet<_>)| {
-            let higher = if from.line < to.line { "a higher room" } else { "a room beside it" };
-            let mut text = format!("{from} imports {to}, {higher}");
-            for (_, _, line) in lines {
-                let _ = write!(text, "\n    {line}");
-            }
-            text
-        };
-        lines.into_iter().map(show).collect()
+        texts.into_values().map(|text| text.join("\n    ")).collect()
     }
 
     /// Rooms without a line in the table, and names in the table without a room.
@@ -120,20 +108,17 @@ impl Layers {
         if files.len() == 1 {
             return vec![];
         }
-        let Some(order) = self.order(krate) else {
+        let Some(order) = self.orders.get(name) else {
             return vec![format!("crate {name} has no order of its rooms: {}", table::REMEDY)];
         };
-        let missing = files
-            .iter()
-            .filter(|&&file| modules[file].path.len() < 2 && self.room((krate, file)).is_none());
-        let missing: Vec<String> = missing.map(|&file| name_of(&modules[file].path)).collect();
-        let gone = order
-            .lines
-            .iter()
-            .flat_map(|line| line.rooms)
-            .copied()
-            .filter(|room| !files.iter().any(|&file| name_of(&modules[file].path) == *room));
-        let gone: Vec<&str> = gone.collect();
+        let names: Vec<String> = files.iter().map(|&file| name_of(&modules[file].path)).collect();
+        let is_missing =
+            |&file: &usize| modules[file].path.len() < 2 && self.room((krate, file)).is_none();
+        let missing = files.iter().zip(&names).filter(|(file, _)| is_missing(file));
+        let missing: Vec<&str> = missing.map(|(_, name)| name.as_str()).collect();
+        let rooms = order.iter().flat_map(|(rooms, _)| rooms);
+        let gone: Vec<&str> =
+            rooms.filter(|room| !names.contains(room)).map(String::as_str).collect();
         let mut faults = vec![];
         if !missing.is_empty() {
             let rooms = missing.join(", ");
@@ -146,19 +131,16 @@ impl Layers {
         faults
     }
 
-    fn order(&self, krate: usize) -> Option<&'static Order> {
-        self.orders.iter().find(|order| order.name == self.crates[krate].name)
-    }
-
     /// The room of a file, where the table has it.
-    fn room(&self, (krate, module): Id) -> Option<Room> {
-        let name = name_of(&self.crates[krate].modules[module].path);
+    fn room(&self, (krate, module): Id) -> Option<Room<'_>> {
+        let tree = &self.crates[krate];
+        let name = name_of(&tree.modules[module].path);
         let holds = |room: &Room| {
             let rest = name.strip_prefix(room.name);
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
         };
-        let lines = self.order(krate)?.lines.iter().enumerate();
-        let rooms = lines.flat_map(|(line, &table::Line { rooms, reason })| {
+        let lines = self.orders.get(&tree.name)?.iter().enumerate();
+        let rooms = lines.flat_map(|(line, (rooms, reason))| {
             rooms.iter().map(move |name| Room { line, name, reason })
         });
         rooms.filter(holds).max_by_key(|room| room.name.len())
@@ -174,10 +156,8 @@ impl Layers {
     }
 
     /// The rooms of a crate, highest first, each with the rooms that it imports from and how often.
-    pub fn list(&self, name: &str) -> String {
-        let Some(krate) = self.crates.iter().position(|tree| tree.name == name) else {
-            return String::new();
-        };
+    fn list(&self, name: &str) -> String {
+        let Some(krate) = self.position(name) else { return String::new() };
         // Sorted by the line in the table; other crates, below all rooms, by their names.
         let place = |file: Id| match self.room(file) {
             _ if file.0 != krate => (0, self.crates[file.0].name.clone()),
@@ -204,10 +184,6 @@ impl Layers {
         }
         text
     }
-}
-
-fn is_within(arrow: &Arrow, krate: usize) -> bool {
-    arrow.from.0 == krate && arrow.to.0 == krate
 }
 
 fn name_of(path: &[String]) -> String {

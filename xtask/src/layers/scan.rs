@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::iter::Peekable;
 use std::str::FromStr;
 
-use proc_macro2::{Delimiter, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Ident, TokenStream, TokenTree};
 
 /// What a module declares and names.
 #[derive(Debug, Default)]
@@ -125,7 +125,7 @@ impl Contents {
                         // Of `const fn name` the first word is a keyword too.
                         i += usize::from(!ITEMS.contains(&plain(name).as_str()));
                     }
-                    _ => i = self.read_path(&tokens, i),
+                    _ => i = self.read_path(&tokens, i, word),
                 },
                 TokenTree::Group(group) => self.read(group.stream(), false),
                 _ => {}
@@ -136,31 +136,23 @@ impl Contents {
     }
 
     /// Reads the path that begins at token `i`; returns the index of its last token.
-    fn read_path(&mut self, tokens: &[TokenTree], i: usize) -> usize {
-        let mut path = vec![];
-        let mut end = i;
-        while let Some(TokenTree::Ident(segment)) = tokens.get(end) {
-            path.push(plain(segment));
-            if !is_separator(tokens, end + 1) {
-                break;
-            }
-            end += 3;
-        }
+    fn read_path(&mut self, tokens: &[TokenTree], i: usize, first: &Ident) -> usize {
+        let (mut path, mut last) = (vec![plain(first)], i);
         // `a::<T>::b`, or `a::{…}` in a macro: the path ends before the separator.
-        let last = if tokens.get(end).is_some_and(|token| matches!(token, TokenTree::Ident(_))) {
-            end
-        } else {
-            end - 3
-        };
+        while is_separator(tokens, last + 1)
+            && let Some(TokenTree::Ident(segment)) = tokens.get(last + 3)
+        {
+            path.push(plain(segment));
+            last += 3;
+        }
         let before = |steps| i.checked_sub(steps).and_then(|before| tokens.get(before));
         // A method, a lifetime, or the rest of a path: `.f::<T>()`, `'a`, `<T as U>::f`.
-        let is_doubled = |sign| is_punct(before(2), sign);
         let is_continued = is_punct(before(1), '\'')
-            || (is_punct(before(1), '.') && !is_doubled('.'))
-            || (is_punct(before(1), ':') && is_doubled(':'));
+            || (is_punct(before(1), '.') && !is_punct(before(2), '.'))
+            || (is_punct(before(1), ':') && is_punct(before(2), ':'));
         let is_fragment = is_punct(before(1), '$') && path[0] != "crate";
         if path.len() > 1 && !is_continued && !is_fragment {
-            self.paths.push(Mention { path, line: tokens[i].span().start().line });
+            self.paths.push(Mention { path, line: first.span().start().line });
         }
         last
     }
@@ -302,7 +294,7 @@ fn is_word(token: Option<&TokenTree>, word: &str) -> bool {
 }
 
 /// An identifier without `r#`.
-fn plain(ident: &proc_macro2::Ident) -> String {
+fn plain(ident: &Ident) -> String {
     ident.to_string().trim_start_matches("r#").to_owned()
 }
 

@@ -1,18 +1,15 @@
-use super::table::Line;
 use super::*;
 
-const ORDERS: &[Order] = &[Order {
-    name: "made",
-    lines: &[
-        Line { rooms: &["low", "beside"], reason: "the floor" },
-        Line { rooms: &["middle"], reason: "between" },
-        Line { rooms: &["middle::high"], reason: "top" },
-        Line { rooms: &["crate"], reason: "" },
-    ],
-}];
+fn orders() -> Orders {
+    let made = r#"{"made": [
+        [["low", "beside"], "the floor"], [["middle"], "between"], [["middle::high"], "top"],
+        [["crate"], ""]
+    ]}"#;
+    serde_json::from_str(made).unwrap()
+}
 
 /// The faults of a crate with these files below `src`, by that table or by none.
-fn faults_of(files: &[(&str, &str)], orders: &'static [Order]) -> Vec<String> {
+fn faults_of(files: &[(&str, &str)], orders: Orders) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     for (name, text) in files {
         let path = folder.path().join("src").join(name);
@@ -20,14 +17,14 @@ fn faults_of(files: &[(&str, &str)], orders: &'static [Order]) -> Vec<String> {
         std::fs::write(path, text).unwrap();
     }
     let root = folder.path().join("src/lib.rs");
-    let mut layers = Layers::read(folder.path(), &[("made".into(), root)]).unwrap();
+    let mut layers = Workspace::read(folder.path(), &[("made".into(), root)]).unwrap();
     layers.orders = orders;
-    layers.faults("made", true)
+    layers.faults("made")
 }
 
 /// The circles alone.
 fn circles(files: &[(&str, &str)]) -> Vec<String> {
-    let mut faults = faults_of(files, &[]);
+    let mut faults = faults_of(files, Orders::new());
     faults.retain(|fault| fault.starts_with("circle"));
     faults
 }
@@ -42,7 +39,7 @@ fn upward(low: &str, beside: &str, middle: &str, high: &str) -> Vec<String> {
         ("middle/mod.rs", &middle),
         ("middle/high.rs", high),
     ];
-    faults_of(&files, ORDERS)
+    faults_of(&files, orders())
 }
 
 #[test]
@@ -187,7 +184,7 @@ fn test_code_is_left_out() {
             ("middle.rs", "mod high;"),
             ("middle/high.rs", ""),
         ];
-        assert_eq!(faults_of(&files, ORDERS), Vec::<String>::new(), "{text}");
+        assert_eq!(faults_of(&files, orders()), Vec::<String>::new(), "{text}");
     }
     for text in [
         "#[cfg(not(test))]\nuse crate::middle::M;",
@@ -205,13 +202,13 @@ fn a_room_and_the_table_must_know_each_other() {
         ("beside.rs", ""),
         ("new.rs", ""),
     ];
-    let found = faults_of(&files, ORDERS);
+    let found = faults_of(&files, orders());
     assert_eq!(found.len(), 2, "{found:?}");
     assert!(found[0].starts_with("not in the table of made: new\n    give it a line"), "{found:?}");
     let gone = "in the table of made only: middle, middle::high\n    delete it";
     assert!(found[1].starts_with(gone), "{found:?}");
-    assert!(faults_of(&files, &[])[0].contains("made has no order"));
-    assert!(faults_of(&[("lib.rs", "pub fn f() {}")], &[]).is_empty());
+    assert!(faults_of(&files, Orders::new())[0].contains("made has no order"));
+    assert!(faults_of(&[("lib.rs", "pub fn f() {}")], Orders::new()).is_empty());
 }
 
 #[test]
@@ -231,7 +228,7 @@ fn a_program_sees_its_library_and_modules_lie_where_rustc_finds_them() {
     write("bin/p/x.rs", "use the_lib::{b::c::C};\nuse crate::y;\nfn f() { y::f() }");
     write("bin/elsewhere.rs", "pub fn f() {}");
     let targets = [("the-lib".into(), lib), ("p".into(), bin)];
-    let layers = Layers::read(folder.path(), &targets).unwrap();
+    let layers = Workspace::read(folder.path(), &targets).unwrap();
     let seen: Vec<String> = layers
         .arrows
         .iter()
@@ -247,6 +244,6 @@ fn a_program_sees_its_library_and_modules_lie_where_rustc_finds_them() {
     );
     assert_eq!(layers.list("p"), "p\n  y\n  x      y 1, the-lib 1\n  crate  the-lib 1");
     std::fs::remove_file(folder.path().join("a.rs")).unwrap();
-    let error = Layers::read(folder.path(), &targets).err().unwrap().to_string();
+    let error = Workspace::read(folder.path(), &targets).err().unwrap().to_string();
     assert!(error.contains("`mod a;` has no file"), "{error}");
 }

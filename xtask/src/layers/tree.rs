@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::scan::{self, Contents, Mention, Use};
+use super::scan::{self, Child, Contents, Mention, Use};
 use crate::error::{Error, Result};
 
 /// A library or a program.
@@ -33,37 +33,26 @@ impl Crate {
     /// Reads the crate whose root is this file.
     pub fn read(name: &str, root: &Path) -> Result<Self> {
         let mut tree = Self { name: name.into(), modules: vec![] };
-        let folder = root.parent().unwrap_or(root);
-        tree.add_file(root.into(), folder, vec![], None)?;
+        tree.add(None, root.into(), root.parent().unwrap_or(root), vec![], None)?;
         Ok(tree)
     }
 
+    /// Adds a module, inline or as a file, with all below it; returns its index.
+    ///
     /// `folder`: where the files of its child modules are.
-    fn add_file(
-        &mut self,
-        file: PathBuf,
-        folder: &Path,
-        path: Vec<String>,
-        parent: Option<usize>,
-    ) -> Result<usize> {
-        let text = fs_err::read_to_string(&file)?;
-        let contents = scan::scan(&text).map_err(|(line, problem)| {
-            Error::machine(format!("{}:{line}: {problem}", file.display()), "make it compile")
-        })?;
-        let file_module = self.modules.len();
-        self.add(contents, file, folder, path, parent, file_module)
-    }
-
     fn add(
         &mut self,
-        contents: Contents,
+        inline: Option<Contents>,
         file: PathBuf,
         folder: &Path,
         path: Vec<String>,
         parent: Option<usize>,
-        file_module: usize,
     ) -> Result<usize> {
         let index = self.modules.len();
+        let (contents, file_module) = match (inline, parent) {
+            (Some(contents), Some(parent)) => (contents, self.modules[parent].file_module),
+            _ => (scanned(&file)?, index),
+        };
         let Contents { children, uses, paths, items } = contents;
         self.modules.push(Module {
             path: path.clone(),
@@ -76,33 +65,34 @@ impl Crate {
             items,
         });
         for child in children {
-            let path = [&path[..], std::slice::from_ref(&child.name)].concat();
             let below = folder.join(&child.name);
-            let added = match child.inline {
-                Some(inline) => {
-                    self.add(inline, file.clone(), &below, path, Some(index), file_module)?
-                }
-                None => {
-                    let named =
-                        child.path.and_then(|path| file.with_file_name(path).canonicalize().ok());
-                    let mut places =
-                        named.into_iter().chain([below.with_extension("rs"), below.join("mod.rs")]);
-                    let found = places.find(|place| place.is_file()).ok_or_else(|| {
-                        Error::machine(
-                            format!("{}: `mod {};` has no file", file.display(), child.name),
-                            "make it compile",
-                        )
-                    })?;
-                    if is_test(&found) {
-                        continue;
-                    }
-                    self.add_file(found, &below, path, Some(index))?
-                }
-            };
+            let place =
+                if child.inline.is_some() { file.clone() } else { file_of(&child, &file, &below)? };
+            if child.inline.is_none() && is_test(&place) {
+                continue;
+            }
+            let path = [&path[..], std::slice::from_ref(&child.name)].concat();
+            let added = self.add(child.inline, place, &below, path, Some(index))?;
             self.modules[index].children.insert(child.name, added);
         }
         Ok(index)
     }
+}
+
+fn scanned(file: &Path) -> Result<Contents> {
+    scan::scan(&fs_err::read_to_string(file)?).map_err(|(line, problem)| {
+        Error::machine(format!("{}:{line}: {problem}", file.display()), "make it compile")
+    })
+}
+
+/// The file of `mod child;` in this file.
+fn file_of(child: &Child, file: &Path, below: &Path) -> Result<PathBuf> {
+    let named = child.path.as_ref().and_then(|path| file.with_file_name(path).canonicalize().ok());
+    let mut places = named.into_iter().chain([below.with_extension("rs"), below.join("mod.rs")]);
+    places.find(|place| place.is_file()).ok_or_else(|| {
+        let what = format!("{}: `mod {};` has no file", file.display(), child.name);
+        Error::machine(what, "make it compile")
+    })
 }
 
 /// Whether the name of a file says that it holds tests.

@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
-use std::process::ExitCode;
 
-use cargo_metadata::{DependencyKind, Metadata, Package, PackageId, TargetKind};
+use cargo_metadata::{DependencyKind, Metadata, Node, NodeDep, Package, PackageId, Target};
 use spdx::{Expression, ParseMode};
 
 use crate::error::{Error, Result};
@@ -49,11 +48,10 @@ pub struct Licenses {
 }
 
 impl Licenses {
-    pub fn run(self) -> Result<ExitCode> {
+    pub fn run(self) -> Result<()> {
         let root = workspace::root();
         let text = text(&workspace::with_dependencies(&root)?)?;
-        generated::store(&root.join("THIRD-PARTY-LICENSES.md"), &text, self.check, "licenses")?;
-        Ok(ExitCode::SUCCESS)
+        generated::store(&root.join("THIRD-PARTY-LICENSES.md"), &text, self.check, "licenses")
     }
 }
 
@@ -115,7 +113,14 @@ fn linked(metadata: &Metadata) -> Result<Vec<(&Package, BTreeSet<&'static str>)>
     let packages: BTreeMap<&PackageId, &Package> =
         metadata.packages.iter().map(|package| (&package.id, package)).collect();
     let nodes = metadata.resolve.iter().flat_map(|resolve| &resolve.nodes);
-    let dependencies: BTreeMap<&PackageId, _> = nodes.map(|node| (&node.id, &node.deps)).collect();
+    let nodes: BTreeMap<&PackageId, &Node> = nodes.map(|node| (&node.id, node)).collect();
+    // The compiler loads a procedural macro; programs do not contain it.
+    let is_linked = |dependency: &NodeDep| {
+        dependency.dep_kinds.iter().any(|kind| kind.kind == DependencyKind::Normal)
+            && !packages
+                .get(&dependency.pkg)
+                .is_some_and(|it| it.targets.iter().any(Target::is_proc_macro))
+    };
     let mut linked: BTreeMap<&PackageId, BTreeSet<&str>> = BTreeMap::new();
     for (program, package) in PROGRAMS {
         let root = metadata.packages.iter().find(|found| *found.name == package);
@@ -127,19 +132,9 @@ fn linked(metadata: &Metadata) -> Result<Vec<(&Package, BTreeSet<&'static str>)>
         })?;
         let mut queue = vec![&root.id];
         while let Some(id) = queue.pop() {
-            if !linked.entry(id).or_default().insert(program) {
-                continue;
-            }
-            for dependency in dependencies.get(id).into_iter().copied().flatten() {
-                let is_normal =
-                    dependency.dep_kinds.iter().any(|kind| kind.kind == DependencyKind::Normal);
-                // The compiler loads a procedural macro; programs do not contain it.
-                let is_macro = packages.get(&dependency.pkg).is_some_and(|package| {
-                    package.targets.iter().any(|it| it.kind.contains(&TargetKind::ProcMacro))
-                });
-                if is_normal && !is_macro {
-                    queue.push(&dependency.pkg);
-                }
+            if linked.entry(id).or_default().insert(program) {
+                let dependencies = nodes.get(id).into_iter().flat_map(|node| &node.deps);
+                queue.extend(dependencies.filter(|it| is_linked(it)).map(|it| &it.pkg));
             }
         }
     }

@@ -1,11 +1,9 @@
 //! What `cargo package` puts into each crate that can be published: all that it needs, nothing else.
 
-use std::process::{ExitCode, Stdio};
-
 use glob::{MatchOptions, Pattern};
 
 use crate::error::{Error, Result};
-use crate::{cargo, terminal, workspace};
+use crate::{cargo, process, workspace};
 
 /// Check what each package holds that can be published, then make the packages in target/package
 #[derive(Debug, clap::Args)]
@@ -61,9 +59,12 @@ const PACKAGES: [Contents; 2] = [
 ];
 
 impl Package {
-    pub fn run(self) -> Result<ExitCode> {
-        let packages = workspace::publishable(&workspace::root())?;
-        let mut faults = 0;
+    pub fn run(self) -> Result<()> {
+        // Those without `publish = false`.
+        let packages = workspace::metadata(&workspace::root())?.packages;
+        let packages = packages.into_iter().filter(|package| package.publish.is_none());
+        let packages: Vec<String> = packages.map(|package| package.name.to_string()).collect();
+        let mut faults = vec![];
         for name in &packages {
             let contents = PACKAGES.iter().find(|contents| contents.package == name);
             let contents = contents.ok_or_else(|| {
@@ -73,30 +74,20 @@ impl Package {
                 )
             })?;
             let list = ["package", "--list", "--allow-dirty", "--offline", "--package", name];
-            let mut list = cargo::plain(list);
-            let output =
-                list.stderr(Stdio::inherit()).output().map_err(Error::io("cargo", "run"))?;
-            if !output.status.success() {
-                return Ok(ExitCode::FAILURE);
-            }
-            let files = String::from_utf8_lossy(&output.stdout).replace('\\', "/");
-            for fault in contents.faults(&files.lines().collect::<Vec<_>>()) {
-                faults += 1;
-                terminal::print(fault)?;
-            }
+            let files = process::output(&mut cargo::plain(list))?.replace('\\', "/");
+            faults.extend(contents.faults(&files.lines().collect::<Vec<_>>()));
         }
-        if faults > 0 {
-            terminal::note("what to do: correct `include` in the package's Cargo.toml");
-            return Ok(ExitCode::FAILURE);
+        if !faults.is_empty() {
+            let remedy = "correct `include` in the package's Cargo.toml";
+            return Err(Error::failed(faults.join("\n"), remedy));
         }
         if self.list {
-            return Ok(ExitCode::SUCCESS);
+            return Ok(());
         }
         // All at once: a package may depend on another that no registry has yet.
         let mut package = cargo::plain(["package", "--no-verify", "--allow-dirty", "--offline"]);
         package.args(packages.iter().flat_map(|name| ["--package", name]));
-        let status = package.status().map_err(Error::io("cargo", "run"))?;
-        Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        process::run(&mut package)
     }
 }
 

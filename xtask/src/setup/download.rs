@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::setup::pins::{Set, Wheel};
-use crate::setup::pip::{self, Fetched};
+use crate::setup::pip;
 use crate::terminal;
 
 /// Downloads the wheels of a set into `folder`, except those that are there and undamaged.
@@ -19,19 +19,13 @@ pub fn wheels<'a>(
 ) -> Result<Vec<(&'a Wheel, PathBuf)>> {
     fs::create_dir_all(folder)?;
     pip::forget_killed(folder)?;
-    set.wheels
-        .iter()
-        .map(|wheel| {
-            let fetch = |fresh| {
-                terminal::note(format_args!(
-                    "downloading {} {} with pip",
-                    wheel.name, wheel.version
-                ));
-                pip::download(wheel, folder, fresh, lock)
-            };
-            Ok((wheel, whole(wheel, &folder.join(&wheel.file), fetch)?))
+    let path = |wheel: &Wheel| {
+        whole(wheel, &folder.join(&wheel.file), |fresh| {
+            terminal::note(format_args!("downloading {} {} with pip", wheel.name, wheel.version));
+            pip::download(wheel, folder, fresh, lock)
         })
-        .collect()
+    };
+    set.wheels.iter().map(|wheel| Ok((wheel, path(wheel)?))).collect()
 }
 
 /// Returns the path of a wheel that has the pinned checksum. `fetch` is called where there is none, and
@@ -39,33 +33,36 @@ pub fn wheels<'a>(
 fn whole(
     wheel: &Wheel,
     path: &Path,
-    mut fetch: impl FnMut(bool) -> Result<Fetched>,
+    mut fetch: impl FnMut(bool) -> Result<pip::Refused>,
 ) -> Result<PathBuf> {
-    if lies_there(wheel, path)?.is_none() {
-        return Ok(path.into());
-    }
-    let mut actual = String::new();
+    let expected = &wheel.sha256;
+    let Some(mut actual) = other_sum(wheel, path)? else { return Ok(path.into()) };
     for fresh in [false, true] {
         actual = match fetch(fresh)? {
-            Fetched::OtherSum(sum) => sum,
-            Fetched::Done => match lies_there(wheel, path)? {
-                None => return Ok(path.into()),
+            Some(sum) => sum,
+            None => match other_sum(wheel, path)? {
                 Some(sum) => sum,
+                None => return Ok(path.into()),
             },
         };
         if !fresh {
-            terminal::note(format_args!(
-                "{} came with sha256 {actual}; downloading it again",
-                wheel.file
-            ));
+            let file = &wheel.file;
+            let line = format_args!("{file} came with sha256 {actual}; downloading it again");
+            terminal::note(line);
         }
     }
-    let (file, expected) = (wheel.file.clone(), wheel.sha256.clone());
-    Err(Error::Checksum { file, expected, actual })
+    Err(Error::failed(
+        format!(
+            "{} is not the pinned file\n  expected sha256 {expected}\n  actual sha256   {actual}",
+            wheel.file
+        ),
+        "check the package index that pip uses (pip config list): it serves another file than PyPI, \
+         or damages it",
+    ))
 }
 
 /// `None` where the wheel has the pinned checksum; else the checksum of the file, which is deleted.
-fn lies_there(wheel: &Wheel, path: &Path) -> Result<Option<String>> {
+fn other_sum(wheel: &Wheel, path: &Path) -> Result<pip::Refused> {
     if !path.exists() {
         return Ok(Some("of no file".into()));
     }
@@ -83,7 +80,7 @@ fn sha256(path: &Path) -> Result<String> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     loop {
-        match file.read(&mut buffer).map_err(Error::io(path, "read"))? {
+        match file.read(&mut buffer)? {
             0 => break,
             n => hasher.update(&buffer[..n]),
         }
@@ -115,7 +112,7 @@ mod tests {
             assert!(!path.exists(), "the damaged file was left");
             fs::write(&path, brought[fetched]).unwrap();
             fetched += 1;
-            Ok(Fetched::Done)
+            Ok(None)
         });
         (result, fetched)
     }
@@ -143,7 +140,7 @@ mod tests {
     #[test]
     fn pips_own_refusal_counts_as_a_wrong_sum() {
         let folder = tempfile::tempdir().unwrap();
-        let refused = |_| Ok(Fetched::OtherSum("feed".into()));
+        let refused = |_| Ok(Some("feed".into()));
         let error = whole(&wheel(), &folder.path().join(wheel().file), refused).unwrap_err();
         assert!(error.to_string().contains("feed"));
     }

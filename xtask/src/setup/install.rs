@@ -37,21 +37,11 @@ pub fn clear(home: &Path) -> Result<()> {
     remove_partials(home)
 }
 
-/// Whether there is nothing to [`clear`].
-pub fn is_clear(home: &Path) -> bool {
-    let left = |name: &str| name == DOWNLOADS || name.starts_with(PARTIAL);
-    fs::read_dir(home).map_or(true, |mut entries| {
-        !entries.any(|entry| entry.is_ok_and(|entry| left(&entry.file_name().to_string_lossy())))
-    })
-}
-
 /// Adds what no wheel holds: the name that torch-sys links, the version that it reads, and our stamp.
 fn complete(set: &Set, partial: &Path) -> Result<()> {
     if set.folder == LINKED_FOLDER {
-        let link = partial.join("lib/libtorch.so");
-        std::os::unix::fs::symlink("libtorch_cpu.so", &link).map_err(Error::io(&link, "create"))?;
-        let version = partial.join("build-version");
-        fs::write(&version, VERSION)?;
+        fs_err::os::unix::fs::symlink("libtorch_cpu.so", partial.join("lib/libtorch.so"))?;
+        fs::write(partial.join("build-version"), VERSION)?;
     }
     to_disk(partial)?;
     Stamp::of(set, partial)?.write(partial)
@@ -73,8 +63,7 @@ fn to_disk(_: &Path) -> Result<()> {
 /// Renames an older set before it is deleted: half deleted, it could pass for complete.
 fn replace(partial: &Path, ours: &Path, home: &Path) -> Result<()> {
     if fs::symlink_metadata(ours).is_ok() {
-        let former = home.join(format!("{PARTIAL}{}-former", std::process::id()));
-        fs::rename(ours, &former)?;
+        fs::rename(ours, home.join(format!("{PARTIAL}{}-former", std::process::id())))?;
     }
     fs::rename(partial, ours)?;
     Ok(File::open(home)?.sync_all()?)
@@ -93,8 +82,7 @@ fn remove_partials(home: &Path) -> Result<()> {
 /// Deletes a folder, a file or a link, if there is one.
 fn remove(path: &Path) -> Result<()> {
     let Ok(metadata) = fs::symlink_metadata(path) else { return Ok(()) };
-    if metadata.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
-        .map_err(Error::io(path, "delete"))
+    Ok(if metadata.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }?)
 }
 
 #[cfg(test)]
@@ -107,9 +95,7 @@ mod tests {
         fs::create_dir_all(home.path().join("partial-1/lib")).unwrap();
         fs::create_dir_all(home.path().join("download/tmp")).unwrap();
         fs::create_dir_all(home.path().join("current")).unwrap();
-        assert!(!is_clear(home.path()));
         clear(home.path()).unwrap();
-        assert!(is_clear(home.path()));
         assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1);
         assert!(home.path().join("current").exists());
     }

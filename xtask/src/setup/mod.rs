@@ -10,10 +10,7 @@ mod unpack;
 mod user_libtorch;
 
 use std::fs::{File, TryLockError};
-
 use std::path::{Path, PathBuf};
-
-use fs_err as fs;
 
 use crate::error::{Error, Result};
 use crate::setup::pins::{LINKED_FOLDER, Pins, RELEASE, Set};
@@ -52,37 +49,32 @@ pub fn run_with_cuda() -> Result<Libtorch> {
 fn run_sets(sets: &[&Set]) -> Result<Libtorch> {
     let root = workspace::root();
     let home = root.join(".libtorch");
-    if let Some(theirs) =
-        user_libtorch::of_user(std::env::var_os("LIBTORCH"), &home.join(LINKED_FOLDER))
-    {
+    let ours = home.join(LINKED_FOLDER);
+    if let Some(theirs) = user_libtorch::of_user(std::env::var_os("LIBTORCH"), &ours) {
         user_libtorch::check(&theirs)?;
         preflight::compiler_of_environment()?;
-        terminal::note(format_args!(
-            "using the libtorch that LIBTORCH names: {}",
-            theirs.display()
-        ));
+        let theirs = theirs.display();
+        terminal::note(format_args!("using the libtorch that LIBTORCH names: {theirs}"));
         return Ok(Libtorch::Theirs);
     }
     // Checked before anything is written: a complete one may be in a read-only folder.
     let amiss = |set: &&&Set| stamp::amiss(set, &home.join(&set.folder)).is_some();
     let missing: Vec<&&Set> = sets.iter().filter(amiss).collect();
-    if missing.is_empty() {
-        // A set-up was killed before it deleted its downloads. They do no harm where they cannot be deleted.
-        if !install::is_clear(&home)
-            && let Ok(_lock) = lock(&home.join("lock"))
-        {
-            let _ = install::clear(&home);
-        }
-    } else {
+    if !missing.is_empty() {
         preflight::check(&root, missing.iter().map(|set| set.disk).sum())?;
-        fs::create_dir_all(&home)?;
+        fs_err::create_dir_all(&home)?;
         let lock = lock(&home.join("lock"))?;
         for set in missing {
             install(set, &home, &lock)?;
         }
         install::clear(&home)?;
+    } else if let Ok(lock) = open(&home.join("lock"))
+        && lock.try_lock().is_ok()
+    {
+        // A set-up may have been killed before it deleted its downloads. They do no harm where they cannot
+        // be deleted.
+        let _ = install::clear(&home);
     }
-    let ours = home.join(LINKED_FOLDER);
     terminal::note(format_args!("libtorch {RELEASE} is in place: {}", ours.display()));
     Ok(Libtorch::Ours)
 }
@@ -92,7 +84,7 @@ fn install(set: &Set, home: &Path, lock: &File) -> Result<()> {
     match stamp::amiss(set, &place) {
         // Another set-up installed it while this one waited.
         None => return Ok(()),
-        Some(problem) if fs::symlink_metadata(&place).is_ok() => {
+        Some(problem) if fs_err::symlink_metadata(&place).is_ok() => {
             terminal::note(format_args!("installing {} again: {problem}", set.what));
         }
         Some(_) => {}
@@ -104,8 +96,7 @@ fn install(set: &Set, home: &Path, lock: &File) -> Result<()> {
 
 /// Allows one set-up at a time in a clone. The lock ends with the process.
 fn lock(path: &Path) -> Result<File> {
-    let options = File::options().read(true).write(true).create(true).truncate(false).open(path);
-    let lock = options.map_err(Error::io(path, "open"))?;
+    let lock = open(path).map_err(Error::io(path, "open"))?;
     match lock.try_lock() {
         Ok(()) => return Ok(lock),
         Err(TryLockError::WouldBlock) => terminal::note("waiting for another set-up in this clone"),
@@ -113,6 +104,10 @@ fn lock(path: &Path) -> Result<File> {
     }
     lock.lock().map_err(Error::io(path, "lock"))?;
     Ok(lock)
+}
+
+fn open(path: &Path) -> std::io::Result<File> {
+    File::options().read(true).write(true).create(true).truncate(false).open(path)
 }
 
 #[cfg(test)]

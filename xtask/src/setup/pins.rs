@@ -18,9 +18,6 @@ pub const VERSION: &str = "2.11.0+cu130";
 /// The folder of the libtorch that programs link; `.cargo/config.toml` names it.
 pub const LINKED_FOLDER: &str = "current";
 
-/// Bytes that a release build and its tests take after set-up.
-pub const BUILD_DISK: u64 = 2_000_000_000;
-
 /// A wheel on PyPI, and which of its files are taken.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -87,12 +84,10 @@ impl Pins {
 impl Wheel {
     /// The place of a file of the wheel; `None` for one that is left out.
     pub fn place(&self, name: &str) -> Option<String> {
-        let moved = |(from, to): &(String, String)| {
-            name.strip_prefix(from.as_str()).map(|rest| format!("{to}{rest}"))
-        };
+        let moved = |(from, to): &(String, String)| Some(to.clone() + name.strip_prefix(from)?);
         let flat = || {
-            let is_wanted = self.libraries.iter().any(|library| library == name);
-            Some(format!("lib/{}", name.rsplit('/').next().filter(|_| is_wanted)?))
+            let library = self.libraries.iter().find(|library| *library == name)?;
+            Some(format!("lib/{}", library.rsplit('/').next()?))
         };
         self.folders.iter().find_map(moved).or_else(flat)
     }

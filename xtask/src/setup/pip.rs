@@ -13,15 +13,11 @@ use crate::setup::pins::Wheel;
 /// Pip's temporary folder, in the folder that it downloads to.
 const SCRATCH: &str = "tmp";
 
-#[derive(Debug, PartialEq)]
-pub enum Fetched {
-    Done,
-    /// Pip received a file with this checksum instead, and kept nothing.
-    OtherSum(String),
-}
+/// The checksum of a file other than the pinned one, which was not kept.
+pub type Refused = Option<String>;
 
 /// Downloads a wheel into `folder` and shows pip's progress.
-pub fn download(wheel: &Wheel, folder: &Path, fresh: bool, lock: &File) -> Result<Fetched> {
+pub fn download(wheel: &Wheel, folder: &Path, fresh: bool, lock: &File) -> Result<Refused> {
     let requirements = folder.join("requirements.txt");
     fs_err::write(&requirements, requirement(wheel))?;
     // Pip writes half a gigabyte to TMPDIR first: /tmp may be small, and a killed pip leaves it there.
@@ -39,23 +35,16 @@ pub fn download(wheel: &Wheel, folder: &Path, fresh: bool, lock: &File) -> Resul
         .stderr(Stdio::piped())
         .spawn()
         .map_err(Error::io("python3", "run"))?;
-    let said = match &mut child.stderr {
-        Some(stderr) => {
-            show(stderr, &mut std::io::stderr()).map_err(Error::io("pip", "read the output of"))?
-        }
-        None => String::new(),
-    };
+    let said = child.stderr.take().map(|mut stderr| show(&mut stderr, &mut std::io::stderr()));
+    let said = said.transpose().map_err(Error::io("pip", "read the output of"))?;
     let status = child.wait().map_err(Error::io("pip", "wait for"))?;
-    if status.success() { Ok(Fetched::Done) } else { explain(&wheel.name, &said) }
+    if status.success() { Ok(None) } else { explain(&wheel.name, &said.unwrap_or_default()) }
 }
 
 /// Deletes the temporary files of a killed pip.
 pub fn forget_killed(folder: &Path) -> Result<()> {
-    let scratch = folder.join(SCRATCH);
-    match fs_err::remove_dir_all(&scratch) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(Error::io(&scratch, "delete")(error))
-        }
+    match fs_err::remove_dir_all(folder.join(SCRATCH)) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
         _ => Ok(()),
     }
 }
@@ -68,9 +57,7 @@ fn arguments(wheel: &Wheel, folder: &Path, requirements: &Path, fresh: bool) -> 
         wheel.abi, wheel.platform
     );
     let mut args: Vec<OsString> = tags.split(' ').map(OsString::from).collect();
-    if fresh {
-        args.push("--no-cache-dir".into());
-    }
+    args.extend(fresh.then(|| "--no-cache-dir".into()));
     args.extend(["--dest".into(), folder.into(), "--requirement".into(), requirements.into()]);
     args
 }
@@ -97,29 +84,31 @@ fn show(from: &mut impl Read, to: &mut impl Write) -> std::io::Result<String> {
 }
 
 /// Explains pip's error to a user who did not call pip.
-fn explain(name: &str, said: &str) -> Result<Fetched> {
-    let mentions = |words: &[&str]| words.iter().any(|word| said.contains(word));
-    if mentions(&["DO NOT MATCH THE HASHES"]) {
+fn explain(name: &str, said: &str) -> Result<Refused> {
+    if said.contains("DO NOT MATCH THE HASHES") {
         let got = said.lines().find_map(|line| line.trim().strip_prefix("Got"));
-        return Ok(Fetched::OtherSum(got.unwrap_or("unknown").trim().into()));
+        return Ok(Some(got.unwrap_or("unknown").trim().into()));
     }
-    let again = "then run this again, or set LIBTORCH to your own libtorch 2.11.0";
+    let mentions = |words: &[&str]| words.iter().any(|word| said.contains(word));
     let (what, remedy) = if mentions(&["No space left on device", "Errno 28"]) {
         let what = "the disk is full (pip's cache takes space too)";
-        (what, "free some space, then run this again; PIP_NO_CACHE_DIR=1 disables the cache".into())
+        (what, "free some space (PIP_NO_CACHE_DIR=1 disables the cache)")
     } else if mentions(&["Retrying (", "ConnectionError", "Max retries", "Timeout", "SSLError"]) {
         let what = "cannot reach the package index";
-        (what, format!("check the network and pip's index (pip config list), {again}"))
+        (what, "check the network and pip's index (pip config list)")
     } else if mentions(&["No matching distribution"]) {
         let what =
             "the package index does not have the pinned wheel, or this pip is too old for it";
-        (what, format!("upgrade pip or check pip's index (pip config list), {again}"))
+        (what, "upgrade pip or check pip's index (pip config list)")
     } else {
-        ("pip could not download it", format!("read pip's output, {again}"))
+        ("pip could not download it", "read pip's output")
     };
     let lines: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).collect();
     let last = lines[lines.len().saturating_sub(4)..].join("\n    ");
-    Err(Error::machine(format!("{name}: {what}; pip says:\n    {last}"), remedy))
+    Err(Error::machine(
+        format!("{name}: {what}; pip says:\n    {last}"),
+        format!("{remedy}, then run this again, or set LIBTORCH to your own libtorch 2.11.0"),
+    ))
 }
 
 #[cfg(test)]
@@ -165,7 +154,7 @@ mod tests {
         }
         let hashes = "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.\n    \
                       torch:\n        Expected sha256 0f68\n             Got        abcd\n";
-        assert_eq!(explain("torch", hashes).unwrap(), Fetched::OtherSum("abcd".into()));
+        assert_eq!(explain("torch", hashes).unwrap(), Some("abcd".into()));
     }
 
     #[test]

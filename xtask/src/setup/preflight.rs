@@ -1,13 +1,16 @@
 //! Checks the machine before anything is downloaded: platform, Python, C++ compiler, disk.
 
 use std::ffi::OsStr;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::error::{Error, Result};
-use crate::setup::pins::{BUILD_DISK, RELEASE};
+use crate::setup::pins::RELEASE;
 use crate::terminal;
+
+/// Bytes that a release build and its tests take after set-up.
+const BUILD_DISK: u64 = 2_000_000_000;
 
 /// `disk`: bytes that set-up will take.
 pub fn check(root: &Path, disk: u64) -> Result<()> {
@@ -43,97 +46,75 @@ fn platform(os: &str, arch: &str) -> Result<()> {
     ))
 }
 
-fn runs(program: &OsStr, args: &[&str]) -> bool {
-    Command::new(program)
-        .args(args)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success())
+fn runs(program: &str, args: &[&str]) -> bool {
+    let output = Command::new(program).args(args).stdin(Stdio::null()).output();
+    output.is_ok_and(|output| output.status.success())
 }
 
 fn python(python: &str) -> Result<()> {
-    if !runs(python.as_ref(), &["--version"]) {
-        return Err(Error::machine(
-            format!("{python} was not found; set-up downloads libtorch with it"),
-            "install Python 3 with pip (Debian: apt-get install python3-pip)",
-        ));
-    }
-    if !runs(python.as_ref(), &["-m", "pip", "--version"]) {
-        return Err(Error::machine(
-            format!("{python} has no pip; set-up downloads libtorch with it"),
-            "install pip (Debian: apt-get install python3-pip; else: python3 -m ensurepip)",
-        ));
-    }
-    Ok(())
+    let (lacks, remedy) = if !runs(python, &["--version"]) {
+        ("was not found", "install Python 3 with pip (Debian: apt-get install python3-pip)")
+    } else if !runs(python, &["-m", "pip", "--version"]) {
+        let remedy =
+            "install pip (Debian: apt-get install python3-pip; else: python3 -m ensurepip)";
+        ("has no pip", remedy)
+    } else {
+        return Ok(());
+    };
+    Err(Error::machine(format!("{python} {lacks}; set-up downloads libtorch with it"), remedy))
 }
 
 /// Tries the compiler that the build calls: CXX, which may contain arguments, or else `c++`. `others` are
 /// compilers that the message suggests for CXX.
 fn compiler(chosen: Option<&OsStr>, others: &[&str]) -> Result<()> {
     let command = chosen.unwrap_or("c++".as_ref());
-    let install = "install one (Debian: apt-get install g++), or set CXX to yours";
-    match compiles(command) {
-        Compiler::Works => Ok(()),
-        Compiler::Fails(said) => Err(Error::machine(
+    let install = "install one (Debian: apt-get install g++), or set CXX to yours".to_owned();
+    let (what, remedy) = match (complaint(command), chosen) {
+        (Ok(None), _) => return Ok(()),
+        (Ok(Some(said)), _) => (
             format!("{} cannot compile C++17 with OpenMP: {said}", command.display()),
             "install its standard library and OpenMP headers (Debian: g++ has both, clang++ needs \
-             libomp-dev too), or set CXX to another compiler",
-        )),
-        Compiler::Absent if chosen.is_some() => Err(Error::machine(
-            format!("CXX is {}, which does not run", command.display()),
-            install,
-        )),
-        Compiler::Absent => match others.iter().find(|name| runs(name.as_ref(), &["--version"])) {
-            Some(other) => Err(Error::machine(
+             libomp-dev too), or set CXX to another compiler"
+                .to_owned(),
+        ),
+        (Err(_), Some(chosen)) => {
+            (format!("CXX is {}, which does not run", chosen.display()), install)
+        }
+        (Err(_), None) => match others.iter().find(|name| runs(name, &["--version"])) {
+            Some(other) => (
                 format!(
                     "there is no c++, which compiles tch; {other} is used only if CXX names it"
                 ),
                 format!("set CXX={other}"),
-            )),
-            None => Err(Error::machine(
-                "no C++ compiler was found; it compiles tch and our shims",
-                install,
-            )),
+            ),
+            None => ("no C++ compiler was found; it compiles tch and our shims".into(), install),
         },
-    }
+    };
+    Err(Error::machine(what, remedy))
 }
 
-enum Compiler {
-    Works,
-    /// With the first line of its output.
-    Fails(String),
-    Absent,
-}
-
-/// Compiles what the shims need, without writing a file: a compiler may lack its headers.
-fn compiles(command: &OsStr) -> Compiler {
+/// Compiles what the shims need, without writing a file, since a compiler may lack its headers; the first
+/// line that it prints if it fails.
+fn complaint(command: &OsStr) -> io::Result<Option<String>> {
     // As in the cc crate: blanks separate words (`ccache g++`), unless the whole is a path.
     let text = command.to_string_lossy();
     let words: Vec<&str> =
         if Path::new(command).exists() { vec![&*text] } else { text.split_whitespace().collect() };
-    let [program, rest @ ..] = &words[..] else { return Compiler::Absent };
-    let child = Command::new(program)
-        .args(rest)
+    let mut child = Command::new(words.first().unwrap_or(&""))
+        .args(words.get(1..).unwrap_or_default())
         .args(["-std=c++17", "-fopenmp", "-fsyntax-only", "-x", "c++", "-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
-        .spawn();
-    let Ok(mut child) = child else { return Compiler::Absent };
+        .spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
         // A write error means that the compiler failed; its status is read below.
         let _ = stdin.write_all(b"#include <omp.h>\n#include <vector>\n");
     }
-    match child.wait_with_output() {
-        Ok(output) if output.status.success() => Compiler::Works,
-        Ok(output) => {
-            let said = String::from_utf8_lossy(&output.stderr);
-            Compiler::Fails(said.lines().next().unwrap_or("it fails without a message").into())
-        }
-        Err(error) => Compiler::Fails(error.to_string()),
-    }
+    let output = child.wait_with_output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let said = said.lines().next().unwrap_or("it fails without a message");
+    Ok((!output.status.success()).then(|| said.to_owned()))
 }
 
 /// Free bytes for this user.
@@ -147,13 +128,9 @@ fn enough(folder: &Path, free: u64, disk: u64) -> Result<()> {
     if free >= disk {
         return Ok(());
     }
+    let (free, disk) = (free / 1_000_000, disk / 1_000_000);
     Err(Error::machine(
-        format!(
-            "{} has {} MB free; set-up of libtorch needs {} MB",
-            folder.display(),
-            free / 1_000_000,
-            disk / 1_000_000
-        ),
+        format!("{} has {free} MB free; set-up of libtorch needs {disk} MB", folder.display()),
         "free some space, or clone to a larger disk",
     ))
 }

@@ -21,19 +21,17 @@ pub struct Stamp {
 
 impl Stamp {
     pub fn of(set: &Set, folder: &Path) -> Result<Self> {
-        let mut libraries = BTreeMap::new();
-        for library in pinned(set) {
-            let path = folder.join(&library);
-            let size = fs_err::metadata(&path)?.len();
-            libraries.insert(library, size);
-        }
+        let libraries = pinned(set).map(|library| {
+            let size = fs_err::metadata(folder.join(&library))?.len();
+            Ok((library, size))
+        });
+        let libraries = libraries.collect::<Result<_>>()?;
         let wheels = set.wheels.iter().map(|wheel| wheel.sha256.clone()).collect();
         Ok(Self { version: VERSION.into(), wheels, libraries })
     }
 
     pub fn write(&self, folder: &Path) -> Result<()> {
-        let path = folder.join(NAME);
-        let mut file = File::create(&path)?;
+        let mut file = File::create(folder.join(NAME))?;
         serde_json::to_writer_pretty(&mut file, self).map_err(std::io::Error::from)?;
         Ok(file.sync_all()?)
     }
@@ -51,18 +49,16 @@ pub fn amiss(set: &Set, folder: &Path) -> Option<String> {
     if written.version != VERSION || !wheels.eq(&written.wheels) {
         return Some(format!("it is {} of other wheels than the pinned ones", written.version));
     }
-    for library in pinned(set) {
-        let size = fs_err::metadata(folder.join(&library)).ok().map(|found| found.len());
-        match (size, written.libraries.get(&library)) {
-            (None, _) => return Some(format!("{library} is missing")),
-            (Some(size), Some(expected)) if size == *expected => {}
-            (Some(size), _) => return Some(format!("{library} is damaged: it has {size} bytes")),
-        }
-    }
-    set.parts
-        .iter()
-        .find(|path| !folder.join(path).exists())
-        .map(|path| format!("{path} is missing"))
+    let damage = |library: String| {
+        let Ok(found) = fs_err::metadata(folder.join(&library)) else {
+            return Some(format!("{library} is missing"));
+        };
+        let size = found.len();
+        let is_whole = written.libraries.get(&library) == Some(&size);
+        (!is_whole).then(|| format!("{library} is damaged: it has {size} bytes"))
+    };
+    let mut parts = set.parts.iter().filter(|path| !folder.join(path).exists());
+    pinned(set).find_map(damage).or_else(|| Some(format!("{} is missing", parts.next()?)))
 }
 
 /// The paths of the pinned libraries.

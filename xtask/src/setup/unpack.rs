@@ -1,5 +1,6 @@
 //! Unpacks wheels.
 
+use std::fmt::Display;
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
@@ -23,12 +24,9 @@ struct Wanted<'a> {
 /// Unpacks the wanted files of all wheels below `target`.
 pub fn wheels(wheels: &[(&Wheel, PathBuf)], target: &Path) -> Result<()> {
     // All are checked before a byte is written.
-    let wanted = wheels
-        .iter()
-        .map(|(wheel, path)| Wanted::of(wheel, path))
-        .collect::<Result<Vec<Wanted>>>()?;
-    let bytes = wanted.iter().map(|wanted| wanted.bytes).sum();
-    let bar = bar(bytes);
+    let wanted = wheels.iter().map(|(wheel, path)| Wanted::of(wheel, path));
+    let wanted: Vec<Wanted> = wanted.collect::<Result<_>>()?;
+    let bar = bar(wanted.iter().map(|wanted| wanted.bytes).sum());
     for wanted in wanted {
         wanted.unpack(target, &bar)?;
     }
@@ -38,17 +36,17 @@ pub fn wheels(wheels: &[(&Wheel, PathBuf)], target: &Path) -> Result<()> {
 
 impl<'a> Wanted<'a> {
     fn of(wheel: &'a Wheel, path: &'a Path) -> Result<Self> {
-        let broken = |problem: String| Error::Wheel { path: path.into(), problem };
-        let file = File::open(path)?;
         let mut archive =
-            ZipArchive::new(BufReader::new(file)).map_err(|error| broken(error.to_string()))?;
-        let mut entries = vec![];
-        let mut bytes = 0;
+            ZipArchive::new(BufReader::new(File::open(path)?)).map_err(broken(path))?;
+        let (mut entries, mut bytes) = (vec![], 0);
         for i in 0..archive.len() {
-            let entry = archive.by_index_raw(i).map_err(|error| broken(error.to_string()))?;
+            let entry = archive.by_index_raw(i).map_err(broken(path))?;
             if let Some(place) = wheel.place(entry.name()).filter(|_| entry.is_file()) {
                 if entry.enclosed_name().is_none() || place.split('/').any(|part| part == "..") {
-                    return Err(broken(format!("{} is a path that leads outside", entry.name())));
+                    return Err(broken(path)(format!(
+                        "{} is a path that leads outside",
+                        entry.name()
+                    )));
                 }
                 bytes += entry.size();
                 entries.push((i, place));
@@ -57,16 +55,15 @@ impl<'a> Wanted<'a> {
         for library in &wheel.libraries {
             let place = wheel.place(library);
             if !entries.iter().any(|(_, found)| Some(found) == place.as_ref()) {
-                return Err(broken(format!("has no {library}")));
+                return Err(broken(path)(format!("has no {library}")));
             }
         }
         Ok(Self { wheel, path, archive, entries, bytes })
     }
 
     fn unpack(mut self, target: &Path, bar: &ProgressBar) -> Result<()> {
-        let broken = |problem: String| Error::Wheel { path: self.path.into(), problem };
         for (i, place) in self.entries {
-            let mut entry = self.archive.by_index(i).map_err(|error| broken(error.to_string()))?;
+            let mut entry = self.archive.by_index(i).map_err(broken(self.path))?;
             let place = target.join(place);
             if let Some(folder) = place.parent() {
                 fs::create_dir_all(folder)?;
@@ -74,10 +71,18 @@ impl<'a> Wanted<'a> {
             let mut out = File::create(&place)?;
             io::copy(&mut bar.wrap_read(&mut entry), &mut out)?;
             if self.wheel.libraries.iter().any(|library| library == entry.name()) {
-                out.sync_all().map_err(Error::io(&place, "write"))?;
+                out.sync_all()?;
             }
         }
         Ok(())
+    }
+}
+
+/// A wheel is not laid out as expected.
+fn broken<P: Display>(path: &Path) -> impl Fn(P) -> Error {
+    move |problem| {
+        let what = format!("{}: {problem}", path.display());
+        Error::failed(what, "run the command again; if it fails again, report this")
     }
 }
 

@@ -14,33 +14,27 @@ pub fn of_user(variable: Option<OsString>, ours: &Path) -> Option<PathBuf> {
 }
 
 pub fn check(folder: &Path) -> Result<()> {
-    let refuse = |problem: String| {
-        Err(Error::machine(
-            format!("LIBTORCH is {}, but {problem}", folder.display()),
-            format!(
-                "unset LIBTORCH to have libtorch {RELEASE} installed here, or set it to a complete one"
-            ),
-        ))
-    };
-    if folder.is_relative() {
-        return refuse("it must be an absolute path: compilers run in other folders".into());
-    }
-    if !folder.is_dir() {
-        return refuse("there is no such folder".into());
-    }
-    if !folder.join("include/ATen").is_dir() {
-        return refuse("it has no include/ATen".into());
-    }
     let libraries = ["libtorch_cpu.so", "libtorch.so", "libtorch_cpu.dylib"];
-    if !libraries.iter().any(|library| folder.join("lib").join(library).exists()) {
-        return refuse("it has neither lib/libtorch_cpu.so nor lib/libtorch.so".into());
-    }
-    match fs::read_to_string(folder.join("build-version")) {
-        Ok(version) if !version.starts_with(RELEASE) => {
-            refuse(format!("it is libtorch {}, and tch binds {RELEASE}", version.trim()))
-        }
-        _ => Ok(()),
-    }
+    let version = fs::read_to_string(folder.join("build-version")).unwrap_or_default();
+    let problem = if folder.is_relative() {
+        "it must be an absolute path: compilers run in other folders"
+    } else if !folder.is_dir() {
+        "there is no such folder"
+    } else if !folder.join("include/ATen").is_dir() {
+        "it has no include/ATen"
+    } else if !libraries.iter().any(|library| folder.join("lib").join(library).exists()) {
+        "it has neither lib/libtorch_cpu.so nor lib/libtorch.so"
+    } else if !version.is_empty() && !version.starts_with(RELEASE) {
+        &format!("it is libtorch {}, and tch binds {RELEASE}", version.trim())
+    } else {
+        return Ok(());
+    };
+    Err(Error::machine(
+        format!("LIBTORCH is {}, but {problem}", folder.display()),
+        format!(
+            "unset LIBTORCH to have libtorch {RELEASE} installed here, or set it to a complete one"
+        ),
+    ))
 }
 
 #[cfg(test)]

@@ -67,7 +67,7 @@ pub fn run(args: &Args, json: bool) -> Result<Output> {
     let roofline = Roofline::measure(device, &args.formats, &mut report)?;
     devices::peak_bytes(device)?;
     let entry = paper::entry();
-    let (emsize, nhid) = args.model.unwrap_or((entry.emsize, entry.nhid));
+    let (emsize, nhid) = args.model.unwrap_or((entry.published.emsize, entry.published.nhid));
     let config = LmConfig::paper(emsize, nhid)
         .vocab(corpus.vocab().len())
         .bptt(args.bptt)

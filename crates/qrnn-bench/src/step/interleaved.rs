@@ -80,7 +80,7 @@ pub fn run_steps(
     }
     fitted?;
     if !interleaved.is_done() {
-        return Err(Error::usage(
+        return Err(Error::mismatch(
             "the training text",
             format!("has fewer than {} steps", blocks.steps()),
             "use more text or fewer --steps",

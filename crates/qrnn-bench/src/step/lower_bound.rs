@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn the_lower_bound_of_the_entry_equals_the_estimate() {
         let entry = paper::entry();
-        let config = LmConfig::paper(entry.emsize, entry.nhid).vocab(267_735);
+        let config = LmConfig::paper(entry.published.emsize, entry.published.nhid).vocab(267_735);
         let borders = [2800, 20_000, 76_000];
         let words = 12_000.0;
         for (format, rate, gflop, megabytes, milliseconds) in [

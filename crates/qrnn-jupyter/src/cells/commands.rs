@@ -9,17 +9,14 @@ pub fn blank(text: &str) -> String {
 
 /// The code with its commands blanked out, and the comments between them too.
 pub fn without_commands(code: &str) -> String {
-    let mut start = 0;
-    for line in code.split_inclusive('\n') {
+    let is_blanked = |line: &&str| {
         let text = line.trim_start();
         // `::std::fs::read(..)` is a path.
         let command = text.starts_with(':') && !text.starts_with("::") || line.starts_with('!');
-        if !(command || text.is_empty() || line.starts_with("//")) {
-            break;
-        }
-        start += line.len();
-    }
-    blank(&code[..start]) + &code[start..]
+        command || text.is_empty() || line.starts_with("//")
+    };
+    let end = code.split_inclusive('\n').take_while(is_blanked).map(str::len).sum();
+    blank(&code[..end]) + &code[end..]
 }
 
 /// The code without `:quit`, which evcxr must not see, and whether it was there.

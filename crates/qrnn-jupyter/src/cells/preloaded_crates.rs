@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
+use cargo_metadata::semver::{Version, VersionReq};
 use toml::{Table, Value};
 
 use crate::cells::commands::blank;
@@ -117,12 +118,10 @@ fn version<'a>(lock: &'a Table, name: &str) -> Option<&'a str> {
     package?.get("version")?.as_str()
 }
 
-/// Whether a version meets a requirement. Requirements with comparisons are assumed to be met.
+/// Whether a version meets a requirement, as far as both can be read.
 fn matches(requirement: &str, version: &str) -> bool {
-    let requirement = requirement.trim().trim_start_matches(['^', '=', '~']).trim();
-    requirement.is_empty()
-        || requirement.contains(['<', '>', ',', '*'])
-        || requirement.split('.').zip(version.split('.')).all(|(one, other)| one == other)
+    let requirement = VersionReq::parse(requirement).unwrap_or(VersionReq::STAR);
+    Version::parse(version).map_or(true, |version| requirement.matches(&version))
 }
 
 /// The features of the preloaded crate: the default ones.

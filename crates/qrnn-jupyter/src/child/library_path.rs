@@ -84,7 +84,7 @@ impl LibraryPath {
 
 /// The path without folders that have another version of torch.
 pub fn without_others(path: &OsStr) -> OsString {
-    let others = search_path::on_path(path).into_iter().filter(search_path::Brought::is_other);
+    let others = search_path::on_path(path).into_iter().filter(search_path::TorchFolder::is_other);
     let others: Vec<_> = others.map(|torch| torch.folder.into_os_string().into_vec()).collect();
     let left = path.as_bytes().split(|byte| b":;".contains(byte));
     let left: Vec<_> = left.filter(|folder| !others.iter().any(|o| o == folder)).collect();

@@ -282,6 +282,27 @@ impl Reader {
 
     /// Tells the child process that all output of the cell is read.
     fn acknowledge(&mut self) {
+        let mut for_evcxr = self.end_output();
+        if !self.output.cell.lock().changed.is_empty() {
+            for_evcxr.push(REFUSED.into());
+        }
+        // If the process has ended, evcxr notices it.
+        let _ = self.acknowledgements.write_all((json!(for_evcxr).to_string() + "\n").as_bytes());
+    }
+
+    /// Reads what a process that has ended left in the pipes.
+    fn drain(&mut self, buffer: &mut [u8]) {
+        for index in 0..self.streams.len() {
+            while self.read(index, buffer) {}
+            for event in self.streams[index].demultiplexer.end() {
+                self.handle(index, event);
+            }
+        }
+        self.end_output();
+    }
+
+    /// Sends what is left of the cell's output. Returns the lines for evcxr.
+    fn end_output(&mut self) -> Vec<String> {
         self.send_value();
         self.send_text(true);
         for stream in &mut self.streams {
@@ -292,30 +313,7 @@ impl Reader {
             self.output.show_panic(&cell, &caught, "the cell");
         }
         cell.ending = false;
-        if !cell.changed.is_empty() {
-            cell.for_evcxr.push(REFUSED.into());
-        }
-        let line = json!(std::mem::take(&mut cell.for_evcxr)).to_string() + "\n";
-        drop(cell);
-        // If the process has ended, evcxr notices it.
-        let _ = self.acknowledgements.write_all(line.as_bytes());
-    }
-
-    fn drain(&mut self, buffer: &mut [u8]) {
-        for index in 0..self.streams.len() {
-            while self.read(index, buffer) {}
-            for event in self.streams[index].demultiplexer.end() {
-                self.handle(index, event);
-            }
-            self.streams[index].done = false;
-        }
-        self.send_value();
-        self.send_text(true);
-        let mut cell = self.output.cell.lock();
-        if let Some(caught) = cell.panic.take() {
-            self.output.show_panic(&cell, &caught, "the cell");
-        }
-        cell.for_evcxr.clear();
+        std::mem::take(&mut cell.for_evcxr)
     }
 }
 

@@ -82,8 +82,7 @@ pub fn run() -> ExitCode {
         done: 0,
     };
     for line in BufReader::new(File::from(commands)).lines() {
-        let result = line.map_err(|error| error.to_string());
-        if let Err(problem) = result.and_then(|line| runtime.execute(&line)) {
+        if let Err(problem) = line.map_err(Into::into).and_then(|line| runtime.execute(&line)) {
             terminal::eprint(format_args!("the process that runs cells failed: {problem}"));
             return ExitCode::FAILURE;
         }
@@ -130,31 +129,28 @@ struct Runtime {
 }
 
 impl Runtime {
-    fn execute(&mut self, command: &str) -> Result<(), String> {
+    fn execute(&mut self, command: &str) -> Result<(), Box<dyn std::error::Error>> {
         let rest = command.strip_prefix("LOAD_AND_RUN ").ok_or("unknown command")?;
         // The path may contain spaces.
         let (path, function) = rest.rsplit_once(' ').ok_or("incomplete command")?;
         // SAFETY: evcxr compiled it for this process.
         let cell = match unsafe { Library::open(Some(path), RTLD_NOW) } {
             Ok(cell) => cell,
-            Err(error) => {
-                return self.report_load_error(&load_error(&error)).map_err(|e| e.to_string());
-            }
+            Err(error) => return Ok(self.report_load_error(&load_error(&error))?),
         };
-        if self.may_start().map_err(|error| error.to_string())? {
+        if self.may_start()? {
             // SAFETY: evcxr generates this function with this type.
             self.variables = unsafe {
-                let run =
-                    cell.get::<CellFunction>(function.as_bytes()).map_err(|e| e.to_string())?;
+                let run = cell.get::<CellFunction>(function.as_bytes())?;
                 run(self.variables)
             };
             self.cells.push(cell);
-            self.finish()
+            self.finish()?;
         } else {
             // To evcxr the cell ended at once by `?`, without new or changed variables.
-            writeln!(self.answers, "{ERROR_OCCURRED}\n{COMPLETE}")
+            writeln!(self.answers, "{ERROR_OCCURRED}\n{COMPLETE}")?;
         }
-        .map_err(|error| error.to_string())
+        Ok(())
     }
 
     /// To evcxr the cell ended at once by `?`, without new or changed variables.

@@ -16,8 +16,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::child::processes::{self, Process};
-use crate::env_vars;
 use crate::error::{Error, Result};
+use crate::{env_vars, json_file};
 
 /// The subcommand that is the guard; the folder follows.
 pub const GUARD: &str = "guard";
@@ -70,8 +70,7 @@ impl Workdir {
         let own: Vec<u32> = guard.into_iter().chain([child]).collect();
         processes::reap_zombies(&own);
         let _ = fs::write(self.folder.join(GROUP), child.to_string());
-        let list = serde_json::to_vec(&processes::descendants(guard)).unwrap_or_default();
-        let _ = fs::write(self.folder.join(PROCESSES), list);
+        let _ = json_file::write(&self.folder.join(PROCESSES), &processes::descendants(guard));
     }
 
     /// Kills everything that cells have started. The guard does the rest.
@@ -161,8 +160,7 @@ pub fn guard(folder: &Path) -> ExitCode {
         if let Some(group) = group.and_then(Pid::from_raw) {
             let _ = kill_process_group(group, Signal::KILL);
         }
-        let recorded = fs::read(folder.join(PROCESSES)).unwrap_or_default();
-        let recorded: Vec<Process> = serde_json::from_slice(&recorded).unwrap_or_default();
+        let recorded: Vec<Process> = json_file::read(&folder.join(PROCESSES));
         recorded.into_iter().for_each(Process::kill);
         let mut mark = OsString::from(env_vars::INTERRUPTS);
         mark.push("=");

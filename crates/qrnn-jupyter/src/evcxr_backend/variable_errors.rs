@@ -54,17 +54,15 @@ pub fn input_changed(change: &Change, names: &[String]) -> CellError {
             "the environment variable {name} has changed, and a definition of the notebook reads it"
         ),
     };
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    refused(&format!("{what}; {} may hold earlier values", listed(&names)), &names)
+    refused(&format!("{what}; {} may hold earlier values", listed(names)), names)
 }
 
 /// The child process found another type than the one that a variable was stored with.
 pub fn type_changed(names: &[String]) -> CellError {
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    refused(&format!("the type of {} has changed since its value was made", listed(&names)), &names)
+    refused(&format!("the type of {} has changed since its value was made", listed(names)), names)
 }
 
-fn refused(why: &str, names: &[&str]) -> CellError {
+fn refused(why: &str, names: &[String]) -> CellError {
     let (listed, drops) = (listed(names), drops(names));
     let it = if names.len() == 1 { "its value" } else { "their values" };
     CellError::plain(
@@ -81,8 +79,8 @@ fn listed(names: &[impl AsRef<str>]) -> String {
     names.iter().map(|name| format!("`{}`", name.as_ref())).collect::<Vec<_>>().join(", ")
 }
 
-fn drops(names: &[&str]) -> String {
-    names.iter().map(|name| format!("drop({name});")).collect::<Vec<_>>().join(" ")
+fn drops(names: &[impl AsRef<str>]) -> String {
+    names.iter().map(|name| format!("drop({});", name.as_ref())).collect::<Vec<_>>().join(" ")
 }
 
 fn are(names: &[String]) -> &'static str {

@@ -68,7 +68,7 @@ pub fn complete(database: &mut Database, offset: usize) -> Completions {
 }
 
 fn complete_text(database: &Database, offset: usize) -> Completions {
-    let nothing = Completions { start: offset, end: offset, items: vec![] };
+    let nothing = Completions::none(offset);
     let Ok(place) = TextSize::try_from(offset) else { return nothing };
     let position = FilePosition { file_id: database.file(), offset: place };
     let Ok(Some(mut found)) = database.analysis().completions(&config(), position, None) else {

@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
 use crate::rust_analyzer::outline::{blank_ranges, outline, with_blanks};
 use crate::rust_analyzer::project::{Crate, Project};
 
@@ -50,19 +49,6 @@ impl OutlineCache {
         Self(files.into_par_iter().filter_map(outline).collect())
     }
 
-    pub fn write(&self, folder: &Path) -> Result<()> {
-        let path = folder.join(FILE);
-        let text = serde_json::to_string(self);
-        let text = text.map_err(|error| Error::file(&path, error.to_string()))?;
-        fs::write(&path, text).map_err(Error::io(&path, "write"))
-    }
-
-    /// Empty if the folder has no cache.
-    pub fn read(folder: &Path) -> Self {
-        let text = fs::read_to_string(folder.join(FILE)).ok();
-        text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
-    }
-
     /// A file's outline, computed if it is not cached or the file has changed.
     pub fn outline(&self, path: &Path) -> Option<String> {
         let text = fs::read_to_string(path).ok()?;
@@ -81,6 +67,7 @@ impl OutlineCache {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::json_file;
     use crate::rust_analyzer::project::Crate;
 
     #[test]
@@ -96,8 +83,9 @@ mod tests {
             ..Crate::default()
         };
         let project = Project { crates: vec![krate], ..Project::default() };
-        OutlineCache::make(&project).write(folder.path()).unwrap();
-        let mut cache = OutlineCache::read(folder.path());
+        let stored = folder.path().join(FILE);
+        json_file::write(&stored, &OutlineCache::make(&project)).unwrap();
+        let mut cache: OutlineCache = json_file::read(&stored);
         let outline = "fn f() {   } fn g() {   }";
         assert_eq!(cache.outline(&root).unwrap(), outline);
         // The cached ranges are used.

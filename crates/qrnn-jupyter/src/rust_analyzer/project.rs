@@ -81,17 +81,11 @@ fn collect_files(folder: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// Running rustc and cargo processes; they run at the same time.
-pub struct Query {
-    sysroot: Child,
-    cfg: Child,
-    version: Child,
-    target: Child,
-    metadata: Option<Child>,
-}
-
-/// Starts the processes. Writes a manifest to `folder`.
-pub fn query(folder: &Path, dependencies: &str) -> Result<Query> {
+/// Asks rustc and cargo, which run at the same time. Writes a manifest to `folder`.
+///
+/// The project lacks the standard library if rust-src is missing, and other crates if cargo cannot find
+/// them.
+pub fn find(folder: &Path, dependencies: &str) -> Result<Project> {
     let rustc = |arguments: &[&str]| {
         let mut command = Command::new("rustc");
         command.args(arguments).current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped());
@@ -99,13 +93,27 @@ pub fn query(folder: &Path, dependencies: &str) -> Result<Query> {
         command.spawn().map_err(Error::system("run rustc"))
     };
     let metadata = (!dependencies.is_empty()).then(|| start_metadata(folder, dependencies));
-    Ok(Query {
-        sysroot: rustc(&["--print", "sysroot"])?,
-        cfg: rustc(&["--print", "cfg"])?,
-        version: rustc(&["--version"])?,
-        target: rustc(&["-Zunstable-options", "--print", "target-spec-json"])?,
-        metadata: metadata.transpose()?,
-    })
+    let sysroot = rustc(&["--print", "sysroot"])?;
+    let cfg = rustc(&["--print", "cfg"])?;
+    let version = rustc(&["--version"])?;
+    let target = rustc(&["-Zunstable-options", "--print", "target-spec-json"])?;
+    let metadata = metadata.transpose()?.and_then(output);
+
+    let mut project = Project::default();
+    let metadata: Option<Metadata> = metadata.and_then(|text| serde_json::from_str(&text).ok());
+    let library = output(sysroot).as_deref().map(rust_src::library);
+    if let Some(library) = library.filter(|path| rust_src::is_complete(path)) {
+        project.add_standard(&library, metadata.as_ref().and_then(hashbrown));
+    }
+    project.cfg = output(cfg).unwrap_or_default().lines().map(parse_cfg).collect();
+    project.rustc = output(version).and_then(|text| text.split(' ').nth(1).map(str::to_owned));
+    let target = output(target).and_then(|text| serde_json::from_str::<Value>(&text).ok());
+    project.data_layout =
+        target.and_then(|target| target["data-layout"].as_str().map(str::to_owned));
+    if let Some(metadata) = &metadata {
+        project.add_packages(metadata);
+    }
+    Ok(project)
 }
 
 fn start_metadata(folder: &Path, dependencies: &str) -> Result<Child> {
@@ -122,31 +130,6 @@ fn start_metadata(folder: &Path, dependencies: &str) -> Result<Child> {
     command.arg(format!("{}-unknown-linux-gnu", std::env::consts::ARCH));
     command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped());
     command.stderr(Stdio::null()).spawn().map_err(Error::system("run cargo"))
-}
-
-impl Query {
-    /// Waits for the processes. The project lacks the standard library if rust-src is missing, and
-    /// other crates if cargo cannot find them.
-    pub fn project(self) -> Project {
-        let mut project = Project::default();
-        let sysroot = output(self.sysroot);
-        let metadata = self.metadata.and_then(output);
-        let metadata: Option<Metadata> = metadata.and_then(|text| serde_json::from_str(&text).ok());
-        let library = sysroot.as_deref().map(rust_src::library);
-        if let Some(library) = library.filter(|path| rust_src::is_complete(path)) {
-            project.add_standard(&library, metadata.as_ref().and_then(hashbrown));
-        }
-        project.cfg = output(self.cfg).unwrap_or_default().lines().map(parse_cfg).collect();
-        let version = output(self.version);
-        project.rustc = version.and_then(|text| text.split(' ').nth(1).map(str::to_owned));
-        let target = output(self.target).and_then(|text| serde_json::from_str::<Value>(&text).ok());
-        project.data_layout =
-            target.and_then(|target| target["data-layout"].as_str().map(str::to_owned));
-        if let Some(metadata) = &metadata {
-            project.add_packages(metadata);
-        }
-        project
-    }
 }
 
 /// The standard output of a successful process.

@@ -7,8 +7,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::json_file;
 use crate::rust_analyzer::outline_cache::{self, OutlineCache};
-use crate::rust_analyzer::project::{self, Project, Query};
+use crate::rust_analyzer::project::{self, Project};
 use crate::toolchain::preload::Preload;
 
 const FILE: &str = "analysis.json";
@@ -25,7 +26,6 @@ struct Stored {
 /// Describes the preloaded crates, and stores the result next to the library. Without rust-src
 /// nothing is stored, because it may be installed later.
 pub fn store(preload: &Preload) -> Result<()> {
-    let stored = preload.folder().join(FILE);
     for old in FILES.map(|name| preload.folder().join(name)) {
         match fs::remove_file(&old) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -40,22 +40,19 @@ pub fn store(preload: &Preload) -> Result<()> {
     let scratch = preload.folder().join("analysis");
     fs::create_dir_all(&scratch).map_err(Error::io(&scratch, "create"))?;
     let copied = fs::copy(&lock, scratch.join("Cargo.lock")).map_err(Error::io(&lock, "copy"));
-    let project = copied.and_then(|_| project::query(&scratch, &dependencies)).map(Query::project);
+    let project = copied.and_then(|_| project::find(&scratch, &dependencies));
     fs::remove_dir_all(&scratch).map_err(Error::io(&scratch, "delete"))?;
     let project = project?;
     if !is_complete(&project) {
         return Ok(());
     }
-    OutlineCache::make(&project).write(preload.folder())?;
-    let text = serde_json::to_string(&Stored { dependencies, project })
-        .map_err(|error| Error::file(&stored, error.to_string()))?;
-    fs::write(&stored, text).map_err(Error::io(&stored, "write"))
+    json_file::write(&preload.folder().join(outline_cache::FILE), &OutlineCache::make(&project))?;
+    json_file::write(&preload.folder().join(FILE), &Stored { dependencies, project })
 }
 
 /// The stored project, if it is for these dependencies and its sources still exist.
 pub fn read(folder: &Path, dependencies: &str) -> Option<Project> {
-    let text = fs::read_to_string(folder.join(FILE)).ok()?;
-    let stored: Stored = serde_json::from_str(&text).ok()?;
+    let stored: Stored = json_file::read::<Option<_>>(&folder.join(FILE))?;
     (stored.dependencies == dependencies && is_complete(&stored.project)).then_some(stored.project)
 }
 

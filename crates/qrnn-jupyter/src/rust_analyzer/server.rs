@@ -7,10 +7,11 @@ use std::process::ExitCode;
 use std::sync::mpsc::{self, Receiver, TryRecvError};
 
 use crate::rust_analyzer::database::{Database, STACK_SIZE};
-use crate::rust_analyzer::outline_cache::OutlineCache;
 use crate::rust_analyzer::wire::{Answer, Ask, Completions, Found, Question};
-use crate::rust_analyzer::{completion, inspection, prefetch, project, project_cache};
-use crate::terminal;
+use crate::rust_analyzer::{
+    completion, inspection, outline_cache, prefetch, project, project_cache,
+};
+use crate::{json_file, terminal};
 
 /// Runs until standard input is closed, which happens when the kernel ends.
 pub fn run(folder: &Path) -> ExitCode {
@@ -63,7 +64,9 @@ fn answer_all(folder: &Path, questions: &Receiver<Question>) {
             (Ok(question), _) => question,
             (Err(TryRecvError::Disconnected), _) => return,
             (Err(TryRecvError::Empty), [sample, rest @ ..]) => {
-                complete_sample(&mut loaded.database, sample);
+                let offset = sample.find("CURSOR").unwrap_or_default();
+                let text = sample.replace("CURSOR", "");
+                answer(&mut loaded.database, Ask::Complete { text, offset });
                 loaded.samples = rest;
                 continue;
             }
@@ -85,9 +88,7 @@ fn answer_all(folder: &Path, questions: &Receiver<Question>) {
             loads.push(id);
             continue;
         }
-        let result = catch_unwind(AssertUnwindSafe(|| answer(&mut loaded.database, &ask)));
-        let found = result.unwrap_or_else(|_| empty(&ask));
-        if !send(Answer { id, found }) {
+        if !send(Answer { id, found: answer(&mut loaded.database, ask) }) {
             return;
         }
     }
@@ -100,60 +101,55 @@ fn send(answer: Answer) -> bool {
     writeln!(out, "{line}").and_then(|()| out.flush()).is_ok()
 }
 
-fn answer(database: &mut Database, ask: &Ask) -> Found {
+fn answer(database: &mut Database, ask: Ask) -> Found {
     match ask {
         Ask::Load => Found::Loaded,
         Ask::Complete { text, offset } => {
-            database.set_text(text.clone());
-            let complete = |database: &mut Database| completion::complete(database, *offset);
-            Found::Completions(prefetch::during(database, complete))
+            let complete = |database: &mut Database| completion::complete(database, offset);
+            let found = with_text(database, text, complete);
+            Found::Completions(found.unwrap_or_else(|| Completions::none(offset)))
         }
         Ask::Inspect { text, offset, detailed } => {
-            database.set_text(text.clone());
-            let inspect =
-                |database: &mut Database| inspection::inspect(database, *offset, *detailed);
-            Found::Inspection(prefetch::during(database, inspect))
+            let inspect = |database: &mut Database| inspection::inspect(database, offset, detailed);
+            Found::Inspection(with_text(database, text, inspect).flatten())
         }
     }
 }
 
-/// The answer if rust-analyzer panics.
-fn empty(ask: &Ask) -> Found {
-    match ask {
-        Ask::Load => Found::Loaded,
-        Ask::Complete { offset, .. } => {
-            Found::Completions(Completions { start: *offset, end: *offset, items: vec![] })
-        }
-        Ask::Inspect { .. } => Found::Inspection(None),
-    }
+/// Works on this text; `None` if rust-analyzer panics.
+fn with_text<T>(
+    database: &mut Database,
+    text: String,
+    work: impl FnOnce(&mut Database) -> T,
+) -> Option<T> {
+    let work = || {
+        database.set_text(text);
+        prefetch::during(database, work)
+    };
+    catch_unwind(AssertUnwindSafe(work)).ok()
 }
 
 fn load(folder: &Path, mut database: Database, dependencies: String) -> Loaded {
     let mut samples: &[&str] = &[];
     let project = match project_cache::read(folder, &dependencies) {
         Some(project) => Ok(project),
-        None => project::query(folder, &dependencies).map(project::Query::project),
+        None => project::find(folder, &dependencies),
     };
     match project {
         // Cargo cannot resolve a dependency. What is loaded already stays.
         Ok(project)
             if project.named.is_empty() && !dependencies.is_empty() && database.is_loaded() => {}
-        Ok(project) => match database.load(&project, &OutlineCache::read(folder)) {
-            Ok(()) => samples = &SAMPLES,
-            Err(error) => {
-                terminal::log(format_args!("rust-analyzer cannot read the sources: {error}"));
+        Ok(project) => {
+            match database.load(&project, &json_file::read(&folder.join(outline_cache::FILE))) {
+                Ok(()) => samples = &SAMPLES,
+                Err(error) => {
+                    terminal::log(format_args!("rust-analyzer cannot read the sources: {error}"));
+                }
             }
-        },
+        }
         Err(error) => {
             terminal::log(format_args!("rust-analyzer cannot find the sources: {error}"));
         }
     }
     Loaded { database, dependencies, samples }
-}
-
-fn complete_sample(database: &mut Database, sample: &str) {
-    let offset = sample.find("CURSOR").unwrap_or_default();
-    database.set_text(sample.replace("CURSOR", ""));
-    let complete = || prefetch::during(database, |database| completion::complete(database, offset));
-    let _ = catch_unwind(AssertUnwindSafe(complete));
 }

@@ -29,9 +29,15 @@ const FOLDER: &str = "analysis";
 /// Informs the service about the notebook, and hands it requests.
 #[derive(Debug, Clone)]
 pub struct ServiceHandle {
-    notebook: Arc<Mutex<NotebookText>>,
-    commands: Arc<Mutex<Vec<String>>>,
+    shared: Arc<Shared>,
     jobs: Sender<Job>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    notebook: Mutex<NotebookText>,
+    /// evcxr's commands: `:dep`, `:help`, ..
+    commands: Mutex<Vec<String>>,
 }
 
 enum Job {
@@ -51,7 +57,7 @@ impl ServiceHandle {
             }
             "execute_request" => {
                 let code = request.text("code").unwrap_or_default();
-                self.notebook.lock().add_waiting(&request.header.msg_id, code);
+                self.shared.notebook.lock().add_waiting(&request.header.msg_id, code);
                 false
             }
             _ => false,
@@ -59,7 +65,7 @@ impl ServiceHandle {
     }
 
     pub fn cell_answered(&self, request: &Request) {
-        self.notebook.lock().remove_waiting(&request.header.msg_id);
+        self.shared.notebook.lock().remove_waiting(&request.header.msg_id);
     }
 
     /// A cell has run. `code` is given if its items are defined now.
@@ -69,7 +75,7 @@ impl ServiceHandle {
         variables: impl Iterator<Item = (&'a str, &'a str)>,
     ) {
         let variables = variables.map(|(name, ty)| (name.to_owned(), ty.to_owned()));
-        let mut notebook = self.notebook.lock();
+        let mut notebook = self.shared.notebook.lock();
         if let Some(code) = code {
             notebook.define(code);
         }
@@ -78,9 +84,8 @@ impl ServiceHandle {
         let _ = self.jobs.send(Job::CellRan);
     }
 
-    /// Sets evcxr's commands (`:help`, ..) for completion.
     pub fn set_commands(&self, commands: Vec<String>) {
-        *self.commands.lock() = commands;
+        *self.shared.commands.lock() = commands;
     }
 
     /// The documentation of a path, `std::vec::Vec`.
@@ -96,8 +101,7 @@ pub struct Service {
     place: Option<(PathBuf, PathBuf)>,
     publisher: Publisher,
     replies: UnboundedSender<JupyterMessage>,
-    notebook: Arc<Mutex<NotebookText>>,
-    commands: Arc<Mutex<Vec<String>>>,
+    shared: Arc<Shared>,
     /// The preloaded crates, as lines of a manifest.
     preloaded: String,
     client: Option<Client>,
@@ -113,13 +117,12 @@ impl Service {
         replies: UnboundedSender<JupyterMessage>,
     ) -> std::io::Result<ServiceHandle> {
         let (jobs, incoming) = mpsc::channel();
-        let handle = ServiceHandle { notebook: Arc::default(), commands: Arc::default(), jobs };
+        let handle = ServiceHandle { shared: Arc::default(), jobs };
         let mut service = Self {
             place,
             publisher,
             replies,
-            notebook: handle.notebook.clone(),
-            commands: handle.commands.clone(),
+            shared: handle.shared.clone(),
             preloaded: String::new(),
             client: None,
             dependencies: String::new(),
@@ -184,9 +187,9 @@ impl Service {
 
     fn complete(&mut self, cursor: &Cursor, deadline: Instant) -> serde_json::Value {
         if let Some(command) = cursor.command() {
-            return replies::commands(cursor, command, &self.commands.lock());
+            return replies::commands(cursor, command, &self.shared.commands.lock());
         }
-        let (text, start) = self.notebook.lock().with_cell(&cursor.code);
+        let (text, start) = self.shared.notebook.lock().with_cell(&cursor.code);
         let ask = Ask::Complete { text, offset: start + cursor.byte };
         let found = match self.ask(ask, deadline) {
             Some(Found::Completions(found)) => Some(found),
@@ -208,7 +211,7 @@ impl Service {
         if beside.all(char::is_whitespace) {
             return None;
         }
-        let (text, start) = self.notebook.lock().with_cell(code);
+        let (text, start) = self.shared.notebook.lock().with_cell(code);
         match self.ask(Ask::Inspect { text, offset: start + byte, detailed }, deadline) {
             Some(Found::Inspection(found)) => found,
             _ => None,

@@ -51,6 +51,12 @@ pub struct Completions {
     pub items: Vec<Item>,
 }
 
+impl Completions {
+    pub fn none(offset: usize) -> Self {
+        Self { start: offset, end: offset, items: vec![] }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Item {
     pub text: String,

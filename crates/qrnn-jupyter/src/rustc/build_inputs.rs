@@ -16,6 +16,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::json_file;
 use crate::notebook::marks::{EVERY_CRATE, FILES};
 use crate::rustc::dep_info::DepInfo;
 use crate::rustc::fingerprint::Fingerprint;
@@ -31,7 +32,7 @@ const NEXT: &str = "externs.next";
 const NEEDED: &str = "held";
 
 /// An input that changed.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Change {
     Crate(String),
     File(String),
@@ -42,22 +43,7 @@ pub enum Change {
 impl Change {
     /// Reads the message of [`BuildInputs::refusal`].
     pub fn parse(message: &str) -> Option<Self> {
-        let (kind, name) = message.strip_prefix(CHANGED)?.split_once(' ')?;
-        let make = match kind {
-            "crate" => Self::Crate,
-            "file" => Self::File,
-            _ => Self::Variable,
-        };
-        Some(make(name.to_owned()))
-    }
-
-    fn message(&self) -> String {
-        let (kind, name) = match self {
-            Self::Crate(name) => ("crate", name),
-            Self::File(name) => ("file", name),
-            Self::Variable(name) => ("variable", name),
-        };
-        format!("{CHANGED}{kind} {name}")
+        serde_json::from_str(message.strip_prefix(CHANGED)?).ok()
     }
 
     /// Whether a type with these dependencies may be affected.
@@ -87,8 +73,7 @@ struct Inputs {
 
 impl Inputs {
     fn read(workdir: &Path, name: &str) -> Self {
-        let text = std::fs::read(workdir.join(name)).unwrap_or_default();
-        serde_json::from_slice(&text).unwrap_or_default()
+        json_file::read(&workdir.join(name))
     }
 
     fn changes<'a>(&'a self, now: &'a Self) -> impl Iterator<Item = Change> + 'a {
@@ -165,7 +150,7 @@ impl BuildInputs {
     /// An error in rustc's format about the first change that affects a variable.
     pub fn refusal(&self) -> Option<Value> {
         let change = self.known.changes(&self.now).find(|change| change.affects(&self.needed))?;
-        let message = change.message();
+        let message = format!("{CHANGED}{}", json!(change));
         Some(json!({
             "$message_type": "diagnostic", "level": "error", "code": null, "spans": [],
             "children": [], "rendered": format!("error: {message}\n"), "message": message,

@@ -9,16 +9,10 @@ use serde_json::Value;
 use crate::cells::positions::byte_of;
 use crate::rustc::compiled_cell::CompiledCell;
 
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Severity {
-    Error,
-    Warning,
-}
-
 /// A message of the compiler, or the place where running code stopped.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Diagnostic {
-    pub severity: Severity,
+    pub level: Level<'static>,
     pub title: String,
     /// `E0308`
     pub code: Option<String>,
@@ -65,7 +59,7 @@ impl Diagnostic {
             notes.push(("note".into(), hint.into()));
         }
         let diagnostic = Self {
-            severity: Severity::Error,
+            level: Level::ERROR,
             title: error.message(),
             code: error.code().map(str::to_owned),
             annotations,
@@ -85,7 +79,7 @@ impl Diagnostic {
         });
         let is_warning = message["level"] == "warning";
         let diagnostic = Self {
-            severity: if is_warning { Severity::Warning } else { Severity::Error },
+            level: if is_warning { Level::WARNING } else { Level::ERROR },
             title: text(&message["message"]),
             // The code of a warning is its lint, which a note names too.
             code: message["code"]["code"].as_str().filter(|_| !is_warning).map(str::to_owned),
@@ -111,7 +105,7 @@ impl Diagnostic {
             Annotation { range, label: label.into(), primary: true }
         });
         Self {
-            severity: Severity::Error,
+            level: Level::ERROR,
             title: title.into(),
             code: None,
             annotations: annotation.into_iter().collect(),
@@ -121,11 +115,7 @@ impl Diagnostic {
 
     /// With ANSI colors. `name` stands in place of a file's name.
     pub fn render(&self, cell: &str, name: &str) -> String {
-        let level = match self.severity {
-            Severity::Error => Level::ERROR,
-            Severity::Warning => Level::WARNING,
-        };
-        let mut title = level.primary_title(&self.title);
+        let mut title = self.level.clone().primary_title(&self.title);
         if let Some(id) = &self.code {
             title = title.id(id);
         }
@@ -211,7 +201,7 @@ mod tests {
     fn it_looks_like_a_message_of_rustc() {
         let code = "let a = 1;\nlet b: i32 = \"x\";";
         let diagnostic = Diagnostic {
-            severity: Severity::Error,
+            level: Level::ERROR,
             title: "mismatched types".into(),
             code: Some("E0308".into()),
             annotations: vec![

@@ -7,9 +7,9 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use crate::env_vars;
 use crate::error::{Error, Result};
 use crate::toolchain::preload::Preload;
+use crate::{env_vars, json_file};
 
 /// File in the workdir: the changed variables with their new and old values.
 const CHANGES: &str = "environment";
@@ -55,7 +55,7 @@ pub fn prepare(program: &Path, workdir: &Path, interrupt_counter: &Path) -> Resu
     for (name, value) in variables {
         set(name.as_ref(), Some(value.as_os_str()));
     }
-    changes.write(&workdir.join(CHANGES))
+    json_file::write(&workdir.join(CHANGES), &changes)
 }
 
 /// Makes a program without threads use the toolchain that compiles cells.
@@ -66,7 +66,7 @@ pub fn use_toolchain(preload: &Preload) {
 /// Undoes what [`prepare`] changed, except variables that `:env` has changed since. Must be called
 /// before any thread starts.
 pub fn restore(workdir: &Path) {
-    for Change { name, new, old } in read(&workdir.join(CHANGES)) {
+    for Change { name, new, old } in json_file::read::<Changes>(&workdir.join(CHANGES)).0 {
         if std::env::var_os(&name) == new {
             set(&name, old.as_deref());
         }
@@ -90,7 +90,7 @@ struct Change {
     old: Option<OsString>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
 struct Changes(Vec<Change>);
 
 impl Changes {
@@ -131,17 +131,6 @@ impl Changes {
             None => self.0.push(Change { name: name.into(), new, old }),
         }
     }
-
-    fn write(&self, path: &Path) -> Result<()> {
-        let text =
-            serde_json::to_vec(&self.0).map_err(|error| Error::file(path, error.to_string()))?;
-        std::fs::write(path, text).map_err(Error::io(path, "write"))
-    }
-}
-
-fn read(path: &Path) -> Vec<Change> {
-    let text = std::fs::read(path).unwrap_or_default();
-    serde_json::from_slice(&text).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -162,7 +151,8 @@ mod tests {
                 change("P", Some("x".into()), None),
             ]
         };
-        Changes(changes()).write(&path).unwrap();
+        json_file::write(&path, &Changes(changes())).unwrap();
+        let read = |path: &Path| json_file::read::<Changes>(path).0;
         assert_eq!(read(&path), changes());
         assert_eq!(read(&folder.path().join("none")), []);
     }

@@ -5,7 +5,7 @@ use tch::{Device, Kind, Tensor};
 use crate::{Error, Result};
 
 /// What to do about a device that computes wrong results.
-pub const REMEDY: &str = "check the GPU and its driver with `nvidia-smi`, or use --device cpu; if it happens \
+pub const REMEDY: &str = "check the GPU and its driver with `nvidia-smi`, or use Device::Cpu; if it happens \
                       again, report this";
 
 /// Checks that ‖ours - expected‖ / ‖expected‖ is at most `bound`; `what` names the result in the error.

@@ -111,7 +111,7 @@ impl Compiler {
                         OLDEST / 10,
                         OLDEST % 10
                     ),
-                    "use --device cpu, or a GPU of the Turing generation (2018) or newer",
+                    "use Device::Cpu, or a GPU of the Turing generation (2018) or newer",
                 )),
             },
         }

@@ -173,7 +173,7 @@ fn refused(kernel: Kernel, problem: impl ToString) -> Error {
     Error::Cuda {
         what: format!("the kernel {} cannot be launched", kernel.name),
         problem: problem.to_string(),
-        remedy: "if memory ran out, lower --batch-size or --bptt; otherwise run it again with \
+        remedy: "if memory ran out, lower the batch size or sequence length; otherwise run it again with \
                  CUDA_LAUNCH_BLOCKING=1, which shows the first failing kernel, and report this"
             .into(),
     }

@@ -59,7 +59,7 @@ impl Driver {
                 self.version / 1000,
                 self.version % 1000 / 10
             ),
-            "update the driver (CUDA 13 needs 580 or later), or use --device cpu",
+            "update the driver (CUDA 13 needs 580 or later), or use Device::Cpu",
         ))
     }
 
@@ -91,7 +91,7 @@ pub(super) fn unavailable(error: &DriverError) -> Error {
         CUDA_ERROR_NO_DEVICE => (
             "the NVIDIA driver finds no GPU".to_owned(),
             "check `nvidia-smi` and CUDA_VISIBLE_DEVICES (start a container with the GPU: docker run \
-             --gpus all), or use --device cpu",
+             --gpus all), or use Device::Cpu",
         ),
         CUDA_ERROR_INVALID_DEVICE => (
             "there is no GPU of that number".to_owned(),
@@ -99,11 +99,11 @@ pub(super) fn unavailable(error: &DriverError) -> Error {
         ),
         CUDA_ERROR_SYSTEM_DRIVER_MISMATCH => (
             "the NVIDIA driver's library and kernel module are of different versions".to_owned(),
-            "restart the machine after a driver update, or use --device cpu",
+            "restart the machine after a driver update, or use Device::Cpu",
         ),
         _ => (
             format!("the NVIDIA driver fails: {}", message(error)),
-            "check the driver with `nvidia-smi`, or use --device cpu",
+            "check the driver with `nvidia-smi`, or use Device::Cpu",
         ),
     };
     Error::unavailable("CUDA", problem, remedy)

@@ -15,7 +15,7 @@ pub const SWITCH: &str = "QRNN_CUDA";
 
 /// What to do if a library is missing.
 const INSTALL: &str = "run `cargo xtask setup --cuda`, or add the `lib` folder of a Python torch 2.11.0 \
-                       and its `nvidia/*/lib` folders to LD_LIBRARY_PATH; or use --device cpu";
+                       and its `nvidia/*/lib` folders to LD_LIBRARY_PATH; or use Device::Cpu";
 
 // SAFETY: the loader calls the functions in .init_array without arguments. This one runs before `main`,
 // after the constructors of libtorch's CPU library, which this crate links; it only opens files and
@@ -41,14 +41,14 @@ pub fn driver() -> Result<()> {
         return Err(Error::unavailable(
             "CUDA",
             format!("it is switched off: {SWITCH}=off"),
-            format!("unset {SWITCH}, or use --device cpu"),
+            format!("unset {SWITCH}, or use Device::Cpu"),
         ));
     }
     open("libcuda.so.1".as_ref()).map_err(|error| {
         Error::unavailable(
             "CUDA",
             format!("this machine has no NVIDIA driver ({error})"),
-            "use --device cpu, or a machine whose NVIDIA driver is 580 or later and where `nvidia-smi` lists \
+            "use Device::Cpu, or a machine whose NVIDIA driver is 580 or later and where `nvidia-smi` lists \
              the GPU (start a container with it: docker run --gpus all)",
         )
     })

@@ -13,7 +13,7 @@ const LIBRARY: &str = "libtorch_cpu.so";
 
 /// A folder that contains libtorch.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Brought {
+pub struct TorchFolder {
     /// The folder of libtorch_cpu.so.
     pub folder: PathBuf,
     /// The version according to the installation, `2.10.0+cpu` for example.
@@ -21,14 +21,14 @@ pub struct Brought {
 }
 
 /// The installations on a search path like LD_LIBRARY_PATH, in its order.
-pub fn on_path(search: &OsStr) -> Vec<Brought> {
+pub fn on_path(search: &OsStr) -> Vec<TorchFolder> {
     let folders = search.as_bytes().split(|byte| b":;".contains(byte));
     // For the loader, an empty entry is the working directory.
     let folders = folders.map(|folder| if folder.is_empty() { b"." } else { folder });
-    let mut found: Vec<Brought> = vec![];
+    let mut found: Vec<TorchFolder> = vec![];
     for folder in folders.map(|folder| PathBuf::from(OsStr::from_bytes(folder))) {
         let version = version(&folder);
-        let torch = Brought { folder, version };
+        let torch = TorchFolder { folder, version };
         if torch.library().exists() && !found.contains(&torch) {
             found.push(torch);
         }
@@ -36,7 +36,7 @@ pub fn on_path(search: &OsStr) -> Vec<Brought> {
     found
 }
 
-impl Brought {
+impl TorchFolder {
     /// The path of libtorch_cpu.so.
     pub fn library(&self) -> PathBuf {
         self.folder.join(LIBRARY)

@@ -103,6 +103,10 @@ impl Matrix {
         let offset = row as isize * self.row_stride + column as isize * self.column_stride;
         Self { start: self.start.wrapping_offset(offset), ..self }
     }
+
+    fn transposed(self) -> Self {
+        Self { row_stride: self.column_stride, column_stride: self.row_stride, ..self }
+    }
 }
 
 /// out (+)= a b, (rows, columns) = (rows, depth) (depth, columns).
@@ -196,9 +200,15 @@ impl Gemm {
                 }
             }
         }
+        // The kernels want contiguous columns, so a product with contiguous rows is computed transposed.
+        let (rows, columns, out, a, b) = if out.column_stride < out.row_stride {
+            (columns, rows, out.transposed(), b.transposed(), a.transposed())
+        } else {
+            (rows, columns, out, a, b)
+        };
         // SAFETY: by this function's contract; pointers, strides and sizes are those of the tensors.
         unsafe {
-            gemm::gemm(
+            gemm_f32::gemm::f32::get_gemm_fn()(
                 rows,
                 columns,
                 self.depth,
@@ -217,7 +227,7 @@ impl Gemm {
                 false,
                 false,
                 false,
-                gemm::Parallelism::None,
+                gemm_common::Parallelism::None,
             );
         }
     }

@@ -1,4 +1,4 @@
-//! Matrix products and linear maps: on the CPU by the crate `gemm` or by torch, on CUDA by cuBLAS.
+//! Matrix products and linear maps: on the CPU by the crate `gemm-f32` or by torch, on CUDA by cuBLAS.
 
 mod cpu;
 mod cublas;

@@ -53,11 +53,11 @@ fn ran(
 ) -> (String, Counts) {
     let (source, program) = (folder.join("p.cpp"), folder.join("p"));
     std::fs::write(&source, text).unwrap();
-    run(compiler().arg(&source).args(stand_ins).arg("-o").arg(&program)).unwrap();
+    process::run(compiler().arg(&source).args(stand_ins).arg("-o").arg(&program)).unwrap();
     let written = folder.join("log");
     let mut command = Command::new(&program);
     command.args(argument).env("QRNN_CUDA_LOG", &written);
-    let said = output(command.env("LD_LIBRARY_PATH", folder.join("lib"))).unwrap();
+    let said = process::output(command.env("LD_LIBRARY_PATH", folder.join("lib"))).unwrap();
     (said, Counts::of(&log::read(&written).unwrap()))
 }
 
@@ -76,7 +76,7 @@ fn what_the_stand_ins_lack_says_that_it_is_not_supported() {
         std::fs::write(&source, text).unwrap();
         let mut c = compiler();
         c.args(["-x", "c", "-shared", "-fPIC"]).arg(&source).arg("-o").arg(real.join(library));
-        run(&mut c).unwrap();
+        process::run(&mut c).unwrap();
     }
     let stand_ins = build(&folder.path().join("lib"), &[real]).unwrap();
     let (said, counts) = ran(folder.path(), OF_TOMORROW, &stand_ins, None);
