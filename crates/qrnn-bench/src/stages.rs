@@ -85,3 +85,24 @@ pub fn render(bars: &[Bar], path: &Path) -> Result<()> {
     }
     std::fs::write(path, svg + "</svg>\n").map_err(Error::io(path, "write"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_are_proportional_to_time_and_short_stages_are_left_out() {
+        let stages =
+            [(Stage::MatrixProducts, 0.02), (Stage::Optimizer, 0.01), (Stage::Embedding, 1e-6)];
+        let bars = [("a", 0.04), ("b", 0.03)]
+            .map(|(name, seconds)| Bar::new(name.into(), &BTreeMap::from(stages), seconds));
+        let file = tempfile::NamedTempFile::new().unwrap();
+        render(&bars, file.path()).unwrap();
+        let svg = std::fs::read_to_string(file.path()).unwrap();
+        // Two matrix products; two optimizers and the rest of a.
+        let bars_of = |width: &str| svg.matches(&format!("width=\"{width}\"")).count();
+        assert_eq!([bars_of("300.0"), bars_of("150.0")], [2, 3], "{svg}");
+        assert!(svg.contains(">40.0 ms<") && svg.contains(">30.0 ms<"), "{svg}");
+        assert!(!svg.contains(Stage::Embedding.name()), "{svg}");
+    }
+}

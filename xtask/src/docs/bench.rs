@@ -114,9 +114,10 @@ fn markdown(grid: &Grid) -> String {
     lines.concat()
 }
 
-fn head(columns: &[&str], peers: &Peers) -> Grid {
+/// `by`: what all peers are made with.
+fn head(columns: &[&str], by: &str, peers: &Peers) -> Grid {
     let columns = columns.iter().map(|column| column.to_string());
-    vec![columns.chain(peers.labels.iter().cloned()).collect()]
+    vec![columns.chain(peers.labels.iter().map(|label| format!("{by}{label}"))).collect()]
 }
 
 fn milliseconds(seconds: f64) -> String {
@@ -170,7 +171,7 @@ pub fn steps(texts: &[String]) -> Result<String> {
             "times the lower bound",
             "peak memory",
         ];
-        let mut grid = head(&[&columns[..], &more].concat(), &peers);
+        let mut grid = head(&[&columns[..], &more].concat(), "PyTorch: ", &peers);
         for step in records.all::<Step>("training step")? {
             let products = step.stage("matrix products").map(|stage| stage.seconds / step.seconds);
             let mut row = vec![
@@ -238,7 +239,7 @@ pub fn pooling(texts: &[String]) -> Result<String> {
         let peers = records.peers(&passes)?;
         let columns =
             ["fo-pooling", "(seq, batch, hidden)", "precision", "ms", "of the copy's bandwidth"];
-        let mut grid = head(&columns, &peers);
+        let mut grid = head(&columns, "", &peers);
         for pass in passes {
             for pooling in records.all::<Pooling>(pass)? {
                 let [seq, batch, hidden] = pooling.size;
@@ -275,7 +276,7 @@ pub fn evaluations(texts: &[String]) -> Result<String> {
     tables(texts, "evaluate", |records| {
         let peers = records.peers(&[WHAT])?;
         let columns = ["precision", "tokens", "seconds", "matrix products' share"];
-        let mut grid = head(&columns, &peers);
+        let mut grid = head(&columns, "PyTorch: ", &peers);
         for one in records.all::<Evaluation>(WHAT)? {
             let (tokens, seconds) = (thousands(one.tokens), format!("{:.2}", one.seconds));
             let share = or_empty(one.share_in_products, percent);

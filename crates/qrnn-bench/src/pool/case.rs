@@ -11,6 +11,9 @@ use crate::baselines::pooling::kind_name;
 use crate::roofline::{run_ahead, time};
 use crate::statistics::median;
 
+/// Names of the measurements.
+pub const WHAT: [&str; 2] = ["forward", "forward and backward"];
+
 /// Runs before the measurement.
 pub const WARM_UP: usize = 3;
 
@@ -36,6 +39,14 @@ pub struct Measured {
     pub calls: [f64; 2],
     /// The largest deviation of output and gradients from double precision.
     pub deviation: f64,
+}
+
+/// A case whose measurements are in the report.
+pub struct Ours {
+    pub case: Case,
+    pub measured: Measured,
+    /// Indices of the [`WHAT`] measurements.
+    pub indices: [usize; 2],
 }
 
 impl std::fmt::Display for Case {

@@ -7,9 +7,8 @@ use serde_json::{Value, json};
 use tch::{Device, Kind};
 
 use super::args::Size;
-use super::case::WARM_UP;
+use super::case::{Ours, WARM_UP, WHAT};
 use super::implementations::{ours, tensor_loop};
-use super::{Ours, WHAT};
 use crate::baselines::pooling::{Variant, kind_name};
 use crate::baselines::{Baselines, WRITTEN_BY};
 use crate::report::{Report, merged};

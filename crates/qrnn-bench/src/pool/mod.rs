@@ -17,19 +17,8 @@ use crate::baselines::Baselines;
 use crate::baselines::pooling::{self, kind_name};
 use crate::report::Report;
 use crate::roofline::Roofline;
-use case::{Case, Measured};
+use case::{Case, Measured, Ours, WHAT};
 use comparison::Comparison;
-
-/// Names of the measurements.
-const WHAT: [&str; 2] = ["forward", "forward and backward"];
-
-/// A measured case.
-struct Ours {
-    case: Case,
-    measured: Measured,
-    /// Indices of the [`WHAT`] measurements in the report.
-    indices: [usize; 2],
-}
 
 pub fn run(args: &Args, json: bool) -> Result<Output> {
     let device = args.device.device()?;

@@ -9,7 +9,7 @@ mod summary;
 mod workload;
 
 pub use args::{Args, MemoryArgs};
-use qrnn::command_line::Output;
+use qrnn::command_line::{Output, peak_bytes};
 use qrnn::data::Split;
 use qrnn::terminal;
 use qrnn::{Error, Result};
@@ -54,11 +54,28 @@ pub fn run(args: &Args, json: bool) -> Result<Output> {
     Ok(report.finish(closing))
 }
 
-/// `step-memory`: trains some steps in this process and reports its peak memory.
+/// `step-memory`: trains some steps of every model in every precision, and reports the peak memory of this
+/// process, or of tensors on a GPU.
 pub fn run_memory(args: &MemoryArgs) -> Result<Output> {
     let device = args.work.device.device()?;
     precision::check(&args.work.formats, device)?;
-    let peak = workload::peak_memory(args, device)?;
+    let blocks = Blocks { steps: 1, warm_up: 0, counted: args.steps as usize };
+    for &shape in &args.work.models {
+        let work = Workload::new(&args.work, shape, device, blocks.steps())?;
+        for &format in &args.work.formats {
+            let mut model = work.model(format, DROPOUT)?;
+            run_steps(&mut model, &work, blocks, &mut Baselines::default(), false)?;
+        }
+    }
+    let peak = match device {
+        Device::Cuda(_) => crate::device::peak_bytes(device)?,
+        _ => peak_bytes().map(|bytes| bytes as f64),
+    };
+    let peak = peak.ok_or_else(|| Error::Unavailable {
+        what: "the peak memory of a process".into(),
+        problem: "/proc/self/status does not have it".into(),
+        remedy: "measure on Linux".into(),
+    })?;
     Ok(Output::done(format!("peak memory {:.2} GB", peak / 1e9), json!({"peak_bytes": peak})))
 }
 

@@ -3,17 +3,15 @@
 use std::collections::HashSet;
 use std::ffi::OsString;
 
+use qrnn::Result;
 use qrnn::command_line::load_corpus;
 use qrnn::data::{Corpus, Split};
 use qrnn::model::{LmConfig, QrnnLm};
 use qrnn::train::Recipe;
-use qrnn::{Error, Result};
 use tch::{Device, Kind};
 
-use super::args::{MemoryArgs, WorkFlags};
-use super::interleaved::{Blocks, run_steps};
+use super::args::WorkFlags;
 use super::lower_bound::StepCost;
-use crate::baselines::Baselines;
 use crate::precision::PrecisionChoice;
 use crate::shape::Shape;
 use crate::{device as devices, random_tokens, subprocess};
@@ -108,25 +106,4 @@ impl<'a> Workload<'a> {
         }
         Ok(subprocess::run(&args)?["peak_bytes"].as_f64())
     }
-}
-
-/// Trains some steps of every model in every precision, and returns the peak memory.
-pub fn peak_memory(args: &MemoryArgs, device: Device) -> Result<f64> {
-    let blocks = Blocks { steps: 1, warm_up: 0, counted: args.steps as usize };
-    for &shape in &args.work.models {
-        let work = Workload::new(&args.work, shape, device, blocks.steps())?;
-        for &format in &args.work.formats {
-            let mut model = work.model(format, DROPOUT)?;
-            run_steps(&mut model, &work, blocks, &mut Baselines::default(), false)?;
-        }
-    }
-    let peak = match device {
-        Device::Cuda(_) => devices::peak_bytes(device)?,
-        _ => qrnn::command_line::peak_bytes().map(|bytes| bytes as f64),
-    };
-    peak.ok_or_else(|| Error::Unavailable {
-        what: "the peak memory of a process".into(),
-        problem: "/proc/self/status does not have it".into(),
-        remedy: "measure on Linux".into(),
-    })
 }

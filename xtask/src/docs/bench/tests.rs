@@ -48,7 +48,11 @@ fn a_step_has_a_line_with_a_column_for_each_other_implementation() {
         ],
     );
     let lines = lines(steps(&[file]));
-    assert!(lines[0].ends_with("| peak memory | torch | tuned |"), "{}", lines[0]);
+    assert!(
+        lines[0].ends_with("| peak memory | PyTorch: torch | PyTorch: tuned |"),
+        "{}",
+        lines[0]
+    );
     assert_eq!(
         lines[2..],
         [
