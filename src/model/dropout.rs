@@ -6,7 +6,7 @@ use tch::{Device, Kind, Tensor};
 use super::config::LmConfig;
 use crate::Result;
 use crate::random::Stream;
-use qrnn_ops::profile;
+use qrnn_ops::profile::{self, Stage};
 
 /// The dropout masks of one forward pass; `None` without dropout.
 ///
@@ -61,7 +61,7 @@ impl DropoutMasks {
         stream: Stream,
     ) -> Result<Self> {
         let mut sampler = MaskSampler::new(options.device, stream.key())?;
-        let stage = profile::stage("dropout masks");
+        let _span = profile::span(Stage::DropoutMasks);
         let weights = (options.weights, options.device);
         let activations = (options.activations, options.device);
         let words = sampler.sample(
@@ -91,12 +91,11 @@ impl DropoutMasks {
                 output: sampler.sample(Bernoulli::dropout(p), &[1, batch, hidden], activations)?,
             });
         }
-        let all = Self { words, input, layers };
-        let _stage = stage.over(all.masks());
-        Ok(all)
+        Ok(Self { words, input, layers })
     }
 
     /// All masks, in the order in which they consume the stream.
+    #[cfg(test)]
     fn masks(&self) -> impl Iterator<Item = &Tensor> {
         let of_layers =
             self.layers.iter().flat_map(|layer| [&layer.weight, &layer.zoneout, &layer.output]);

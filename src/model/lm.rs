@@ -12,9 +12,10 @@ use super::operands::Operands;
 use crate::data::{Corpus, Vocab};
 use crate::random::{Purpose, generator};
 use crate::{Error, Result};
+use qrnn_ops::cuda;
 use qrnn_ops::matmul::{Features, Precision};
+use qrnn_ops::profile::{self, Stage};
 use qrnn_ops::split_softmax::{Clusters, SoftmaxWeights};
-use qrnn_ops::{cuda, profile};
 
 /// The default seed, that of awd-lstm-lm.
 pub const DEFAULT_SEED: u64 = 1882;
@@ -219,10 +220,8 @@ impl QrnnLm {
     /// # Errors
     /// [`Error::Ops`] if an id is outside the vocabulary.
     pub fn embed(&self, tokens: &Tensor) -> Result<Tensor> {
-        let stage = profile::stage("embedding");
-        let embedded = Tensor::f_embedding(&self.softmax.weight, tokens, -1, false, false)?;
-        let _stage = stage.over([&embedded, &embedded]); // read and written
-        Ok(embedded)
+        let _span = profile::span(Stage::Embedding);
+        Ok(Tensor::f_embedding(&self.softmax.weight, tokens, -1, false, false)?)
     }
 
     /// As [`QrnnLm::forward`], on the embedding of the tokens.
@@ -288,7 +287,7 @@ impl QrnnLm {
         if self.layers[0].shape.window == 1 {
             return Ok(Features::of(&[&x], ones)?);
         }
-        let _stage = profile::stage("input shifted");
+        let _span = profile::span(Stage::InputShift);
         let seq = x.size()[0];
         let first = previous.f_to_kind(x.kind())?.f_unsqueeze(0)?;
         let shifted = Tensor::f_cat(&[first, x.f_narrow(0, 0, seq - 1)?], 0)?;
@@ -317,8 +316,7 @@ impl QrnnLm {
         leaves.push(embedded);
         let mut gradients = Tensor::f_run_backward(&[objective], &leaves, false, false)?;
         if let (Some(rows), Some(tied)) = (gradients.pop(), gradients.first_mut()) {
-            // For each added row, one row of the sum is read and written.
-            let _stage = profile::stage("embedding").over([&rows, &rows, &rows]);
+            let _span = profile::span(Stage::Embedding);
             let rows = self.flat(&rows)?.f_to_kind(tied.kind())?;
             let _ = tied.f_index_add_(0, &tokens.f_view(-1)?, &rows)?;
         }

@@ -1,8 +1,9 @@
 //! Keeps the CUDA copies of the weights up to date.
 
+use qrnn_ops::cuda;
 use qrnn_ops::matmul::{augmented_weight, one_and_zeros, write_augmented};
+use qrnn_ops::profile::{self, Stage};
 use qrnn_ops::split_softmax::{self, write_operand};
-use qrnn_ops::{cuda, profile};
 use tch::Tensor;
 
 use super::layer::QrnnLayer;
@@ -20,7 +21,7 @@ impl QrnnLm {
             return Ok(());
         }
         let versions = self.versions()?;
-        let stage = profile::stage("rounding to bf16");
+        let _span = profile::span(Stage::Rounding);
         match &mut self.operands {
             Some(operands) if operands.precision == self.precision => {
                 if operands.versions == versions {
@@ -34,7 +35,6 @@ impl QrnnLm {
             }
             _ => self.operands = Some(self.new_operands(versions)?),
         }
-        drop(stage);
         Ok(())
     }
 

@@ -6,9 +6,10 @@ use super::recipe::{OptimizerKind, Recipe};
 use crate::Result;
 use crate::model::QrnnLm;
 use qrnn_ops::adam::{self, AdamUpdate, BAD_GRADIENT};
+use qrnn_ops::cuda;
 use qrnn_ops::cuda::Launch;
 use qrnn_ops::libtorch::{AdamStep, AdamTensors, fused_adam};
-use qrnn_ops::{cuda, profile};
+use qrnn_ops::profile::{self, Stage};
 
 /// An optimizer with its state for the parameters of one model.
 #[derive(Debug)]
@@ -177,7 +178,7 @@ impl Optimizer {
             return adam_on_gpu(&*launcher, model, grads, (loss, healthy), moments, recipe, lr);
         }
         let norm = {
-            let _stage = profile::stage("gradient norm").over(grads);
+            let _span = profile::span(Stage::GradientNorm);
             norm(grads)?
         };
         let inverse_scale = match recipe.clip {
@@ -185,14 +186,9 @@ impl Optimizer {
             clip => Some(inverse_clip(&norm, clip)?),
         };
         check_finite(&norm, loss, healthy)?;
-        let stage = profile::stage("optimizer");
+        let _span = profile::span(Stage::Optimizer);
         match self {
             Self::Adam(moments) => {
-                let state = moments.iter().flat_map(|moments| [&moments.first, &moments.second]);
-                let parameters = model.parameters();
-                let changed = parameters.iter().map(|(_, tensor)| *tensor).chain(state);
-                // Gradients are read; everything else is read and written.
-                let _stage = stage.over(changed.clone().chain(changed).chain(grads));
                 adam_by_libtorch(model, grads, healthy, moments, recipe, lr, inverse_scale.as_ref())
             }
             Self::Sgd => sgd_step(model, grads, healthy, recipe, lr, inverse_scale.as_ref()),

@@ -95,14 +95,24 @@ fn test(args: Vec<OsString>) -> Result<()> {
     }
     let shared = std::env::var_os(SHARED_DATA)
         .map_or_else(|| workspace::root().join("../shared/data"), PathBuf::from);
-    if !shared.is_dir() {
+    if shared.is_dir() {
+        terminal::note(format_args!("testing with the texts in {}", shared.display()));
+        let real = ["test", "--release", "--lib", "--", "--ignored", "of_the_real_text"];
+        cargo::run(libtorch, real)?;
+    } else {
         terminal::note(format_args!(
             "not run: the test of the real text; {SHARED_DATA} names its folder"
         ));
+    }
+    if std::env::var_os("QRNN_PYTHON").is_none() {
+        terminal::note(
+            "not run: tests named with_torch; set QRNN_PYTHON to a Python with torch 2.11",
+        );
         return Ok(());
     }
-    terminal::note(format_args!("testing with the texts in {}", shared.display()));
-    cargo::run(libtorch, ["test", "--release", "--lib", "--", "--ignored", "of_the_real_text"])
+    let with_torch =
+        ["test", "--release", "--package", "qrnn-bench", "with_torch", "--", "--ignored"];
+    cargo::run(libtorch, with_torch)
 }
 
 /// Arguments without the `--` that some write first, as for `cargo run`.

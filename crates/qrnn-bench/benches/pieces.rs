@@ -10,6 +10,8 @@ use qrnn_ops::matmul::{Addend, Precision, linear};
 
 const FLOAT: (Kind, Device) = (Kind::Float, Device::Cpu);
 
+const PRECISIONS: [Precision; 3] = [Precision::Torch, Precision::Single, Precision::Bf16];
+
 /// Tokens of a step: batch size 20, sequence length 70.
 const WORDS: i64 = 1400;
 
@@ -18,12 +20,16 @@ fn precision(c: &mut Criterion) {
     let (a, b) = (Tensor::randn([WORDS, 256], FLOAT), Tensor::randn([256, 768], FLOAT));
     let out = Tensor::zeros([WORDS, 768], FLOAT);
     group.throughput(Throughput::Elements(2 * 256 * 768 * WORDS as u64));
-    for precision in [Precision::Torch, Precision::Single, Precision::Bf16] {
+    for precision in PRECISIONS {
         group.bench_function(format!("{precision:?}"), |bencher| {
             bencher.iter(|| precision.multiply(&out, &a, &b, Addend::Nothing).unwrap());
         });
     }
     group.finish();
+}
+
+fn pooled(gates: &Tensor, initial_state: &Tensor) -> Tensor {
+    fo_pool(gates, initial_state, FoPoolOptions::default()).unwrap().output
 }
 
 fn pool(c: &mut Criterion) {
@@ -33,14 +39,11 @@ fn pool(c: &mut Criterion) {
     group.throughput(Throughput::Elements(140 * 20 * 1024));
     group.bench_function("forward", |bencher| {
         let _no_grad = tch::no_grad_guard();
-        bencher.iter(|| fo_pool(&gates, &initial_state, FoPoolOptions::default()).unwrap());
+        bencher.iter(|| pooled(&gates, &initial_state));
     });
     group.bench_function("forward_backward", |bencher| {
         bencher.iter(|| {
-            let sum = fo_pool(&gates, &initial_state, FoPoolOptions::default())
-                .unwrap()
-                .output
-                .sum(Kind::Float);
+            let sum = pooled(&gates, &initial_state).sum(Kind::Float);
             Tensor::run_backward(&[&sum], &[&gates], false, false)
         });
     });
@@ -53,15 +56,12 @@ fn layer(c: &mut Criterion) {
     let (x, weight, bias) = (leaf(&[70, 20, 256]), leaf(&[768, 256]), leaf(&[768]));
     let initial_state = Tensor::zeros([20, 256], FLOAT);
     group.throughput(Throughput::Elements(WORDS as u64));
-    for precision in [Precision::Torch, Precision::Single, Precision::Bf16] {
+    for precision in PRECISIONS {
         let x = x.to_kind(precision.activation_kind(FLOAT));
         group.bench_function(format!("{precision:?}"), |bencher| {
             bencher.iter(|| {
                 let gates = linear(&x, &weight, &bias, precision).unwrap();
-                let sum = fo_pool(&gates, &initial_state, FoPoolOptions::default())
-                    .unwrap()
-                    .output
-                    .sum(Kind::Float);
+                let sum = pooled(&gates, &initial_state).sum(Kind::Float);
                 Tensor::run_backward(&[&sum], &[&x, &weight, &bias], false, false)
             });
         });
@@ -78,7 +78,7 @@ fn split_softmax(c: &mut Criterion) {
     let words: Vec<i64> =
         (0..WORDS).map(|i| if i % 3 < 2 { i % 2800 } else { i * 19 % 28_441 }).collect();
     group.throughput(Throughput::Elements(WORDS as u64));
-    for precision in [Precision::Torch, Precision::Single, Precision::Bf16] {
+    for precision in PRECISIONS {
         model.set_precision(precision);
         group.bench_function(format!("{precision:?}"), |bencher| {
             bencher.iter(|| {
@@ -117,14 +117,8 @@ fn corpus(c: &mut Criterion) {
     let mut group = c.benchmark_group("corpus");
     group.sample_size(10);
     let corpus = Corpus::synthetic();
-    let ids = corpus.tokens(Split::Train);
-    let text: String = ids
-        .iter()
-        .map(|&id| match corpus.vocab().word(id) {
-            "<eos>" => "\n".to_owned(),
-            word => format!("{word} "),
-        })
-        .collect();
+    let words = corpus.tokens(Split::Train).iter().map(|&id| corpus.vocab().word(id));
+    let text = words.collect::<Vec<_>>().join(" ").replace(" <eos> ", "\n");
     let folder = tempfile::tempdir().unwrap();
     for name in ["train", "valid", "test"] {
         std::fs::write(folder.path().join(format!("{name}.txt")), &text).unwrap();

@@ -5,10 +5,9 @@ mod home;
 pub mod pooling;
 pub mod step;
 
-use std::str::FromStr;
 use std::time::Duration;
 
-use clap::ValueEnum;
+use clap::builder::PossibleValuesParser;
 use qrnn::terminal;
 use qrnn::{Error, Result};
 use serde_json::{Value, json};
@@ -16,6 +15,7 @@ use tch::Device;
 use tempfile::TempDir;
 
 use crate::python::Python;
+use crate::report::{Report, merged};
 
 /// The origin of the baselines, which every measurement reports.
 pub const WRITTEN_BY: &str = "written for this project, from the published list of operations";
@@ -30,26 +30,18 @@ const FILES: [(&str, &str); 6] = [
     ("step.py", include_str!("baselines/step.py")),
 ];
 
-/// The baselines that `--peers` selects.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Selection<T>(pub Vec<T>);
+/// Name of a baseline in `--peers` and JSON, and its label in text.
+pub type Name = (&'static str, &'static str);
 
-impl<T: ValueEnum> FromStr for Selection<T> {
-    type Err = String;
+/// Parses the names in `--peers`.
+pub fn names(all: &[Name]) -> PossibleValuesParser {
+    PossibleValuesParser::new(["none"].into_iter().chain(all.iter().map(|(name, _)| *name)))
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text == "none" {
-            return Ok(Self(vec![]));
-        }
-        let one = |name: &str| {
-            T::from_str(name, false).map_err(|_| {
-                let values = T::value_variants().iter().filter_map(ValueEnum::to_possible_value);
-                let names: Vec<_> = values.map(|value| value.get_name().to_owned()).collect();
-                format!("{name} is not a baseline: write none, or some of {}", names.join(","))
-            })
-        };
-        text.split(',').map(one).collect::<Result<_, _>>().map(Self)
-    }
+/// The selected baselines; `config` gets the name of each.
+fn specs(all: &[Name], names: &[String], config: impl Fn(&str) -> Value) -> Vec<BaselineSpec> {
+    let selected = all.iter().filter(|(name, _)| names.iter().any(|selected| selected == name));
+    selected.map(|&(name, label)| BaselineSpec { name, label, config: config(name) }).collect()
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -60,6 +52,16 @@ pub struct BaselineFlags {
     /// Timeout for an answer of a baseline, in seconds; a baseline that takes longer is left out
     #[arg(long, default_value_t = 300.0, value_name = "SECONDS", value_parser = seconds)]
     peer_limit: f64,
+}
+
+/// Baselines on the CPU, all of which must start.
+#[cfg(test)]
+pub fn started(specs: Vec<BaselineSpec>) -> Baselines {
+    let count = specs.len();
+    let baselines = Baselines::spawn(&python(), specs, Device::Cpu).unwrap();
+    let reasons: Vec<_> = baselines.left_out.iter().map(|baseline| &baseline.reason).collect();
+    assert_eq!(baselines.live.len(), count, "{}: {reasons:?}", baselines.closing());
+    baselines
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -108,12 +110,9 @@ pub struct Baselines {
 }
 
 impl Baselines {
-    /// Starts the baselines without waiting. They load their libraries, but do not use the device before
-    /// [`Self::hello`].
-    ///
-    /// # Errors
-    /// [`Error::Io`] if files cannot be written.
-    pub fn spawn(flags: &BaselineFlags, specs: Vec<BaselineSpec>) -> Result<Self> {
+    /// Starts the baselines. For a GPU they load their libraries while we measure our implementation, and
+    /// do not use it before [`Self::hello`]. On the CPU they would slow us down, and are waited for.
+    pub fn spawn(flags: &BaselineFlags, specs: Vec<BaselineSpec>, device: Device) -> Result<Self> {
         let mut baselines = Self { python: flags.python.clone(), torch: true, ..Self::default() };
         for BaselineSpec { name, label, config } in specs {
             let folder =
@@ -144,11 +143,17 @@ impl Baselines {
                 }
             }
         }
+        if !device.is_cuda() {
+            baselines.hello();
+        }
         Ok(baselines)
     }
 
-    /// Initializes all baselines on the device, concurrently.
+    /// Initializes all baselines on the device, concurrently, unless this was done.
     pub fn hello(&mut self) {
+        if self.live.iter().any(|baseline| !baseline.version.is_empty()) {
+            return;
+        }
         self.live.iter_mut().for_each(|baseline| baseline.tell(&json!({"hello": true})));
         self.each(|baseline| {
             let hello = baseline.python.answer()?;
@@ -181,6 +186,18 @@ impl Baselines {
         }
     }
 
+    /// Reports the baselines that failed, and adds them to the peers of our measurements with these
+    /// indices, where they are not among them yet.
+    pub fn report_left_out(&self, of: &str, ours: &[usize], report: &mut Report) -> Result<()> {
+        for LeftOut { name, label, reason } in &self.left_out {
+            report.print(format!("{label:<42} left out: {reason}"));
+            let value = json!({"peer": name, "against": label, "failed": reason});
+            ours.iter().for_each(|index| report.add_missing_peer(*index, &value));
+            report.add(merged(value, json!({"what": "peer", "of": of})))?;
+        }
+        Ok(())
+    }
+
     /// Describes the baselines, or says why there are none.
     pub fn closing(&self) -> String {
         match (self.live.first(), self.left_out.first()) {
@@ -201,26 +218,13 @@ impl Baseline {
     }
 
     /// Waits for the next answer.
-    ///
-    /// # Errors
-    /// The reason if the baseline failed.
     pub fn answer(&mut self) -> Result<Value, String> {
         self.python.answer()
     }
 
     /// Sends a command and waits for its answer.
-    ///
-    /// # Errors
-    /// The reason if the baseline failed.
     pub fn ask(&mut self, command: &Value) -> Result<Value, String> {
         self.python.ask(command)
-    }
-}
-
-impl LeftOut {
-    /// As an entry of a measurement's `peers`.
-    pub fn value(&self) -> Value {
-        json!({"peer": self.name, "against": self.label, "failed": self.reason})
     }
 }
 

@@ -1,5 +1,6 @@
 //! Reading a text of WikiText-103's size, compared with Python.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -9,9 +10,11 @@ use qrnn::data::{Corpus, Origin, Split};
 use qrnn::terminal;
 use qrnn::{Error, Result};
 use serde_json::{Value, json};
+use tch::Device;
 
+use crate::report::{RecordFlags, Report};
 use crate::statistics::median;
-use crate::zipf;
+use crate::{subprocess, zipf};
 use qrnn::command_line::{Output, numbers, peak_bytes};
 
 #[derive(Debug, ClapArgs)]
@@ -26,19 +29,13 @@ pub struct Args {
     /// Folder for the text, with room for twice its size [default: a temporary folder]
     #[arg(long)]
     scratch: Option<PathBuf>,
+    #[command(flatten)]
+    record: RecordFlags,
 }
 
-/// A run of [`read_once`].
-struct ReadRun {
-    seconds: f64,
-    peak: f64,
-    cached: bool,
-    tokens: u64,
-    types: u64,
-}
-
-pub fn run(args: Args) -> Result<Output> {
-    let parent = args.scratch.unwrap_or_else(std::env::temp_dir);
+pub fn run(args: &Args, json: bool) -> Result<Output> {
+    let mut report = Report::new("corpus", Device::Cpu, &args.record, json)?;
+    let parent = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
     let folder = tempfile::tempdir_in(&parent).map_err(Error::io(&parent, "write to"))?;
     let folder = folder.path();
     terminal::note(format_args!("writing a text of {:.0} MB ...", args.bytes as f64 / 1e6));
@@ -47,83 +44,58 @@ pub fn run(args: Args) -> Result<Output> {
     let bytes = std::fs::metadata(&text).map_err(Error::io(&text, "read"))?.len() as f64;
 
     terminal::note(format_args!("reading it, {} times ...", args.runs));
-    let read = read_runs(folder, args.runs, &["--no-cache"])?;
-    let first = read_run(folder, &[])?;
-    let reopened = read_runs(folder, args.runs, &[])?;
-    if first.cached || reopened.iter().any(|run| !run.cached) {
+    // Each in another process, which reports its peak memory.
+    let read_once = |flag: Option<&str>| {
+        let args: [OsString; 2] = ["read-corpus".into(), folder.into()];
+        subprocess::run(&args.into_iter().chain(flag.map(OsString::from)).collect::<Vec<_>>())
+    };
+    let read_runs = |flag| (0..args.runs).map(|_| read_once(flag)).collect::<Result<Vec<Value>>>();
+    let read = read_runs(Some("--no-cache"))?;
+    let first = read_once(None)?;
+    let reopened = read_runs(None)?;
+    if first["cached"] == true || reopened.iter().any(|run| run["cached"] != true) {
         return Err(Error::bad_file(folder, "the tokens were not cached", "free some space there"));
     }
-    terminal::note("reading it in Python ...");
-    let python = python(&text)?;
-
-    let seconds = median(read.iter().map(|run| run.seconds).collect());
-    let reopen = median(reopened.iter().map(|run| run.seconds).collect());
-    let peak = read.iter().map(|run| run.peak).fold(0.0, f64::max);
-    let ReadRun { tokens, types, .. } = read[0];
-    let mut text = format!(
+    let number = |run: &Value, name: &str| run[name].as_f64().unwrap_or(f64::NAN);
+    let seconds_of =
+        |runs: &[Value]| median(runs.iter().map(|run| number(run, "seconds")).collect());
+    let (seconds, reopen) = (seconds_of(&read), seconds_of(&reopened));
+    let stored = number(&first, "seconds");
+    let peak = read.iter().map(|run| number(run, "peak_bytes")).fold(0.0, f64::max);
+    let (tokens, types) = (&first["train_tokens"], &first["vocab"]);
+    report.print(format!(
         "text: {:.1} MB, {tokens} tokens of {types} types\n\
          text to tokens       {seconds:8.3} s   {:8.1} MB/s   peak memory {:.2} GB\n\
-         and written to cache {:8.3} s\n\
+         and written to cache {stored:8.3} s\n\
          read from the cache  {reopen:8.3} s",
         bytes / 1e6,
         bytes / 1e6 / seconds,
         peak / 1e9,
-        first.seconds,
-    );
-    let mut measurements = vec![
-        json!({"what": "text to ids", "seconds": seconds, "bytes": bytes,
-            "bytes_per_second": bytes / seconds, "peak_bytes": peak, "tokens": tokens,
-            "types": types, "runs": args.runs}),
-        json!({"what": "text to ids, kept in a file", "seconds": first.seconds}),
-        json!({"what": "reopened", "seconds": reopen, "runs": args.runs}),
-    ];
-    match python {
-        Some(python) => {
-            text += &format!(
-                "\ntwo passes of Python {python:8.3} s   {:8.1} MB/s   {:.1} times as long",
-                bytes / 1e6 / python,
-                python / seconds
-            );
-            measurements.push(json!({"what": "two passes of Python", "seconds": python,
-                "bytes_per_second": bytes / python, "against": "text to ids",
-                "ratio": python / seconds}));
-        }
-        None => text += "\ntwo passes of Python: python3 was not found",
-    }
-    Ok(Output::done(text, json!({"bench": "corpus", "measurements": measurements})))
+    ));
+    report.add(json!({"what": "text to ids", "seconds": seconds, "bytes": bytes,
+        "bytes_per_second": bytes / seconds, "peak_bytes": peak, "tokens": tokens,
+        "types": types, "runs": args.runs}))?;
+    report.add(json!({"what": "text to ids, kept in a file", "seconds": stored}))?;
+    report.add(json!({"what": "reopened", "seconds": reopen, "runs": args.runs}))?;
+
+    terminal::note("reading it in Python ...");
+    let Some(python) = python(&text)? else {
+        return Ok(report.finish("two passes of Python: python3 was not found"));
+    };
+    report.add(json!({"what": "two passes of Python", "seconds": python, "bytes_per_second":
+        bytes / python, "against": "text to ids", "ratio": python / seconds}))?;
+    Ok(report.finish(format!(
+        "two passes of Python {python:8.3} s   {:8.1} MB/s   {:.1} times as long",
+        bytes / 1e6 / python,
+        python / seconds
+    )))
 }
 
-fn read_runs(folder: &Path, runs: u32, flags: &[&str]) -> Result<Vec<ReadRun>> {
-    (0..runs).map(|_| read_run(folder, flags)).collect()
-}
-
-/// Reads the folder in another process, which reports its peak memory.
-fn read_run(folder: &Path, flags: &[&str]) -> Result<ReadRun> {
-    let program = std::env::current_exe().map_err(Error::io("this program", "find"))?;
-    let mut command = Command::new(&program);
-    command.args(["read-corpus", "--json"]).arg(folder).args(flags);
-    let output = command.output().map_err(Error::io(&program, "run"))?;
-    let stdout = String::from_utf8_lossy(&output.stdout);
-    let value: Value =
-        stdout.lines().last().and_then(|line| serde_json::from_str(line).ok()).ok_or_else(
-            || {
-                let problem = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-                Error::bad_file(folder, format!("cannot be read: {problem}"), "report this")
-            },
-        )?;
-    Ok(ReadRun {
-        seconds: value["seconds"].as_f64().unwrap_or(f64::NAN),
-        peak: value["peak_bytes"].as_f64().unwrap_or(f64::NAN),
-        cached: value["cached"] == true,
-        tokens: value["train_tokens"].as_u64().unwrap_or(0),
-        types: value["vocab"].as_u64().unwrap_or(0),
-    })
-}
-
-/// Reads a folder's text in this process, and reports time and peak memory.
 #[derive(Debug, ClapArgs)]
 pub struct ReadOnce {
+    /// Folder with train.txt, valid.txt and test.txt
     folder: PathBuf,
+    /// Neither read nor write the token cache
     #[arg(long)]
     no_cache: bool,
 }

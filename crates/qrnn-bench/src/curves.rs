@@ -2,7 +2,7 @@
 
 use clap::Args as ClapArgs;
 use qrnn::data::Corpus;
-use qrnn::model::{LmConfig, QrnnLm, Splits, WIKITEXT103_VOCAB};
+use qrnn::model::{QrnnLm, WIKITEXT103_VOCAB};
 use qrnn::progress::Silent;
 use qrnn::terminal;
 use qrnn::train::{Recipe, Trainer};
@@ -12,7 +12,7 @@ use tch::{Device, Kind};
 
 use crate::device::DeviceFlags;
 use crate::precision::{self, PrecisionChoice};
-use crate::report::{RecordFlags, Report};
+use crate::report::{RecordFlags, Report, merged};
 use crate::shape::Shape;
 use crate::{device as devices, random_tokens};
 use qrnn::command_line::Output;
@@ -65,8 +65,8 @@ struct Curve {
 
 /// Trains by the entry's recipe in each precision with one seed, and in the first precision with
 /// another seed, to compare the effect of a precision with that of a seed.
-pub fn run(args: Args, json: bool) -> Result<Output> {
-    let device = args.device.gpu_path()?.unwrap_or(Device::Cpu);
+pub fn run(args: &Args, json: bool) -> Result<Output> {
+    let device = args.device.device()?;
     precision::check(&args.formats, device)?;
     let Some(&first) = args.formats.first() else {
         return Err(Error::config(
@@ -98,22 +98,19 @@ pub fn run(args: Args, json: bool) -> Result<Output> {
     for (format, seed) in runs {
         let name = format!("{}, seed {seed}", format.name());
         terminal::note(format_args!("{} with seed {seed} ...", format.name()));
-        match curve(&args, &corpus, device, format, seed) {
+        let run = json!({"what": "losses of a run", "format": format.name(), "seed": seed,
+            "steps": args.steps});
+        match curve(args, &corpus, device, format, seed) {
             Ok(curve) => {
                 let losses: Vec<_> =
                     curve.losses.iter().map(|loss| format!("{loss:9.4}")).collect();
                 let speed = curve.tokens_per_second;
                 report.print(format!("  {name:<14}{}   {speed:.0} tokens/s", losses.join("")));
-                report.add(json!({"what": "losses of a run", "format": format.name(),
-                    "seed": seed, "steps": args.steps, "losses": curve.losses,
-                    "tokens_per_second": speed}))?;
+                let losses = json!({"losses": curve.losses, "tokens_per_second": speed});
+                report.add(merged(run, losses))?;
                 curves.push(curve);
             }
-            Err(error) => {
-                let fields = json!({"what": "losses of a run", "format": format.name(),
-                    "seed": seed, "steps": args.steps});
-                report.failed(&format!("the run in {name}"), fields, &error)?;
-            }
+            Err(error) => report.failed(&format!("the run in {name}"), run, &error)?,
         }
     }
 
@@ -147,11 +144,8 @@ fn curve(
     format: PrecisionChoice,
     seed: u64,
 ) -> Result<Curve> {
-    let splits = args.splits.iter().copied().filter(|&at| args.model.split && at < args.types);
-    let splits = splits.collect::<Vec<_>>();
-    let config = LmConfig::paper(args.model.emsize, args.model.nhid)
-        .vocab(args.types)
-        .splits(if splits.is_empty() { Splits::None } else { Splits::At(splits) });
+    let borders = args.model.borders(&args.splits, args.types);
+    let config = args.model.config(&borders, args.types);
     let mut model = QrnnLm::seeded(&config, (Kind::Float, device), seed)?;
     model.set_precision(format.precision());
     let recipe = Recipe::paper().bptt(args.bptt).batch(args.batch_size).lr(args.lr).seed(seed);

@@ -5,9 +5,9 @@ mod corpus;
 mod curves;
 mod device;
 mod evaluate;
-mod matmuls;
 mod pool;
 mod precision;
+mod products;
 mod python;
 mod random_tokens;
 mod report;
@@ -17,7 +17,6 @@ mod stages;
 mod statistics;
 mod step;
 mod subprocess;
-mod torch_model;
 mod zipf;
 
 use std::process::ExitCode;
@@ -40,17 +39,18 @@ struct Cli {
 enum Command {
     /// Reading a text of WikiText-103's size, compared with Python
     Corpus(corpus::Args),
-    /// Read a folder once, for `corpus`
-    #[command(hide = true)]
+    /// Read a folder once: seconds and peak memory, which `corpus` runs as separate processes
     ReadCorpus(corpus::ReadOnce),
     /// Losses of long runs in several precisions, compared with another seed
     Curves(curves::Args),
-    /// Evaluation of the entry's model on WikiText-103's test text, compared with PyTorch
+    /// Evaluation of the entry's model on a test text, compared with PyTorch
     Evaluate(evaluate::Args),
-    /// fo-pooling, compared with memory bandwidth and a loop of tensor operations
+    /// fo-pooling, compared with memory bandwidth and other implementations
     Pool(pool::Args),
     /// Training steps, compared with PyTorch
     Step(step::Args),
+    /// Peak memory of training steps, which `step` runs as separate processes on the CPU
+    StepMemory(step::MemoryArgs),
 }
 
 fn main() -> ExitCode {
@@ -61,12 +61,13 @@ fn main() -> ExitCode {
     qrnn::command_line::set_threads();
     let json = cli.json;
     let result = match cli.command {
-        Command::Corpus(args) => corpus::run(args),
+        Command::Corpus(args) => corpus::run(&args, json),
         Command::ReadCorpus(args) => corpus::read_once(args),
-        Command::Curves(args) => curves::run(args, json),
-        Command::Evaluate(args) => evaluate::run(args, json),
-        Command::Pool(args) => pool::run(args, json),
-        Command::Step(args) => step::run(args, json),
+        Command::Curves(args) => curves::run(&args, json),
+        Command::Evaluate(args) => evaluate::run(&args, json),
+        Command::Pool(args) => pool::run(&args, json),
+        Command::Step(args) => step::run(&args, json),
+        Command::StepMemory(args) => step::run_memory(&args),
     };
     ExitCode::from(finish(json, result))
 }

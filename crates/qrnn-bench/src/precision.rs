@@ -33,9 +33,6 @@ impl PrecisionChoice {
 }
 
 /// Checks that the device supports these precisions.
-///
-/// # Errors
-/// [`Error::Unavailable`] naming one that it does not support.
 pub fn check(formats: &[PrecisionChoice], device: Device) -> Result<()> {
     if device.is_cuda() || !formats.contains(&PrecisionChoice::Tf32) {
         return Ok(());

@@ -1,6 +1,5 @@
 //! A Python process that reads commands from standard input and answers with lines of JSON.
 
-use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -11,9 +10,6 @@ use qrnn::terminal;
 use qrnn::{Error, Result};
 use serde_json::Value;
 
-/// Last lines of standard error to store, for the error message.
-const STDERR_LINES: usize = 20;
-
 /// How long to wait for the exit of a process that closed its output.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -22,8 +18,8 @@ pub struct Python {
     child: Child,
     commands: ChildStdin,
     answers: Receiver<String>,
-    /// The last lines of standard error, newest first, and whether it is closed.
-    stderr: Arc<Mutex<(VecDeque<String>, bool)>>,
+    /// The last line of standard error that is not blank, and whether it is closed.
+    stderr: Arc<Mutex<(String, bool)>>,
     /// Timeout of an answer.
     limit: Duration,
 }
@@ -31,9 +27,6 @@ pub struct Python {
 impl Python {
     /// Starts the Python of this name without waiting; `None` if there is no such Python. `limit`
     /// is the timeout of an answer.
-    ///
-    /// # Errors
-    /// [`Error::Io`] if the process cannot be started.
     pub fn spawn(
         name: &str,
         limit: Duration,
@@ -58,14 +51,14 @@ impl Python {
                 }
             }
         });
-        let stderr = Arc::new(Mutex::new((VecDeque::new(), false)));
+        let stderr = Arc::new(Mutex::new((String::new(), false)));
         let shared = stderr.clone();
         std::thread::spawn(move || {
             for line in BufReader::new(errors).lines().map_while(|line| line.ok()) {
                 terminal::note(&line);
-                let (lines, _) = &mut *shared.lock().unwrap_or_else(PoisonError::into_inner);
-                lines.truncate(STDERR_LINES - 1);
-                lines.push_front(line);
+                if !line.trim().is_empty() {
+                    shared.lock().unwrap_or_else(PoisonError::into_inner).0 = line;
+                }
             }
             shared.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
         });
@@ -73,17 +66,11 @@ impl Python {
     }
 
     /// Sends a command.
-    ///
-    /// # Errors
-    /// The reason if the process has exited.
     pub fn tell(&mut self, command: &str) -> std::result::Result<(), String> {
         writeln!(self.commands, "{command}").map_err(|_| self.ended())
     }
 
     /// Waits for the next answer.
-    ///
-    /// # Errors
-    /// The reason if the process reports a failure, exits, or exceeds the timeout.
     pub fn answer(&mut self) -> std::result::Result<Value, String> {
         let line = match self.answers.recv_timeout(self.limit) {
             Ok(line) => line,
@@ -102,9 +89,6 @@ impl Python {
     }
 
     /// Sends a command and waits for its answer.
-    ///
-    /// # Errors
-    /// The reason if the process failed.
     pub fn ask(&mut self, command: &Value) -> std::result::Result<Value, String> {
         self.tell(&command.to_string())?;
         self.answer()
@@ -122,11 +106,11 @@ impl Python {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        let (lines, _) = &*self.stderr.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = lines.iter().find(|line| !line.trim().is_empty());
         let status = status.map_or("its output is closed".into(), |status| status.to_string());
-        let last = last.map_or(String::new(), |line| format!(": {}", line.trim()));
-        format!("its Python ended, {status}{last}")
+        match &*self.stderr.lock().unwrap_or_else(PoisonError::into_inner) {
+            (last, _) if last.is_empty() => format!("its Python ended, {status}"),
+            (last, _) => format!("its Python ended, {status}: {}", last.trim()),
+        }
     }
 }
 
@@ -136,14 +120,4 @@ impl Drop for Python {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// The error of a process that is required.
-pub fn failed(name: &str, reason: String) -> Error {
-    Error::config(
-        "--python",
-        name,
-        format!("the PyTorch model failed: {reason}"),
-        "name a Python with torch 2.11, or one without torch to measure without a baseline",
-    )
 }

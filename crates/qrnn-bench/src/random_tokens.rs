@@ -29,9 +29,6 @@ impl TokenSampler {
     /// 2.7), and from rank 6,000 to its power of 1.7: with 267,735 types the rarest word is
     /// expected 2.9 times in a text of WikiText-103's length, whose rarest words occur 3 times, and
     /// the shares of the clusters are about those of its training text.
-    ///
-    /// # Errors
-    /// [`Error::Config`] if `types` is 0.
     pub fn new(types: usize) -> Result<Self> {
         let weight = |rank: usize| {
             let shifted = rank as f64 + 2.7;
@@ -72,9 +69,6 @@ impl TokenSampler {
 }
 
 /// A corpus of random tokens; `train` and `test` are numbers of tokens, and validation has as many as test.
-///
-/// # Errors
-/// As [`TokenSampler::new`].
 pub fn corpus(types: usize, train: usize, test: usize) -> Result<Corpus> {
     let mut sampler = TokenSampler::new(types)?;
     let tokens = [train, test, test].map(|n| sampler.sample(n));

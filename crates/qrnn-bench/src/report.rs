@@ -35,9 +35,6 @@ pub struct Report {
 }
 
 impl Report {
-    /// # Errors
-    /// [`Error::Io`] if the file of `--record` cannot be opened; [`Error::Unavailable`] if the GPU
-    /// is no longer available.
     pub fn new(
         bench: &'static str,
         device: Device,
@@ -64,15 +61,10 @@ impl Report {
     }
 
     /// Adds and records a measurement; returns its index.
-    ///
-    /// # Errors
-    /// [`Error::Io`] if the file of `--record` cannot be written.
     pub fn add(&mut self, measurement: Value) -> Result<usize> {
         if let Some((path, file)) = &mut self.record {
-            let mut line = json!({"bench": self.bench, "device": self.device});
-            if let (Some(line), Some(more)) = (line.as_object_mut(), measurement.as_object()) {
-                line.extend(more.clone());
-            }
+            let line = json!({"bench": self.bench, "device": self.device});
+            let line = merged(line, measurement.clone());
             // One write per line, so that a killed process leaves no partial line.
             let written = file.write_all(format!("{line}\n").as_bytes());
             written.and_then(|()| file.flush()).map_err(Error::io(&*path, "write"))?;
@@ -81,31 +73,35 @@ impl Report {
         Ok(self.measurements.len() - 1)
     }
 
-    /// Sets a field of the measurement with this index, in the final object only.
-    pub fn amend(&mut self, index: usize, name: &str, value: Value) {
+    /// Sets fields of the measurement with this index, in the final object only.
+    pub fn amend(&mut self, index: usize, fields: Value) {
         if let Some(measurement) = self.measurements.get_mut(index) {
-            measurement[name] = value;
+            *measurement = merged(measurement.take(), fields);
         }
     }
 
-    /// Adds an entry to a list of the measurement with this index, in the final object only.
-    pub fn append(&mut self, index: usize, name: &str, entry: Value) {
-        let list = self.measurements.get_mut(index).and_then(|value| value[name].as_array_mut());
-        if let Some(list) = list {
-            list.push(entry);
+    /// Adds an entry to the `peers` of the measurement with this index, in the final object only.
+    pub fn add_peer(&mut self, index: usize, peer: Value) {
+        let value = self.measurements.get_mut(index);
+        if let Some(peers) = value.and_then(|value| value["peers"].as_array_mut()) {
+            peers.push(peer);
+        }
+    }
+
+    /// As [`Self::add_peer`], unless the measurement has a peer of the same name.
+    pub fn add_missing_peer(&mut self, index: usize, peer: &Value) {
+        let peers = self.measurements.get(index).and_then(|value| value["peers"].as_array());
+        if !peers.is_some_and(|peers| peers.iter().any(|other| other["peer"] == peer["peer"])) {
+            self.add_peer(index, peer.clone());
         }
     }
 
     /// Reports a failure of this project: `what` names the work in text, `measurement` has its
     /// fields. The benchmark continues, and exits with status 1.
-    ///
-    /// # Errors
-    /// As [`Self::add`].
-    pub fn failed(&mut self, what: &str, mut measurement: Value, error: &Error) -> Result<()> {
-        measurement["failed"] = json!(error.to_string());
+    pub fn failed(&mut self, what: &str, measurement: Value, error: &Error) -> Result<()> {
         self.print(format!("\n{what} failed: {error}"));
         self.problems.push(format!("{what} failed: {error}"));
-        self.add(measurement).map(drop)
+        self.add(merged(measurement, json!({"failed": error.to_string()}))).map(drop)
     }
 
     /// Reports a wrong result of this project: the benchmark continues, and exits with status 1.
@@ -139,6 +135,14 @@ impl Report {
     }
 }
 
+/// An object with the fields of both.
+pub fn merged(mut value: Value, fields: Value) -> Value {
+    if let (Some(value), Value::Object(fields)) = (value.as_object_mut(), fields) {
+        value.extend(fields);
+    }
+    value
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,8 +158,11 @@ mod tests {
             .failed("the step in bf16", json!({"what": "a step", "format": "bf16"}), &error)
             .unwrap();
         let index = report.add(json!({"what": "a step", "format": "tf32", "peers": []})).unwrap();
-        report.amend(index, "later", json!(1));
-        report.append(index, "peers", json!({"peer": "a"}));
+        report.amend(index, json!({"later": 1}));
+        report.add_peer(index, json!({"peer": "a"}));
+        for name in ["a", "b"] {
+            report.add_missing_peer(index, &json!({"peer": name, "failed": "why"}));
+        }
         let output = report.finish("closing text");
         assert_eq!(output.status, 1);
         assert!(output.text.ends_with(
@@ -164,7 +171,8 @@ mod tests {
         ));
         let [failed, done] = &output.json["measurements"].as_array().unwrap()[..] else { panic!() };
         assert!(failed["failed"].as_str().unwrap().contains("it was not launched"));
-        assert_eq!((&done["later"], &done["peers"][0]["peer"]), (&json!(1), &json!("a")));
+        let peers = json!([{"peer": "a"}, {"peer": "b", "failed": "why"}]);
+        assert_eq!((&done["later"], &done["peers"]), (&json!(1), &peers));
         let lines = std::fs::read_to_string(&path).unwrap();
         let formats = lines.lines().map(|line| {
             let line: Value = serde_json::from_str(line).unwrap();

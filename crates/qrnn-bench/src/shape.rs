@@ -1,10 +1,24 @@
 //! The shape of a model as a flag: `300-1800-split`.
 
+use qrnn::model::{LmConfig, Splits};
+
 #[derive(Debug, Clone, Copy)]
 pub struct Shape {
     pub emsize: usize,
     pub nhid: usize,
     pub split: bool,
+}
+
+impl Shape {
+    /// The first tokens of the softmax's tails inside a vocabulary of this size.
+    pub fn borders(self, splits: &[usize], vocab: usize) -> Vec<usize> {
+        splits.iter().copied().filter(|border| self.split && *border < vocab).collect()
+    }
+
+    pub fn config(self, borders: &[usize], vocab: usize) -> LmConfig {
+        let splits = if borders.is_empty() { Splits::None } else { Splits::At(borders.to_owned()) };
+        LmConfig::paper(self.emsize, self.nhid).vocab(vocab).splits(splits)
+    }
 }
 
 impl std::str::FromStr for Shape {

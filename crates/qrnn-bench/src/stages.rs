@@ -1,13 +1,13 @@
-//! Time of the stages of a step, as a table and a bar chart.
+//! Time of the stages of a step, as a bar chart.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use plotters::prelude::*;
 use qrnn::{Error, Result};
-use qrnn_ops::profile::Profile;
+use qrnn_ops::profile::Stage;
 
 /// The time that is in no stage.
-const REST: &str = "all else";
+pub const REST: &str = "all else";
 
 /// The stages of a step.
 pub struct Bar {
@@ -19,15 +19,13 @@ pub struct Bar {
 }
 
 impl Bar {
-    /// From the profile of `steps` steps of `seconds` each.
-    pub fn new(name: String, profile: &Profile, seconds: f64, steps: u32) -> Self {
-        let each = |time: std::time::Duration| time.as_secs_f64() / f64::from(steps);
-        let mut stages: Vec<_> =
-            profile.stages.iter().map(|(&stage, &time)| (stage, each(time))).collect();
-        stages.sort_by(|a, b| b.1.total_cmp(&a.1));
-        let known: f64 = stages.iter().map(|stage| stage.1).sum();
-        stages.push((REST, (seconds - known).max(0.0)));
-        Self { name, seconds, stages }
+    /// `seconds`: the time of the whole step.
+    pub fn new(name: String, stages: &BTreeMap<Stage, f64>, seconds: f64) -> Self {
+        let mut all: Vec<_> = stages.iter().map(|(stage, time)| (stage.name(), *time)).collect();
+        all.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let known: f64 = stages.values().sum();
+        all.push((REST, (seconds - known).max(0.0)));
+        Self { name, seconds, stages: all }
     }
 
     fn of(&self, stage: &str) -> f64 {
@@ -47,65 +45,64 @@ fn names(bars: &[Bar]) -> Vec<&'static str> {
     names
 }
 
-/// A table in milliseconds, with a row per stage and a column per bar.
-pub fn table(bars: &[Bar]) -> String {
-    let mut text = format!("\n{:<18}", "ms in a step");
-    text += &bars.iter().map(|bar| format!("{:>22}", bar.name)).collect::<String>();
-    for name in names(bars) {
-        text += &format!("\n{name:<18}");
-        for bar in bars {
+/// Renders the bars to an SVG file; lengths are proportional to time.
+pub fn render(bars: &[Bar], path: &Path) -> Result<()> {
+    let names = names(bars);
+    let (left, row) = (170, 34);
+    let legend = bars.len() * row + 20;
+    let longest = bars.iter().map(|bar| bar.seconds).fold(1e-9, f64::max);
+    let x = |seconds: f64| left as f64 + 600.0 * seconds / longest;
+    let color = |k: usize| format!("hsl({}, 60%, {}%)", 360 * k / names.len(), 45 + k % 2 * 20);
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"860\" height=\"{}\" font-family=\"sans-serif\" \
+         font-size=\"13\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n",
+        legend + 20 * names.len() + 10,
+    );
+    let rectangle = |[x, y, width, height]: [f64; 4], k: usize| {
+        format!(
+            "<rect x=\"{x:.1}\" y=\"{y}\" width=\"{width:.1}\" height=\"{height}\" fill=\"{}\"/>\n",
+            color(k)
+        )
+    };
+    let text =
+        |x: f64, y: usize, text: &str| format!("<text x=\"{x:.1}\" y=\"{y}\">{text}</text>\n");
+    for (i, bar) in bars.iter().enumerate() {
+        let top = 10 + i * row;
+        svg += &text(10.0, top + 15, &bar.name);
+        let mut start = 0.0;
+        for (k, name) in names.iter().enumerate() {
             let seconds = bar.of(name);
-            let share = format!("{:.1} ({:.0} %)", 1e3 * seconds, 100.0 * seconds / bar.seconds);
-            text += &format!("{share:>22}");
+            let width = x(start + seconds) - x(start);
+            svg += &rectangle([x(start), top as f64, width, 22.0], k);
+            start += seconds;
         }
+        svg += &text(x(start) + 6.0, top + 15, &format!("{:.1} ms", 1e3 * bar.seconds));
     }
-    text
+    for (k, name) in names.iter().enumerate() {
+        let top = legend + 20 * k;
+        svg += &rectangle([x(0.0), top as f64, 14.0, 12.0], k);
+        svg += &text(x(0.0) + 22.0, top + 11, name);
+    }
+    std::fs::write(path, svg + "</svg>\n").map_err(Error::io(path, "write"))
 }
 
-/// Renders the bars to an SVG file; lengths are proportional to time.
-///
-/// # Errors
-/// [`Error::Plot`] if the file cannot be written.
-pub fn render(bars: &[Bar], path: &Path) -> Result<()> {
-    let plot_error = |problem: String| Error::Plot { path: path.into(), problem };
-    let names = names(bars);
-    let (width, left, row) = (860, 170, 34);
-    let height = (bars.len() as i32 + 1) * row + 30 + 20 * names.len() as i32;
-    let longest = bars.iter().map(|bar| bar.seconds).fold(1e-9, f64::max);
-    let mut picture = String::new();
-    {
-        let area = SVGBackend::with_string(&mut picture, (width as u32, height as u32))
-            .into_drawing_area();
-        let label = ("sans-serif", 13).into_font();
-        let draw = || -> Result<(), Box<dyn std::error::Error>> {
-            area.fill(&WHITE)?;
-            for (i, bar) in bars.iter().enumerate() {
-                let top = 10 + i as i32 * row;
-                area.draw(&Text::new(bar.name.clone(), (10, top + 6), label.clone()))?;
-                let mut at = 0.0;
-                for (k, name) in names.iter().enumerate() {
-                    let end = at + bar.of(name);
-                    let x = |seconds: f64| {
-                        left + (seconds / longest * f64::from(width - left - 90)) as i32
-                    };
-                    let style = Palette99::pick(k).filled();
-                    area.draw(&Rectangle::new([(x(at), top), (x(end), top + row - 12)], style))?;
-                    at = end;
-                }
-                let end = left + (bar.seconds / longest * f64::from(width - left - 90)) as i32;
-                let text = format!("{:.1} ms", 1e3 * bar.seconds);
-                area.draw(&Text::new(text, (end + 6, top + 6), label.clone()))?;
-            }
-            for (k, name) in names.iter().enumerate() {
-                let top = bars.len() as i32 * row + 20 + 20 * k as i32;
-                let style = Palette99::pick(k).filled();
-                area.draw(&Rectangle::new([(left, top), (left + 14, top + 12)], style))?;
-                area.draw(&Text::new(*name, (left + 22, top), label.clone()))?;
-            }
-            area.present()?;
-            Ok(())
-        };
-        draw().map_err(|error| plot_error(error.to_string()))?;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_are_proportional_to_time_and_short_stages_are_left_out() {
+        let stages =
+            [(Stage::MatrixProducts, 0.02), (Stage::Optimizer, 0.01), (Stage::Embedding, 1e-6)];
+        let bars = [("a", 0.04), ("b", 0.03)]
+            .map(|(name, seconds)| Bar::new(name.into(), &BTreeMap::from(stages), seconds));
+        let file = tempfile::NamedTempFile::new().unwrap();
+        render(&bars, file.path()).unwrap();
+        let svg = std::fs::read_to_string(file.path()).unwrap();
+        // Two matrix products; two optimizers and the rest of a.
+        let bars_of = |width: &str| svg.matches(&format!("width=\"{width}\"")).count();
+        assert_eq!([bars_of("300.0"), bars_of("150.0")], [2, 3], "{svg}");
+        assert!(svg.contains(">40.0 ms<") && svg.contains(">30.0 ms<"), "{svg}");
+        assert!(!svg.contains(Stage::Embedding.name()), "{svg}");
     }
-    std::fs::write(path, picture).map_err(|error| plot_error(error.to_string()))
 }

@@ -2,174 +2,136 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tch::{Device, Kind, Tensor};
+use tch::Device;
 
 use crate::cuda::{Clock, Timestamp};
 use crate::{Error, Result};
 
+/// Whether `RECORDING` is set: all that a stage reads while the profile is off.
 static ENABLED: AtomicBool = AtomicBool::new(false);
-static RECORDING: Mutex<Recording> = Mutex::new(Recording::new(Clock::Host));
+static RECORDING: Mutex<Option<Recording>> = Mutex::new(None);
+
+/// A stage of a training step. Stages do not overlap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    Embedding,
+    InputShift,
+    DropoutMasks,
+    Rounding,
+    MatrixProducts,
+    BiasGradients,
+    PoolingForward,
+    PoolingBackward,
+    /// Softmax, its bias and its gradient on the CPU.
+    Softmax,
+    /// The same on a GPU.
+    CrossEntropy,
+    GradientNorm,
+    Optimizer,
+}
+
+impl Stage {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Embedding => "embedding",
+            Self::InputShift => "input shifted",
+            Self::DropoutMasks => "dropout masks",
+            Self::Rounding => "rounding to bf16",
+            Self::MatrixProducts => "matrix products",
+            Self::BiasGradients => "bias gradients",
+            Self::PoolingForward => "pooling forward",
+            Self::PoolingBackward => "pooling backward",
+            Self::Softmax => "softmax",
+            Self::CrossEntropy => "cross entropy",
+            Self::GradientNorm => "gradient norm",
+            Self::Optimizer => "optimizer",
+        }
+    }
+}
 
 /// Measurements since [`start`].
 #[derive(Debug, Clone, Default)]
 pub struct Profile {
-    /// Total time of each stage; stages do not overlap.
-    pub stages: BTreeMap<&'static str, Duration>,
-    /// Name and seconds of each execution of a stage, in order.
-    pub spans: Vec<(&'static str, f64)>,
-    /// Bytes that a stage read and wrote, if it reports them ([`Stage::over`]).
-    pub bytes: BTreeMap<&'static str, f64>,
-    /// The matrix products, in order.
-    pub matmuls: Vec<MatmulShape>,
+    /// Stage and seconds of each execution, in order.
+    pub spans: Vec<(Stage, f64)>,
 }
 
-/// Shape, layout and kinds of a matrix product.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct MatmulShape {
-    /// Rows of the result.
-    pub rows: i64,
-    /// Inner dimension.
-    pub depth: i64,
-    /// Columns of the result.
-    pub columns: i64,
-    /// Whether the first operand is row-major; otherwise it is column-major.
-    pub a_by_rows: bool,
-    /// Whether the second operand is row-major.
-    pub b_by_rows: bool,
-    /// Whether the product is added to the previous contents of the result.
-    pub accumulates: bool,
-    /// Kinds of the result and of both operands.
-    pub kinds: [Kind; 3],
-}
-
-impl MatmulShape {
-    /// `out` = `a` · `b`.
-    pub(crate) fn of(out: &Tensor, a: &Tensor, b: &Tensor, accumulates: bool) -> Self {
-        let (size_a, size_b) = (a.size(), b.size());
-        Self {
-            rows: size_a[0],
-            depth: size_a[1],
-            columns: size_b[1],
-            a_by_rows: a.stride()[1] == 1,
-            b_by_rows: b.stride()[1] == 1,
-            accumulates,
-            kinds: [out, a, b].map(Tensor::kind),
+impl Profile {
+    /// Total seconds of each stage.
+    pub fn totals(&self) -> BTreeMap<Stage, f64> {
+        let mut totals = BTreeMap::new();
+        for (stage, seconds) in &self.spans {
+            *totals.entry(*stage).or_default() += seconds;
         }
-    }
-
-    /// Floating-point operations: multiplications and additions.
-    pub fn operations(&self) -> f64 {
-        2.0 * self.rows as f64 * self.depth as f64 * self.columns as f64
+        totals
     }
 }
 
 /// Measurements in progress. Timestamps of a GPU are read in [`stop`], so that nothing synchronizes before.
 struct Recording {
     clock: Clock,
-    stages: Vec<(&'static str, Timestamp, Timestamp)>,
-    bytes: BTreeMap<&'static str, f64>,
-    matmuls: Vec<MatmulShape>,
+    spans: Vec<(Stage, Timestamp, Timestamp)>,
     error: Option<Error>,
 }
 
 impl Recording {
-    const fn new(clock: Clock) -> Self {
-        let bytes = BTreeMap::new();
-        Self { clock, stages: vec![], bytes, matmuls: vec![], error: None }
-    }
-
     fn timestamp(&mut self) -> Option<Timestamp> {
         self.clock.record().map_err(|error| self.error.get_or_insert(error)).ok()
     }
 }
 
-/// Starts a new recording of work on the CPU.
-pub fn start() {
-    start_with(Clock::Host);
-}
-
-/// Starts a new recording of work on a device.
+/// Starts a new recording, by the clock of this device.
 ///
 /// # Errors
 /// As [`Clock::of`].
-pub fn start_on(device: Device) -> Result<()> {
-    start_with(Clock::of(device)?);
+pub fn start(device: Device) -> Result<()> {
+    *recording() = Some(Recording { clock: Clock::of(device)?, spans: vec![], error: None });
+    ENABLED.store(true, Ordering::Relaxed);
     Ok(())
 }
 
-fn start_with(clock: Clock) {
-    *lock() = Recording::new(clock);
-    ENABLED.store(true, Ordering::Relaxed);
-}
-
-/// Stops the recording and returns its measurements. Synchronizes with a GPU.
+/// Stops the recording and returns its measurements, none if there is no recording. Synchronizes with a GPU.
 ///
 /// # Errors
 /// [`Error::Cuda`] if a timestamp of the GPU failed.
 pub fn stop() -> Result<Profile> {
     ENABLED.store(false, Ordering::Relaxed);
-    let recording = std::mem::replace(&mut *lock(), Recording::new(Clock::Host));
+    let Some(recording) = recording().take() else { return Ok(Profile::default()) };
     if let Some(error) = recording.error {
         return Err(error);
     }
-    let mut stages = BTreeMap::<_, Duration>::new();
-    let mut spans = vec![];
-    for (name, start, end) in &recording.stages {
-        let seconds = end.since(start)?;
-        *stages.entry(*name).or_default() += Duration::from_secs_f64(seconds);
-        spans.push((*name, seconds));
-    }
-    Ok(Profile { stages, spans, bytes: recording.bytes, matmuls: recording.matmuls })
+    let seconds = |(stage, start, end): &(_, Timestamp, Timestamp)| Ok((*stage, end.since(start)?));
+    Ok(Profile { spans: recording.spans.iter().map(seconds).collect::<Result<_>>()? })
 }
 
 /// Times a stage until it is dropped.
 #[derive(Debug)]
 #[must_use]
-pub struct Stage(Option<(&'static str, Timestamp)>);
+pub struct Span(Option<(Stage, Timestamp)>);
 
-/// Starts a stage. Stages must not nest.
-pub fn stage(name: &'static str) -> Stage {
-    if ENABLED.load(Ordering::Relaxed) {
-        Stage(lock().timestamp().map(|start| (name, start)))
-    } else {
-        Stage(None)
+/// Starts a stage.
+pub fn span(stage: Stage) -> Span {
+    if !ENABLED.load(Ordering::Relaxed) {
+        return Span(None);
     }
+    let start = recording().as_mut().and_then(Recording::timestamp);
+    Span(start.map(|start| (stage, start)))
 }
 
-impl Stage {
-    /// Records that the stage reads or writes each of these tensors once.
-    pub fn over<'a>(self, tensors: impl IntoIterator<Item = &'a Tensor>) -> Self {
-        if let Some((name, _)) = &self.0 {
-            let bytes = |tensor: &Tensor| tensor.numel() * tensor.kind().elt_size_in_bytes();
-            let bytes: usize = tensors.into_iter().map(bytes).sum();
-            *lock().bytes.entry(*name).or_default() += bytes as f64;
-        }
-        self
-    }
-}
-
-impl Drop for Stage {
+impl Drop for Span {
     fn drop(&mut self) {
-        if let Some((name, start)) = self.0.take() {
-            let recording = &mut *lock();
-            if let Some(end) = recording.timestamp() {
-                recording.stages.push((name, start, end));
-            }
+        let Some((stage, start)) = self.0.take() else { return };
+        if let Some(recording) = &mut *recording()
+            && let Some(end) = recording.timestamp()
+        {
+            recording.spans.push((stage, start, end));
         }
     }
 }
 
-/// Records a matrix product.
-pub(crate) fn matmul(shape: impl FnOnce() -> MatmulShape) {
-    if ENABLED.load(Ordering::Relaxed) {
-        lock().matmuls.push(shape());
-    }
-}
-
-fn lock() -> std::sync::MutexGuard<'static, Recording> {
+fn recording() -> MutexGuard<'static, Option<Recording>> {
     RECORDING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -177,22 +139,24 @@ fn lock() -> std::sync::MutexGuard<'static, Recording> {
 mod tests {
     use super::*;
 
-    /// Other tests may run stages at the same time, with other names.
+    /// Other tests may run stages at the same time, but no operation of this crate is an embedding.
     #[test]
-    fn a_stage_records_time_and_bytes_while_enabled() {
-        const NAME: &str = "of the profile's test";
-        let tensor = Tensor::zeros([5, 2], (Kind::BFloat16, Device::Cpu));
-        let run = || drop(stage(NAME).over([&tensor, &tensor]));
+    fn a_stage_is_timed_while_enabled() {
+        let run = || {
+            let _span = span(Stage::Embedding);
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        };
         run();
-        start_on(Device::Cpu).unwrap();
+        start(Device::Cpu).unwrap();
         run();
         run();
         let profile = stop().unwrap();
-        let spans: Vec<_> = profile.spans.iter().filter(|(name, _)| *name == NAME).collect();
-        assert_eq!((profile.bytes[NAME], spans.len()), (80.0, 2));
-        let sum: f64 = spans.iter().map(|(_, seconds)| seconds).sum();
-        assert!((profile.stages[NAME].as_secs_f64() - sum).abs() < 1e-6);
+        let spans = profile.spans.iter().filter(|(stage, _)| *stage == Stage::Embedding);
+        assert!(spans.clone().all(|(_, seconds)| (0.002..1.0).contains(seconds)));
+        assert_eq!(spans.count(), 2);
+        assert!(profile.totals()[&Stage::Embedding] > 0.004);
         run();
-        assert!(!stop().unwrap().bytes.contains_key(NAME));
+        start(Device::Cpu).unwrap();
+        assert!(!stop().unwrap().totals().contains_key(&Stage::Embedding));
     }
 }

@@ -3,6 +3,7 @@
 //! A table stands between `<!-- table: NAME -->` and `<!-- end -->`, each on a line. To add one, write a
 //! function from JSON to its lines, and a line in [`TABLES`].
 
+mod bench;
 mod results;
 
 use std::path::Path;
@@ -22,18 +23,34 @@ struct Table {
     /// The Markdown file that it is in.
     file: &'static str,
     name: &'static str,
-    /// The pattern of the JSON files that it is made from.
+    /// The pattern of the files that it is made from. One with a `*` may match none.
     sources: &'static str,
     /// From the texts of these files, sorted by name, to the lines of the table.
     markdown: fn(&[String]) -> serde_json::Result<String>,
 }
 
-const TABLES: &[Table] = &[Table {
-    file: "README.md",
-    name: "results",
-    sources: "docs/results.json",
-    markdown: results::table,
-}];
+const TABLES: &[Table] = &[
+    Table {
+        file: "README.md",
+        name: "results",
+        sources: "docs/results.json",
+        markdown: results::table,
+    },
+    of_runs("README.md", "corpus", bench::corpus),
+    of_runs("README.md", "steps", bench::steps),
+    of_runs("README.md", "evaluations", bench::evaluations),
+    of_runs("docs/profile.md", "stages", bench::stages),
+    of_runs("docs/profile.md", "pooling", bench::pooling),
+];
+
+/// Made from a file for each machine that was quiet, or had a GPU.
+const fn of_runs(
+    file: &'static str,
+    name: &'static str,
+    markdown: fn(&[String]) -> serde_json::Result<String>,
+) -> Table {
+    Table { file, name, sources: "crates/qrnn-bench/runs/*.jsonl", markdown }
+}
 
 impl Docs {
     pub fn run(self) -> Result<()> {
@@ -70,11 +87,8 @@ impl Table {
                 "correct it in xtask/src/docs/mod.rs",
             )
         })?;
-        let mut texts = vec![];
-        for path in paths.flatten() {
-            texts.push(fs_err::read_to_string(&path)?);
-        }
-        let lines = if texts.is_empty() {
+        let texts = paths.flatten().map(fs_err::read_to_string).collect::<Result<Vec<_>, _>>()?;
+        let lines = if texts.is_empty() && !self.sources.contains('*') {
             Err("there is none".into())
         } else {
             (self.markdown)(&texts).map_err(|error| error.to_string())
@@ -122,17 +136,24 @@ mod tests {
     #[test]
     fn a_table_without_its_json_names_what_is_missing() {
         let folder = tempfile::tempdir().unwrap();
-        let table = Table { sources: "runs/*/a.json", ..TABLES[0] };
-        let error = table.lines(folder.path()).unwrap_err().to_string();
-        assert!(error.contains("runs/*/a.json") && error.contains("there is none"), "{error}");
-        for run in ["1", "2"] {
-            let run = folder.path().join("runs").join(run);
-            fs_err::create_dir_all(&run).unwrap();
-            fs_err::write(run.join("a.json"), "{}").unwrap();
-        }
-        let error = table.lines(folder.path()).unwrap_err().to_string();
+        let error = TABLES[0].lines(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("docs/results.json") && error.contains("there is none"), "{error}");
+        fs_err::create_dir(folder.path().join("docs")).unwrap();
+        fs_err::write(folder.path().join("docs/results.json"), "{}").unwrap();
+        let error = TABLES[0].lines(folder.path()).unwrap_err().to_string();
         assert!(error.contains("missing field"), "{error}");
-        let counted = Table { markdown: |texts| Ok(format!("{} files\n", texts.len())), ..table };
-        assert_eq!(counted.lines(folder.path()).unwrap(), "2 files\n");
+    }
+
+    #[test]
+    fn a_table_is_made_from_all_files_of_its_pattern() {
+        let folder = tempfile::tempdir().unwrap();
+        let markdown = |texts: &[String]| Ok(texts.concat());
+        let table = Table { sources: "runs/*.jsonl", markdown, ..TABLES[0] };
+        assert_eq!(table.lines(folder.path()).unwrap(), "");
+        fs_err::create_dir(folder.path().join("runs")).unwrap();
+        for name in ["b.jsonl", "a.jsonl", "c.json"] {
+            fs_err::write(folder.path().join("runs").join(name), name).unwrap();
+        }
+        assert_eq!(table.lines(folder.path()).unwrap(), "a.jsonlb.jsonl");
     }
 }

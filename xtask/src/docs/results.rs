@@ -61,7 +61,7 @@ pub fn table(texts: &[String]) -> serde_json::Result<String> {
 }
 
 /// A number with a comma before each three digits.
-fn thousands(number: u64) -> String {
+pub fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {

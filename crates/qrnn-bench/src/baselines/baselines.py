@@ -1,12 +1,15 @@
-"""PyTorch baselines for measurements on a GPU; `cargo xtask bench` runs this program.
+"""PyTorch baselines; `cargo xtask bench` runs this program.
 
 Written for this project, from the equations and from the list of operations that the published code
-runs; it contains none of that code. step.py implements a training step of the entry's model in three modes:
+runs; it contains none of that code. step.py implements a training step of the entry's model in five modes:
 
 * published: eager, fp32. Elementwise operations run one by one, with a pooling kernel of the published
   design (recurrence.py). The tokens of each cluster are selected by a mask, the head's weights are
   concatenated in every step, and clipping and Adam are torch's defaults.
 * tf32: the same, with TF32 allowed in matrix products.
+* fp32: eager, fp32, the recurrence as a loop over time that autograd differentiates, tokens sorted by cluster
+  on the host, cross entropy and everything else as torch has it.
+* bf16: the same, bfloat16 by autocast.
 * tuned: an optimized program for torch 2.11: bfloat16 by autocast, torch.compile, the same pooling
   kernel, tokens sorted by cluster on the host, fused Adam.
 
@@ -57,7 +60,7 @@ class Peer:
             self.missing = reason(error)
 
     def prepare(self):
-        if self.config["mode"] not in ("published", "tf32"):
+        if self.config["mode"] in ("tuned", "hgrn", "scan"):
             import torch._inductor.compile_fx
         if self.config["work"] == "pool":
             import pooling
@@ -70,7 +73,8 @@ class Peer:
 
     def hello(self):
         device = torch.device(self.config["device"])
-        name = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
+        threads = f"the CPU, {torch.get_num_threads()} threads"
+        name = torch.cuda.get_device_name() if device.type == "cuda" else threads
         hello = {"torch": torch.__version__, "device": name}
         if self.missing:
             return hello | {"failed": self.missing}

@@ -3,46 +3,22 @@
 use serde_json::{Value, json};
 use tch::{Device, Kind};
 
-use super::{Baseline, BaselineSpec, device, numbers};
+use super::{Baseline, BaselineSpec, Name, device, numbers};
 
-/// A kernel of a baseline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Method {
-    /// A CUDA kernel of the published design.
-    Published,
-    /// HGRN of flash-linear-attention.
-    Hgrn,
-    /// accelerated-scan.
-    Scan,
-}
+/// The kernels.
+pub const METHODS: [Name; 3] = [
+    ("published", "the published design, eager, fp32"),
+    ("hgrn", "HGRN of flash-linear-attention"),
+    ("scan", "accelerated-scan"),
+];
 
-impl Method {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Published => "published",
-            Self::Hgrn => "hgrn",
-            Self::Scan => "scan",
-        }
-    }
-
-    /// The name in text.
-    fn label(self) -> &'static str {
-        match self {
-            Self::Published => "the published design, eager, fp32",
-            Self::Hgrn => "HGRN of flash-linear-attention",
-            Self::Scan => "accelerated-scan",
-        }
-    }
-}
-
-/// The baselines of these methods.
-pub fn specs(methods: &[Method], on: Device) -> Vec<BaselineSpec> {
-    let spec = |method: &Method| BaselineSpec {
-        name: method.name(),
-        label: method.label(),
-        config: json!({"work": "pool", "mode": method.name(), "device": device(on)}),
-    };
-    methods.iter().map(spec).collect()
+/// The baselines with these names.
+pub fn specs(names: &[String], on: Device) -> Vec<BaselineSpec> {
+    super::specs(
+        &METHODS,
+        names,
+        |name| json!({"work": "pool", "mode": name, "device": device(on)}),
+    )
 }
 
 /// The name of a kind in JSON and text.
@@ -54,9 +30,9 @@ pub fn kind_name(kind: Kind) -> &'static str {
 pub struct Variant {
     pub name: String,
     pub label: String,
-    /// The larger relative deviation of output and gradient from double precision, or why it was
-    /// not measured.
-    pub deviation: Result<f64, String>,
+    /// The larger relative deviation of output and gradient from double precision, if it was computed, or
+    /// why the variant is left out.
+    pub deviation: Result<Option<f64>, String>,
 }
 
 /// The times of a variant.
@@ -73,9 +49,6 @@ impl Baseline {
     }
 
     /// The variants for the prepared shape and kind; none if the kind is not supported.
-    ///
-    /// # Errors
-    /// The reason if the baseline failed.
     pub fn prepared(&mut self) -> Result<Vec<Variant>, String> {
         let answer = self.answer()?;
         let variant = |(name, value): (&String, &Value)| Variant {
@@ -84,7 +57,7 @@ impl Baseline {
             deviation: match value["failed"].as_str() {
                 Some(reason) => Err(reason.to_owned()),
                 // JSON has null for NaN.
-                None => Ok(value["off"].as_f64().unwrap_or(f64::NAN)),
+                None => Ok(Some(value["off"].as_f64().unwrap_or(f64::NAN))),
             },
         };
         let variants = answer["variants"].as_object().ok_or("its answer names no variants")?;
@@ -92,9 +65,6 @@ impl Baseline {
     }
 
     /// Runs every prepared variant `runs` times.
-    ///
-    /// # Errors
-    /// The reason if the baseline failed.
     pub fn pool(&mut self, runs: usize) -> Result<Vec<Times>, String> {
         let answer = self.ask(&json!({"runs": runs}))?;
         let variants = answer["variants"].as_object().ok_or("its answer names no variants")?;
@@ -112,26 +82,16 @@ impl Baseline {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Baselines, python};
+    use super::super::{Baselines, python, started};
     use super::*;
 
     /// Compares the methods with double precision. A loop replaces the packages' kernels, which need a GPU.
     #[test]
-    fn every_method_computes_fo_pooling() {
-        let mut specs = specs(&[Method::Published, Method::Hgrn, Method::Scan], Device::Cpu);
+    #[ignore = "needs a Python with torch, $QRNN_PYTHON or python3"]
+    fn with_torch_every_method_computes_fo_pooling() {
+        let mut specs = specs(&METHODS.map(|(name, _)| name.into()), Device::Cpu);
         specs.iter_mut().for_each(|spec| spec.config["plain"] = json!(true));
-        let mut baselines = Baselines::spawn(&python(), specs).unwrap();
-        baselines.hello();
-        if baselines.live.is_empty() && baselines.left_out.is_empty() {
-            eprintln!("not tested: {}", baselines.closing());
-            return;
-        }
-        assert_eq!(
-            baselines.live.len(),
-            3,
-            "{:?}",
-            baselines.left_out.first().map(|baseline| &baseline.reason)
-        );
+        let mut baselines = started(specs);
         for (kind, bound) in [(Kind::Float, 1e-6), (Kind::BFloat16, 1e-2)] {
             // Lengths below, at and above a power of two; batch size 1.
             for size in [[20, 3, 50], [32, 2, 7], [37, 1, 5]] {
@@ -145,7 +105,7 @@ mod tests {
                     };
                     assert_eq!(variants.len(), expected, "{}", baseline.name);
                     for variant in variants {
-                        let deviation = variant.deviation.unwrap();
+                        let deviation = variant.deviation.unwrap().unwrap();
                         assert!(
                             deviation < bound,
                             "{} {}: {deviation:e}",
@@ -160,14 +120,11 @@ mod tests {
     }
 
     #[test]
-    fn triton_kernels_are_left_out_without_a_gpu() {
-        let specs = specs(&[Method::Hgrn, Method::Scan], Device::Cpu);
-        let mut baselines = Baselines::spawn(&python(), specs).unwrap();
-        baselines.hello();
-        assert!(baselines.live.is_empty());
-        if baselines.left_out.is_empty() {
-            eprintln!("not tested: {}", baselines.closing());
-        }
-        assert!(baselines.left_out.iter().all(|baseline| baseline.reason == "needs a GPU"));
+    #[ignore = "needs a Python with torch, $QRNN_PYTHON or python3"]
+    fn with_torch_triton_kernels_are_left_out_without_a_gpu() {
+        let specs = specs(&["hgrn".into(), "scan".into()], Device::Cpu);
+        let baselines = Baselines::spawn(&python(), specs, Device::Cpu).unwrap();
+        let reasons = baselines.left_out.iter().map(|baseline| baseline.reason.as_str());
+        assert_eq!(reasons.collect::<Vec<_>>(), ["needs a GPU"; 2]);
     }
 }

@@ -1,6 +1,6 @@
-"""The recurrence of a QRNN in PyTorch, computed as in the published code: a kernel with one thread per
-(batch, hidden) column, which runs the time steps in sequence. Activations, layout copies and the output
-gate are separate operations.
+"""The recurrence of a QRNN in PyTorch: as a loop of tensor operations, and as in the published code, with a
+kernel of one thread per (batch, hidden) column, which runs the time steps in sequence. There, activations,
+layout copies and the output gate are separate operations.
 
 Written for this project, from the equations and from the published list of operations.
 """
@@ -122,6 +122,17 @@ def compiled_pool(pooling):
 
     pool.register_autograd(backward, setup_context=setup)
     return lambda f, x, first: pool(f, x, first)[1:]
+
+
+def loop(gates, before):
+    """fo-pooling as a loop over time, which autograd differentiates: the output and the final state."""
+    z, f, o = gates.chunk(3, dim=2)
+    z, f, o = z.tanh(), f.sigmoid(), o.sigmoid()
+    new, keep, c, states = f * z, 1 - f, before.to(z.dtype), []
+    for t in range(len(z)):
+        c = new[t] + keep[t] * c
+        states.append(c)
+    return o * torch.stack(states), c.detach()
 
 
 def gated(pool, gates, before):

@@ -1,5 +1,6 @@
-"""A complete training step in PyTorch, in the three modes that baselines.py describes."""
+"""A complete training step in PyTorch, in the modes that baselines.py describes."""
 
+import functools
 import json
 import pathlib
 import struct
@@ -9,7 +10,9 @@ import torch
 import torch.nn.functional as F
 
 from clock import Clock
-from recurrence import Pooling, compiled_pool, eager_pool, gated
+from recurrence import Pooling, compiled_pool, eager_pool, gated, loop
+
+PLAIN = ("fp32", "bf16")  # modes without a kernel for the recurrence
 
 
 def load(path):
@@ -33,9 +36,10 @@ class Model:
         self.p = {name: there(tensor) for name, tensor in weights.items()}
         self.layers = sum(name.endswith("linear.weight") for name in weights)
         self.splits, self.dropout = config["splits"], config["dropout"]
-        self.tuned = config["mode"] == "tuned"
-        pooling = Pooling(device)
-        self.pool = compiled_pool(pooling) if self.tuned else eager_pool(pooling)
+        self.pool = loop
+        if config["mode"] not in PLAIN:
+            pool = compiled_pool if config["mode"] == "tuned" else eager_pool
+            self.pool = functools.partial(gated, pool(Pooling(device)))
 
     def zero_state(self, batch):
         weight = self.p["encoder.weight"]
@@ -57,7 +61,7 @@ class Model:
             if i == 0:
                 x = torch.cat([x, torch.cat([last.unsqueeze(0), x[:-1]])], dim=2)
             gates = F.linear(x, self.p[f"rnns.{i}.linear.weight"], self.p[f"rnns.{i}.linear.bias"])
-            x, state = gated(self.pool, gates, states[i])
+            x, state = self.pool(gates, states[i])
             new_states.append(state)
             x = self.locked(x)
         return x.flatten(0, 1), new_states, new_last
@@ -130,7 +134,7 @@ class Step:
         folder = pathlib.Path(config["inputs"])
         self.device = torch.device(config["device"])
         self.mode, self.batch, self.clip = config["mode"], config["batch"], config["clip"]
-        torch.backends.cuda.matmul.allow_tf32 = self.mode != "published"
+        torch.backends.cuda.matmul.allow_tf32 = self.mode not in ("published", "fp32")
         self.weights = load(folder / "model.safetensors")
         self.model = Model(self.weights, config, self.device)
         ids = torch.frombuffer(bytearray((folder / "ids.bin").read_bytes()), dtype=torch.int32).long()
@@ -140,8 +144,11 @@ class Step:
         self.parameters = list(self.model.p.values())
         tuned = self.mode == "tuned"
         self.optimizer = self.adam()
-        self.cast = torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=tuned)
-        self.hidden, self.loss = self.model.hidden, self.model.loss_by_mask
+        rounds = self.mode in ("tuned", "bf16")
+        self.cast = torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=rounds)
+        self.sorts = tuned or self.mode in PLAIN
+        self.hidden = self.model.hidden
+        self.loss = self.model.loss_sorted if self.sorts else self.model.loss_by_mask
         if tuned:
             # Without a GPU this is only tested, not measured: the same graphs, run without inductor.
             backend = "inductor" if self.device.type == "cuda" else "aot_eager"
@@ -169,7 +176,7 @@ class Step:
         here, after = slice(self.row, self.row + length), slice(self.row + 1, self.row + 1 + length)
         with self.cast:
             hidden, self.state, self.last = self.hidden(self.resident[here], self.state, self.last)
-            if self.mode == "tuned":
+            if self.sorts:
                 targets = self.model.sorted_targets(self.columns[after].flatten(), self.device)
             else:
                 targets = (self.resident[after].flatten(),)

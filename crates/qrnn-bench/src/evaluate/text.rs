@@ -1,31 +1,21 @@
-//! The text of an evaluation.
+//! WikiText-103's test text as tokens, without its training text.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::path::Path;
 
-use qrnn::model::{QrnnLm, WIKITEXT103_VOCAB};
+use qrnn::data::Corpus;
+use qrnn::model::WIKITEXT103_VOCAB;
 use qrnn::{Error, Result};
 
-use crate::random_tokens;
+/// Words of the head of the softmax.
+const HEAD: f64 = 2800.0;
 
-/// Describes the evaluation.
-pub fn shown_text(model: &QrnnLm, tokens: &[u32], borders: &[usize], runs: u32) -> String {
-    format!(
-        "evaluation of a model of {} random parameters on the first {} tokens of the test text; medians of \
-         {runs} interleaved runs\ntokens by cluster: {}; batch size 1",
-        model.parameter_count(),
-        tokens.len(),
-        random_tokens::shares(tokens, borders),
-    )
-}
-
-/// Writes a folder with the first `tokens` tokens of the test text and a vocabulary of WikiText-103's size.
+/// A corpus of the first `tokens` tokens of the test text.
 ///
-/// The original ids depend on the training text, which is not needed here: words are numbered in
-/// the order of their first appearance in the validation and test texts, and beyond the head spread
-/// evenly in the logarithm, so that every cluster has words. Other ids get filler words.
-pub fn write_text(data: &Path, folder: &Path, tokens: usize) -> Result<()> {
+/// The original ids depend on the training text. Here words are numbered in the order of their first
+/// appearance in the validation and test texts, and beyond the head spread evenly in the logarithm, so that
+/// every cluster has words.
+pub fn corpus(data: &Path, tokens: usize) -> Result<Corpus> {
     let read = |name: &str| -> Result<String> {
         let preprocessed = data.join(format!("{name}.txt"));
         let path = if preprocessed.is_file() {
@@ -36,48 +26,46 @@ pub fn write_text(data: &Path, folder: &Path, tokens: usize) -> Result<()> {
         std::fs::read_to_string(&path).map_err(Error::io(&path, "read"))
     };
     let (valid, test) = (read("valid")?, read("test")?);
-    let mut ids: HashMap<&str, usize> = HashMap::from([("<eos>", 0)]);
-    let mut types = vec!["<eos>"];
-    for word in valid.split_whitespace().chain(test.split_whitespace()) {
-        ids.entry(word).or_insert_with(|| {
-            types.push(word);
-            types.len() - 1
-        });
+    let mut ranks: HashMap<&str, usize> = HashMap::from([("<eos>", 0)]);
+    for word in words(&valid).chain(words(&test)) {
+        let rank = ranks.len();
+        ranks.entry(word).or_insert(rank);
     }
-    let head = 2800.0;
-    let stretch = (WIKITEXT103_VOCAB as f64 / head).ln() / (types.len() as f64 / head).ln();
-    let mut vocabulary = vec![None; WIKITEXT103_VOCAB];
+    let stretch = (WIKITEXT103_VOCAB as f64 / HEAD).ln() / (ranks.len() as f64 / HEAD).ln();
     let mut free = 0;
-    for (rank, word) in types.iter().enumerate() {
-        let rank = rank as f64;
-        let id = if rank < head { rank } else { head * (rank / head).powf(stretch) };
-        let id = (id as usize).max(free);
-        if let Some(entry) = vocabulary.get_mut(id) {
-            *entry = Some(*word);
+    let ids: Vec<u32> = (0..ranks.len())
+        .map(|rank| {
+            let rank = rank as f64;
+            let id = if rank < HEAD { rank } else { HEAD * (rank / HEAD).powf(stretch) };
+            let id = (id as u32).max(free).min(WIKITEXT103_VOCAB as u32 - 1);
             free = id + 1;
-        }
+            id
+        })
+        .collect();
+    let test: Vec<u32> = words(&test).map(|word| ids[ranks[word]]).take(tokens).collect();
+    Corpus::from_ids("the test text", WIKITEXT103_VOCAB, [vec![0; 20], test.clone(), test])
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().flat_map(|line| line.split_whitespace().chain(["<eos>"]))
+}
+
+#[cfg(test)]
+mod tests {
+    use qrnn::data::Split;
+
+    use super::*;
+
+    #[test]
+    fn words_are_numbered_by_appearance_and_spread_over_the_vocabulary() {
+        let folder = tempfile::tempdir().unwrap();
+        let valid: String = (0..9000).map(|i| format!("w{i} ")).collect();
+        std::fs::write(folder.path().join("valid.txt"), valid).unwrap();
+        std::fs::write(folder.path().join("wiki.test.tokens"), "w0 w2798\nw2799 w8999\n").unwrap();
+        let corpus = corpus(folder.path(), 5).unwrap();
+        let ids = corpus.tokens(Split::Test);
+        assert_eq!((&ids[..3], ids.len()), (&[1, 2799, 0][..], 5));
+        assert_eq!(ids[3], 2800);
+        assert!((260_000..267_735).contains(&ids[4]), "{ids:?}");
     }
-    let mut train = String::from("\n"); // <eos>
-    for (id, word) in vocabulary.iter().enumerate().skip(1) {
-        let _ = match word {
-            Some(word) => write!(train, "{word} "),
-            None => write!(train, "filler{id} "),
-        };
-    }
-    let mut remaining = tokens;
-    let mut short = String::new();
-    for line in test.lines() {
-        let words = line.split_whitespace().count() + 1;
-        if words > remaining {
-            break;
-        }
-        remaining -= words;
-        short += line;
-        short.push('\n');
-    }
-    for (name, text) in [("train", &train), ("valid", &short), ("test", &short)] {
-        let path = folder.join(format!("{name}.txt"));
-        std::fs::write(&path, text).map_err(Error::io(&path, "write"))?;
-    }
-    Ok(())
 }

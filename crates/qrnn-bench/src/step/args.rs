@@ -1,13 +1,12 @@
-//! The arguments of `step`.
+//! The arguments of `step` and `step-memory`.
 
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 use qrnn::command_line::numbers;
-use qrnn::model::WIKITEXT103_VOCAB;
 
-use crate::baselines::step::Mode;
-use crate::baselines::{BaselineFlags, Selection};
+use crate::baselines::step::MODES;
+use crate::baselines::{BaselineFlags, names};
 use crate::device::DeviceFlags;
 use crate::precision::PrecisionChoice;
 use crate::report::RecordFlags;
@@ -16,9 +15,45 @@ use crate::shape::Shape;
 #[derive(Debug, ClapArgs)]
 #[command(allow_negative_numbers = true)]
 pub struct Args {
-    /// Folder with train.txt, valid.txt and test.txt [default: the embedded language]
+    #[command(flatten)]
+    pub work: WorkFlags,
+    /// Number of measured steps of each implementation, interleaved [default on a GPU: 208]
+    #[arg(long, value_parser = numbers::positive::<u32>, default_value_t = 7)]
+    #[arg(default_value_if("device", "cuda", "208"))]
+    pub steps: u32,
+    /// PyTorch implementations to compare with
+    #[arg(long, value_delimiter = ',', value_parser = names(&MODES), default_value = "fp32,bf16")]
+    #[arg(default_value_if("device", "cuda", "published,tf32,tuned"))]
+    pub peers: Vec<String>,
+    #[command(flatten)]
+    pub baseline_flags: BaselineFlags,
+    #[command(flatten)]
+    pub record: RecordFlags,
+    /// Write a chart of the stages of a step to this SVG file
+    #[arg(long, value_name = "FILE")]
+    pub profile: Option<PathBuf>,
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(allow_negative_numbers = true)]
+pub struct MemoryArgs {
+    #[command(flatten)]
+    pub work: WorkFlags,
+    /// Number of steps
+    #[arg(long, value_parser = numbers::positive::<u32>, default_value_t = 2)]
+    pub steps: u32,
+}
+
+/// What a step computes.
+#[derive(Debug, ClapArgs)]
+pub struct WorkFlags {
+    /// Folder with train.txt, valid.txt and test.txt [default: random tokens]
     #[arg(long)]
     pub data: Option<PathBuf>,
+    /// Vocabulary size of the random tokens [default on a GPU: 267735]
+    #[arg(long, value_parser = numbers::size, default_value_t = 28_441)]
+    #[arg(default_value_if("device", "cuda", "267735"))]
+    pub types: usize,
     /// Models: emsize-nhid-plain or emsize-nhid-split
     #[arg(
         long,
@@ -41,26 +76,6 @@ pub struct Args {
     /// Sequence length in tokens [default on a GPU: 300]
     #[arg(long, value_parser = numbers::size, default_value_t = 70, default_value_if("device", "cuda", "300"))]
     pub bptt: usize,
-    /// Number of measured steps of each implementation, interleaved [default on a GPU: 208]
-    #[arg(long, value_parser = numbers::positive::<u32>, default_value_t = 7)]
-    #[arg(default_value_if("device", "cuda", "208"))]
-    pub steps: u32,
-    /// PyTorch implementations to compare with on a GPU: none, or some of published,tf32,tuned
-    #[arg(long = "peers", default_value = "published,tf32,tuned")]
-    pub baselines: Selection<Mode>,
-    #[command(flatten)]
-    pub baseline_flags: BaselineFlags,
-    #[command(flatten)]
-    pub record: RecordFlags,
-    /// Write a chart of the stages of a step to this SVG file
-    #[arg(long, value_name = "FILE")]
-    pub profile: Option<PathBuf>,
-    /// Run our steps without baselines, and report peak memory
-    #[arg(long, hide = true)]
-    pub alone: bool,
-    /// Vocabulary size of the random tokens that replace --data on a GPU
-    #[arg(long, value_parser = numbers::size, default_value_t = WIKITEXT103_VOCAB)]
-    pub types: usize,
     #[command(flatten)]
     pub device: DeviceFlags,
 }

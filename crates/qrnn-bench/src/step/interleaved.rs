@@ -2,29 +2,29 @@
 //! trainer's, observed through [`Progress`]. There is no synchronization within a block.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use qrnn::data::Corpus;
 use qrnn::interrupt::Interrupt;
 use qrnn::model::QrnnLm;
 use qrnn::progress::{Progress, StepReport, Task};
-use qrnn::train::{Recipe, Trainer};
+use qrnn::train::Trainer;
 use qrnn::{Error, Result};
 use qrnn_ops::cuda::{Clock, Timestamp};
 use qrnn_ops::profile;
 use tch::Device;
 
+use super::workload::Workload;
 use crate::baselines::Baselines;
-use crate::baselines::step::Steps;
+use crate::baselines::step::StepTimes;
 
-/// Steps of a block, whose losses are copied to the host together.
-pub const BLOCK: usize = 16;
+/// Pause between implementations on the CPU: idle threads spin for a while before they sleep, and would
+/// slow down the next one.
+const PAUSE: Duration = Duration::from_millis(30);
 
 /// The number of steps.
 #[derive(Clone, Copy)]
 pub struct Blocks {
-    /// Steps of a block.
+    /// Steps of a block, whose losses are copied to the host together.
     pub steps: usize,
     /// Blocks before the measurement.
     pub warm_up: usize,
@@ -39,75 +39,54 @@ impl Blocks {
     }
 }
 
-/// The losses and times of an implementation.
-#[derive(Default)]
-pub struct StepTimes {
-    /// The loss of every step.
-    pub losses: Vec<f64>,
-    /// Seconds of each measured step, by the device's clock.
-    pub each: Vec<f64>,
-    /// Seconds per step of each measured block, by the wall clock.
-    pub wall: Vec<f64>,
-    /// Peak memory of tensors on a GPU.
-    pub peak_bytes: Option<f64>,
-}
-
 /// Measurements of the baselines, by name.
 pub type Theirs = HashMap<&'static str, StepTimes>;
 
-/// Runs training steps of `model`, interleaved with those of the baselines at the same lengths and
-/// learning rates. A baseline that fails is left out; if all have failed, the steps end.
+/// Runs training steps of `model`, interleaved with those of the baselines at the same lengths and learning
+/// rates. A baseline that fails is left out; if all have failed, the steps end. The losses are those of all
+/// steps, the times those of the measured ones.
 ///
 /// * `profiled`: whether to profile the measured steps; then there must be no baselines.
-///
-/// # Errors
-/// Returns the errors of training.
 pub fn run_steps(
     model: &mut QrnnLm,
-    corpus: &Corpus,
-    recipe: Recipe,
+    work: &Workload<'_>,
     blocks: Blocks,
     baselines: &mut Baselines,
     profiled: bool,
 ) -> Result<(StepTimes, Theirs)> {
-    let interrupt = Interrupt::default();
-    let device = model.options().1;
-    let state = Arc::new(Mutex::new(Interleaved {
-        device,
-        clock: Clock::of(device)?,
+    let mut interleaved = Interleaved {
+        device: work.device,
+        clock: Clock::of(work.device)?,
         blocks,
         profiled,
-        interrupt: interrupt.clone(),
+        interrupt: Interrupt::default(),
         had_baselines: !baselines.live.is_empty(),
-        theirs: HashMap::new(),
-        baselines: std::mem::take(baselines),
+        baselines,
         ours: StepTimes::default(),
+        theirs: HashMap::new(),
         block: Block::default(),
         row: 0,
         done: 0,
         error: None,
-    }));
-    let fitted = Trainer::new(recipe)
-        .interrupt(interrupt)
+    };
+    let fitted = Trainer::new(work.recipe())
+        .interrupt(interleaved.interrupt.clone())
         .losses_at_once(blocks.steps)
         .log_every(u64::MAX)
         .checkpoint_every(u64::MAX)
-        .fit_with(model, corpus, &mut InterleavedProgress(state.clone()));
-    let state = &mut *state.lock().unwrap_or_else(PoisonError::into_inner);
-    *baselines = std::mem::take(&mut state.baselines);
-    if let Some(error) = state.error.take() {
+        .fit_with(model, &work.corpus, &mut interleaved);
+    if let Some(error) = interleaved.error.take() {
         return Err(error);
     }
     fitted?;
-    let all_failed = state.had_baselines && baselines.live.is_empty();
-    if state.done < blocks.warm_up + blocks.counted && !all_failed {
+    if !interleaved.is_done() {
         return Err(Error::mismatch(
             "the training text",
             format!("has fewer than {} steps", blocks.steps()),
             "use more text or fewer --steps",
         ));
     }
-    Ok((std::mem::take(&mut state.ours), std::mem::take(&mut state.theirs)))
+    Ok((interleaved.ours, interleaved.theirs))
 }
 
 /// A block of our steps in progress.
@@ -121,13 +100,13 @@ struct Block {
 }
 
 /// The state of [`run_steps`].
-struct Interleaved {
+struct Interleaved<'a> {
     device: Device,
     clock: Clock,
     blocks: Blocks,
     profiled: bool,
     interrupt: Interrupt,
-    baselines: Baselines,
+    baselines: &'a mut Baselines,
     /// Whether there were baselines at the start.
     had_baselines: bool,
     ours: StepTimes,
@@ -140,17 +119,22 @@ struct Interleaved {
     error: Option<Error>,
 }
 
-impl Interleaved {
+impl Interleaved<'_> {
+    /// Whether all blocks are complete, or all baselines have failed.
+    fn is_done(&self) -> bool {
+        let all_failed = self.had_baselines && self.baselines.live.is_empty();
+        all_failed || self.done >= self.blocks.warm_up + self.blocks.counted
+    }
+
     /// Records the end of all work submitted so far.
     fn record_timestamp(&mut self) -> Result<()> {
-        let timestamp = self.clock.record()?;
-        self.block.timestamps.push(timestamp);
+        self.block.timestamps.push(self.clock.record()?);
         Ok(())
     }
 
     fn begin_block(&mut self) -> Result<()> {
         if self.profiled && self.done == self.blocks.warm_up {
-            profile::start_on(self.device)?;
+            profile::start(self.device)?;
         }
         self.block = Block { start: Some(Instant::now()), ..Block::default() };
         self.record_timestamp()
@@ -179,49 +163,51 @@ impl Interleaved {
             self.ours.wall.push(wall / self.blocks.steps as f64);
         }
         self.baselines.each(|baseline| {
+            pause(self.device);
             let steps = baseline.steps(&block.lengths, &block.rates)?;
-            let Steps { losses, seconds, each, peak_bytes } = steps;
-            let theirs = self.theirs.entry(baseline.name).or_default();
-            theirs.losses.extend(losses);
-            theirs.peak_bytes = peak_bytes;
             if counted {
-                theirs.each.extend(each);
-                theirs.wall.push(seconds / self.blocks.steps as f64);
+                let theirs = self.theirs.entry(baseline.name).or_default();
+                theirs.each.extend(steps.each);
+                theirs.wall.extend(steps.wall);
+                theirs.peak_bytes = steps.peak_bytes;
             }
             Ok(())
         });
+        if self.had_baselines {
+            pause(self.device);
+        }
         self.done += 1;
-        let all_failed = self.had_baselines && self.baselines.live.is_empty();
-        if all_failed || self.done == self.blocks.warm_up + self.blocks.counted {
+        if self.is_done() {
             self.interrupt.request();
         }
         Ok(())
     }
-}
 
-struct InterleavedProgress(Arc<Mutex<Interleaved>>);
-
-impl InterleavedProgress {
-    /// Calls `work` on the state; the first error ends the run.
-    fn update(&self, work: impl FnOnce(&mut Interleaved) -> Result<()>) {
-        let state = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = work(state) {
-            state.error.get_or_insert(error);
-            state.interrupt.request();
+    /// Calls `work`; the first error ends the run.
+    fn attempt(&mut self, work: impl FnOnce(&mut Self) -> Result<()>) {
+        if let Err(error) = work(self) {
+            self.error.get_or_insert(error);
+            self.interrupt.request();
         }
     }
 }
 
-impl Progress for InterleavedProgress {
+fn pause(device: Device) {
+    if !device.is_cuda() {
+        std::thread::sleep(PAUSE);
+    }
+}
+
+impl Progress for Interleaved<'_> {
     fn start(&mut self, _: &Task) {
-        self.update(Interleaved::begin_block);
+        self.attempt(Self::begin_block);
     }
 
     fn step_submitted(&mut self) {
-        self.update(Interleaved::record_timestamp);
+        self.attempt(Self::record_timestamp);
     }
 
     fn step(&mut self, step: &StepReport) {
-        self.update(|state| state.add(step));
+        self.attempt(|this| this.add(step));
     }
 }

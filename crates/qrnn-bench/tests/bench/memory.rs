@@ -19,7 +19,7 @@ fn a_step_of_the_entry_fits_into_four_gigabytes() {
         std::fs::write(folder.path().join(format!("{name}.txt")), text).unwrap();
     }
     let data = folder.path().to_str().unwrap();
-    let mut args = vec!["step", "--alone", "--json", "--steps", "1", "--data", data];
+    let mut args = vec!["step-memory", "--json", "--steps", "1", "--data", data];
     args.extend(["--models", "300-1800-split", "--splits", "2800,20000,76000"]);
     args.extend(["--batch-size", "10", "--bptt", "70", "--formats", "fp32"]);
     let peak = bench(&args).json()["peak_bytes"].as_f64().unwrap();

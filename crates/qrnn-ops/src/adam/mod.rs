@@ -6,7 +6,8 @@ use tch::{Device, Kind, Tensor};
 use crate::cuda::headers::{BLOCK, COLUMN};
 use crate::cuda::{Argument, Geometry, Kernel, Launch, Source, assert_close, test_pattern};
 use crate::libtorch::{AdamStep, AdamTensors, fused_adam};
-use crate::{Error, Result, profile};
+use crate::profile::{self, Stage};
+use crate::{Error, Result};
 
 /// The kernels of gradient norm and update.
 pub(crate) static ADAM: Source = Source {
@@ -108,8 +109,7 @@ pub fn adam_step(
     let sums = Tensor::f_empty([all_blocks], (Kind::Float, loss.device()))?;
     let pointer = |tensor: &Tensor| Argument::Pointer(tensor.data_ptr());
 
-    let gradients = updates.iter().map(|update| update.gradient);
-    let stage = profile::stage("gradient norm").over(gradients.clone());
+    let span = profile::span(Stage::GradientNorm);
     let mut first_block = 0;
     for (i, group) in groups.iter().enumerate() {
         let group_sums = sums.f_narrow(0, first_block, blocks(group))?;
@@ -128,12 +128,9 @@ pub fn adam_step(
         // and the structs live until the launch has copied them.
         unsafe { launcher.launch(kernel, geometry, arguments)? };
     }
-    drop(stage);
+    drop(span);
 
-    let changed = updates.iter().flat_map(|u| [u.parameter, u.first_moment, u.second_moment]);
-    let copies = updates.iter().filter_map(|update| update.copy);
-    let moved = changed.clone().chain(changed).chain(gradients).chain(copies);
-    let _stage = profile::stage("optimizer").over(moved);
+    let _span = profile::span(Stage::Optimizer);
     let AdamStep { lr, beta1, beta2, eps, weight_decay } = settings;
     let settings = Settings { lr, beta1, beta2, eps, weight_decay, clip };
     for group in &groups {

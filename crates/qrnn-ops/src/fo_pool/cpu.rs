@@ -8,9 +8,10 @@ use tch::{Kind, Tensor};
 use super::options::{FoPoolOptions, Pooled, Zoneout, pooled};
 use super::row_kernels::{self, GateRows, PoolElement, Scale, Step};
 use super::tiles::{Direction, Rows, Shape, Tile, Tiles};
+use crate::Result;
 use crate::autograd::{self, Backward, Forward, Function};
+use crate::profile::{self, Stage};
 use crate::simd::{Accum, Bf16, Element, StorePolicy};
-use crate::{Result, profile};
 
 /// The rows of z, f and o in a (seq, batch, 3 hidden) tensor.
 fn gate_rows<S: Element>(tensor: &Tensor, shape: Shape) -> [Rows<S>; 3] {
@@ -234,7 +235,7 @@ impl FoPool {
 impl Function for FoPool {
     fn forward(&mut self, inputs: &[&Tensor]) -> Result<Forward> {
         let (gates, initial_state) = (inputs[0].f_contiguous()?, inputs[1].f_contiguous()?);
-        let _stage = profile::stage("pooling forward");
+        let _span = profile::span(Stage::PoolingForward);
         match gates.kind() {
             Kind::Double => self.forward_of::<f64>(gates, &initial_state),
             Kind::BFloat16 => self.forward_of::<Bf16>(gates, &initial_state),
@@ -243,7 +244,7 @@ impl Function for FoPool {
     }
 
     fn backward(&self, call: Backward<'_>) -> Result<Vec<Option<Tensor>>> {
-        let _stage = profile::stage("pooling backward");
+        let _span = profile::span(Stage::PoolingBackward);
         match call.saved.first().map(Tensor::kind) {
             Some(Kind::Double) => self.backward_of::<f64>(&call),
             Some(Kind::BFloat16) => self.backward_of::<Bf16>(&call),

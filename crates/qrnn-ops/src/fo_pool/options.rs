@@ -51,14 +51,6 @@ impl FoPoolOptions {
         let dropout = self.dropout.as_ref().map(Tensor::f_contiguous).transpose()?;
         Ok(Self { zoneout, dropout })
     }
-
-    pub(super) fn masks(&self) -> impl Iterator<Item = &Tensor> {
-        let zoneout = match &self.zoneout {
-            Zoneout::Masked(mask) => Some(mask),
-            _ => None,
-        };
-        zoneout.into_iter().chain(&self.dropout)
-    }
 }
 
 /// Names the two outputs of the operation.

@@ -5,8 +5,9 @@ use tch::{Device, Kind, Tensor};
 use super::features::{Features, augmented_weight};
 use super::precision::Precision;
 use super::torch::Addend;
+use crate::Result;
 use crate::autograd::{self, Backward, Forward, Function};
-use crate::{Result, profile};
+use crate::profile::{self, Stage};
 
 /// x Wᵀ + b, differentiable in all arguments (`torch.nn.functional.linear`).
 ///
@@ -72,7 +73,7 @@ impl Linear {
     fn column_sums(&self, matrix: &Tensor) -> Result<Tensor> {
         let (rows, columns) = matrix.size2()?;
         if matrix.kind() != Kind::BFloat16 {
-            let _stage = profile::stage("bias gradients").over([matrix]);
+            let _span = profile::span(Stage::BiasGradients);
             return Ok(matrix.f_sum_dim_intlist(0, false, self.kind)?);
         }
         let sums = Tensor::f_empty([1, columns], (self.kind, matrix.device()))?;

@@ -5,7 +5,7 @@ use tch::{Device, Kind, Tensor};
 use super::precision::Precision;
 use super::torch::Addend;
 use super::{cpu, cublas};
-use crate::profile::{self, MatmulShape};
+use crate::profile::{self, Stage};
 use crate::{Result, cuda};
 
 impl Precision {
@@ -18,10 +18,8 @@ impl Precision {
         if kind == matrix.kind() {
             return Ok(matrix.shallow_clone());
         }
-        let stage = profile::stage("rounding to bf16");
-        let copy = matrix.f_to_kind(kind)?;
-        let _stage = stage.over([matrix, &copy]);
-        Ok(copy)
+        let _span = profile::span(Stage::Rounding);
+        Ok(matrix.f_to_kind(kind)?)
     }
 
     /// out = a b + addend.
@@ -32,8 +30,7 @@ impl Precision {
     /// # Errors
     /// [`crate::Error::Torch`] if shapes or kinds do not match.
     pub fn multiply(self, out: &Tensor, a: &Tensor, b: &Tensor, addend: Addend<'_>) -> Result<()> {
-        profile::matmul(|| MatmulShape::of(out, a, b, matches!(addend, Addend::Output)));
-        let _stage = profile::stage("matrix products");
+        let _span = profile::span(Stage::MatrixProducts);
         match out.device() {
             Device::Cuda(_) => cublas::multiply(self, out, a, b, addend),
             _ if cuda::host_shim::is_active() => multiply_on_host_shim(out, a, b, addend),

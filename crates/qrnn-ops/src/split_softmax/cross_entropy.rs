@@ -5,9 +5,10 @@ use std::sync::{Mutex, PoisonError};
 use multiversion::multiversion;
 use tch::{Device, Kind, TchError, Tensor};
 
+use crate::Result;
 use crate::libtorch::parallel_for;
+use crate::profile::{self, Stage};
 use crate::simd::{Accum, Bf16, Element};
-use crate::{Result, profile};
 
 /// Logits below which another thread does not pay.
 const GRAIN: usize = 16_384;
@@ -42,7 +43,7 @@ pub(super) fn cross_entropy(
     targets: &[i64],
     gradient: Option<Gradient<'_>>,
 ) -> Result<f64> {
-    let _stage = profile::stage("softmax");
+    let _span = profile::span(Stage::Softmax);
     match logits.kind() {
         Kind::Float => rows::<f32>(logits, bias, targets, gradient),
         Kind::Double => rows::<f64>(logits, bias, targets, gradient),

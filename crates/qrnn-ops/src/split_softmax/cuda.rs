@@ -13,7 +13,8 @@ use super::weights::{Computation, SoftmaxWeights, operand as make_operand};
 use crate::cuda::headers::{BLOCK, COLUMN};
 use crate::cuda::{self, Argument, Geometry, Kernel, Launch, Source, assert_close, test_pattern};
 use crate::matmul::{Addend, Precision, aligned};
-use crate::{Error, Result, profile};
+use crate::profile::{self, Stage};
+use crate::{Error, Result};
 
 /// The kernels of softmax and cross entropy over rows of logits.
 pub(crate) static CROSS_ENTROPY: Source = Source {
@@ -246,9 +247,7 @@ fn cross_entropy(
         Argument::Long(logits.stride()[0]),
     ];
     let geometry = Geometry { grid: rows, block: ROW_THREADS };
-    // The kernel may read a row twice, the second time from the cache.
-    let moved = [Some(logits), scale.and(Some(logits)), Some(targets), Some(losses)];
-    let _stage = profile::stage("cross entropy").over(moved.into_iter().flatten());
+    let _span = profile::span(Stage::CrossEntropy);
     // SAFETY: the parameters of cross_entropy_* in order; the tensors are on the launcher's device,
     // with the kinds, sizes and strides above.
     unsafe { launcher.launch(Kernel { source: &CROSS_ENTROPY, name }, geometry, arguments) }

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use tch::{Kind, Tensor};
 
 use super::shape::{Shape, at, at_or_null, contiguous};
+use crate::Result;
 use crate::autograd::{self, Backward, Forward, Function};
 use crate::cuda::headers::COLUMN;
 use crate::cuda::{Argument, Kernel, Launch, Source};
 use crate::fo_pool::options::{FoPoolOptions, Pooled, Zoneout, pooled};
-use crate::{Result, profile};
+use crate::profile::{self, Stage};
 
 /// The kernels of fo-pooling.
 pub(crate) static FO_POOL: Source = Source {
@@ -190,9 +191,7 @@ impl Function for FoPool {
             .transpose()?;
         let outputs =
             Outputs { out: &out, final_state: &final_state, saved_states: saved_states.as_ref() };
-        let moved = [&gates, &initial_state, &out, &final_state].into_iter();
-        let moved = moved.chain(self.options.masks()).chain(saved_states.as_ref());
-        let _stage = profile::stage("pooling forward").over(moved);
+        let _span = profile::span(Stage::PoolingForward);
         // SAFETY: the tensors were made contiguous or allocated above; kinds and shapes by the contract
         // of `fo_pool`.
         unsafe { forward(&*self.launcher, &gates, &initial_state, &self.options, &outputs)? };
@@ -218,9 +217,7 @@ impl Function for FoPool {
             gates: &grad_gates,
             initial_state: &grad_state,
         };
-        let moved = [gates, saved_states, &out, &grad_gates, &grad_state].into_iter();
-        let moved = moved.chain(self.options.masks()).chain(&final_state);
-        let _stage = profile::stage("pooling backward").over(moved);
+        let _span = profile::span(Stage::PoolingBackward);
         // SAFETY: as in `forward`; gradients have their tensors' kinds and shapes.
         unsafe { backward(&*self.launcher, gates, &self.options, &grads)? };
         Ok(vec![Some(grad_gates), Some(grad_state)])
