@@ -19,6 +19,8 @@ use crate::{Error, Result};
 #[derive(Debug, Clone)]
 pub struct Fetch {
     pub(super) dataset: Dataset,
+    /// In place of the dataset's mirrors.
+    pub(super) url: Option<String>,
     pub(super) to: PathBuf,
     pub(super) retry_policy: RetryPolicy,
     pub(super) interrupt: Interrupt,
@@ -28,7 +30,7 @@ impl Fetch {
     /// Downloads into a subfolder of `to` with the name of the dataset.
     pub fn new(dataset: Dataset, to: impl Into<PathBuf>) -> Self {
         let (retry_policy, interrupt) = (RetryPolicy::default(), Interrupt::default());
-        Self { dataset, to: to.into(), retry_policy, interrupt }
+        Self { dataset, url: None, to: to.into(), retry_policy, interrupt }
     }
 
     /// Downloads from this URL instead of the mirrors.
@@ -49,7 +51,7 @@ impl Fetch {
                 ),
             ));
         }
-        self.dataset.mirrors = vec![url.into()];
+        self.url = Some(url.into());
         Ok(self)
     }
 

@@ -66,7 +66,8 @@ impl Fetch {
         }
         let mut problems = String::new();
         let mut downloaded = 0;
-        for url in &self.dataset.mirrors {
+        let urls = self.url.as_ref().map_or(&self.dataset.mirrors[..], std::slice::from_ref);
+        for url in urls {
             let mut part = PartialFile::open(self.archive_path(".part"))?;
             progress.message(&format!("fetching {url}"));
             let result = self.fetch_from(url, &mut part, progress);

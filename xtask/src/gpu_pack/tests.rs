@@ -53,7 +53,7 @@ esac
 "#;
 
 const TESTS: &str = r#"#!/usr/bin/env bash
-echo "test train::trainer::formats::on_a_card_200_steps ... Single on Cuda(0): 1.0e-6 over 20 steps, 2.5e-5 over 200"
+echo "test train::trainer::formats::on_a_gpu_200_steps ... Single on Cuda(0): 1.0e-6 over 20 steps, 2.5e-5 over 200"
 echo "test result: FAILED. 30 passed; 1 failed; 0 ignored; 0 measured; 200 filtered out"
 exit 101
 "#;
@@ -232,7 +232,7 @@ fn results(gpu: &str, change: impl Fn(&mut Vec<Value>)) -> TempDir {
         fs::write(folder.path().join(format!("{part}.jsonl")), text + "{\"bench\": \"st").unwrap();
     }
     let log = "Driver\n=== tests: at most 9 s: tests --ignored\n\
-         test train::trainer::formats::on_a_card_200_steps ... Single on Cuda(0): 1.0e-6 over 20 steps, 2.5e-5 over 200\n\
+         test train::trainer::formats::on_a_gpu_200_steps ... Single on Cuda(0): 1.0e-6 over 20 steps, 2.5e-5 over 200\n\
          test result: ok. 5 passed; 0 failed; 0 ignored; 0 measured; 200 filtered out\n\
          test result: ok. 26 passed; 0 failed; 0 ignored; 0 measured; 90 filtered out\n\
          === memcheck-pool: at most 9 s: x\n========= ERROR SUMMARY: 0 errors\n";

@@ -1,6 +1,9 @@
 //! Executes the notebooks: `cargo xtask notebooks`.
 
-use std::path::PathBuf;
+use std::panic::resume_unwind;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::thread::{self, ScopedJoinHandle};
 
 use crate::error::{Error, Result};
 use crate::jupyter::kernel::{CLIENT_REQUIREMENTS, Kernel};
@@ -73,8 +76,7 @@ impl Notebooks {
         // Kept for all notebooks, or evcxr would build anew for each. It must lie outside this workspace.
         let build = tempfile::Builder::new().prefix("qrnn-evcxr-").tempdir()?;
 
-        let mut failed = vec![];
-        for file in &files {
+        let execute = |file: &Path| {
             terminal::note(file.display());
             let mut run = venv.python();
             run.arg(&script).arg(file).args(self.save.then_some("--save"));
@@ -91,11 +93,30 @@ impl Notebooks {
                 .env("JUPYTER_DATA_DIR", work.join("data"))
                 .env("JUPYTER_RUNTIME_DIR", work.join("runtime"))
                 .env("JUPYTER_NO_CONFIG", "1");
-            match process::run(&mut run) {
-                Err(Error::Child(_)) => failed.push(file.display().to_string()),
-                result => result?,
+            process::run(&mut run)
+        };
+        // While one notebook compiles a cell, another computes. The stock kernel shares one build folder.
+        let at_once = if self.stock { 1 } else { 2 };
+        let waiting = Mutex::new(files.iter());
+        let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let worker = || -> Result<Vec<String>> {
+            let mut failed = vec![];
+            while let Some(file) = next() {
+                match execute(file) {
+                    Err(Error::Child(_)) => failed.push(file.display().to_string()),
+                    result => result?,
+                }
             }
-        }
+            Ok(failed)
+        };
+        let failed: Vec<Result<Vec<String>>> = thread::scope(|scope| {
+            let workers: Vec<_> = (0..at_once).map(|_| scope.spawn(worker)).collect();
+            let join = |worker: ScopedJoinHandle<'_, _>| {
+                worker.join().unwrap_or_else(|panic| resume_unwind(panic))
+            };
+            workers.into_iter().map(join).collect()
+        });
+        let failed = failed.into_iter().collect::<Result<Vec<_>>>()?.concat();
         if failed.is_empty() {
             terminal::note(format_args!("{} notebooks ran to their end", files.len()));
             return Ok(());

@@ -69,7 +69,8 @@ def execute(path, notebook, kernel, timeout):
             except DeadKernelError:
                 failed(path, number, cell, "the kernel died")
                 return False
-            say(f"  cell {number:>2}  {time.monotonic() - started:6.1f} s", sys.stdout)
+            name = os.path.splitext(os.path.basename(path))[0]
+            say(f"  {name}  cell {number:>2}  {time.monotonic() - started:6.1f} s", sys.stdout)
     return True
 
 
