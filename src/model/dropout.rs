@@ -179,7 +179,7 @@ mod tests {
 
     /// With the sizes of awd-lstm-lm for Penn Treebank. `--nocapture` prints the time of sampling, in ms.
     #[test]
-    #[ignore = "wants a GPU"]
+    #[ignore = "needs a GPU"]
     fn on_a_gpu_the_masks_of_a_step_are_the_cpus() {
         let base = LmConfig::paper(400, 1550)
             .vocab(10_000)

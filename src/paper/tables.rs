@@ -13,7 +13,7 @@ use super::operation_counts::OpRow;
 use crate::model::LmConfig;
 
 /// Batch size assumed for rows that publish none.
-pub const STAND_IN_BATCH: usize = 60;
+pub const ASSUMED_BATCH: usize = 60;
 
 /// Score of the entry in its write-up.
 pub const SCORE: f64 = 0.823;
@@ -47,7 +47,7 @@ pub struct PublishedRow {
     pub nhid: usize,
     /// Mean sequence length in training, in tokens.
     pub bptt: usize,
-    /// Training batch size, [`STAND_IN_BATCH`] if none was published.
+    /// Training batch size, [`ASSUMED_BATCH`] if none was published.
     pub batch: usize,
     pub batch_published: bool,
     pub epochs: usize,
@@ -95,7 +95,7 @@ const fn row_of(
 ) -> Row {
     let (batch, batch_published) = match batch {
         Some(batch) => (batch, true),
-        None => (STAND_IN_BATCH, false),
+        None => (ASSUMED_BATCH, false),
     };
     let published =
         PublishedRow { emsize, nhid, bptt, batch, batch_published, epochs, parameters, test_ppl };

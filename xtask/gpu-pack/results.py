@@ -90,7 +90,7 @@ class Results:
                     raise Missing(f"failed: {fits[0]['failed']}")
                 part.check(bench)
                 status = part.steps[bench]["status"]
-                raise Missing(f"qrnn-bench {bench} told none" + f" and ended with {status}" * bool(status))
+                raise Missing(f"qrnn-bench {bench} has no record of it" + f" and ended with {status}" * bool(status))
             except Missing as why:
                 missing.append(str(why))
         # The reason of a part that was run says more.

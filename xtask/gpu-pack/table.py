@@ -24,7 +24,7 @@ def step(format, field):
     def figure(results):
         record = results.find("step", "training step", format=format)[0]
         if record.get(field) is None:
-            raise Missing(f"qrnn-bench step tells no {field}")
+            raise Missing(f"the record of qrnn-bench step has no {field}")
         return record[field]
 
     return figure
@@ -105,7 +105,7 @@ def tests(results):
     log = results.first.logs.get("tests", "")
     found = re.findall(r"^test result: .*?(\d+) passed; (\d+) failed", log, flags=re.MULTILINE)
     if not found:
-        raise Missing(f"the tests ended with {status} and told no result")
+        raise Missing(f"the tests ended with {status} and printed no result")
     passed, failed = (sum(map(int, counts)) for counts in zip(*found))
     if not passed + failed:
         raise Missing("there are no such tests in the program")
@@ -118,7 +118,7 @@ def sanitizer(step):
         summary = r"SUMMARY: (\d+) (?:error|hazard)"
         found = re.findall(summary, results.first.logs.get(step, ""))
         if not found:
-            raise Missing(f"{step} ended with {status} and told no summary")
+            raise Missing(f"{step} ended with {status} and printed no summary")
         return int(found[-1])
 
     return figure
@@ -278,7 +278,7 @@ def probed(results):
         if record["bench"] == "probe" and results.first.has_gpu:
             lines.append(f"  {record['what']:<46} {1e3 * record['seconds']:8.3f} ms")
             lines += [f"      {1e3 * seconds:8.3f} ms {name[:90]}" for name, seconds in record["kernels"]]
-    return lines or ["  probe.py has told nothing: the log of measure.sh first says why"]
+    return lines or ["  probe.py printed nothing; see the log of measure.sh first"]
 
 
 def pooling_beside_peers(results):

@@ -81,14 +81,14 @@ fn bf16_stays_within_the_noise_of_a_seed() {
 }
 
 #[test]
-#[ignore = "wants a GPU"]
+#[ignore = "needs a GPU"]
 fn on_a_gpu_200_steps_are_those_of_the_cpu() {
     check_200_steps(qrnn_ops::device::cuda().unwrap(), Precision::Single);
 }
 
 /// What TF32 rounds away is no more than bf16 does on the CPU, or 1e-3 where the CPU has no bf16.
 #[test]
-#[ignore = "wants a GPU"]
+#[ignore = "needs a GPU"]
 fn on_a_gpu_200_steps_in_tf32_are_near_those_of_the_cpu_in_fp32() {
     let device = qrnn_ops::device::cuda().unwrap();
     let (_, all) = differences_of_200_steps(device, Precision::Tf32, Precision::Single);
@@ -99,7 +99,7 @@ fn on_a_gpu_200_steps_in_tf32_are_near_those_of_the_cpu_in_fp32() {
 /// Both round at the same places, and where a sum lies between two numbers to either side: that is less
 /// than what rounding changes at all.
 #[test]
-#[ignore = "wants a GPU"]
+#[ignore = "needs a GPU"]
 fn on_a_gpu_200_steps_in_bf16_are_near_those_of_the_cpu_in_bf16() {
     let device = qrnn_ops::device::cuda().unwrap();
     let (_, all) = differences_of_200_steps(device, Precision::Bf16, Precision::Bf16);
@@ -110,13 +110,13 @@ fn on_a_gpu_200_steps_in_bf16_are_near_those_of_the_cpu_in_bf16() {
 }
 
 #[test]
-#[ignore = "wants a GPU"]
+#[ignore = "needs a GPU"]
 fn on_a_gpu_tf32_stays_within_the_noise_of_a_seed() {
     check_noise(qrnn_ops::device::cuda().unwrap(), Precision::Tf32);
 }
 
 #[test]
-#[ignore = "wants a GPU"]
+#[ignore = "needs a GPU"]
 fn on_a_gpu_bf16_stays_within_the_noise_of_a_seed() {
     check_noise(qrnn_ops::device::cuda().unwrap(), Precision::Bf16);
 }

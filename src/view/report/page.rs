@@ -184,7 +184,7 @@ fn notes(results: &ReproduceResults) -> Markup {
         ul {
             li {
                 "The batch size is published for the first and the last row only; a batch size in \
-                 parentheses is the assumed value, " (paper::STAND_IN_BATCH) "."
+                 parentheses is the assumed value, " (paper::ASSUMED_BATCH) "."
             }
             li {
                 "The published perplexities by sequence length were read from the chart by eye, to \

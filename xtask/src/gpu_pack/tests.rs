@@ -277,7 +277,7 @@ fn figures_that_meet_their_goals_say_so() {
 fn figures_that_are_missing_say_why() {
     let (rows, printed) = table(results(H100, |_| ()).path());
     for (figure, why) in [
-        ("step in fp32", "qrnn-bench step told none"),
+        ("step in fp32", "qrnn-bench step has no record of it"),
         ("accelerated-scan / ours, bf16", "failed: no nvcc"),
         ("memcheck of the optimizer, errors", "memcheck-adam of measure.sh first did not end"),
         ("losses of 200 steps, bf16", "no test has printed it"),
@@ -303,7 +303,7 @@ fn figures_that_miss_their_goals_say_so() {
     assert_eq!(rows["pooling forward, bf16, of the copy"]["verdict"], "missed");
     // A missing number is not close.
     assert_eq!(rows["pooling off float64, bf16"]["verdict"], "missed");
-    assert_eq!(rows["memory in bf16"]["why"], "qrnn-bench step tells no peak_bytes");
+    assert_eq!(rows["memory in bf16"]["why"], "the record of qrnn-bench step has no peak_bytes");
     assert_eq!(rows["test text, fp32"]["why"], "failed: out of memory");
     assert!(printed.contains("MISSED"));
 }

@@ -138,5 +138,5 @@ fn all(c: &mut Criterion) {
     }
 }
 
-criterion_group!(pieces, all);
-criterion_main!(pieces);
+criterion_group!(operations, all);
+criterion_main!(operations);
