@@ -144,12 +144,13 @@ class Interrupts(KernelTest):
         learned = "evaluate(&model, &corpus, Split::Valid)?.ppl < 3500.0"
         self.assertEqual(self.kernel.run(learned).result, "true")
 
-        code = 'println!("started"); for _ in 0..1000 { evaluate(&model, &corpus, Split::Test)?; }'
+        # An interrupted evaluation returns what it has, like training.
+        code = 'println!("started"); while !evaluate(&model, &corpus, Split::Test)?.interrupted {}'
         sent = self.kernel.send(code)
         self.kernel.await_stdout(sent, "started")
         time.sleep(1)
         cell, seconds = self.interrupted(sent)
-        self.assertEqual(cell.reply.get("ename"), "KeyboardInterrupt", cell.traceback)
+        self.assertEqual(cell.status, "ok", cell.traceback)
         self.assertLess(seconds, 1)
         self.assertEqual(self.kernel.run(learned).result, "true")
 
