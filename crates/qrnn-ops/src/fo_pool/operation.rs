@@ -89,11 +89,12 @@ fn refuse<T>(problem: String) -> Result<T> {
 fn check(gates: &Features, initial_state: &Tensor, options: &FoPoolOptions) -> Result<()> {
     let Features { all: gates, width } = gates;
     let (size, state, width) = (gates.size(), initial_state.size(), *width);
-    let &[seq, batch, _] = size.as_slice() else {
+    let &[seq, batch, row] = size.as_slice() else {
         return refuse(format!("the gates have shape {size:?}"));
     };
     let hidden = width / 3;
-    if width % 3 != 0 || [seq, batch, width].contains(&0) || state != [batch, hidden] {
+    if width % 3 != 0 || width > row || [seq, batch, width].contains(&0) || state != [batch, hidden]
+    {
         return refuse(format!("the shapes of gates {size:?} and state {state:?} do not match"));
     }
     let matches_gates =

@@ -36,6 +36,7 @@ impl Precision {
     pub fn automatic(device: Device, multiplications: usize) -> Self {
         match device {
             Device::Cuda(ordinal) if has_tensor_cores_for_bf16(ordinal) => Self::Bf16,
+            Device::Cuda(_) => Self::Single,
             _ if Self::has_bf16() && multiplications >= WORTH_ROUNDING => Self::Bf16,
             _ => Self::Single,
         }
