@@ -11,12 +11,15 @@
 // loss is replaced by -infinity, which no cross entropy can be: the host sees it when it reads losses.
 //
 // Work partition: two launches, gradient_square_sums, then adam. Each block iterates over chunks of
-// ROW_THREADS · width elements. The order of all sums depends on the shapes alone, so a step repeats to
-// the bit.
+// THREADS · width elements. The order of all sums depends on the shapes alone, so a step repeats to the
+// bit.
 // Memory traffic: gradient_square_sums reads each gradient. adam reads p, g, m and v and writes p, m, v
 // and the copy: 30 bytes per parameter with a bf16 copy.
 
 #include "block.cuh"
+
+// Threads per block.
+constexpr int THREADS = 256;
 
 // Elements that a thread loads at once, if the rows of a tensor are aligned.
 constexpr int WIDE = 4;
@@ -71,7 +74,7 @@ INLINE void for_each_pack(const Tensors& tensors, Body body) {
     while (which + 1 < tensors.count && chunk >= tensors.at[which + 1].first_chunk) ++which;
     const Tensor& tensor = tensors.at[which];
     const long long i =
-        ((chunk - tensor.first_chunk) * ROW_THREADS + threadIdx.x) * static_cast<long long>(tensor.width);
+        ((chunk - tensor.first_chunk) * THREADS + threadIdx.x) * static_cast<long long>(tensor.width);
     if (i >= tensor.size) continue;
     // A 32-bit division takes a fifth of the instructions of a 64-bit one.
     const bool few = tensor.size <= 0xffffffffll;
@@ -84,7 +87,7 @@ INLINE void for_each_pack(const Tensors& tensors, Body body) {
 
 // Sum of squares of the gradients of each block, into sums (blocks). If `counts` and the loss is finite,
 // increments the step.
-extern "C" __global__ void __launch_bounds__(ROW_THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS)
     gradient_square_sums(const __grid_constant__ Tensors tensors, const float* __restrict__ loss,
                          const float* __restrict__ healthy, float* __restrict__ sums,
                          float* __restrict__ step, int counts) {
@@ -99,7 +102,7 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS)
       add(load(tensor.gradient + at));
     }
   });
-  sum = over_block(sum);
+  sum = over_block<THREADS>(sum);
   if (threadIdx.x != 0) return;
   store(sums + blockIdx.x, sum.value);
   if (counts && blockIdx.x == 0 && isfinite(load(loss)) && load(healthy) > 0.0f) *step += 1.0f;
@@ -158,13 +161,13 @@ INLINE void update(const Step& step, const Tensor& tensor, long long i, long lon
 }
 
 // Updates all tensors, with the norm from the sums (blocks) of gradient_square_sums.
-extern "C" __global__ void __launch_bounds__(ROW_THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS)
     adam(const __grid_constant__ Tensors tensors, const __grid_constant__ Settings settings,
          float* loss, float* healthy, const float* __restrict__ sums, int blocks,
          const float* __restrict__ steps) {
   Sum square_sum = {0.0f};
-  for (int i = threadIdx.x; i < blocks; i += ROW_THREADS) square_sum.value += load(sums + i);
-  square_sum = over_block(square_sum);
+  for (int i = threadIdx.x; i < blocks; i += THREADS) square_sum.value += load(sums + i);
+  square_sum = over_block<THREADS>(square_sum);
   const bool first = blockIdx.x == 0 && threadIdx.x == 0;
   // Each block decides this from the sums, because the first block writes `healthy`.
   if (!isfinite(square_sum.value)) {

@@ -7,7 +7,7 @@
 // Shapes: logits (rows, classes) with a stride of `stride` elements between rows; targets and losses
 // (rows). Logits are stored as T (float or bf16); maximum, sum and loss are float.
 //
-// Work partition: one block per row. Maximum and sum are computed in one read (Milakov and Gimelshein
+// Work partition: one block of THREADS threads per row. Maximum and sum are computed in one read (Milakov and Gimelshein
 // 2018, arXiv 1805.02867): each thread holds a pair of both and rescales its sum when its maximum grows.
 // Rows are aligned to 16 bytes, and a thread loads 16 bytes at a time, which is a pack.
 // Memory traffic: a row is read once and, if `gradient`, written once. A thread keeps its first KEPT packs
@@ -15,10 +15,8 @@
 
 #include "block.cuh"
 
-// Packs that a thread keeps: rows of up to ROW_THREADS · KEPT packs are read once.
+// Packs that a thread keeps: rows of up to THREADS · KEPT packs are read once.
 constexpr int KEPT = 4;
-
-constexpr float LOG2_E = 1.44269504f;
 
 // exp(x - top). With --ftz=true, exp2f is one instruction, with a relative error of about 2^-22.
 INLINE float exp_below(float x, float top) { return exp2f((x - top) * LOG2_E); }
@@ -73,7 +71,7 @@ struct Gradient {
   }
 };
 
-template <class T>
+template <int THREADS, class T>
 INLINE void cross_entropy(T* __restrict__ logits, const int* __restrict__ targets,
                           float* __restrict__ losses, float scale, int gradient, int classes,
                           long long stride) {
@@ -82,49 +80,56 @@ INLINE void cross_entropy(T* __restrict__ logits, const int* __restrict__ target
   logits += row * stride;
   Pack<T, SIZE>* packs = reinterpret_cast<Pack<T, SIZE>*>(logits);
   const int whole = classes / SIZE, rest = whole * SIZE + threadIdx.x;
-  const int first = threadIdx.x, after_kept = first + KEPT * ROW_THREADS;
+  const int first = threadIdx.x, after_kept = first + KEPT * THREADS;
 
   // The lowest finite number: unlike for -infinity, the difference of two such is 0, not NaN.
   Mass mass = {-3.4028234e38f, 0.0f};
   Pack<T, SIZE> kept[KEPT];
 #pragma unroll
   for (int k = 0; k < KEPT; ++k) {
-    const int i = first + k * ROW_THREADS;
+    const int i = first + k * THREADS;
     if (i < whole) kept[k] = packs[i];
   }
 #pragma unroll
   for (int k = 0; k < KEPT; ++k) {
-    if (first + k * ROW_THREADS < whole) mass.add(kept[k]);
+    if (first + k * THREADS < whole) mass.add(kept[k]);
   }
   // Several loads at a time hide the latency of memory.
 #pragma unroll 4
-  for (int i = after_kept; i < whole; i += ROW_THREADS) mass.add(packs[i]);
+  for (int i = after_kept; i < whole; i += THREADS) mass.add(packs[i]);
   if (rest < classes) mass.add(widen(logits[rest]));
   // Read before the gradient overwrites it: `over_block` synchronizes all threads.
   const float at_target = widen(logits[target]);
-  mass = over_block(mass);
+  mass = over_block<THREADS>(mass);
   if (threadIdx.x == 0) store(losses + row, logf(mass.sum) + mass.top - at_target);
   if (!gradient) return;
 
   const Gradient of_row = {mass.top, scale / mass.sum, scale};
 #pragma unroll
   for (int k = 0; k < KEPT; ++k) {
-    const int i = first + k * ROW_THREADS;
+    const int i = first + k * THREADS;
     if (i < whole) packs[i] = of_row.of(kept[k], target - i * SIZE);
   }
 #pragma unroll 4
-  for (int i = after_kept; i < whole; i += ROW_THREADS) {
+  for (int i = after_kept; i < whole; i += THREADS) {
     packs[i] = of_row.of(packs[i], target - i * SIZE);
   }
   if (rest < classes) store(logits + rest, of_row.of(widen(logits[rest]), rest == target));
 }
 
-#define CROSS_ENTROPY(name, T)                                                                      \
-  extern "C" __global__ void __launch_bounds__(ROW_THREADS) cross_entropy_##name(                   \
+#define CROSS_ENTROPY(name, T, THREADS)                                                             \
+  extern "C" __global__ void __launch_bounds__(THREADS) cross_entropy_##name##_##THREADS(           \
       T* __restrict__ logits, const int* __restrict__ targets, float* __restrict__ losses,          \
       float scale, int gradient, int classes, long long stride) {                                   \
-    cross_entropy<T>(logits, targets, losses, scale, gradient, classes, stride);                    \
+    cross_entropy<THREADS>(logits, targets, losses, scale, gradient, classes, stride);              \
   }
 
-CROSS_ENTROPY(f32, float)
-CROSS_ENTROPY(bf16, bf16)
+// Long rows need more threads, and short ones fewer: crates/qrnn-ops/src/split_softmax/cuda.rs chooses.
+CROSS_ENTROPY(f32, float, 128)
+CROSS_ENTROPY(f32, float, 256)
+CROSS_ENTROPY(f32, float, 512)
+CROSS_ENTROPY(f32, float, 1024)
+CROSS_ENTROPY(bf16, bf16, 128)
+CROSS_ENTROPY(bf16, bf16, 256)
+CROSS_ENTROPY(bf16, bf16, 512)
+CROSS_ENTROPY(bf16, bf16, 1024)

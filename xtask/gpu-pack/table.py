@@ -276,7 +276,7 @@ def probed(results):
     lines = []
     for record in results.first.records:
         if record["bench"] == "probe" and results.first.has_gpu:
-            lines.append(f"  {record['what']:<46} {1e3 * record['seconds']:8.3f} ms")
+            lines.append(f"  {record['what']:<58} {1e3 * record['seconds']:8.3f} ms")
             lines += [f"      {1e3 * seconds:8.3f} ms {name[:90]}" for name, seconds in record["kernels"]]
     return lines or ["  probe.py printed nothing; see the log of measure.sh first"]
 

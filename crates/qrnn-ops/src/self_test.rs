@@ -95,8 +95,10 @@ mod tests {
             ("fo_pool_backward_bf16", "gradient of pooling in BFloat16"),
             ("dropout_mask_f32", "dropout mask in Float"),
             ("dropout_mask_bf16", "dropout mask in BFloat16"),
-            ("cross_entropy_f32", "gradient of the cross entropy in Float"),
-            ("cross_entropy_bf16", "gradient of the cross entropy in BFloat16"),
+            ("cross_entropy_f32_128", "gradient of the cross entropy in Float by 128 threads"),
+            ("cross_entropy_f32_1024", "gradient of the cross entropy in Float by 1024 threads"),
+            ("cross_entropy_bf16_256", "gradient of the cross entropy in BFloat16 by 256 threads"),
+            ("cross_entropy_bf16_512", "gradient of the cross entropy in BFloat16 by 512 threads"),
         ] {
             let error = check(Arc::new(WrongFactor(kernel))).unwrap_err();
             assert!(matches!(error, Error::Unavailable { .. }));

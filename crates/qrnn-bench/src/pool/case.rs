@@ -73,8 +73,8 @@ impl Case {
         let [seq, batch, hidden] = self.size;
         let row = (batch * hidden) as f64;
         let pass = seq as f64 * row * self.kind.elt_size_in_bytes() as f64;
-        // A GPU saves every eighth state, the CPU all of them.
-        let saved = if self.device.is_cuda() { (seq as u64).div_ceil(8) } else { seq as u64 };
+        // A GPU saves every fourth state, the CPU all of them.
+        let saved = if self.device.is_cuda() { (seq as u64).div_ceil(4) } else { seq as u64 };
         [4.0 * pass, (4.0 + 7.0) * pass + 2.0 * saved as f64 * row * 4.0]
     }
 
@@ -193,7 +193,7 @@ mod tests {
         let milliseconds = |bytes: f64| (1e3 * bytes / 3.0e12 * 1e3).round() / 1e3;
         let [forward, both] = case.bytes();
         assert_eq!(milliseconds(forward), 0.115);
-        let saved_states = 2.0 * 38.0 * 72_000.0 * 4.0;
+        let saved_states = 2.0 * 75.0 * 72_000.0 * 4.0;
         assert_eq!(both, 11.0 * 86.4e6 + saved_states);
         let rounded = Case { kind: Kind::BFloat16, ..case };
         assert_eq!(rounded.bytes(), [forward / 2.0, 11.0 * 43.2e6 + saved_states]);

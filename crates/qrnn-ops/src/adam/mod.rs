@@ -19,7 +19,7 @@ pub(crate) static ADAM: Source = Source {
 /// Stored in the loss of a step whose gradient norm is not finite; no cross entropy has this value.
 pub const BAD_GRADIENT: f64 = f64::NEG_INFINITY;
 
-/// ROW_THREADS of `kernels/block.cuh`.
+/// THREADS of `kernels/adam.cu`.
 const THREADS: u32 = 256;
 
 /// Most blocks of a launch: several per multiprocessor of a large GPU.

@@ -23,8 +23,20 @@ pub(crate) static CROSS_ENTROPY: Source = Source {
     headers: &[COLUMN, BLOCK],
 };
 
-/// ROW_THREADS of `kernels/block.cuh`.
-const ROW_THREADS: u32 = 256;
+/// Threads per row, and the kernels' names in f32 and bf16.
+type Kernels = (u32, [&'static str; 2]);
+
+/// By increasing threads.
+const KERNELS: [Kernels; 4] = [
+    (128, ["cross_entropy_f32_128", "cross_entropy_bf16_128"]),
+    (256, ["cross_entropy_f32_256", "cross_entropy_bf16_256"]),
+    (512, ["cross_entropy_f32_512", "cross_entropy_bf16_512"]),
+    (1024, ["cross_entropy_f32_1024", "cross_entropy_bf16_1024"]),
+];
+
+/// Most bytes of a row per thread, if there are kernels with more threads: 16 loads of 16 bytes.
+/// kernels/README.md has the measurements.
+const BYTES_OF_THREAD: usize = 16 * 16;
 
 /// Most logits of a chunk: 128 MB in bf16, those of the entry's largest cluster in one step.
 const CHUNK: i64 = 64 << 20;
@@ -217,10 +229,20 @@ fn cross_entropy(
     losses: &Tensor,
     scale: Option<f64>,
 ) -> Result<()> {
-    let name = match logits.kind() {
-        Kind::BFloat16 => "cross_entropy_bf16",
-        _ => "cross_entropy_f32",
-    };
+    let bytes = logits.size2()?.1 as usize * logits.kind().elt_size_in_bytes();
+    let fits = |&(threads, _): &Kernels| bytes <= BYTES_OF_THREAD * threads as usize;
+    let kernels = KERNELS.into_iter().find(fits).unwrap_or(KERNELS[KERNELS.len() - 1]);
+    launch(launcher, kernels, [logits, targets, losses], scale)
+}
+
+/// [`cross_entropy`] of logits, targets and losses with these kernels.
+fn launch(
+    launcher: &dyn Launch,
+    (threads, names): Kernels,
+    [logits, targets, losses]: [&Tensor; 3],
+    scale: Option<f64>,
+) -> Result<()> {
+    let name = names[usize::from(logits.kind() == Kind::BFloat16)];
     let (rows, classes) = logits.size2()?;
     let too_many = || {
         Error::shape(
@@ -246,21 +268,22 @@ fn cross_entropy(
         Argument::Int(classes),
         Argument::Long(logits.stride()[0]),
     ];
-    let geometry = Geometry { grid: rows, block: ROW_THREADS };
+    let geometry = Geometry { grid: rows, block: threads };
     let _span = profile::span(Stage::CrossEntropy);
     // SAFETY: the parameters of cross_entropy_* in order; the tensors are on the launcher's device,
     // with the kinds, sizes and strides above.
     unsafe { launcher.launch(Kernel { source: &CROSS_ENTROPY, name }, geometry, arguments) }
 }
 
-/// Compares the kernel on a few rows with torch on the CPU.
+/// Compares each kernel on a few rows with torch on the CPU.
 ///
 /// # Errors
 /// [`Error::Unavailable`] if they differ.
 pub fn self_test(launcher: &dyn Launch, device: Device) -> Result<()> {
-    let (rows, classes) = (3, 300);
+    // More than 128 threads keep in registers.
+    let (rows, classes) = (3, 4500);
     let _no_grad = tch::no_grad_guard();
-    let targets = Tensor::f_from_slice(&[0i32, 299, 7])?;
+    let targets = Tensor::f_from_slice(&[0i32, 4499, 7])?;
     for (kind, bound) in [(Kind::Float, 1e-5), (Kind::BFloat16, 1e-2)] {
         let all = test_pattern(&[rows, classes + 4], 5.0)?.f_to_kind(kind)?;
         let exact = all.f_narrow(1, 0, classes)?.f_to_kind(Kind::Float)?.f_log_softmax(1, None)?;
@@ -268,16 +291,15 @@ pub fn self_test(launcher: &dyn Launch, device: Device) -> Result<()> {
         let expected = exact.f_gather(1, &indices.f_unsqueeze(1)?, false)?.f_neg()?.f_squeeze()?;
         let gradient = exact.f_exp()?.f_sub(&indices.f_one_hot(classes)?)?.f_mul_scalar(0.5)?;
 
-        let logits = all.f_detach_copy()?.f_to_device(device)?.f_narrow(1, 0, classes)?;
-        let losses = Tensor::f_empty([rows], (Kind::Float, device))?;
-        cross_entropy(launcher, &logits, &targets.f_to_device(device)?, &losses, Some(0.5))?;
-        assert_close(&format!("cross entropy in {kind:?}"), &losses, &expected, bound)?;
-        assert_close(
-            &format!("gradient of the cross entropy in {kind:?}"),
-            &logits,
-            &gradient,
-            bound,
-        )?;
+        for kernels in KERNELS {
+            let logits = all.f_detach_copy()?.f_to_device(device)?.f_narrow(1, 0, classes)?;
+            let losses = Tensor::f_empty([rows], (Kind::Float, device))?;
+            let targets = targets.f_to_device(device)?;
+            launch(launcher, kernels, [&logits, &targets, &losses], Some(0.5))?;
+            let what = format!("cross entropy in {kind:?} by {} threads", kernels.0);
+            assert_close(&what, &losses, &expected, bound)?;
+            assert_close(&format!("gradient of the {what}"), &logits, &gradient, bound)?;
+        }
     }
     Ok(())
 }

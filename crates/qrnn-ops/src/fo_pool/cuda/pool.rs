@@ -21,8 +21,8 @@ pub(crate) static FO_POOL: Source = Source {
     headers: &[COLUMN],
 };
 
-/// STEPS of `kernels/column.cuh`: the forward saves the state before every STEPS-th time step.
-pub(super) const STEPS: i64 = 8;
+/// GROUP of `kernels/fo_pool.cu`: the forward saves the state before every GROUP-th time step.
+pub(super) const GROUP: i64 = 4;
 
 impl FoPoolOptions {
     /// The kernels' arguments: zoneout mask, zoneout factor, dropout mask.
@@ -48,7 +48,7 @@ pub(super) struct Outputs<'a> {
     pub out: &'a Tensor,
     /// (batch, hidden), Float.
     pub final_state: &'a Tensor,
-    /// (ceil(seq / STEPS), batch, hidden), Float: the state before every STEPS-th time step.
+    /// (ceil(seq / GROUP), batch, hidden), Float: the state before every GROUP-th time step.
     pub saved_states: Option<&'a Tensor>,
 }
 
@@ -184,7 +184,7 @@ impl Function for FoPool {
         let float = (Kind::Float, gates.device());
         let out = Tensor::f_empty([seq, batch, self.out_row], (gates.kind(), gates.device()))?;
         let final_state = Tensor::f_empty([batch, hidden], float)?;
-        let count = (seq + STEPS - 1) / STEPS;
+        let count = (seq + GROUP - 1) / GROUP;
         let saved_states = self
             .saves_states
             .then(|| Tensor::f_empty([count, batch, hidden], float))

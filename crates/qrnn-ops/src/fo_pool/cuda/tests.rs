@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use tch::{Device, Kind, Tensor};
 
-use super::pool::{Gradients, Outputs, STEPS, backward, fo_pool, forward};
+use super::pool::{FO_POOL, GROUP, Gradients, Outputs, backward, fo_pool, forward};
 use super::shape::BLOCK;
 use super::touched::{Guarded, check_once, check_written};
 use crate::autograd::{self, Backward, Forward, Function};
@@ -76,7 +76,7 @@ impl Function for RemovePadding {
     }
 }
 
-/// Sequence lengths around one and several multiples of STEPS; feature counts around one and several
+/// Sequence lengths around one and several multiples of 4 and 8; feature counts around one and several
 /// blocks.
 pub(super) fn shapes() -> impl Strategy<Value = Shape> {
     let seq = prop_oneof![1..40i64, Just(8), Just(16), Just(24)];
@@ -249,7 +249,7 @@ fn check_accesses(back_end: BackEnd, (seq, batch, hidden): Shape, case: Case) ->
     let out_row = hidden + case.out_gap;
     let out = poisoned(&[seq, batch, out_row], case.kind);
     let final_state = poisoned(&[batch, hidden], float);
-    let saved_states = poisoned(&[(seq + STEPS - 1) / STEPS, batch, hidden], float);
+    let saved_states = poisoned(&[(seq + GROUP - 1) / GROUP, batch, hidden], float);
     let tensors = (out.inside(), final_state.inside(), saved_states.inside());
     for saves_states in [false, true] {
         let outputs = Outputs {
@@ -427,9 +427,10 @@ fn strided_tensors_and_masks_equal_contiguous_ones() {
 
 #[test]
 fn constants_equal_those_of_the_kernels() {
-    for line in
-        [format!("constexpr int BLOCK = {BLOCK};"), format!("constexpr int STEPS = {STEPS};")]
-    {
-        assert!(COLUMN.1.lines().any(|found| found == line), "{line}");
+    for (text, line) in [
+        (COLUMN.1, format!("constexpr int BLOCK = {BLOCK};")),
+        (FO_POOL.text, format!("constexpr int GROUP = {GROUP};")),
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}");
     }
 }

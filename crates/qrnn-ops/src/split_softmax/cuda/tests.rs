@@ -137,7 +137,8 @@ fn check_step(on_gpu: bool, sizes: &Sizes) -> Checked {
 
 /// Rows, classes around one and several blocks, and padding.
 fn rows() -> impl Strategy<Value = (i64, i64, i64)> {
-    let classes = prop_oneof![1..40i64, 250..260i64, 2040..2060i64, Just(4099)];
+    let classes =
+        prop_oneof![1..40i64, 250..260i64, 2040..2060i64, Just(4099), Just(20_001), Just(70_001)];
     (1..4i64, classes, 0..3i64)
 }
 
@@ -177,7 +178,7 @@ proptest! {
 #[test]
 #[ignore = "needs a GPU"]
 fn on_a_gpu_the_classes_of_the_entry_give_loss_and_gradient() {
-    for classes in [2803, 191_735] {
+    for classes in [2803, 17_200, 56_000, 191_735] {
         for kind in [Kind::Float, Kind::BFloat16] {
             check_rows(true, (64, classes, 0), kind).unwrap();
         }
@@ -207,6 +208,6 @@ fn the_kernel_compiles_for_every_architecture() {
         let target = Target::Machine(architecture);
         let (image, log) = compiler.compile(&CROSS_ENTROPY, target, &options).unwrap();
         assert_eq!(image[..4], *b"\x7fELF");
-        assert_eq!(log.matches(" 0 bytes spill stores").count(), 2, "{log}");
+        assert_eq!(log.matches(" 0 bytes spill stores").count(), 2 * KERNELS.len(), "{log}");
     }
 }
