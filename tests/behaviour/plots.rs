@@ -68,6 +68,8 @@ fn the_steep_start_does_not_flatten_the_curve() {
     write_log(&folder.path().join("run"), &losses, 3.6);
     let (svg, _) = plot(folder.path(), &["run"]);
     let [curve] = &segments(&svg)[..] else { panic!("{svg}") };
+    let note = texts(&svg).join(" ");
+    assert!(note.contains("Points not shown: 97 at the start of a curve"), "{note}");
     let trained = &curve[curve.len() / 4..];
     let (low, high) =
         trained.iter().fold((f64::MAX, f64::MIN), |(low, high), &(_, y)| (low.min(y), high.max(y)));
@@ -99,7 +101,8 @@ fn runs_with_the_same_name_have_different_labels() {
     write_log(&folder.path().join("x1/run"), &[4.0, 3.9], 3.8);
     write_log(&folder.path().join("x2/run"), &[4.0, 3.8], 3.7);
     let (svg, _) = plot(folder.path(), &["x1/run", "x2/run"]);
-    for name in ["x1/run", "x2/run", "x1/run, valid", "x2/run, valid"] {
+    for name in ["x1/run, training", "x2/run, training", "x1/run, validation", "x2/run, validation"]
+    {
         assert!(texts(&svg).iter().any(|text| text == name), "{name}: {:?}", texts(&svg));
     }
 }
