@@ -12,7 +12,7 @@ pub fn thousands(n: u64) -> String {
 pub fn megabytes(bytes: u64) -> String {
     match bytes {
         0..1000 => format!("{bytes} B"),
-        0..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        1000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
         _ => format!("{:.1} MB", bytes as f64 / 1e6),
     }
 }

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::record::Record;
-use crate::{Error, Result};
+use crate::{Error, Result, json};
 
 /// Name of the log in the folder of a run.
 const LOG: &str = "metrics.jsonl";
@@ -39,13 +39,10 @@ impl RunLog {
         let complete = text.rfind('\n').map_or("", |end| &text[..end]);
         let records = complete.lines().zip(1..).map(|(line, number)| {
             serde_json::from_str(line).map_err(|error| {
-                let error = error.to_string();
-                // serde's own position is that in the line.
-                let (reason, _) = error.split_once(" at line ").unwrap_or((&error, ""));
                 Error::bad_line(
                     &file,
                     number,
-                    format!("is not a line of a training log ({reason})"),
+                    format!("is not a line of a training log: {}", json::problem(&error)),
                     "name the folder of a run, or its metrics.jsonl; delete a damaged line",
                 )
             })
