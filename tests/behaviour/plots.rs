@@ -1,4 +1,4 @@
-//! Plots of `reproduce plot`.
+//! Plots of `reproduce plot` and of the table.
 
 use std::fs;
 use std::path::Path;
@@ -118,4 +118,18 @@ fn characters_missing_in_the_png_are_reported() {
     assert!(stdout.contains('跑') && stdout.contains('م') && stdout.contains("PNG"), "{stdout}");
     let (_, stdout) = plot(folder.path(), &["plain é Ω ж"]);
     assert!(!stdout.contains("boxes"), "{stdout}");
+}
+
+#[test]
+fn a_table_without_sequence_lengths_keeps_an_earlier_plot_of_them_with_a_note() {
+    let folder = tempfile::tempdir().unwrap();
+    let earlier = folder.path().join("perplexity_vs_bptt.svg");
+    fs::write(&earlier, "earlier").unwrap();
+    let out = folder.path().to_str().unwrap();
+    let ran = reproduce(&["--rows", "300-1500-140", "--scale", "50", "--no-lengths", "--out", out]);
+    ran.succeeds();
+    assert!(ran.stdout.contains("perplexity_vs_bptt.svg is from an earlier run"), "{}", ran.stdout);
+    assert_eq!(fs::read_to_string(&earlier).unwrap(), "earlier");
+    assert!(!folder.path().join("perplexity_vs_bptt.png").exists());
+    assert!(folder.path().join("perplexity_vs_parameters.png").is_file());
 }
