@@ -56,7 +56,7 @@ pub enum Error {
         remedy: String,
     },
     /// An input or output operation failed.
-    #[error("{}: cannot {action}: {source}\n  what to do: {}", path.display(), qrnn_ops::io_remedy(source))]
+    #[error("{}: cannot {action}: {source}\n  what to do: {}", path.display(), qrnn_ops::io_remedy(action, source))]
     Io {
         /// The file or folder.
         path: PathBuf,

@@ -8,10 +8,11 @@ pub fn thousands(n: u64) -> String {
     indicatif::HumanCount(n).to_string()
 }
 
-/// Formats bytes as `12.3 MB`, or `12.3 kB` below 1 MB.
+/// Formats bytes as `12.3 MB`, `12.3 kB` below 1 MB, or `12 B` below 1 kB.
 pub fn megabytes(bytes: u64) -> String {
     match bytes {
-        0..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        0..1000 => format!("{bytes} B"),
+        1000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
         _ => format!("{:.1} MB", bytes as f64 / 1e6),
     }
 }
@@ -105,6 +106,8 @@ mod tests {
         let shown = [3.12, 119.6, 125.0, 12_000.0].map(duration);
         assert_eq!(shown, ["3.1 s", "2 min 0 s", "2 min 5 s", "3 h 20 min"]);
         assert_eq!(seconds(1234.0), "1,234");
+        let shown = [0, 999, 1000, 1_500_000].map(megabytes);
+        assert_eq!(shown, ["0 B", "999 B", "1.0 kB", "1.5 MB"]);
     }
 
     #[test]

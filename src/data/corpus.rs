@@ -9,6 +9,7 @@ use super::split::Split;
 use super::synthetic::{self, SyntheticConfig};
 use super::vocab::Vocab;
 use super::{checksum, folder, reader, token_cache, unigram};
+use crate::format::thousands;
 use crate::{Error, Result};
 
 /// Three splits as token ids, with their common vocabulary. Clones share the tokens.
@@ -223,9 +224,10 @@ fn read_all(files: &[PathBuf; 3]) -> Result<(Vocab, [Vec<u32>; 3])> {
 impl fmt::Display for Corpus {
     /// One line: the name, the vocabulary size and the tokens of each split.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} words", self.name(), self.vocab().len())?;
+        let count = |n: usize| thousands(n as u64);
+        write!(f, "{}: vocabulary of {} words", self.name(), count(self.vocab().len()))?;
         for split in Split::ALL {
-            write!(f, ", {split} {} tokens", self.tokens(split).len())?;
+            write!(f, ", {split} {} tokens", count(self.tokens(split).len()))?;
         }
         Ok(())
     }

@@ -25,7 +25,9 @@ pub(super) fn files(folder: &Path) -> Result<[PathBuf; 3]> {
 /// The file of a split: for example `train.txt`, otherwise `wiki.train.tokens`.
 fn file(folder: &Path, split: Split) -> Result<PathBuf> {
     let names = [format!("{split}.txt"), format!("wiki.{split}.tokens")];
-    let found = names.iter().map(|name| folder.join(name)).find(|path| path.exists());
+    // A path that cannot be checked is reported by the reader, with the error of the system.
+    let mut paths = names.iter().map(|name| folder.join(name));
+    let found = paths.find(|path| path.try_exists().unwrap_or(true));
     found.ok_or_else(|| {
         Error::bad_file(
             folder,

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::reader;
 use super::vocab::Vocab;
+use crate::format::thousands;
 use crate::{Error, Result};
 
 /// Replaces words that are not in the vocabulary.
@@ -34,9 +35,10 @@ impl EncodedText {
             return Err(Error::bad_file(
                 path,
                 format!(
-                    "{unknown} of its {} words are not in the model's vocabulary, which has no {UNKNOWN}; \
-                     the first is '{}'",
-                    tokens.len(),
+                    "{} of its {} tokens are not in the model's vocabulary, which has no {UNKNOWN}; the \
+                     first is '{}'",
+                    thousands(unknown as u64),
+                    thousands(tokens.len() as u64),
                     text_vocab.word(first as u32)
                 ),
                 "give a text that uses only words of the model's training text",
@@ -63,6 +65,6 @@ mod tests {
         assert_eq!((encoded.tokens, encoded.unknown), (vec![3, 0, 1, 2, 3, 2, 1], 2));
         let without_unk = Vocab::from_joined("c <eos> a").unwrap();
         let error = EncodedText::read(&path, &without_unk).err().unwrap().to_string();
-        assert!(error.contains("2 of its 7 words") && error.contains("'d'"), "{error}");
+        assert!(error.contains("2 of its 7 tokens") && error.contains("'d'"), "{error}");
     }
 }

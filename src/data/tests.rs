@@ -43,6 +43,26 @@ fn the_published_file_names_are_found() {
     assert!(missing.contains("wikitext-103-v1.zip"), "{missing}");
 }
 
+#[test]
+fn a_file_that_cannot_be_accessed_is_not_reported_as_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), [b"a\n", b"a\n", b"a\n"]);
+    let train = folder.path().join("train.txt");
+    fs::remove_file(&train).unwrap();
+    // A loop, because root may read any file.
+    std::os::unix::fs::symlink(&train, &train).unwrap();
+    let error = Corpus::from_dir(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("train.txt: cannot"), "{error}");
+}
+
+#[test]
+fn large_counts_have_separators() {
+    let corpus = Corpus::from_ids("ids", 1234, [vec![0; 5678], vec![0], vec![0]]).unwrap();
+    let expected =
+        "ids: vocabulary of 1,234 words, train 5,678 tokens, valid 1 tokens, test 1 tokens";
+    assert_eq!(corpus.to_string(), expected);
+}
+
 /// `cargo xtask test` runs it where the texts exist.
 #[test]
 #[ignore = "needs wikitext-mini and wikitext-103 in QRNN_SHARED_DATA or ../shared/data"]

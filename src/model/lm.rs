@@ -134,13 +134,13 @@ impl QrnnLm {
         Ok(())
     }
 
-    /// The precision of matmuls and activations; single precision by default.
+    /// The precision of matrix products and activations; single precision by default.
     pub fn precision(&self) -> Precision {
         self.precision
     }
 
-    /// Sets the precision of matmuls and activations, in training and evaluation. Weights and states keep
-    /// their kind.
+    /// Sets the precision of matrix products and activations, in training and evaluation. Weights and states
+    /// keep their kind.
     pub fn set_precision(&mut self, precision: Precision) {
         if precision != self.precision {
             // The optimizer updates copies only of the current precision.

@@ -1,10 +1,11 @@
 //! Reads the logs of runs.
 
 use std::ffi::OsStr;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::record::Record;
-use crate::{Error, Result};
+use crate::{Error, Result, json};
 
 /// Name of the log in the folder of a run.
 const LOG: &str = "metrics.jsonl";
@@ -22,19 +23,27 @@ impl RunLog {
     /// Reads the log of a run folder, or a metrics.jsonl. An incomplete last line is ignored.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::BadFile`] naming the first invalid line, or if the log is empty.
+    /// [`Error::Io`]; [`Error::BadFile`] if there is no log, if it is empty, or naming its first invalid line.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let file = log_path(path);
-        let text = std::fs::read_to_string(&file).map_err(Error::io(&file, "read"))?;
+        let text = std::fs::read_to_string(&file).map_err(|error| {
+            let problem = match error.kind() {
+                ErrorKind::NotFound if path.is_dir() => "has no metrics.jsonl",
+                ErrorKind::NotFound => "there is no such file or folder",
+                ErrorKind::InvalidData => "is not the log of a training run",
+                _ => return Error::io(&file, "read")(error),
+            };
+            Error::bad_file(path, problem, "name the folder of a run, or its metrics.jsonl")
+        })?;
         let complete = text.rfind('\n').map_or("", |end| &text[..end]);
         let records = complete.lines().zip(1..).map(|(line, number)| {
             serde_json::from_str(line).map_err(|error| {
                 Error::bad_line(
                     &file,
                     number,
-                    format!("is not a line of a training log ({error})"),
-                    "name the folder of a run, or its metrics.jsonl",
+                    format!("is not a line of a training log: {}", json::problem(&error)),
+                    "name the folder of a run, or its metrics.jsonl; delete a damaged line",
                 )
             })
         });
@@ -131,8 +140,14 @@ mod tests {
         std::fs::write(&file, format!("{lines}{{}}\n")).unwrap();
         let error = RunLog::read(&run).unwrap_err().to_string();
         assert!(error.contains("metrics.jsonl, line 3"), "{error}");
+        assert!(!error.contains("line 1") && !error.contains("column"), "{error}");
+        let problem = |path: &Path| RunLog::read(path).unwrap_err().to_string();
         std::fs::write(&file, "{").unwrap();
-        assert!(RunLog::read(&run).unwrap_err().to_string().contains("no lines yet"));
+        assert!(problem(&run).contains("no lines yet"));
+        std::fs::write(&file, b"\xff\n").unwrap();
+        assert!(problem(&file).contains("is not the log of a training run"));
+        assert!(problem(folder.path()).contains("has no metrics.jsonl"));
+        assert!(problem(&folder.path().join("none")).contains("no such file or folder"));
     }
 
     fn write_log(folder: &Path, losses: &[f64], valid: f64) {
@@ -173,14 +188,5 @@ mod tests {
             std::fs::copy(paths[3].join(LOG), copy).unwrap();
         }
         assert_eq!(names(&copies), ["a.jsonl", "b.jsonl"]);
-    }
-
-    #[test]
-    fn curves_omit_the_steep_start() {
-        let folder = tempfile::tempdir().unwrap();
-        write_log(folder.path(), &[8.3, 6.0, 3.5, 2.0], 2.5);
-        let log = RunLog::read(folder.path()).unwrap();
-        assert_eq!(log.training().points, [(60.0, 3.5f64.exp()), (80.0, 2f64.exp())]);
-        assert_eq!(log.validation().points, [(80.0, 2.5f64.exp())]);
     }
 }

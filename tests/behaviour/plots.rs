@@ -1,4 +1,4 @@
-//! Plots of `reproduce plot`.
+//! Plots of `reproduce plot` and of the table.
 
 use std::fs;
 use std::path::Path;
@@ -68,6 +68,8 @@ fn the_steep_start_does_not_flatten_the_curve() {
     write_log(&folder.path().join("run"), &losses, 3.6);
     let (svg, _) = plot(folder.path(), &["run"]);
     let [curve] = &segments(&svg)[..] else { panic!("{svg}") };
+    let note = texts(&svg).join(" ");
+    assert!(note.contains("Points not shown: 97 at the start of a curve"), "{note}");
     let trained = &curve[curve.len() / 4..];
     let (low, high) =
         trained.iter().fold((f64::MAX, f64::MIN), |(low, high), &(_, y)| (low.min(y), high.max(y)));
@@ -99,7 +101,8 @@ fn runs_with_the_same_name_have_different_labels() {
     write_log(&folder.path().join("x1/run"), &[4.0, 3.9], 3.8);
     write_log(&folder.path().join("x2/run"), &[4.0, 3.8], 3.7);
     let (svg, _) = plot(folder.path(), &["x1/run", "x2/run"]);
-    for name in ["x1/run", "x2/run", "x1/run, valid", "x2/run, valid"] {
+    for name in ["x1/run, training", "x2/run, training", "x1/run, validation", "x2/run, validation"]
+    {
         assert!(texts(&svg).iter().any(|text| text == name), "{name}: {:?}", texts(&svg));
     }
 }
@@ -115,4 +118,18 @@ fn characters_missing_in_the_png_are_reported() {
     assert!(stdout.contains('跑') && stdout.contains('م') && stdout.contains("PNG"), "{stdout}");
     let (_, stdout) = plot(folder.path(), &["plain é Ω ж"]);
     assert!(!stdout.contains("boxes"), "{stdout}");
+}
+
+#[test]
+fn a_table_without_sequence_lengths_keeps_an_earlier_plot_of_them_with_a_note() {
+    let folder = tempfile::tempdir().unwrap();
+    let earlier = folder.path().join("perplexity_vs_bptt.svg");
+    fs::write(&earlier, "earlier").unwrap();
+    let out = folder.path().to_str().unwrap();
+    let ran = reproduce(&["--rows", "300-1500-140", "--scale", "50", "--no-lengths", "--out", out]);
+    ran.succeeds();
+    assert!(ran.stdout.contains("perplexity_vs_bptt.svg is from an earlier run"), "{}", ran.stdout);
+    assert_eq!(fs::read_to_string(&earlier).unwrap(), "earlier");
+    assert!(!folder.path().join("perplexity_vs_bptt.png").exists());
+    assert!(folder.path().join("perplexity_vs_parameters.png").is_file());
 }

@@ -168,7 +168,7 @@ fn a_model_with_a_vocabulary_needs_no_data() {
     let ran = corpora.evaluate(run, &["--text", &unknown]);
     ran.is_refused("unknown words and no <unk>");
     assert!(
-        ran.stderr.contains("2 of its 5 words") && ran.stderr.contains("'ant'"),
+        ran.stderr.contains("2 of its 5 tokens") && ran.stderr.contains("'ant'"),
         "{}",
         ran.stderr
     );

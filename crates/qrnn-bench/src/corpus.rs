@@ -64,7 +64,7 @@ pub fn run(args: &Args, json: bool) -> Result<Output> {
     let peak = read.iter().map(|run| number(run, "peak_bytes")).fold(0.0, f64::max);
     let (tokens, types) = (&first["train_tokens"], &first["vocab"]);
     report.print(format!(
-        "text: {:.1} MB, {tokens} tokens of {types} types\n\
+        "text: {:.1} MB, {tokens} tokens, vocabulary of {types} words\n\
          text to tokens       {seconds:8.3} s   {:8.1} MB/s   peak memory {:.2} GB\n\
          and written to cache {stored:8.3} s\n\
          read from the cache  {reopen:8.3} s",

@@ -24,7 +24,7 @@ pub struct Args {
     /// Model: emsize-nhid-plain or emsize-nhid-split
     #[arg(long, default_value = "300-1800-split")]
     model: Shape,
-    /// Precisions of matmuls; the others are compared with the first
+    /// Precisions of matrix products; the others are compared with the first
     #[arg(long, value_delimiter = ',', default_value = "fp32,bf16")]
     #[arg(default_value_if("device", "cuda", "tf32,bf16"))]
     formats: Vec<PrecisionChoice>,

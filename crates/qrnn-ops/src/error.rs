@@ -27,7 +27,7 @@ pub enum Error {
         remedy: String,
     },
     /// The operating system failed to read or write.
-    #[error("{}: cannot {action}: {source}\n  what to do: {}", path.display(), io_remedy(source))]
+    #[error("{}: cannot {action}: {source}\n  what to do: {}", path.display(), io_remedy(action, source))]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -107,18 +107,42 @@ fn torch_remedy(message: &str) -> &'static str {
     }
 }
 
-/// What to do about an error of the file system, for the user.
-pub fn io_remedy(error: &std::io::Error) -> &'static str {
+/// What to do about an error of the file system, for the user. `action` is what failed: "read", "write".
+pub fn io_remedy(action: &str, error: &std::io::Error) -> &'static str {
     use std::io::ErrorKind::*;
     match error.kind() {
         NotFound => "check the path",
+        PermissionDenied if matches!(action, "read" | "open") => {
+            "change the permissions of this path so that you may read it"
+        }
         PermissionDenied | ReadOnlyFilesystem => {
             "choose a folder that you may write to, or change its permissions"
         }
         StorageFull | QuotaExceeded | FileTooLarge => {
             "free some space there, or write to another disk"
         }
+        AlreadyExists => "there is a file of this name; choose another folder",
         NotADirectory => "a part of this path is a file; choose another folder",
         _ => "check the path and the disk, then run the command again",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn the_remedy_of_an_io_error_depends_on_the_failed_action() {
+        let message = |action, kind: ErrorKind| Error::io("log", action)(kind.into()).to_string();
+        for action in ["read", "open"] {
+            let message = message(action, ErrorKind::PermissionDenied);
+            assert!(message.contains("may read") && !message.contains("write"), "{message}");
+        }
+        let written = message("write", ErrorKind::PermissionDenied);
+        assert!(written.contains("may write"), "{written}");
+        let file_for_folder = message("create", ErrorKind::AlreadyExists);
+        assert!(file_for_folder.contains("choose another folder"), "{file_for_folder}");
     }
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use clap::{Args as ClapArgs, Subcommand};
 use qrnn::data::download::{Dataset, Fetch};
 use qrnn::data::{Corpus, Origin, Split};
+use qrnn::format::megabytes;
 use qrnn::interrupt::Interrupt;
 use qrnn::view::progress;
 use qrnn::{Result, json};
@@ -107,9 +108,9 @@ fn fetch(args: FetchArgs) -> Result<Output> {
     let text = match &fetched.from {
         None => format!("{path} already holds {} as published; nothing to download", args.name),
         Some(from) => format!(
-            "{path} holds {} as published ({:.1} MB)\nfrom {from}, md5 {}, in {seconds:.1} s",
+            "{path} holds {} as published ({})\nfrom {from}, md5 {}, in {seconds:.1} s",
             args.name,
-            fetched.bytes as f64 / 1e6,
+            megabytes(fetched.bytes),
             fetched.md5
         ),
     };

@@ -31,11 +31,11 @@ pub struct ComputeFlags {
     /// Device; auto uses a CUDA GPU if one is usable
     #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
-    /// Precision of matmuls and activations. auto: bf16 when training on GPUs from Ampere on, or large models
-    /// on CPUs with bf16 support, otherwise fp32. Parameters, states, sums and losses stay fp32
+    /// Precision of matrix products and activations. auto: bf16 when training on GPUs from Ampere on, or large
+    /// models on CPUs with bf16 support, otherwise fp32. Parameters, states, sums and losses stay fp32
     #[arg(long, value_enum, default_value_t = PrecisionChoice::Auto)]
     precision: PrecisionChoice,
-    /// Use torch's fp32 matmuls instead of the faster ones, for comparison
+    /// Use torch's fp32 matrix products instead of the faster ones, for comparison
     #[arg(long)]
     plain: bool,
 }

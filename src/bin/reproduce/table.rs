@@ -100,6 +100,12 @@ pub fn run(args: Args) -> Result<Output> {
     for path in &paths {
         text += &format!("\nwrote {}", path.display());
     }
+    for plot in [results.parameters_plot(), results.lengths_plot()] {
+        let svg = args.out.join(format!("{}.svg", plot.name()));
+        if !paths.contains(&svg) && svg.exists() {
+            text += &format!("\n{} is from an earlier run", svg.display());
+        }
+    }
     if let Some(note) = results.parameters_plot().missing_in_png() {
         text += &format!("\n{note}");
     }

@@ -36,7 +36,10 @@ impl Fetch {
         progress: &mut dyn Progress,
     ) -> Result<(), Failure> {
         let zip_failure = |error| self.zip_failure(error);
-        let mut zip = ZipArchive::new(archive).map_err(zip_failure)?;
+        let mut zip = ZipArchive::new(archive).map_err(|error| match error {
+            ZipError::Io(_) => zip_failure(error),
+            _ => Failure::permanent("it is not a complete zip archive"),
+        })?;
         if zip.len() > MAX_ENTRIES {
             return Err(Failure::permanent(format!("it lists {} files", zip.len())));
         }
@@ -114,8 +117,7 @@ impl Fetch {
             ZipError::Io(error) if error.raw_os_error().is_some() => {
                 Error::io(self.archive_path(""), "read")(error).into()
             }
-            ZipError::Io(error) => Failure::permanent(format!("it is damaged: {error}")),
-            error => Failure::permanent(format!("it is not a zip archive, or is damaged: {error}")),
+            error => Failure::permanent(format!("it is damaged: {error}")),
         }
     }
 }

@@ -53,7 +53,7 @@ pub struct DataFile {
     pub sha1: Option<String>,
     /// Number of lines.
     pub lines: Option<u64>,
-    /// Number of words, plus one `<eos>` per line.
+    /// Number of tokens: words, and one `<eos>` per line.
     pub tokens: Option<u64>,
 }
 

@@ -55,11 +55,16 @@ impl PartialFile {
 
     /// Adds to an error what is saved.
     pub fn explain(&self, error: Error) -> Error {
-        let saved = format!("{} are saved in {}", megabytes(self.bytes()), self.path.display());
+        let saved = match self.bytes() {
+            0 => "nothing is saved yet; the same command starts again".to_owned(),
+            bytes => format!(
+                "{} are saved in {}; the same command resumes from there",
+                megabytes(bytes),
+                self.path.display()
+            ),
+        };
         match error {
-            Error::Interrupted { .. } => Error::Interrupted {
-                saved: format!("{saved}; the same command resumes from there"),
-            },
+            Error::Interrupted { .. } => Error::Interrupted { saved },
             Error::Io { path, source, .. } => Error::Fetch {
                 what: path.display().to_string(),
                 problem: match source.kind() {
@@ -69,7 +74,7 @@ impl PartialFile {
                     _ => format!("cannot write to the disk ({source}); {saved}"),
                 },
                 remedy: "check the disk (archive and texts take about 1 GB) and run the command \
-                         again, which resumes from there; or choose another folder"
+                         again, or choose another folder"
                     .into(),
             },
             other => other,
@@ -112,6 +117,15 @@ impl PartialFile {
             }
         }
         Ok(())
+    }
+}
+
+impl Drop for PartialFile {
+    /// Deletes a file without bytes, which would look like the beginning of a download.
+    fn drop(&mut self) {
+        if self.bytes() == 0 {
+            let _ = self.delete();
+        }
     }
 }
 

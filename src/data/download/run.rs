@@ -67,7 +67,7 @@ impl Fetch {
         let mut problems = String::new();
         let mut downloaded = 0;
         let urls = self.url.as_ref().map_or(&self.dataset.mirrors[..], std::slice::from_ref);
-        for url in urls {
+        for (url, others) in urls.iter().zip((0..urls.len()).rev()) {
             let mut part = PartialFile::open(self.archive_path(".part"))?;
             progress.message(&format!("fetching {url}"));
             let result = self.fetch_from(url, &mut part, progress);
@@ -76,7 +76,10 @@ impl Fetch {
                 Ok(fetched) => return Ok(Fetched { downloaded, ..fetched }),
                 Err(Failure::Fatal(error)) => return Err(part.explain(error)),
                 Err(Failure::Temporary(problem, _) | Failure::Permanent(problem)) => {
-                    progress.message(&problem);
+                    // The error below repeats it.
+                    if others > 0 {
+                        progress.message(&problem);
+                    }
                     problems += &format!("\n  {url}: {problem}");
                 }
             }

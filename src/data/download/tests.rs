@@ -175,6 +175,12 @@ fn modified_archives_write_nothing_outside_the_folder() {
 #[test]
 fn random_bytes_are_not_an_archive() {
     let folder = tempfile::tempdir().unwrap();
+    let fetch = Fetch::new(dataset(), folder.path());
+    let result = fetch.unpack_texts(Cursor::new(b"<html>"), folder.path(), &mut Silent);
+    assert!(
+        matches!(&result, Err(Failure::Permanent(problem)) if problem.ends_with("a complete zip archive")),
+        "{result:?}"
+    );
     let bytes = prop::collection::vec(any::<u8>(), 0..300);
     proptest!(ProptestConfig::with_cases(4000), |(bytes in bytes)| {
         prop_assert!(!unpacks(&bytes, folder.path()));
@@ -196,7 +202,7 @@ fn a_text_is_compared_in_every_published_property() {
         (DataFile { sha1: sum("0", 40), ..expected.clone() }, "expected sha1 0000"),
         (DataFile { sha256: sum("1", 64), ..expected.clone() }, "expected sha256 1111"),
         (DataFile { lines: Some(2), ..expected.clone() }, "expected 2 lines, got 3"),
-        (DataFile { tokens: Some(8), ..expected.clone() }, "expected 8 words"),
+        (DataFile { tokens: Some(8), ..expected.clone() }, "expected 8 tokens"),
     ] {
         let difference = difference(&changed).unwrap().unwrap();
         assert!(difference.starts_with(problem), "{difference}");

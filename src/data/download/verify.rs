@@ -91,10 +91,7 @@ pub(super) fn text_difference(
     };
     let eos = vocab.id(EOS);
     let lines = tokens.iter().filter(|id| Some(**id) == eos).count();
-    let counts = [
-        ("lines", expected.lines, lines),
-        ("words (<eos> counted)", expected.tokens, tokens.len()),
-    ];
+    let counts = [("lines", expected.lines, lines), ("tokens", expected.tokens, tokens.len())];
     let different = |(name, wanted, actual): (_, Option<u64>, usize)| {
         let wanted = wanted.filter(|wanted| *wanted != actual as u64)?;
         Some(format!("expected {wanted} {name}, got {actual}"))

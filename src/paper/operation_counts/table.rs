@@ -43,7 +43,7 @@ pub struct OpTable {
 }
 
 /// Headings of [`OpRow::figures`].
-pub const FIGURES: [&str; 4] = ["params (MBytes)", "mults (M)", "adds (M)", "MFLOPS"];
+pub const FIGURES: [&str; 4] = ["params (MB)", "mults (M)", "adds (M)", "MFLOPS"];
 
 impl OpTable {
     /// The rows, then their sum.

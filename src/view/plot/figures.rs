@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::chart::{Content, Panel, Plot, PlotPoint, Reference, Series};
+use super::chart::{Content, Panel, Plot, PlotPoint, Reference, Series, drawable};
 use super::heat::HeatMap;
+use super::training::{MAX_RATIO, steep_start};
 use crate::model::Gates;
 use crate::paper::operation_counts::count_ops;
 use crate::paper::results::Measured;
@@ -12,10 +13,10 @@ use crate::paper::{self, PublishedRow};
 /// Maximum number of units in a plot of gates.
 const UNITS: usize = 40;
 
-/// Loss or perplexity of a run by step.
+/// Perplexity of a run by step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Curve {
-    /// Name of the run.
+    /// Name of the run, and whether the perplexity is that of training or validation.
     pub label: String,
     /// (step, value) pairs.
     pub points: Vec<(f64, f64)>,
@@ -88,14 +89,28 @@ pub fn perplexity_vs_bptt<T: Into<Measured>>(measured: impl IntoIterator<Item = 
     )
 }
 
-/// Plots perplexity against training steps, one curve per run.
+/// Plots perplexity against training steps, one curve per run, without its steep start. A note counts the
+/// points that are not drawn.
 pub fn training_curve<T: Into<Curve>>(runs: impl IntoIterator<Item = T>) -> Plot {
-    let series = runs.into_iter().map(Into::into).map(|run: Curve| {
+    let (mut early, mut huge) = (0, 0);
+    let series = runs.into_iter().map(Into::into).map(|mut run: Curve| {
+        early += run.points.drain(..steep_start(&run.points)).count();
+        huge += run.points.iter().filter(|point| !drawable(point.1)).count();
         // A single point has no line, so it gets a marker.
         let markers = run.points.len() < 2;
         Series { markers, ..Series::line(run.label, run.points) }
     });
     let panel = step_panel("perplexity", series.collect());
+    let early = (early > 0).then(|| {
+        format!("{early} at the start of a curve, above {MAX_RATIO} times its lowest perplexity")
+    });
+    let huge = (huge > 0).then(|| format!("{huge} too large to draw"));
+    let omitted: Vec<String> = early.into_iter().chain(huge).collect();
+    let subtitle = match omitted.is_empty() {
+        true => String::new(),
+        false => format!("Points not shown: {}.", omitted.join("; ")),
+    };
+    let panel = Panel { subtitle, ..panel };
     Plot::new("training_curve", "Training", Content::Panels(vec![panel]))
 }
 

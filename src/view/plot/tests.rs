@@ -121,6 +121,23 @@ fn a_line_is_interrupted_at_points_that_cannot_be_drawn() {
 }
 
 #[test]
+fn points_of_a_training_curve_that_are_not_drawn_are_counted() {
+    let label = "run, training".to_owned();
+    let curve = |ppls: &[f64]| Curve {
+        label: label.clone(),
+        points: ppls.iter().zip(1u32..).map(|(ppl, step)| (f64::from(step), *ppl)).collect(),
+    };
+    let shown = |curves: &[Curve]| texts(&training_curve(curves).svg()).join("\n");
+    let all = shown(&[curve(&[50.0, 20.0, 10.0])]);
+    assert!(all.contains(&label) && !all.contains("not shown"), "{all}");
+    let part = shown(&[curve(&[4000.0, 61.0, 60.0, f64::INFINITY, 10.0]), curve(&[70.0, 5.0])]);
+    let part = part.replace('\n', " ");
+    let note = "Points not shown: 3 at the start of a curve, above 6 times its lowest perplexity; \
+                1 too large to draw.";
+    assert!(part.contains(note), "{part}");
+}
+
+#[test]
 fn characters_that_the_png_lacks_are_reported() {
     let plot = perplexity_vs_bptt(&[point(25, 150, 70, 1, 80.0)]);
     assert_eq!(plot.missing_in_png(), None);

@@ -7,39 +7,37 @@ use crate::train::{Record, RunLog, TrainingRun};
 /// Width and height of the live plot, in page pixels.
 const LIVE_PAGE: (u32, u32) = (900, 300);
 
-/// A curve starts where the perplexity falls below this multiple of its minimum; the steep start would
-/// flatten the rest.
-const MAX_RATIO: f64 = 6.0;
+/// A curve is drawn from where it falls below this multiple of its minimum; the steep start would flatten
+/// the rest.
+pub(super) const MAX_RATIO: f64 = 6.0;
 
 /// Maximum number of points of the curves of a finished run and of a running one. Single steps are noisy.
 const POINTS: usize = 120;
 const LIVE_POINTS: usize = 60;
 
 impl From<&TrainingRun> for Curve {
-    /// Training perplexity, averaged over groups of steps, without the steep start.
+    /// Training perplexity, averaged over groups of steps.
     fn from(run: &TrainingRun) -> Self {
         let losses: Vec<_> =
             run.losses.iter().zip(1u32..).map(|(loss, step)| (f64::from(step), *loss)).collect();
         let (config, bptt) = (&run.config, run.recipe.bptt);
-        let label = format!("{}/{}, bptt {bptt}", config.emsize, config.nhid);
+        let label = format!("{}/{}, bptt {bptt}, training", config.emsize, config.nhid);
         Self { label, points: perplexities(&means(&losses, POINTS)) }
     }
 }
 
 impl RunLog {
-    /// Training perplexity by step, one point per log line, without the steep start.
+    /// Training perplexity by step, one point per log line.
     pub fn training(&self) -> Curve {
-        let losses = self.records.iter().filter_map(|record| match record {
-            Record::Steps { step, loss, .. } => Some((*step as f64, *loss)),
+        let points = self.records.iter().filter_map(|record| match record {
+            Record::Steps { step, loss, .. } => Some((*step as f64, loss.exp())),
             _ => None,
         });
-        let losses: Vec<_> = losses.collect();
-        Curve { label: self.name.clone(), points: perplexities(&losses) }
+        Curve { label: format!("{}, training", self.name), points: points.collect() }
     }
 
-    /// Validation perplexity by step, one point per epoch, from the first step of [`RunLog::training`] on.
+    /// Validation perplexity by step, one point per epoch.
     pub fn validation(&self) -> Curve {
-        let start = self.training().points.first().map_or(0.0, |first| first.0);
         let mut last_step = 0;
         let points = self.records.iter().filter_map(|record| match record {
             Record::Steps { step, .. } => {
@@ -49,16 +47,19 @@ impl RunLog {
             Record::Epoch(epoch) => Some((last_step as f64, epoch.valid_ppl)),
             Record::Test { .. } => None,
         });
-        let points = points.filter(|point| point.0 >= start).collect();
-        Curve { label: format!("{}, valid", self.name), points }
+        Curve { label: format!("{}, validation", self.name), points: points.collect() }
     }
 }
 
-/// Converts losses to perplexities and removes the steep start.
+/// Converts losses to perplexities.
 fn perplexities(losses: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    let points: Vec<_> = losses.iter().map(|&(step, loss)| (step, loss.exp())).collect();
+    losses.iter().map(|&(step, loss)| (step, loss.exp())).collect()
+}
+
+/// Number of points in the steep start of a curve of perplexities.
+pub(super) fn steep_start(points: &[(f64, f64)]) -> usize {
     let min = points.iter().map(|(_, ppl)| *ppl).fold(f64::INFINITY, f64::min);
-    points.into_iter().skip_while(|(_, ppl)| *ppl > MAX_RATIO * min).collect()
+    points.iter().take_while(|(_, ppl)| *ppl > MAX_RATIO * min).count()
 }
 
 /// Means of groups of consecutive losses, at most `count`.
@@ -86,7 +87,8 @@ pub(crate) fn training_progress(
         step_panel(y_label, vec![training, validation])
     };
     let training = means(training, LIVE_POINTS);
-    let perplexity = perplexities(&training);
+    let mut perplexity = perplexities(&training);
+    perplexity.drain(..steep_start(&perplexity));
     // Both curves start at the same step.
     let start = perplexity.first().map_or(0.0, |first| first.0);
     let valid_ppl =

@@ -43,7 +43,8 @@ impl Terminal {
         if self.bar.is_hidden() {
             terminal::note(line);
         } else {
-            self.bar.println(line);
+            // `ProgressBar::println` would draw a bar that has not started.
+            let _ = self.bars.println(line);
         }
     }
 

@@ -19,7 +19,7 @@ pub struct Comparison {
 impl Comparison {
     /// The experiment table.
     pub fn of_rows(results: &ReproduceResults) -> Self {
-        let headings = ["em-nhid-bptt", "batch", "epochs", "params", "test ppl"];
+        let headings = ["emsize-nhid-bptt", "batch", "epochs", "params", "test ppl"];
         let mut rows = vec![row(headings.map(str::to_owned), MEASURED.map(str::to_owned))];
         for result in &results.rows {
             let published = &result.published;
@@ -56,7 +56,7 @@ fn row<const N: usize>(published: [String; N], measured: [String; 9]) -> Vec<Str
 }
 
 const MEASURED: [&str; 9] = [
-    "em-nhid-bptt",
+    "emsize-nhid-bptt",
     "batch",
     "epochs",
     "tokens",

@@ -12,7 +12,7 @@ use qrnn_ops::atomic_file;
 
 use crate::format::{aligned, perplexity};
 use crate::paper;
-use crate::paper::results::ReproduceResults;
+use crate::paper::results::{Measured, ReproduceResults};
 use crate::view::plot::{self, Plot};
 use crate::{Error, Result};
 
@@ -25,6 +25,16 @@ impl ReproduceResults {
     /// Plots test perplexity against sequence length.
     pub fn lengths_plot(&self) -> Plot {
         self.describe_measured(plot::perplexity_vs_bptt(self.measured_lengths()))
+    }
+
+    /// [`ReproduceResults::parameters_plot`], if it shows a measured perplexity.
+    pub(crate) fn parameters_figure(&self) -> Option<Plot> {
+        self.measured_rows().any(is_tested).then(|| self.parameters_plot())
+    }
+
+    /// [`ReproduceResults::lengths_plot`], if it shows a measured perplexity.
+    pub(crate) fn lengths_figure(&self) -> Option<Plot> {
+        self.measured_lengths().any(is_tested).then(|| self.lengths_plot())
     }
 
     fn describe_measured(&self, plot: Plot) -> Plot {
@@ -56,13 +66,17 @@ impl ReproduceResults {
         for (title, table) in self.comparisons() {
             text += &format!("{title}\n{}\n", aligned(&table.rows));
         }
-        text + &format!(
+        text += &format!(
             "{}\n{}.\n(60) is assumed where no batch size was published; published perplexities by \
              length are read from a chart by eye, ±{}.",
             self.summary(),
             self.scale.recipe,
             paper::LENGTHS_TOLERANCE
-        )
+        );
+        if let Some(interruption) = self.interruption() {
+            text = text + "\n" + &interruption;
+        }
+        text
     }
 
     /// The tables that are not empty, with their titles.
@@ -96,8 +110,30 @@ impl ReproduceResults {
         self.measured_rows().chain(self.measured_lengths()).any(|run| run.interrupted)
     }
 
-    /// Writes `results.json`, `report.html` and both plots as SVG and PNG to an existing folder, and returns
-    /// their paths.
+    /// What an interrupted experiment has not measured, and how to measure it.
+    pub(crate) fn interruption(&self) -> Option<String> {
+        let tables = [
+            (self.rows.len(), self.measured_rows().filter(|run| is_tested(run)).count(), "rows"),
+            (
+                self.lengths.len(),
+                self.measured_lengths().filter(|run| is_tested(run)).count(),
+                "sequence lengths",
+            ),
+        ];
+        let missing = tables.into_iter().filter(|(all, tested, _)| tested < all);
+        let missing: Vec<String> =
+            missing.map(|(all, tested, of)| format!("{} of {all} {of}", all - tested)).collect();
+        (self.interrupted && !missing.is_empty()).then(|| {
+            format!(
+                "Interrupted: {} have no test perplexity. To measure them, run it again; every \
+                 model is trained anew.",
+                missing.join(" and ")
+            )
+        })
+    }
+
+    /// Writes `results.json`, `report.html` and the plots as SVG and PNG to an existing folder, and returns
+    /// their paths. A plot without a measured perplexity is not written.
     ///
     /// # Errors
     /// [`Error::Io`] if a file cannot be written; [`Error::Plot`] if a plot cannot be rendered.
@@ -109,9 +145,14 @@ impl ReproduceResults {
         };
         write(&paths[0], self.to_json()?)?;
         write(&paths[1], self.to_html())?;
-        for plot in [self.parameters_plot(), self.lengths_plot()] {
+        for plot in [self.parameters_figure(), self.lengths_figure()].into_iter().flatten() {
             paths.extend(plot.save(folder, plot.name())?);
         }
         Ok(paths)
     }
+}
+
+/// Whether a run has a test perplexity, which an interrupted one lacks.
+fn is_tested(run: &Measured) -> bool {
+    !run.test_ppl.is_nan()
 }

@@ -81,9 +81,7 @@ fn heading(results: &ReproduceResults) -> Markup {
             " with what this run counted and measured. Numbers marked " em { "published" }
             " were not measured here."
         }
-        @if results.interrupted {
-            p { strong { "This run was interrupted; unfinished rows are missing." } }
-        }
+        @if let Some(interruption) = results.interruption() { p { strong { (interruption) } } }
         dl class="facts" {
             @for (name, value) in facts { div { dt { (name) } dd { (value) } } }
         }
@@ -107,7 +105,7 @@ fn experiments(results: &ReproduceResults) -> Markup {
              bold."
         }
         (comparison(results, &Comparison::of_rows(results)))
-        (figure(&results.parameters_plot()))
+        @if let Some(plot) = results.parameters_figure() { (figure(&plot)) }
     }
 }
 
@@ -115,7 +113,7 @@ fn lengths(results: &ReproduceResults) -> Markup {
     html! {
         h2 { "Sequence length" }
         (comparison(results, &Comparison::of_lengths(results)))
-        (figure(&results.lengths_plot()))
+        @if let Some(plot) = results.lengths_figure() { (figure(&plot)) }
     }
 }
 

@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use super::comparison::INTERRUPTED;
 use crate::paper;
 use crate::paper::results::{
@@ -158,8 +160,9 @@ fn a_run_without_measurements_has_a_report() {
     results.corpus.best_test_ppl = None;
     results.interrupted = true;
     let (page, text) = (results.to_html(), results.to_text());
-    assert!(page.contains("interrupted") && !page.contains("Sequence length"));
-    assert!(text.contains("not run") && !text.contains("\nbptt"));
+    let missing = "Interrupted: 7 of 7 rows have no test perplexity.";
+    assert!(page.contains(missing) && !page.contains("Sequence length") && !page.contains("<svg"));
+    assert!(text.contains(missing) && text.contains("not run") && !text.contains("\nbptt"));
     results.rows.clear();
     assert!(!results.to_text().contains("params"));
 }
@@ -168,11 +171,6 @@ fn a_run_without_measurements_has_a_report() {
 fn all_files_are_written() {
     let folder = tempfile::tempdir().unwrap();
     results().save(folder.path()).unwrap();
-    let mut names: Vec<_> = std::fs::read_dir(folder.path())
-        .unwrap()
-        .map(|file| file.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
     let expected = [
         "perplexity_vs_bptt.png",
         "perplexity_vs_bptt.svg",
@@ -181,5 +179,36 @@ fn all_files_are_written() {
         "report.html",
         "results.json",
     ];
-    assert_eq!(names, expected);
+    assert_eq!(file_names(folder.path()), expected);
+}
+
+#[test]
+fn a_plot_without_a_measured_perplexity_is_not_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut results = results();
+    results.interrupted = true;
+    for length in &mut results.lengths[1..] {
+        length.measured = None;
+    }
+    let first = results.lengths[0].measured.as_mut().unwrap();
+    (first.test_loss, first.test_ppl, first.interrupted) = (f64::NAN, f64::NAN, true);
+    results.save(folder.path()).unwrap();
+    let expected = [
+        "perplexity_vs_parameters.png",
+        "perplexity_vs_parameters.svg",
+        "report.html",
+        "results.json",
+    ];
+    assert_eq!(file_names(folder.path()), expected);
+    let page = results.to_html();
+    assert_eq!(page.matches("<svg").count(), 1);
+    assert!(page.contains("1 of 7 rows and 8 of 8 sequence lengths have no test"), "{page}");
+}
+
+fn file_names(folder: &Path) -> Vec<String> {
+    let files = std::fs::read_dir(folder).unwrap();
+    let mut names: Vec<_> =
+        files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
 }

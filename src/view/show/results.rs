@@ -210,7 +210,7 @@ impl Show for ReproduceResults {
                 (heading(&title))
                 (narrow(&table.rows))
             }
-            @if self.interrupted { (heading("Interrupted; unfinished rows are missing.")) }
+            @if let Some(interruption) = self.interruption() { (heading(&interruption)) }
             (remark(&self.summary()))
         };
         MimeBundle::html(html, self.to_text())

@@ -7,8 +7,8 @@ use qrnn::progress::Silent;
 
 use super::server::{Response, Server};
 use super::{
-    assert_complete, assert_refused, assert_succeeds, assert_texts, checksum, fetch, file_names,
-    good_zip,
+    Messages, assert_complete, assert_refused, assert_succeeds, assert_texts, checksum, fetch,
+    file_names, good_zip,
 };
 
 #[test]
@@ -137,8 +137,9 @@ fn server_errors_are_retried() {
     });
     assert_eq!(requests.len(), 4);
     assert!(messages.contains("500"), "{messages}");
-    let (message, _) = assert_refused(|_, _| Response::status(502));
+    let (message, left) = assert_refused(|_, _| Response::status(502));
     assert!(message.contains("502") && message.contains("4 attempts"), "{message}");
+    assert_eq!(left, [".small.lock"]);
 }
 
 #[test]
@@ -180,12 +181,17 @@ fn the_next_mirror_is_tried_and_all_errors_are_reported() {
     let mut mirrors = paths.map(|path| bad.url(path)).to_vec();
 
     let folder = tempfile::tempdir().unwrap();
-    let error = fetch(folder.path(), &mirrors).run(&mut Silent).unwrap_err().to_string();
+    let mut messages = Messages::default();
+    let error = fetch(folder.path(), &mirrors).run(&mut messages).unwrap_err().to_string();
     for path in paths {
         assert!(error.contains(&bad.url(path)), "{error}");
     }
+    // The error follows the last mirror at once.
+    assert!(messages.0.contains("another file") && !messages.0.contains("md5"), "{}", messages.0);
     let expected = checksum::<Md5>(&archive);
-    for part in ["403", "404", "web page", "50000.0 MB", "another file", &expected, &actual] {
+    for part in
+        ["403", "404", "web page", "50000.0 MB", "another file", "is damaged", &expected, &actual]
+    {
         assert!(error.contains(part), "no {part}: {error}");
     }
     // A refused archive is kept for inspection.

@@ -30,7 +30,7 @@ pub struct Args {
     /// First tokens of the softmax's tails [default: by the size of the vocabulary]
     #[arg(long, value_delimiter = ',')]
     pub splits: Option<Vec<usize>>,
-    /// Precisions of matmuls: fp32, bf16, tf32 (GPUs only), or torch (torch's matmul in fp32)
+    /// Precisions of matrix products: fp32, bf16, tf32 (GPUs only), or torch (torch's own, in fp32)
     #[arg(long, value_delimiter = ',', default_value = "fp32,bf16")]
     #[arg(default_value_if("device", "cuda", "fp32,tf32,bf16"))]
     pub formats: Vec<PrecisionChoice>,

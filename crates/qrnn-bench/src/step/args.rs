@@ -62,7 +62,7 @@ pub struct WorkFlags {
         default_value_if("device", "cuda", "300-1800-split")
     )]
     pub models: Vec<Shape>,
-    /// Precisions of matmuls: fp32, bf16, tf32 (GPUs only), or torch (torch's matmul in fp32)
+    /// Precisions of matrix products: fp32, bf16, tf32 (GPUs only), or torch (torch's own, in fp32)
     #[arg(long, value_delimiter = ',', default_value = "fp32,bf16")]
     #[arg(default_value_if("device", "cuda", "bf16,tf32,fp32"))]
     pub formats: Vec<PrecisionChoice>,
