@@ -203,7 +203,10 @@ impl Baselines {
         match (self.live.first(), self.left_out.first()) {
             (Some(baseline), _) => format!("baselines: {WRITTEN_BY}; {}", baseline.version),
             _ if !self.torch => {
-                format!("no baselines: {} has no torch (--python)", self.python)
+                format!(
+                    "no baselines: {} has no torch; name a Python that has torch 2.11 with --python",
+                    self.python
+                )
             }
             (None, Some(_)) => "every baseline failed".into(),
             (None, None) => "no baselines were selected (--peers)".into(),

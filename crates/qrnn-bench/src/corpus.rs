@@ -20,8 +20,9 @@ use qrnn::command_line::{Output, numbers, peak_bytes};
 #[derive(Debug, ClapArgs)]
 #[command(allow_negative_numbers = true)]
 pub struct Args {
-    /// Size of the training text in bytes
-    #[arg(long, value_parser = numbers::positive::<u64>, default_value_t = zipf::BYTES)]
+    /// Size of the training text in bytes; every word of WikiText-103's vocabulary occurs in it
+    #[arg(long, value_parser = numbers::in_range::<u64>(zipf::LEAST_BYTES..=numbers::LARGEST))]
+    #[arg(default_value_t = zipf::BYTES)]
     bytes: u64,
     /// Number of measured runs
     #[arg(long, value_parser = numbers::positive::<u32>, default_value_t = 5)]
@@ -43,7 +44,7 @@ pub fn run(args: &Args, json: bool) -> Result<Output> {
     let text = folder.join("train.txt");
     let bytes = std::fs::metadata(&text).map_err(Error::io(&text, "read"))?.len() as f64;
 
-    terminal::note(format_args!("reading it, {} times ...", args.runs));
+    terminal::note("reading it ...");
     // Each in another process, which reports its peak memory.
     let read_once = |flag: Option<&str>| {
         let args: [OsString; 2] = ["read-corpus".into(), folder.into()];

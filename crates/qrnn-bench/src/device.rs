@@ -35,7 +35,9 @@ pub fn name(device: Device) -> Result<String> {
             let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
             let model = info.lines().find_map(|line| line.strip_prefix("model name\t: "));
             let of = model.map_or_else(String::new, |model| format!(" of {model}"));
-            Ok(format!("the CPU, {} threads{of}", tch::get_num_threads()))
+            let threads = tch::get_num_threads();
+            let s = if threads == 1 { "" } else { "s" };
+            Ok(format!("the CPU, {threads} thread{s}{of}"))
         }
     }
 }

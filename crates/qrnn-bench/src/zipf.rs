@@ -12,10 +12,13 @@ use crate::random_tokens::TokenSampler;
 /// Bytes of WikiText-103's training text.
 pub const BYTES: u64 = 540_000_000;
 
+/// A shorter text could not hold every word.
+pub const LEAST_BYTES: u64 = 2_500_000;
+
 /// Tokens of a line; WikiText-103 has 57 on average.
 const LINE: usize = 56;
 
-/// Writes train.txt with about `bytes` bytes and short valid.txt and test.txt. In train.txt every word
+/// Writes train.txt with about `bytes` bytes, at least [`LEAST_BYTES`], and short valid.txt and test.txt. In train.txt every word
 /// occurs at least once.
 pub fn write(folder: &Path, bytes: u64) -> Result<()> {
     let types = WIKITEXT103_VOCAB - 1; // without <eos>
@@ -53,4 +56,20 @@ fn spelling(id: usize) -> String {
         rest /= 25;
     }
     word + &"z".repeat(id % (id.max(1).ilog2() as usize / 3 + 2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A shorter text would be longer than asked for.
+    #[test]
+    fn the_shortest_text_has_every_word_and_the_size_that_was_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), LEAST_BYTES).unwrap();
+        let text = std::fs::read_to_string(folder.path().join("train.txt")).unwrap();
+        assert!((1.0..1.05).contains(&(text.len() as f64 / LEAST_BYTES as f64)), "{}", text.len());
+        let words: std::collections::HashSet<_> = text.split_whitespace().collect();
+        assert_eq!(words.len(), WIKITEXT103_VOCAB - 1);
+    }
 }

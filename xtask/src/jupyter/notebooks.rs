@@ -1,9 +1,6 @@
 //! Executes the notebooks: `cargo xtask notebooks`.
 
-use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
-use std::thread::{self, ScopedJoinHandle};
 
 use crate::error::{Error, Result};
 use crate::jupyter::kernel::{CLIENT_REQUIREMENTS, Kernel};
@@ -31,6 +28,9 @@ pub struct Notebooks {
     /// Use the stock kernel, evcxr_jupyter, which builds the library in the first cell: minutes
     #[arg(long, conflicts_with_all = ["save", "lab"])]
     stock: bool,
+    /// Run the experiments with widths divided by this instead of 10: a quick check
+    #[arg(long, conflicts_with_all = ["save", "lab"])]
+    scale: Option<f64>,
     /// Use the kernel that is installed in this folder instead of building one
     #[arg(long)]
     prefix: Option<PathBuf>,
@@ -85,6 +85,9 @@ impl Notebooks {
                 run.args(["--kernel", kernel, "--timeout", "3600"]);
                 run.env("EVCXR_TMPDIR", build.path());
             }
+            if let Some(scale) = self.scale {
+                run.arg("--scale").arg(format!("Scale::reduced({scale:?})"));
+            }
             if self.lab {
                 run.arg("--out").arg(work.join("screenshots"));
             }
@@ -97,30 +100,12 @@ impl Notebooks {
         };
         // While one notebook compiles a cell, another computes. The stock kernel shares one build folder.
         let at_once = if self.stock { 1 } else { 2 };
-        let waiting = Mutex::new(files.iter());
-        let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
-        let worker = || -> Result<Vec<String>> {
-            let mut failed = vec![];
-            while let Some(file) = next() {
-                match execute(file) {
-                    Err(Error::Child(_)) => failed.push(file.display().to_string()),
-                    result => result?,
-                }
-            }
-            Ok(failed)
-        };
-        let failed: Vec<Result<Vec<String>>> = thread::scope(|scope| {
-            let workers: Vec<_> = (0..at_once).map(|_| scope.spawn(worker)).collect();
-            let join = |worker: ScopedJoinHandle<'_, _>| {
-                worker.join().unwrap_or_else(|panic| resume_unwind(panic))
-            };
-            workers.into_iter().map(join).collect()
-        });
-        let failed = failed.into_iter().collect::<Result<Vec<_>>>()?.concat();
+        let failed = process::at_once(at_once, &files, |file| execute(file))?;
         if failed.is_empty() {
             terminal::note(format_args!("{} notebooks ran to their end", files.len()));
             return Ok(());
         }
+        let failed: Vec<String> = failed.iter().map(|file| file.display().to_string()).collect();
         Err(Error::failed(
             format!("these notebooks failed: {}", failed.join(", ")),
             "read what their cells say above",
@@ -156,6 +141,16 @@ mod tests {
             let code = cells.iter().find(|cell| cell["cell_type"] == "code").unwrap();
             assert_eq!(code["source"][0], ":dep qrnn = { path = \"..\" }\n", "{}", file.display());
         }
+    }
+
+    /// `--scale` replaces it.
+    #[test]
+    fn the_experiments_are_written_at_the_scale_that_the_runner_knows() {
+        let scale = RUNNER.lines().find_map(|line| line.strip_prefix("SCALE = ")).unwrap();
+        let texts = all().into_iter().map(|file| fs_err::read_to_string(file).unwrap());
+        let experiments: Vec<String> = texts.filter(|text| text.contains("Experiment")).collect();
+        assert!(experiments.len() >= 3, "{experiments:?}");
+        assert!(experiments.iter().all(|text| text.contains(scale.trim_matches('"'))));
     }
 
     #[test]

@@ -37,8 +37,12 @@ def said(cell):
     return "\n".join("\n".join(error.traceback) or error.evalue for error in errors)
 
 
-def execute(path, notebook, kernel, timeout):
-    """Whether all cells ran."""
+# The scale of the experiments in the notebooks as stored.
+SCALE = "Scale::reduced(10.0)"
+
+
+def execute(path, notebook, kernel, timeout, scale):
+    """Whether all cells ran, with `scale` instead of SCALE."""
     client = NotebookClient(
         notebook,
         kernel_name=kernel,
@@ -57,6 +61,7 @@ def execute(path, notebook, kernel, timeout):
             if cell.cell_type != "code":
                 continue
             number += 1
+            cell.source = cell.source.replace(SCALE, scale)
             started = time.monotonic()
             try:
                 client.execute_cell(cell, index)
@@ -91,6 +96,7 @@ def main():
     parser.add_argument("--kernel", default="qrnn")
     parser.add_argument("--timeout", type=int, default=900, help="seconds for a cell")
     parser.add_argument("--save", action="store_true", help="store the outputs in the notebook")
+    parser.add_argument("--scale", default=SCALE, help="Rust expression instead of " + SCALE)
     args = parser.parse_args()
     try:
         notebook = nbformat.read(args.notebook, as_version=4)
@@ -100,7 +106,7 @@ def main():
         return 2
     started = time.monotonic()
     try:
-        ran = execute(args.notebook, notebook, args.kernel, args.timeout)
+        ran = execute(args.notebook, notebook, args.kernel, args.timeout, args.scale)
     except NoSuchKernel:
         say(f"there is no Jupyter kernel named '{args.kernel}' here", sys.stderr)
         return 2

@@ -73,8 +73,9 @@ class Peer:
 
     def hello(self):
         device = torch.device(self.config["device"])
-        threads = f"the CPU, {torch.get_num_threads()} threads"
-        name = torch.cuda.get_device_name() if device.type == "cuda" else threads
+        threads = torch.get_num_threads()
+        cpu = f"the CPU, {threads} thread{'' if threads == 1 else 's'}"
+        name = torch.cuda.get_device_name() if device.type == "cuda" else cpu
         hello = {"torch": torch.__version__, "device": name}
         if self.missing:
             return hello | {"failed": self.missing}

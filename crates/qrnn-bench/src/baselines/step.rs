@@ -176,7 +176,10 @@ mod tests {
         };
         let none = start("/no/such/python");
         assert!(none.live.is_empty() && none.left_out.is_empty());
-        assert!(none.closing().contains("/no/such/python has no torch"), "{}", none.closing());
+        let closing = none.closing();
+        let expected =
+            "/no/such/python has no torch; name a Python that has torch 2.11 with --python";
+        assert!(closing.contains(expected), "{closing}");
         let ended = start("/bin/false");
         assert!(ended.live.is_empty());
         let reason = &ended.left_out[0].reason;

@@ -49,14 +49,14 @@ impl Measured {
         let products = self.stages.get(&Stage::MatrixProducts).copied().unwrap_or(0.0);
         let mut text = format!(
             "\n{}: {:.2} ms per step (quartiles {}; {:.2} by the wall clock), {speed:.0} tokens/s: {epoch:.1} s per \
-             epoch of WikiText-103, {:.1} minutes for {EPOCHS:.0}\nlower bound {:.2} ms: the step takes {:.2} times as \
+             epoch of WikiText-103, {:.1} minutes for {EPOCHS:.0}\nlower bound {}: the step takes {:.2} times as \
              long",
             format.name(),
             1e3 * seconds,
             quartile_text(&self.ours.each),
             1e3 * wall,
             epoch * EPOCHS / 60.0,
-            1e3 * bound,
+            milliseconds(bound),
             seconds / bound,
         );
         let mut value = json!({"what": "training step", "format": format.name(), "seconds": seconds,
@@ -113,4 +113,22 @@ impl Measured {
 pub fn quartile_text(seconds: &[f64]) -> String {
     let [low, high] = quartiles(seconds.to_vec());
     format!("{:.2} to {:.2}", 1e3 * low, 1e3 * high)
+}
+
+/// Milliseconds with two decimals, or two digits of a shorter time.
+fn milliseconds(seconds: f64) -> String {
+    let milliseconds = 1e3 * seconds;
+    let decimals = (1.0 - milliseconds.log10().floor()).clamp(2.0, 9.0) as usize;
+    format!("{milliseconds:.decimals$} ms")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_times_are_not_printed_as_zero() {
+        let text = [12.345_67e-3, 0.123_4e-3, 0.002_34e-3].map(milliseconds);
+        assert_eq!(text, ["12.35 ms", "0.12 ms", "0.0023 ms"]);
+    }
 }

@@ -14,3 +14,11 @@ fn a_benchmark_without_its_device_says_what_is_missing() {
     assert_eq!(ran.status, Some(2), "{}", ran.stderr);
     assert!(ran.stderr.contains("--formats tf32"), "{}", ran.stderr);
 }
+
+#[test]
+fn a_text_that_could_not_hold_every_word_is_refused() {
+    let ran = Ran::from(command(&["corpus", "--bytes", "1000"]).output().unwrap());
+    assert_eq!(ran.status, Some(2), "{}", ran.stderr);
+    assert!(ran.stderr.contains("--bytes"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("give an integer from 2500000"), "{}", ran.stderr);
+}

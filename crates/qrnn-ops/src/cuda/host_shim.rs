@@ -37,6 +37,18 @@ fn unavailable(problem: String) -> Error {
     )
 }
 
+/// The back end of a test: the first GPU or the host shim, and the device of its tensors. Panics with the reason
+/// where there is no GPU.
+#[cfg(test)]
+pub(crate) fn back_end(on_gpu: bool) -> (Arc<dyn Launch>, tch::Device) {
+    if on_gpu {
+        let device = crate::device::cuda().unwrap();
+        (super::CudaDevice::of(0).unwrap(), device)
+    } else {
+        (HostShim::get().unwrap(), tch::Device::Cpu)
+    }
+}
+
 /// A kind of memory access.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Access {

@@ -4,22 +4,12 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use super::*;
-use crate::cuda::host_shim::{Access, HostShim};
+use crate::cuda::host_shim::{Access, HostShim, back_end};
 use crate::dropout_mask::sampler::sample_on_cpu;
 
 const CPU: Device = Device::Cpu;
 
 type Checked = std::result::Result<(), TestCaseError>;
-
-/// The first GPU, or the host shim, and the device of its tensors.
-fn back_end(on_gpu: bool) -> (Arc<dyn Launch>, Device) {
-    if on_gpu {
-        let device = crate::device::cuda().unwrap();
-        (crate::cuda::CudaDevice::of(0).unwrap(), device)
-    } else {
-        (HostShim::get().unwrap(), CPU)
-    }
-}
 
 /// A mask of `n` elements from word `first` of the stream of a key.
 #[derive(Debug, Clone, Copy)]

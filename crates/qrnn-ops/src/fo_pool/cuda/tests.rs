@@ -9,7 +9,7 @@ use super::touched::{Guarded, check_once, check_written};
 use crate::autograd::{self, Backward, Forward, Function};
 use crate::cuda::Launch;
 use crate::cuda::headers::COLUMN;
-use crate::cuda::host_shim::{Access, HostShim};
+use crate::cuda::host_shim::{Access, HostShim, back_end};
 use crate::fo_pool::options::{FoPoolOptions, Pooled, Zoneout};
 use crate::{Result, fo_pool as on_cpu};
 
@@ -24,18 +24,11 @@ pub(super) enum BackEnd {
 
 impl BackEnd {
     pub(in super::super) fn device(self) -> Device {
-        match self {
-            BackEnd::HostShim => CPU,
-            // Fails with the reason where there is no GPU.
-            BackEnd::Cuda => crate::device::cuda().unwrap(),
-        }
+        back_end(self == BackEnd::Cuda).1
     }
 
     pub(in super::super) fn launcher(self) -> Arc<dyn Launch> {
-        match self {
-            BackEnd::HostShim => HostShim::get().unwrap(),
-            BackEnd::Cuda => crate::cuda::CudaDevice::of(0).unwrap(),
-        }
+        back_end(self == BackEnd::Cuda).0
     }
 
     /// fo-pooling with `gap` elements after each output row, which are checked and removed. Their gradient

@@ -1,10 +1,7 @@
-use std::sync::Arc;
-
 use proptest::prelude::*;
 
 use super::*;
-use crate::cuda::host_shim::HostShim;
-use crate::cuda::host_shim::as_on_a_gpu;
+use crate::cuda::host_shim::{HostShim, as_on_a_gpu, back_end};
 use crate::cuda::{Compiler, Target};
 use crate::matmul::Features;
 use crate::split_softmax::{SoftmaxWeights, Targets, UpstreamGrad, mean_loss, operand};
@@ -30,16 +27,6 @@ fn max_difference(a: &Tensor, b: &Tensor) -> f64 {
 }
 
 type Checked = std::result::Result<(), TestCaseError>;
-
-/// The first GPU, or the host shim, and the device of its tensors.
-fn back_end(on_gpu: bool) -> (Arc<dyn Launch>, Device) {
-    if on_gpu {
-        let device = crate::device::cuda().unwrap();
-        (crate::cuda::CudaDevice::of(0).unwrap(), device)
-    } else {
-        (HostShim::get().unwrap(), CPU)
-    }
-}
 
 /// Compares the kernel with double precision. Rows are padded by at least `8 padding` elements, which must
 /// not be written.
