@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use super::chart::{Content, Panel, Plot, PlotPoint, Reference, Series, drawable};
 use super::heat::HeatMap;
-use super::training::{MAX_RATIO, steep_start};
 use crate::model::Gates;
 use crate::paper::operation_counts::count_ops;
 use crate::paper::results::Measured;
@@ -12,6 +11,10 @@ use crate::paper::{self, PublishedRow};
 
 /// Maximum number of units in a plot of gates.
 const UNITS: usize = 40;
+
+/// A curve is drawn from where it falls below this multiple of its minimum; the steep start would flatten
+/// the rest.
+const MAX_RATIO: f64 = 6.0;
 
 /// Perplexity of a run by step.
 #[derive(Debug, Clone, PartialEq)]
@@ -112,6 +115,12 @@ pub fn training_curve<T: Into<Curve>>(runs: impl IntoIterator<Item = T>) -> Plot
     };
     let panel = Panel { subtitle, ..panel };
     Plot::new("training_curve", "Training", Content::Panels(vec![panel]))
+}
+
+/// Number of points in the steep start of a curve of perplexities.
+pub(super) fn steep_start(points: &[(f64, f64)]) -> usize {
+    let min = points.iter().map(|(_, ppl)| *ppl).fold(f64::INFINITY, f64::min);
+    points.iter().take_while(|(_, ppl)| *ppl > MAX_RATIO * min).count()
 }
 
 /// A panel of curves by step.

@@ -1,15 +1,11 @@
 //! Training curves of finished and running trainings.
 
 use super::chart::{Content, Plot, Series};
-use super::figures::{Curve, step_panel};
+use super::figures::{Curve, steep_start, step_panel};
 use crate::train::{Record, RunLog, TrainingRun};
 
 /// Width and height of the live plot, in page pixels.
 const LIVE_PAGE: (u32, u32) = (900, 300);
-
-/// A curve is drawn from where it falls below this multiple of its minimum; the steep start would flatten
-/// the rest.
-pub(super) const MAX_RATIO: f64 = 6.0;
 
 /// Maximum number of points of the curves of a finished run and of a running one. Single steps are noisy.
 const POINTS: usize = 120;
@@ -54,12 +50,6 @@ impl RunLog {
 /// Converts losses to perplexities.
 fn perplexities(losses: &[(f64, f64)]) -> Vec<(f64, f64)> {
     losses.iter().map(|&(step, loss)| (step, loss.exp())).collect()
-}
-
-/// Number of points in the steep start of a curve of perplexities.
-pub(super) fn steep_start(points: &[(f64, f64)]) -> usize {
-    let min = points.iter().map(|(_, ppl)| *ppl).fold(f64::INFINITY, f64::min);
-    points.iter().take_while(|(_, ppl)| *ppl > MAX_RATIO * min).count()
 }
 
 /// Means of groups of consecutive losses, at most `count`.
