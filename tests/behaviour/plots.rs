@@ -114,7 +114,7 @@ fn characters_missing_in_the_png_are_reported() {
         write_log(&folder.path().join(run), &[4.0, 3.9], 3.8);
     }
     let (svg, stdout) = plot(folder.path(), &["跑步", "مرحبا"]);
-    assert!(texts(&svg).iter().any(|text| text == "跑步"));
+    assert!(texts(&svg).iter().any(|text| text == "跑步, training"));
     assert!(stdout.contains('跑') && stdout.contains('م') && stdout.contains("PNG"), "{stdout}");
     let (_, stdout) = plot(folder.path(), &["plain é Ω ж"]);
     assert!(!stdout.contains("boxes"), "{stdout}");
