@@ -5,9 +5,21 @@
 
 use std::path::Path;
 
+use serde_json::error::Category;
+
 /// Converts a path to a string, with U+FFFD in place of bytes that are not UTF-8.
 pub fn path(path: impl AsRef<Path>) -> String {
     path.as_ref().to_string_lossy().into_owned()
+}
+
+/// Describes an error in a file or line of JSON, without the position that serde_json adds to it.
+pub(crate) fn problem(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let end = text.rfind(" at line ").unwrap_or(text.len());
+    match error.classify() {
+        Category::Data => text[..end].to_owned(),
+        Category::Syntax | Category::Eof | Category::Io => "this is not valid JSON".to_owned(),
+    }
 }
 
 /// `#[serde(with = "json::number")]`: writes a non-finite number as null and reads null as infinity, the
