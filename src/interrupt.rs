@@ -61,10 +61,12 @@ impl Interrupt {
         let interrupt = Self::default();
         let handle = interrupt.flag.clone();
         ctrlc::set_handler(move || {
-            if handle.swap(true, Ordering::Relaxed) {
+            if handle.load(Ordering::Relaxed) {
                 std::process::exit(130);
             }
+            // Before the request, after which a short command exits.
             terminal::note(format_args!("\n{response}; press Ctrl-C again to exit at once"));
+            handle.store(true, Ordering::Relaxed);
         })
         .map_err(|error| {
             crate::Error::busy("Ctrl-C", error.to_string(), "install the handler only once")
