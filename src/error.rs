@@ -87,8 +87,9 @@ pub enum Error {
     },
     /// The loss or its gradient is NaN or infinite.
     #[error(
-        "training diverged at step {step}: {problem} at learning rate {rate:e}; the model has the \
+        "training diverged at step {step}: {problem} at learning rate {}; the model has the \
          weights from before that step\n  what to do: {}",
+        four_digits(*rate),
         after_divergence(checkpoint.as_deref())
     )]
     Diverged {
@@ -235,6 +236,12 @@ impl Error {
     }
 }
 
+/// At most 4 significant digits: a step's rate is that of the recipe times the length of the step.
+fn four_digits(rate: f64) -> String {
+    let rounded = format!("{rate:.3e}").parse().unwrap_or(rate);
+    format!("{rounded:e}")
+}
+
 fn after_divergence(checkpoint: Option<&Path>) -> String {
     let restart = match checkpoint {
         Some(path) => format!(
@@ -252,4 +259,15 @@ fn after_space(value: &str) -> String {
 
 fn at_line(line: Option<u64>) -> String {
     line.map(|n| format!(", line {n}")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn learning_rates_are_short() {
+        let rates = [1e-3, 8.333333333333334e-4, 30.0].map(four_digits);
+        assert_eq!(rates, ["1e-3", "8.333e-4", "3e1"]);
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::data::{Batches, Corpus, EncodedText, Split};
-use crate::format::perplexity_in_text;
+use crate::format::{perplexity_in_text, thousands};
 use crate::interrupt::Interrupt;
 use crate::model::{QrnnLm, check_vocabulary};
 use crate::progress::{Progress, Silent, Task, Unit};
@@ -198,7 +198,7 @@ impl std::fmt::Display for Evaluation {
             if self.interrupted { "interrupted: " } else { "" },
             self.loss,
             perplexity_in_text(self.loss),
-            self.tokens,
+            thousands(self.tokens as u64),
             self.seconds,
             self.reference_loss
         )
@@ -211,6 +211,7 @@ impl std::fmt::Display for TextEvaluation {
         match self.unknown {
             0 => write!(f, "; all words are in the model's vocabulary"),
             n => {
+                let n = thousands(n as u64);
                 write!(f, "; {n} of them are not in the model's vocabulary and were read as <unk>")
             }
         }

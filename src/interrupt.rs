@@ -52,18 +52,21 @@ impl Interrupt {
         Self { flag: self.flag.clone(), notebook }
     }
 
-    /// Requests a stop on Ctrl-C. A second Ctrl-C exits at once with status 130.
+    /// Requests a stop on Ctrl-C and prints `response`, what the program then does. A second Ctrl-C exits at
+    /// once with status 130.
     ///
     /// # Errors
     /// [`crate::Error::Busy`] if a handler is already installed.
-    pub fn on_ctrl_c() -> crate::Result<Self> {
+    pub fn on_ctrl_c(response: &'static str) -> crate::Result<Self> {
         let interrupt = Self::default();
         let handle = interrupt.flag.clone();
         ctrlc::set_handler(move || {
-            if handle.swap(true, Ordering::Relaxed) {
+            if handle.load(Ordering::Relaxed) {
                 std::process::exit(130);
             }
-            terminal::note("\nfinishing this step; press Ctrl-C again to exit at once");
+            // Before the request, after which a short command exits.
+            terminal::note(format_args!("\n{response}; press Ctrl-C again to exit at once"));
+            handle.store(true, Ordering::Relaxed);
         })
         .map_err(|error| {
             crate::Error::busy("Ctrl-C", error.to_string(), "install the handler only once")

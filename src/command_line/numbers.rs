@@ -1,6 +1,9 @@
-//! Value parsers of numeric flags, whose error messages give the allowed range.
+//! Value parsers of flags, whose error messages give the allowed range or names.
 
 use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use crate::Error;
 
 /// The largest size of a model dimension, a batch or a sequence.
 pub const LARGEST: u64 = i32::MAX as u64;
@@ -28,6 +31,19 @@ pub fn steps(text: &str) -> Result<u64, String> {
 /// Parses an integer of at least 0.
 pub fn non_negative<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
     in_range(0..=u64::MAX)(text)
+}
+
+/// Parses an epoch, or -1 for none.
+pub fn epoch(text: &str) -> Result<i64, String> {
+    text.parse().map_err(|_| "give an epoch, counted from 1, or only -1 for never".to_owned())
+}
+
+/// Parses a name. clap's message names the flag and the value, so that the remedy completes the sentence.
+pub fn named<T: FromStr<Err = Error>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error| match error {
+        Error::Config { remedy, .. } => remedy,
+        other => other.to_string(),
+    })
 }
 
 /// Returns a parser of integers within a range.

@@ -47,13 +47,12 @@ pub(super) fn wikitext103(path: &Path) -> Result<PathBuf> {
         return Ok(inner);
     }
     Err(Error::bad_file(
-        &inner,
-        "WikiText-103 is not here",
+        path,
+        "holds neither the texts of a corpus nor wikitext-103/",
         format!(
-            "run `reproduce data fetch wikitext-103 --to {path}`, or in a notebook \
-             `Corpus::fetch_wikitext103({path:?})?`; or unpack wikitext-103-v1.zip there: {} must hold \
-             wiki.train.tokens, wiki.valid.tokens and wiki.test.tokens",
-            inner.display(),
+            "give a folder with train.txt, valid.txt and test.txt; or download WikiText-103 there with \
+             `reproduce data fetch wikitext-103 --to {path}`, in a notebook \
+             `Corpus::fetch_wikitext103({path:?})?`; or unpack wikitext-103-v1.zip there",
             path = path.display(),
         ),
     ))

@@ -40,7 +40,10 @@ fn the_published_file_names_are_found() {
     assert_eq!(Corpus::wikitext103(folder.path()).unwrap().tokens(Split::Test).len(), 4);
     assert_eq!(Corpus::wikitext103(&inner).unwrap().tokens(Split::Test).len(), 4);
     let missing = Corpus::wikitext103(folder.path().join("nowhere")).unwrap_err().to_string();
-    assert!(missing.contains("wikitext-103-v1.zip"), "{missing}");
+    assert!(
+        missing.contains("give a folder") && missing.contains("wikitext-103-v1.zip"),
+        "{missing}"
+    );
 }
 
 #[test]

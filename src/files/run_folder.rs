@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
-use crate::{Error, Result};
+use crate::{Error, Result, json};
 
-const REMEDY: &str =
-    "fix that field, or move the file away; the sizes are then read from the weights";
+const REMEDY: &str = "fix it there, or move the file away; the settings are then read from the weights or \
+                      the checkpoint";
 
 /// The weights of the best epoch.
 pub(crate) const WEIGHTS: &str = "model.safetensors";
@@ -47,7 +47,7 @@ pub(crate) fn read_config<T: DeserializeOwned>(path: &Path) -> Result<Option<T>>
         Err(error) => return Err(Error::io(path, "read")(error)),
     };
     serde_json::from_str(&text).map(Some).map_err(|error| {
-        let problem = format!("is not the configuration of a run ({error})");
+        let problem = format!("is not the configuration of a run: {}", json::problem(&error));
         Error::bad_line(path, error.line() as u64, problem, REMEDY)
     })
 }

@@ -1,5 +1,7 @@
 //! Model configuration: sizes, dropouts and softmax clusters.
 
+use std::iter;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
@@ -9,6 +11,9 @@ pub const WIKITEXT103_VOCAB: usize = 267_735;
 
 /// Maximum of all sizes. Products of three such sizes fit in `u128`.
 pub(crate) const MAX_SIZE: usize = i32::MAX as usize;
+
+/// Maximum of the initial embedding's range, far below the 1e19 at which squares of gradients overflow.
+const MAX_INIT_RANGE: f64 = 1e6;
 
 /// Maximum number of layers.
 pub const MAX_LAYERS: usize = 10_000;
@@ -31,7 +36,7 @@ impl Splits {
     /// The cluster boundaries for a vocabulary size, without 0 and `vocab`; empty for a plain softmax.
     ///
     /// # Errors
-    /// [`Error::Config`] if the boundaries do not ascend or exceed the vocabulary.
+    /// [`Error::Config`] if the boundaries do not ascend from 1 or exceed the vocabulary.
     pub fn borders(&self, vocab: usize) -> Result<Vec<usize>> {
         match self {
             Self::None => Ok(vec![]),
@@ -39,21 +44,15 @@ impl Splits {
             Self::Auto if vocab > 75_000 => Ok(vec![2_800, 20_000, 76_000]),
             Self::Auto => Ok(vec![]),
             Self::At(boundaries) => {
-                let ascending = boundaries.windows(2).all(|pair| pair[0] < pair[1]);
-                let inside = boundaries.iter().all(|&b| 0 < b && b < vocab);
-                if ascending && inside {
-                    Ok(boundaries.clone())
+                let problem = if !iter::once(&0).chain(boundaries).is_sorted_by(|a, b| a < b) {
+                    "the boundaries must ascend and be at least 1".to_owned()
+                } else if boundaries.iter().any(|&boundary| boundary >= vocab) {
+                    format!("the boundaries must be below the vocabulary size {vocab}")
                 } else {
-                    Err(Error::config(
-                        "config.splits",
-                        self,
-                        format!(
-                            "the boundaries must ascend and lie between 0 and the vocabulary size \
-                             {vocab}"
-                        ),
-                        "use smaller boundaries in ascending order, or none",
-                    ))
-                }
+                    return Ok(boundaries.clone());
+                };
+                let remedy = "use smaller boundaries in ascending order, or none";
+                Err(Error::config("config.splits", self, problem, remedy))
             }
         }
     }
@@ -327,11 +326,11 @@ impl LmConfig {
                 ));
             }
         }
-        if !(self.init_range > 0.0 && self.init_range.is_finite()) {
+        if !(self.init_range > 0.0 && self.init_range <= MAX_INIT_RANGE) {
             return Err(Error::config(
                 "config.init_range",
                 self.init_range,
-                "must be finite and greater than 0",
+                format!("must be greater than 0 and at most {MAX_INIT_RANGE:e}"),
                 "omit it to use 0.1, as awd-lstm-lm does",
             ));
         }

@@ -110,6 +110,15 @@ fn a_damaged_or_incompatible_weight_file_is_refused_with_its_name() {
     other.save_weights(&path).unwrap();
     let error = model.load_weights(&path).unwrap_err().to_string();
     assert!(error.contains("encoder.weight") && error.contains("use the corpus"), "{error}");
+    for (other, field) in [
+        (config().emsize(5), "config.emsize 5"),
+        (config().nhid(13), "config.nhid 13"),
+        (config().layers(5), "config.layers 5"),
+    ] {
+        QrnnLm::seeded(&other, options, 3).unwrap().save_weights(&path).unwrap();
+        let error = model.load_weights(&path).unwrap_err().to_string();
+        assert!(error.contains(&format!("a model of {field}, but this call has")), "{error}");
+    }
 }
 
 #[test]

@@ -227,6 +227,14 @@ impl SavedModel {
         weights::sizes(&self.path, &self.tensors)
     }
 
+    /// Checks that the model in the file has these sizes, except that of the vocabulary.
+    ///
+    /// # Errors
+    /// [`Error::BadFile`] with both values of the first size that differs.
+    pub fn check_sizes(&self, config: &LmConfig) -> Result<()> {
+        weights::check_sizes(&self.path, &self.sizes()?, config)
+    }
+
     /// Builds the model. The configuration is from the file, otherwise from a config.json in the same
     /// folder, otherwise inferred from the tensors, without dropout.
     ///
@@ -282,16 +290,19 @@ impl SavedModel {
     /// # Errors
     /// [`Error::BadFile`] if words, shapes or names differ from the model's; [`Error::Mismatch`] if the
     /// clusters differ.
-    pub(crate) fn load_into(mut self, model: &mut QrnnLm) -> Result<()> {
+    pub fn load_into(mut self, model: &mut QrnnLm) -> Result<()> {
         if self.config.is_none() && model.config().splits == Splits::None {
             self.drop_clusters();
         }
         vocabulary::check_file(&self.path, self.vocab(), model.vocab())?;
         let splits = self.check_splits(&model.config().splits, model.config().vocab);
         if let Err(error) = weights::check(&self.path, &self.tensors, &model.parameters()) {
-            // Report different clusters first, since they cause different tensors.
-            let same = self.sizes().is_ok_and(|sizes| sizes.vocab == model.config().vocab);
-            return Err(splits.err().filter(|_| same).unwrap_or(error));
+            // Report different sizes and clusters first, since they cause different tensors.
+            if self.sizes().is_ok_and(|sizes| sizes.vocab == model.config().vocab) {
+                self.check_sizes(model.config())?;
+                splits?;
+            }
+            return Err(error);
         }
         splits?;
         finite::check(self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)))?;

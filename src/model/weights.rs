@@ -91,6 +91,28 @@ pub(super) fn sizes(path: &Path, file_tensors: &NamedTensors) -> Result<LmConfig
         .locked_dropouts(0.0, 0.0, 0.0))
 }
 
+/// Checks that a file has the sizes of a model, except the vocabulary's.
+///
+/// # Errors
+/// [`Error::BadFile`] with both values of the first size that differs.
+pub(super) fn check_sizes(path: &Path, file: &LmConfig, model: &LmConfig) -> Result<()> {
+    // A single layer has no hidden width.
+    let nhid = if file.layers == 1 { model.nhid } else { file.nhid };
+    let sizes = [
+        ("config.emsize", file.emsize, model.emsize),
+        ("config.layers", file.layers, model.layers),
+        ("config.nhid", nhid, model.nhid),
+    ];
+    match sizes.into_iter().find(|(_, file_size, size)| file_size != size) {
+        None => Ok(()),
+        Some((field, file_size, size)) => Err(Error::bad_file(
+            path,
+            format!("holds a model of {field} {file_size}, but this call has {size}"),
+            format!("use `{field} {file_size}`, or name another file"),
+        )),
+    }
+}
+
 /// Checks that a file's tensors are those of a model.
 ///
 /// # Errors
@@ -144,7 +166,6 @@ fn shape_remedy(name: &str) -> &'static str {
     } else if name.starts_with("encoder.") || name.starts_with("decoder.") {
         "use the corpus that the model was trained on: the vocabularies must be equal"
     } else {
-        "in training, use the sizes (config.emsize, config.nhid, config.layers) of the file; otherwise they are \
-         read from the file, which must be a complete model of this kind"
+        "give the file of a complete model of this kind"
     }
 }

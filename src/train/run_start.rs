@@ -44,7 +44,8 @@ pub(super) fn open(
 /// The checkpoint that a run continues from; `None` if it starts anew, for which the folder is free.
 ///
 /// # Errors
-/// [`Error::Busy`] if the folder holds files that would be lost.
+/// [`Error::Busy`] if the folder holds files that would be lost; [`Error::BadFile`] if its config.json is
+/// damaged.
 fn checkpoint_in(
     folder: &RunDir,
     resume: bool,
@@ -53,6 +54,7 @@ fn checkpoint_in(
 ) -> Result<Option<PathBuf>> {
     let newest = checkpoints(folder.path())?.pop().map(|(_, path)| path);
     let files = folder.existing_files()?;
+    let config = if resume { RunDir::config_of(&folder.weights())? } else { None };
     let out = folder.path().display().to_string();
     match newest {
         Some(newest) if resume => return Ok(Some(newest)),
@@ -81,7 +83,7 @@ fn checkpoint_in(
     if !only_started {
         return refused(format!("the folder holds {names}, but no checkpoint to resume from"));
     }
-    let Some(config) = RunDir::config_of(&folder.weights()).ok().flatten() else {
+    let Some(config) = config else {
         return refused(format!("the folder holds {names}, but not the settings of a run"));
     };
     if config.corpus != corpus.name() {
@@ -130,8 +132,8 @@ impl TrainingLoop<'_> {
                 log.add(&Record::Epoch(epoch.clone()))?;
             }
             self.progress.message(
-                "metrics.jsonl is not the log of this run up to its checkpoint: its complete lines were \
-                 kept, the epochs were added, and the other steps are missing",
+                "metrics.jsonl is missing, or is not the log of this run up to its checkpoint: epochs that it \
+                 lacks were added, steps that it lacks are lost",
             );
         }
         Ok(())

@@ -143,6 +143,10 @@ impl Trainer {
             }
             None => RunStart::Fresh,
         };
+        if let (Some(folder), true, RunStart::Fresh) = (&folder, self.resume, &start) {
+            let out = folder.path().display();
+            progress.message(&format!("{out} holds no checkpoint: a new run starts"));
+        }
         model.adopt_vocab(corpus);
         if let Some(folder) = &folder {
             folder.write_config(model.config(), recipe, corpus.name())?;

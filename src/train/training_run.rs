@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::recipe::Recipe;
-use crate::format::perplexity_in_text;
+use crate::format::{duration, perplexity_in_text, thousands};
 use crate::json;
 use crate::model::LmConfig;
 use crate::progress::EpochReport;
@@ -43,13 +43,23 @@ pub struct TrainingRun {
     pub interrupted: bool,
 }
 
+impl TrainingRun {
+    /// Sizes and times in one line. The speed is that of training steps; a resumed run has tokens of earlier
+    /// calls.
+    pub(crate) fn summary(&self) -> String {
+        format!(
+            "{} parameters; {} tokens in all epochs at {} tokens/s; this call took {}, evaluations included",
+            thousands(self.parameters),
+            thousands(self.tokens),
+            thousands(self.tokens_per_second.max(0.0) as u64),
+            duration(self.seconds)
+        )
+    }
+}
+
 impl std::fmt::Display for TrainingRun {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(
-            f,
-            "{} parameters, {} tokens in {:.1} s, {:.0} tokens/s",
-            self.parameters, self.tokens, self.seconds, self.tokens_per_second
-        )?;
+        writeln!(f, "{}", self.summary())?;
         for epoch in &self.epochs {
             writeln!(
                 f,
@@ -66,5 +76,33 @@ impl std::fmt::Display for TrainingRun {
             }
             None => write!(f, "interrupted, not tested"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_separates_the_speed_of_steps_from_the_time_of_the_call() {
+        let run = TrainingRun {
+            config: LmConfig::paper(4, 4),
+            recipe: Recipe::paper(),
+            epochs: vec![],
+            losses: vec![],
+            test_loss: Some(1.0),
+            test_ppl: Some(1f64.exp()),
+            parameters: 382_172,
+            tokens_per_second: 10_738.4,
+            tokens: 399_984,
+            checkpoint: None,
+            seconds: 125.0,
+            interrupted: false,
+        };
+        assert_eq!(
+            run.to_string(),
+            "382,172 parameters; 399,984 tokens in all epochs at 10,738 tokens/s; this call took \
+             2 min 5 s, evaluations included\ntest loss 1.0000  test ppl 2.72"
+        );
     }
 }

@@ -48,17 +48,25 @@ fn train(data: &Path, out: &Path, flags: &[&str]) -> Ran {
     reproduce(&args)
 }
 
-/// Starts the program, sends Ctrl-C once `ready` returns true, and waits until it exits.
-fn interrupt_when(args: &[&str], ready: impl Fn() -> bool) -> Ran {
+/// Starts the program, sends Ctrl-C once `ready`, which gets its process id, returns true, and waits until
+/// it exits.
+fn interrupt_when(args: &[&str], ready: impl Fn(u32) -> bool) -> Ran {
     let mut child = command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let started = Instant::now();
-    while !ready() {
+    while !ready(child.id()) {
         assert!(started.elapsed() < Duration::from_secs(60), "never ready");
         assert!(child.try_wait().unwrap().is_none(), "exited before the interrupt");
         std::thread::sleep(Duration::from_millis(20));
     }
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     child.wait_with_output().unwrap().into()
+}
+
+/// Whether a process has a handler of SIGINT (proc_pid_status(5)).
+fn catches_ctrl_c(process: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim();
+    u64::from_str_radix(caught, 16).unwrap() & 1 << (Signal::INT.as_raw() - 1) != 0
 }
 
 /// LD_DEBUG=files makes the loader print which initializers it calls (ld.so(8)).
@@ -144,7 +152,14 @@ fn the_table_is_written_with_plots_and_report() {
     let out = tempfile::tempdir().unwrap();
     let path = out.path().to_str().unwrap();
     let args = ["--out", path, "--rows", "300-1500-140", "--scale", "50", "--no-lengths", "--json"];
-    let results = reproduce(&args).json();
+    let ran = reproduce(&args);
+    let results = ran.json();
+    // The number of training tokens is that of the text in use, 400,000 tokens at the default scale of 10 over
+    // 4 epochs.
+    assert_eq!(results["corpus"]["train_tokens"], 20_000);
+    let recipe = results["scale"]["recipe"].as_str().unwrap();
+    assert!(recipe.contains("4 epochs of the first 20,000 training tokens"), "{recipe}");
+    assert!(!ran.stderr.contains("400,053") && !ran.stderr.contains("400053"), "{}", ran.stderr);
     let row = &results["rows"][0];
     assert_eq!(row["published"]["test_ppl"], 36.46);
     assert!(row["measured"]["test_ppl"].as_f64().unwrap() > 1.0);
@@ -231,6 +246,25 @@ fn invalid_flags_are_refused_by_name() {
 }
 
 #[test]
+fn messages_about_names_are_one_sentence() {
+    for (args, message) in [
+        ("train --optimizer foo", "'foo' for '--optimizer <OPTIMIZER>': use adam, sgd (which"),
+        ("evaluate --checkpoint x --split foo", "'foo' for '--split <SPLIT>': use train, valid or"),
+        (
+            "train --splits x",
+            "'x' for '--splits <SPLITS>': use for example 2800,20000,76000, or none",
+        ),
+        ("train --when x", "'x' for '--when <WHEN>...': give an epoch, counted from 1, or only -1"),
+        ("--rows ,", "a value is required for '--rows <ROWS>' but none was supplied"),
+    ] {
+        let ran = reproduce(&args.split_whitespace().collect::<Vec<_>>());
+        ran.is_refused(args);
+        assert!(ran.stderr.contains(message), "{args}: {}", ran.stderr);
+        assert!(!ran.stderr.contains("what to do"), "{args}: {}", ran.stderr);
+    }
+}
+
+#[test]
 fn corrupted_checkpoints_are_refused_by_name() {
     let (data, out) = (text_folder(&small_text()), tempfile::tempdir().unwrap());
     train(data.path(), out.path(), &["--steps", "2"]).succeeds();
@@ -256,8 +290,15 @@ fn corrupted_checkpoints_are_refused_by_name() {
     fs::write(&weights, &whole).unwrap();
     fs::write(out.path().join("config.json"), "{\n\"version\": 3}").unwrap();
     let ran = evaluate(data.path());
-    ran.is_refused("corrupted configuration");
-    assert!(ran.stderr.contains("config.json, line"), "{}", ran.stderr);
+    let resumed = train(data.path(), out.path(), &["--steps", "3", "--resume"]);
+    for ran in [ran, resumed] {
+        ran.is_refused("corrupted configuration");
+        assert!(ran.stderr.contains("config.json, line"), "{}", ran.stderr);
+        assert!(!ran.stderr.contains("column"), "{}", ran.stderr);
+    }
+    // The remedy of the message.
+    fs::remove_file(out.path().join("config.json")).unwrap();
+    train(data.path(), out.path(), &["--steps", "3", "--resume"]).succeeds();
 }
 
 #[test]
@@ -280,10 +321,15 @@ fn ctrl_c_ends_training_and_saves_the_model() {
     args[epochs] = "100000";
     let log = out.join("metrics.jsonl");
     // After two epochs, so that a model was saved.
-    let ran = interrupt_when(&args, || {
+    let ran = interrupt_when(&args, |_| {
         fs::read_to_string(&log).is_ok_and(|log| log.matches("\"epoch\",").count() >= 2)
     });
     assert_eq!(ran.status, Some(130), "{}", ran.stderr);
+    assert!(ran.stderr.contains("finishing this step; press Ctrl-C again"), "{}", ran.stderr);
+    let args = ["generate", "--checkpoint", out.to_str().unwrap(), "--words", "1000000000"];
+    let ran = interrupt_when(&args, catches_ctrl_c);
+    assert_eq!(ran.status, Some(130), "{}", ran.stderr);
+    assert!(ran.stderr.contains("stopping after this word; press Ctrl-C again"), "{}", ran.stderr);
     let evaluated = reproduce(&[
         "evaluate",
         "--checkpoint",

@@ -58,6 +58,9 @@ fn presets_expand_to_flags_and_finetuning_keeps_the_better_model() {
     assert!(run["epochs"][0]["valid_loss"].as_f64().unwrap() > base_loss + 0.5, "{run}");
     assert!((run["test_loss"].as_f64().unwrap() - base_loss).abs() < 1e-9, "{run}");
 
+    let ran = reproduce(&["train", "--preset", "penn-treebank-finetune"]);
+    ran.is_refused("finetuning without a model");
+    assert!(ran.stderr.contains("--finetune FILE"), "{}", ran.stderr);
     reproduce(&["train", "--preset", "wikitext-3"]).is_refused("an unknown preset");
     reproduce(&["train", "--when", "3,-1"]).is_refused("an epoch before the first");
 }

@@ -111,8 +111,9 @@ fn a_run_without_a_checkpoint_resumes_from_the_beginning() {
     }
     train(data.path(), &out, "--steps 12").is_refused("without --resume");
     train(data.path(), &out, "--steps 12 --resume --lr 0.1").is_refused("other settings");
-    let again = train(data.path(), &out, "--steps 12 --resume").json();
-    assert_eq!(again["losses"], uninterrupted["losses"]);
+    let ran = train(data.path(), &out, "--steps 12 --resume");
+    assert!(ran.stderr.contains("holds no checkpoint: a new run starts"), "{}", ran.stderr);
+    assert_eq!(ran.json()["losses"], uninterrupted["losses"]);
     assert_eq!(log(&out).iter().filter(|line| line["kind"] == "epoch").count(), 1);
 }
 
@@ -139,6 +140,7 @@ fn a_run_resumes_from_only_a_checkpoint() {
         }
         let ran = train(data.path(), &moved, "--epochs 3 --resume");
         let resumed = ran.json();
+        assert!(ran.stderr.contains("metrics.jsonl is missing, or"), "{}", ran.stderr);
         assert_eq!(resumed["epochs"][2]["train_loss"], expected["epochs"][2]["train_loss"]);
         assert_eq!(resumed["epochs"][0], first["epochs"][0]);
         assert_eq!(ran.stderr.contains("best weights so far"), files.is_empty(), "{}", ran.stderr);

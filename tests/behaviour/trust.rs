@@ -125,6 +125,26 @@ fn every_command_refuses_a_corpus_with_another_vocabulary() {
     assert!(!Path::new(&out).exists());
 }
 
+#[test]
+fn initial_weights_of_other_sizes_are_refused_before_the_corpus_is_read() {
+    let corpora = Corpora::new();
+    let (data, out, run) = (corpora.path("no-such-folder"), corpora.path("out"), &corpora.run);
+    for (flag, refused) in [
+        ("--emsize 9", "a model of --emsize 8, but this call has 9"),
+        ("--nhid 13", "a model of --nhid 12, but this call has 13"),
+        ("--nlayers 3", "a model of --nlayers 2, but this call has 3"),
+    ] {
+        for init in ["--init", "--finetune"] {
+            // The second --emsize overrides the first.
+            let ran = corpora.train(&data, &out, &format!("{init} {run} {flag}"));
+            ran.is_refused(flag);
+            assert!(ran.stderr.contains(refused), "{}", ran.stderr);
+        }
+    }
+    let ran = corpora.train(&data, &out, "--init no-such-model");
+    assert!(ran.stderr.contains("no-such-model"), "{}", ran.stderr);
+}
+
 /// BUGS A1: the same vocabulary but another text.
 #[test]
 fn a_run_does_not_resume_with_another_text() {

@@ -34,7 +34,7 @@ pub fn write_by(
     // tempfile's default, 0600, would hide the file from other users; the umask still applies.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let temporary = builder.tempfile_in(folder)?;
+    let temporary = builder.tempfile_in(folder).map_err(without_path)?;
     let permissions = temporary.as_file().metadata()?.permissions();
     let temporary = temporary.into_temp_path();
     fill(&temporary)?;
@@ -48,6 +48,12 @@ pub fn write_by(
         let _ = folder.sync_all();
     }
     Ok(())
+}
+
+/// Removes the temporary file's path, which tempfile adds to an error: callers name the file that was meant.
+fn without_path(error: io::Error) -> io::Error {
+    let text = error.to_string();
+    io::Error::new(error.kind(), &text[..text.rfind(" at path ").unwrap_or(text.len())])
 }
 
 #[cfg(test)]
@@ -68,7 +74,9 @@ mod tests {
     fn a_failed_write_removes_the_temporary_file() {
         let folder = tempfile::tempdir().unwrap();
         let missing = folder.path().join("none/results.json");
-        assert_eq!(write(&missing, b"x").unwrap_err().kind(), io::ErrorKind::NotFound);
+        let error = write(&missing, b"x").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert_eq!(error.to_string(), "No such file or directory (os error 2)");
         // A folder at the path makes the rename fail.
         let occupied = folder.path().join("occupied");
         std::fs::create_dir(&occupied).unwrap();

@@ -25,7 +25,7 @@ pub struct Args {
     #[arg(long, value_parser = numbers::size, default_value_t = WIKITEXT103_VOCAB)]
     vocab: usize,
     /// Softmax clusters: first token id of each tail cluster, none, or auto (as awd-lstm-lm chooses)
-    #[arg(long, default_value = "auto")]
+    #[arg(long, value_parser = numbers::named::<Splits>, default_value = "auto")]
     splits: Splits,
     /// Bits per stored parameter
     #[arg(long, value_parser = numbers::in_range::<u32>(1..=32), default_value_t = 16)]

@@ -102,7 +102,8 @@ fn fetch(args: FetchArgs) -> Result<Output> {
         fetch = fetch.url(url)?;
     }
     let started = Instant::now();
-    let fetched = fetch.interrupt(Interrupt::on_ctrl_c()?).run(&mut *progress::here())?;
+    let interrupt = Interrupt::on_ctrl_c("stopping the download")?;
+    let fetched = fetch.interrupt(interrupt).run(&mut *progress::here())?;
     let seconds = started.elapsed().as_secs_f64();
     let path = fetched.path.display();
     let text = match &fetched.from {

@@ -26,7 +26,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "split"])]
     text: Option<PathBuf>,
     /// Split to evaluate: test, valid or train
-    #[arg(long, default_value = "test")]
+    #[arg(long, value_parser = numbers::named::<Split>, default_value = "test")]
     split: Split,
     /// Window length in tokens; affects speed only [default: as in training]
     #[arg(long, value_parser = numbers::size)]
@@ -57,7 +57,7 @@ pub fn run(args: Args) -> Result<Output> {
     if let Some(batch) = args.batch_size {
         options.batch = batch;
     }
-    options.interrupt = Interrupt::on_ctrl_c()?;
+    options.interrupt = Interrupt::on_ctrl_c("stopping the evaluation")?;
     qrnn_ops::libtorch::keep_freed_memory();
     if let Some(file) = &args.text {
         let evaluation = evaluate_text(&model, file, &options, &mut *progress::here())?;

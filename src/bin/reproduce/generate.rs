@@ -54,7 +54,7 @@ pub fn run(args: Args) -> Result<Output> {
         words: args.words,
         temperature: args.temperature,
         seed: args.seed,
-        interrupt: Interrupt::on_ctrl_c()?,
+        interrupt: Interrupt::on_ctrl_c("stopping after this word")?,
     };
     let generated = match &corpus {
         Some(corpus) => progress::generate(&model, corpus, &args.prompt, &sampling)?,

@@ -10,6 +10,9 @@ const AWD: &str = "--emsize 400 --nhid 1550 --nlayers 4 --splits auto --bptt 70 
                    --lr 30 --when -1 --nonmono 5 --alpha 2 --beta 1 --dropout 0.4 --dropouti 0.4 \
                    --dropoute 0.1 --wdrop 0.1 --wdecay 0.0000012";
 
+/// The preset that needs a trained model.
+const FINETUNE: &str = "penn-treebank-finetune";
+
 /// Name, description, and flags in addition to [`AWD`].
 const OTHERS: [(&str, &str, &str); 3] = [
     (
@@ -18,7 +21,7 @@ const OTHERS: [(&str, &str, &str); 3] = [
         "--dropouth 0.3 --clip 0.2 --batch-size 20 --epochs 550 --seed 9001",
     ),
     (
-        "penn-treebank-finetune",
+        FINETUNE,
         "finetuning of penn-treebank; needs --finetune FILE",
         "--dropouth 0.3 --clip 0.2 --batch-size 20 --epochs 300 --seed 404",
     ),
@@ -53,12 +56,30 @@ fn flags(name: &str) -> Option<String> {
     Some(format!("{AWD} {flags}"))
 }
 
-/// Replaces `--preset NAME` by its flags, placed first so that other flags override them.
+/// # Errors
+/// [`Error::Config`] for the preset that finetunes a model if there is none.
+pub fn check(preset: Option<&str>, finetunes: bool) -> Result<()> {
+    if preset != Some(FINETUNE) || finetunes {
+        return Ok(());
+    }
+    Err(Error::config(
+        "--preset",
+        FINETUNE,
+        "needs a trained model, but --finetune is missing",
+        "add --finetune FILE, with a model trained by --preset penn-treebank",
+    ))
+}
+
+/// Adds the flags of `--preset NAME`, placed first so that other flags override them. Drops `--help` after
+/// `help`, since clap takes it for the name of a command.
 ///
 /// # Errors
 /// [`Error::Config`] for an unknown preset.
 pub fn expand(args: impl Iterator<Item = OsString>) -> Result<Vec<OsString>> {
     let mut args: Vec<OsString> = args.collect();
+    if args.get(1).is_some_and(|command| command == "help") {
+        args.retain(|arg| arg != "--help" && arg != "-h");
+    }
     if args.get(1).is_none_or(|command| command != "train") {
         return Ok(args);
     }
@@ -70,9 +91,8 @@ pub fn expand(args: impl Iterator<Item = OsString>) -> Result<Vec<OsString>> {
         Some(name) => name.to_owned(),
         // The name is missing, which clap reports.
         None if at + 1 == args.len() => return Ok(args),
-        None => args.remove(at + 1).to_string_lossy().into_owned(),
+        None => args[at + 1].to_string_lossy().into_owned(),
     };
-    args.remove(at);
     let Some(flags) = flags(&name) else {
         return Err(Error::config(
             "--preset",
@@ -98,11 +118,15 @@ mod tests {
     #[test]
     fn other_flags_follow_and_override_those_of_the_preset() {
         let expected = "reproduce train --emsize 400 --nhid 2500 --bptt 140 --batch-size 60 \
-                        --epochs 14 --epochs 2 --seed 3";
-        assert_eq!(expanded("reproduce train --epochs 2 --preset 400-2500-140 --seed 3"), expected);
-        assert_eq!(expanded("reproduce train --epochs 2 --seed 3 --preset=400-2500-140"), expected);
+                        --epochs 14 --epochs 2";
+        for preset in ["--preset 400-2500-140", "--preset=400-2500-140"] {
+            let args = format!("--epochs 2 {preset} --seed 3");
+            let expected = format!("{expected} {preset} --seed 3");
+            assert_eq!(expanded(&format!("reproduce train {args}")), expected);
+        }
         assert!(expanded("reproduce train --preset wikitext-2").contains("--seed 4002"));
         assert_eq!(expanded("reproduce count --preset x"), "reproduce count --preset x");
+        assert_eq!(expanded("reproduce help train --help"), "reproduce help train");
         let args = ["reproduce", "train", "--preset", "x"].map(OsString::from);
         assert!(expand(args.into_iter()).unwrap_err().to_string().contains("wikitext-2"));
     }

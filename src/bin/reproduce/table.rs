@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
+use clap::builder::NonEmptyStringValueParser;
 use qrnn::data::Corpus;
 use qrnn::format::aligned;
 use qrnn::interrupt::Interrupt;
@@ -23,7 +24,7 @@ pub struct Args {
     #[arg(long, default_value = "runs/reproduce")]
     out: PathBuf,
     /// Rows of the table to train, separated by commas [default: all]
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
     rows: Vec<String>,
     /// Divisor of the model widths; smaller means larger models and longer runs [default: 10]
     #[arg(long)]
@@ -83,7 +84,7 @@ pub fn run(args: Args) -> Result<Output> {
         device,
         precision: args.compute.training_precision(device, scale.layer_multiplications())?,
         command: command_line(),
-        interrupt: Interrupt::on_ctrl_c()?,
+        interrupt: Interrupt::on_ctrl_c("finishing the current steps")?,
     };
     experiment.check()?;
     let corpus = match &args.data {
@@ -91,7 +92,8 @@ pub fn run(args: Args) -> Result<Output> {
         None => Corpus::synthetic(),
     };
     check_writable(&args.out)?;
-    terminal::note(format_args!("{}\n{}\n{}\n", counts(), corpus, experiment.precision));
+    let text = experiment.training_text(&corpus);
+    terminal::note(format_args!("{}\n{text}\n{}\n", counts(), experiment.precision));
 
     let results = experiment.run(&corpus)?;
     let paths = results.save(&args.out)?;

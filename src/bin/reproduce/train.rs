@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args as ClapArgs;
 use qrnn::data::Split;
 use qrnn::interrupt::Interrupt;
-use qrnn::model::{LmConfig, QrnnLm, Splits};
+use qrnn::model::{LmConfig, QrnnLm, SavedModel, Splits};
 use qrnn::terminal;
 use qrnn::train::{Memory, OptimizerKind, Recipe, RunDir, Trainer};
 use qrnn::{Error, Result};
@@ -49,7 +49,7 @@ pub struct Args {
     #[arg(long, value_parser = numbers::layers, default_value_t = 4, help_heading = "Model")]
     nlayers: usize,
     /// Softmax clusters: first token id of each tail cluster, none, or auto (as awd-lstm-lm chooses)
-    #[arg(long, default_value = "auto", help_heading = "Model")]
+    #[arg(long, value_parser = numbers::named::<Splits>, default_value = "auto", help_heading = "Model")]
     splits: Splits,
     /// Dropout after the last layer (one mask for all time steps)
     #[arg(long, default_value_t = 0.1, help_heading = "Model")]
@@ -89,14 +89,14 @@ pub struct Args {
     #[arg(long, value_parser = numbers::steps, help_heading = "Recipe")]
     steps: Option<u64>,
     /// adam, sgd (switches to averaged SGD when the validation loss stalls) or asgd
-    #[arg(long, default_value = "adam", help_heading = "Recipe")]
+    #[arg(long, value_parser = numbers::named::<OptimizerKind>, default_value = "adam", help_heading = "Recipe")]
     optimizer: OptimizerKind,
     /// Learning rate
     #[arg(long, default_value_t = 1e-3, help_heading = "Recipe")]
     lr: f64,
     /// Epochs after which the learning rate is divided by 10; -1 for never
     #[arg(long, num_args = 1.., value_delimiter = ',', default_value = "12", help_heading = "Recipe")]
-    #[arg(allow_negative_numbers = true)]
+    #[arg(allow_negative_numbers = true, value_parser = numbers::epoch)]
     when: Vec<i64>,
     /// Maximum gradient norm; 0 disables clipping
     #[arg(long, default_value_t = 0.25, help_heading = "Recipe")]
@@ -117,7 +117,7 @@ pub struct Args {
     #[arg(long, value_parser = numbers::non_negative::<u64>, default_value_t = 1882, help_heading = "Recipe")]
     seed: u64,
 
-    /// Continue the run in --out from its newest checkpoint
+    /// Continue the run in --out from its newest checkpoint, or start it if there is none
     #[arg(long, conflicts_with = "init")]
     resume: bool,
     /// Replace the run in --out
@@ -188,37 +188,45 @@ impl Args {
 }
 
 pub fn run(args: Args) -> Result<Output> {
+    preset::check(args.preset.as_deref(), args.finetune.is_some())?;
     let recipe = args.recipe()?;
     recipe.check()?;
+    // All but the vocabulary is known before the corpus is read.
+    let settings = args.config(numbers::LARGEST as usize);
+    settings.check()?;
     let device = args.compute.device()?;
     // Losses of runs with --fixed-bptt are compared with a reference to 1e-4, so `auto` means fp32.
     let precision = if args.fixed_bptt {
         args.compute.precision(device)?
     } else {
         let tokens = recipe.bptt * recipe.batch;
-        let multiplications = args.config(1).layer_multiplications(tokens);
+        let multiplications = settings.layer_multiplications(tokens);
         args.compute.training_precision(device, multiplications)?
     };
+    let init = args.init.as_ref().or(args.finetune.as_ref()).map(SavedModel::open).transpose()?;
+    if let Some(init) = &init {
+        init.check_sizes(&settings)?;
+    }
     let corpus = load_corpus(args.data.clone())?;
     terminal::note(format_args!("{corpus}\n{precision}"));
-    let config = args.config(corpus.vocab().len());
+    let config = settings.vocab(corpus.vocab().len());
     let tokens = corpus.tokens(Split::Train).len();
     Memory::estimate(&config, &recipe, tokens).check()?;
     let mut model = QrnnLm::seeded(&config, (Kind::Float, device), args.seed)?;
     model.set_precision(precision);
     model.adopt_vocab(&corpus);
-    if let Some(file) = args.init.as_ref().or(args.finetune.as_ref()) {
-        model.load_weights(file)?;
-        if model.vocab().is_none() {
-            warn_missing_vocabulary(file, &corpus);
+    if let Some(init) = init {
+        if init.vocab().is_none() {
+            warn_missing_vocabulary(init.path(), &corpus);
         }
+        init.load_into(&mut model)?;
     }
     let mut trainer = Trainer::new(recipe)
         .folder(&args.out)
         .resume(args.resume)
         .overwrite(args.overwrite)
         .log_every(args.log_interval)
-        .interrupt(Interrupt::on_ctrl_c()?);
+        .interrupt(Interrupt::on_ctrl_c("finishing this step")?);
     if let Some(steps) = args.checkpoint_every {
         trainer = trainer.checkpoint_every(steps);
     }

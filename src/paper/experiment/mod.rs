@@ -90,6 +90,11 @@ impl Experiment {
         self.chosen_rows().map(drop)
     }
 
+    /// The corpus with the training tokens of one epoch at this scale.
+    pub fn training_text(&self, corpus: &Corpus) -> Corpus {
+        self.scale.train_tokens().map_or_else(|| corpus.clone(), |tokens| corpus.take_train(tokens))
+    }
+
     /// Trains all models; small ones in parallel on the CPU's cores.
     ///
     /// # Errors
@@ -103,10 +108,7 @@ impl Experiment {
         let experiment = Self { interrupt: self.interrupt.during_call(), ..self.clone() };
         let (timer, started) = (Instant::now(), SystemTime::now());
         let rows = self.chosen_rows()?;
-        let text = match self.scale.train_tokens() {
-            Some(tokens) => corpus.take_train(tokens),
-            None => corpus.clone(),
-        };
+        let text = self.training_text(corpus);
         let job = |model: &PublishedRow| {
             let (config, recipe) = self.scale.apply(model, text.vocab().len(), self.seed);
             Job { config, recipe }
@@ -147,7 +149,7 @@ impl Experiment {
             seconds: timer.elapsed().as_secs_f64(),
             seed: self.seed,
             interrupted: experiment.interrupt.requested(),
-            scale: self.scale.describe(self.precision),
+            scale: self.scale.describe(self.precision, text.tokens(Split::Train).len()),
             corpus: describe_corpus(&text),
             machine: Machine::here(match self.device {
                 Device::Cpu => "CPU".to_owned(),

@@ -1,5 +1,6 @@
 //! Reduction of the experiment, so that a laptop runs all of it in minutes.
 
+use crate::format::thousands;
 use crate::model::{LmConfig, Splits, WIKITEXT103_VOCAB};
 use crate::paper::{self, PublishedRow, results};
 use crate::train::Recipe;
@@ -96,8 +97,8 @@ impl Scale {
         paper::ROWS.iter().map(of_row).max().unwrap_or(0)
     }
 
-    /// Describes the scale for the report.
-    pub(super) fn describe(self, precision: Precision) -> results::Scale {
+    /// Describes the scale for the report; `tokens` is the length of the training text.
+    pub(super) fn describe(self, precision: Precision, tokens: usize) -> results::Scale {
         match self {
             Self::Full => results::Scale {
                 name: "full size".into(),
@@ -113,10 +114,11 @@ impl Scale {
                     self.step_tokens()
                 ),
                 recipe: format!(
-                    "Adam with learning rate {LEARNING_RATE}, divided by 10 after epoch {WHEN} of \
-                     {EPOCHS}, on the first tokens of the text; embedding initialized within \
+                    "Adam with learning rate {LEARNING_RATE}, divided by 10 after epoch {WHEN}; {EPOCHS} \
+                     epochs of the first {} training tokens; embedding initialized within \
                      ±{INIT_RANGE}; softmax split at the paper's shares of the vocabulary; clipping, \
-                     dropout and random sequence lengths as in the paper; {precision}"
+                     dropout and random sequence lengths as in the paper; {precision}",
+                    thousands(tokens as u64)
                 ),
                 full: false,
             },

@@ -176,13 +176,13 @@ impl ParameterCount {
     pub fn table(counts: &[Self]) -> Vec<Vec<String>> {
         let headings = ["row", "counted", "published", "difference"].map(str::to_owned);
         let cells = counts.iter().map(|count| {
-            let tombstones = match count.criterion {
+            let criterion = match count.criterion {
                 0 => String::new(),
-                n => format!(" (with {} tombstones)", thousands(n)),
+                n => format!(" (with {} of the softmax clusters)", thousands(n)),
             };
             let difference = i128::from(count.counted) - i128::from(count.published);
             vec![
-                format!("{}{tombstones}", count.name),
+                format!("{}{criterion}", count.name),
                 thousands(count.counted),
                 thousands(count.published),
                 difference.to_string(),

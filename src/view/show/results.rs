@@ -154,14 +154,7 @@ impl Show for TrainingRun {
             Some(loss) => format!("Test perplexity {}.", perplexity_of(loss)),
             None => "Not tested.".into(),
         };
-        let note = format!(
-            "{} parameters, {} tokens in {}, {} tokens/s.",
-            thousands(self.parameters),
-            thousands(self.tokens),
-            duration(self.seconds),
-            thousands(self.tokens_per_second.max(0.0) as u64)
-        );
-        let html = html! { (table) (heading(&outcome)) (remark(&note)) };
+        let html = html! { (table) (heading(&outcome)) (remark(&self.summary())) };
         MimeBundle::html(html, self.to_string())
     }
 }
