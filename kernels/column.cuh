@@ -7,8 +7,7 @@
 
 #define INLINE __device__ __forceinline__
 
-// Threads per block, and the time steps that a thread prefetches. crates/qrnn-ops/src/fo_pool/cuda has the
-// same values.
+// Threads per block, as in crates/qrnn-ops/src/fo_pool/cuda, and the time steps that a thread prefetches.
 constexpr int BLOCK = 64;
 constexpr int STEPS = 8;
 
