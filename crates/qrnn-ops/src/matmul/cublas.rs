@@ -10,9 +10,14 @@ use crate::libtorch::allow_tf32;
 /// Rows of a product aᵀ b in TF32 from which a transposed copy of b saves more time than it takes.
 const WORTH_COPYING: i64 = 4096;
 
-/// Whether the columns of the matrix are contiguous.
-fn is_transposed(matrix: &Tensor) -> bool {
-    matrix.stride()[0] == 1
+/// Whether a product a b in TF32 is the gradient of a large weight, with contiguous columns of a and rows of b, and
+/// the rows of a transposed copy of b are aligned to 16 bytes.
+fn is_worth_transposing(a: &Tensor, b: &Tensor) -> bool {
+    let has_contiguous_columns = |matrix: &Tensor| matrix.stride()[0] == 1;
+    has_contiguous_columns(a)
+        && !has_contiguous_columns(b)
+        && a.size()[0] >= WORTH_COPYING
+        && b.size()[0] % 4 == 0
 }
 
 /// out = a b + addend, as [`Precision::multiply`]. In bf16, `out` is BFloat16 or Float.
@@ -27,11 +32,7 @@ pub(super) fn multiply(
     addend: Addend<'_>,
 ) -> Result<()> {
     allow_tf32(precision == Precision::Tf32)?;
-    if precision == Precision::Tf32
-        && is_transposed(a)
-        && !is_transposed(b)
-        && a.size()[0] >= WORTH_COPYING
-    {
+    if precision == Precision::Tf32 && is_worth_transposing(a, b) {
         return by_torch(out, a, &b.f_tr()?.f_contiguous()?.f_tr()?, addend);
     }
     if precision != Precision::Bf16 {

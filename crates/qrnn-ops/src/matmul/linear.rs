@@ -217,7 +217,7 @@ mod tests {
     #[ignore = "needs a GPU"]
     fn on_a_gpu_linear_maps_of_any_width_equal_the_cpu() {
         let device = crate::device::cuda().unwrap();
-        for (inputs, outputs) in [(600, 900), (1800, 900), (21, 37), (1, 3), (64, 64)] {
+        for (inputs, outputs) in [(600, 900), (1800, 900), (21, 37), (1, 3), (64, 64), (24, 4096)] {
             let exact = |size: &[i64]| Tensor::randn(size, (Kind::Double, Device::Cpu));
             let arguments = [exact(&[7, 4, inputs]), exact(&[outputs, inputs]), exact(&[outputs])];
             let factor = exact(&[7, 4, outputs]);
