@@ -28,7 +28,7 @@
 #include "column.cuh"
 
 // Time steps between two saved states, which the backward processes together. With 8 it reads and writes
-// less, and takes up to a tenth longer.
+// less, and at the entry's sizes takes up to a tenth longer.
 constexpr int GROUP = 4;
 static_assert(STEPS % GROUP == 0, "the forward saves states at fixed places of its ring");
 

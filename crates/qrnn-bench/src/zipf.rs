@@ -18,8 +18,8 @@ pub const LEAST_BYTES: u64 = 2_500_000;
 /// Tokens of a line; WikiText-103 has 57 on average.
 const LINE: usize = 56;
 
-/// Writes train.txt with about `bytes` bytes, at least [`LEAST_BYTES`], and short valid.txt and test.txt. In train.txt every word
-/// occurs at least once.
+/// Writes train.txt with about `bytes` bytes, at least [`LEAST_BYTES`], and short valid.txt and test.txt. In
+/// train.txt every word occurs at least once.
 pub fn write(folder: &Path, bytes: u64) -> Result<()> {
     let types = WIKITEXT103_VOCAB - 1; // without <eos>
     let words: Vec<String> = (0..types).map(spelling).collect();

@@ -10,8 +10,8 @@ use crate::libtorch::allow_tf32;
 /// Rows of a product aᵀ b in TF32 from which a transposed copy of b saves more time than it takes.
 const WORTH_COPYING: i64 = 4096;
 
-/// Whether a product a b in TF32 is the gradient of a large weight, with contiguous columns of a and rows of b, and
-/// the rows of a transposed copy of b are aligned to 16 bytes.
+/// Whether a product a b in TF32 is the gradient of a large weight, with contiguous columns of a and rows of b,
+/// and the rows of a transposed copy of b are aligned to 16 bytes.
 fn is_worth_transposing(a: &Tensor, b: &Tensor) -> bool {
     let has_contiguous_columns = |matrix: &Tensor| matrix.stride()[0] == 1;
     has_contiguous_columns(a)
