@@ -4,8 +4,8 @@
 mod corpus;
 mod device;
 mod flags;
-pub mod numbers;
 mod output;
+pub mod parsers;
 
 pub use corpus::{load_corpus, peak_bytes};
 pub use device::{require_cuda, set_threads};

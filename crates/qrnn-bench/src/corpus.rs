@@ -15,17 +15,17 @@ use tch::Device;
 use crate::report::{RecordFlags, Report};
 use crate::statistics::median;
 use crate::{subprocess, zipf};
-use qrnn::command_line::{Output, numbers, peak_bytes};
+use qrnn::command_line::{Output, parsers, peak_bytes};
 
 #[derive(Debug, ClapArgs)]
 #[command(allow_negative_numbers = true)]
 pub struct Args {
     /// Size of the training text in bytes; every word of WikiText-103's vocabulary occurs in it
-    #[arg(long, value_parser = numbers::in_range::<u64>(zipf::LEAST_BYTES..=numbers::LARGEST))]
+    #[arg(long, value_parser = parsers::in_range::<u64>(zipf::LEAST_BYTES..=parsers::LARGEST))]
     #[arg(default_value_t = zipf::BYTES)]
     bytes: u64,
     /// Number of measured runs
-    #[arg(long, value_parser = numbers::positive::<u32>, default_value_t = 5)]
+    #[arg(long, value_parser = parsers::positive::<u32>, default_value_t = 5)]
     runs: u32,
     /// Folder for the text, with room for twice its size [default: a temporary folder]
     #[arg(long)]

@@ -16,7 +16,7 @@ use crate::report::{RecordFlags, Report, merged};
 use crate::shape::Shape;
 use crate::{device as devices, random_tokens};
 use qrnn::command_line::Output;
-use qrnn::command_line::numbers;
+use qrnn::command_line::parsers;
 
 #[derive(Debug, ClapArgs)]
 #[command(allow_negative_numbers = true)]
@@ -32,22 +32,22 @@ pub struct Args {
     #[arg(long, value_delimiter = ',', default_value = "2800,20000,76000")]
     splits: Vec<usize>,
     /// Batch size
-    #[arg(long, value_parser = numbers::size, default_value_t = 40)]
+    #[arg(long, value_parser = parsers::size, default_value_t = 40)]
     batch_size: usize,
     /// Mean sequence length of a training batch, in tokens
-    #[arg(long, value_parser = numbers::size, default_value_t = 300)]
+    #[arg(long, value_parser = parsers::size, default_value_t = 300)]
     bptt: usize,
     /// Steps of each run
-    #[arg(long, value_parser = numbers::steps, default_value_t = 4000)]
+    #[arg(long, value_parser = parsers::steps, default_value_t = 4000)]
     steps: u64,
     /// Learning rate
-    #[arg(long, default_value_t = 1e-3)]
+    #[arg(long, value_parser = parsers::decimal, default_value_t = 1e-3)]
     lr: f64,
     /// Vocabulary size of the random tokens
-    #[arg(long, value_parser = numbers::size, default_value_t = WIKITEXT103_VOCAB)]
+    #[arg(long, value_parser = parsers::size, default_value_t = WIKITEXT103_VOCAB)]
     types: usize,
     /// Number of parts of a run whose mean losses are compared
-    #[arg(long, value_parser = numbers::positive::<u64>, default_value_t = 10)]
+    #[arg(long, value_parser = parsers::positive::<u64>, default_value_t = 10)]
     parts: u64,
     #[command(flatten)]
     device: DeviceFlags,

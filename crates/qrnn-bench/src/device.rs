@@ -32,9 +32,8 @@ pub fn name(device: Device) -> Result<String> {
     match device {
         Device::Cuda(ordinal) => Ok(CudaDevice::of(ordinal)?.name()?),
         _ => {
-            let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-            let model = info.lines().find_map(|line| line.strip_prefix("model name\t: "));
-            let of = model.map_or_else(String::new, |model| format!(" of {model}"));
+            let processor = qrnn_ops::device::processor_name();
+            let of = processor.map_or_else(String::new, |name| format!(" of {name}"));
             let threads = tch::get_num_threads();
             let s = if threads == 1 { "" } else { "s" };
             Ok(format!("the CPU, {threads} thread{s}{of}"))

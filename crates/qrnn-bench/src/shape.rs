@@ -33,7 +33,7 @@ impl std::str::FromStr for Shape {
             "plain" => false,
             _ => return Err(usage()),
         };
-        let size = |text: &str| qrnn::command_line::numbers::size(text).map_err(|_| usage());
+        let size = |text: &str| qrnn::command_line::parsers::size(text).map_err(|_| usage());
         Ok(Self { emsize: size(emsize)?, nhid: size(nhid)?, split })
     }
 }

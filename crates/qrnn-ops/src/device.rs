@@ -51,6 +51,24 @@ pub fn cuda_or_cpu() -> (Device, Option<String>) {
     }
 }
 
+/// The processor's name with its family and model, because virtual machines show the same name for several
+/// generations; `None` if the system does not report it.
+pub fn processor_name() -> Option<String> {
+    processor_in(&std::fs::read_to_string("/proc/cpuinfo").ok()?)
+}
+
+fn processor_in(cpuinfo: &str) -> Option<String> {
+    let field = |wanted: &str| {
+        let mut fields = cpuinfo.lines().filter_map(|line| line.split_once(':'));
+        fields.find(|(name, _)| name.trim() == wanted).map(|(_, value)| value.trim())
+    };
+    let name = field("model name").filter(|name| !name.is_empty())?;
+    Some(match (field("cpu family"), field("model")) {
+        (Some(family), Some(model)) => format!("{name} (family {family}, model {model})"),
+        _ => name.to_owned(),
+    })
+}
+
 /// Whether [`SKIP_SELF_TEST`] is set, so that the device computes nothing.
 pub fn self_test_is_skipped() -> bool {
     skips_self_test(std::env::var_os(SKIP_SELF_TEST).as_deref())
@@ -64,6 +82,14 @@ fn skips_self_test(value: Option<&OsStr>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_name_of_a_processor_has_its_family_and_model() {
+        let info = "cpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\nstepping\t: 1\n";
+        assert_eq!(processor_in(info).unwrap(), "AMD EPYC (family 25, model 17)");
+        assert_eq!(processor_in("model name : POWER9\n").unwrap(), "POWER9");
+        assert_eq!(processor_in("processor: 0\n"), None);
+    }
 
     #[test]
     fn only_the_value_1_skips_the_self_test() {

@@ -7,34 +7,34 @@ use qrnn::paper::operation_counts::OpCounter;
 use serde_json::json;
 
 use qrnn::command_line::Output;
-use qrnn::command_line::numbers;
+use qrnn::command_line::parsers;
 
 #[derive(Debug, ClapArgs)]
 #[command(allow_negative_numbers = true)]
 pub struct Args {
     /// Embedding width
-    #[arg(long, value_parser = numbers::size, default_value_t = 300)]
+    #[arg(long, value_parser = parsers::size, default_value_t = 300)]
     emsize: usize,
     /// Hidden width
-    #[arg(long, value_parser = numbers::size, default_value_t = 1800)]
+    #[arg(long, value_parser = parsers::size, default_value_t = 1800)]
     nhid: usize,
     /// Number of QRNN layers
-    #[arg(long, value_parser = numbers::size, default_value_t = 4)]
+    #[arg(long, value_parser = parsers::size, default_value_t = 4)]
     nlayers: usize,
     /// Vocabulary size
-    #[arg(long, value_parser = numbers::size, default_value_t = WIKITEXT103_VOCAB)]
+    #[arg(long, value_parser = parsers::size, default_value_t = WIKITEXT103_VOCAB)]
     vocab: usize,
     /// Softmax clusters: first token id of each tail cluster, none, or auto (as awd-lstm-lm chooses)
-    #[arg(long, value_parser = numbers::named::<Splits>, default_value = "auto")]
+    #[arg(long, value_parser = parsers::named::<Splits>, default_value = "auto")]
     splits: Splits,
     /// Bits per stored parameter
-    #[arg(long, value_parser = numbers::in_range::<u32>(1..=32), default_value_t = 16)]
+    #[arg(long, value_parser = parsers::in_range::<u32>(1..=32), default_value_t = 16)]
     param_bits: u32,
     /// Also count operations that the published table omits: o·c, bias additions and the softmax
     #[arg(long)]
     strict: bool,
     /// Fraction of zeros in the prunable weights, at least 0 and below 1
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, value_parser = parsers::decimal, default_value_t = 0.0)]
     sparsity: f64,
     /// Print the result as one JSON object on the last line of standard output
     #[arg(long)]

@@ -11,7 +11,7 @@ use qrnn::view::progress;
 use serde_json::{Value, json};
 
 use crate::model_flags::{CheckpointFlags, ComputeFlags};
-use qrnn::command_line::numbers;
+use qrnn::command_line::parsers;
 use qrnn::command_line::{INTERRUPTED, Output};
 
 #[derive(Debug, ClapArgs)]
@@ -26,13 +26,13 @@ pub struct Args {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "split"])]
     text: Option<PathBuf>,
     /// Split to evaluate: test, valid or train
-    #[arg(long, value_parser = numbers::named::<Split>, default_value = "test")]
+    #[arg(long, value_parser = parsers::named::<Split>, default_value = "test")]
     split: Split,
     /// Window length in tokens; affects speed only [default: as in training]
-    #[arg(long, value_parser = numbers::size)]
+    #[arg(long, value_parser = parsers::size)]
     bptt: Option<usize>,
     /// Batch size [default: 1 for the test split, 10 for the others]
-    #[arg(long, value_parser = numbers::size)]
+    #[arg(long, value_parser = parsers::size)]
     batch_size: Option<usize>,
     #[command(flatten)]
     compute: ComputeFlags,

@@ -10,7 +10,7 @@ use qrnn::view::progress;
 use serde_json::json;
 
 use crate::model_flags::{CheckpointFlags, ComputeFlags};
-use qrnn::command_line::numbers;
+use qrnn::command_line::parsers;
 use qrnn::command_line::{INTERRUPTED, Output};
 
 #[derive(Debug, ClapArgs)]
@@ -25,13 +25,13 @@ pub struct Args {
     #[arg(long, default_value = "")]
     prompt: String,
     /// Number of words to generate
-    #[arg(long, value_parser = numbers::non_negative::<usize>, default_value_t = 100)]
+    #[arg(long, value_parser = parsers::non_negative::<usize>, default_value_t = 100)]
     words: usize,
     /// Sampling temperature; 0 always chooses the most likely word
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, value_parser = parsers::decimal, default_value_t = 1.0)]
     temperature: f64,
     /// Seed of sampling
-    #[arg(long, value_parser = numbers::non_negative::<u64>, default_value_t = 1882)]
+    #[arg(long, value_parser = parsers::non_negative::<u64>, default_value_t = 1882)]
     seed: u64,
     #[command(flatten)]
     compute: ComputeFlags,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args as ClapArgs, ValueEnum};
-use qrnn::command_line::{numbers, require_cuda};
+use qrnn::command_line::{parsers, require_cuda};
 use qrnn::data::Corpus;
 use qrnn::model::{QrnnLm, SavedModel, Splits};
 use qrnn::terminal;
@@ -126,7 +126,7 @@ pub struct CheckpointFlags {
     #[arg(long)]
     checkpoint: PathBuf,
     /// Softmax clusters, if the model file has no configuration
-    #[arg(long, value_parser = numbers::named::<Splits>)]
+    #[arg(long, value_parser = parsers::named::<Splits>)]
     splits: Option<Splits>,
 }
 

@@ -14,7 +14,7 @@ use qrnn::{Error, Result, paper};
 use serde_json::json;
 
 use crate::model_flags::ComputeFlags;
-use qrnn::command_line::numbers;
+use qrnn::command_line::parsers;
 use qrnn::command_line::{INTERRUPTED, Output};
 
 #[derive(Debug, ClapArgs)]
@@ -27,7 +27,7 @@ pub struct Args {
     #[arg(long, value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
     rows: Vec<String>,
     /// Divisor of the model widths; smaller means larger models and longer runs [default: 10]
-    #[arg(long)]
+    #[arg(long, value_parser = parsers::decimal)]
     scale: Option<f64>,
     /// Folder of the corpus to train on, such as WikiText-103 [default: the embedded synthetic language]
     #[arg(long)]
@@ -39,7 +39,7 @@ pub struct Args {
     #[arg(long)]
     no_lengths: bool,
     /// Seed of initial weights, dropout masks and sequence lengths
-    #[arg(long, value_parser = numbers::non_negative::<u64>, default_value_t = 1882)]
+    #[arg(long, value_parser = parsers::non_negative::<u64>, default_value_t = 1882)]
     seed: u64,
     #[command(flatten)]
     compute: ComputeFlags,

@@ -14,7 +14,7 @@ use tch::Kind;
 
 use crate::model_flags::{ComputeFlags, warn_missing_vocabulary};
 use crate::preset;
-use qrnn::command_line::numbers;
+use qrnn::command_line::parsers;
 use qrnn::command_line::{INTERRUPTED, Output, load_corpus};
 
 /// The defaults are those of the entry: emsize 300, nhid 1800, bptt 300, batch size 40.
@@ -40,81 +40,81 @@ pub struct Args {
     finetune: Option<PathBuf>,
 
     /// Embedding width
-    #[arg(long, value_parser = numbers::size, default_value_t = 300, help_heading = "Model")]
+    #[arg(long, value_parser = parsers::size, default_value_t = 300, help_heading = "Model")]
     emsize: usize,
     /// Hidden width
-    #[arg(long, value_parser = numbers::size, default_value_t = 1800, help_heading = "Model")]
+    #[arg(long, value_parser = parsers::size, default_value_t = 1800, help_heading = "Model")]
     nhid: usize,
     /// Number of QRNN layers
-    #[arg(long, value_parser = numbers::layers, default_value_t = 4, help_heading = "Model")]
+    #[arg(long, value_parser = parsers::layers, default_value_t = 4, help_heading = "Model")]
     nlayers: usize,
     /// Softmax clusters: first token id of each tail cluster, none, or auto (as awd-lstm-lm chooses)
-    #[arg(long, value_parser = numbers::named::<Splits>, default_value = "auto", help_heading = "Model")]
+    #[arg(long, value_parser = parsers::named::<Splits>, default_value = "auto", help_heading = "Model")]
     splits: Splits,
     /// Dropout after the last layer (one mask for all time steps)
-    #[arg(long, default_value_t = 0.1, help_heading = "Model")]
+    #[arg(long, value_parser = parsers::decimal, default_value_t = 0.1, help_heading = "Model")]
     dropout: f64,
     /// Dropout between layers (one mask for all time steps)
-    #[arg(long, default_value_t = 0.1, help_heading = "Model")]
+    #[arg(long, value_parser = parsers::decimal, default_value_t = 0.1, help_heading = "Model")]
     dropouth: f64,
     /// Dropout of the embedded input (one mask for all time steps)
-    #[arg(long, default_value_t = 0.1, help_heading = "Model")]
+    #[arg(long, value_parser = parsers::decimal, default_value_t = 0.1, help_heading = "Model")]
     dropouti: f64,
     /// Dropout of whole words in the embedding matrix
-    #[arg(long, default_value_t = 0.0, help_heading = "Model")]
+    #[arg(long, value_parser = parsers::decimal, default_value_t = 0.0, help_heading = "Model")]
     dropoute: f64,
     /// Dropout of the weights of the QRNN layers
-    #[arg(long, default_value_t = 0.0, help_heading = "Model")]
+    #[arg(long, value_parser = parsers::decimal, default_value_t = 0.0, help_heading = "Model")]
     wdrop: f64,
     /// Zoneout probability of the forget gate
-    #[arg(long, default_value_t = 0.0, help_heading = "Model")]
+    #[arg(long, value_parser = parsers::decimal, default_value_t = 0.0, help_heading = "Model")]
     zoneout: f64,
     /// Initialize the embedding uniformly in [-INIT_RANGE, INIT_RANGE]
-    #[arg(long, default_value_t = 0.1, help_heading = "Model")]
+    #[arg(long, value_parser = parsers::decimal, default_value_t = 0.1, help_heading = "Model")]
     init_range: f64,
 
     /// Mean sequence length of a training step, in tokens
-    #[arg(long, value_parser = numbers::size, default_value_t = 300, help_heading = "Recipe")]
+    #[arg(long, value_parser = parsers::size, default_value_t = 300, help_heading = "Recipe")]
     bptt: usize,
     /// Use exactly --bptt tokens in every step; --precision auto then means fp32
     #[arg(long, help_heading = "Recipe")]
     fixed_bptt: bool,
     /// Training batch size: number of parallel token streams
-    #[arg(long, value_parser = numbers::size, alias = "batch_size", default_value_t = 40, help_heading = "Recipe")]
+    #[arg(long, value_parser = parsers::size, alias = "batch_size", default_value_t = 40, help_heading = "Recipe")]
     batch_size: usize,
     /// Number of passes over the training text
-    #[arg(long, value_parser = numbers::size, default_value_t = 20, help_heading = "Recipe")]
+    #[arg(long, value_parser = parsers::size, default_value_t = 20, help_heading = "Recipe")]
     epochs: usize,
     /// Stop after this number of steps
-    #[arg(long, value_parser = numbers::steps, help_heading = "Recipe")]
+    #[arg(long, value_parser = parsers::steps, help_heading = "Recipe")]
     steps: Option<u64>,
     /// adam, sgd (switches to averaged SGD when the validation loss stalls) or asgd
-    #[arg(long, value_parser = numbers::named::<OptimizerKind>, default_value = "adam", help_heading = "Recipe")]
+    #[arg(long, value_parser = parsers::named::<OptimizerKind>, default_value = "adam", help_heading = "Recipe")]
     optimizer: OptimizerKind,
     /// Learning rate
-    #[arg(long, default_value_t = 1e-3, help_heading = "Recipe")]
+    #[arg(long, value_parser = parsers::decimal, default_value_t = 1e-3, help_heading = "Recipe")]
     lr: f64,
     /// Epochs after which the learning rate is divided by 10; -1 for never
     #[arg(long, num_args = 1.., value_delimiter = ',', default_value = "12", help_heading = "Recipe")]
-    #[arg(allow_negative_numbers = true, value_parser = numbers::epoch)]
+    #[arg(allow_negative_numbers = true, value_parser = parsers::epoch)]
     when: Vec<i64>,
     /// Maximum gradient norm; 0 disables clipping
-    #[arg(long, default_value_t = 0.25, help_heading = "Recipe")]
+    #[arg(long, value_parser = parsers::decimal, default_value_t = 0.25, help_heading = "Recipe")]
     clip: f64,
     /// Coefficient of activation regularization (AR): L2 penalty on the last layer's output
-    #[arg(long, default_value_t = 0.0, help_heading = "Recipe")]
+    #[arg(long, value_parser = parsers::decimal, default_value_t = 0.0, help_heading = "Recipe")]
     alpha: f64,
     /// Coefficient of temporal activation regularization (TAR): L2 penalty on its change over time
-    #[arg(long, default_value_t = 0.0, help_heading = "Recipe")]
+    #[arg(long, value_parser = parsers::decimal, default_value_t = 0.0, help_heading = "Recipe")]
     beta: f64,
     /// Weight decay (L2 penalty)
-    #[arg(long, default_value_t = 0.0, help_heading = "Recipe")]
+    #[arg(long, value_parser = parsers::decimal, default_value_t = 0.0, help_heading = "Recipe")]
     wdecay: f64,
     /// Epochs without a better validation loss before sgd switches to averaged SGD
-    #[arg(long, value_parser = numbers::non_negative::<usize>, default_value_t = 5, help_heading = "Recipe")]
+    #[arg(long, value_parser = parsers::non_negative::<usize>, default_value_t = 5, help_heading = "Recipe")]
     nonmono: usize,
     /// Seed of initial weights, dropout masks and sequence lengths
-    #[arg(long, value_parser = numbers::non_negative::<u64>, default_value_t = 1882, help_heading = "Recipe")]
+    #[arg(long, value_parser = parsers::non_negative::<u64>, default_value_t = 1882, help_heading = "Recipe")]
     seed: u64,
 
     /// Continue the run in --out from its newest checkpoint, or start it if there is none
@@ -125,10 +125,10 @@ pub struct Args {
     overwrite: bool,
     /// Steps between checkpoints, in addition to one after each epoch [default: 1000 on the CPU, every 5
     /// minutes on a GPU]
-    #[arg(long, value_parser = numbers::steps, value_name = "STEPS")]
+    #[arg(long, value_parser = parsers::steps, value_name = "STEPS")]
     checkpoint_every: Option<u64>,
     /// Steps between log lines
-    #[arg(long, value_parser = numbers::steps, default_value_t = 20)]
+    #[arg(long, value_parser = parsers::steps, default_value_t = 20)]
     log_interval: u64,
 
     #[command(flatten)]
@@ -192,7 +192,7 @@ pub fn run(args: Args) -> Result<Output> {
     let recipe = args.recipe()?;
     recipe.check()?;
     // All but the vocabulary is known before the corpus is read.
-    let settings = args.config(numbers::LARGEST as usize);
+    let settings = args.config(parsers::LARGEST as usize);
     settings.check()?;
     let device = args.compute.device()?;
     // Losses of runs with --fixed-bptt are compared with a reference to 1e-4, so `auto` means fp32.

@@ -53,19 +53,12 @@ impl Machine {
     /// Describes this machine, with the models on `device`.
     pub fn here(device: impl Into<String>) -> Self {
         Self {
-            cpu: cpu_name().unwrap_or_else(|| "unknown processor".into()),
+            cpu: qrnn_ops::device::processor_name().unwrap_or_else(|| "unknown processor".into()),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             device: device.into(),
         }
     }
-}
-
-/// Processor name from /proc/cpuinfo.
-fn cpu_name() -> Option<String> {
-    let info = std::fs::read_to_string("/proc/cpuinfo").ok()?;
-    let line = info.lines().find(|line| line.starts_with("model name"))?;
-    line.split_once(':').map(|(_, name)| name.trim().to_owned()).filter(|name| !name.is_empty())
 }
 
 /// Formats a time as `2026-11-24 09:02:41 UTC`.

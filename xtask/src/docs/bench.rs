@@ -125,6 +125,11 @@ fn milliseconds(seconds: f64) -> String {
     format!("{:.digits$}", 1e3 * seconds)
 }
 
+fn duration(minutes: f64) -> String {
+    let hours = minutes / 60.0;
+    if hours < 10.0 { format!("{minutes:.0} min") } else { format!("{hours:.0} h") }
+}
+
 fn percent(share: f64) -> String {
     format!("{:.0} %", 100.0 * share)
 }
@@ -179,7 +184,7 @@ pub fn steps(texts: &[String]) -> Result<String> {
                 step.format.clone(),
                 thousands(step.words as u64),
                 thousands(step.words_per_second as u64),
-                format!("{:.0} min", step.minutes_for_20_epochs),
+                duration(step.minutes_for_20_epochs),
                 or_empty(products, percent),
                 or_empty(step.times_the_floor, |times| format!("{times:.2}")),
                 or_empty(step.peak_bytes, |bytes| format!("{:.2} GB", bytes / 1e9)),

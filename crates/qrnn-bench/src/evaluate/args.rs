@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
-use qrnn::command_line::numbers;
+use qrnn::command_line::parsers;
 use qrnn::model::WIKITEXT103_VOCAB;
 
 use crate::baselines::step::MODES;
@@ -19,10 +19,10 @@ pub struct Args {
     #[arg(long)]
     pub data: Option<PathBuf>,
     /// Vocabulary size of the random tokens
-    #[arg(long, value_parser = numbers::size, default_value_t = WIKITEXT103_VOCAB)]
+    #[arg(long, value_parser = parsers::size, default_value_t = WIKITEXT103_VOCAB)]
     pub types: usize,
     /// Number of tokens of the test text to evaluate [default on a GPU: all]
-    #[arg(long, value_parser = numbers::size, default_value_t = 14_000, default_value_if("device", "cuda", "245569"))]
+    #[arg(long, value_parser = parsers::size, default_value_t = 14_000, default_value_if("device", "cuda", "245569"))]
     pub tokens: usize,
     /// Sizes of embedding and layers [default: those of the entry]
     #[arg(long, value_name = "EMSIZE-NHID", value_parser = widths)]
@@ -35,10 +35,10 @@ pub struct Args {
     #[arg(default_value_if("device", "cuda", "fp32,tf32,bf16"))]
     pub formats: Vec<PrecisionChoice>,
     /// Window length in tokens; on a GPU, short windows of our model are combined [default on a GPU: 300]
-    #[arg(long, value_parser = numbers::size, default_value_t = 140, default_value_if("device", "cuda", "300"))]
+    #[arg(long, value_parser = parsers::size, default_value_t = 140, default_value_if("device", "cuda", "300"))]
     pub bptt: usize,
     /// Number of measured runs of each implementation, interleaved
-    #[arg(long, value_parser = numbers::positive::<u32>, default_value_t = 3)]
+    #[arg(long, value_parser = parsers::positive::<u32>, default_value_t = 3)]
     pub runs: u32,
     /// PyTorch implementations to compare with
     #[arg(long, value_delimiter = ',', value_parser = names(&MODES), default_value = "fp32")]
@@ -54,5 +54,5 @@ pub struct Args {
 
 fn widths(text: &str) -> Result<(usize, usize), String> {
     let (emsize, nhid) = text.split_once('-').ok_or("write for example 300-1800")?;
-    Ok((numbers::size(emsize)?, numbers::size(nhid)?))
+    Ok((parsers::size(emsize)?, parsers::size(nhid)?))
 }

@@ -1,7 +1,7 @@
 //! The arguments of `pool`.
 
 use clap::Args as ClapArgs;
-use qrnn::command_line::numbers;
+use qrnn::command_line::parsers;
 
 use crate::baselines::pooling::METHODS;
 use crate::baselines::{BaselineFlags, names};
@@ -15,13 +15,13 @@ pub type Size = [i64; 3];
 #[command(allow_negative_numbers = true)]
 pub struct Args {
     /// Sequence length [default: 140, on a GPU 300]
-    #[arg(long, value_parser = numbers::positive::<i64>)]
+    #[arg(long, value_parser = parsers::positive::<i64>)]
     seq: Option<i64>,
     /// Batch size [default: 20, on a GPU 40]
-    #[arg(long, value_parser = numbers::positive::<i64>)]
+    #[arg(long, value_parser = parsers::positive::<i64>)]
     batch: Option<i64>,
     /// Features [default: 1024, on a GPU 1800]
-    #[arg(long, value_parser = numbers::positive::<i64>)]
+    #[arg(long, value_parser = parsers::positive::<i64>)]
     hidden: Option<i64>,
     /// Shapes, SEQxBATCHxHIDDEN [default on a GPU: the entry's batches, shorter ones, and one long sequence]
     #[arg(long, value_delimiter = ',', conflicts_with_all = ["seq", "batch", "hidden"])]
@@ -30,7 +30,7 @@ pub struct Args {
     cases: Vec<Size>,
     /// Number of measured runs of each implementation, interleaved, at most 40 for long sequences
     /// [default on a GPU: 200]
-    #[arg(long, value_parser = numbers::positive::<u32>, default_value_t = 21)]
+    #[arg(long, value_parser = parsers::positive::<u32>, default_value_t = 21)]
     #[arg(default_value_if("device", "cuda", "200"))]
     pub runs: u32,
     /// Implementations in Python to compare with

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
-use qrnn::command_line::numbers;
+use qrnn::command_line::parsers;
 
 use crate::baselines::step::MODES;
 use crate::baselines::{BaselineFlags, names};
@@ -18,7 +18,7 @@ pub struct Args {
     #[command(flatten)]
     pub work: WorkFlags,
     /// Number of measured steps of each implementation, interleaved [default on a GPU: 208]
-    #[arg(long, value_parser = numbers::positive::<u32>, default_value_t = 7)]
+    #[arg(long, value_parser = parsers::positive::<u32>, default_value_t = 7)]
     #[arg(default_value_if("device", "cuda", "208"))]
     pub steps: u32,
     /// PyTorch implementations to compare with
@@ -40,7 +40,7 @@ pub struct MemoryArgs {
     #[command(flatten)]
     pub work: WorkFlags,
     /// Number of steps
-    #[arg(long, value_parser = numbers::positive::<u32>, default_value_t = 2)]
+    #[arg(long, value_parser = parsers::positive::<u32>, default_value_t = 2)]
     pub steps: u32,
 }
 
@@ -51,7 +51,7 @@ pub struct WorkFlags {
     #[arg(long)]
     pub data: Option<PathBuf>,
     /// Vocabulary size of the random tokens [default on a GPU: 267735]
-    #[arg(long, value_parser = numbers::size, default_value_t = 28_441)]
+    #[arg(long, value_parser = parsers::size, default_value_t = 28_441)]
     #[arg(default_value_if("device", "cuda", "267735"))]
     pub types: usize,
     /// Models: emsize-nhid-plain or emsize-nhid-split
@@ -71,10 +71,10 @@ pub struct WorkFlags {
     #[arg(default_value_if("device", "cuda", "2800,20000,76000"))]
     pub splits: Vec<usize>,
     /// Batch size [default on a GPU: 40]
-    #[arg(long, value_parser = numbers::size, default_value_t = 20, default_value_if("device", "cuda", "40"))]
+    #[arg(long, value_parser = parsers::size, default_value_t = 20, default_value_if("device", "cuda", "40"))]
     pub batch_size: usize,
     /// Sequence length in tokens [default on a GPU: 300]
-    #[arg(long, value_parser = numbers::size, default_value_t = 70, default_value_if("device", "cuda", "300"))]
+    #[arg(long, value_parser = parsers::size, default_value_t = 70, default_value_if("device", "cuda", "300"))]
     pub bptt: usize,
     #[command(flatten)]
     pub device: DeviceFlags,

@@ -56,9 +56,9 @@ fn a_step_has_a_line_with_a_column_for_each_other_implementation() {
     assert_eq!(
         lines[2..],
         [
-            "| 8-12-split | fp32 | 1,400 | 1,234 | 1000 min | 50 % | 1.50 | 2.50 GB | 3.00 times as long \
+            "| 8-12-split | fp32 | 1,400 | 1,234 | 17 h | 50 % | 1.50 | 2.50 GB | 3.00 times as long \
          | 2.00 times as long |",
-            "| 8-12-split | bf16 | 1,400 | 1,234 | 1000 min | 75 % | 1.50 | 2.50 GB |  \
+            "| 8-12-split | bf16 | 1,400 | 1,234 | 17 h | 75 % | 1.50 | 2.50 GB |  \
          | 4.00 times as long |",
         ]
     );

@@ -38,6 +38,11 @@ pub fn epoch(text: &str) -> Result<i64, String> {
     text.parse().map_err(|_| "give an epoch, counted from 1, or only -1 for never".to_owned())
 }
 
+/// Parses a real number.
+pub fn decimal(text: &str) -> Result<f64, String> {
+    text.parse().map_err(|_| "give a number such as 0.25 or 1e-3".to_owned())
+}
+
 /// Parses a name. clap's message names the flag and the value, so that the remedy completes the sentence.
 pub fn named<T: FromStr<Err = Error>>(text: &str) -> Result<T, String> {
     text.parse().map_err(|error| match error {
@@ -76,5 +81,7 @@ mod tests {
         assert_eq!(non_negative::<u64>("18446744073709551615"), Ok(u64::MAX));
         assert_eq!(non_negative::<u64>("-1").unwrap_err(), "give an integer of at least 0");
         assert_eq!(positive::<u32>("7"), Ok(7));
+        assert_eq!(decimal("1e-3"), Ok(1e-3));
+        assert_eq!(decimal("1,5").unwrap_err(), "give a number such as 0.25 or 1e-3");
     }
 }
