@@ -28,30 +28,36 @@ impl Bar {
         Self { name, seconds, stages: all }
     }
 
+    /// Seconds of all stages, which are measured apart from the whole step.
+    fn total(&self) -> f64 {
+        self.stages.iter().map(|(_, seconds)| seconds).sum()
+    }
+
     fn of(&self, stage: &str) -> f64 {
         self.stages.iter().find(|(name, _)| *name == stage).map_or(0.0, |(_, seconds)| *seconds)
     }
 }
 
-/// The stages that take at least 0.05 ms in any bar, in the order of the first bar, and [`REST`] last.
+/// The stages that take at least 0.2 % of any bar, in the order of the first bar, and [`REST`] last.
 fn names(bars: &[Bar]) -> Vec<&'static str> {
     let mut names = vec![];
-    for (name, seconds) in bars.iter().flat_map(|bar| &bar.stages) {
-        if *name != REST && *seconds >= 5e-5 && !names.contains(name) {
-            names.push(*name);
+    for bar in bars {
+        for (name, seconds) in &bar.stages {
+            if *name != REST && *seconds >= 0.002 * bar.total() && !names.contains(name) {
+                names.push(*name);
+            }
         }
     }
     names.push(REST);
     names
 }
 
-/// Renders the bars to an SVG file; lengths are proportional to time.
+/// Renders the bars to an SVG file. All bars have the same length, and show the shares of the stages.
 pub fn render(bars: &[Bar], path: &Path) -> Result<()> {
     let names = names(bars);
     let (left, row) = (170, 34);
     let legend = bars.len() * row + 20;
-    let longest = bars.iter().map(|bar| bar.seconds).fold(1e-9, f64::max);
-    let x = |seconds: f64| left as f64 + 600.0 * seconds / longest;
+    let x = |share: f64| left as f64 + 600.0 * share;
     let color = |k: usize| format!("hsl({}, 60%, {}%)", 360 * k / names.len(), 45 + k % 2 * 20);
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"860\" height=\"{}\" font-family=\"sans-serif\" \
@@ -71,12 +77,11 @@ pub fn render(bars: &[Bar], path: &Path) -> Result<()> {
         svg += &text(10.0, top + 15, &bar.name);
         let mut start = 0.0;
         for (k, name) in names.iter().enumerate() {
-            let seconds = bar.of(name);
-            let width = x(start + seconds) - x(start);
-            svg += &rectangle([x(start), top as f64, width, 22.0], k);
-            start += seconds;
+            let share = bar.of(name) / bar.total();
+            svg += &rectangle([x(start), top as f64, x(share) - x(0.0), 22.0], k);
+            start += share;
         }
-        svg += &text(x(start) + 6.0, top + 15, &format!("{:.1} ms", 1e3 * bar.seconds));
+        svg += &text(x(1.0) + 6.0, top + 15, &format!("{:.1} ms", 1e3 * bar.seconds));
     }
     for (k, name) in names.iter().enumerate() {
         let top = legend + 20 * k;
@@ -91,18 +96,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lengths_are_proportional_to_time_and_short_stages_are_left_out() {
+    fn lengths_are_shares_and_short_stages_are_left_out() {
         let stages =
             [(Stage::MatrixProducts, 0.02), (Stage::Optimizer, 0.01), (Stage::Embedding, 1e-6)];
-        let bars = [("a", 0.04), ("b", 0.03)]
+        // The stages of b took longer than its steps.
+        let bars = [("a", 0.06), ("b", 0.02)]
             .map(|(name, seconds)| Bar::new(name.into(), &BTreeMap::from(stages), seconds));
         let file = tempfile::NamedTempFile::new().unwrap();
         render(&bars, file.path()).unwrap();
         let svg = std::fs::read_to_string(file.path()).unwrap();
-        // Two matrix products; two optimizers and the rest of a.
         let bars_of = |width: &str| svg.matches(&format!("width=\"{width}\"")).count();
-        assert_eq!([bars_of("300.0"), bars_of("150.0")], [2, 3], "{svg}");
-        assert!(svg.contains(">40.0 ms<") && svg.contains(">30.0 ms<"), "{svg}");
+        // In a: products, optimizer, rest. In b: products, optimizer.
+        let widths = ["200.0", "100.0", "300.0", "400.0"].map(bars_of);
+        assert_eq!(widths, [2, 1, 1, 1], "{svg}");
+        assert!(svg.contains(">60.0 ms<") && svg.contains(">20.0 ms<"), "{svg}");
         assert!(!svg.contains(Stage::Embedding.name()), "{svg}");
     }
 }
