@@ -12,6 +12,8 @@ pub(crate) use pool::FO_POOL;
 pub(super) use pool::fo_pool;
 
 #[cfg(test)]
+mod access_tests;
+#[cfg(test)]
 mod padded;
 #[cfg(test)]
 mod tests;
