@@ -1,4 +1,4 @@
-//! Shared by the programs of this workspace: parsers of numeric flags, names of flags in errors, output as
+//! Shared by the programs of this workspace: parsers of flag values, names of flags in errors, output as
 //! text or JSON, and exit statuses.
 
 mod corpus;

@@ -15,8 +15,7 @@ use crate::precision::{self, PrecisionChoice};
 use crate::report::{RecordFlags, Report, merged};
 use crate::shape::Shape;
 use crate::{device as devices, random_tokens};
-use qrnn::command_line::Output;
-use qrnn::command_line::parsers;
+use qrnn::command_line::{Output, parsers};
 
 #[derive(Debug, ClapArgs)]
 #[command(allow_negative_numbers = true)]

@@ -6,8 +6,7 @@ use qrnn::model::{LmConfig, Splits, WIKITEXT103_VOCAB};
 use qrnn::paper::operation_counts::OpCounter;
 use serde_json::json;
 
-use qrnn::command_line::Output;
-use qrnn::command_line::parsers;
+use qrnn::command_line::{Output, parsers};
 
 #[derive(Debug, ClapArgs)]
 #[command(allow_negative_numbers = true)]

@@ -11,8 +11,7 @@ use qrnn::view::progress;
 use serde_json::{Value, json};
 
 use crate::model_flags::{CheckpointFlags, ComputeFlags};
-use qrnn::command_line::parsers;
-use qrnn::command_line::{INTERRUPTED, Output};
+use qrnn::command_line::{INTERRUPTED, Output, parsers};
 
 #[derive(Debug, ClapArgs)]
 #[command(allow_negative_numbers = true)]

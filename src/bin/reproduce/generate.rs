@@ -10,8 +10,7 @@ use qrnn::view::progress;
 use serde_json::json;
 
 use crate::model_flags::{CheckpointFlags, ComputeFlags};
-use qrnn::command_line::parsers;
-use qrnn::command_line::{INTERRUPTED, Output};
+use qrnn::command_line::{INTERRUPTED, Output, parsers};
 
 #[derive(Debug, ClapArgs)]
 #[command(allow_negative_numbers = true)]

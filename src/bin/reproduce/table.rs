@@ -14,8 +14,7 @@ use qrnn::{Error, Result, paper};
 use serde_json::json;
 
 use crate::model_flags::ComputeFlags;
-use qrnn::command_line::parsers;
-use qrnn::command_line::{INTERRUPTED, Output};
+use qrnn::command_line::{INTERRUPTED, Output, parsers};
 
 #[derive(Debug, ClapArgs)]
 #[command(allow_negative_numbers = true)]

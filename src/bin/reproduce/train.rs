@@ -14,8 +14,7 @@ use tch::Kind;
 
 use crate::model_flags::{ComputeFlags, warn_missing_vocabulary};
 use crate::preset;
-use qrnn::command_line::parsers;
-use qrnn::command_line::{INTERRUPTED, Output, load_corpus};
+use qrnn::command_line::{INTERRUPTED, Output, load_corpus, parsers};
 
 /// The defaults are those of the entry: emsize 300, nhid 1800, bptt 300, batch size 40.
 #[derive(Debug, ClapArgs)]

@@ -161,6 +161,12 @@ struct Stage {
 }
 
 impl Step {
+    /// Seconds of a profiled step: its stages are measured in other steps than the whole.
+    fn profiled_seconds(&self) -> f64 {
+        let stages: f64 = self.stages.iter().map(|stage| stage.seconds).sum();
+        stages.max(self.seconds)
+    }
+
     fn stage(&self, name: &str) -> Option<&Stage> {
         self.stages.iter().find(|stage| stage.stage == name)
     }
@@ -178,7 +184,8 @@ pub fn steps(texts: &[String]) -> Result<String> {
         ];
         let mut grid = head(&[&columns[..], &more].concat(), "PyTorch: ", &peers);
         for step in records.all::<Step>("training step")? {
-            let products = step.stage("matrix products").map(|stage| stage.seconds / step.seconds);
+            let products =
+                step.stage("matrix products").map(|stage| stage.seconds / step.profiled_seconds());
             let mut row = vec![
                 step.model.clone(),
                 step.format.clone(),

@@ -41,6 +41,8 @@ fn a_step_has_a_line_with_a_column_for_each_other_implementation() {
             json!({"what": "copy", "seconds": 1.0}),
             step("fp32", 12e-3),
             step("bf16", 0.008),
+            // Its stages took longer.
+            step("tf32", 0.004),
             peer(json!({"peer": "a", "against": "torch", "ratios": {"fp32": 3.0, "bf16": null}})),
             peer(json!({"peer": "b", "against": "b", "failed": "why"})),
             peer(json!({"peer": "c", "against": "tuned", "format": "fp32", "ratios": {"fp32": 2}})),
@@ -60,6 +62,7 @@ fn a_step_has_a_line_with_a_column_for_each_other_implementation() {
          | 2.00 times as long |",
             "| 8-12-split | bf16 | 1,400 | 1,234 | 17 h | 75 % | 1.50 | 2.50 GB |  \
          | 4.00 times as long |",
+            "| 8-12-split | tf32 | 1,400 | 1,234 | 17 h | 75 % | 1.50 | 2.50 GB |  |  |",
         ]
     );
 }
