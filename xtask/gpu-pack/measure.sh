@@ -3,7 +3,7 @@
 # driver 580 or later, and a python3 with torch 2.11.0+cu130, whose libraries the programs load.
 #
 #   measure.sh first    at most 7 minutes: correctness, and our speed alone
-#   measure.sh second   at most 5 minutes: against PyTorch, long runs, an interrupted run
+#   measure.sh second   at most 7 minutes: against PyTorch, long runs, an interrupted run
 #   measure.sh all      both
 #   measure.sh table    prints the table again from the files in $OUT
 #
@@ -37,7 +37,7 @@ first_steps=(
     "memcheck-pool 60 25" "memcheck-entropy 60 25" "racecheck-entropy 60 25" "memcheck-adam 40 15"
 )
 second_steps=(
-    "step 150 70" "pool 120 60" "evaluate 60 35" "curves 70 50"
+    "step 150 70" "pool 160 60" "evaluate 90 35" "curves 70 50"
     "train 20 20" "resume 40 15" "resumed 10 5"
 )
 # Seconds reserved at the end of a part, for killing a program and for the table.
@@ -93,7 +93,11 @@ command_of() { # part, step
                 $(arguments "$1" "$2") "${peers[@]}")
             ;;
         probe) call=("$python" "$here/probe.py" "$out/$1.jsonl" ${small:+small}) ;;
-        memcheck-* | racecheck-*)
+        racecheck-entropy)
+            [ "$sanitizer" ] || { why="compute-sanitizer is not installed"; return 1; }
+            call=("${check[@]}" --tool racecheck "$python" "$here/races.py" "$here/kernels")
+            ;;
+        memcheck-*)
             local kernel=fo_pool tests=on_a_gpu_every_element
             case $2 in
                 *entropy) kernel=cross_entropy tests=on_a_gpu_the_cross_entropy ;;
@@ -103,7 +107,7 @@ command_of() { # part, step
             [ "$sanitizer" ] || { why="compute-sanitizer is not installed"; return 1; }
             [ "$tests" ] || { why="no test of this kernel is in the program"; return 1; }
             # Each tensor is a separate allocation, not a part of libtorch's cached blocks.
-            call=(env PYTORCH_NO_CUDA_MEMORY_CACHING=1 "${check[@]}" --tool "${2%%-*}"
+            call=(env PYTORCH_NO_CUDA_MEMORY_CACHING=1 "${check[@]}" --tool memcheck
                 --kernel-regex "kns=$kernel" "$here/tests-qrnn-ops" "${card_tests[@]}" "$tests")
             ;;
         train)
@@ -263,6 +267,6 @@ if [ "$1" != first ] && [ -z "$small" ]; then
     timeout 200 "$python" -c "import accelerated_scan.warp" </dev/null >/dev/null 2>&1 &
 fi
 if [ "$1" != second ]; then part first 420 "${QRNN_MEASURE_FIRST:-420}" "${first_steps[@]}"; fi
-if [ "$1" != first ]; then part second 300 "${QRNN_MEASURE_SECOND:-300}" "${second_steps[@]}"; fi
+if [ "$1" != first ]; then part second 420 "${QRNN_MEASURE_SECOND:-420}" "${second_steps[@]}"; fi
 table
 exit "$failed"

@@ -15,15 +15,19 @@ use fs_err as fs;
 use crate::error::{Error, Result};
 use crate::{setup, terminal, workspace};
 
-/// The script and the Python programs that it calls.
+/// The script, the Python programs that it calls, and the kernel that one of them compiles.
 const SCRIPT: &str = "measure.sh";
-const SHIPPED: [(&str, &str); 6] = [
+const SHIPPED: [(&str, &str); 10] = [
     (SCRIPT, include_str!("../../gpu-pack/measure.sh")),
     ("machine.py", include_str!("../../gpu-pack/machine.py")),
     ("probe.py", include_str!("../../gpu-pack/probe.py")),
+    ("races.py", include_str!("../../gpu-pack/races.py")),
     ("resumed.py", include_str!("../../gpu-pack/resumed.py")),
     ("results.py", include_str!("../../gpu-pack/results.py")),
     ("table.py", include_str!("../../gpu-pack/table.py")),
+    ("kernels/block.cuh", include_str!("../../../kernels/block.cuh")),
+    ("kernels/column.cuh", include_str!("../../../kernels/column.cuh")),
+    ("kernels/cross_entropy.cu", include_str!("../../../kernels/cross_entropy.cu")),
 ];
 
 /// The file that marks a folder as a pack.
@@ -82,6 +86,7 @@ fn check_free(pack: &Path) -> Result<()> {
 }
 
 fn ship(pack: &Path) -> Result<()> {
+    fs::create_dir_all(pack.join("kernels"))?;
     for (name, text) in SHIPPED {
         fs::write(pack.join(name), text)?;
     }
@@ -100,7 +105,7 @@ fn how_to_use(pack: &Path) -> String {
     let script = script.display();
     format!(
         "copy this folder to a machine with a GPU, a driver 580 or later and a python3 with torch \
-         {}, and run there (at most 7 and 5 minutes):\n\n    OUT=out bash {script} first\n    OUT=out bash {script} second\n\n\
+         {}, and run there (at most 7 minutes each):\n\n    OUT=out bash {script} first\n    OUT=out bash {script} second\n\n\
          each prints the table of figures and goals, and writes it with its sources to $OUT",
         crate::setup::pins::VERSION
     )

@@ -11,7 +11,8 @@ use crate::precision::PrecisionChoice;
 use crate::report::{Report, merged};
 use crate::statistics::median;
 
-/// Windows of a baseline before the measurement, which compile kernels.
+/// Windows that a baseline evaluates on a CPU before the measurement. On a GPU it evaluates the whole text,
+/// because torch.compile compiles again for new numbers of tokens in a cluster.
 const WARM_UP: usize = 16;
 
 /// Measurements of the baselines, by name.
@@ -90,12 +91,13 @@ impl Bench<'_> {
     ) -> Result<(Runs, Theirs)> {
         let (mut interleaved, mut theirs) = (Runs::default(), Theirs::new());
         let (window, words) = (self.args.bptt, self.words());
+        let warm_up = if self.device.is_cuda() { words } else { words.min(WARM_UP * window + 1) };
         for run in 0..=self.args.runs {
             terminal::note(format_args!("run {run} of {} ...", self.args.runs));
             let (seconds, loss) = self.evaluate(format)?;
             interleaved.add(run, seconds, loss);
             baselines.each(|baseline| {
-                let count = if run == 0 { words.min(WARM_UP * window + 1) } else { words };
+                let count = if run == 0 { warm_up } else { words };
                 let (sum, seconds) = baseline.evaluate(window, count)?;
                 let loss = sum / (count.max(2) - 1) as f64;
                 theirs.entry(baseline.name).or_default().add(run, seconds, loss);
