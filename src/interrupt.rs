@@ -40,14 +40,14 @@ impl Interrupt {
     }
 
     /// The flag for the duration of one call. In a cell of our Jupyter kernel, it also responds to
-    /// the notebook's interrupt button, if it is pressed from now on: earlier presses were meant for
-    /// other calls.
+    /// the notebook's interrupt button, if it was pressed since the cell began and no earlier call has
+    /// responded to that.
     ///
     /// Pass the result on to nested calls; they then share the caller's view of the button.
     pub fn during_call(&self) -> Self {
         let notebook = match &self.notebook {
             Some(notebook) => Some(notebook.clone()),
-            None => channel::interrupts().and_then(|file| Notebook::now(&file)).map(Arc::new),
+            None => channel::interrupts().and_then(|path| Notebook::now(&path)).map(Arc::new),
         };
         Self { flag: self.flag.clone(), notebook }
     }
@@ -75,32 +75,42 @@ impl Interrupt {
     }
 }
 
-/// The kernel's interrupt counter, and its value at the start of a call.
+/// The kernel's interrupt counter, and how many interrupts earlier calls have noticed.
 ///
-/// The counter is a file because each cell may link its own copy of this library, which rules out a
-/// static. Its 8 bytes are in memory shared with the kernel; a read takes less than a microsecond.
+/// Both are files because each cell may link its own copy of this library, which rules out a static. Each has
+/// 8 bytes in memory shared with the kernel; a read takes less than a microsecond.
 #[derive(Debug)]
 struct Notebook {
     counter: File,
-    count_at_start: u64,
+    noticed: Option<File>,
+    noticed_before: u64,
 }
 
 impl Notebook {
-    /// `None` if the file cannot be read; the button then has no effect.
+    /// `None` if the counter cannot be read; the button then has no effect.
     fn now(path: &Path) -> Option<Self> {
         let counter = File::open(path).ok()?;
-        let count_at_start = count(&counter)?;
-        Some(Self { counter, count_at_start })
+        // Without this file, presses between two calls are lost.
+        let noticed = File::options().read(true).write(true).open(channel::noticed(path)).ok();
+        let noticed_before = noticed.as_ref().and_then(number).or_else(|| number(&counter))?;
+        Some(Self { counter, noticed, noticed_before })
     }
 
     fn was_pressed(&self) -> bool {
-        count(&self.counter).is_some_and(|now| now != self.count_at_start)
+        let Some(now) = number(&self.counter).filter(|&now| now != self.noticed_before) else {
+            return false;
+        };
+        if let Some(noticed) = &self.noticed {
+            // If this fails, the cell's next call stops too.
+            let _ = noticed.write_all_at(&now.to_le_bytes(), 0);
+        }
+        true
     }
 }
 
-fn count(counter: &File) -> Option<u64> {
+fn number(file: &File) -> Option<u64> {
     let mut bytes = [0; 8];
-    counter.read_exact_at(&mut bytes, 0).ok()?;
+    file.read_exact_at(&mut bytes, 0).ok()?;
     Some(u64::from_le_bytes(bytes))
 }
 
@@ -109,24 +119,41 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_presses_during_the_call_count() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let press = |count: u64| std::fs::write(file.path(), count.to_le_bytes()).unwrap();
-        press(7);
+    fn each_press_stops_one_call() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("interrupts");
+        let press = |count: u64| std::fs::write(&path, count.to_le_bytes()).unwrap();
         let during = |caller: &Interrupt| Interrupt {
-            notebook: Notebook::now(file.path()).map(Arc::new),
+            notebook: Notebook::now(&path).map(Arc::new),
             ..caller.clone()
         };
+        press(7);
+        std::fs::write(channel::noticed(&path), 7_u64.to_le_bytes()).unwrap();
         let caller = Interrupt::default();
         let first = during(&caller);
         assert!(!first.requested());
         press(8);
         let inner = first.during_call();
         assert!(first.requested() && inner.requested() && !caller.requested());
-        let second = during(&caller);
-        assert!(!second.requested());
+        assert!(!during(&caller).requested(), "the first call has responded");
+        // Between two calls.
+        press(9);
+        let third = during(&caller);
+        assert!(third.requested() && third.requested());
+        let fourth = during(&caller);
+        assert!(!fourth.requested());
         caller.request();
-        assert!(second.requested());
+        assert!(fourth.requested());
+    }
+
+    #[test]
+    fn a_counter_alone_counts_from_the_beginning_of_the_call() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let press = |count: u64| std::fs::write(file.path(), count.to_le_bytes()).unwrap();
+        press(7);
+        let first = Notebook::now(file.path()).unwrap();
+        press(8);
+        assert!(first.was_pressed() && !Notebook::now(file.path()).unwrap().was_pressed());
     }
 
     #[test]

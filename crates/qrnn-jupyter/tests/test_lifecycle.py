@@ -154,6 +154,16 @@ class Interrupts(KernelTest):
         self.assertLess(seconds, 1)
         self.assertEqual(self.kernel.run(learned).result, "true")
 
+        # An interrupt between two calls stops the next one, and only that.
+        code = """println!("started"); std::thread::sleep(std::time::Duration::from_secs(2));
+            let stopped = evaluate(&model, &corpus, Split::Test)?.interrupted;
+            let next = evaluate(&model, &corpus, Split::Test)?.interrupted;"""
+        sent = self.kernel.send(code)
+        self.kernel.await_stdout(sent, "started")
+        cell, _ = self.interrupted(sent)
+        self.assertEqual(cell.status, "ok", cell.traceback)
+        self.assertEqual(self.kernel.run("(stopped, next)").result, "(true, false)")
+
     def test_a_download_shows_its_progress_and_ends(self):
         with Trickle() as url, tempfile.TemporaryDirectory() as folder:
             code = """use qrnn::data::download::{Dataset, Fetch};

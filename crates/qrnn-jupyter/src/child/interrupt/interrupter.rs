@@ -139,6 +139,9 @@ impl Interrupter {
     /// Whether the code may start. It would not notice earlier interrupts.
     pub fn may_start(&self) -> bool {
         let run = &mut self.state.lock().run;
+        if let Some(counter) = &self.counter {
+            counter.begin_cell();
+        }
         if !run.running {
             return true;
         }
