@@ -2,8 +2,9 @@
 
     races.py FOLDER   FOLDER holds the sources of the kernels
 
-racecheck ends with an internal error in programs that load libtorch, even where it checks none of their
-kernels. This program loads the driver and NVRTC alone. It also compares the losses with those of the host.
+racecheck ends with an internal error in the tests of qrnn-ops, which load libtorch, even where it checks
+none of their kernels. This program loads the driver and NVRTC alone. It also compares the losses with those of
+the host.
 """
 
 import ctypes
@@ -13,13 +14,15 @@ import random
 import sys
 
 ROWS = 3
-# Threads of a block, and classes that leave a rest and need more than one round of such a block.
+# As in crates/qrnn-ops/src/cuda/compiler.rs.
+OPTIONS = ("--std=c++17", "--device-as-default-execution-space", "--ftz=true", "--prec-div=false")
+# Threads of a block and classes: with and without a rest of a pack, fewer and more than a block keeps in registers.
 SIZES = ((128, 1_000), (256, 2_803), (512, 9_001), (1024, 70_001))
 
 
-def load(name):
+def load(file):
     """The functions of a library as Python functions that raise on a status other than 0."""
-    library = ctypes.CDLL(name)
+    library = ctypes.CDLL(file)
 
     def function(name):
         def call(*arguments):
@@ -36,8 +39,7 @@ def compiled(folder, architecture):
     """The image of cross_entropy.cu."""
     nvrtc = load("libnvrtc.so.13")
     source = (folder / "cross_entropy.cu").read_bytes()
-    options = ["--std=c++17", "--device-as-default-execution-space", "--ftz=true", "--prec-div=false"]
-    options += [f"--gpu-architecture={architecture}", f"--include-path={folder}", "-lineinfo"]
+    options = [*OPTIONS, f"--gpu-architecture={architecture}", f"--include-path={folder}", "-lineinfo"]
     program, size = ctypes.c_void_p(), ctypes.c_size_t()
     nvrtc("nvrtcCreateProgram")(ctypes.byref(program), source, b"cross_entropy.cu", 0, None, None)
     texts = (ctypes.c_char_p * len(options))(*[option.encode() for option in options])

@@ -136,7 +136,7 @@ impl Interrupter {
         self.state.lock().interrupts
     }
 
-    /// Whether the code may start. It would not notice earlier interrupts.
+    /// Whether the code may start. If so, it notices only interrupts from now on.
     pub fn may_start(&self) -> bool {
         let run = &mut self.state.lock().run;
         if let Some(counter) = &self.counter {
