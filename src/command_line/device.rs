@@ -4,14 +4,18 @@ use tch::Device;
 
 use crate::{Error, Result, terminal};
 
-/// The first GPU, for `--device cuda`.
+/// The GPU of this number, for `--device cuda` (0) or `--device cuda:N`.
 ///
 /// # Errors
-/// [`Error::Unavailable`] if no GPU is usable.
-pub fn require_cuda() -> Result<Device> {
-    qrnn_ops::device::cuda().map_err(|error| match error {
+/// [`Error::Unavailable`] if it is not usable.
+pub fn require_cuda(number: usize) -> Result<Device> {
+    qrnn_ops::device::cuda_at(number).map_err(|error| match error {
         qrnn_ops::Error::Unavailable { problem, remedy, .. } => {
-            Error::Unavailable { what: "--device cuda".into(), problem, remedy }
+            let what = match number {
+                0 => "--device cuda".to_owned(),
+                number => format!("--device cuda:{number}"),
+            };
+            Error::Unavailable { what, problem, remedy }
         }
         other => other.into(),
     })

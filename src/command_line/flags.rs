@@ -1,7 +1,7 @@
 //! Names of fields in error messages, and the flags that set them.
 
 /// Fields as the library names them, and the flags of `reproduce`.
-const FLAGS: [(&str, &str); 35] = [
+const FLAGS: [(&str, &str); 37] = [
     ("config.emsize", "--emsize"),
     ("config.nhid", "--nhid"),
     ("config.layers", "--nlayers"),
@@ -35,6 +35,8 @@ const FLAGS: [(&str, &str); 35] = [
     ("sampling.temperature", "--temperature"),
     ("experiment.rows", "--rows"),
     ("experiment.scale", "--scale"),
+    ("experiment.lengths", "--lengths"),
+    ("experiment.seeds", "--seeds"),
     ("counter.param_bits", "--param-bits"),
     ("counter.sparsity", "--sparsity"),
 ];

@@ -15,6 +15,9 @@ pub(crate) const WEIGHTS: &str = "model.safetensors";
 /// The configuration.
 pub(crate) const CONFIG: &str = "config.json";
 
+/// The results of a run, or of an experiment.
+pub(crate) const RESULTS: &str = "results.json";
+
 /// The metadata key of a checkpoint's training state.
 pub(crate) const CHECKPOINT: &str = "qrnn-checkpoint";
 

@@ -195,15 +195,21 @@ pub(super) fn difference(
     (other_model, other_recipe): (&LmConfig, &Recipe),
 ) -> Option<(String, String, String)> {
     let comparable = |recipe: &Recipe| Recipe { epochs: 1, steps: None, ..recipe.clone() };
-    first_difference(model, other_model)
-        .or_else(|| first_difference(&comparable(recipe), &comparable(other_recipe)))
+    first_difference((model, &comparable(recipe)), (other_model, &comparable(other_recipe)))
 }
 
-fn first_difference(a: &impl Serialize, b: &impl Serialize) -> Option<(String, String, String)> {
-    let (a, b) = (serde_json::to_value(a).ok()?, serde_json::to_value(b).ok()?);
-    let (a, b) = (a.as_object()?, b.as_object()?);
-    a.iter().find_map(|(field, value)| {
-        let other = b.get(field)?;
-        (value != other).then(|| (field.clone(), value.to_string(), other.to_string()))
-    })
+/// As [`difference`], but epochs and steps count.
+pub(super) fn first_difference(
+    (model, recipe): (&LmConfig, &Recipe),
+    (other_model, other_recipe): (&LmConfig, &Recipe),
+) -> Option<(String, String, String)> {
+    fn first(a: &impl Serialize, b: &impl Serialize) -> Option<(String, String, String)> {
+        let (a, b) = (serde_json::to_value(a).ok()?, serde_json::to_value(b).ok()?);
+        let (a, b) = (a.as_object()?, b.as_object()?);
+        a.iter().find_map(|(field, value)| {
+            let other = b.get(field)?;
+            (value != other).then(|| (field.clone(), value.to_string(), other.to_string()))
+        })
+    }
+    first(model, other_model).or_else(|| first(recipe, other_recipe))
 }

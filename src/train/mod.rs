@@ -29,6 +29,7 @@ pub use metrics::MetricsLog;
 pub use optimizer::Optimizer;
 pub use recipe::{OptimizerKind, Recipe};
 pub use record::Record;
+pub(crate) use run_dir::{Claimed, in_use};
 pub use run_dir::{RunConfig, RunDir};
 pub use run_log::RunLog;
 pub use trainer::Trainer;

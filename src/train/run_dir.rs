@@ -1,14 +1,19 @@
 //! The folder of a run and its files.
 
-use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::checkpoint::first_difference;
 use super::metrics::MetricsLog;
 use super::recipe::Recipe;
 use crate::files::run_folder::{CONFIG, WEIGHTS, checkpoints, invalid_setting, read_config};
+use crate::files::run_lock::{Claim, Owner, RunLock, Watch, claim};
+use crate::interrupt::Interrupt;
 use crate::model::LmConfig;
+use crate::progress::{Progress, Silent};
 use crate::{Error, Result};
 use qrnn_ops::atomic_file;
 
@@ -26,34 +31,86 @@ pub struct RunConfig {
 }
 
 /// The folder of a run: config.json, metrics.jsonl, model.safetensors, checkpoints and results.json.
-/// Locked for this process while this value lives.
-#[derive(Debug)]
+/// Owned by this process while this value or a clone of it lives.
+#[derive(Debug, Clone)]
 pub struct RunDir {
     path: PathBuf,
-    /// Locked until dropped; the system releases the lock of a process that is killed.
-    _lock: File,
+    lock: Arc<RunLock>,
+}
+
+/// A folder, or why this process cannot have it.
+pub(crate) enum Claimed {
+    Ours(RunDir),
+    /// This process works in it.
+    Live(String),
+    /// Its process on another machine has not been watched for long enough.
+    Unclear(Owner),
 }
 
 impl RunDir {
-    /// Opens the folder and locks it; creates it and its parents if needed.
+    /// Takes the folder for this process; creates it and its parents if needed. Takes up to a minute if a
+    /// process on another machine, which may have died, has not released it.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Busy`] if another process has locked it.
+    /// [`Error::Io`]; [`Error::Busy`] if another process works in it.
     pub fn open(path: &Path) -> Result<Self> {
-        std::fs::create_dir_all(path).map_err(Error::io(path, "create"))?;
-        let lock_path = path.join("lock");
-        // An existing file is not modified.
-        let lock = File::options().create(true).truncate(false).write(true).open(&lock_path);
-        let lock = lock.map_err(Error::io(&lock_path, "create"))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.into(), _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(Error::busy(
-                path.display().to_string(),
-                "another process is training in this folder",
-                "wait for it, stop it, or name another folder",
-            )),
-            Err(TryLockError::Error(error)) => Err(Error::io(&lock_path, "lock")(error)),
+        Self::open_with(path, &Interrupt::default(), &mut Silent)
+    }
+
+    /// As [`RunDir::open`]; says what it waits for, and stops waiting at an interrupt.
+    ///
+    /// # Errors
+    /// As [`RunDir::open`]; [`Error::Interrupted`].
+    pub(super) fn open_with(
+        path: &Path,
+        interrupt: &Interrupt,
+        progress: &mut dyn Progress,
+    ) -> Result<Self> {
+        let (mut watch, mut waits) = (None, false);
+        loop {
+            match Self::claim(path, &mut watch)? {
+                Claimed::Ours(folder) => return Ok(folder),
+                Claimed::Live(owner) => return Err(in_use(path, &owner)),
+                Claimed::Unclear(owner) if !waits => {
+                    progress.message(&format!(
+                        "{} belongs to {owner}: watching for a minute whether it lives",
+                        path.display()
+                    ));
+                    waits = true;
+                }
+                Claimed::Unclear(_) => std::thread::sleep(Duration::from_millis(200)),
+            }
+            interrupt.check(|| format!("{} was not changed", path.display()))?;
         }
+    }
+
+    /// Takes the folder, if that is possible at once.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(crate) fn claim(path: &Path, watch: &mut Option<Watch>) -> Result<Claimed> {
+        std::fs::create_dir_all(path).map_err(Error::io(path, "create"))?;
+        Ok(match claim(path, watch)? {
+            Claim::Ours(lock) => Claimed::Ours(Self { path: path.into(), lock: Arc::new(lock) }),
+            Claim::Unclear(owner) => Claimed::Unclear(owner),
+            Claim::Live(Some(owner)) => Claimed::Live(owner.to_string()),
+            Claim::Live(None) => Claimed::Live("of an unknown name".into()),
+        })
+    }
+
+    /// Checks that the folder still belongs to this process.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if this process stood still for more than a minute and another one took the folder.
+    pub(crate) fn check_owned(&self) -> Result<()> {
+        if !self.lock.is_lost() {
+            return Ok(());
+        }
+        Err(Error::busy(
+            self.path.display().to_string(),
+            "this process stood still for so long that another one has taken the folder",
+            "leave the run to the other process, or repeat the command when that one has ended",
+        ))
     }
 
     /// Path of the folder.
@@ -85,6 +142,36 @@ impl RunDir {
         old.extend(["results.json", "model.safetensors"].map(|name| self.path.join(name)));
         for path in old.iter().filter(|path| path.exists()) {
             std::fs::remove_file(path).map_err(Error::io(path, "delete"))?;
+        }
+        Ok(())
+    }
+
+    /// Makes the folder ready for a run with these settings that continues from a checkpoint, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if its config.json has other settings; [`Error::Io`].
+    pub(crate) fn prepare(&self, model: &LmConfig, recipe: &Recipe) -> Result<()> {
+        if let Some(config) = Self::config_of(&self.weights())?
+            && let Some((field, theirs, ours)) =
+                first_difference((&config.model, &config.recipe), (model, recipe))
+        {
+            return Err(Error::busy(
+                self.path.display().to_string(),
+                format!("holds a run with {field} {theirs}, but this call has {ours}"),
+                "name another folder, or train the run anew with `.overwrite(true)`",
+            ));
+        }
+        // Killed before its first checkpoint, a run leaves weights that it can do nothing with.
+        if checkpoints(&self.path)?.is_empty() { self.clear() } else { Ok(()) }
+    }
+
+    /// Deletes the checkpoints, which a finished run of an experiment does not need.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(crate) fn delete_checkpoints(&self) -> Result<()> {
+        for (_, path) in checkpoints(&self.path)? {
+            std::fs::remove_file(&path).map_err(Error::io(&path, "delete"))?;
         }
         Ok(())
     }
@@ -139,6 +226,15 @@ impl RunDir {
         checked.map_err(|error| invalid_setting(&path, error))?;
         Ok(Some(config))
     }
+}
+
+/// The error of a folder that another process works in.
+pub(crate) fn in_use(path: &Path, owner: &str) -> Error {
+    Error::busy(
+        path.display().to_string(),
+        format!("another process is training in this folder ({owner})"),
+        "wait for it, stop it, or name another folder",
+    )
 }
 
 #[cfg(test)]

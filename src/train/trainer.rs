@@ -37,7 +37,7 @@ use crate::{Error, Result};
 /// ```
 pub struct Trainer {
     recipe: Recipe,
-    folder: Option<PathBuf>,
+    folder: Option<Folder>,
     interrupt: Interrupt,
     /// `None` for the default of the device.
     checkpoint_interval: Option<CheckpointInterval>,
@@ -47,6 +47,13 @@ pub struct Trainer {
     losses_at_once: Option<usize>,
     resume: bool,
     overwrite: bool,
+    provenance: serde_json::Map<String, serde_json::Value>,
+}
+
+/// The folder of a run, which this process may own already.
+enum Folder {
+    Path(PathBuf),
+    Owned(RunDir),
 }
 
 impl Trainer {
@@ -62,12 +69,25 @@ impl Trainer {
             losses_at_once: None,
             resume: false,
             overwrite: false,
+            provenance: serde_json::Map::new(),
         }
     }
 
-    /// Writes config.json, metrics.jsonl, checkpoints and the best model.safetensors into a folder.
+    /// Writes config.json, metrics.jsonl, checkpoints, the best model.safetensors and results.json into a folder.
     pub fn folder(mut self, folder: impl AsRef<Path>) -> Self {
-        self.folder = Some(folder.as_ref().into());
+        self.folder = Some(Folder::Path(folder.as_ref().into()));
+        self
+    }
+
+    /// As [`Trainer::folder`], for a folder that stays this process's after the run.
+    pub(crate) fn run_dir(mut self, folder: RunDir) -> Self {
+        self.folder = Some(Folder::Owned(folder));
+        self
+    }
+
+    /// Adds fields to results.json that tell which experiment the run belongs to.
+    pub(crate) fn provenance(mut self, fields: serde_json::Map<String, serde_json::Value>) -> Self {
+        self.provenance = fields;
         self
     }
 
@@ -135,7 +155,11 @@ impl Trainer {
         // Refuse a text that is too short before the epoch, not after it.
         Batches::fixed(corpus.tokens(Split::Valid), recipe.valid_batch, "validation")?;
         Batches::fixed(corpus.tokens(Split::Test), 1, "test")?;
-        let folder = self.folder.as_deref().map(RunDir::open).transpose()?;
+        let folder = match &self.folder {
+            Some(Folder::Path(path)) => Some(RunDir::open_with(path, &interrupt, progress)?),
+            Some(Folder::Owned(folder)) => Some(folder.clone()),
+            None => None,
+        };
         let start = match &folder {
             Some(folder) => {
                 let run = (&mut *model, recipe, corpus);
@@ -143,7 +167,8 @@ impl Trainer {
             }
             None => RunStart::Fresh,
         };
-        if let (Some(folder), true, RunStart::Fresh) = (&folder, self.resume, &start) {
+        let asked = matches!(self.folder, Some(Folder::Path(_))) && self.resume;
+        if let (Some(folder), true, RunStart::Fresh) = (&folder, asked, &start) {
             let out = folder.path().display();
             progress.message(&format!("{out} holds no checkpoint: a new run starts"));
         }
@@ -174,6 +199,7 @@ impl Trainer {
             next: None,
             losses: vec![],
             identity: None,
+            provenance: self.provenance.clone(),
             healthy: Tensor::f_ones(&[] as &[i64], (Kind::Float, device))?,
             best: None,
         };

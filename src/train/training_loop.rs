@@ -20,6 +20,7 @@ use super::step_inputs::StepInputs;
 use super::training_run::TrainingRun;
 use crate::data::{Batches, Corpus, Split};
 use crate::evaluate::{EvalOptions, Evaluation, validate};
+use crate::files::run_folder::RESULTS;
 use crate::interrupt::Interrupt;
 use crate::model::{QrnnLm, State};
 use crate::progress::{EpochReport, Progress, StepReport};
@@ -54,6 +55,8 @@ pub(super) struct TrainingLoop<'a> {
     pub identity: Option<Identity>,
     /// A scalar on the device: 1 until a step is not finite, then 0, and no later step changes the weights.
     pub healthy: Tensor,
+    /// Fields of results.json beside those of the run.
+    pub provenance: serde_json::Map<String, serde_json::Value>,
     /// The weights of the best epoch.
     pub best: Option<Vec<Tensor>>,
 }
@@ -99,7 +102,21 @@ impl TrainingLoop<'_> {
         if let Some(test) = &test {
             self.write_log(&Record::Test { loss: test.loss, ppl: test.ppl })?;
         }
-        Ok(self.results(test, interrupted, started))
+        let run = self.results(test, interrupted, started);
+        self.write_results(&run)?;
+        Ok(run)
+    }
+
+    /// Writes results.json.
+    fn write_results(&self, run: &TrainingRun) -> Result<()> {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        let encoded = |error: serde_json::Error| Error::io(folder.path(), "write")(error.into());
+        let mut json = run.to_json().map_err(encoded)?;
+        if let serde_json::Value::Object(fields) = &mut json {
+            fields.extend(self.provenance.clone());
+        }
+        folder.check_owned()?;
+        folder.write_json(RESULTS, &json)
     }
 
     fn results(
@@ -119,6 +136,8 @@ impl TrainingLoop<'_> {
             parameters: self.model.parameter_count(),
             tokens_per_second: position.tokens as f64 / position.step_seconds.max(1e-9),
             tokens: position.tokens,
+            steps: position.step,
+            precision: self.model.precision(),
             checkpoint: self.folder.as_ref().map(RunDir::weights),
             seconds: started.elapsed().as_secs_f64(),
             interrupted,
@@ -157,6 +176,9 @@ impl TrainingLoop<'_> {
         while self.has_rows_left() {
             if self.step_limit_reached() {
                 return Ok(EpochEnd::StepLimit);
+            }
+            if let Some(folder) = &self.folder {
+                folder.check_owned()?;
             }
             if self.interrupt.requested() || !self.submit_step()? {
                 return Ok(EpochEnd::Interrupted);

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use qrnn_ops::matmul::Precision;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::recipe::Recipe;
 use crate::format::{duration, perplexity_in_text, thousands};
@@ -34,16 +36,41 @@ pub struct TrainingRun {
     pub tokens_per_second: f64,
     /// Training tokens, over all epochs.
     pub tokens: u64,
+    /// Optimizer steps since the beginning of the run.
+    pub steps: u64,
+    /// How matrix products of the training steps were computed.
+    #[serde(rename = "products")]
+    pub precision: Precision,
     /// File with the weights, if they were saved.
     #[serde(serialize_with = "json::optional_path")]
     pub checkpoint: Option<PathBuf>,
-    /// Wall time of the run, in seconds.
+    /// Wall time of this call, in seconds.
     pub seconds: f64,
     /// Whether the run was interrupted before its end.
     pub interrupted: bool,
 }
 
 impl TrainingRun {
+    /// The content of results.json. The losses of single steps are in it if the recipe limits the number of
+    /// steps; those of a whole run are in metrics.jsonl.
+    ///
+    /// # Errors
+    /// If encoding fails, which valid results do not cause.
+    pub fn to_json(&self) -> serde_json::Result<Value> {
+        let mut json = serde_json::to_value(self)?;
+        if self.recipe.steps.is_none()
+            && let Value::Object(fields) = &mut json
+        {
+            fields.remove("losses");
+        }
+        Ok(json)
+    }
+
+    /// Seconds of the finished epochs, in this call and earlier ones.
+    pub(crate) fn epoch_seconds(&self) -> f64 {
+        self.epochs.iter().map(|epoch| epoch.seconds).sum()
+    }
+
     /// Sizes and times in one line. The speed is that of training steps; a resumed run has tokens of earlier
     /// calls.
     pub(crate) fn summary(&self) -> String {
@@ -95,6 +122,8 @@ mod tests {
             parameters: 382_172,
             tokens_per_second: 10_738.4,
             tokens: 399_984,
+            steps: 2788,
+            precision: Precision::Single,
             checkpoint: None,
             seconds: 125.0,
             interrupted: false,

@@ -21,7 +21,7 @@ pub struct DeviceFlags {
 impl DeviceFlags {
     pub fn device(&self) -> Result<Device> {
         match self.device {
-            DeviceChoice::Cuda => require_cuda(),
+            DeviceChoice::Cuda => require_cuda(0),
             DeviceChoice::Cpu => Ok(Device::Cpu),
         }
     }

@@ -1,7 +1,7 @@
 //! Chooses the device.
 
 use std::ffi::OsStr;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tch::Device;
 
@@ -14,13 +14,21 @@ use crate::{Error, Result, self_test};
 /// wrong results.
 pub const SKIP_SELF_TEST: &str = "QRNN_SKIP_SELF_TEST";
 
-/// The first GPU, after checking its requirements: a driver, NVRTC, a supported architecture and libtorch's
-/// CUDA library. The first call in a process also compares every operation with the CPU, unless
-/// [`SKIP_SELF_TEST`] is set.
+/// The first GPU: [`cuda_at`] 0.
+///
+/// # Errors
+/// As [`cuda_at`].
+pub fn cuda() -> Result<Device> {
+    cuda_at(0)
+}
+
+/// The GPU of this number, counted from 0, after checking its requirements: a driver, NVRTC, a supported
+/// architecture and libtorch's CUDA library. The first call for a GPU in a process also compares every operation
+/// with the CPU, unless [`SKIP_SELF_TEST`] is set.
 ///
 /// # Errors
 /// [`Error::Unavailable`] with the first requirement that is not met, or the failed operation.
-pub fn cuda() -> Result<Device> {
+pub fn cuda_at(number: usize) -> Result<Device> {
     let driver = Driver::open()?;
     let compiler = Compiler::open()?;
     driver.check(&compiler)?;
@@ -33,13 +41,23 @@ pub fn cuda() -> Result<Device> {
             "check `nvidia-smi` and CUDA_VISIBLE_DEVICES, or use Device::Cpu",
         ));
     }
-    static PASSED: OnceLock<()> = OnceLock::new();
-    if PASSED.get().is_none() && !self_test_is_skipped() {
-        let launcher: Arc<dyn Launch> = CudaDevice::of(0)?;
-        self_test::self_test(&launcher, Device::Cuda(0))?;
-        let _ = PASSED.set(());
+    let count = tch::Cuda::device_count();
+    if number as i64 >= count {
+        return Err(Error::unavailable(
+            format!("GPU {number}"),
+            format!("the process sees GPUs 0 to {}", count - 1),
+            "give one of these numbers, or check CUDA_VISIBLE_DEVICES",
+        ));
     }
-    Ok(Device::Cuda(0))
+    compiler.target(driver.capability(number)?)?;
+    static PASSED: Mutex<Vec<usize>> = Mutex::new(vec![]);
+    let mut passed = PASSED.lock().unwrap_or_else(PoisonError::into_inner);
+    if !passed.contains(&number) && !self_test_is_skipped() {
+        let launcher: Arc<dyn Launch> = CudaDevice::of(number)?;
+        self_test::self_test(&launcher, Device::Cuda(number))?;
+        passed.push(number);
+    }
+    Ok(Device::Cuda(number))
 }
 
 /// The first GPU; or the CPU, and in one line why the GPU is not available.

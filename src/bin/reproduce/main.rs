@@ -10,6 +10,7 @@ mod generate;
 mod model_flags;
 mod plot;
 mod preset;
+mod report;
 mod table;
 #[cfg(target_os = "linux")]
 mod torch_on_path;
@@ -49,6 +50,8 @@ enum Command {
     Data(data::Args),
     /// Plot the training curves of runs from their logs
     Plot(plot::Args),
+    /// Gather the runs of tables into one table, plots and report
+    Report(report::Args),
 }
 
 fn main() -> ExitCode {
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Some(Command::Generate(args)) => (args.json, generate::run(args)),
         Some(Command::Data(args)) => (args.json, data::run(args)),
         Some(Command::Plot(args)) => (args.json, plot::run(args)),
+        Some(Command::Report(args)) => (args.json, report::run(&args)),
     };
     ExitCode::from(finish(json, result))
 }

@@ -11,11 +11,26 @@ use qrnn::{Error, Result};
 use qrnn_ops::matmul::Precision;
 use tch::Device;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceChoice {
     Auto,
     Cpu,
-    Cuda,
+    /// The GPU of this number.
+    Cuda(usize),
+}
+
+impl DeviceChoice {
+    fn parse(text: &str) -> Result<Self, String> {
+        let number = |text: &str| text.strip_prefix("cuda:")?.parse().ok();
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda(0)),
+            _ => number(text)
+                .map(Self::Cuda)
+                .ok_or_else(|| "give auto, cpu, cuda, or cuda:N for GPU number N".to_owned()),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -28,8 +43,8 @@ pub enum PrecisionChoice {
 
 #[derive(Debug, ClapArgs)]
 pub struct ComputeFlags {
-    /// Device; auto uses a CUDA GPU if one is usable
-    #[arg(long, value_enum, default_value_t = DeviceChoice::Auto)]
+    /// Device: auto (a CUDA GPU if one is usable), cpu, cuda, or cuda:N for GPU number N, counted from 0
+    #[arg(long, value_parser = DeviceChoice::parse, default_value = "auto")]
     device: DeviceChoice,
     /// Precision of matrix products and activations. auto: bf16 when training on GPUs from Ampere on, or large
     /// models on CPUs with bf16 support, otherwise fp32. Parameters, states, sums and losses stay fp32
@@ -67,7 +82,7 @@ impl ComputeFlags {
         match self.device {
             DeviceChoice::Cpu => Ok(Device::Cpu),
             DeviceChoice::Auto => Ok(auto()),
-            DeviceChoice::Cuda => require_cuda(),
+            DeviceChoice::Cuda(number) => require_cuda(number),
         }
     }
 

@@ -1,14 +1,14 @@
 //! `reproduce` without a subcommand: the experiment table and the figure.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
 use clap::builder::NonEmptyStringValueParser;
 use qrnn::data::Corpus;
 use qrnn::format::aligned;
 use qrnn::interrupt::Interrupt;
-use qrnn::paper::experiment::{DEFAULT_DIVISOR, Experiment, Scale, check_writable};
-use qrnn::paper::results::{OpTables, ParameterCount};
+use qrnn::paper::experiment::{DEFAULT_DIVISOR, Experiment, Scale};
+use qrnn::paper::results::{OpTables, ParameterCount, ReproduceResults};
 use qrnn::terminal;
 use qrnn::{Error, Result, paper};
 use serde_json::json;
@@ -19,12 +19,17 @@ use qrnn::command_line::{INTERRUPTED, Output, parsers};
 #[derive(Debug, ClapArgs)]
 #[command(allow_negative_numbers = true)]
 pub struct Args {
-    /// Folder for the report, the plots and results.json
+    /// Folder for the report, the plots, results.json, and a folder for each run. The same command continues
+    /// what it finds there
     #[arg(long, default_value = "runs/reproduce")]
     out: PathBuf,
-    /// Rows of the table to train, separated by commas [default: all]
+    /// Rows of the table to train, separated by commas, all or none [default: all, or none with --lengths]
     #[arg(long, value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
-    rows: Vec<String>,
+    rows: Option<Vec<String>>,
+    /// Sequence lengths of the figure to train, as published, separated by commas, all or none [default: all, or
+    /// none with --rows]
+    #[arg(long, value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
+    lengths: Option<Vec<String>>,
     /// Divisor of the model widths; smaller means larger models and longer runs [default: 10]
     #[arg(long, value_parser = parsers::decimal)]
     scale: Option<f64>,
@@ -35,11 +40,17 @@ pub struct Args {
     #[arg(long)]
     full: bool,
     /// Skip the figure of perplexity against sequence length
-    #[arg(long)]
+    #[arg(long, conflicts_with = "lengths")]
     no_lengths: bool,
-    /// Seed of initial weights, dropout masks and sequence lengths
+    /// First seed of initial weights, dropout masks and sequence lengths
     #[arg(long, value_parser = parsers::non_negative::<u64>, default_value_t = 1882)]
     seed: u64,
+    /// Number of seeds per model, counted up from --seed; from 2 on, tables and plots show the deviation
+    #[arg(long, value_parser = parsers::positive::<usize>, default_value_t = 1)]
+    seeds: usize,
+    /// Train runs that are in --out already anew; runs of another scale or text there are deleted
+    #[arg(long)]
+    overwrite: bool,
     #[command(flatten)]
     compute: ComputeFlags,
     /// Print the result as one JSON object on the last line of standard output
@@ -68,20 +79,58 @@ impl Args {
     }
 }
 
+/// Published rows and lengths by the flags: a choice of one leaves the other out.
+fn chosen(args: &Args) -> Result<(Vec<String>, Vec<usize>)> {
+    let all_rows = || paper::ROWS.map(|row| row.name.to_owned()).to_vec();
+    let rows = match args.rows.as_deref() {
+        None if args.lengths.is_some() => vec![],
+        None => all_rows(),
+        Some([word]) if word == "all" => all_rows(),
+        Some([word]) if word == "none" => vec![],
+        Some(names) => names.to_vec(),
+    };
+    let all_lengths = || paper::LENGTHS.map(|length| length.bptt).to_vec();
+    let lengths = match args.lengths.as_deref() {
+        None if args.rows.is_some() || args.no_lengths => vec![],
+        None => all_lengths(),
+        Some([word]) if word == "all" => all_lengths(),
+        Some([word]) if word == "none" => vec![],
+        Some(lengths) => lengths.iter().map(|length| length_of(length)).collect::<Result<_>>()?,
+    };
+    Ok((rows, lengths))
+}
+
+fn length_of(text: &str) -> Result<usize> {
+    text.parse().map_err(|_| {
+        Error::config(
+            "--lengths",
+            text,
+            "is not a sequence length",
+            format!(
+                "choose among {}, all and none",
+                paper::LENGTHS.map(|length| length.bptt.to_string()).join(",")
+            ),
+        )
+    })
+}
+
 pub fn run(args: Args) -> Result<Output> {
     let scale = args.scale()?;
+    let (rows, lengths) = chosen(&args)?;
     let device = match scale {
         Scale::Full => args.compute.device()?,
         Scale::Reduced(_) => args.compute.device_for_small_models()?,
     };
     let experiment = Experiment {
-        table: true,
-        rows: args.rows.clone(),
-        lengths: !args.no_lengths,
+        rows,
+        lengths,
         scale,
         seed: args.seed,
+        seeds: args.seeds,
         device,
         precision: args.compute.training_precision(device, scale.layer_multiplications())?,
+        folder: Some(args.out.clone()),
+        overwrite: args.overwrite,
         command: command_line(),
         interrupt: Interrupt::on_ctrl_c("finishing the current steps")?,
     };
@@ -90,29 +139,39 @@ pub fn run(args: Args) -> Result<Output> {
         Some(folder) => Corpus::wikitext103(folder)?,
         None => Corpus::synthetic(),
     };
-    check_writable(&args.out)?;
     let text = experiment.training_text(&corpus);
     terminal::note(format_args!("{}\n{text}\n{}\n", counts(), experiment.precision));
 
     let results = experiment.run(&corpus)?;
-    let paths = results.save(&args.out)?;
-    let json = serde_json::to_value(&results).unwrap_or_else(|error| json!(error.to_string()));
+    Ok(output(&results, &args.out))
+}
+
+/// What a command prints that has written results to a folder.
+pub fn output(results: &ReproduceResults, out: &Path) -> Output {
+    let json = serde_json::to_value(results).unwrap_or_else(|error| json!(error.to_string()));
     let mut text = format!("\n{}\n", results.to_text());
-    for path in &paths {
-        text += &format!("\nwrote {}", path.display());
-    }
-    for plot in [results.parameters_plot(), results.lengths_plot()] {
-        let svg = args.out.join(format!("{}.svg", plot.name()));
-        if !paths.contains(&svg) && svg.exists() {
-            text += &format!("\n{} is from an earlier run", svg.display());
+    let tables = ["results.json", "report.html"];
+    let plots = [results.parameters_plot(), results.lengths_plot()].map(|plot| plot.name());
+    let plots = plots.iter().flat_map(|name| extensions(name));
+    for path in tables.map(str::to_owned).into_iter().chain(plots).map(|name| out.join(name)) {
+        if path.exists() {
+            text += &format!("\nwrote {}", path.display());
         }
     }
     if let Some(note) = results.parameters_plot().missing_in_png() {
         text += &format!("\n{note}");
     }
-    text += &format!("\n{:.0} s; open {}", results.seconds, args.out.join("report.html").display());
+    text += &format!(
+        "\n{:.0} s of training in all runs; open {}",
+        results.seconds,
+        out.join("report.html").display()
+    );
     let status = if results.interrupted { INTERRUPTED } else { 0 };
-    Ok(Output { text, json, status })
+    Output { text, json, status }
+}
+
+fn extensions(name: &str) -> [String; 2] {
+    ["svg", "png"].map(|extension| format!("{name}.{extension}"))
 }
 
 /// The operation table and the parameter counts of all rows, compared with the published ones.
@@ -121,7 +180,8 @@ fn counts() -> String {
     format!("{}\n\nParameters at full size\n{parameters}", OpTables::of_entry())
 }
 
-fn command_line() -> String {
+/// The command line of this process.
+pub fn command_line() -> String {
     let args = std::env::args_os().skip(1);
     let args: Vec<String> = args.map(|arg| arg.to_string_lossy().into_owned()).collect();
     let mut command = "cargo run --release --bin reproduce".to_owned();

@@ -7,9 +7,9 @@ use qrnn::data::Split;
 use qrnn::interrupt::Interrupt;
 use qrnn::model::{LmConfig, QrnnLm, SavedModel, Splits};
 use qrnn::terminal;
-use qrnn::train::{Memory, OptimizerKind, Recipe, RunDir, Trainer};
+use qrnn::train::{Memory, OptimizerKind, Recipe, Trainer};
 use qrnn::{Error, Result};
-use serde_json::{Value, json};
+use serde_json::json;
 use tch::Kind;
 
 use crate::model_flags::{ComputeFlags, warn_missing_vocabulary};
@@ -231,14 +231,7 @@ pub fn run(args: Args) -> Result<Output> {
     }
     let run = trainer.fit(&mut model, &corpus)?;
 
-    let mut json = json!(run);
-    json["products"] = json!(precision);
-    if args.steps.is_none()
-        && let Value::Object(fields) = &mut json
-    {
-        fields.remove("losses"); // those of a whole run are in metrics.jsonl
-    }
-    RunDir::open(&args.out)?.write_json("results.json", &json)?;
+    let json = run.to_json().unwrap_or_else(|error| json!(error.to_string()));
     let text = format!("{run}\nwrote weights, log and results to {}", args.out.display());
     Ok(Output { text, json, status: if run.interrupted { INTERRUPTED } else { 0 } })
 }

@@ -1,5 +1,6 @@
 //! Reduction of the experiment, so that a laptop runs all of it in minutes.
 
+use super::plan::Sizes;
 use crate::format::thousands;
 use crate::model::{LmConfig, Splits, WIKITEXT103_VOCAB};
 use crate::paper::{self, PublishedRow, results};
@@ -54,11 +55,11 @@ impl Scale {
         ))
     }
 
-    /// Divisor of sequence lengths.
-    fn length_divisor(self) -> f64 {
+    /// Divisors of widths and of sequence lengths.
+    fn divisors(self) -> [f64; 2] {
         match self {
-            Self::Full => 1.0,
-            Self::Reduced(divisor) => (0.6 * divisor).max(1.0),
+            Self::Full => [1.0, 1.0],
+            Self::Reduced(divisor) => [divisor, (0.6 * divisor).max(1.0)],
         }
     }
 
@@ -74,17 +75,14 @@ impl Scale {
 
     /// The reduced model and recipe, for a vocabulary of `vocab` words.
     pub(super) fn apply(self, model: &PublishedRow, vocab: usize, seed: u64) -> (LmConfig, Recipe) {
-        let length = ((model.bptt as f64 / self.length_divisor()).round() as usize).max(5);
-        let config = LmConfig::paper(model.emsize, model.nhid).vocab(vocab).bptt(length);
+        let [emsize, nhid, length] = reduced_sizes(model, self.divisors());
+        let config = LmConfig::paper(emsize, nhid).vocab(vocab).bptt(length);
         let recipe =
             Recipe::paper().bptt(length).batch(model.batch).epochs(model.epochs).seed(seed);
-        let Self::Reduced(divisor) = self else { return (config, recipe) };
+        let Self::Reduced(_) = self else { return (config, recipe) };
 
-        let width = |full: usize| ((full as f64 / divisor).round() as usize).max(4);
         let batch = ((self.step_tokens() / length as f64).round() as usize).max(2);
-        let config = LmConfig { emsize: width(model.emsize), nhid: width(model.nhid), ..config }
-            .splits(proportional_splits(vocab))
-            .init_range(INIT_RANGE);
+        let config = config.splits(proportional_splits(vocab)).init_range(INIT_RANGE);
         (config, recipe.batch(batch).epochs(EPOCHS).when([WHEN]).lr(LEARNING_RATE))
     }
 
@@ -99,18 +97,22 @@ impl Scale {
 
     /// Describes the scale for the report; `tokens` is the length of the training text.
     pub(super) fn describe(self, precision: Precision, tokens: usize) -> results::Scale {
+        let [widths, lengths] = self.divisors();
+        let (width_divisor, length_divisor) = (Some(widths), Some(lengths));
         match self {
             Self::Full => results::Scale {
                 name: "full size".into(),
                 note: "the paper's sizes".into(),
                 recipe: format!("the paper's; {precision}"),
                 full: true,
+                width_divisor,
+                length_divisor,
             },
             Self::Reduced(divisor) => results::Scale {
                 name: "reduced scale".into(),
                 note: format!(
                     "widths ÷ {divisor}, lengths ÷ {}, steps of about {:.0} tokens at every length",
-                    self.length_divisor(),
+                    lengths,
                     self.step_tokens()
                 ),
                 recipe: format!(
@@ -121,6 +123,8 @@ impl Scale {
                     thousands(tokens as u64)
                 ),
                 full: false,
+                width_divisor,
+                length_divisor,
             },
         }
     }
@@ -132,6 +136,19 @@ impl Scale {
             Self::Reduced(divisor) => STEP_TOKENS * (DEFAULT_DIVISOR / divisor).sqrt(),
         }
     }
+}
+
+/// The sizes of a model, divided as an experiment's results say.
+pub(super) fn sizes(scale: &results::Scale, model: &PublishedRow) -> Sizes {
+    let divisors = [scale.width_divisor, scale.length_divisor];
+    reduced_sizes(model, divisors.map(|divisor| divisor.unwrap_or(1.0)))
+}
+
+/// emsize, nhid and bptt of a model whose widths and lengths are divided.
+fn reduced_sizes(model: &PublishedRow, [widths, lengths]: [f64; 2]) -> Sizes {
+    let width = |full: usize| ((full as f64 / widths).round() as usize).max(4);
+    let length = ((model.bptt as f64 / lengths).round() as usize).max(5);
+    [width(model.emsize), width(model.nhid), length]
 }
 
 /// WikiText-103's cluster borders, scaled to a smaller vocabulary. No split if the head would have fewer

@@ -18,6 +18,12 @@ pub struct Scale {
     pub recipe: String,
     /// Whether the models have their published sizes.
     pub full: bool,
+    /// Divisor of the widths; `None` in older files.
+    #[serde(default)]
+    pub width_divisor: Option<f64>,
+    /// Divisor of the sequence lengths; `None` in older files.
+    #[serde(default)]
+    pub length_divisor: Option<f64>,
 }
 
 /// The training corpus.
@@ -35,6 +41,21 @@ pub struct Corpus {
     /// Perplexity of a unigram model on the test split.
     #[serde(with = "json::number")]
     pub unigram_test_ppl: f64,
+    /// Checksums of the token ids of the training, validation and test text; empty in older files.
+    #[serde(default)]
+    pub checksums: Vec<String>,
+}
+
+/// The program and machine that trained some of the runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Version of this crate.
+    pub version: String,
+    /// Commit of this repository; ends in "-dirty" if the tree had other changes.
+    pub commit: Option<String>,
+    /// Command line, or "a notebook".
+    pub command: String,
+    pub machine: Machine,
 }
 
 /// The machine of an experiment.

@@ -2,30 +2,45 @@
 //! fields.
 
 mod circumstances;
+mod difference;
+mod measured;
 mod op_tables;
+mod statistics;
 
 use serde::{Deserialize, Serialize};
 
 use super::operation_counts::count_ops;
 use super::tables;
 use crate::format::thousands;
-use crate::json;
-use crate::train::TrainingRun;
 
-pub use circumstances::{Corpus, Machine, Scale, utc};
+pub use circumstances::{Corpus, Machine, Origin, Scale, utc};
+pub use difference::{Between, Difference};
+pub use measured::{Measured, SeedRun};
 pub use op_tables::OpTables;
+
+/// The format of results.json: 1 has no runs, 2 has the runs of each row and length.
+pub const FORMAT: u32 = 2;
 
 /// Results and settings of an experiment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReproduceResults {
+    /// [`FORMAT`] of the program that wrote the file.
+    #[serde(default = "first_format")]
+    pub format: u32,
     pub version: String,
     pub commit: Option<String>,
     /// Command line that repeats the experiment.
     pub command: String,
     /// Start time, formatted by [`utc`].
     pub started: String,
+    /// Seconds of training and validation, added over the runs.
     pub seconds: f64,
+    /// The first seed.
     pub seed: u64,
+    /// All seeds, in ascending order; empty in older files.
+    #[serde(default)]
+    pub seeds: Vec<u64>,
+    /// Whether an interrupt left runs missing.
     pub interrupted: bool,
     /// Size of the measured models relative to the published ones.
     pub scale: Scale,
@@ -36,6 +51,28 @@ pub struct ReproduceResults {
     pub rows: Vec<RowResult>,
     /// Points of the figure of perplexity against sequence length.
     pub lengths: Vec<LengthResult>,
+    /// Differences between neighbours, if there are several seeds.
+    #[serde(default)]
+    pub differences: Vec<Difference>,
+    /// Names of the runs that have no result yet.
+    #[serde(default)]
+    pub missing: Vec<String>,
+    /// What trained the runs, and the names of those runs.
+    #[serde(default)]
+    pub origins: Vec<RunsOf>,
+}
+
+/// An [`Origin`] and its runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunsOf {
+    #[serde(flatten)]
+    pub origin: Origin,
+    /// Names of runs: emsize-nhid-bptt-s*seed*, of the sizes that were trained.
+    pub runs: Vec<String>,
+}
+
+const fn first_format() -> u32 {
+    1
 }
 
 /// Number of parameters of the model of a row at full size.
@@ -66,85 +103,12 @@ pub struct LengthResult {
     pub measured: Option<Measured>,
 }
 
-/// Sizes and results of a trained model.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(remote = "Self")]
-pub struct Measured {
-    pub emsize: usize,
-    pub nhid: usize,
-    /// Mean sequence length in training, in tokens.
-    pub bptt: usize,
-    pub batch: usize,
-    pub epochs: usize,
-    /// Training tokens, over all epochs.
-    pub tokens: u64,
-    pub steps: u64,
-    /// Number of parameters, without the tombstones of the split softmax.
-    pub parameters: u64,
-    /// Lowest loss on the validation split, in nats per token; NaN if none was measured.
-    #[serde(with = "json::number", default = "json::unknown")]
-    pub valid_loss: f64,
-    /// Loss on the test split, in nats per token; NaN if it was not measured.
-    #[serde(with = "json::number", default = "json::unknown")]
-    pub test_loss: f64,
-    /// Lowest perplexity on the validation split.
-    #[serde(with = "json::number")]
-    pub valid_ppl: f64,
-    #[serde(with = "json::number")]
-    pub test_ppl: f64,
-    /// Time of training and evaluation, in seconds.
-    pub seconds: f64,
-    #[serde(default)]
-    pub interrupted: bool,
-}
-
-json::completed!(Measured);
-
-impl Measured {
-    /// Computes loss or perplexity from each other after reading a file: older files have no losses, and null
-    /// means infinity, or NaN in an interrupted run.
-    fn complete(&mut self) {
-        let interrupted = self.interrupted;
-        let complete = |loss: &mut f64, ppl: &mut f64| match (loss.is_finite(), ppl.is_finite()) {
-            (true, _) => *ppl = json::perplexity(*ppl, *loss),
-            (false, true) => *loss = ppl.ln(),
-            (false, false) if interrupted => (*loss, *ppl) = (f64::NAN, f64::NAN),
-            (false, false) => {}
-        };
-        complete(&mut self.valid_loss, &mut self.valid_ppl);
-        complete(&mut self.test_loss, &mut self.test_ppl);
-    }
-}
-
-impl From<&TrainingRun> for Measured {
-    fn from(run: &TrainingRun) -> Self {
-        let tombstones = count_ops(&run.config).criterion_parameters;
-        Self {
-            emsize: run.config.emsize,
-            nhid: run.config.nhid,
-            bptt: run.recipe.bptt,
-            batch: run.recipe.batch,
-            epochs: run.recipe.epochs,
-            tokens: run.tokens,
-            steps: run.losses.len() as u64,
-            parameters: run.parameters.saturating_sub(tombstones),
-            valid_loss: run.epochs.iter().map(|epoch| epoch.valid_loss).fold(f64::NAN, f64::min),
-            test_loss: run.test_loss.unwrap_or(f64::NAN),
-            valid_ppl: run.epochs.iter().map(|epoch| epoch.valid_ppl).fold(f64::NAN, f64::min),
-            test_ppl: run.test_ppl.unwrap_or(f64::NAN),
-            seconds: run.seconds,
-            interrupted: run.interrupted,
-        }
-    }
-}
-
-impl From<&Measured> for Measured {
-    fn from(measured: &Measured) -> Self {
-        measured.clone()
-    }
-}
-
 impl ReproduceResults {
+    /// Computes the differences between neighbours from the measured rows and lengths.
+    pub(crate) fn compare(&mut self) {
+        self.differences = difference::differences(&self.rows, &self.lengths);
+    }
+
     /// The measured rows of the table.
     pub fn measured_rows(&self) -> impl Iterator<Item = &Measured> {
         self.rows.iter().filter_map(|row| row.measured.as_ref())

@@ -28,6 +28,8 @@ pub(super) enum Content {
 pub(super) struct Panel {
     pub title: String,
     pub subtitle: String,
+    /// A line below the subtitle, for example what the error bars are.
+    pub note: String,
     pub x_label: String,
     pub y_label: String,
     /// Whether the x axis has ticks at integers only.
@@ -47,15 +49,15 @@ pub(super) struct Series {
     pub points: Vec<PlotPoint>,
     pub line: bool,
     pub markers: bool,
-    /// Half the height of the error bars; 0 for none.
-    pub tolerance: f64,
 }
 
-/// A point with an optional label.
-#[derive(Debug, Clone, PartialEq)]
+/// A point with an optional label and error bar.
+#[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct PlotPoint {
     pub x: f64,
     pub y: f64,
+    /// Half the height of the error bar; 0 for none.
+    pub error: f64,
     pub label: Option<String>,
 }
 
@@ -75,11 +77,11 @@ impl Plot {
 
 impl PlotPoint {
     pub fn new((x, y): (f64, f64)) -> Self {
-        Self { x, y, label: None }
+        Self { x, y, ..Self::default() }
     }
 
     fn is_drawable(&self) -> bool {
-        drawable(self.x) && drawable(self.y)
+        drawable(self.x) && drawable(self.y) && drawable(self.error)
     }
 }
 

@@ -41,7 +41,7 @@ pub fn perplexity_vs_parameters<T: Into<Measured>>(measured: impl IntoIterator<I
         let entry = if row.name == paper::ENTRY { " (entry)" } else { "" };
         // Counted here, since the published number of the first row alone includes the tombstones.
         let parameters = count_ops(&row.config()).parameters;
-        (bptt, parameters, test_ppl, format!("{emsize}/{nhid}{entry}"))
+        (bptt, parameters, [test_ppl, 0.0], format!("{emsize}/{nhid}{entry}"))
     });
     let published = Panel {
         title: "Published".into(),
@@ -52,10 +52,12 @@ pub fn perplexity_vs_parameters<T: Into<Measured>>(measured: impl IntoIterator<I
         }),
         ..by_length(published)
     };
-    let measured = by_length(measured.into_iter().map(|run| {
-        let run: Measured = run.into();
-        (run.bptt, run.parameters, run.test_ppl, format!("{}/{}", run.emsize, run.nhid))
-    }));
+    let measured: Vec<Measured> = measured.into_iter().map(Into::into).collect();
+    let points = measured.iter().map(|run| {
+        let label = format!("{}/{}", run.emsize, run.nhid);
+        (run.bptt, run.parameters, [run.test_ppl, error_bar(run)], label)
+    });
+    let measured = Panel { note: bars_note(&measured), ..by_length(points) };
     side_by_side(
         "perplexity_vs_parameters",
         "Test perplexity against parameters",
@@ -67,29 +69,26 @@ pub fn perplexity_vs_parameters<T: Into<Measured>>(measured: impl IntoIterator<I
 /// Plots test perplexity against sequence length: the published figure, and a second panel with `measured`
 /// unless it is empty.
 pub fn perplexity_vs_bptt<T: Into<Measured>>(measured: impl IntoIterator<Item = T>) -> Plot {
-    let panel = |points: Vec<(f64, f64)>, tolerance| Panel {
+    let panel = |points: Vec<PlotPoint>| Panel {
         x_label: "sequence length (tokens)".into(),
         integer_x: true,
         y_label: "test perplexity".into(),
-        series: vec![Series { markers: true, tolerance, ..Series::line("", points) }],
+        series: vec![Series { points, markers: true, line: true, ..Series::default() }],
         ..Panel::default()
     };
+    let point = |bptt: usize, y, error| PlotPoint { x: bptt as f64, y, error, label: None };
     let tolerance = paper::LENGTHS_TOLERANCE;
-    let published = paper::LENGTHS.iter().map(|length| (length.bptt as f64, length.ppl));
+    let published = paper::LENGTHS.iter().map(|length| point(length.bptt, length.ppl, tolerance));
     let published = Panel {
         title: "Published".into(),
         subtitle: format!("WikiText-103, full size; read from the chart by eye, ±{tolerance}"),
-        ..panel(published.collect(), tolerance)
+        ..panel(published.collect())
     };
     let mut measured: Vec<Measured> = measured.into_iter().map(Into::into).collect();
     measured.sort_by_key(|run| run.bptt);
-    let measured = measured.iter().map(|run| (run.bptt as f64, run.test_ppl));
-    side_by_side(
-        "perplexity_vs_bptt",
-        "Test perplexity against sequence length",
-        published,
-        panel(measured.collect(), 0.0),
-    )
+    let points = measured.iter().map(|run| point(run.bptt, run.test_ppl, error_bar(run)));
+    let panel = Panel { note: bars_note(&measured), ..panel(points.collect()) };
+    side_by_side("perplexity_vs_bptt", "Test perplexity against sequence length", published, panel)
 }
 
 /// Plots perplexity against training steps, one curve per run, without its steep start. A note counts the
@@ -160,12 +159,31 @@ pub fn forget_gates(gates: &Gates) -> Plot {
     Plot::new("forget_gates", title, Content::Map(map))
 }
 
-/// A panel with one series per sequence length. The points are sequence lengths, parameters, perplexities and
-/// labels.
-fn by_length(points: impl Iterator<Item = (usize, u64, f64, String)>) -> Panel {
+/// Half the height of the error bar of a model: the standard deviation over its seeds.
+fn error_bar(measured: &Measured) -> f64 {
+    measured.test_ppl_deviation.unwrap_or(0.0)
+}
+
+/// What the error bars are; empty if there are none.
+fn bars_note(measured: &[Measured]) -> String {
+    let seeds = measured.iter().filter(|run| error_bar(run) > 0.0).map(|run| run.runs.len());
+    match (seeds.clone().min(), seeds.max()) {
+        (Some(least), Some(most)) if least == most => {
+            format!("mean ± standard deviation over {most} seeds")
+        }
+        (Some(least), Some(most)) => {
+            format!("mean ± standard deviation over {least} to {most} seeds")
+        }
+        _ => String::new(),
+    }
+}
+
+/// A panel with one series per sequence length. The points are sequence lengths, parameters, perplexities with
+/// their error bars, and labels.
+fn by_length(points: impl Iterator<Item = (usize, u64, [f64; 2], String)>) -> Panel {
     let mut lengths = BTreeMap::<usize, Vec<PlotPoint>>::new();
-    for (bptt, parameters, y, label) in points {
-        let point = PlotPoint { x: parameters as f64 / 1e6, y, label: Some(label) };
+    for (bptt, parameters, [y, error], label) in points {
+        let point = PlotPoint { x: parameters as f64 / 1e6, y, error, label: Some(label) };
         lengths.entry(bptt).or_default().push(point);
     }
     let series = lengths.into_iter().map(|(bptt, points)| Series {

@@ -13,7 +13,7 @@ const SWATCH: f64 = 23.0;
 
 /// Height of the header above a plot of a given width.
 pub(super) fn height(panel: &Panel, max_width: f64) -> f64 {
-    let subtitle = wrapped(&panel.subtitle, max_width).len();
+    let subtitle = below_title(panel, max_width).len();
     let legend = legend_rows(panel, max_width).len();
     title_height(panel) + (subtitle + legend) as f64 * LINE_HEIGHT + 10.0
 }
@@ -28,7 +28,7 @@ pub(super) fn draw(canvas: &mut Canvas, panel: &Panel, top: f64, plot: &Area) {
         canvas.text(&panel.title, (plot.left, top + 8.0), TextFormat::new(TITLE).bold());
     }
     let mut y = top + title_height(panel) + 8.0;
-    for line in wrapped(&panel.subtitle, plot.right - plot.left) {
+    for line in below_title(panel, plot.right - plot.left) {
         canvas.text(line, (plot.left, y), TextFormat::new(SMALL).color(GREY));
         y += LINE_HEIGHT;
     }
@@ -80,6 +80,11 @@ fn legend_rows(panel: &Panel, max_width: f64) -> Vec<Vec<LegendItem<'_>>> {
         }
     }
     rows
+}
+
+/// Subtitle and note.
+fn below_title(panel: &Panel, max_width: f64) -> Vec<String> {
+    [&panel.subtitle, &panel.note].into_iter().flat_map(|text| wrapped(text, max_width)).collect()
 }
 
 /// Wraps a text into at most two lines of at most `max_width`; an ellipsis replaces what does not fit.

@@ -106,10 +106,7 @@ impl Axes {
 }
 
 fn y_axis(panel: &Panel, bottom: f64, top: f64) -> Axis {
-    let heights = panel.series.iter().flat_map(|series| {
-        let t = series.tolerance;
-        series.drawn().flat_map(move |point| [point.y - t, point.y + t])
-    });
+    let heights = panel.drawn().flat_map(|point| [point.y - point.error, point.y + point.error]);
     let heights: Vec<f64> = heights.chain(reference_on_axis(panel)).collect();
     if panel.log_y {
         Axis::auto_log(heights.into_iter(), bottom, top)
@@ -200,9 +197,9 @@ fn draw_series(canvas: &mut Canvas, series: &Series, i: usize, axes: &Axes) {
         }
     }
     for point in series.drawn() {
-        let (at, t) = (axes.at(point), series.tolerance);
-        if t > 0.0 {
-            let [top, bottom] = [point.y + t, point.y - t].map(|y| axes.y.position(y));
+        let (at, error) = (axes.at(point), point.error);
+        if error > 0.0 {
+            let [top, bottom] = [point.y + error, point.y - error].map(|y| axes.y.position(y));
             canvas.line([(at.0, top), (at.0, bottom)], 1.2, color(i));
             for end in [top, bottom] {
                 canvas.line([(at.0 - 3.0, end), (at.0 + 3.0, end)], 1.2, color(i));

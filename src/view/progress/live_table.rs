@@ -19,6 +19,8 @@ pub struct LiveTable(Arc<Mutex<Table>>);
 struct Table {
     display: LiveDisplay,
     runs: u64,
+    /// Runs that were finished before.
+    before: usize,
     rows: Vec<Row>,
     started: Instant,
 }
@@ -33,7 +35,7 @@ struct Row {
 impl LiveTable {
     pub fn new(display: LiveDisplay, task: &Task) -> Self {
         let (runs, started) = (task.total.unwrap_or(0), Instant::now());
-        let mut table = Table { display, runs, rows: vec![], started };
+        let mut table = Table { display, runs, before: task.done as usize, rows: vec![], started };
         table.show();
         Self(Arc::new(Mutex::new(table)))
     }
@@ -91,7 +93,7 @@ impl Progress for TableRow {
 
 impl Table {
     fn show(&mut self) {
-        let done = self.rows.iter().filter(|row| row.fraction >= 1.0).count();
+        let done = self.before + self.rows.iter().filter(|row| row.fraction >= 1.0).count();
         let time = duration(self.started.elapsed().as_secs_f64());
         let header = format!("{done} of {} runs, {time}", self.runs);
         let html = html! {

@@ -1,5 +1,6 @@
 //! Shows progress in notebooks and terminals, and wraps the library's long functions with that display.
 
+mod live_figure;
 mod live_line;
 mod live_table;
 mod live_training;
@@ -9,6 +10,7 @@ mod terminal;
 
 use std::path::PathBuf;
 
+use live_figure::LiveFigure;
 pub use notebook::Notebook;
 pub use terminal::Terminal;
 
@@ -78,11 +80,23 @@ impl Trainer {
 }
 
 impl Experiment {
-    /// [`Experiment::run_with`] with progress shown by [`here`].
+    /// [`Experiment::run_with`] with progress shown by [`here`]. In a notebook the figures are drawn below it after
+    /// each run. If the experiment has a folder, results.json, report.html and the plots are written there then.
     ///
     /// # Errors
-    /// As [`Experiment::run_with`].
+    /// As [`Experiment::run_with`] and [`ReproduceResults::save`].
     pub fn run(&self, corpus: &Corpus) -> Result<ReproduceResults> {
-        self.run_with(corpus, &mut *here())
+        let mut figure = LiveFigure::here();
+        let results = self.run_with(corpus, &mut *here(), &mut |results| {
+            figure.show(results);
+            match &self.folder {
+                Some(folder) => results.save(folder).map(drop),
+                None => Ok(()),
+            }
+        })?;
+        if let Some(folder) = &self.folder {
+            results.save(folder)?; // says whether it was interrupted
+        }
+        Ok(results)
     }
 }

@@ -1,13 +1,19 @@
 //! Tables of the experiment, with published values on the left and measured ones on the right.
 
 use crate::format::{perplexity, perplexity_of, seconds, thousands};
-use crate::paper::results::{Measured, ReproduceResults};
+use crate::paper::results::{Between, Measured, ReproduceResults};
 
 /// The column between published and measured ones.
 pub const BAR: &str = "|";
 
 /// Explains the star of a run that did not finish.
 pub const INTERRUPTED: &str = "* interrupted before the end of training.";
+
+/// Explains the table of differences.
+pub const DIFFERENCES: &str = "Differences of the test perplexity between neighbouring rows and lengths: mean over \
+                               the seeds that both have, and the interval that contains the true difference with \
+                               95 % probability by a paired t test over seeds, each pair for itself. A difference \
+                               stands out if its interval excludes 0.";
 
 pub struct Comparison {
     /// Heading of the published columns.
@@ -73,6 +79,8 @@ fn measured_cells(measured: &Option<Measured>) -> [String; 9] {
         cells[0] = "not run".into();
         return cells;
     };
+    let valid = with_deviation(run.valid_ppl, run.valid_loss, run.valid_ppl_deviation);
+    let test = with_deviation(run.test_ppl, run.test_loss, run.test_ppl_deviation);
     [
         format!("{}-{}-{}", run.emsize, run.nhid, run.bptt),
         run.batch.to_string(),
@@ -80,8 +88,38 @@ fn measured_cells(measured: &Option<Measured>) -> [String; 9] {
         thousands(run.tokens),
         thousands(run.steps),
         thousands(run.parameters),
-        perplexity_of(run.valid_loss),
-        perplexity_of(run.test_loss) + if run.interrupted { "*" } else { "" },
+        valid,
+        test + if run.interrupted { "*" } else { "" },
         seconds(run.seconds),
     ]
+}
+
+/// A perplexity, with its deviation if there are several seeds.
+fn with_deviation(ppl: f64, loss: f64, deviation: Option<f64>) -> String {
+    match deviation {
+        Some(deviation) => format!("{} ± {deviation:.2}", perplexity(ppl)),
+        None => perplexity_of(loss),
+    }
+}
+
+/// Headings and cells of the differences between neighbours.
+pub fn differences(results: &ReproduceResults) -> Vec<Vec<String>> {
+    let headings = ["from", "to", "published", "measured", "95 % interval", "stands out", "seeds"];
+    let cells = results.differences.iter().map(|difference| {
+        let name = |name: &String| match difference.between {
+            Between::Rows => name.clone(),
+            Between::Lengths => format!("bptt {name}"),
+        };
+        let [low, high] = difference.interval;
+        vec![
+            name(&difference.first),
+            name(&difference.second),
+            format!("{:+.2}", difference.published),
+            format!("{:+.2}", difference.mean),
+            format!("{low:+.2} to {high:+.2}"),
+            if difference.stands_out { "yes" } else { "no" }.to_owned(),
+            difference.seeds.to_string(),
+        ]
+    });
+    std::iter::once(headings.map(str::to_owned).to_vec()).chain(cells).collect()
 }

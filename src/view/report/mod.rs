@@ -7,7 +7,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
-use comparison::{Comparison, INTERRUPTED};
+use comparison::{Comparison, DIFFERENCES, INTERRUPTED, differences};
 use qrnn_ops::atomic_file;
 
 use crate::format::{aligned, perplexity};
@@ -15,6 +15,9 @@ use crate::paper;
 use crate::paper::results::{Measured, ReproduceResults};
 use crate::view::plot::{self, Plot};
 use crate::{Error, Result};
+
+/// A list of missing runs names so many.
+const LISTED: usize = 4;
 
 impl ReproduceResults {
     /// Plots test perplexity against parameters.
@@ -73,8 +76,11 @@ impl ReproduceResults {
             self.scale.recipe,
             paper::LENGTHS_TOLERANCE
         );
-        if let Some(interruption) = self.interruption() {
-            text = text + "\n" + &interruption;
+        if !self.differences.is_empty() {
+            text += &format!("\n\n{DIFFERENCES}\n{}", aligned(&differences(self)).trim_end());
+        }
+        if let Some(missing) = self.what_is_missing() {
+            text = text + "\n" + &missing;
         }
         text
     }
@@ -110,26 +116,27 @@ impl ReproduceResults {
         self.measured_rows().chain(self.measured_lengths()).any(|run| run.interrupted)
     }
 
-    /// What an interrupted experiment has not measured, and how to measure it.
-    pub(crate) fn interruption(&self) -> Option<String> {
-        let tables = [
-            (self.rows.len(), self.measured_rows().filter(|run| is_tested(run)).count(), "rows"),
-            (
-                self.lengths.len(),
-                self.measured_lengths().filter(|run| is_tested(run)).count(),
-                "sequence lengths",
-            ),
-        ];
-        let missing = tables.into_iter().filter(|(all, tested, _)| tested < all);
-        let missing: Vec<String> =
-            missing.map(|(all, tested, of)| format!("{} of {all} {of}", all - tested)).collect();
-        (self.interrupted && !missing.is_empty()).then(|| {
-            format!(
-                "Interrupted: {} have no test perplexity. To measure them, run it again; every \
-                 model is trained anew.",
-                missing.join(" and ")
-            )
-        })
+    /// Which runs have no result, and how to train them.
+    pub(crate) fn what_is_missing(&self) -> Option<String> {
+        let (first, others) = self.missing.split_first()?;
+        let runs = match others.len() {
+            0 => format!("the run {first} is"),
+            n if n < LISTED => format!("the runs {first}, {} are", others.join(", ")),
+            n => format!("{} runs ({first}, {} and others) are", n + 1, others[0]),
+        };
+        let why = if self.interrupted { "Interrupted" } else { "Not finished" };
+        let remedy = match self.is_stored() {
+            true => "The same command in the same folder goes on with them.",
+            false => "Nothing was kept: with a folder, an experiment goes on where it was.",
+        };
+        Some(format!("{why}: {runs} missing. {remedy}"))
+    }
+
+    /// Whether the runs have folders; unknown before the first is finished.
+    fn is_stored(&self) -> bool {
+        let mut runs =
+            self.measured_rows().chain(self.measured_lengths()).flat_map(|row| &row.runs);
+        runs.next().is_none_or(|run| run.folder.is_some())
     }
 
     /// Writes `results.json`, `report.html` and the plots as SVG and PNG to an existing folder, and returns

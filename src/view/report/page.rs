@@ -2,10 +2,10 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::comparison::{BAR, Comparison, INTERRUPTED};
+use super::comparison::{BAR, Comparison, DIFFERENCES, INTERRUPTED, differences};
 use crate::format::{NOTHING, duration, perplexity, thousands};
 use crate::paper;
-use crate::paper::results::{ParameterCount, ReproduceResults};
+use crate::paper::results::{Machine, Origin, ParameterCount, ReproduceResults};
 use crate::view::html::{operations, table, table_of_rows};
 use crate::view::plot::Plot;
 
@@ -37,6 +37,7 @@ pub(super) fn html(results: &ReproduceResults) -> String {
                 (parameters(results))
                 @if !results.rows.is_empty() { (experiments(results)) }
                 @if !results.lengths.is_empty() { (lengths(results)) }
+                @if !results.differences.is_empty() { (neighbours(results)) }
                 (bounds(results))
                 (notes(results))
                 h2 { "Run it again" }
@@ -52,20 +53,30 @@ pub(super) fn html(results: &ReproduceResults) -> String {
 }
 
 fn heading(results: &ReproduceResults) -> Markup {
-    let (machine, corpus, scale) = (&results.machine, &results.corpus, &results.scale);
-    let commit = results.commit.as_ref().map(|commit| format!(" ({commit})")).unwrap_or_default();
-    let cores = if machine.cores == 1 { "core" } else { "cores" };
+    let (corpus, scale) = (&results.corpus, &results.scale);
     let [train, valid, test] =
         [corpus.train_tokens, corpus.valid_tokens, corpus.test_tokens].map(thousands);
     let words = thousands(corpus.words as u64);
     let facts = [
         ("Started", results.started.clone()),
-        ("Duration", duration(results.seconds)),
-        ("Processor", format!("{}, {} {cores}", machine.cpu, machine.cores)),
-        ("System", machine.system.clone()),
-        ("Device", machine.device.clone()),
-        ("Program", format!("qrnn {}{commit}", results.version)),
-        ("Seed", results.seed.to_string()),
+        ("Time of all runs", duration(results.seconds)),
+        (
+            "Processor",
+            of_origins(results, |origin| {
+                let Machine { cpu, cores, .. } = &origin.machine;
+                format!("{cpu}, {cores} {}", if *cores == 1 { "core" } else { "cores" })
+            }),
+        ),
+        ("System", of_origins(results, |origin| origin.machine.system.clone())),
+        ("Device", of_origins(results, |origin| origin.machine.device.clone())),
+        (
+            "Program",
+            of_origins(results, |Origin { version, commit, .. }| match commit {
+                Some(commit) => format!("qrnn {version} ({commit})"),
+                None => format!("qrnn {version}"),
+            }),
+        ),
+        ("Seeds", seeds(results)),
         ("Scale", format!("{}: {}", scale.name, scale.note)),
         ("Recipe", scale.recipe.clone()),
         ("Corpus", format!("{}, vocabulary of {words} words", corpus.name)),
@@ -81,10 +92,40 @@ fn heading(results: &ReproduceResults) -> Markup {
             " with what this run counted and measured. Numbers marked " em { "published" }
             " were not measured here."
         }
-        @if let Some(interruption) = results.interruption() { p { strong { (interruption) } } }
+        @if let Some(missing) = results.what_is_missing() { p { strong { (missing) } } }
         dl class="facts" {
             @for (name, value) in facts { div { dt { (name) } dd { (value) } } }
         }
+    }
+}
+
+/// A property of the programs and machines that trained the runs: several if they differ in it.
+fn of_origins(results: &ReproduceResults, property: impl Fn(&Origin) -> String) -> String {
+    let ReproduceResults { version, commit, command, machine, .. } = results;
+    let writer = Origin {
+        version: version.clone(),
+        commit: commit.clone(),
+        command: command.clone(),
+        machine: machine.clone(),
+    };
+    let mut values: Vec<String> =
+        results.origins.iter().map(|runs| property(&runs.origin)).collect();
+    if values.is_empty() {
+        values.push(property(&writer));
+    }
+    values.sort();
+    values.dedup();
+    values.join("; ")
+}
+
+/// The seeds, as a range where there is none missing.
+fn seeds(results: &ReproduceResults) -> String {
+    match &results.seeds[..] {
+        [] => results.seed.to_string(),
+        [first, .., last] if last - first + 1 == results.seeds.len() as u64 => {
+            format!("{first} to {last}")
+        }
+        seeds => seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", "),
     }
 }
 
@@ -114,6 +155,14 @@ fn lengths(results: &ReproduceResults) -> Markup {
         h2 { "Sequence length" }
         (comparison(results, &Comparison::of_lengths(results)))
         @if let Some(plot) = results.lengths_figure() { (figure(&plot)) }
+    }
+}
+
+fn neighbours(results: &ReproduceResults) -> Markup {
+    html! {
+        h2 { "Differences between neighbours" }
+        p class="quiet" { (DIFFERENCES) }
+        div class="wide" { (table_of_rows(&differences(results), "")) }
     }
 }
 

@@ -15,6 +15,7 @@ use crate::paper::results::{OpTables, ReproduceResults};
 use crate::train::{Recipe, TrainingRun};
 use crate::view::html::{heading, name_value, operations, remark, table, table_of_rows};
 use crate::view::plot::{self, Plot};
+use crate::view::report::comparison::{DIFFERENCES, differences};
 
 /// Number of tokens in the text sample of a corpus.
 const SAMPLE: usize = 40;
@@ -203,7 +204,12 @@ impl Show for ReproduceResults {
                 (heading(&title))
                 (narrow(&table.rows))
             }
-            @if let Some(interruption) = self.interruption() { (heading(&interruption)) }
+            @if !self.differences.is_empty() {
+                (heading("Differences between neighbours"))
+                (table_of_rows(&differences(self), ""))
+                (remark(DIFFERENCES))
+            }
+            @if let Some(missing) = self.what_is_missing() { (heading(&missing)) }
             (remark(&self.summary()))
         };
         MimeBundle::html(html, self.to_text())

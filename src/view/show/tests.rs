@@ -74,7 +74,7 @@ fn every_result_has_valid_output() {
     let scale = Scale::reduced(50.0).unwrap();
     let experiment = Experiment::table(scale, &["300-1500-140"]);
     let text = Corpus::synthetic().take_train(2_000);
-    let results = experiment.run_with(&text, &mut Silent).unwrap();
+    let results = experiment.run_with(&text, &mut Silent, &mut |_| Ok(())).unwrap();
     let shown = check_bundle("experiment", &results);
     assert!(shown.contains("36.46") && !shown.contains("Sequence length"), "{shown}");
 }

@@ -1,0 +1,118 @@
+//! Results of runs that lie in several folders.
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::folder::{Folder, read_results};
+use super::gather::{self, Heading, Requested};
+use super::plan::model_of_length;
+use super::run::{FinishedRun, StoredRun};
+use super::scale::sizes;
+use crate::files::run_folder::CONFIG;
+use crate::paper::results::{ReproduceResults, utc};
+use crate::{Error, Result, paper};
+
+/// Runs of an experiment, from folders that several processes may have written.
+#[derive(Default)]
+struct Found {
+    finished: Vec<FinishedRun>,
+    requested: Requested,
+    /// The earliest beginning of an experiment.
+    started: Option<String>,
+}
+
+/// Gathers the runs of folders, each that of an experiment or of a single run, into the results that are stored
+/// in `out`. Weights are not needed. A run that several folders have is taken from the first.
+///
+/// # Errors
+/// [`Error::BadFile`] for a folder without runs or with a damaged file; [`Error::Mismatch`] if runs have
+/// different scales or texts; [`Error::Busy`] if `out` has runs of its own and is not among the folders.
+pub fn gather(folders: &[PathBuf], out: &Path, command: &str) -> Result<ReproduceResults> {
+    let mut found = Found::default();
+    for folder in folders {
+        found.add(folder)?;
+    }
+    let Some(first) = found.finished.first().cloned() else {
+        let names: Vec<_> = folders.iter().map(|folder| folder.display().to_string()).collect();
+        return Err(Error::bad_file(
+            &folders[0],
+            match names.len() {
+                1 => "has no finished run".to_owned(),
+                _ => format!("has no finished run, and neither have {}", names[1..].join(", ")),
+            },
+            "finish one with `reproduce --out`, and gather again",
+        ));
+    };
+    let name =
+        |run: &FinishedRun| run.folder.as_deref().unwrap_or(Path::new("")).display().to_string();
+    for run in &found.finished {
+        let remedy = format!("gather it apart from {}", name(&first));
+        first.circumstances.check_same(&run.circumstances, &name(run), &remedy)?;
+    }
+    let own = Folder::open(out)?;
+    let is_named = |folder: &PathBuf| folder.canonicalize().ok() == out.canonicalize().ok();
+    if !own.names()?.is_empty() && !folders.iter().any(is_named) {
+        return Err(Error::busy(
+            out.display().to_string(),
+            "has runs of its own, which the results would leave out",
+            "name it among the folders, or another folder with --out",
+        ));
+    }
+    let scale = &first.circumstances.scale;
+    let has = |model: &paper::PublishedRow| {
+        found.finished.iter().any(|run| run.sizes() == sizes(scale, model))
+    };
+    let rows = paper::ROWS.iter().filter(|row| has(&row.published));
+    let lengths = paper::LENGTHS.into_iter().filter(|length| has(&model_of_length(length)));
+    let mut requested = found.requested;
+    if requested.rows.is_empty() && requested.lengths.is_empty() {
+        requested.add_models(rows, lengths);
+    } else {
+        // A run's folder beside those of experiments: the rows that it stands for, and only such lengths as no
+        // row has.
+        requested.add_models(rows, std::iter::empty());
+    }
+    requested.add_runs(found.finished.iter().map(|run| run.name.clone()));
+    let mut circumstances = first.circumstances.clone();
+    circumstances.origin.command = command.to_owned();
+    let heading = Heading {
+        circumstances,
+        started: found.started.unwrap_or_else(|| utc(SystemTime::now())),
+        folder: Some(out.into()),
+    };
+    Ok(gather::results(&requested, &found.finished, &heading))
+}
+
+impl Found {
+    fn add(&mut self, folder: &Path) -> Result<()> {
+        if folder.join(CONFIG).exists() {
+            match FinishedRun::read(folder)? {
+                Some(StoredRun::Finished(run)) => self.finished.push(*run),
+                Some(StoredRun::Unfinished(name)) => {
+                    self.requested.add_runs([name].into_iter());
+                }
+                None => {}
+            }
+            return Ok(());
+        }
+        let experiment = Folder { path: folder.into() };
+        let names = experiment.names()?;
+        let results = read_results(folder)?;
+        if names.is_empty() && results.is_none() {
+            return Err(Error::bad_file(
+                folder,
+                "is neither the folder of a table nor that of a run",
+                "name a folder that `reproduce --out` wrote, or one in its `runs`",
+            ));
+        }
+        if let Some(results) = &results {
+            self.requested.add(results);
+            let started = &results.started;
+            if self.started.as_ref().is_none_or(|earliest| started < earliest) {
+                self.started = Some(started.clone());
+            }
+        }
+        self.finished.extend(experiment.finished()?);
+        Ok(())
+    }
+}
