@@ -15,5 +15,6 @@ mod program;
 mod recipes;
 mod resume;
 mod run_folder;
+mod table;
 mod terminal;
 mod trust;

@@ -4,9 +4,12 @@ use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::gather::Requested;
+use super::gather::{Request, Requested};
 use super::plan::Job;
 use super::run::{Circumstances, FinishedRun, StoredRun};
+use qrnn_ops::atomic_file;
+use twox_hash::XxHash3_64;
+
 use crate::files::run_folder::RESULTS;
 use crate::paper::results::{FORMAT, ReproduceResults};
 use crate::train::{Claimed, RunDir, in_use};
@@ -14,6 +17,10 @@ use crate::{Error, Result, json};
 
 /// The folder of the runs, in that of the experiment.
 const RUNS: &str = "runs";
+
+/// The folder of files that say which rows, lengths and runs each command asked for. Several processes add to it at
+/// the same time, which one file would not permit on every file system.
+const REQUESTS: &str = "requests";
 
 /// The files of the report, which are written anew from the runs.
 const REPORT: [&str; 6] = [
@@ -63,21 +70,55 @@ impl Folder {
     /// # Errors
     /// [`Error::Io`].
     pub fn names(&self) -> Result<Vec<String>> {
-        let path = self.path.join(RUNS);
-        let entries = match std::fs::read_dir(&path) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(vec![]),
-            Err(error) => return Err(Error::io(&path, "read")(error)),
-        };
-        let mut names = vec![];
-        for entry in entries {
-            let entry = entry.map_err(Error::io(&path, "read"))?;
-            if entry.path().is_dir() {
-                names.push(entry.file_name().to_string_lossy().into_owned());
-            }
+        let mut names = entries(&self.path.join(RUNS))?;
+        names.retain(|path| path.is_dir());
+        let name =
+            |path: &PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned());
+        Ok(names.iter().filter_map(name).collect())
+    }
+
+    /// Adds a command's request.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn request(&self, requested: &Requested) -> Result<()> {
+        let folder = self.path.join(REQUESTS);
+        std::fs::create_dir_all(&folder).map_err(Error::io(&folder, "create"))?;
+        let encoded = serde_json::to_vec(&Request::from(requested));
+        let mut json = encoded.map_err(|error| Error::io(&folder, "write")(error.into()))?;
+        json.push(b'\n');
+        // The same request has the same file.
+        let path = folder.join(format!("{:016x}.json", XxHash3_64::oneshot(&json)));
+        atomic_file::write(&path, &json).map_err(Error::io(&path, "write"))
+    }
+
+    /// What all commands in this folder asked for, and what its results.json has.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::BadFile`] for a damaged request.
+    pub fn requested(&self) -> Result<Requested> {
+        let mut requested = Requested::default();
+        if let Some(earlier) = self.earlier()? {
+            requested.add(&earlier);
         }
-        names.sort();
-        Ok(names)
+        for path in entries(&self.path.join(REQUESTS))? {
+            if path.extension().is_none_or(|extension| extension != "json") {
+                continue; // a file that is being written
+            }
+            let json = std::fs::read(&path).map_err(Error::io(&path, "read"))?;
+            let request = serde_json::from_slice(&json).map_err(|error| {
+                let problem = format!("is not a request: {}", json::problem(&error));
+                Error::bad_line(
+                    &path,
+                    error.line() as u64,
+                    problem,
+                    "delete this file, and repeat the commands \
+                    of this folder: they train nothing that is finished",
+                )
+            })?;
+            requested.add_request(request);
+        }
+        Ok(requested)
     }
 
     /// The finished runs in the folder.
@@ -103,14 +144,13 @@ impl Folder {
         Ok(finished)
     }
 
-    /// Checks that earlier runs of the folder have the same scale and text; returns what they were asked for.
+    /// Checks that the earlier runs of the folder have the same scale and text.
     ///
     /// # Errors
     /// [`Error::Mismatch`] with the first difference; [`Error::Busy`] for results whose runs were not kept.
-    pub fn check(&self, circumstances: &Circumstances) -> Result<Requested> {
+    pub fn check(&self, circumstances: &Circumstances) -> Result<()> {
         let remedy =
             "name another folder, or train this folder's runs anew with `.overwrite(true)`";
-        let mut requested = Requested::default();
         if let Some(earlier) = self.earlier()? {
             let file = self.path.join(RESULTS).display().to_string();
             if earlier.format < 2 {
@@ -124,13 +164,12 @@ impl Folder {
             let corpus = earlier.corpus.clone();
             let origin = circumstances.origin.clone();
             circumstances.check_same(&Circumstances { scale, corpus, origin }, &file, remedy)?;
-            requested.add(&earlier);
         }
         for run in self.finished()? {
             let folder = self.run(&run.name).display().to_string();
             circumstances.check_same(&run.circumstances, &folder, remedy)?;
         }
-        Ok(requested)
+        Ok(())
     }
 
     /// Deletes the runs of these jobs, or all runs if those of the folder have another scale or text.
@@ -163,7 +202,8 @@ impl Folder {
         if !all {
             return Ok(());
         }
-        for file in REPORT.map(|name| self.path.join(name)) {
+        let requests = entries(&self.path.join(REQUESTS))?;
+        for file in REPORT.map(|name| self.path.join(name)).into_iter().chain(requests) {
             match std::fs::remove_file(&file) {
                 Err(error) if error.kind() != ErrorKind::NotFound => {
                     return Err(Error::io(&file, "delete")(error));
@@ -173,6 +213,20 @@ impl Folder {
         }
         Ok(())
     }
+}
+
+/// Paths in a folder, in alphabetical order; none if there is no such folder.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(vec![]),
+        Err(error) => return Err(Error::io(folder, "read")(error)),
+    };
+    let path = |entry: std::io::Result<std::fs::DirEntry>| entry.map(|entry| entry.path());
+    let paths: std::io::Result<Vec<PathBuf>> = entries.map(path).collect();
+    let mut paths = paths.map_err(Error::io(folder, "read"))?;
+    paths.sort();
+    Ok(paths)
 }
 
 /// The results.json in the folder of an experiment; `None` if there is none.

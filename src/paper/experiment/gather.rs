@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::plan::{Plan, Sizes, model_of_length, run_name};
 use super::run::{Circumstances, FinishedRun};
 use super::scale::sizes;
@@ -18,6 +20,24 @@ pub(super) struct Requested {
     pub lengths: Vec<PublishedLength>,
     /// Names of all runs.
     pub runs: Vec<String>,
+}
+
+/// [`Requested`] as a file.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Request {
+    rows: Vec<String>,
+    lengths: Vec<usize>,
+    runs: Vec<String>,
+}
+
+impl From<&Requested> for Request {
+    fn from(requested: &Requested) -> Self {
+        Self {
+            rows: requested.rows.iter().map(|row| row.name.to_owned()).collect(),
+            lengths: requested.lengths.iter().map(|length| length.bptt).collect(),
+            runs: requested.runs.clone(),
+        }
+    }
 }
 
 /// What the results say besides their runs.
@@ -40,7 +60,7 @@ impl From<&Plan> for Requested {
 }
 
 impl Requested {
-    /// Adds what the results of an earlier experiment in the same folder asked for.
+    /// Adds the rows, lengths and runs of results.
     pub fn add(&mut self, earlier: &ReproduceResults) {
         let rows = earlier.rows.iter().filter_map(|row| paper::row(&row.name));
         let lengths = earlier.lengths.iter().map(|length| length.published);
@@ -53,11 +73,18 @@ impl Requested {
         self.add_runs(runs.chain(earlier.missing.iter().cloned()));
     }
 
-    /// Adds what another experiment asks for, whose runs come first.
-    pub fn include(&mut self, earlier: Self) {
-        self.add_models(earlier.rows.into_iter(), earlier.lengths.into_iter());
-        let ours = std::mem::replace(&mut self.runs, earlier.runs);
-        self.add_runs(ours.into_iter());
+    /// Adds the rows, lengths and runs of another folder.
+    pub fn include(&mut self, other: &Self) {
+        self.add_models(other.rows.iter().copied(), other.lengths.iter().copied());
+        self.add_runs(other.runs.iter().cloned());
+    }
+
+    /// Adds what a command asked for.
+    pub fn add_request(&mut self, request: Request) {
+        let rows = request.rows.iter().filter_map(|name| paper::row(name));
+        let lengths = paper::LENGTHS.into_iter();
+        self.add_models(rows, lengths.filter(|length| request.lengths.contains(&length.bptt)));
+        self.add_runs(request.runs.into_iter());
     }
 
     pub fn add_models(

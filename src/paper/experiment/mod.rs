@@ -159,7 +159,7 @@ impl Experiment {
         let plan = Plan::new(self, text.vocab().len())?;
         let circumstances = self.circumstances(&text);
         let folder = self.folder.as_deref().map(Folder::open).transpose()?;
-        let mut requested = Requested::from(&plan);
+        let requested = Requested::from(&plan);
         let mut started = results::utc(SystemTime::now());
         let mut jobs = plan.jobs;
         let mut done = 0;
@@ -167,7 +167,8 @@ impl Experiment {
             if self.overwrite {
                 folder.clear(&jobs, &circumstances)?;
             }
-            requested.include(folder.check(&circumstances)?);
+            folder.check(&circumstances)?;
+            folder.request(&requested)?;
             if let Some(earlier) = folder.earlier()? {
                 started = earlier.started;
             }

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use super::folder::{Folder, read_results};
 use super::gather::{self, Heading, Requested};
-use super::plan::model_of_length;
+use super::plan::{Sizes, model_of_length};
 use super::run::{FinishedRun, StoredRun};
 use super::scale::sizes;
 use crate::files::run_folder::CONFIG;
@@ -17,6 +17,8 @@ use crate::{Error, Result, paper};
 struct Found {
     finished: Vec<FinishedRun>,
     requested: Requested,
+    /// Sizes of runs whose folders were named: each stands for the rows and lengths of these sizes.
+    singles: Vec<Sizes>,
     /// The earliest beginning of an experiment.
     started: Option<String>,
 }
@@ -59,19 +61,11 @@ pub fn gather(folders: &[PathBuf], out: &Path, command: &str) -> Result<Reproduc
         ));
     }
     let scale = &first.circumstances.scale;
-    let has = |model: &paper::PublishedRow| {
-        found.finished.iter().any(|run| run.sizes() == sizes(scale, model))
-    };
-    let rows = paper::ROWS.iter().filter(|row| has(&row.published));
-    let lengths = paper::LENGTHS.into_iter().filter(|length| has(&model_of_length(length)));
+    let is_single = |model: &paper::PublishedRow| found.singles.contains(&sizes(scale, model));
+    let rows = paper::ROWS.iter().filter(|row| is_single(&row.published));
+    let lengths = paper::LENGTHS.into_iter().filter(|length| is_single(&model_of_length(length)));
     let mut requested = found.requested;
-    if requested.rows.is_empty() && requested.lengths.is_empty() {
-        requested.add_models(rows, lengths);
-    } else {
-        // A run's folder beside those of experiments: the rows that it stands for, and only such lengths as no
-        // row has.
-        requested.add_models(rows, std::iter::empty());
-    }
+    requested.add_models(rows, lengths);
     requested.add_runs(found.finished.iter().map(|run| run.name.clone()));
     let mut circumstances = first.circumstances.clone();
     circumstances.origin.command = command.to_owned();
@@ -87,7 +81,10 @@ impl Found {
     fn add(&mut self, folder: &Path) -> Result<()> {
         if folder.join(CONFIG).exists() {
             match FinishedRun::read(folder)? {
-                Some(StoredRun::Finished(run)) => self.finished.push(*run),
+                Some(StoredRun::Finished(run)) => {
+                    self.singles.push(run.sizes());
+                    self.finished.push(*run);
+                }
                 Some(StoredRun::Unfinished(name)) => {
                     self.requested.add_runs([name].into_iter());
                 }
@@ -105,8 +102,8 @@ impl Found {
                 "name a folder that `reproduce --out` wrote, or one in its `runs`",
             ));
         }
+        self.requested.include(&experiment.requested()?);
         if let Some(results) = &results {
-            self.requested.add(results);
             let started = &results.started;
             if self.started.as_ref().is_none_or(|earliest| started < earliest) {
                 self.started = Some(started.clone());

@@ -30,6 +30,7 @@ pub(super) struct Training<'a> {
     pub text: &'a Corpus,
     pub circumstances: &'a Circumstances,
     pub folder: Option<&'a Folder>,
+    /// What this experiment asks for.
     pub requested: &'a Requested,
     pub started: &'a str,
     pub progress: Mutex<&'a mut dyn Progress>,
@@ -206,16 +207,17 @@ impl Training<'_> {
 
     /// The results so far.
     pub fn results(&self, interrupted: bool) -> Result<ReproduceResults> {
-        let runs = match self.folder {
-            Some(folder) => folder.finished()?,
-            None => lock(&self.finished).clone(),
+        let (runs, requested) = match self.folder {
+            // Others may have asked for more meanwhile.
+            Some(folder) => (folder.finished()?, folder.requested()?),
+            None => (lock(&self.finished).clone(), self.requested.clone()),
         };
         let heading = Heading {
             circumstances: self.circumstances.clone(),
             started: self.started.to_owned(),
             folder: self.folder.map(|folder| folder.path.clone()),
         };
-        let results = gather::results(self.requested, &runs, &heading);
+        let results = gather::results(&requested, &runs, &heading);
         let interrupted = interrupted && !results.missing.is_empty();
         Ok(ReproduceResults { interrupted, ..results })
     }
