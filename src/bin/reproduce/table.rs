@@ -150,12 +150,14 @@ pub fn run(args: Args) -> Result<Output> {
 pub fn output(results: &ReproduceResults, out: &Path) -> Output {
     let json = serde_json::to_value(results).unwrap_or_else(|error| json!(error.to_string()));
     let mut text = format!("\n{}\n", results.to_text());
-    let tables = ["results.json", "report.html"];
-    let plots = [results.parameters_plot(), results.lengths_plot()].map(|plot| plot.name());
-    let plots = plots.iter().flat_map(|name| extensions(name));
-    for path in tables.map(str::to_owned).into_iter().chain(plots).map(|name| out.join(name)) {
-        if path.exists() {
-            text += &format!("\nwrote {}", path.display());
+    let written = results.files(out);
+    for path in &written {
+        text += &format!("\nwrote {}", path.display());
+    }
+    for plot in [results.parameters_plot(), results.lengths_plot()] {
+        let svg = out.join(format!("{}.svg", plot.name()));
+        if !written.contains(&svg) && svg.exists() {
+            text += &format!("\n{} is from an earlier run", svg.display());
         }
     }
     if let Some(note) = results.parameters_plot().missing_in_png() {
@@ -168,10 +170,6 @@ pub fn output(results: &ReproduceResults, out: &Path) -> Output {
     );
     let status = if results.interrupted { INTERRUPTED } else { 0 };
     Output { text, json, status }
-}
-
-fn extensions(name: &str) -> [String; 2] {
-    ["svg", "png"].map(|extension| format!("{name}.{extension}"))
 }
 
 /// The operation table and the parameter counts of all rows, compared with the published ones.

@@ -90,7 +90,7 @@ impl Experiment {
         let results = self.run_with(corpus, &mut *here(), &mut |results| {
             figure.show(results);
             match &self.folder {
-                Some(folder) => results.save(folder).map(drop),
+                Some(folder) => results.save(folder),
                 None => Ok(()),
             }
         })?;

@@ -139,23 +139,34 @@ impl ReproduceResults {
         runs.next().is_none_or(|run| run.folder.is_some())
     }
 
-    /// Writes `results.json`, `report.html` and the plots as SVG and PNG to an existing folder, and returns
-    /// their paths. A plot without a measured perplexity is not written.
+    /// Paths of the files that [`ReproduceResults::save`] writes to a folder.
+    pub fn files(&self, folder: impl AsRef<Path>) -> Vec<PathBuf> {
+        let plots = self.figures().flat_map(|plot| {
+            ["svg", "png"].map(|extension| format!("{}.{extension}", plot.name()))
+        });
+        let tables = ["results.json", "report.html"].map(str::to_owned);
+        tables.into_iter().chain(plots).map(|name| folder.as_ref().join(name)).collect()
+    }
+
+    /// The plots that show a measured perplexity.
+    fn figures(&self) -> impl Iterator<Item = Plot> {
+        [self.parameters_figure(), self.lengths_figure()].into_iter().flatten()
+    }
+
+    /// Writes `results.json`, `report.html` and the plots as SVG and PNG to an existing folder. A plot without a
+    /// measured perplexity is not written.
     ///
     /// # Errors
     /// [`Error::Io`] if a file cannot be written; [`Error::Plot`] if a plot cannot be rendered.
-    pub fn save(&self, folder: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
+    pub fn save(&self, folder: impl AsRef<Path>) -> Result<()> {
         let folder = folder.as_ref();
-        let mut paths = vec![folder.join("results.json"), folder.join("report.html")];
-        let write = |path: &PathBuf, text: String| {
-            atomic_file::write(path, text.as_bytes()).map_err(Error::io(path, "write"))
+        let write = |name: &str, text: String| {
+            let path = folder.join(name);
+            atomic_file::write(&path, text.as_bytes()).map_err(Error::io(path, "write"))
         };
-        write(&paths[0], self.to_json()?)?;
-        write(&paths[1], self.to_html())?;
-        for plot in [self.parameters_figure(), self.lengths_figure()].into_iter().flatten() {
-            paths.extend(plot.save(folder, plot.name())?);
-        }
-        Ok(paths)
+        write("results.json", self.to_json()?)?;
+        write("report.html", self.to_html())?;
+        self.figures().try_for_each(|plot| plot.save(folder, plot.name()).map(drop))
     }
 }
 

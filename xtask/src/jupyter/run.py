@@ -5,6 +5,7 @@ Exit status: 0 all cells ran, 1 a cell failed, 2 the notebook or the kernel cann
 
 import argparse
 import os
+import re
 import sys
 import tempfile
 import time
@@ -40,9 +41,13 @@ def said(cell):
 # The scale of the experiments in the notebooks as stored.
 SCALE = "Scale::reduced(10.0)"
 
+# The folders of their runs.
+FOLDER = re.compile(r'\.folder\("\.\./runs/(\w+)"\)')
 
-def execute(path, notebook, kernel, timeout, scale):
-    """Whether all cells ran, with `scale` instead of SCALE."""
+
+def execute(path, notebook, kernel, timeout, scale, runs):
+    """Whether all cells ran, with `scale` instead of SCALE and the folders of their runs in `runs`, so that nothing
+    that is there already is taken for a result."""
     client = NotebookClient(
         notebook,
         kernel_name=kernel,
@@ -61,7 +66,9 @@ def execute(path, notebook, kernel, timeout, scale):
             if cell.cell_type != "code":
                 continue
             number += 1
+            stored = cell.source
             cell.source = cell.source.replace(SCALE, scale)
+            cell.source = FOLDER.sub(rf'.folder("{runs}/\1")', cell.source)
             started = time.monotonic()
             try:
                 client.execute_cell(cell, index)
@@ -74,6 +81,7 @@ def execute(path, notebook, kernel, timeout, scale):
             except DeadKernelError:
                 failed(path, number, cell, "the kernel died")
                 return False
+            cell.source = stored
             name = os.path.splitext(os.path.basename(path))[0]
             say(f"  {name}  cell {number:>2}  {time.monotonic() - started:6.1f} s", sys.stdout)
     return True
@@ -106,7 +114,8 @@ def main():
         return 2
     started = time.monotonic()
     try:
-        ran = execute(args.notebook, notebook, args.kernel, args.timeout, args.scale)
+        with tempfile.TemporaryDirectory(prefix="qrnn-runs-") as runs:
+            ran = execute(args.notebook, notebook, args.kernel, args.timeout, args.scale, runs)
     except NoSuchKernel:
         say(f"there is no Jupyter kernel named '{args.kernel}' here", sys.stderr)
         return 2
