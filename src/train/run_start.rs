@@ -9,9 +9,10 @@ use super::recipe::Recipe;
 use super::record::Record;
 use super::run_dir::RunDir;
 use super::run_files::RUN;
+use super::run_log::RunLog;
 use super::training_loop::TrainingLoop;
 use crate::data::Corpus;
-use crate::files::run_folder::checkpoints;
+use crate::files::run_folder::{WEIGHTS, checkpoints};
 use crate::model::{QrnnLm, SavedModel};
 use crate::{Error, Result};
 
@@ -71,8 +72,11 @@ fn checkpoint_in(
              folder",
         ));
     }
-    // Killed before its first checkpoint, a run leaves its settings and perhaps some lines of its log.
-    let only_started = files.iter().all(|name| ["config.json", "metrics.jsonl"].contains(name));
+    // Killed before its first checkpoint, a run leaves its settings, perhaps some lines of its log, and perhaps the
+    // weights of its first epoch.
+    let is_of_start = |name: &&str| ["config.json", "metrics.jsonl", WEIGHTS].contains(name);
+    let only_started = files.iter().all(is_of_start)
+        && (!files.contains(&WEIGHTS) || are_ours(folder, (model, recipe, corpus))?);
     let refused = |problem: String| {
         Err(Error::busy(
             out,
@@ -98,6 +102,18 @@ fn checkpoint_in(
             "the run in this folder was started with {field} {theirs}, but this call has {ours}"
         )),
     }
+}
+
+/// Whether the weights in the folder are of the first epoch of the run that these settings start: nothing is lost
+/// if it is trained again.
+fn are_ours(folder: &RunDir, (model, recipe, corpus): (&QrnnLm, &Recipe, &Corpus)) -> Result<bool> {
+    let Ok(log) = RunLog::read(folder.path()) else { return Ok(false) };
+    let ends = log.records.iter().filter(|record| !matches!(record, Record::Steps { .. }));
+    if ends.count() > 1 {
+        return Ok(false);
+    }
+    let saved = SavedModel::open(folder.weights())?;
+    Ok(saved.metadata(RUN) == Some(Identity::new(model, recipe, corpus)?.run.as_str()))
 }
 
 impl TrainingLoop<'_> {

@@ -117,6 +117,32 @@ fn a_run_without_a_checkpoint_resumes_from_the_beginning() {
     assert_eq!(log(&out).iter().filter(|line| line["kind"] == "epoch").count(), 1);
 }
 
+/// Killed between the weights of its first epoch and its first checkpoint.
+#[test]
+fn weights_of_a_first_epoch_without_a_checkpoint_are_trained_again() {
+    let (data, folder) = (text_folder(&small_text()), tempfile::tempdir().unwrap());
+    let out = path_in(&folder, "run");
+    let expected = train(data.path(), &out, "--epochs 1").json();
+    let remove = |kept: &[&str]| {
+        for entry in fs::read_dir(&out).unwrap() {
+            let path = entry.unwrap().path();
+            if !kept.contains(&path.file_name().unwrap().to_str().unwrap()) {
+                fs::remove_file(path).unwrap();
+            }
+        }
+    };
+    let log = fs::read_to_string(format!("{out}/metrics.jsonl")).unwrap();
+    let kept = ["config.json", "metrics.jsonl", "model.safetensors"];
+    remove(&kept);
+    // The log says that the run was finished: its weights are a result.
+    train(data.path(), &out, "--epochs 1 --resume").is_refused("a finished model");
+    let without_test: Vec<&str> = log.lines().filter(|line| !line.contains("\"test\"")).collect();
+    fs::write(format!("{out}/metrics.jsonl"), without_test.join("\n") + "\n").unwrap();
+    train(data.path(), &out, "--epochs 1 --resume --seed 9").is_refused("another run's weights");
+    let resumed = train(data.path(), &out, "--epochs 1 --resume").json();
+    assert_eq!(resumed["test_loss"], expected["test_loss"]);
+}
+
 /// BUGS B4.
 #[test]
 fn a_run_resumes_from_only_a_checkpoint() {
