@@ -151,3 +151,19 @@ fn older_results_of_a_table_give_a_report() {
     let plot = fs::read_to_string(out.path().join("perplexity_vs_parameters.svg")).unwrap();
     assert!(plot.starts_with("<svg"));
 }
+
+#[test]
+fn older_results_are_reported_again_and_not_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let results = folder.path().join("results.json");
+    fs::copy(fixture().join("table.json"), &results).unwrap();
+    let before = json(&results);
+    let out = folder.path().to_str().unwrap();
+    reproduce(&["report", out]).succeeds();
+    check_contains(&before, &json(&results), "results");
+    assert!(folder.path().join("report.html").exists());
+    let refused = reproduce(&["--rows", "300-1500-140", "--scale", "50", "--out", out]);
+    refused.is_refused("results of version 0.1");
+    assert!(refused.stderr.contains("kept no runs"), "{}", refused.stderr);
+    check_contains(&before, &json(&results), "results");
+}

@@ -24,7 +24,8 @@ struct Found {
 }
 
 /// Gathers the runs of folders, each that of an experiment or of a single run, into the results that are stored
-/// in `out`. Weights are not needed. A run that several folders have is taken from the first.
+/// in `out`. Weights are not needed. A run that several folders have is taken from the first. Results of version 0.1,
+/// which kept no runs, are returned as they are.
 ///
 /// # Errors
 /// [`Error::BadFile`] for a folder without runs or with a damaged file; [`Error::Mismatch`] if runs have
@@ -33,6 +34,11 @@ pub fn gather(folders: &[PathBuf], out: &Path, command: &str) -> Result<Reproduc
     let mut found = Found::default();
     for folder in folders {
         found.add(folder)?;
+    }
+    if let ([folder], true) = (folders, found.finished.is_empty())
+        && let Some(results) = read_results(folder)?.filter(|results| results.format < 2)
+    {
+        return Ok(results);
     }
     let Some(first) = found.finished.first().cloned() else {
         let names: Vec<_> = folders.iter().map(|folder| folder.display().to_string()).collect();
