@@ -30,9 +30,10 @@ pub struct Args {
     /// none with --rows]
     #[arg(long, value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
     lengths: Option<Vec<String>>,
-    /// Divisor of the model widths; smaller means larger models and longer runs [default: 10]
-    #[arg(long, value_parser = parsers::decimal)]
-    scale: Option<f64>,
+    /// Divisor of the model widths, smaller means larger models and longer runs; or medium, at which the effects
+    /// of width and length show, in hours [default: 10]
+    #[arg(long, value_parser = ScaleChoice::parse, value_name = "DIVISOR|medium")]
+    scale: Option<ScaleChoice>,
     /// Folder of the corpus to train on, such as WikiText-103 [default: the embedded synthetic language]
     #[arg(long)]
     data: Option<PathBuf>,
@@ -58,12 +59,29 @@ pub struct Args {
     pub json: bool,
 }
 
+#[derive(Debug, Clone, Copy)]
+enum ScaleChoice {
+    Medium,
+    Divisor(f64),
+}
+
+impl ScaleChoice {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "medium" => Ok(Self::Medium),
+            _ => parsers::decimal(text)
+                .map(Self::Divisor)
+                .map_err(|_| "give a number such as 10, or medium".to_owned()),
+        }
+    }
+}
+
 impl Args {
     fn scale(&self) -> Result<Scale> {
         match (self.full, self.scale) {
-            (true, Some(scale)) => Err(Error::config(
+            (true, Some(_)) => Err(Error::config(
                 "--full and --scale",
-                scale,
+                "",
                 "contradict each other",
                 "use only one of them",
             )),
@@ -74,7 +92,9 @@ impl Args {
                 "give the folder of WikiText-103 with --data",
             )),
             (true, None) => Ok(Scale::Full),
-            (false, scale) => Scale::reduced(scale.unwrap_or(DEFAULT_DIVISOR)),
+            (false, None) => Scale::reduced(DEFAULT_DIVISOR),
+            (false, Some(ScaleChoice::Divisor(divisor))) => Scale::reduced(divisor),
+            (false, Some(ScaleChoice::Medium)) => Ok(Scale::Medium),
         }
     }
 }
@@ -119,7 +139,7 @@ pub fn run(args: Args) -> Result<Output> {
     let (rows, lengths) = chosen(&args)?;
     let device = match scale {
         Scale::Full => args.compute.device()?,
-        Scale::Reduced(_) => args.compute.device_for_small_models()?,
+        Scale::Medium | Scale::Reduced(_) => args.compute.device_for_small_models()?,
     };
     let experiment = Experiment {
         rows,
@@ -137,7 +157,7 @@ pub fn run(args: Args) -> Result<Output> {
     experiment.check()?;
     let corpus = match &args.data {
         Some(folder) => Corpus::wikitext103(folder)?,
-        None => Corpus::synthetic(),
+        None => scale.embedded_text(),
     };
     let text = experiment.training_text(&corpus);
     terminal::note(format_args!("{}\n{text}\n{}\n", counts(), experiment.precision));

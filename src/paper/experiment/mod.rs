@@ -68,7 +68,7 @@ impl Experiment {
     pub fn new(scale: Scale) -> Self {
         let device = match scale {
             Scale::Full => qrnn_ops::device::cuda_or_cpu().0,
-            Scale::Reduced(_) => Device::Cpu,
+            Scale::Medium | Scale::Reduced(_) => Device::Cpu,
         };
         Self {
             rows: paper::ROWS.map(|row| row.name.to_owned()).into(),

@@ -1,6 +1,7 @@
 //! Reduction of the experiment, so that a laptop runs all of it in minutes.
 
 use super::plan::Sizes;
+use crate::data::{Corpus, SyntheticConfig};
 use crate::format::thousands;
 use crate::model::{LmConfig, Splits, WIKITEXT103_VOCAB};
 use crate::paper::{self, PublishedRow, results};
@@ -8,34 +9,69 @@ use crate::train::Recipe;
 use crate::{Error, Result};
 use qrnn_ops::matmul::Precision;
 
-/// Tokens of the training text, over all epochs, at the default scale.
-const TRAIN_TOKENS: f64 = 400_000.0;
-
 /// Default divisor of the widths.
 pub const DEFAULT_DIVISOR: f64 = 10.0;
 
-/// Epochs at reduced scale, and the epoch after which the learning rate is divided by 10.
-const EPOCHS: usize = 4;
-const WHEN: usize = 3;
-
-/// Tokens per training step at the default scale; the same for every sequence length, so that all runs have
-/// the same number of optimizer steps.
-const STEP_TOKENS: f64 = 140.0;
-
-/// Learning rate at reduced scale: narrow models and few steps need a larger one than the paper's.
-const LEARNING_RATE: f64 = 2e-3;
+/// Models whose widths are divided by at least this are trained with one thread each: they are too small to
+/// gain from a second, and synchronizing threads is slow on a busy machine.
+const ONE_THREAD_DIVISOR: f64 = 4.0;
 
 /// Range of the initial embedding at reduced scale. With the paper's 0.1, a narrow model first learns almost
 /// nothing, for a random number of steps, which would hide the differences between rows.
 const INIT_RANGE: f64 = 0.5;
+
+/// Tokens of the validation and of the test text of [`Scale::Medium`].
+const MEDIUM_TEST_TOKENS: usize = 50_000;
 
 /// Reduction of the experiment's sizes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Scale {
     /// The paper's sizes and recipe.
     Full,
-    /// Widths divided by this value, sequence lengths by 0.6 times this value.
+    /// Enough text and steps that the effects of width and of sequence length show; hours on two cores.
+    Medium,
+    /// Widths divided by this value, sequence lengths by 0.6 times this value; minutes.
     Reduced(f64),
+}
+
+/// Sizes and recipe of a reduced experiment.
+struct Reduction {
+    /// Divisors of widths and of sequence lengths.
+    divisors: [f64; 2],
+    columns: Columns,
+    /// Tokens of the training text.
+    tokens: usize,
+    epochs: usize,
+    /// The epoch after which the learning rate is divided by 10.
+    when: usize,
+    lr: f64,
+}
+
+/// Batch columns of the training runs.
+#[derive(Clone, Copy)]
+enum Columns {
+    /// The same at every length, as in the paper: longer windows take fewer and larger steps.
+    Fixed(usize),
+    /// As many as give steps of this number of tokens at every length.
+    StepTokens(f64),
+}
+
+impl Columns {
+    fn at(self, length: usize) -> usize {
+        match self {
+            Self::Fixed(columns) => columns,
+            Self::StepTokens(tokens) => ((tokens / length as f64).round() as usize).max(2),
+        }
+    }
+
+    fn describe(self) -> String {
+        match self {
+            Self::Fixed(columns) => format!("{columns} batch columns at every length"),
+            Self::StepTokens(tokens) => {
+                format!("steps of about {tokens:.0} tokens at every length")
+            }
+        }
+    }
 }
 
 impl Scale {
@@ -55,22 +91,55 @@ impl Scale {
         ))
     }
 
+    /// Sizes and recipe; `None` at full size.
+    fn reduction(self) -> Option<Reduction> {
+        match self {
+            Self::Full => None,
+            Self::Medium => Some(Reduction {
+                divisors: [10.0, 6.0],
+                columns: Columns::Fixed(4),
+                tokens: 1_500_000,
+                epochs: 3,
+                when: 2,
+                lr: 4e-3,
+            }),
+            Self::Reduced(divisor) => Some(Reduction {
+                divisors: [divisor, (0.6 * divisor).max(1.0)],
+                columns: Columns::StepTokens(140.0 * (DEFAULT_DIVISOR / divisor).sqrt()),
+                tokens: (100_000.0 * DEFAULT_DIVISOR / divisor) as usize,
+                epochs: 4,
+                when: 3,
+                lr: 2e-3,
+            }),
+        }
+    }
+
     /// Divisors of widths and of sequence lengths.
     fn divisors(self) -> [f64; 2] {
+        self.reduction().map_or([1.0, 1.0], |reduction| reduction.divisors)
+    }
+
+    /// The embedded language with as much text as this scale trains on.
+    pub fn embedded_text(self) -> Corpus {
         match self {
-            Self::Full => [1.0, 1.0],
-            Self::Reduced(divisor) => [divisor, (0.6 * divisor).max(1.0)],
+            Self::Medium => Corpus::synthetic_with(&SyntheticConfig {
+                train_tokens: self.train_tokens().unwrap_or_default(),
+                valid_tokens: MEDIUM_TEST_TOKENS,
+                test_tokens: MEDIUM_TEST_TOKENS,
+                ..SyntheticConfig::default()
+            }),
+            Self::Full | Self::Reduced(_) => Corpus::synthetic(),
         }
     }
 
     /// Number of training tokens per epoch; `None` for the whole text.
     pub fn train_tokens(self) -> Option<usize> {
-        match self {
-            Self::Full => None,
-            Self::Reduced(divisor) => {
-                Some((TRAIN_TOKENS * DEFAULT_DIVISOR / divisor / EPOCHS as f64) as usize)
-            }
-        }
+        self.reduction().map(|reduction| reduction.tokens)
+    }
+
+    /// Whether the models are too narrow for a GPU, or for several threads, to be faster.
+    pub fn has_small_models(self) -> bool {
+        self.divisors()[0] >= ONE_THREAD_DIVISOR
     }
 
     /// The reduced model and recipe, for a vocabulary of `vocab` words.
@@ -79,11 +148,10 @@ impl Scale {
         let config = LmConfig::paper(emsize, nhid).vocab(vocab).bptt(length);
         let recipe =
             Recipe::paper().bptt(length).batch(model.batch).epochs(model.epochs).seed(seed);
-        let Self::Reduced(_) = self else { return (config, recipe) };
-
-        let batch = ((self.step_tokens() / length as f64).round() as usize).max(2);
+        let Some(reduction) = self.reduction() else { return (config, recipe) };
+        let Reduction { columns, epochs, when, lr, .. } = reduction;
         let config = config.splits(proportional_splits(vocab)).init_range(INIT_RANGE);
-        (config, recipe.batch(batch).epochs(EPOCHS).when([WHEN]).lr(LEARNING_RATE))
+        (config, recipe.batch(columns.at(length)).epochs(epochs).when([when]).lr(lr))
     }
 
     /// Multiplications in one step of the largest layer of any row.
@@ -99,41 +167,30 @@ impl Scale {
     pub(super) fn describe(self, precision: Precision, tokens: usize) -> results::Scale {
         let [widths, lengths] = self.divisors();
         let (width_divisor, length_divisor) = (Some(widths), Some(lengths));
-        match self {
-            Self::Full => results::Scale {
+        let Some(Reduction { columns, epochs, when, lr, .. }) = self.reduction() else {
+            return results::Scale {
                 name: "full size".into(),
                 note: "the paper's sizes".into(),
                 recipe: format!("the paper's; {precision}"),
                 full: true,
                 width_divisor,
                 length_divisor,
-            },
-            Self::Reduced(divisor) => results::Scale {
-                name: "reduced scale".into(),
-                note: format!(
-                    "widths ÷ {divisor}, lengths ÷ {}, steps of about {:.0} tokens at every length",
-                    lengths,
-                    self.step_tokens()
-                ),
-                recipe: format!(
-                    "Adam with learning rate {LEARNING_RATE}, divided by 10 after epoch {WHEN}; {EPOCHS} \
-                     epochs of the first {} training tokens; embedding initialized within \
-                     ±{INIT_RANGE}; softmax split at the paper's shares of the vocabulary; clipping, \
-                     dropout and random sequence lengths as in the paper; {precision}",
-                    thousands(tokens as u64)
-                ),
-                full: false,
-                width_divisor,
-                length_divisor,
-            },
-        }
-    }
-
-    /// Tokens per training step.
-    fn step_tokens(self) -> f64 {
-        match self {
-            Self::Full => f64::NAN,
-            Self::Reduced(divisor) => STEP_TOKENS * (DEFAULT_DIVISOR / divisor).sqrt(),
+            };
+        };
+        let name = if self == Self::Medium { "medium scale" } else { "reduced scale" };
+        results::Scale {
+            name: name.into(),
+            note: format!("widths ÷ {widths}, lengths ÷ {lengths}, {}", columns.describe()),
+            recipe: format!(
+                "Adam with learning rate {lr}, divided by 10 after epoch {when}; {epochs} epochs of the first {} \
+                 training tokens; embedding initialized within ±{INIT_RANGE}; softmax split at the paper's \
+                 shares of the vocabulary; clipping, dropout and random sequence lengths as in the paper; \
+                 {precision}",
+                thousands(tokens as u64)
+            ),
+            full: false,
+            width_divisor,
+            length_divisor,
         }
     }
 }

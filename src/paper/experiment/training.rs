@@ -20,10 +20,6 @@ use crate::progress::Progress;
 use crate::train::{Claimed, RunDir, Trainer};
 use crate::{Error, Result};
 
-/// Models whose widths are divided by at least this are trained with one thread each: they are too small to
-/// gain from a second, and synchronizing threads is slow on a busy machine.
-const ONE_THREAD_DIVISOR: f64 = 4.0;
-
 /// An experiment in progress.
 pub(super) struct Training<'a> {
     pub experiment: &'a Experiment,
@@ -72,14 +68,9 @@ impl Training<'_> {
     /// Trains small models in parallel, one per core: their matrix products are too small to use several threads.
     pub fn train(&self, jobs: Vec<Job>) -> Result<()> {
         let cores = tch::get_num_threads().max(1) as usize;
-        let workers = match self.experiment.scale {
-            Scale::Full => 1,
-            Scale::Reduced(_) => cores.min(jobs.len()),
-        };
-        let threads = match self.experiment.scale {
-            Scale::Reduced(divisor) if divisor >= ONE_THREAD_DIVISOR => 1,
-            _ => (cores / workers.max(1)).max(1),
-        };
+        let scale = self.experiment.scale;
+        let workers = if scale == Scale::Full { 1 } else { cores.min(jobs.len()) };
+        let threads = if scale.has_small_models() { 1 } else { (cores / workers.max(1)).max(1) };
         tch::set_num_threads(threads as i32);
         let jobs =
             jobs.into_iter().map(|job| Waiting { job, watch: None, was_live: false }).collect();
