@@ -12,6 +12,7 @@ mod plot;
 mod preset;
 mod report;
 mod table;
+mod table_results;
 #[cfg(target_os = "linux")]
 mod torch_on_path;
 mod train;

@@ -7,7 +7,7 @@ use qrnn::Result;
 use qrnn::command_line::Output;
 use qrnn::paper::experiment::gather_folders;
 
-use crate::table;
+use crate::table_results::{command_line, output};
 
 #[derive(Debug, ClapArgs)]
 pub struct Args {
@@ -24,7 +24,7 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<Output> {
     let out = args.out.as_ref().unwrap_or(&args.folders[0]);
-    let results = gather_folders(&args.folders, out, &table::command_line())?;
+    let results = gather_folders(&args.folders, out, &command_line())?;
     results.save(out)?;
-    Ok(table::output(&results, out))
+    Ok(output(&results, out))
 }

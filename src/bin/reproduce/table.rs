@@ -1,6 +1,6 @@
 //! `reproduce` without a subcommand: the experiment table and the figure.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 use clap::builder::NonEmptyStringValueParser;
@@ -8,13 +8,13 @@ use qrnn::data::Corpus;
 use qrnn::format::aligned;
 use qrnn::interrupt::Interrupt;
 use qrnn::paper::experiment::{DEFAULT_DIVISOR, Experiment, Scale};
-use qrnn::paper::results::{OpTables, ParameterCount, ReproduceResults};
+use qrnn::paper::results::{OpTables, ParameterCount};
 use qrnn::terminal;
 use qrnn::{Error, Result, paper};
-use serde_json::json;
 
 use crate::model_flags::ComputeFlags;
-use qrnn::command_line::{INTERRUPTED, Output, parsers};
+use crate::table_results::{command_line, output};
+use qrnn::command_line::{Output, parsers};
 
 #[derive(Debug, ClapArgs)]
 #[command(allow_negative_numbers = true)]
@@ -166,45 +166,8 @@ pub fn run(args: Args) -> Result<Output> {
     Ok(output(&results, &args.out))
 }
 
-/// What a command prints that has written results to a folder.
-pub fn output(results: &ReproduceResults, out: &Path) -> Output {
-    let json = serde_json::to_value(results).unwrap_or_else(|error| json!(error.to_string()));
-    let mut text = format!("\n{}\n", results.to_text());
-    let written = results.files(out);
-    for path in &written {
-        text += &format!("\nwrote {}", path.display());
-    }
-    for plot in [results.parameters_plot(), results.lengths_plot()] {
-        let svg = out.join(format!("{}.svg", plot.name()));
-        if !written.contains(&svg) && svg.exists() {
-            text += &format!("\n{} is from an earlier run", svg.display());
-        }
-    }
-    if let Some(note) = results.parameters_plot().missing_in_png() {
-        text += &format!("\n{note}");
-    }
-    text += &format!(
-        "\n{:.0} s of training in all runs; open {}",
-        results.seconds,
-        out.join("report.html").display()
-    );
-    let status = if results.interrupted { INTERRUPTED } else { 0 };
-    Output { text, json, status }
-}
-
 /// The operation table and the parameter counts of all rows, compared with the published ones.
 fn counts() -> String {
     let parameters = aligned(&ParameterCount::table(&ParameterCount::of_rows(&paper::ROWS)));
     format!("{}\n\nParameters at full size\n{parameters}", OpTables::of_entry())
-}
-
-/// The command line of this process.
-pub fn command_line() -> String {
-    let args = std::env::args_os().skip(1);
-    let args: Vec<String> = args.map(|arg| arg.to_string_lossy().into_owned()).collect();
-    let mut command = "cargo run --release --bin reproduce".to_owned();
-    if !args.is_empty() {
-        command += &format!(" -- {}", args.join(" "));
-    }
-    command
 }

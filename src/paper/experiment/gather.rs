@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::plan::{Plan, Sizes, model_of_length, run_name};
+use super::plan::{Plan, model_of_length, run_name};
 use super::run::{Circumstances, FinishedRun};
-use super::scale::sizes;
+use super::scale::{Sizes, sizes};
 use crate::paper::results::{
     self, FORMAT, LengthResult, Measured, OpTables, ParameterCount, ReproduceResults, RowResult,
     RunsOf,

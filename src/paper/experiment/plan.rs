@@ -1,6 +1,7 @@
 //! The runs of an experiment.
 
-use super::{Experiment, Scale};
+use super::scale::{Scale, Sizes};
+use super::settings::Experiment;
 use crate::model::LmConfig;
 use crate::paper::{self, PublishedLength, PublishedRow, Row};
 use crate::train::Recipe;
@@ -23,9 +24,6 @@ pub(super) struct Job {
     pub config: LmConfig,
     pub recipe: Recipe,
 }
-
-/// The sizes that distinguish the models of an experiment: emsize, nhid and bptt.
-pub(super) type Sizes = [usize; 3];
 
 /// Name of a run, and of its folder.
 pub(super) fn run_name([emsize, nhid, bptt]: Sizes, seed: u64) -> String {

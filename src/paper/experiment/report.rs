@@ -5,9 +5,9 @@ use std::time::SystemTime;
 
 use super::folder::{Folder, read_results};
 use super::gather::{self, Heading, Requested};
-use super::plan::{Sizes, model_of_length};
+use super::plan::model_of_length;
 use super::run::{FinishedRun, StoredRun};
-use super::scale::sizes;
+use super::scale::{Sizes, sizes};
 use crate::files::run_folder::CONFIG;
 use crate::paper::results::{ReproduceResults, utc};
 use crate::{Error, Result, paper};

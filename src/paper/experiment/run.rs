@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::plan::{Job, Sizes, run_name};
+use super::plan::{Job, run_name};
+use super::scale::Sizes;
 use crate::files::run_folder::{CONFIG, RESULTS};
 use crate::model::LmConfig;
 use crate::paper::operation_counts::count_ops;

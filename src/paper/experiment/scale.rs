@@ -1,6 +1,5 @@
 //! Reduction of the experiment, so that a laptop runs all of it in minutes.
 
-use super::plan::Sizes;
 use crate::data::{Corpus, SyntheticConfig};
 use crate::format::thousands;
 use crate::model::{LmConfig, Splits, WIKITEXT103_VOCAB};
@@ -194,6 +193,9 @@ impl Scale {
         }
     }
 }
+
+/// The sizes that distinguish the models of an experiment: emsize, nhid and bptt.
+pub(super) type Sizes = [usize; 3];
 
 /// The sizes of a model, divided as an experiment's results say.
 pub(super) fn sizes(scale: &results::Scale, model: &PublishedRow) -> Sizes {

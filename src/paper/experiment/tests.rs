@@ -1,9 +1,10 @@
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::Error;
 use crate::data::SyntheticConfig;
+use crate::interrupt::Interrupt;
 use crate::progress::Silent;
 
 /// Two rows of one length, of which one is also a length of the figure; 13 steps each.

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::measured::Measured;
+use super::rows::{LengthResult, RowResult};
 use super::statistics::{half_interval, mean};
-use super::{LengthResult, Measured, RowResult};
 use crate::paper::tables::{self, PublishedRow};
 
 /// Published lengths between which the perplexity falls, and from which on it stays.
