@@ -55,14 +55,18 @@ impl Fetch {
         downloaded: &mut u64,
         progress: &mut dyn Progress,
     ) -> Result<Fetched, Failure> {
-        let mut parts = vec![];
+        let (mut parts, mut restarts) = (vec![], 0);
         let result = loop {
             match self.try_tables(hub, folder_url, &mut parts, progress) {
                 Ok(Ok(fetched)) => break Ok(fetched),
                 Ok(Err(Wrong(files, problem))) => {
-                    match Self::repair(&mut parts[files], problem, progress) {
-                        Ok(()) => {}
-                        Err(failure) => break Err(failure),
+                    // A server that breaks every connection and sends other files would never be left.
+                    let may_restart = restarts < parts.len();
+                    restarts += 1;
+                    if let Err(failure) =
+                        Self::repair(&mut parts[files], problem, may_restart, progress)
+                    {
+                        break Err(failure);
                     }
                 }
                 Err(failure) => break Err(failure),
@@ -110,17 +114,18 @@ impl Fetch {
         Ok(restored.map(|fetched| Fetched { from: Some(folder_url.into()), ..fetched }))
     }
 
-    /// Restarts files with bytes of several responses, which may be from different files. Puts others
-    /// aside.
+    /// Restarts files with bytes of several responses, which may be from different files. If there are
+    /// none, or a restart is not allowed, puts the files aside.
     ///
     /// # Errors
     /// [`Failure::Permanent`] if no file was restarted.
     fn repair(
         parts: &mut [PartialFile],
         problem: String,
+        may_restart: bool,
         progress: &mut dyn Progress,
     ) -> Result<(), Failure> {
-        if parts.iter().any(|part| part.spliced) {
+        if may_restart && parts.iter().any(|part| part.spliced) {
             progress.message(&format!("{problem}; downloading again from the beginning"));
             for part in parts.iter_mut().filter(|part| part.spliced) {
                 part.restart()?;

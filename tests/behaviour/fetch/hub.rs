@@ -275,6 +275,22 @@ fn a_file_of_two_versions_is_downloaded_again() {
 }
 
 #[test]
+fn a_server_that_breaks_connections_and_sends_another_file_is_left() {
+    let other = table(&text("valid")[..60_000]);
+    let hub = Server::start(move |_, request| {
+        let first = request.from().is_none();
+        Response::ranges(request, &other, "\"other\"")
+            .with(|response| response.drop_after = first.then_some(20_000))
+    });
+    let archive = zip_server();
+    let folder = tempfile::tempdir().unwrap();
+    let mirrors = [archive.url("/x")];
+    let fetched = fetch(folder.path(), &hub, None, &mirrors).run(&mut Silent).unwrap();
+    assert_eq!(fetched.from.as_ref(), Some(&mirrors[0]));
+    assert_texts(&fetched.path);
+}
+
+#[test]
 fn parquet_files_in_the_folder_are_restored() {
     for inner in [".", "small-v1"] {
         let hub = Server::start(|_, request| serve(request));
