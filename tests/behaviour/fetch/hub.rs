@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Stdio;
 use std::sync::Arc;
 
 use parquet::column::writer::ColumnWriter;
@@ -13,14 +12,12 @@ use parquet::schema::parser::parse_message_type;
 use qrnn::Error;
 use qrnn::data::download::{Dataset, Fetch, HubAccess, HubFolder};
 use qrnn::progress::Silent;
-use rustix::process::{Pid, Signal, kill_process};
 
 use super::server::{Request, Response, Server};
 use super::{
     Messages, SPLITS, assert_complete, assert_texts, dataset, file_names, good_zip, retry_policy,
-    text, wait_for,
+    text,
 };
-use crate::program::{Ran, command, reproduce};
 
 const FOLDER: &str = "/datasets/owner/small/resolve/main/small-v1/";
 
@@ -50,7 +47,7 @@ fn table_with_column(name: &str, text: &[u8]) -> Vec<u8> {
 }
 
 /// The names and bytes of all Parquet files: the training text is in two.
-fn tables() -> Vec<(String, Vec<u8>)> {
+pub fn tables() -> Vec<(String, Vec<u8>)> {
     let [train, valid, test] = SPLITS.map(text);
     let half =
         train.len() / 2 + train[train.len() / 2..].iter().position(|b| *b == b'\n').unwrap() + 1;
@@ -333,69 +330,4 @@ fn a_given_url_is_that_of_the_archive() {
     assert!(
         matches!(error, Error::Config { .. }) && error.to_string().contains("is a Parquet file")
     );
-}
-
-#[test]
-fn the_program_reads_the_endpoint_and_the_token_from_the_environment() {
-    let hub = Server::start(|_, _| {
-        Response::whole(&[7; 40_000]).with(|response| response.silent_after = Some(30_000))
-    });
-    let folder = tempfile::tempdir().unwrap();
-    let to = folder.path().to_str().unwrap();
-    let mut program = command(&["data", "fetch", "wikitext-103", "--to", to]);
-    program.env("HF_ENDPOINT", hub.url("/")).env("HF_TOKEN", " hf_secret\n");
-    let child = program.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let part = folder.path().join("wikitext-103-v1-train-00000-of-00002.parquet.part");
-    wait_for(|| fs::metadata(&part).is_ok_and(|data| data.len() == 30_000));
-    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
-    let ran = Ran::from(child.wait_with_output().unwrap());
-    assert_eq!(ran.status, Some(130), "{}", ran.stderr);
-    assert!(ran.stderr.contains("30.0 kB are saved in"), "{}", ran.stderr);
-    let requests = hub.requests();
-    let path =
-        "/datasets/Salesforce/wikitext/resolve/main/wikitext-103-v1/train-00000-of-00002.parquet";
-    assert_eq!((requests.len(), requests[0].path.as_str()), (1, path));
-    assert_eq!(requests[0].header("authorization"), Some("Bearer hf_secret"));
-    assert!(!ran.stderr.contains("hf_secret"));
-
-    let mut program = command(&["data", "fetch", "wikitext-103", "--to", to]);
-    let ran = Ran::from(program.env("HF_ENDPOINT", "huggingface.co").output().unwrap());
-    ran.is_refused("an endpoint without https");
-    assert!(ran.stderr.contains("HF_ENDPOINT huggingface.co"), "{}", ran.stderr);
-}
-
-/// What is wrong with a folder's Parquet files is an error of the input, without a panic's message.
-#[test]
-fn the_program_names_a_damaged_parquet_file() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name);
-    for (name, bytes) in tables() {
-        fs::write(path(&name), bytes).unwrap();
-    }
-    let stats = || {
-        reproduce(&[
-            "data",
-            "stats",
-            "--no-cache",
-            "--json",
-            "--data",
-            folder.path().to_str().unwrap(),
-        ])
-    };
-    assert_eq!(stats().json()["train_tokens"], 6000);
-    let name = "train-00001-of-00002.parquet";
-    let whole = fs::read(path(name)).unwrap();
-    for step in [1, 7, 31] {
-        // Bytes of the first page and of its header, which the decoder does not check.
-        let mut damaged = whole.clone();
-        damaged[4..60].iter_mut().step_by(step).for_each(|byte| *byte ^= 0x55);
-        fs::write(path(name), &damaged).unwrap();
-        let ran = stats();
-        ran.is_refused("damaged");
-        assert!(ran.stderr.contains(name), "{}", ran.stderr);
-    }
-    fs::write(path(name), &whole[..whole.len() / 2]).unwrap();
-    let ran = stats();
-    ran.is_refused("truncated");
-    assert!(ran.stderr.contains("is truncated"), "{}", ran.stderr);
 }
