@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt as _;
 pub(super) const CHUNK: usize = 1 << 17;
 
 /// Readable bytes after the end of a chunk.
-const PADDING: usize = 16;
+pub(super) const PADDING: usize = 16;
 
 /// The UTF-8 byte order mark.
 pub(super) const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();

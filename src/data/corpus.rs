@@ -4,11 +4,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::folder::SplitFiles;
 use super::ids::Ids;
 use super::split::Split;
 use super::synthetic::{self, SyntheticConfig};
 use super::vocab::Vocab;
-use super::{checksum, folder, reader, token_cache, unigram};
+use super::{checksum, folder, parquet, reader, token_cache, unigram};
 use crate::format::thousands;
 use crate::{Error, Result};
 
@@ -44,7 +45,11 @@ pub enum Origin {
 
 impl Corpus {
     /// Opens a data folder: `train.txt`, `valid.txt` and `test.txt`, or `wiki.train.tokens` and
-    /// so on.
+    /// so on, or Parquet files as Hugging Face distributes WikiText-103: `train-*.parquet`,
+    /// `validation-*.parquet` and `test-*.parquet`, in the folder or in `wikitext-103-v1` in it.
+    ///
+    /// Texts take precedence. The Parquet files have a column `text` of strings; each row is a line, and an
+    /// empty row is the blank line, a space and a line feed. A row without a line feed gets one.
     ///
     /// The first call tokenizes the text and caches the ids in `tokens.qrnn` in the folder, or in
     /// the user's cache folder if the data folder is not writable. Later calls memory-map the cache,
@@ -52,7 +57,8 @@ impl Corpus {
     ///
     /// # Errors
     /// If the folder or a split is missing or cannot be read, or if a file is not UTF-8, has no
-    /// words or has fewer than two lines. A failure to write the cache is not an error; see
+    /// words or has fewer than two lines; if a Parquet file is damaged, is one of a set with gaps, or has
+    /// no column `text` or nulls in it. A failure to write the cache is not an error; see
     /// [`Corpus::origin`].
     pub fn from_dir(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
@@ -212,11 +218,14 @@ impl Corpus {
 }
 
 /// Tokenizes the three texts. Ids are assigned in this order.
-fn read_all(files: &[PathBuf; 3]) -> Result<(Vocab, [Vec<u32>; 3])> {
+fn read_all(files: &[SplitFiles; 3]) -> Result<(Vocab, [Vec<u32>; 3])> {
     let mut vocab = Vocab::default();
     let mut tokens = [Vec::new(), Vec::new(), Vec::new()];
     for (ids, file) in tokens.iter_mut().zip(files) {
-        *ids = reader::text(file, &mut vocab, 2)?;
+        *ids = match file {
+            SplitFiles::Text(path) => reader::text(path, &mut vocab, 2)?,
+            SplitFiles::Parquet(paths) => parquet::tokenize(paths, &mut vocab, 2)?,
+        };
     }
     Ok((vocab, tokens))
 }

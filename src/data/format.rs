@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Read as _;
-use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::fs::{FileExt as _, FileTypeExt as _};
 use std::path::Path;
 
 use crate::{Error, Result};
@@ -19,6 +19,12 @@ const NO_COMMAND: &str = "";
 const UTF16: Format = ("text in UTF-16", "iconv -f UTF-16 -t UTF-8 {}");
 const UTF32: Format = ("text in UTF-32", "iconv -f UTF-32 -t UTF-8 {}");
 
+/// The first and the last bytes of a Parquet table.
+const PARQUET: &[u8] = b"PAR1";
+
+/// The remedy for a file that was not copied whole.
+const COPY_AGAIN: &str = "copy or download the file again";
+
 /// Formats with a magic number at the start.
 const MAGIC_NUMBERS: [(&[u8], Format); 15] = [
     (b"\xff\xfe\0\0", UTF32),
@@ -31,7 +37,7 @@ const MAGIC_NUMBERS: [(&[u8], Format); 15] = [
     (b"\x28\xb5\x2f\xfd", ("compressed by zstd", "zstd -dc {}")),
     (b"PK\x03\x04", ("a zip archive", "unzip -p {}")),
     (b"7z\xbc\xaf\x27\x1c", ("a 7-Zip archive", "7z x -so {}")),
-    (b"PAR1", ("a Parquet table", NO_COMMAND)),
+    (PARQUET, ("a Parquet table", NO_COMMAND)),
     (b"ARROW1", ("an Arrow table", NO_COMMAND)),
     (b"%PDF-", ("a PDF document", "pdftotext {} -")),
     (
@@ -47,6 +53,40 @@ const MAGIC_NUMBERS: [(&[u8], Format); 15] = [
 /// # Errors
 /// [`Error::BadFile`] with the detected format; [`Error::Io`] if the file cannot be read.
 pub(super) fn check(path: &Path) -> Result<()> {
+    let start = start_of_file(path)?;
+    format_of(&start).map_or(Ok(()), |format| Err(wrong_format(path, format)))
+}
+
+/// Checks that a path is an ordinary file that begins and ends like a Parquet table.
+///
+/// # Errors
+/// As [`check`].
+pub(super) fn check_parquet(path: &Path) -> Result<()> {
+    let start = start_of_file(path)?;
+    if !start.starts_with(PARQUET) {
+        return Err(match format_of(&start) {
+            _ if start.is_empty() => Error::bad_file(path, "is empty", COPY_AGAIN),
+            Some(format) => wrong_format(path, format),
+            None => Error::bad_file(path, "is not a Parquet table", COPY_AGAIN),
+        });
+    }
+    let file = File::open(path).map_err(Error::io(path, "open"))?;
+    let bytes = file.metadata().map_err(Error::io(path, "read"))?.len();
+    let mut end = [0; PARQUET.len()];
+    let offset = bytes.saturating_sub(end.len() as u64);
+    file.read_exact_at(&mut end, offset).map_err(Error::io(path, "read"))?;
+    match &end[..] {
+        PARQUET => Ok(()),
+        _ => Err(Error::bad_file(
+            path,
+            "is truncated: it begins as a Parquet table and does not end as one",
+            COPY_AGAIN,
+        )),
+    }
+}
+
+/// The first bytes of an ordinary file.
+fn start_of_file(path: &Path) -> Result<Vec<u8>> {
     let kind = fs::metadata(path).map_err(Error::io(path, "read"))?.file_type();
     let special = [
         (kind.is_dir(), "folder"),
@@ -57,14 +97,17 @@ pub(super) fn check(path: &Path) -> Result<()> {
     if let Some((_, special)) = special.iter().find(|(is, _)| *is) {
         return Err(Error::bad_file(
             path,
-            format!("is a {special}, not a text file"),
-            "replace it with an ordinary text file, one paragraph per line",
+            format!("is a {special}, not a file of text"),
+            "replace it with an ordinary file",
         ));
     }
     let mut start = vec![];
     let file = File::open(path).map_err(Error::io(path, "open"))?;
     file.take(HEAD_BYTES).read_to_end(&mut start).map_err(Error::io(path, "read"))?;
-    let Some((name, remedy)) = format_of(&start) else { return Ok(()) };
+    Ok(start)
+}
+
+fn wrong_format(path: &Path, (name, remedy): Format) -> Error {
     let remedy = match remedy {
         NO_COMMAND => "write its text to a UTF-8 file, one paragraph per line".to_owned(),
         command if command.contains("{}") => {
@@ -74,7 +117,7 @@ pub(super) fn check(path: &Path) -> Result<()> {
         }
         command => format!("run `{command}` in its folder"),
     };
-    Err(Error::bad_file(path, format!("is {name}"), remedy))
+    Error::bad_file(path, format!("is {name}"), remedy)
 }
 
 fn format_of(start: &[u8]) -> Option<Format> {

@@ -2,7 +2,7 @@
 //!
 //! - what a word is (`words`); [`Vocab`]: words and their token ids (`vocab`)
 //! - the tokenizer (`reader`), which reads a file in `chunks` and looks words up in a `word_table`
-//! - data folders (`folder`), and detection of files that are not plain text (`format`)
+//! - data folders (`folder`), tables of text in them (`parquet`), and detection of files that are not plain text (`format`)
 //! - a text tokenized with an existing vocabulary (`mapped`)
 //! - the token cache (`token_cache`), verified by `checksum` and memory-mapped (`ids`)
 //! - the embedded synthetic language (`synthetic`)
@@ -19,6 +19,7 @@ mod folder;
 mod format;
 mod ids;
 mod mapped;
+mod parquet;
 mod reader;
 mod split;
 mod synthetic;

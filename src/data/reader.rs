@@ -1,4 +1,4 @@
-//! The tokenizer. Each core tokenizes a segment of the file with local ids; the segments are then merged.
+//! The tokenizer. Each core tokenizes a segment of the text with local ids; the segments are then merged.
 
 use std::fs::File;
 use std::path::Path;
@@ -36,7 +36,19 @@ pub(super) fn text(path: &Path, vocab: &mut Vocab, min_lines: u64) -> Result<Vec
         }
         segments => segments.map_err(Error::io(path, "read"))?,
     };
+    join(path, segments, vocab, min_lines)
+}
 
+/// Joins the segments of a text of at least `min_lines` lines. `path` is its (first) file, for errors.
+///
+/// # Errors
+/// If the text has no words or too few lines.
+pub(super) fn join(
+    path: &Path,
+    segments: Vec<Segment>,
+    vocab: &mut Vocab,
+    min_lines: u64,
+) -> Result<Vec<u32>> {
     let lines: u64 = segments.iter().map(|segment| segment.lines).sum();
     let remedy = "write the text to this file, one paragraph per line, words separated by spaces";
     match lines {
@@ -47,27 +59,35 @@ pub(super) fn text(path: &Path, vocab: &mut Vocab, min_lines: u64) -> Result<Vec
         1 if min_lines > 1 => {
             Err(Error::bad_line(path, 1, "is the only line; a split needs at least two", remedy))
         }
-        _ => merge(segments, vocab).ok_or_else(|| {
-            Error::bad_file(path, "has more than 4 billion different words", "use a smaller text")
-        }),
+        _ => merge(segments, vocab).ok_or_else(|| too_many_words(path)),
     }
 }
 
+/// The error when the ids are exhausted.
+pub(super) fn too_many_words(path: &Path) -> Error {
+    Error::bad_file(path, "has more than 4 billion different words", "use a smaller text")
+}
+
 /// Minimum bytes per thread.
-const MIN_SEGMENT: u64 = 1 << 20;
+pub(super) const MIN_SEGMENT: u64 = 1 << 20;
 
 /// A tokenized segment of a text: its words in order of first appearance, and its tokens as ids local
 /// to the segment.
-struct Segment {
+pub(super) struct Segment {
     words: WordTable,
     ids: Vec<u32>,
     lines: u64,
 }
 
 impl Segment {
+    /// An empty segment with room for about `bytes` of text.
+    pub(super) fn new(bytes: u64) -> Self {
+        let ids = Vec::with_capacity(usize::try_from(bytes / 5).unwrap_or(0));
+        Self { words: WordTable::new(), ids, lines: 0 }
+    }
+
     fn read(mut chunks: Chunks<'_>) -> std::io::Result<Self> {
-        let ids = Vec::with_capacity(usize::try_from(chunks.bytes() / 5).unwrap_or(0));
-        let mut segment = Self { words: WordTable::new(), ids, lines: 0 };
+        let mut segment = Self::new(chunks.bytes());
         let mut open = false;
         while let Some((text, padded)) = chunks.next()? {
             segment.chunk(text, padded).ok_or(std::io::ErrorKind::OutOfMemory)?;
@@ -81,7 +101,7 @@ impl Segment {
 
     /// Tokenizes a chunk of whole words; `padded` is the chunk followed by 16 more bytes. `None` when
     /// the local ids are exhausted.
-    fn chunk(&mut self, text: &str, padded: &[u8]) -> Option<()> {
+    pub(super) fn chunk(&mut self, text: &str, padded: &[u8]) -> Option<()> {
         let bytes = text.as_bytes();
         let mut batch = [Key::default(); BATCH];
         let mut pending = 0;

@@ -2,7 +2,7 @@
 //!
 //! It is a safetensors file with `train`, `valid` and `test` (U32), and the vocabulary as `words` (U8,
 //! concatenated) and `ends` (U32, the end of each word). Its metadata hold the version of the format,
-//! the size, inode, times and XXH3 checksum of each text, and the checksum of each tensor.
+//! the size, inode, times and XXH3 checksum of each file of text, and the checksum of each tensor.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -16,6 +16,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
 use super::checksum;
+use super::folder::SplitFiles;
 use super::ids::Ids;
 use super::vocab::Vocab;
 
@@ -23,13 +24,13 @@ use super::vocab::Vocab;
 const FILE: &str = "tokens.qrnn";
 
 /// Version of the file format. A file of another version is replaced.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// A text modified less than this before its ids were cached may have been modified again within the
 /// same tick of the file system's clock.
 const CLOCK_TICK: Duration = Duration::from_secs(2);
 
-/// The state of a text file when it was read.
+/// The state of a text or Parquet file when it was read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Source {
     file: FileState,
@@ -68,7 +69,8 @@ struct Header {
     version: u32,
     /// Time of writing, in nanoseconds since 1970.
     written: i64,
-    sources: [Source; 3],
+    /// The files of each split.
+    sources: [Vec<Source>; 3],
     /// XXH3 of each tensor, in the order of [`NAMES`].
     #[serde(rename = "sums")]
     checksums: [u64; 5],
@@ -79,28 +81,49 @@ const METADATA: &str = "qrnn-corpus";
 
 const NAMES: [&str; 5] = ["train", "valid", "test", "words", "ends"];
 
-/// The paths of a folder's texts, and the state of each file.
+/// The files of each split, and the state of each file.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Sources([(PathBuf, FileState); 3]);
+pub(super) struct Sources([Vec<(PathBuf, FileState)>; 3]);
 
 impl Sources {
     /// The current state; `None` if a file's metadata cannot be read.
-    pub(super) fn now(files: &[PathBuf; 3]) -> Option<Self> {
-        let state = |path: &PathBuf| Some((path.clone(), FileState::of(path).ok()?));
-        let [train, valid, test] = files;
-        Some(Self([state(train)?, state(valid)?, state(test)?]))
+    pub(super) fn now(files: &[SplitFiles; 3]) -> Option<Self> {
+        let [train, valid, test] = files.each_ref().map(|files| Self::states(files.paths().iter()));
+        Some(Self([train?, valid?, test?]))
+    }
+
+    /// The current state of the same files.
+    fn again(&self) -> Option<Self> {
+        let paths = |split: &Vec<(PathBuf, _)>| Self::states(split.iter().map(|(path, _)| path));
+        let [train, valid, test] = self.0.each_ref().map(paths);
+        Some(Self([train?, valid?, test?]))
+    }
+
+    fn states<'a>(
+        mut paths: impl Iterator<Item = &'a PathBuf>,
+    ) -> Option<Vec<(PathBuf, FileState)>> {
+        paths.try_fold(vec![], |mut states, path| {
+            states.push((path.clone(), FileState::of(path).ok()?));
+            Some(states)
+        })
     }
 
     /// Whether the texts are the ones that a cache was written for.
     fn unchanged(&self, header: &Header) -> bool {
-        self.0.iter().zip(&header.sources).all(|((path, file), source)| {
-            let newest = file.modified.max(file.changed);
-            let settled = *file == source.file
-                && newest.saturating_add(CLOCK_TICK.as_nanos() as i64) < header.written;
-            file.bytes == source.file.bytes
-                && (settled
-                    || checksum::file(path).is_ok_and(|checksum| checksum == source.checksum))
-        })
+        let same_number = |(now, then): (&Vec<_>, &Vec<_>)| now.len() == then.len();
+        if !self.0.iter().zip(&header.sources).all(same_number) {
+            return false;
+        }
+        self.0.iter().flatten().zip(header.sources.iter().flatten()).all(
+            |((path, file), source)| {
+                let newest = file.modified.max(file.changed);
+                let settled = *file == source.file
+                    && newest.saturating_add(CLOCK_TICK.as_nanos() as i64) < header.written;
+                file.bytes == source.file.bytes
+                    && (settled
+                        || checksum::file(path).is_ok_and(|checksum| checksum == source.checksum))
+            },
+        )
     }
 }
 
@@ -157,19 +180,20 @@ pub(super) fn store(
     tokens: [&[u32]; 3],
 ) -> Result<PathBuf, String> {
     let (words, ends) = vocab.parts();
-    let mut states = vec![];
-    for (path, file) in &sources.0 {
-        let checksum =
-            checksum::file(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        states.push(Source { file: *file, checksum });
+    let mut states = [vec![], vec![], vec![]];
+    for (states, files) in states.iter_mut().zip(&sources.0) {
+        for (path, file) in files {
+            let checksum =
+                checksum::file(path).map_err(|error| format!("{}: {error}", path.display()))?;
+            states.push(Source { file: *file, checksum });
+        }
     }
-    let current = Sources::now(&sources.0.each_ref().map(|(path, _)| path.clone()));
-    let states = states.try_into().ok().filter(|_| current.as_ref() == Some(sources));
+    let unchanged = sources.again().as_ref() == Some(sources);
     let written = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let header = Header {
         version: VERSION,
         written: i64::try_from(written.as_nanos()).unwrap_or(0),
-        sources: states.ok_or("the text changed while it was read")?,
+        sources: Some(states).filter(|_| unchanged).ok_or("the text changed while it was read")?,
         checksums: checksums(tokens, words.as_bytes(), ends).0,
     };
     let mut reason = String::new();
@@ -177,8 +201,9 @@ pub(super) fn store(
         match write(path, &header, tokens, words, ends) {
             Ok(()) => {
                 // The cache gets the permissions of the text.
-                let text = fs::metadata(&sources.0[0].0).map(|entry| entry.permissions());
-                let _ = text.and_then(|permissions| fs::set_permissions(path, permissions));
+                let text = sources.0.iter().flatten().next().map(|(text, _)| text);
+                let text = text.and_then(|text| Some(fs::metadata(text).ok()?.permissions()));
+                let _ = text.map(|permissions| fs::set_permissions(path, permissions));
                 return Ok(path.clone());
             }
             Err(problem) => reason = format!("{}: {problem}", path.display()),

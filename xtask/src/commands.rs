@@ -99,6 +99,14 @@ fn test(args: Vec<OsString>) -> Result<()> {
         terminal::note(format_args!("testing with the texts in {}", shared.display()));
         let real = ["test", "--release", "--lib", "--", "--ignored", "of_the_real_text"];
         cargo::run(libtorch, real)?;
+        if std::env::var_os("QRNN_PYARROW").is_some() {
+            let with_pyarrow = ["test", "--release", "--lib", "--", "--ignored", "with_pyarrow"];
+            cargo::run(libtorch, with_pyarrow)?;
+        } else {
+            terminal::note(
+                "not run: the test of Parquet files; set QRNN_PYARROW to a Python with pyarrow",
+            );
+        }
     } else {
         terminal::note(format_args!(
             "not run: the test of the real text; {SHARED_DATA} names its folder"

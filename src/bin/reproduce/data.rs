@@ -27,8 +27,8 @@ pub struct Args {
 enum Command {
     /// Show token counts and vocabulary size of a corpus
     Stats {
-        /// Folder with train.txt, valid.txt and test.txt (or wiki.*.tokens) [default: the embedded
-        /// synthetic language]
+        /// Folder with train.txt, valid.txt and test.txt (or wiki.*.tokens, or Hugging Face's
+        /// train-*, validation-* and test-*.parquet) [default: the embedded synthetic language]
         #[arg(long)]
         data: Option<PathBuf>,
         /// Read the text files, and neither read nor write the token cache
@@ -46,7 +46,7 @@ struct FetchArgs {
     /// Folder in which wikitext-103/, with wiki.train.tokens etc., is created
     #[arg(long, default_value = "data")]
     to: PathBuf,
-    /// URL of the archive, instead of the built-in mirrors
+    /// URL of the archive, instead of Hugging Face (HF_ENDPOINT, HF_TOKEN) and the built-in mirrors
     #[arg(long)]
     url: Option<String>,
 }
@@ -108,6 +108,11 @@ fn fetch(args: FetchArgs) -> Result<Output> {
     let path = fetched.path.display();
     let text = match &fetched.from {
         None => format!("{path} already holds {} as published; nothing to download", args.name),
+        Some(from) if fetched.from_parquet => format!(
+            "{path} holds {} as published ({})\nrestored from the Parquet files of {from} in {seconds:.1} s",
+            args.name,
+            megabytes(fetched.bytes),
+        ),
         Some(from) => format!(
             "{path} holds {} as published ({})\nfrom {from}, md5 {}, in {seconds:.1} s",
             args.name,

@@ -23,8 +23,8 @@ pub struct Args {
     /// Published settings, listed below; explicit flags override them
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
-    /// Folder with train.txt, valid.txt and test.txt (or wiki.*.tokens) [default: the embedded
-    /// synthetic language]
+    /// Folder with train.txt, valid.txt and test.txt (or wiki.*.tokens, or Hugging Face's
+    /// train-*, validation-* and test-*.parquet) [default: the embedded synthetic language]
     #[arg(long)]
     data: Option<PathBuf>,
     /// Run folder, which receives weights, checkpoints, log and results

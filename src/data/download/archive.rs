@@ -1,25 +1,20 @@
 //! Unpacks the texts of an untrusted zip archive.
 
-use std::fs::File;
-use std::io::{Read, Seek, Write};
+use std::io::{Read, Seek};
 use std::path::Path;
 
 use zip::ZipArchive;
 use zip::result::ZipError;
 
-use super::dataset::DataFile;
 use super::failure::Failure;
 use super::fetch::Fetch;
+use super::text_file::{TextFile, check_size};
 use super::verify::text_difference;
-use crate::format::megabytes;
 use crate::progress::{Progress, Task, Unit};
 use crate::{Error, Result};
 
 /// Maximum entries of an archive.
 const MAX_ENTRIES: usize = 1000;
-
-/// Bytes written between two syncs. Keeps the final sync, which cannot be interrupted, short.
-const SYNC_INTERVAL: u64 = 8 << 20;
 
 impl Fetch {
     /// Unpacks only the dataset's files into the existing folder `into`, synced to disk, and verifies
@@ -72,9 +67,9 @@ impl Fetch {
             let name = &expected.name;
             let index = index.ok_or_else(|| Failure::permanent(format!("has no {name}")))?;
             let mut entry = zip.by_index(index).map_err(zip_failure)?;
-            let path = into.join(name);
-            self.unpack_text(&mut entry, expected, &path, progress)?;
-            if let Some(difference) = text_difference(&path, expected, &self.interrupt)? {
+            let mut text = TextFile::create(into, expected)?;
+            self.unpack_text(&mut entry, &mut text, progress)?;
+            if let Some(difference) = text_difference(text.path(), expected, &self.interrupt)? {
                 return Err(Failure::permanent(format!(
                     "its {name} is not the published text: {difference}"
                 )));
@@ -86,27 +81,18 @@ impl Fetch {
     fn unpack_text(
         &self,
         entry: &mut impl Read,
-        expected: &DataFile,
-        path: &Path,
+        text: &mut TextFile<'_>,
         progress: &mut dyn Progress,
     ) -> Result<(), Failure> {
-        let mut file = File::create_new(path).map_err(Error::io(path, "create"))?;
         let mut buffer = vec![0; 1 << 20];
-        let (mut done, mut synced) = (0, 0);
         loop {
             self.interrupt.check(|| "nothing was changed".into())?;
             let read = entry.read(&mut buffer).map_err(|error| self.zip_failure(error.into()))?;
-            done += read as u64;
-            // The size in the archive's directory may be wrong.
-            check_size(expected, done)?;
-            file.write_all(&buffer[..read]).map_err(Error::io(path, "write"))?;
-            if read == 0 || done - synced >= SYNC_INTERVAL {
-                file.sync_all().map_err(Error::io(path, "write"))?;
-                synced = done;
-            }
             if read == 0 {
-                return Ok(());
+                return Ok(text.sync()?);
             }
+            // The size in the archive's directory may be wrong, and is checked again.
+            text.append(&buffer[..read])?;
             progress.advance(read as u64);
         }
     }
@@ -120,18 +106,6 @@ impl Fetch {
             error => Failure::permanent(format!("it is damaged: {error}")),
         }
     }
-}
-
-fn check_size(expected: &DataFile, bytes: u64) -> Result<(), Failure> {
-    if bytes <= expected.max_bytes {
-        return Ok(());
-    }
-    Err(Failure::permanent(format!(
-        "its {} has {} or more; the published one has at most {}",
-        expected.name,
-        megabytes(bytes),
-        megabytes(expected.max_bytes)
-    )))
 }
 
 /// What is wrong with a name that is unsafe on any operating system.

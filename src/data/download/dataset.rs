@@ -7,7 +7,7 @@ use crate::{Error, Result};
 /// The embedded file data/wikitext-103.json.
 const WIKITEXT_103: &str = include_str!("../../../data/wikitext-103.json");
 
-/// A corpus published as one archive.
+/// A corpus published as one archive, and perhaps as Parquet files on Hugging Face.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Dataset {
@@ -17,6 +17,8 @@ pub struct Dataset {
     pub archive: Archive,
     /// The files of the corpus in the archive.
     pub files: Vec<DataFile>,
+    /// The same texts as Parquet files, tried before the archive.
+    pub hugging_face: Option<HubFolder>,
     /// URLs of the archive, tried in this order.
     pub mirrors: Vec<String>,
 }
@@ -32,6 +34,20 @@ pub struct Archive {
     /// SHA-256, if known.
     pub sha256: Option<String>,
     /// A download of more bytes is aborted.
+    pub max_bytes: u64,
+}
+
+/// A folder of Parquet files in a dataset repository of Hugging Face.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HubFolder {
+    /// Owner and name of the repository.
+    pub repository: String,
+    /// The branch, tag or commit.
+    pub revision: String,
+    /// The folder in the repository.
+    pub folder: String,
+    /// A download of more bytes is aborted. Sums of the files are not published; those of the texts are.
     pub max_bytes: u64,
 }
 
@@ -55,6 +71,9 @@ pub struct DataFile {
     pub lines: Option<u64>,
     /// Number of tokens: words, and one `<eos>` per line.
     pub tokens: Option<u64>,
+    /// The Parquet files that hold the text, in this order.
+    #[serde(default)]
+    pub parquet: Vec<String>,
 }
 
 impl Dataset {
@@ -85,6 +104,15 @@ mod tests {
     fn the_embedded_file_holds_the_published_properties() {
         let dataset = Dataset::named("wikitext-103").unwrap();
         assert_eq!(dataset.archive.md5, "9ddaacaf6af0710eda8c456decff7832");
+        let tables: Vec<_> = dataset.files.iter().flat_map(|file| &file.parquet).collect();
+        let names = ["train-00000-of-00002", "train-00001-of-00002"];
+        let names = names.into_iter().chain(["validation-00000-of-00001", "test-00000-of-00001"]);
+        assert!(
+            tables
+                .into_iter()
+                .eq(names.map(|name| format!("{name}.parquet")).collect::<Vec<_>>().iter())
+        );
+        assert_eq!(dataset.hugging_face.unwrap().repository, "Salesforce/wikitext");
         assert!(dataset.mirrors[0].starts_with("https://wikitext.smerity.com/"));
         let tokens: Vec<_> = dataset.files.iter().map(|file| file.tokens).collect();
         assert_eq!(tokens, [Some(103_227_021), Some(217_646), Some(245_569)]);

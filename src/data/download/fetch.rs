@@ -4,6 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::dataset::Dataset;
+use super::hub::HubAccess;
+use super::request::is_web_url;
+use crate::data::parquet::shards::EXTENSION;
 use crate::interrupt::Interrupt;
 use crate::{Error, Result};
 
@@ -21,25 +24,37 @@ pub struct Fetch {
     pub(super) dataset: Dataset,
     /// In place of the dataset's mirrors.
     pub(super) url: Option<String>,
+    pub(super) hub: HubAccess,
     pub(super) to: PathBuf,
     pub(super) retry_policy: RetryPolicy,
     pub(super) interrupt: Interrupt,
 }
 
 impl Fetch {
-    /// Downloads into a subfolder of `to` with the name of the dataset.
+    /// Downloads into a subfolder of `to` with the name of the dataset. Hugging Face is reached as
+    /// [`HubAccess::from_env`] says.
     pub fn new(dataset: Dataset, to: impl Into<PathBuf>) -> Self {
         let (retry_policy, interrupt) = (RetryPolicy::default(), Interrupt::default());
-        Self { dataset, url: None, to: to.into(), retry_policy, interrupt }
+        let hub = HubAccess::from_env();
+        Self { dataset, url: None, hub, to: to.into(), retry_policy, interrupt }
     }
 
-    /// Downloads from this URL instead of the mirrors.
+    /// Downloads the archive from this URL, instead of from the mirrors and Hugging Face.
     ///
     /// # Errors
-    /// [`Error::Config`] if it is not an http or https URL.
+    /// [`Error::Config`] if it is not an http or https URL, or names a Parquet file.
     pub fn url(mut self, url: &str) -> Result<Self> {
-        let host = ["http://", "https://"].iter().find_map(|scheme| url.strip_prefix(scheme));
-        if host.is_none_or(|host| host.is_empty() || host.starts_with('/')) {
+        let path = url.split(['?', '#']).next().unwrap_or_default();
+        if path.ends_with(EXTENSION) {
+            return Err(Error::config(
+                "fetch.url",
+                url,
+                "is a Parquet file, and this setting is for the archive",
+                "leave it out, and Parquet files are fetched from Hugging Face or from HF_ENDPOINT; to use \
+                 those that you already have, put all of them into the folder",
+            ));
+        }
+        if !is_web_url(url) {
             return Err(Error::config(
                 "fetch.url",
                 url,
@@ -53,6 +68,12 @@ impl Fetch {
         }
         self.url = Some(url.into());
         Ok(self)
+    }
+
+    /// Sets the address of Hugging Face and the token, instead of those in the environment.
+    pub fn hub(mut self, hub: HubAccess) -> Self {
+        self.hub = hub;
+        self
     }
 
     /// Sets timeouts and retries.

@@ -10,7 +10,7 @@ use crate::format::megabytes;
 use crate::{Error, Result};
 use qrnn_ops::atomic_file;
 
-/// The file `<archive>.part`, to which received bytes are appended.
+/// The file `<name>.part`, to which received bytes are appended.
 pub(super) struct PartialFile {
     path: PathBuf,
     file: File,
@@ -21,7 +21,7 @@ pub(super) struct PartialFile {
     pub received: u64,
 }
 
-/// The source of a partial file, stored as `<archive>.part.json`.
+/// The source of a partial file, stored as `<name>.part.json`.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Source {
     /// The URL of the latest bytes.
@@ -53,34 +53,6 @@ impl PartialFile {
         self.file.metadata().map_or(0, |data| data.len())
     }
 
-    /// Adds to an error what is saved.
-    pub fn explain(&self, error: Error) -> Error {
-        let saved = match self.bytes() {
-            0 => "nothing is saved yet; the same command starts again".to_owned(),
-            bytes => format!(
-                "{} are saved in {}; the same command resumes from there",
-                megabytes(bytes),
-                self.path.display()
-            ),
-        };
-        match error {
-            Error::Interrupted { .. } => Error::Interrupted { saved },
-            Error::Io { path, source, .. } => Error::Fetch {
-                what: path.display().to_string(),
-                problem: match source.kind() {
-                    ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
-                        format!("there is no space left ({source}); {saved}")
-                    }
-                    _ => format!("cannot write to the disk ({source}); {saved}"),
-                },
-                remedy: "check the disk (archive and texts take about 1 GB) and run the command \
-                         again, or choose another folder"
-                    .into(),
-            },
-            other => other,
-        }
-    }
-
     /// Stores the source of the next bytes.
     pub fn set_source(&mut self, source: Source) -> Result<()> {
         if self.source != source {
@@ -108,15 +80,7 @@ impl PartialFile {
 
     /// Deletes the file and its source, as far as they exist.
     pub fn delete(&self) -> Result<()> {
-        for path in [&self.path, &source_path(&self.path)] {
-            match fs::remove_file(path) {
-                Err(error) if error.kind() != ErrorKind::NotFound => {
-                    return Err(Error::io(path, "delete")(error));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
+        delete(&self.path)
     }
 }
 
@@ -127,6 +91,50 @@ impl Drop for PartialFile {
             let _ = self.delete();
         }
     }
+}
+
+/// Adds to an error what is saved.
+pub(super) fn explain(parts: &[PartialFile], error: Error) -> Error {
+    let bytes = parts.iter().map(PartialFile::bytes).sum();
+    let paths = parts.iter().filter(|part| part.bytes() > 0);
+    let paths: Vec<_> = paths.map(|part| part.path.display().to_string()).collect();
+    let saved = match bytes {
+        0 => "nothing is saved yet; the same command starts again".to_owned(),
+        bytes => format!(
+            "{} are saved in {}; the same command resumes from there",
+            megabytes(bytes),
+            paths.join(", ")
+        ),
+    };
+    match error {
+        Error::Interrupted { .. } => Error::Interrupted { saved },
+        Error::Io { path, source, .. } => Error::Fetch {
+            what: path.display().to_string(),
+            problem: match source.kind() {
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+                    format!("there is no space left ({source}); {saved}")
+                }
+                _ => format!("cannot write to the disk ({source}); {saved}"),
+            },
+            remedy: "check the disk (downloads and texts take about 1 GB) and run the command \
+                     again, or choose another folder"
+                .into(),
+        },
+        other => other,
+    }
+}
+
+/// Deletes a partial file and its source, as far as they exist.
+pub(super) fn delete(part: &Path) -> Result<()> {
+    for path in [part, &source_path(part)] {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(Error::io(path, "delete")(error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn source_path(part: &Path) -> PathBuf {

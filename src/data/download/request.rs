@@ -6,7 +6,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use ureq::Body;
-use ureq::http::{Response, header};
+use ureq::config::RedirectAuthHeaders;
+use ureq::http::{HeaderValue, Response, header};
 
 use super::failure::Failure;
 use crate::interrupt::Interrupt;
@@ -48,17 +49,36 @@ impl<T: Send + 'static> Background<T> {
     }
 }
 
+/// Whether a URL begins with http or https and a host.
+pub(super) fn is_web_url(url: &str) -> bool {
+    let host = ["http://", "https://"].iter().find_map(|scheme| url.strip_prefix(scheme));
+    host.is_some_and(|host| !host.is_empty() && !host.starts_with('/'))
+}
+
+/// A token as a header, which logs and errors do not show.
+fn bearer(token: &str) -> Result<HeaderValue, Failure> {
+    let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
+        .map_err(|_| Failure::permanent("HF_TOKEN has characters that a token cannot have"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
 /// Requests a file from byte `from` on. With a tag, requests all of it if its tag has changed (`If-Range`).
+///
+/// The token goes to the host of the URL only: a redirect leads to another one, usually, and no redirect
+/// needs it.
 pub(super) fn request(
     url: &str,
+    token: Option<&str>,
     from: u64,
     tag: Option<&str>,
     timeout: Duration,
-) -> Background<Response<Body>> {
+) -> Result<Background<Response<Body>>, Failure> {
     let agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .user_agent(USER_AGENT)
         .accept_encoding("identity")
+        .redirect_auth_headers(RedirectAuthHeaders::Never)
         .timeout_resolve(Some(timeout))
         .timeout_connect(Some(timeout))
         .timeout_recv_response(Some(timeout))
@@ -67,13 +87,16 @@ pub(super) fn request(
         .build()
         .new_agent();
     let mut request = agent.get(url);
+    if let Some(token) = token {
+        request = request.header(header::AUTHORIZATION, bearer(token)?);
+    }
     if from > 0 {
         request = request.header(header::RANGE, format!("bytes={from}-"));
         if let Some(tag) = tag {
             request = request.header(header::IF_RANGE, tag);
         }
     }
-    Background::spawn(std::iter::once_with(|| request.call()))
+    Ok(Background::spawn(std::iter::once_with(|| request.call())))
 }
 
 /// The bytes of a body, as they arrive.

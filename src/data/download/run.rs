@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use super::failure::Failure;
 use super::fetch::Fetch;
 use super::folder::existing_path;
-use super::partial_file::PartialFile;
+use super::partial_file::{self, PartialFile};
+use super::transfer::Remote;
 use super::verify::{checksums, difference};
 use crate::progress::Progress;
 use crate::{Error, Result};
@@ -19,24 +20,29 @@ pub struct Fetched {
     pub path: PathBuf,
     /// Size of the texts, in bytes.
     pub bytes: u64,
-    /// MD5 of the archive: of the one unpacked, otherwise of the published one.
+    /// MD5 of the archive: of the one unpacked, otherwise of the published one. The texts have the checksums
+    /// of those in the published archive in any case.
     pub md5: String,
     /// SHA-256 of the archive, if one is published.
     pub sha256: Option<String>,
-    /// URL or path of the archive; `None` if the texts already existed.
+    /// URL or path of the archive, or of the folder of Parquet files; `None` if the texts already existed.
     pub from: Option<String>,
+    /// Whether the texts were restored from Parquet files.
+    pub from_parquet: bool,
     /// Bytes received over the network.
     pub downloaded: u64,
 }
 
 impl Fetch {
     /// Ensures that the folder holds the published texts. Existing texts are kept. Otherwise unpacks the
-    /// archive in the folder, if the user has put it there, or tries each mirror in turn.
+    /// archive in the folder or restores the texts from the Parquet files in it, if the user has put them
+    /// there, or tries Hugging Face and then each mirror of the archive in turn.
     ///
     /// An archive with a different checksum is accepted if all its texts are the published ones.
     ///
     /// # Errors
-    /// [`Error::Fetch`] if no mirror provides the archive or the disk is full; [`Error::Interrupted`];
+    /// [`Error::Fetch`] if no server provides the texts or the disk is full; [`Error::Interrupted`];
+    /// [`Error::Config`] if the address of Hugging Face is not a URL;
     /// [`Error::BadFile`] if the folder holds different texts; [`Error::Busy`] if another process is
     /// fetching into the folder; [`Error::Io`].
     pub fn run(&self, progress: &mut dyn Progress) -> Result<Fetched> {
@@ -64,8 +70,41 @@ impl Fetch {
                     )),
             }
         }
+        if let Some(folder) = self.existing_tables() {
+            let name = folder.display().to_string();
+            match self.restore_from(&folder, progress) {
+                Ok(fetched) => return Ok(Fetched { from: Some(name), ..fetched }),
+                Err(Failure::Fatal(error)) => return Err(error),
+                Err(Failure::Temporary(problem, _) | Failure::Permanent(problem)) => {
+                    progress.message(&format!("ignoring the Parquet files in {name}: {problem}"));
+                }
+            }
+        }
+        let fetched = self.fetch_from_servers(progress)?;
+        // Those of servers that were left for another.
+        partial_file::delete(&self.archive_path(".part"))?;
+        if let Some(hub) = &self.dataset.hugging_face {
+            self.partial_tables(hub).try_for_each(|part| partial_file::delete(&part))?;
+        }
+        Ok(fetched)
+    }
+
+    fn fetch_from_servers(&self, progress: &mut dyn Progress) -> Result<Fetched> {
         let mut problems = String::new();
         let mut downloaded = 0;
+        if let (None, Some(hub)) = (&self.url, &self.dataset.hugging_face) {
+            let url = self.hub.url(hub)?;
+            match self.fetch_tables(hub, &url, &mut downloaded, progress) {
+                Ok(fetched) => return Ok(Fetched { downloaded, ..fetched }),
+                Err(Failure::Fatal(error)) => return Err(error),
+                Err(Failure::Temporary(problem, _) | Failure::Permanent(problem)) => {
+                    if !self.dataset.mirrors.is_empty() {
+                        progress.message(&problem);
+                    }
+                    problems += &format!("\n  {url}: {problem}");
+                }
+            }
+        }
         let urls = self.url.as_ref().map_or(&self.dataset.mirrors[..], std::slice::from_ref);
         for (url, others) in urls.iter().zip((0..urls.len()).rev()) {
             let mut part = PartialFile::open(self.archive_path(".part"))?;
@@ -74,7 +113,7 @@ impl Fetch {
             downloaded += part.received;
             match result {
                 Ok(fetched) => return Ok(Fetched { downloaded, ..fetched }),
-                Err(Failure::Fatal(error)) => return Err(part.explain(error)),
+                Err(Failure::Fatal(error)) => return Err(partial_file::explain(&[part], error)),
                 Err(Failure::Temporary(problem, _) | Failure::Permanent(problem)) => {
                     // The error below repeats it.
                     if others > 0 {
@@ -87,7 +126,7 @@ impl Fetch {
         let from = self.dataset.mirrors.first().map(|url| format!(" from {url}"));
         Err(Error::Fetch {
             what: self.dataset.name.clone(),
-            problem: format!("no server provided the archive{problems}"),
+            problem: format!("no server provided the texts{problems}"),
             remedy: format!(
                 "run the command again later, give another fetch.url, or download {}{} with a \
                  browser, put it into {}, and run the command again, which verifies and unpacks it",
@@ -106,7 +145,13 @@ impl Fetch {
         progress: &mut dyn Progress,
     ) -> Result<Fetched, Failure> {
         loop {
-            self.transfer(url, part, progress)?;
+            let remote = Remote {
+                url,
+                token: None,
+                max_bytes: self.dataset.archive.max_bytes,
+                published: self.dataset.archive.published(),
+            };
+            self.transfer(&remote, part, progress)?;
             match self.unpack(part.path(), progress) {
                 Ok(fetched) => {
                     // An earlier process may have completed it from another server.
@@ -158,13 +203,15 @@ impl Fetch {
         Ok(Fetched { md5: sums.next().unwrap_or_default(), sha256: sums.next(), ..fetched })
     }
 
-    fn fetched(&self, path: PathBuf) -> Result<Fetched> {
+    /// The result for the texts in a folder.
+    pub(super) fn fetched(&self, path: PathBuf) -> Result<Fetched> {
         let mut bytes = 0;
         for expected in &self.dataset.files {
             let text = existing_path(&path, expected).unwrap_or_else(|| path.join(&expected.name));
             bytes += std::fs::metadata(&text).map_err(Error::io(&text, "read"))?.len();
         }
         let (md5, sha256) = (self.dataset.archive.md5.clone(), self.dataset.archive.sha256.clone());
-        Ok(Fetched { path, bytes, md5, sha256, from: None, downloaded: 0 })
+        let (from, from_parquet, downloaded) = (None, false, 0);
+        Ok(Fetched { path, bytes, md5, sha256, from, from_parquet, downloaded })
     }
 }

@@ -27,10 +27,12 @@ fn dataset() -> Dataset {
         sha1: None,
         lines: None,
         tokens: None,
+        parquet: vec![],
     };
     let archive =
         Archive { file: "small.zip".into(), md5: String::new(), sha256: None, max_bytes: 1 << 20 };
-    Dataset { name: "small".into(), archive, files: TEXTS.map(file).into(), mirrors: vec![] }
+    let (files, mirrors) = (TEXTS.map(file).into(), vec![]);
+    Dataset { name: "small".into(), archive, files, hugging_face: None, mirrors }
 }
 
 /// Deflated and stored entries, a folder, and an unrelated entry.

@@ -123,7 +123,7 @@ fn a_cache_of_another_text_or_version_is_replaced() {
 #[test]
 fn an_unwritable_path_is_skipped_and_a_missing_cache_is_not_an_error() {
     let (folder, corpus) = cached_folder("b a\nc a\n");
-    let files = ["train", "valid", "test"].map(|split| folder.path().join(format!("{split}.txt")));
+    let files = crate::data::folder::files(folder.path()).unwrap();
     let sources = Sources::now(&files).unwrap();
     let tokens = Split::ALL.map(|split| corpus.tokens(split));
     // A folder at the path of the cache makes it unwritable, even for root.
@@ -145,9 +145,9 @@ fn an_unwritable_path_is_skipped_and_a_missing_cache_is_not_an_error() {
 #[test]
 fn a_text_that_changes_while_it_is_read_is_not_cached() {
     let (folder, corpus) = cached_folder("b a\nc a\n");
-    let files = ["train", "valid", "test"].map(|split| folder.path().join(format!("{split}.txt")));
+    let files = crate::data::folder::files(folder.path()).unwrap();
     let sources = Sources::now(&files).unwrap();
-    fs::write(&files[1], "a\nb\nc\n").unwrap();
+    fs::write(&files[1].paths()[0], "a\nb\nc\n").unwrap();
     let tokens = Split::ALL.map(|split| corpus.tokens(split));
     let path: PathBuf = folder.path().join("ids");
     let reason = store(std::slice::from_ref(&path), &sources, corpus.vocab(), tokens).unwrap_err();
@@ -166,8 +166,7 @@ proptest! {
     ) {
         static FOLDER: std::sync::OnceLock<(tempfile::TempDir, Corpus)> = std::sync::OnceLock::new();
         let (folder, corpus) = FOLDER.get_or_init(|| cached_folder("b a\nc a é b b\n"));
-        let files =
-            ["train", "valid", "test"].map(|split| folder.path().join(format!("{split}.txt")));
+        let files = crate::data::folder::files(folder.path()).unwrap();
         let sources = Sources::now(&files).unwrap();
         let mut bytes = fs::read(folder.path().join(FILE)).unwrap();
         for (index, byte) in changes {

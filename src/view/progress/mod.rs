@@ -59,7 +59,7 @@ pub fn generate(
 
 impl Corpus {
     /// Reads WikiText-103 from the folder `wikitext-103` in `path`. Downloads it first if it is missing or
-    /// incomplete (up to 200 MB, about 550 MB unpacked); continues an interrupted download.
+    /// incomplete (up to 320 MB, and about 550 MB as text); continues an interrupted download.
     ///
     /// # Errors
     /// As [`Corpus::from_dir`] and [`Fetch::run`].

@@ -2,6 +2,7 @@
 
 mod archives;
 mod folder;
+mod hub;
 mod network;
 mod program;
 mod server;
@@ -62,6 +63,7 @@ fn dataset(mirrors: &[String]) -> Dataset {
             sha1: Some(checksum::<sha1::Sha1>(&text)),
             lines: Some(2000),
             tokens: Some(6000),
+            parquet: vec![],
         }
     };
     Dataset {
@@ -73,6 +75,7 @@ fn dataset(mirrors: &[String]) -> Dataset {
             max_bytes: 2 * archive.len() as u64,
         },
         files: SPLITS.map(file).into(),
+        hugging_face: None,
         mirrors: mirrors.into(),
     }
 }

@@ -9,6 +9,7 @@ use md5::Md5;
 use qrnn::progress::Silent;
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::hub::tables;
 use super::server::{Response, Server};
 use super::{checksum, fetch, file_names, good_zip, wait_for};
 use crate::program::{Ran, command, reproduce};
@@ -130,4 +131,69 @@ fn a_full_disk_is_reported_and_the_partial_file_kept() {
         "{}",
         saved_bytes.len()
     );
+}
+
+#[test]
+fn the_program_reads_the_endpoint_and_the_token_from_the_environment() {
+    let hub = Server::start(|_, _| {
+        Response::whole(&[7; 40_000]).with(|response| response.silent_after = Some(30_000))
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().to_str().unwrap();
+    let mut program = command(&["data", "fetch", "wikitext-103", "--to", to]);
+    program.env("HF_ENDPOINT", hub.url("/")).env("HF_TOKEN", " hf_secret\n");
+    let child = program.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let part = folder.path().join("wikitext-103-v1-train-00000-of-00002.parquet.part");
+    wait_for(|| fs::metadata(&part).is_ok_and(|data| data.len() == 30_000));
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let ran = Ran::from(child.wait_with_output().unwrap());
+    assert_eq!(ran.status, Some(130), "{}", ran.stderr);
+    assert!(ran.stderr.contains("30.0 kB are saved in"), "{}", ran.stderr);
+    let requests = hub.requests();
+    let path =
+        "/datasets/Salesforce/wikitext/resolve/main/wikitext-103-v1/train-00000-of-00002.parquet";
+    assert_eq!((requests.len(), requests[0].path.as_str()), (1, path));
+    assert_eq!(requests[0].header("authorization"), Some("Bearer hf_secret"));
+    assert!(!ran.stderr.contains("hf_secret"));
+
+    let mut program = command(&["data", "fetch", "wikitext-103", "--to", to]);
+    let ran = Ran::from(program.env("HF_ENDPOINT", "huggingface.co").output().unwrap());
+    ran.is_refused("an endpoint without https");
+    assert!(ran.stderr.contains("HF_ENDPOINT huggingface.co"), "{}", ran.stderr);
+}
+
+/// What is wrong with a folder's Parquet files is an error of the input, without a panic's message.
+#[test]
+fn the_program_names_a_damaged_parquet_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    for (name, bytes) in tables() {
+        fs::write(path(&name), bytes).unwrap();
+    }
+    let stats = || {
+        reproduce(&[
+            "data",
+            "stats",
+            "--no-cache",
+            "--json",
+            "--data",
+            folder.path().to_str().unwrap(),
+        ])
+    };
+    assert_eq!(stats().json()["train_tokens"], 6000);
+    let name = "train-00001-of-00002.parquet";
+    let whole = fs::read(path(name)).unwrap();
+    for step in [1, 7, 31] {
+        // Bytes of the first page and of its header, which the decoder does not check.
+        let mut damaged = whole.clone();
+        damaged[4..60].iter_mut().step_by(step).for_each(|byte| *byte ^= 0x55);
+        fs::write(path(name), &damaged).unwrap();
+        let ran = stats();
+        ran.is_refused("damaged");
+        assert!(ran.stderr.contains(name), "{}", ran.stderr);
+    }
+    fs::write(path(name), &whole[..whole.len() / 2]).unwrap();
+    let ran = stats();
+    ran.is_refused("truncated");
+    assert!(ran.stderr.contains("is truncated"), "{}", ran.stderr);
 }
