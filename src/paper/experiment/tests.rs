@@ -232,7 +232,9 @@ fn folders_are_gathered_into_the_table_of_one() {
     fs::remove_file(runs[0].join("model.safetensors")).unwrap();
     let of_runs = gather(&[&runs[0], &runs[1], b.path()], out.path()).unwrap();
     assert_eq!(of_runs.rows.len(), 2);
-    assert_eq!(of_runs.differences, expected.differences);
+    // A run stands for the lengths of its sizes, too.
+    assert_eq!(of_runs.differences[..1], expected.differences);
+    assert_eq!(of_runs.lengths.len(), 6);
 
     let error = gather(&[out.path()], out.path()).unwrap_err().to_string();
     assert!(error.contains("neither the folder of a table nor that of a run"), "{error}");
