@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::error::Result;
 use crate::jupyter::{kernel, kernel_test, notebooks};
 use crate::release::{licenses, package};
-use crate::{cargo, cuda_dry_run, docs, gpu_pack, layers, setup, terminal, workspace};
+use crate::{cargo, cuda_dry_run, docs, gpu_pack, layers, process, setup, terminal, workspace};
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
@@ -111,6 +111,15 @@ fn test(args: Vec<OsString>) -> Result<()> {
         terminal::note(format_args!(
             "not run: the test of the real text; {SHARED_DATA} names its folder"
         ));
+    }
+    if process::is_installed("parallel") {
+        let script =
+            ["test", "--release", "--test", "behaviour", "gnu_parallel", "--", "--ignored"];
+        cargo::run(libtorch, script)?;
+    } else {
+        terminal::note(
+            "not run: the test of docs/experiments/parallel.sh, which needs GNU parallel",
+        );
     }
     if std::env::var_os("QRNN_PYTHON").is_none() {
         terminal::note(

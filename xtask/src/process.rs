@@ -31,6 +31,12 @@ pub fn run_and_show(command: &mut Command) -> Result<()> {
     check(output.status)
 }
 
+/// Whether a program of this name is on the search path.
+pub fn is_installed(name: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(name).is_file())
+}
+
 /// Does `work` for each item, with `threads` items at once; returns the items whose program failed.
 pub fn at_once<T: Sync>(
     threads: usize,
