@@ -19,8 +19,10 @@ const ONE_THREAD_DIVISOR: f64 = 4.0;
 /// nothing, for a random number of steps, which would hide the differences between rows.
 const INIT_RANGE: f64 = 0.5;
 
-/// Tokens of a training step at the default scale, the same for every sequence length. With 140 and a rate of 2e-3,
-/// some runs learned almost nothing for some hundred steps more than others, and ended out of line.
+/// Tokens of a training step at the default scale, the same for every sequence length.
+///
+/// With 140 and a rate of 2e-3, runs ended where the loss still fell steeply: one that had learned a hundred steps
+/// later than others ended out of line (docs/experiments/README.md).
 const STEP_TOKENS: f64 = 210.0;
 
 /// Tokens of the validation and of the test text of [`Scale::Medium`].

@@ -41,7 +41,7 @@ pub(super) fn html(results: &ReproduceResults) -> String {
                 (bounds(results))
                 (notes(results))
                 h2 { "Run it again" }
-                pre { (results.command) }
+                pre { (commands(results)) }
                 footer {
                     "Written by qrnn " (results.version) ". The same data are in results.json in \
                      the folder of this page."
@@ -116,6 +116,14 @@ fn of_origins(results: &ReproduceResults, property: impl Fn(&Origin) -> String) 
     values.sort();
     values.dedup();
     values.join("; ")
+}
+
+/// The command lines that trained the runs, a line each.
+fn commands(results: &ReproduceResults) -> String {
+    let mut commands: Vec<&str> =
+        results.origins.iter().map(|runs| runs.origin.command.as_str()).collect();
+    commands.dedup();
+    if commands.is_empty() { results.command.clone() } else { commands.join("\n") }
 }
 
 /// The seeds, as a range where there is none missing.
