@@ -30,6 +30,28 @@ pub struct RunConfig {
     pub recipe: Recipe,
 }
 
+impl RunConfig {
+    /// Checks that the run in `folder` has these settings.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] with the first setting that differs.
+    pub(crate) fn check_settings(
+        &self,
+        folder: &Path,
+        model: &LmConfig,
+        recipe: &Recipe,
+    ) -> Result<()> {
+        match first_difference((&self.model, &self.recipe), (model, recipe)) {
+            None => Ok(()),
+            Some((field, theirs, ours)) => Err(Error::busy(
+                folder.display().to_string(),
+                format!("holds a run with {field} {theirs}, but this call has {ours}"),
+                "name another folder, or train the run anew with `.overwrite(true)`",
+            )),
+        }
+    }
+}
+
 /// The folder of a run: config.json, metrics.jsonl, model.safetensors, checkpoints and results.json.
 /// Owned by this process while this value or a clone of it lives.
 #[derive(Debug, Clone)]
@@ -151,15 +173,8 @@ impl RunDir {
     /// # Errors
     /// [`Error::Busy`] if its config.json has other settings; [`Error::Io`].
     pub(crate) fn prepare(&self, model: &LmConfig, recipe: &Recipe) -> Result<()> {
-        if let Some(config) = Self::config_of(&self.weights())?
-            && let Some((field, theirs, ours)) =
-                first_difference((&config.model, &config.recipe), (model, recipe))
-        {
-            return Err(Error::busy(
-                self.path.display().to_string(),
-                format!("holds a run with {field} {theirs}, but this call has {ours}"),
-                "name another folder, or train the run anew with `.overwrite(true)`",
-            ));
+        if let Some(config) = Self::config_of(&self.weights())? {
+            config.check_settings(&self.path, model, recipe)?;
         }
         // Killed before its first checkpoint, a run leaves weights that it can do nothing with.
         if checkpoints(&self.path)?.is_empty() { self.clear() } else { Ok(()) }

@@ -83,10 +83,16 @@ impl Experiment {
             if let Some(earlier) = folder.earlier()? {
                 started = earlier.started;
             }
-            let all = jobs.len();
             let finished = folder.finished()?;
-            jobs.retain(|job| !finished.iter().any(|run| run.name == job.name));
-            done = all - jobs.len();
+            let (found, missing): (Vec<_>, Vec<_>) = jobs
+                .into_iter()
+                .map(|job| (finished.iter().find(|run| run.name == job.name), job))
+                .partition(|(run, _)| run.is_some());
+            for (run, job) in &found {
+                run.map_or(Ok(()), |run| run.check_settings(job))?;
+            }
+            done = found.len();
+            jobs = missing.into_iter().map(|(_, job)| job).collect();
             self.tell_finished(folder, done, jobs.len(), progress);
         }
         let total = (done + jobs.len()) as u64;

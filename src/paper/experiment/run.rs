@@ -121,6 +121,18 @@ impl FinishedRun {
         [self.measured.emsize, self.measured.nhid, self.measured.bptt]
     }
 
+    /// Checks that a stored run has the settings of this job.
+    ///
+    /// # Errors
+    /// As [`RunConfig::check_settings`]; [`Error::BadFile`] if its config.json is damaged.
+    pub fn check_settings(&self, job: &Job) -> Result<()> {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        match RunDir::config_of(&folder.join(CONFIG))? {
+            Some(config) => config.check_settings(folder, &job.config, &job.recipe),
+            None => Ok(()),
+        }
+    }
+
     /// Reads the folder of a run; `None` if it holds no run.
     ///
     /// # Errors

@@ -183,11 +183,15 @@ fn another_scale_text_or_kind_of_folder_is_refused_by_name() {
     fs::remove_file(&results).unwrap();
 
     let config = folder.path().join("runs/6-30-5-s1882/config.json");
-    let changed = fs::read_to_string(&config).unwrap().replace("\"lr\": 0.002", "\"lr\": 0.003");
+    let changed = fs::read_to_string(&config).unwrap().replace("\"lr\": 0.004", "\"lr\": 0.003");
+    assert!(changed.contains("0.003"), "{changed}");
     fs::write(&config, changed).unwrap();
+    // Finished, and then unfinished.
+    let error = refused(&stored, &text());
+    assert!(error.contains("lr 0.003, but this call has 0.004"), "{error}");
     fs::remove_file(config.with_file_name("results.json")).unwrap();
     let error = refused(&stored, &text());
-    assert!(error.contains("lr 0.003, but this call has 0.002"), "{error}");
+    assert!(error.contains("lr 0.003, but this call has 0.004"), "{error}");
     fs::write(config.with_file_name("results.json"), "{").unwrap();
     let error = refused(&stored, &text());
     assert!(error.contains("6-30-5-s1882/results.json, line 1"), "{error}");

@@ -168,7 +168,6 @@ impl Training<'_> {
         }
         let run = trainer.fit_with(&mut model, self.text, &mut *run_progress)?;
         if run.interrupted {
-            run_progress.message("interrupted");
             return Ok(Outcome::Interrupted);
         }
         let test_loss = run.test_loss.unwrap_or(f64::NAN);
