@@ -264,7 +264,7 @@ mod tests {
     use super::*;
 
     const BEAT: Duration = Duration::from_millis(20);
-    const SILENCE: Duration = Duration::from_millis(400);
+    const SILENCE: Duration = Duration::from_secs(3);
 
     /// A process of this machine, or of another one whose locks this one does not see.
     fn claimant(system: &str) -> Claimant {
@@ -319,9 +319,14 @@ mod tests {
         let mut watch = None;
         let first = claimant("here").claim(folder.path(), &mut watch).unwrap();
         assert!(matches!(first, Claim::Unclear(owner) if owner == lock.owner));
-        std::thread::sleep(5 * BEAT);
-        let second = claimant("here").claim(folder.path(), &mut watch).unwrap();
-        assert!(matches!(second, Claim::Live(Some(_))), "{second:?}");
+        // A busy machine may delay the next beat.
+        loop {
+            match claimant("here").claim(folder.path(), &mut watch).unwrap() {
+                Claim::Live(Some(_)) => break,
+                Claim::Unclear(_) => std::thread::sleep(BEAT),
+                other => panic!("{other:?}"),
+            }
+        }
         kill(lock);
         let killed = Instant::now();
         let lock = loop {
