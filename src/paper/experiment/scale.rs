@@ -33,7 +33,8 @@ const MEDIUM_TEST_TOKENS: usize = 50_000;
 pub enum Scale {
     /// The paper's sizes and recipe.
     Full,
-    /// Enough text and steps that the effects of width and of sequence length show; hours on two cores.
+    /// Fixed batch columns and more text and steps than [`Scale::Reduced`]; hours on two cores. Its settings are not
+    /// final.
     Medium,
     /// Widths divided by this value, sequence lengths by 0.6 times this value; minutes.
     Reduced(f64),
