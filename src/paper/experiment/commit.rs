@@ -2,8 +2,9 @@
 
 use std::process::Command;
 
-/// Abbreviated commit of the source folder that this crate was built in, with "-dirty" if files differ from it.
-/// On a machine without that folder, the value of QRNN_COMMIT. `None` if neither is known.
+/// The value of QRNN_COMMIT, which whoever carries the program to another machine sets. Otherwise the abbreviated
+/// commit of the source folder that this crate was built in, with "-dirty" if files differ from it. `None` if
+/// neither is known.
 ///
 /// Asked at run time: a build script that asked would rebuild the crate after every commit.
 pub(super) fn commit() -> Option<String> {

@@ -125,9 +125,10 @@ impl Experiment {
     ) {
         let path = folder.path.display();
         if done > 0 && missing == 0 {
+            let runs = if done == 1 { "the run is".into() } else { format!("all {done} runs are") };
             progress.message(&format!(
-                "all {done} runs are in {path} already, so nothing is trained; `--overwrite`, in Rust \
-                 `.overwrite(true)`, trains them anew"
+                "{runs} in {path} already, so nothing is trained; `--overwrite`, in Rust `.overwrite(true)`, \
+                 trains anew"
             ));
         } else if done > 0 {
             progress.message(&format!("{done} of {} runs are in {path} already", done + missing));

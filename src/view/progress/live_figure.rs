@@ -25,6 +25,7 @@ impl LiveFigure {
         }
         let missing = match results.missing.len() {
             0 => "all runs are finished".to_owned(),
+            1 => "one run is missing".to_owned(),
             missing => format!("{missing} runs are missing"),
         };
         let figures = html! { @for svg in &svgs { div { (PreEscaped(svg)) } } };
