@@ -33,8 +33,8 @@ const MEDIUM_TEST_TOKENS: usize = 50_000;
 pub enum Scale {
     /// The paper's sizes and recipe.
     Full,
-    /// Fixed batch columns and more text and steps than [`Scale::Reduced`]; hours on two cores. Its settings are not
-    /// final.
+    /// More text and steps than [`Scale::Reduced`], and as many batch columns at every length, as in the paper; hours
+    /// on two cores.
     Medium,
     /// Widths divided by this value, sequence lengths by 0.6 times this value; minutes.
     Reduced(f64),
@@ -42,8 +42,9 @@ pub enum Scale {
 
 /// Sizes and recipe of a reduced experiment.
 struct Reduction {
-    /// Divisors of widths and of sequence lengths.
-    divisors: [f64; 2],
+    divisors: Divisors,
+    /// Number of layers; `None` for the paper's.
+    layers: Option<usize>,
     columns: Columns,
     /// Tokens of the training text.
     tokens: usize,
@@ -51,6 +52,14 @@ struct Reduction {
     /// The epoch after which the learning rate is divided by 10.
     when: usize,
     lr: f64,
+}
+
+/// Divisors of the published sizes.
+#[derive(Clone, Copy)]
+struct Divisors {
+    emsize: f64,
+    nhid: f64,
+    bptt: f64,
 }
 
 /// Batch columns of the training runs.
@@ -102,15 +111,21 @@ impl Scale {
         match self {
             Self::Full => None,
             Self::Medium => Some(Reduction {
-                divisors: [10.0, 6.0],
-                columns: Columns::Fixed(4),
-                tokens: 1_500_000,
+                divisors: Divisors { emsize: 10.0, nhid: 40.0, bptt: 6.0 },
+                layers: Some(2),
+                columns: Columns::Fixed(6),
+                tokens: 2_000_000,
                 epochs: 3,
                 when: 2,
-                lr: 4e-3,
+                lr: 7e-3,
             }),
             Self::Reduced(divisor) => Some(Reduction {
-                divisors: [divisor, (0.6 * divisor).max(1.0)],
+                divisors: Divisors {
+                    emsize: divisor,
+                    nhid: divisor,
+                    bptt: (0.6 * divisor).max(1.0),
+                },
+                layers: None,
                 columns: Columns::StepTokens(STEP_TOKENS * (DEFAULT_DIVISOR / divisor).sqrt()),
                 tokens: (100_000.0 * DEFAULT_DIVISOR / divisor) as usize,
                 epochs: 4,
@@ -120,9 +135,10 @@ impl Scale {
         }
     }
 
-    /// Divisors of widths and of sequence lengths.
-    fn divisors(self) -> [f64; 2] {
-        self.reduction().map_or([1.0, 1.0], |reduction| reduction.divisors)
+    /// Divisors of the sizes, 1 at full size.
+    fn divisors(self) -> Divisors {
+        let full = Divisors { emsize: 1.0, nhid: 1.0, bptt: 1.0 };
+        self.reduction().map_or(full, |reduction| reduction.divisors)
     }
 
     /// The embedded language with as much text as this scale trains on.
@@ -145,18 +161,20 @@ impl Scale {
 
     /// Whether the models are too narrow for a GPU, or for several threads, to be faster.
     pub fn has_small_models(self) -> bool {
-        self.divisors()[0] >= ONE_THREAD_DIVISOR
+        self.divisors().nhid >= ONE_THREAD_DIVISOR
     }
 
     /// The reduced model and recipe, for a vocabulary of `vocab` words.
     pub(super) fn apply(self, model: &PublishedRow, vocab: usize, seed: u64) -> (LmConfig, Recipe) {
-        let [emsize, nhid, length] = reduced_sizes(model, self.divisors());
+        let [emsize, nhid, length] = self.divisors().reduce(model);
         let config = LmConfig::paper(emsize, nhid).vocab(vocab).bptt(length);
         let recipe =
             Recipe::paper().bptt(length).batch(model.batch).epochs(model.epochs).seed(seed);
         let Some(reduction) = self.reduction() else { return (config, recipe) };
-        let Reduction { columns, epochs, when, lr, .. } = reduction;
-        let config = config.splits(proportional_splits(vocab)).init_range(INIT_RANGE);
+        let Reduction { layers, columns, epochs, when, lr, .. } = reduction;
+        let layers = layers.unwrap_or(config.layers);
+        let config =
+            config.layers(layers).splits(proportional_splits(vocab)).init_range(INIT_RANGE);
         (config, recipe.batch(columns.at(length)).epochs(epochs).when([when]).lr(lr))
     }
 
@@ -171,22 +189,28 @@ impl Scale {
 
     /// Describes the scale for the report; `tokens` is the length of the training text.
     pub(super) fn describe(self, precision: Precision, tokens: usize) -> results::Scale {
-        let [widths, lengths] = self.divisors();
-        let (width_divisor, length_divisor) = (Some(widths), Some(lengths));
-        let Some(Reduction { columns, epochs, when, lr, .. }) = self.reduction() else {
-            return results::Scale {
-                name: "full size".into(),
-                note: "the paper's sizes".into(),
-                recipe: format!("the paper's; {precision}"),
-                full: true,
-                width_divisor,
-                length_divisor,
-            };
+        let divisors = self.divisors();
+        let described = results::Scale {
+            name: "full size".into(),
+            note: "the paper's sizes".into(),
+            recipe: format!("the paper's; {precision}"),
+            full: true,
+            width_divisor: Some(divisors.nhid),
+            embedding_divisor: (divisors.emsize != divisors.nhid).then_some(divisors.emsize),
+            length_divisor: Some(divisors.bptt),
         };
-        let name = if self == Self::Medium { "medium scale" } else { "reduced scale" };
+        let Some(Reduction { layers, columns, epochs, when, lr, .. }) = self.reduction() else {
+            return described;
+        };
+        let widths = match described.embedding_divisor {
+            Some(emsize) => format!("emsize ÷ {emsize}, nhid ÷ {}", divisors.nhid),
+            None => format!("widths ÷ {}", divisors.nhid),
+        };
+        let layers =
+            layers.map_or_else(String::new, |layers| format!(", {layers} of the 4 layers"));
         results::Scale {
-            name: name.into(),
-            note: format!("widths ÷ {widths}, lengths ÷ {lengths}, {}", columns.describe()),
+            name: if self == Self::Medium { "medium scale" } else { "reduced scale" }.into(),
+            note: format!("{widths}, lengths ÷ {}{layers}, {}", divisors.bptt, columns.describe()),
             recipe: format!(
                 "Adam with learning rate {lr}, divided by 10 after epoch {when}; {epochs} epochs of the first {} \
                  training tokens; embedding initialized within ±{INIT_RANGE}; softmax split at the paper's \
@@ -195,8 +219,7 @@ impl Scale {
                 thousands(tokens as u64)
             ),
             full: false,
-            width_divisor,
-            length_divisor,
+            ..described
         }
     }
 }
@@ -206,15 +229,19 @@ pub(super) type Sizes = [usize; 3];
 
 /// The sizes of a model, divided as an experiment's results say.
 pub(super) fn sizes(scale: &results::Scale, model: &PublishedRow) -> Sizes {
-    let divisors = [scale.width_divisor, scale.length_divisor];
-    reduced_sizes(model, divisors.map(|divisor| divisor.unwrap_or(1.0)))
+    let nhid = scale.width_divisor.unwrap_or(1.0);
+    let emsize = scale.embedding_divisor.unwrap_or(nhid);
+    Divisors { emsize, nhid, bptt: scale.length_divisor.unwrap_or(1.0) }.reduce(model)
 }
 
-/// emsize, nhid and bptt of a model whose widths and lengths are divided.
-fn reduced_sizes(model: &PublishedRow, [widths, lengths]: [f64; 2]) -> Sizes {
-    let width = |full: usize| ((full as f64 / widths).round() as usize).max(4);
-    let length = ((model.bptt as f64 / lengths).round() as usize).max(5);
-    [width(model.emsize), width(model.nhid), length]
+impl Divisors {
+    /// The divided sizes of a model.
+    fn reduce(self, model: &PublishedRow) -> Sizes {
+        let divide = |full: usize, divisor: f64| (full as f64 / divisor).round() as usize;
+        let [emsize, nhid] = [divide(model.emsize, self.emsize), divide(model.nhid, self.nhid)]
+            .map(|width| width.max(4));
+        [emsize, nhid, divide(model.bptt, self.bptt).max(5)]
+    }
 }
 
 /// WikiText-103's cluster borders, scaled to a smaller vocabulary. No split if the head would have fewer

@@ -18,9 +18,12 @@ pub struct Scale {
     pub recipe: String,
     /// Whether the models have their published sizes.
     pub full: bool,
-    /// Divisor of the widths; `None` in older files.
+    /// Divisor of nhid, and of emsize unless that has its own; `None` in older files.
     #[serde(default)]
     pub width_divisor: Option<f64>,
+    /// Divisor of emsize where it differs from that of nhid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedding_divisor: Option<f64>,
     /// Divisor of the sequence lengths; `None` in older files.
     #[serde(default)]
     pub length_divisor: Option<f64>,

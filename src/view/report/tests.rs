@@ -54,6 +54,7 @@ fn results() -> ReproduceResults {
             recipe: "the paper's".into(),
             full: false,
             width_divisor: Some(4.0),
+            embedding_divisor: None,
             length_divisor: Some(4.0),
         },
         corpus: Corpus {
