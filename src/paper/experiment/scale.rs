@@ -111,13 +111,13 @@ impl Scale {
         match self {
             Self::Full => None,
             Self::Medium => Some(Reduction {
-                divisors: Divisors { emsize: 10.0, nhid: 40.0, bptt: 6.0 },
+                divisors: Divisors { emsize: 5.0, nhid: 40.0, bptt: 6.0 },
                 layers: Some(2),
                 columns: Columns::Fixed(6),
                 tokens: 2_000_000,
                 epochs: 3,
                 when: 2,
-                lr: 7e-3,
+                lr: 6e-3,
             }),
             Self::Reduced(divisor) => Some(Reduction {
                 divisors: Divisors {
