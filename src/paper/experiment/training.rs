@@ -21,6 +21,9 @@ use crate::progress::Progress;
 use crate::train::{Claimed, RunDir, Trainer};
 use crate::{Error, Result};
 
+/// Steps between log lines at medium scale: its runs have up to 100,000 steps, and their logs are kept.
+const MEDIUM_LOG_EVERY: u64 = 200;
+
 /// An experiment in progress.
 pub(super) struct Training<'a> {
     pub experiment: &'a Experiment,
@@ -153,13 +156,16 @@ impl Training<'_> {
     }
 
     fn train_one(&self, job: &Job, dir: Option<RunDir>) -> Result<Outcome> {
-        let Experiment { device, precision, seeds, .. } = *self.experiment;
+        let Experiment { scale, device, precision, seeds, .. } = *self.experiment;
         let label = if seeds > 1 { &job.name } else { job.label() };
         let mut run_progress = lock(&self.progress).part(label);
         let mut model = QrnnLm::seeded(&job.config, (Kind::Float, device), job.recipe.seed)?;
         model.set_precision(precision);
         let mut trainer =
             Trainer::new(job.recipe.clone()).interrupt(self.experiment.interrupt.clone());
+        if scale == Scale::Medium {
+            trainer = trainer.log_every(MEDIUM_LOG_EVERY);
+        }
         if let (Some(dir), Some(folder)) = (&dir, self.folder) {
             let weights = dir.weights();
             let weights = weights.strip_prefix(&folder.path).unwrap_or(&weights);
