@@ -1,4 +1,4 @@
-//! The README's table of results, from the `results.json` of `reproduce`.
+//! Tables of an experiment's results and differences, from the `results.json` of `reproduce`.
 
 use std::fmt::Write;
 
@@ -11,6 +11,7 @@ const ENTRY: &str = "300-1800-300";
 struct Results {
     parameter_counts: Vec<Count>,
     rows: Vec<Row>,
+    differences: Vec<Difference>,
 }
 
 #[derive(Deserialize)]
@@ -30,6 +31,27 @@ struct Row {
 struct Figures {
     parameters: u64,
     test_ppl: f64,
+    /// Over the seeds, if there are several.
+    test_ppl_deviation: Option<f64>,
+}
+
+#[derive(Deserialize)]
+struct Difference {
+    first: String,
+    second: String,
+    seeds: usize,
+    mean: f64,
+    interval: [f64; 2],
+    stands_out: bool,
+    published: f64,
+}
+
+impl Figures {
+    fn perplexity(&self) -> String {
+        let deviation = self.test_ppl_deviation;
+        let deviation = deviation.map_or_else(String::new, |value| format!(" ± {value:.2}"));
+        format!("{:.2}{deviation}", self.test_ppl)
+    }
 }
 
 /// The lines of the table: published figures and measured ones in columns of their own.
@@ -46,7 +68,7 @@ pub fn table(texts: &[String]) -> serde_json::Result<String> {
             let counted = counted.map_or_else(String::new, |count| thousands(count.counted));
             let mark = if row.name == ENTRY { " (the entry)" } else { "" };
             let (parameters, perplexity) = row.measured.map_or_else(Default::default, |measured| {
-                (thousands(measured.parameters), format!("{:.2}", measured.test_ppl))
+                (thousands(measured.parameters), measured.perplexity())
             });
             let _ = writeln!(
                 lines,
@@ -54,6 +76,28 @@ pub fn table(texts: &[String]) -> serde_json::Result<String> {
                 row.name,
                 thousands(row.published.parameters),
                 row.published.test_ppl,
+            );
+        }
+    }
+    Ok(lines)
+}
+
+/// The lines of the differences between neighbouring models, published and measured.
+pub fn differences(texts: &[String]) -> serde_json::Result<String> {
+    let mut lines = "| models | published | measured | 95 % interval | seeds | stands out |\n\
+                     | --- | ---: | ---: | ---: | ---: | --- |\n"
+        .to_owned();
+    for text in texts {
+        let results: Results = serde_json::from_str(text)?;
+        for difference in results.differences {
+            let Difference { first, second, seeds, mean, interval, stands_out, published } =
+                difference;
+            let _ = writeln!(
+                lines,
+                "| {first} → {second} | {published:+.2} | {mean:+.2} | {:+.2} to {:+.2} | {seeds} | {} |",
+                interval[0],
+                interval[1],
+                if stands_out { "yes" } else { "no" },
             );
         }
     }
@@ -80,11 +124,12 @@ mod tests {
     #[test]
     fn a_row_shows_published_and_measured_figures_apart() {
         let row = r#"{"name": "NAME", "published": {"parameters": 104905335, "test_ppl": 34.7},
-                      "measured": {"parameters": 372, "test_ppl": 46.555}}"#;
+                      "measured": {"parameters": 372, "test_ppl": 46.555, "test_ppl_deviation": 0.306}}"#;
         let text = format!(
             r#"{{"parameter_counts": [{{"name": "{ENTRY}", "counted": 104905335}}],
-                 "rows": [{}, {}]}}"#,
+                 "rows": [{}, {}, {}], "differences": []}}"#,
             row.replace("NAME", ENTRY),
+            row.replace("NAME", "one seed").replace("0.306", "null"),
             r#"{"name": "a", "published": {"parameters": 1000, "test_ppl": 1}, "measured": null}"#
         );
         let lines = table(&[text]).unwrap();
@@ -92,10 +137,22 @@ mod tests {
         assert_eq!(
             rows,
             [
-                "| 300-1800-300 (the entry) | 104,905,335 | 104,905,335 | 34.70 | 372 | 46.55 |",
+                "| 300-1800-300 (the entry) | 104,905,335 | 104,905,335 | 34.70 | 372 | 46.55 ± 0.31 |",
+                "| one seed | 104,905,335 |  | 34.70 | 372 | 46.55 |",
                 "| a | 1,000 |  | 1.00 |  |  |",
             ]
         );
+    }
+
+    #[test]
+    fn a_difference_shows_its_interval() {
+        let difference = r#"{"between": "lengths", "first": "50", "second": "140", "seeds": 5, "mean": -2.204,
+                             "interval": [-3.1, 0.25], "stands_out": false, "published": -3.2}"#;
+        let text =
+            format!(r#"{{"parameter_counts": [], "rows": [], "differences": [{difference}]}}"#);
+        let lines = differences(&[text]).unwrap();
+        let row = "| 50 → 140 | -3.20 | -2.20 | -3.10 to +0.25 | 5 | no |";
+        assert_eq!(lines.lines().skip(2).collect::<Vec<_>>(), [row]);
     }
 
     #[test]
