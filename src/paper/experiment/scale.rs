@@ -114,10 +114,10 @@ impl Scale {
                 divisors: Divisors { emsize: 5.0, nhid: 40.0, bptt: 6.0 },
                 layers: Some(2),
                 columns: Columns::Fixed(6),
-                tokens: 2_000_000,
+                tokens: 3_000_000,
                 epochs: 3,
                 when: 2,
-                lr: 6e-3,
+                lr: 4e-3,
             }),
             Self::Reduced(divisor) => Some(Reduction {
                 divisors: Divisors {
