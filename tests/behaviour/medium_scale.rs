@@ -1,4 +1,4 @@
-//! The results at medium scale that the repository stores, and what the README says about them.
+//! The results at medium scale that the repository stores.
 
 use std::path::{Path, PathBuf};
 
@@ -34,39 +34,4 @@ fn the_stored_runs_give_the_stored_results() {
             }
         }
     }
-}
-
-/// The mean and the 95 % interval of the perplexity of `second` minus that of `first`.
-fn difference(results: &Value, first: &str, second: &str) -> (f64, [f64; 2]) {
-    let found = results["differences"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|difference| difference["first"] == first && difference["second"] == second);
-    let found = found.unwrap_or_else(|| panic!("{first} and {second} are not compared"));
-    let number = |value: &Value| value.as_f64().unwrap();
-    (number(&found["mean"]), [number(&found["interval"][0]), number(&found["interval"][1])])
-}
-
-#[test]
-fn widths_have_the_published_order() {
-    let results = results(&stored());
-    for [narrow, wide] in [
-        ["300-2000-140", "400-2500-140"],
-        ["300-1750-140", "300-2000-140"],
-        ["300-1500-140", "300-1750-140"],
-        ["300-1850-200", "300-2000-200"],
-    ] {
-        let (mean, interval) = difference(&results, wide, narrow);
-        assert!(interval[0] > 0.0, "{wide} to {narrow}: {mean} {interval:?}");
-    }
-}
-
-#[test]
-fn perplexity_falls_with_the_length_and_then_stays() {
-    let results = results(&stored());
-    let (fall, interval) = difference(&results, "50", "140");
-    assert!(interval[1] < 0.0, "50 to 140: {fall} {interval:?}");
-    let (rest, _) = difference(&results, "140", "200");
-    assert!(rest.abs() < fall.abs() / 4.0, "140 to 200: {rest}, 50 to 140: {fall}");
 }

@@ -1,15 +1,15 @@
-//! `reproduce data stats` and `reproduce data fetch`
+//! `reproduce data stats`, `reproduce data fetch` and `reproduce data write`
 
 use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::{Args as ClapArgs, Subcommand};
 use qrnn::data::download::{Dataset, Fetch};
-use qrnn::data::{Corpus, Origin, Split};
+use qrnn::data::{Corpus, Origin, Split, SyntheticConfig};
 use qrnn::format::megabytes;
 use qrnn::interrupt::Interrupt;
 use qrnn::view::progress;
-use qrnn::{Result, json};
+use qrnn::{Error, Result, json};
 use serde_json::json;
 
 use qrnn::command_line::{Output, load_corpus, peak_bytes};
@@ -37,6 +37,8 @@ enum Command {
     },
     /// Download a corpus, verify it, and unpack it
     Fetch(FetchArgs),
+    /// Write the embedded language as train.txt, valid.txt and test.txt, for other programs and settings
+    Write(WriteArgs),
 }
 
 #[derive(Debug, ClapArgs)]
@@ -51,10 +53,26 @@ struct FetchArgs {
     url: Option<String>,
 }
 
+#[derive(Debug, ClapArgs)]
+struct WriteArgs {
+    /// The folder, which is created
+    folder: PathBuf,
+    /// Minimum number of training tokens; the text ends with a paragraph
+    #[arg(long, default_value_t = SyntheticConfig::default().train_tokens)]
+    train_tokens: usize,
+    /// Minimum number of validation tokens
+    #[arg(long, default_value_t = SyntheticConfig::default().valid_tokens)]
+    valid_tokens: usize,
+    /// Minimum number of test tokens
+    #[arg(long, default_value_t = SyntheticConfig::default().test_tokens)]
+    test_tokens: usize,
+}
+
 pub fn run(args: Args) -> Result<Output> {
     let (data, no_cache) = match args.command {
         Command::Stats { data, no_cache } => (data, no_cache),
         Command::Fetch(args) => return fetch(args),
+        Command::Write(args) => return write(args),
     };
     let started = Instant::now();
     let corpus = match data {
@@ -93,6 +111,34 @@ pub fn run(args: Args) -> Result<Output> {
     if let Some(best) = corpus.best_perplexity(Split::Test) {
         text += &format!("\nbest possible perplexity on the test text: {best:.1}");
     }
+    Ok(Output::done(text, json))
+}
+
+fn write(args: WriteArgs) -> Result<Output> {
+    let WriteArgs { folder, train_tokens, valid_tokens, test_tokens } = args;
+    let config =
+        SyntheticConfig { train_tokens, valid_tokens, test_tokens, ..SyntheticConfig::default() };
+    let corpus = Corpus::synthetic_with(&config);
+    let files = Split::ALL.map(|split| folder.join(format!("{split}.txt")));
+    if let Some(file) = files.iter().find(|file| file.exists()) {
+        return Err(Error::mismatch(
+            file.display().to_string(),
+            "exists already",
+            "choose another folder, or delete the file",
+        ));
+    }
+    corpus.write_dir(&folder)?;
+    let best = corpus.best_perplexity(Split::Test);
+    let mut text =
+        format!("{corpus}\nwrote train.txt, valid.txt and test.txt to {}", folder.display());
+    if let Some(best) = best {
+        text += &format!("\nbest possible perplexity on the test text: {best:.1}");
+    }
+    let json = json!({
+        "files": files.iter().map(|file| json::path(file)).collect::<Vec<_>>(),
+        "vocab": corpus.vocab().len(),
+        "best_test_ppl": best,
+    });
     Ok(Output::done(text, json))
 }
 

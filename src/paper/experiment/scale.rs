@@ -111,7 +111,7 @@ impl Scale {
         match self {
             Self::Full => None,
             Self::Medium => Some(Reduction {
-                divisors: Divisors { emsize: 5.0, nhid: 40.0, bptt: 6.0 },
+                divisors: Divisors { emsize: 5.0, nhid: 80.0, bptt: 6.0 },
                 layers: Some(2),
                 columns: Columns::Fixed(6),
                 tokens: 3_000_000,

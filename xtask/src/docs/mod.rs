@@ -141,9 +141,9 @@ mod tests {
     fn a_table_without_its_json_names_what_is_missing() {
         let folder = tempfile::tempdir().unwrap();
         let error = TABLES[0].lines(folder.path()).unwrap_err().to_string();
-        assert!(error.contains(MEDIUM) && error.contains("there is none"), "{error}");
-        fs_err::create_dir_all(folder.path().join("docs/results/medium")).unwrap();
-        fs_err::write(folder.path().join(MEDIUM), "{}").unwrap();
+        assert!(error.contains("docs/results.json") && error.contains("there is none"), "{error}");
+        fs_err::create_dir(folder.path().join("docs")).unwrap();
+        fs_err::write(folder.path().join("docs/results.json"), "{}").unwrap();
         let error = TABLES[0].lines(folder.path()).unwrap_err().to_string();
         assert!(error.contains("missing field"), "{error}");
     }
