@@ -340,3 +340,24 @@ fn ctrl_c_ends_training_and_saves_the_model() {
     ]);
     assert!(evaluated.json()["ppl"].as_f64().unwrap() > 1.0);
 }
+
+#[test]
+fn the_written_language_is_that_of_the_program_and_replaces_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = folder.path().join("text");
+    let text = text.to_str().unwrap();
+    let sizes = ["--train-tokens", "3000", "--valid-tokens", "500", "--test-tokens", "500"];
+    let arguments = [&["data", "write", text, "--json"][..], &sizes].concat();
+    let written = reproduce(&arguments).json();
+    let stats = reproduce(&["data", "stats", "--data", text, "--json"]).json();
+    assert_eq!(stats["vocab"], written["vocab"]);
+    let tokens = stats["train_tokens"].as_u64().unwrap();
+    assert!((3_000..3_500).contains(&tokens), "{tokens}");
+
+    let valid = Path::new(text).join("valid.txt");
+    fs::write(&valid, "mine").unwrap();
+    let refused = reproduce(&arguments);
+    refused.is_refused("a second text in the folder");
+    assert!(refused.stderr.contains("exists already"), "{}", refused.stderr);
+    assert_eq!(fs::read(valid).unwrap(), b"mine");
+}

@@ -135,7 +135,7 @@ fn write(args: WriteArgs) -> Result<Output> {
         text += &format!("\nbest possible perplexity on the test text: {best:.1}");
     }
     let json = json!({
-        "files": files.iter().map(|file| json::path(file)).collect::<Vec<_>>(),
+        "files": files.iter().map(json::path).collect::<Vec<_>>(),
         "vocab": corpus.vocab().len(),
         "best_test_ppl": best,
     });

@@ -29,20 +29,16 @@ struct Table {
     markdown: fn(&[String]) -> serde_json::Result<String>,
 }
 
-/// The results of the experiment at medium scale.
-const MEDIUM: &str = "docs/results/medium/results.json";
-
 const TABLES: &[Table] = &[
-    Table { file: "README.md", name: "results", sources: MEDIUM, markdown: results::table },
+    Table {
+        file: "README.md",
+        name: "results",
+        sources: "docs/results.json",
+        markdown: results::table,
+    },
     of_runs("README.md", "corpus", bench::corpus),
     of_runs("README.md", "steps", bench::steps),
     of_runs("README.md", "evaluations", bench::evaluations),
-    Table {
-        file: "docs/experiments/README.md",
-        name: "differences",
-        sources: MEDIUM,
-        markdown: results::differences,
-    },
     of_runs("docs/profile.md", "stages", bench::stages),
     of_runs("docs/profile.md", "pooling", bench::pooling),
 ];
