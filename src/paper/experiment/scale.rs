@@ -34,7 +34,7 @@ pub enum Scale {
     /// The paper's sizes and recipe.
     Full,
     /// More text and steps than [`Scale::Reduced`], and as many batch columns at every length, as in the paper; hours
-    /// on two cores.
+    /// on two cores. Its divisors may change.
     Medium,
     /// Widths divided by this value, sequence lengths by 0.6 times this value; minutes.
     Reduced(f64),

@@ -21,7 +21,7 @@ use crate::progress::Progress;
 use crate::train::{Claimed, RunDir, Trainer};
 use crate::{Error, Result};
 
-/// Steps between log lines at medium scale: its runs have up to 100,000 steps, and their logs are kept.
+/// Steps between log lines at medium scale: its runs have up to 180,000 steps.
 const MEDIUM_LOG_EVERY: u64 = 200;
 
 /// An experiment in progress.
