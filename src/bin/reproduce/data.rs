@@ -116,9 +116,6 @@ pub fn run(args: Args) -> Result<Output> {
 
 fn write(args: WriteArgs) -> Result<Output> {
     let WriteArgs { folder, train_tokens, valid_tokens, test_tokens } = args;
-    let config =
-        SyntheticConfig { train_tokens, valid_tokens, test_tokens, ..SyntheticConfig::default() };
-    let corpus = Corpus::synthetic_with(&config);
     let files = Split::ALL.map(|split| folder.join(format!("{split}.txt")));
     if let Some(file) = files.iter().find(|file| file.exists()) {
         return Err(Error::mismatch(
@@ -127,6 +124,9 @@ fn write(args: WriteArgs) -> Result<Output> {
             "choose another folder, or delete the file",
         ));
     }
+    let config =
+        SyntheticConfig { train_tokens, valid_tokens, test_tokens, ..SyntheticConfig::default() };
+    let corpus = Corpus::synthetic_with(&config);
     corpus.write_dir(&folder)?;
     let best = corpus.best_perplexity(Split::Test);
     let mut text =

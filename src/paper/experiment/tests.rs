@@ -5,7 +5,9 @@ use super::*;
 use crate::Error;
 use crate::data::SyntheticConfig;
 use crate::interrupt::Interrupt;
+use crate::paper;
 use crate::progress::Silent;
+use qrnn_ops::matmul::Precision;
 
 /// Two rows of one length, of which one is also a length of the figure; 13 steps each.
 fn experiment() -> Experiment {
@@ -244,4 +246,26 @@ fn folders_are_gathered_into_the_table_of_one() {
     assert!(error.contains("neither the folder of a table nor that of a run"), "{error}");
     let error = gather(&[a.path()], b.path()).unwrap_err().to_string();
     assert!(error.contains("has runs of its own"), "{error}");
+}
+
+#[test]
+fn results_name_the_sizes_that_are_trained() {
+    for scale in
+        [Scale::Full, Scale::Medium, Scale::reduced(1.0).unwrap(), Scale::reduced(10.0).unwrap()]
+    {
+        let described = scale.describe(Precision::Torch, 1_000);
+        for row in &paper::ROWS {
+            let (config, recipe) = scale.apply(&row.published, 4_152, 1);
+            let trained = [config.emsize, config.nhid, recipe.bptt];
+            assert_eq!(
+                scale::sizes(&described, &row.published),
+                trained,
+                "{scale:?}, {}",
+                row.name
+            );
+        }
+    }
+    let (config, recipe) = Scale::Medium.apply(&paper::ROWS[0].published, 4_152, 1);
+    assert_eq!((config.emsize, config.nhid, config.layers), (80, 31, 2));
+    assert_eq!((recipe.bptt, recipe.batch), (23, 6));
 }
