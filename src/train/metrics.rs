@@ -9,7 +9,7 @@ use super::tensorboard::Events;
 use crate::{Error, Result};
 
 /// Default number of steps between log lines.
-pub(super) const LOG_EVERY: u64 = 20;
+pub(crate) const LOG_EVERY: u64 = 20;
 
 /// Appends to the log of a run, unbuffered.
 #[derive(Debug)]

@@ -25,6 +25,7 @@ mod training_step;
 
 pub use crate::progress::{EpochReport, StepReport};
 pub use memory::Memory;
+pub(crate) use metrics::LOG_EVERY;
 pub use metrics::MetricsLog;
 pub use optimizer::Optimizer;
 pub use recipe::{OptimizerKind, Recipe};

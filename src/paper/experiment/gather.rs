@@ -139,7 +139,8 @@ pub(super) fn results(
         commit: origin.commit.clone(),
         command: origin.command.clone(),
         started: heading.started.clone(),
-        seconds: runs.iter().map(|run| run.measured.seconds).sum(),
+        // Without runs the sum is -0, which would be printed so.
+        seconds: runs.iter().map(|run| run.measured.seconds).sum::<f64>() + 0.0,
         seed: seeds.first().copied().unwrap_or_default(),
         seeds,
         interrupted: false,

@@ -4,7 +4,7 @@ use crate::data::{Corpus, SyntheticConfig};
 use crate::format::thousands;
 use crate::model::{LmConfig, Splits, WIKITEXT103_VOCAB};
 use crate::paper::{self, PublishedRow, results};
-use crate::train::Recipe;
+use crate::train::{self, Recipe};
 use crate::{Error, Result};
 use qrnn_ops::matmul::Precision;
 
@@ -52,6 +52,10 @@ struct Reduction {
     /// The epoch after which the learning rate is divided by 10.
     when: usize,
     lr: f64,
+    /// Probability of the three locked dropouts; `None` for the paper's.
+    dropout: Option<f64>,
+    /// Steps between log lines.
+    log_every: u64,
 }
 
 /// Divisors of the published sizes.
@@ -111,13 +115,17 @@ impl Scale {
         match self {
             Self::Full => None,
             Self::Medium => Some(Reduction {
-                divisors: Divisors { emsize: 5.0, nhid: 80.0, bptt: 6.0 },
+                divisors: Divisors { emsize: 5.0, nhid: 50.0, bptt: 6.0 },
                 layers: Some(2),
                 columns: Columns::Fixed(6),
-                tokens: 3_000_000,
-                epochs: 3,
-                when: 2,
+                tokens: 1_500_000,
+                epochs: 6,
+                when: 3,
                 lr: 4e-3,
+                // These models are far too small to overfit: dropout costs perplexity, and makes runs of one model
+                // differ by more (docs/experiments/README.md).
+                dropout: Some(0.0),
+                log_every: 500,
             }),
             Self::Reduced(divisor) => Some(Reduction {
                 divisors: Divisors {
@@ -131,6 +139,8 @@ impl Scale {
                 epochs: 4,
                 when: 3,
                 lr: 4e-3,
+                dropout: None,
+                log_every: train::LOG_EVERY,
             }),
         }
     }
@@ -159,6 +169,11 @@ impl Scale {
         self.reduction().map(|reduction| reduction.tokens)
     }
 
+    /// Number of steps between log lines.
+    pub(super) fn log_every(self) -> u64 {
+        self.reduction().map_or(train::LOG_EVERY, |reduction| reduction.log_every)
+    }
+
     /// Whether the models are too narrow for a GPU, or for several threads, to be faster.
     pub fn has_small_models(self) -> bool {
         self.divisors().nhid >= ONE_THREAD_DIVISOR
@@ -171,10 +186,13 @@ impl Scale {
         let recipe =
             Recipe::paper().bptt(length).batch(model.batch).epochs(model.epochs).seed(seed);
         let Some(reduction) = self.reduction() else { return (config, recipe) };
-        let Reduction { layers, columns, epochs, when, lr, .. } = reduction;
+        let Reduction { layers, columns, epochs, when, lr, dropout, .. } = reduction;
         let layers = layers.unwrap_or(config.layers);
-        let config =
+        let mut config =
             config.layers(layers).splits(proportional_splits(vocab)).init_range(INIT_RANGE);
+        if let Some(p) = dropout {
+            config = config.locked_dropouts(p, p, p);
+        }
         (config, recipe.batch(columns.at(length)).epochs(epochs).when([when]).lr(lr))
     }
 
@@ -199,7 +217,8 @@ impl Scale {
             embedding_divisor: (divisors.emsize != divisors.nhid).then_some(divisors.emsize),
             length_divisor: Some(divisors.bptt),
         };
-        let Some(Reduction { layers, columns, epochs, when, lr, .. }) = self.reduction() else {
+        let Some(Reduction { layers, columns, epochs, when, lr, dropout, .. }) = self.reduction()
+        else {
             return described;
         };
         let widths = match described.embedding_divisor {
@@ -208,14 +227,19 @@ impl Scale {
         };
         let layers =
             layers.map_or_else(String::new, |layers| format!(", {layers} of the 4 layers"));
+        let dropout = match dropout {
+            None => "clipping, dropout and random sequence lengths as in the paper".to_owned(),
+            Some(p) => {
+                format!("locked dropouts {p}; clipping and random sequence lengths as in the paper")
+            }
+        };
         results::Scale {
             name: if self == Self::Medium { "medium scale" } else { "reduced scale" }.into(),
             note: format!("{widths}, lengths ÷ {}{layers}, {}", divisors.bptt, columns.describe()),
             recipe: format!(
                 "Adam with learning rate {lr}, divided by 10 after epoch {when}; {epochs} epochs of the first {} \
                  training tokens; embedding initialized within ±{INIT_RANGE}; softmax split at the paper's \
-                 shares of the vocabulary; clipping, dropout and random sequence lengths as in the paper; \
-                 {precision}",
+                 shares of the vocabulary; {dropout}; {precision}",
                 thousands(tokens as u64)
             ),
             full: false,

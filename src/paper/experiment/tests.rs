@@ -266,6 +266,6 @@ fn results_name_the_sizes_that_are_trained() {
         }
     }
     let (config, recipe) = Scale::Medium.apply(&paper::ROWS[0].published, 4_152, 1);
-    assert_eq!((config.emsize, config.nhid, config.layers), (80, 31, 2));
+    assert_eq!((config.emsize, config.nhid, config.layers), (80, 50, 2));
     assert_eq!((recipe.bptt, recipe.batch), (23, 6));
 }

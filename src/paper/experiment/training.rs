@@ -21,9 +21,6 @@ use crate::progress::Progress;
 use crate::train::{Claimed, RunDir, Trainer};
 use crate::{Error, Result};
 
-/// Steps between log lines at medium scale: its runs have up to 180,000 steps.
-const MEDIUM_LOG_EVERY: u64 = 200;
-
 /// An experiment in progress.
 pub(super) struct Training<'a> {
     pub experiment: &'a Experiment,
@@ -161,11 +158,9 @@ impl Training<'_> {
         let mut run_progress = lock(&self.progress).part(label);
         let mut model = QrnnLm::seeded(&job.config, (Kind::Float, device), job.recipe.seed)?;
         model.set_precision(precision);
-        let mut trainer =
-            Trainer::new(job.recipe.clone()).interrupt(self.experiment.interrupt.clone());
-        if scale == Scale::Medium {
-            trainer = trainer.log_every(MEDIUM_LOG_EVERY);
-        }
+        let mut trainer = Trainer::new(job.recipe.clone())
+            .interrupt(self.experiment.interrupt.clone())
+            .log_every(scale.log_every());
         if let (Some(dir), Some(folder)) = (&dir, self.folder) {
             let weights = dir.weights();
             let weights = weights.strip_prefix(&folder.path).unwrap_or(&weights);
