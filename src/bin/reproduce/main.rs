@@ -20,7 +20,11 @@ mod train;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use mimalloc::MiMalloc;
 use qrnn::command_line::{finish, print_clap_error};
+
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Rebuilds the JAIST team's MicroNet Challenge entry: a QRNN language model on WikiText-103, reduced
 /// from 153 M to 105 M parameters while its test perplexity stays under 35.

@@ -1,6 +1,9 @@
 //! Matrix products on the CPU: fp32 by the crate `gemm` on torch's threads, or by torch; bf16 by
 //! torch, which uses oneDNN.
 
+#[cfg(target_arch = "x86_64")]
+use std::sync::LazyLock;
+
 use tch::{Device, Kind, Tensor};
 
 use super::precision::Precision;
@@ -77,10 +80,15 @@ fn gemm_is_faster() -> bool {
     return false;
 }
 
+/// Asked for once: in a virtual machine, each `cpuid` instruction is a call of the hypervisor, which takes as long as a
+/// small product.
 #[cfg(target_arch = "x86_64")]
 fn is_intel() -> bool {
-    let leaf = std::arch::x86_64::__cpuid(0);
-    [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes).concat() == b"GenuineIntel"
+    static IS_INTEL: LazyLock<bool> = LazyLock::new(|| {
+        let leaf = std::arch::x86_64::__cpuid(0);
+        [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes).concat() == b"GenuineIntel"
+    });
+    *IS_INTEL
 }
 
 /// A pointer to a matrix, with its strides in elements.
