@@ -30,8 +30,8 @@ pub struct Args {
     /// none with --rows]
     #[arg(long, value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
     lengths: Option<Vec<String>>,
-    /// Divisor of the model widths, smaller means larger models and longer runs; or medium: two layers, more text, and
-    /// the same batch columns at every length, about 20 minutes per seed [default: 10]
+    /// Divisor of the model widths, smaller means larger models and longer runs; or medium: small models of two layers
+    /// that are trained for long, about 15 minutes per seed, meant for real text [default: 10]
     #[arg(long, value_parser = ScaleChoice::parse, value_name = "DIVISOR|medium")]
     scale: Option<ScaleChoice>,
     /// Folder of the corpus to train on, such as WikiText-103 [default: the embedded synthetic language]

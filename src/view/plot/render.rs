@@ -4,7 +4,7 @@ use super::axis::{Axis, range};
 use super::canvas::{Anchor, Canvas, GREY, GRID, INK, MARKER, TextFormat, Xy, color};
 use super::chart::{Content, Panel, Plot, PlotPoint, Reference, Series};
 use super::font::{SMALL, width};
-use super::labels::{Area, place_label};
+use super::labels::{Area, Label, place_labels};
 use super::{header, heat};
 
 const MARGIN: f64 = 16.0;
@@ -19,6 +19,8 @@ const PLOT_TITLE: f64 = 17.0;
 const BODY: f64 = 12.0;
 /// Line width of a series.
 const CURVE: f64 = 1.6;
+/// Half the width of the ends of an error bar.
+const ERROR_CAP: f64 = 3.0;
 
 /// Maximum distance of a reference line from the data, in spans of the data; a farther one would flatten it.
 const MAX_REFERENCE_DISTANCE: f64 = 2.5;
@@ -89,7 +91,8 @@ fn draw_panel(canvas: &mut Canvas, panel: &Panel, frame: Area, (left, header): (
     for (i, series) in panel.series.iter().enumerate() {
         draw_series(canvas, series, i, &axes);
     }
-    draw_point_labels(canvas, panel, &axes, [markers, reference].concat());
+    let bars: Vec<Area> = panel.drawn().filter_map(|point| area_of_bar(point, &axes)).collect();
+    draw_point_labels(canvas, panel, &axes, &[markers, bars, reference].concat());
 }
 
 /// The axes of a panel and the area between them.
@@ -102,6 +105,12 @@ struct Axes {
 impl Axes {
     fn at(&self, point: &PlotPoint) -> Xy {
         (self.x.position(point.x), self.y.position(point.y))
+    }
+
+    /// Where the error bar of a point begins and ends on the page, if it has one.
+    fn error_bar(&self, point: &PlotPoint) -> Option<[f64; 2]> {
+        let ends = [point.y + point.error, point.y - point.error];
+        (point.error > 0.0).then(|| ends.map(|y| self.y.position(y)))
     }
 }
 
@@ -197,12 +206,12 @@ fn draw_series(canvas: &mut Canvas, series: &Series, i: usize, axes: &Axes) {
         }
     }
     for point in series.drawn() {
-        let (at, error) = (axes.at(point), point.error);
-        if error > 0.0 {
-            let [top, bottom] = [point.y + error, point.y - error].map(|y| axes.y.position(y));
+        let at = axes.at(point);
+        if let Some([top, bottom]) = axes.error_bar(point) {
             canvas.line([(at.0, top), (at.0, bottom)], 1.2, color(i));
             for end in [top, bottom] {
-                canvas.line([(at.0 - 3.0, end), (at.0 + 3.0, end)], 1.2, color(i));
+                let cap = [(at.0 - ERROR_CAP, end), (at.0 + ERROR_CAP, end)];
+                canvas.line(cap, 1.2, color(i));
             }
         }
         if series.markers {
@@ -229,14 +238,20 @@ fn thinned(points: &[Xy]) -> Vec<Xy> {
     extremes.collect()
 }
 
-fn draw_point_labels(canvas: &mut Canvas, panel: &Panel, axes: &Axes, mut occupied: Vec<Area>) {
-    for point in panel.drawn() {
-        let Some(text) = &point.label else { continue };
-        // The viewer's sans-serif font may be wider than the built-in font.
-        let width = width(text) * 1.1;
-        if let Some(area) = place_label(axes.at(point), width, &occupied, &axes.plot) {
+fn area_of_bar(point: &PlotPoint, axes: &Axes) -> Option<Area> {
+    let [top, bottom] = axes.error_bar(point)?;
+    let x = axes.at(point).0;
+    Some(Area { left: x - ERROR_CAP - 1.0, top, right: x + ERROR_CAP + 1.0, bottom })
+}
+
+fn draw_point_labels(canvas: &mut Canvas, panel: &Panel, axes: &Axes, occupied: &[Area]) {
+    let labeled = panel.drawn().filter_map(|point| Some((point, point.label.as_deref()?)));
+    // The viewer's sans-serif font may be wider than the built-in font.
+    let (texts, labels): (Vec<&str>, Vec<Label>) =
+        labeled.map(|(point, text)| (text, (axes.at(point), width(text) * 1.1))).unzip();
+    for (text, area) in texts.into_iter().zip(place_labels(&labels, occupied, &axes.plot)) {
+        if let Some(area) = area {
             canvas.text(text, area.center(), TextFormat::new(SMALL).anchor(Anchor::Center));
-            occupied.push(area);
         }
     }
 }
