@@ -4,6 +4,7 @@ mod command_line;
 mod cuda;
 mod fetch;
 mod library_path;
+mod medium_scale;
 mod non_finite;
 mod notebook;
 mod numbers;

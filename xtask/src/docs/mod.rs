@@ -29,16 +29,20 @@ struct Table {
     markdown: fn(&[String]) -> serde_json::Result<String>,
 }
 
+/// The results of the experiment at medium scale.
+const MEDIUM: &str = "docs/results/medium/results.json";
+
 const TABLES: &[Table] = &[
-    Table {
-        file: "README.md",
-        name: "results",
-        sources: "docs/results.json",
-        markdown: results::table,
-    },
+    Table { file: "README.md", name: "results", sources: MEDIUM, markdown: results::table },
     of_runs("README.md", "corpus", bench::corpus),
     of_runs("README.md", "steps", bench::steps),
     of_runs("README.md", "evaluations", bench::evaluations),
+    Table {
+        file: "docs/experiments/README.md",
+        name: "differences",
+        sources: MEDIUM,
+        markdown: results::differences,
+    },
     of_runs("docs/profile.md", "stages", bench::stages),
     of_runs("docs/profile.md", "pooling", bench::pooling),
 ];
@@ -137,9 +141,10 @@ mod tests {
     fn a_table_without_its_json_names_what_is_missing() {
         let folder = tempfile::tempdir().unwrap();
         let error = TABLES[0].lines(folder.path()).unwrap_err().to_string();
-        assert!(error.contains("docs/results.json") && error.contains("there is none"), "{error}");
-        fs_err::create_dir(folder.path().join("docs")).unwrap();
-        fs_err::write(folder.path().join("docs/results.json"), "{}").unwrap();
+        assert!(error.contains(MEDIUM) && error.contains("there is none"), "{error}");
+        let json = folder.path().join(MEDIUM);
+        fs_err::create_dir_all(json.parent().unwrap()).unwrap();
+        fs_err::write(json, "{}").unwrap();
         let error = TABLES[0].lines(folder.path()).unwrap_err().to_string();
         assert!(error.contains("missing field"), "{error}");
     }

@@ -1,4 +1,4 @@
-//! The README's table of results, from the `results.json` of `reproduce`.
+//! Tables of an experiment's results and differences, from the `results.json` of `reproduce`.
 
 use std::fmt::Write;
 
@@ -11,6 +11,7 @@ const ENTRY: &str = "300-1800-300";
 struct Results {
     parameter_counts: Vec<Count>,
     rows: Vec<Row>,
+    differences: Vec<Difference>,
 }
 
 #[derive(Deserialize)]
@@ -32,6 +33,17 @@ struct Figures {
     test_ppl: f64,
     /// Over the seeds, if there are several.
     test_ppl_deviation: Option<f64>,
+}
+
+#[derive(Deserialize)]
+struct Difference {
+    first: String,
+    second: String,
+    seeds: usize,
+    mean: f64,
+    interval: [f64; 2],
+    stands_out: bool,
+    published: f64,
 }
 
 impl Figures {
@@ -70,6 +82,28 @@ pub fn table(texts: &[String]) -> serde_json::Result<String> {
     Ok(lines)
 }
 
+/// The lines of the differences between neighbouring models, published and measured.
+pub fn differences(texts: &[String]) -> serde_json::Result<String> {
+    let mut lines = "| models | published | measured | 95 % interval | seeds | stands out |\n\
+                     | --- | ---: | ---: | ---: | ---: | --- |\n"
+        .to_owned();
+    for text in texts {
+        let results: Results = serde_json::from_str(text)?;
+        for difference in results.differences {
+            let Difference { first, second, seeds, mean, interval, stands_out, published } =
+                difference;
+            let _ = writeln!(
+                lines,
+                "| {first} → {second} | {published:+.2} | {mean:+.2} | {:+.2} to {:+.2} | {seeds} | {} |",
+                interval[0],
+                interval[1],
+                if stands_out { "yes" } else { "no" },
+            );
+        }
+    }
+    Ok(lines)
+}
+
 /// A number with a comma before each three digits.
 pub fn thousands(number: u64) -> String {
     let digits = number.to_string();
@@ -93,7 +127,7 @@ mod tests {
                       "measured": {"parameters": 372, "test_ppl": 46.555, "test_ppl_deviation": 0.306}}"#;
         let text = format!(
             r#"{{"parameter_counts": [{{"name": "{ENTRY}", "counted": 104905335}}],
-                 "rows": [{}, {}, {}]}}"#,
+                 "rows": [{}, {}, {}], "differences": []}}"#,
             row.replace("NAME", ENTRY),
             row.replace("NAME", "one seed").replace("0.306", "null"),
             r#"{"name": "a", "published": {"parameters": 1000, "test_ppl": 1}, "measured": null}"#
@@ -108,6 +142,17 @@ mod tests {
                 "| a | 1,000 |  | 1.00 |  |  |",
             ]
         );
+    }
+
+    #[test]
+    fn a_difference_shows_its_interval() {
+        let difference = r#"{"between": "lengths", "first": "50", "second": "140", "seeds": 5, "mean": -2.204,
+                             "interval": [-3.1, 0.25], "stands_out": false, "published": -3.2}"#;
+        let text =
+            format!(r#"{{"parameter_counts": [], "rows": [], "differences": [{difference}]}}"#);
+        let lines = differences(&[text]).unwrap();
+        let row = "| 50 → 140 | -3.20 | -2.20 | -3.10 to +0.25 | 5 | no |";
+        assert_eq!(lines.lines().skip(2).collect::<Vec<_>>(), [row]);
     }
 
     #[test]

@@ -52,7 +52,7 @@ const PACKAGES: [Contents; 2] = [
             "src/**/page.css",
             "data/wikitext-103.json",
             // The pictures of the README.
-            "docs/perplexity_vs_*.png",
+            "docs/results/medium/perplexity_vs_*.png",
         ],
         optional: &["THIRD-PARTY-LICENSES.md"],
     },
