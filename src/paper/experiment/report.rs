@@ -108,14 +108,19 @@ impl Found {
                 "name a folder that `reproduce --out` wrote, or one in its `runs`",
             ));
         }
-        self.requested.include(&experiment.requested()?);
+        let (requested, finished) = (experiment.requested()?, experiment.finished()?);
+        if requested.rows.is_empty() && requested.lengths.is_empty() {
+            // A folder of copied runs, which does not say what they were trained for.
+            self.singles.extend(finished.iter().map(FinishedRun::sizes));
+        }
+        self.requested.include(&requested);
         if let Some(results) = &results {
             let started = &results.started;
             if self.started.as_ref().is_none_or(|earliest| started < earliest) {
                 self.started = Some(started.clone());
             }
         }
-        self.finished.extend(experiment.finished()?);
+        self.finished.extend(finished);
         Ok(())
     }
 }
