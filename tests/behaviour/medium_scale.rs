@@ -58,12 +58,13 @@ fn difference(results: &Value, first: &str, second: &str) -> (f64, [f64; 2]) {
 }
 
 #[test]
-fn widths_at_140_words_have_the_published_order() {
+fn widths_have_the_published_order() {
     let results = results(&stored());
     for [narrow, wide] in [
         ["300-2000-140", "400-2500-140"],
         ["300-1750-140", "300-2000-140"],
         ["300-1500-140", "300-1750-140"],
+        ["300-1850-200", "300-2000-200"],
     ] {
         let (mean, interval) = difference(&results, wide, narrow);
         assert!(interval[0] > 0.0, "{wide} to {narrow}: {mean} {interval:?}");
