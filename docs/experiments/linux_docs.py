@@ -48,6 +48,8 @@ def main():
     parser.add_argument("out", type=pathlib.Path, help="folder for the three files")
     parser.add_argument("--words", type=int, default=5000, help="size of the vocabulary, <unk> included")
     arguments = parser.parse_args()
+    if arguments.words < 2:
+        parser.error("--words must be 2 or more: <unk> is one of them")
 
     parts = {"train": [], "valid": [], "test": []}
     for digest, lines in documents(arguments.package):

@@ -110,8 +110,9 @@ impl Search {
             }
             return;
         }
-        for area in self.positions[self.chosen.len()].clone() {
-            let taken: Vec<Area> = self.chosen.iter().flatten().copied().collect();
+        let taken: Vec<Area> = self.chosen.iter().flatten().copied().collect();
+        for i in 0..self.positions[self.chosen.len()].len() {
+            let area = self.positions[self.chosen.len()][i];
             if area.is_free_of(&taken) {
                 self.choose(Some(area));
             }
