@@ -6,6 +6,7 @@
 
 #[doc(hidden)] // for the programs of this workspace
 pub mod command_line;
+pub mod compress;
 pub mod data;
 pub mod error;
 pub mod evaluate;
@@ -16,6 +17,7 @@ pub mod interrupt;
 pub mod json;
 pub mod model;
 pub mod notebook;
+pub mod packed;
 pub mod paper;
 pub mod prelude;
 pub mod progress;

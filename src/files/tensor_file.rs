@@ -25,7 +25,7 @@ const CHECKSUM: &str = "seal";
 /// writes keys in arbitrary order and files should be reproducible.
 const METADATA: &str = "qrnn";
 
-/// Writes tensors atomically, with a checksum of all contents. Kinds other than Float and Double become
+/// Writes tensors atomically, with a checksum of all contents. Kinds other than Float, Double and Uint8 become
 /// Float.
 ///
 /// # Errors
@@ -59,7 +59,7 @@ pub(crate) struct Entry {
     shape: Vec<usize>,
 }
 
-/// Converts tensors for [`write_bytes`]: to kind Float or Double and contiguous, on their device.
+/// Converts tensors for [`write_bytes`]: to kind Float, Double or Uint8 and contiguous, on their device.
 ///
 /// # Errors
 /// [`Error::Ops`] if memory runs out.
@@ -68,6 +68,7 @@ pub(crate) fn entries(tensors: &[(String, &Tensor)]) -> Result<Vec<(Entry, Tenso
     let entry = |(name, tensor): &(String, &Tensor)| {
         let (kind, dtype) = match tensor.kind() {
             Kind::Double => (Kind::Double, Dtype::F64),
+            Kind::Uint8 => (Kind::Uint8, Dtype::U8),
             _ => (Kind::Float, Dtype::F32),
         };
         let shape = tensor.size().iter().map(|&n| n as usize).collect();
@@ -160,7 +161,7 @@ impl View for TensorData<'_> {
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::BadFile`] if the file is damaged, is not a safetensors file, or holds tensors
-/// that are not floating point.
+/// that are neither floating point nor bytes.
 pub(crate) fn read(path: &Path, remedy: &str) -> Result<TensorFile> {
     let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
     let broken = |error: safetensors::SafeTensorError| {
@@ -190,6 +191,7 @@ pub(crate) fn read(path: &Path, remedy: &str) -> Result<TensorFile> {
             Dtype::F64 => (Kind::Double, Kind::Double),
             Dtype::F16 => (Kind::Half, Kind::Float),
             Dtype::BF16 => (Kind::BFloat16, Kind::Float),
+            Dtype::U8 => (Kind::Uint8, Kind::Uint8),
             other => {
                 let problem = format!("tensor {name} holds {other:?}, not floating-point numbers");
                 return Err(Error::bad_file(path, problem, remedy));

@@ -132,6 +132,9 @@ pub struct LmConfig {
     pub zoneout: f64,
     /// Clusters of the split softmax.
     pub splits: Splits,
+    /// Embedding width of each cluster, for an adaptive embedding.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub widths: Option<Vec<usize>>,
     /// The embedding is initialized uniformly within ± this value.
     #[serde(default = "original_init_range")]
     pub init_range: f64,
@@ -158,6 +161,7 @@ impl LmConfig {
             weight_drop: 0.0,
             zoneout: 0.0,
             splits: Splits::Auto,
+            widths: None,
             init_range: original_init_range(),
         }
     }
@@ -236,6 +240,12 @@ impl LmConfig {
     /// Sets the clusters of the split softmax.
     pub fn splits(mut self, splits: Splits) -> Self {
         self.splits = splits;
+        self
+    }
+
+    /// Sets the embedding width of each cluster.
+    pub fn widths(mut self, widths: impl Into<Vec<usize>>) -> Self {
+        self.widths = Some(widths.into());
         self
     }
 

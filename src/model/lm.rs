@@ -1,15 +1,18 @@
 //! The QRNN language model.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use rand::{Rng, RngExt};
 use tch::{Device, Kind, Tensor};
 
+use super::activations::{Activations, InputRounding};
 use super::config::LmConfig;
 use super::dropout::{DropoutMasks, LayerMasks, MaskOptions};
 use super::layer::{Pass, QrnnLayer};
 use super::operands::Operands;
 use crate::data::{Corpus, Vocab};
+use crate::packed::PackedFile;
 use crate::random::{Purpose, generator};
 use crate::{Error, Result};
 use qrnn_ops::cuda;
@@ -36,6 +39,10 @@ pub struct QrnnLm {
     pub(super) layers: Vec<QrnnLayer>,
     /// Its weight (V, E) is also the embedding.
     pub(super) softmax: SoftmaxWeights,
+    /// What happens to the inputs of products.
+    pub(super) input_rounding: InputRounding,
+    /// The tensors as they are stored, if the model is of a compressed file.
+    pub(super) packed: Option<Arc<PackedFile>>,
 }
 
 /// The state carried from one window to the next, detached from the autograd graph.
@@ -107,9 +114,18 @@ impl QrnnLm {
             _ => Some((zeros(&[tails, emsize])?, zeros(&[tails])?)),
         };
         let softmax = SoftmaxWeights { weight, bias: zeros(&[vocab])?, tail };
-        let precision = Precision::default();
-        let (config, vocab, operands) = (config.clone(), None, None);
-        Ok(Self { config, vocab, options, precision, clusters, operands, layers, softmax })
+        Ok(Self {
+            config: config.clone(),
+            vocab: None,
+            options,
+            precision: Precision::default(),
+            clusters,
+            operands: None,
+            layers,
+            softmax,
+            input_rounding: InputRounding::Off,
+            packed: None,
+        })
     }
 
     /// Copies of all weights, in the order of [`QrnnLm::parameters`].
@@ -236,7 +252,7 @@ impl QrnnLm {
         masks: Option<&DropoutMasks>,
         raw: bool,
     ) -> Result<Forwarded> {
-        let mut x = embedded.shallow_clone();
+        let mut x = self.input_rounding.apply(0, embedded)?;
         if let Some(mask) = masks.and_then(|masks| masks.words.as_ref()) {
             let token_mask = mask.f_index_select(0, &tokens.f_view(-1)?)?;
             x = x.f_mul(&token_mask.f_view_as(tokens)?.f_unsqueeze(2)?)?;
@@ -252,11 +268,14 @@ impl QrnnLm {
         let raw = raw || !cuda::is_gpu(self.options.1);
         for (i, (layer, initial_state)) in self.layers.iter().zip(&state.layers).enumerate() {
             let masks = masks.and_then(|masks| masks.layers.get(i));
-            let separate_dropout = raw && i + 1 == self.layers.len();
+            // Outputs are rounded before dropout, which scales them.
+            let rounds = !self.input_rounding.is_off();
+            let separate_dropout = rounds || raw && i + 1 == self.layers.len();
             let operand = operands.map(|operands| &operands.layers[i]);
             let (output, state) =
                 self.layer(layer, &x, initial_state, masks, !separate_dropout, operand)?;
             states.push(state.f_detach()?);
+            let output = self.rounded_features(i + 1, output, operands)?;
             x = match masks.and_then(|masks| masks.output.as_ref()) {
                 Some(mask) if separate_dropout => {
                     let output = output.view()?;
@@ -292,6 +311,56 @@ impl QrnnLm {
         let first = previous.f_to_kind(x.kind())?.f_unsqueeze(0)?;
         let shifted = Tensor::f_cat(&[first, x.f_narrow(0, 0, seq - 1)?], 0)?;
         Ok(Features::of(&[&x, &shifted], ones)?)
+    }
+
+    /// The input of a product, rounded if the model's inputs are.
+    fn rounded_features(
+        &self,
+        product: usize,
+        x: Features,
+        operands: Option<&Operands>,
+    ) -> Result<Features> {
+        if self.input_rounding.is_off() {
+            return Ok(x);
+        }
+        let rounded = self.input_rounding.apply(product, &x.view()?)?;
+        Ok(Features::of(&[&rounded], operands.map(|operands| &operands.ones))?)
+    }
+
+    /// The largest absolute value of the inputs of each product over a text, in the order of [`Activations`].
+    ///
+    /// * `tokens`: token ids, (seq, batch).
+    ///
+    /// # Errors
+    /// [`Error::Ops`] if memory runs out.
+    pub(crate) fn largest_inputs(&mut self, tokens: &Tensor) -> Result<Vec<f64>> {
+        let _no_grad = tch::no_grad_guard();
+        let observed = InputRounding::Observed(RefCell::default());
+        let before = std::mem::replace(&mut self.input_rounding, observed);
+        let state = self.zero_state(tokens.size2()?.1)?;
+        let forwarded = self.forward(tokens, &state, None).map(drop);
+        match (std::mem::replace(&mut self.input_rounding, before), forwarded) {
+            (InputRounding::Observed(largest), Ok(())) => Ok(largest.into_inner()),
+            (_, result) => result.map(|()| vec![]),
+        }
+    }
+
+    /// Rounds the inputs of products from now on.
+    pub(crate) fn round_inputs(&mut self, activations: Activations) {
+        self.input_rounding = InputRounding::Rounded(activations);
+    }
+
+    /// The grids of the inputs of products; `None` if they are not rounded.
+    pub fn activations(&self) -> Option<&Activations> {
+        match &self.input_rounding {
+            InputRounding::Rounded(activations) => Some(activations),
+            InputRounding::Off | InputRounding::Observed(_) => None,
+        }
+    }
+
+    /// The tensors as they are stored, if the model is of a compressed file.
+    pub fn packed(&self) -> Option<&PackedFile> {
+        self.packed.as_deref()
     }
 
     /// The gradients of `objective` with respect to all parameters, in the order of

@@ -1,5 +1,7 @@
 //! The language model: configuration, QRNN layers, dropouts, split softmax.
 
+mod activations;
+mod compressed;
 mod config;
 mod dropout;
 mod finite;
@@ -15,6 +17,8 @@ mod saved;
 mod vocabulary;
 mod weights;
 
+pub use activations::Activations;
+pub(crate) use compressed::{ACTIVATION_STEPS, CompressedMetadata, WORDS, model_of};
 pub(crate) use config::MAX_SIZE;
 pub use config::{LayerShape, LmConfig, MAX_LAYERS, Splits, WIKITEXT103_VOCAB};
 pub use dropout::{DropoutMasks, LayerMasks, MaskOptions};

@@ -4,6 +4,7 @@ use tch::Tensor;
 
 use qrnn_ops::split_softmax::SoftmaxWeights;
 
+use super::activations::{Activations, InputRounding};
 use super::layer::QrnnLayer;
 use super::lm::QrnnLm;
 use crate::Result;
@@ -24,6 +25,43 @@ impl QrnnLm {
         let mut model = self.with_matrices(|matrix| Ok(matrix.shallow_clone()))?;
         model.refresh_operands()?;
         Ok(model)
+    }
+
+    /// A model with `convert` applied to each parameter, in the order of [`QrnnLm::parameters`], whose inputs of products
+    /// are rounded to these grids.
+    ///
+    /// # Errors
+    /// Those of `convert`.
+    pub(crate) fn with_parameters(
+        &self,
+        activations: Option<Activations>,
+        mut convert: impl FnMut(&Tensor) -> Result<Tensor>,
+    ) -> Result<Self> {
+        let weight = convert(&self.softmax.weight)?;
+        let layers = self.layers.iter().map(|layer| {
+            let (weight, bias) = (convert(&layer.weight)?, convert(&layer.bias)?);
+            Ok(QrnnLayer { shape: layer.shape, weight, bias })
+        });
+        let layers = layers.collect::<Result<_>>()?;
+        let bias = convert(&self.softmax.bias)?;
+        let tail = match &self.softmax.tail {
+            Some((vectors, scalars)) => Some((convert(vectors)?, convert(scalars)?)),
+            None => None,
+        };
+        let softmax = SoftmaxWeights { weight, bias, tail };
+        let input_rounding = activations.map_or(InputRounding::Off, InputRounding::Rounded);
+        Ok(Self {
+            config: self.config.clone(),
+            vocab: self.vocab.clone(),
+            options: self.options,
+            precision: self.precision,
+            clusters: self.clusters.clone(),
+            operands: None,
+            layers,
+            softmax,
+            input_rounding,
+            packed: None,
+        })
     }
 
     /// A model with `convert` applied to each weight matrix. Biases are shared.
@@ -50,6 +88,11 @@ impl QrnnLm {
                 bias: softmax.bias.shallow_clone(),
                 tail,
             },
+            input_rounding: match self.activations() {
+                Some(activations) => InputRounding::Rounded(activations.clone()),
+                None => InputRounding::Off,
+            },
+            packed: self.packed.clone(),
         })
     }
 }

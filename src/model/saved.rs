@@ -4,21 +4,23 @@
 //! configuration, and the words in the order of their ids, separated by spaces. Files of version 0.1 and
 //! of other programs have no such metadata; a config.json in the same folder may hold the configuration.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Deserialize;
 use tch::{Device, Kind, Tensor};
 
+use super::compressed::CompressedMetadata;
 use super::config::{LmConfig, Splits};
 use super::lm::{DEFAULT_SEED, QrnnLm};
-use super::{finite, vocabulary, weights};
+use super::{compressed, finite, vocabulary, weights};
 use crate::data::{Corpus, Vocab};
 use crate::files::run_folder::{
     CHECKPOINT, CONFIG as CONFIG_FILE, WEIGHTS, checkpoints, invalid_setting, read_config,
 };
 use crate::files::tensor_file;
+use crate::packed::PackedFile;
 use crate::{Error, Result, terminal};
 
 /// The keys of the metadata.
@@ -101,6 +103,8 @@ pub struct SavedModel {
     vocab: Option<Arc<Vocab>>,
     /// The step of a checkpoint.
     step: Option<u64>,
+    /// The tensors as they are stored, and what they are, of a compressed file.
+    compressed: Option<(Arc<PackedFile>, CompressedMetadata)>,
 }
 
 impl SavedModel {
@@ -129,6 +133,9 @@ impl SavedModel {
     }
 
     fn open_file(path: &Path) -> Result<Self> {
+        if PackedFile::is_packed(path)? {
+            return Self::open_compressed(path);
+        }
         let file = tensor_file::read(path, REMEDY)?;
         let damaged = |problem: String| Error::bad_file(path, problem, REMEDY);
         let read = |text: &str| -> Result<LmConfig> {
@@ -179,9 +186,49 @@ impl SavedModel {
         let vocab = vocab_of(path, &file.metadata)?.map(Arc::new);
         let tensors = weights::with_model_names(path, tensors)?;
         let (path, metadata) = (path.to_owned(), file.metadata);
-        let saved = Self { path, tensors, metadata, config, corpus, vocab, step };
+        let compressed = None;
+        let saved = Self { path, tensors, metadata, config, corpus, vocab, step, compressed };
         saved.check_vocab()?;
         Ok(saved)
+    }
+
+    fn open_compressed(path: &Path) -> Result<Self> {
+        let file = PackedFile::read(path)?;
+        let metadata = CompressedMetadata::of(path, &file)?;
+        let vocab = compressed::words_beside(path, &metadata)?.map(Arc::new);
+        Ok(Self {
+            path: path.to_owned(),
+            tensors: BTreeMap::new(),
+            metadata: file.metadata.clone().into_iter().collect(),
+            config: Some(metadata.model.clone()),
+            corpus: Some(metadata.corpus.clone()),
+            vocab,
+            step: None,
+            compressed: Some((Arc::new(file), metadata)),
+        })
+    }
+
+    /// The tensors as they are stored, and what they are, of a compressed file.
+    pub(crate) fn compressed(&self) -> Option<(&Arc<PackedFile>, &CompressedMetadata)> {
+        self.compressed.as_ref().map(|(file, metadata)| (file, metadata))
+    }
+
+    /// Whether the file is of a compressed model, whose weights are rounded.
+    pub fn is_compressed(&self) -> bool {
+        self.compressed.is_some()
+    }
+
+    /// # Errors
+    /// [`Error::Mismatch`] if the file is of a compressed model, whose weights nothing is trained from.
+    pub fn check_trainable(&self) -> Result<()> {
+        if !self.is_compressed() {
+            return Ok(());
+        }
+        Err(Error::mismatch(
+            self.path.display().to_string(),
+            "is a compressed model: its weights are rounded, and training would neither keep them so nor its zeros",
+            "start from the model that it was compressed from, or open it with `QrnnLm::open` to evaluate it",
+        ))
     }
 
     /// Checks that the vocabulary and the embedding have the same size.
@@ -232,6 +279,7 @@ impl SavedModel {
     /// # Errors
     /// [`Error::BadFile`] with both values of the first size that differs.
     pub fn check_sizes(&self, config: &LmConfig) -> Result<()> {
+        self.check_trainable()?;
         weights::check_sizes(&self.path, &self.sizes()?, config)
     }
 
@@ -245,6 +293,12 @@ impl SavedModel {
     /// [`Error::Mismatch`] if `splits` contradict the file; [`Error::BadFile`] if the tensors are not those
     /// of a model; [`Error::Unavailable`] if the device is not available.
     pub fn model(self, splits: Option<&Splits>, device: Device) -> Result<QrnnLm> {
+        if let Some((file, metadata)) = &self.compressed {
+            if let Some(splits) = splits {
+                self.check_splits(splits, metadata.model.vocab)?;
+            }
+            return compressed::model_of(&self.path, file.clone(), metadata, self.vocab, device);
+        }
         let settings = self.config.clone().unwrap_or(LmConfig::paper(1, 1));
         let settings = match self.config {
             Some(_) => settings,
@@ -256,6 +310,9 @@ impl SavedModel {
     /// As [`SavedModel::model`], with dropouts, bptt and init_range of `settings`, and its splits unless
     /// they are [`Splits::Auto`].
     pub(super) fn model_as(self, settings: &LmConfig, device: Device) -> Result<QrnnLm> {
+        if self.is_compressed() {
+            return self.model(None, device);
+        }
         let splits = Some(settings.splits.clone()).filter(|splits| *splits != Splits::Auto);
         self.model_with(settings.clone(), splits.as_ref(), device)
     }
@@ -291,6 +348,7 @@ impl SavedModel {
     /// [`Error::BadFile`] if words, shapes or names differ from the model's; [`Error::Mismatch`] if the
     /// clusters differ.
     pub fn load_into(mut self, model: &mut QrnnLm) -> Result<()> {
+        self.check_trainable()?;
         if self.config.is_none() && model.config().splits == Splits::None {
             self.drop_clusters();
         }

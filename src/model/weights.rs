@@ -18,7 +18,7 @@ pub(super) type NamedTensors = BTreeMap<String, Tensor>;
 /// weight is removed, as it is tied to the embedding.
 ///
 /// # Errors
-/// [`Error::BadFile`] if a tensor to be removed differs from the one that is kept.
+/// [`Error::BadFile`] if a tensor to be removed differs from the one that is kept, or holds bytes.
 pub(super) fn with_model_names(
     path: &Path,
     tensors: BTreeMap<String, Tensor>,
@@ -26,6 +26,10 @@ pub(super) fn with_model_names(
     let mut file_tensors = NamedTensors::new();
     let mut file_names = BTreeMap::new();
     for (name, tensor) in tensors {
+        if tensor.kind() == Kind::Uint8 {
+            let problem = format!("tensor {name} holds U8, not floating-point numbers");
+            return Err(Error::bad_file(path, problem, REMEDY));
+        }
         let (model_name, tensor) = (to_model_name(&name), tensor.f_to_kind(Kind::Float)?);
         if let Some(other_name) = file_names.insert(model_name.clone(), name.clone())
             && file_tensors.get(&model_name).is_none_or(|other| !bitwise_equal(other, &tensor))

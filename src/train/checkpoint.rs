@@ -3,13 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tch::{Kind, Tensor};
 
 use super::checkpoint_writer::Writer;
+use super::compression::Compression;
 use super::identity::Identity;
 use super::optimizer::Optimizer;
 use super::position::RunPosition;
 use super::recipe::Recipe;
+use crate::compress::Gradual;
 use crate::data::Corpus;
 use crate::files::run_folder::{CHECKPOINT, checkpoints};
 use crate::files::tensor_file;
@@ -18,6 +21,9 @@ use crate::{Error, Result};
 
 /// Prefix of the optimizer's tensors in a checkpoint.
 const OPTIMIZER: &str = "optimiser";
+
+/// Prefix of masks, scales and codebooks.
+const COMPRESSION: &str = "compression";
 
 /// Number of checkpoints that stay in the folder.
 const KEPT: usize = 2;
@@ -37,6 +43,9 @@ struct Metadata {
     /// Missing in the first files of version 0.1.
     #[serde(default)]
     identity: Option<Identity>,
+    /// Of a run that compresses its model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    compression: Option<Gradual>,
 }
 
 /// What a checkpoint restores, besides the model's weights.
@@ -47,6 +56,7 @@ pub(super) struct Restored {
     pub losses: Vec<f64>,
     /// `None` in the first files of version 0.1.
     pub identity: Option<Identity>,
+    pub compression: Option<Compression>,
 }
 
 /// The newest checkpoint before a step that diverged: a later one has the weights with which that step
@@ -65,6 +75,7 @@ pub(super) struct Contents<'a> {
     pub state: &'a State,
     pub losses: &'a [f64],
     pub identity: Option<&'a Identity>,
+    pub compression: Option<&'a Compression>,
 }
 
 /// Writes a checkpoint of the current state, in the background if the writer does, then deletes all but the
@@ -73,13 +84,15 @@ pub(super) struct Contents<'a> {
 /// # Errors
 /// [`Error::Io`] if the disk is full; earlier checkpoints stay.
 pub(super) fn save(writer: &mut Writer, folder: &Path, contents: &Contents<'_>) -> Result<()> {
-    let &Contents { model, recipe, position, optimizer, state, losses, identity } = contents;
+    let &Contents { model, recipe, position, optimizer, state, losses, identity, compression } =
+        contents;
     let saved = Metadata {
         position: position.clone(),
         model: model.config().clone(),
         recipe: recipe.clone(),
         optimizer: optimizer.name().into(),
         identity: identity.cloned(),
+        compression: compression.map(|compression| compression.settings.clone()),
     };
     let path = folder.join(format!("checkpoint-{}.safetensors", position.step));
     let json =
@@ -91,6 +104,9 @@ pub(super) fn save(writer: &mut Writer, folder: &Path, contents: &Contents<'_>) 
     let optimizer_tensors = optimizer.tensors()?;
     let borrowed = optimizer_tensors.iter().map(|(name, tensor)| (name.clone(), tensor));
     tensors.extend(borrowed.map(|entry| named(OPTIMIZER, entry)));
+    let compression_tensors = compression.map_or(Ok(vec![]), Compression::tensors)?;
+    let borrowed = compression_tensors.iter().map(|(name, tensor)| (name.clone(), tensor));
+    tensors.extend(borrowed.map(|entry| named(COMPRESSION, entry)));
     tensors.push(("state.last_input".into(), &state.previous_input));
     for (i, layer) in state.layers.iter().enumerate() {
         tensors.push((format!("state.{i}"), layer));
@@ -119,6 +135,7 @@ pub(super) fn load(
     model: &mut QrnnLm,
     recipe: &Recipe,
     corpus: &Corpus,
+    compression: Option<&Gradual>,
 ) -> Result<Restored> {
     let file = tensor_file::read(path, REMEDY)?;
     let damaged = |problem: String| Error::bad_file(path, problem, REMEDY);
@@ -131,7 +148,7 @@ pub(super) fn load(
         .map_err(|error| damaged(format!("is a checkpoint of another version ({error})")))?;
     crate::model::check_words(path, &file.metadata, corpus)?;
     saved.position.restore_best(&saved.recipe);
-    check_same(&saved, model.config(), recipe)?;
+    check_same(&saved, model.config(), recipe, compression)?;
     if let Some(identity) = &saved.identity {
         identity.check(path, corpus)?;
     }
@@ -172,12 +189,28 @@ pub(super) fn load(
             .collect::<Result<_>>()?,
     };
     let losses = take("losses".into(), None)?.f_to_kind(Kind::Double)?.f_view(-1)?;
-    let (position, identity) = (saved.position, saved.identity);
-    Ok(Restored { position, optimizer, state, losses: Vec::try_from(losses)?, identity })
+    let stored = |name: String| {
+        let tensor = file.tensors.get(&format!("{COMPRESSION}.{name}"));
+        tensor.map(|tensor| Ok(tensor.f_to_device(device)?)).transpose()
+    };
+    let compression = match compression {
+        Some(settings) => Some(Compression::restored(settings, model, &stored)?),
+        None => None,
+    };
+    let (position, identity, losses) = (saved.position, saved.identity, Vec::try_from(losses)?);
+    Ok(Restored { position, optimizer, state, losses, identity, compression })
 }
 
-fn check_same(saved: &Metadata, model: &LmConfig, recipe: &Recipe) -> Result<()> {
-    match difference((&saved.model, &saved.recipe), (model, recipe)) {
+fn check_same(
+    saved: &Metadata,
+    model: &LmConfig,
+    recipe: &Recipe,
+    compression: Option<&Gradual>,
+) -> Result<()> {
+    let first = difference((&saved.model, &saved.recipe), (model, recipe)).or_else(|| {
+        compression_difference(saved.compression.as_ref(), compression, (&saved.recipe, recipe))
+    });
+    match first {
         None => Ok(()),
         Some((field, theirs, ours)) => Err(Error::mismatch(
             "`.resume(true)`",
@@ -186,6 +219,23 @@ fn check_same(saved: &Metadata, model: &LmConfig, recipe: &Recipe) -> Result<()>
              new run in another folder",
         )),
     }
+}
+
+/// The first setting in which two runs differ in what they compress. Zeros come by the length of a run, so that it
+/// must not change either.
+pub(super) fn compression_difference(
+    saved: Option<&Gradual>,
+    asked: Option<&Gradual>,
+    (saved_recipe, recipe): (&Recipe, &Recipe),
+) -> Option<(String, String, String)> {
+    let text = |gradual: Option<&Gradual>| {
+        gradual.map_or("none".to_owned(), |gradual| json!(gradual).to_string())
+    };
+    if saved != asked {
+        return Some(("compression".into(), text(saved), text(asked)));
+    }
+    asked?;
+    first_difference_of(saved_recipe, recipe)
 }
 
 /// The first setting in which two runs differ: its name in JSON and both values. Epochs and steps do not
@@ -203,13 +253,15 @@ pub(super) fn first_difference(
     (model, recipe): (&LmConfig, &Recipe),
     (other_model, other_recipe): (&LmConfig, &Recipe),
 ) -> Option<(String, String, String)> {
-    fn first(a: &impl Serialize, b: &impl Serialize) -> Option<(String, String, String)> {
-        let (a, b) = (serde_json::to_value(a).ok()?, serde_json::to_value(b).ok()?);
-        let (a, b) = (a.as_object()?, b.as_object()?);
-        a.iter().find_map(|(field, value)| {
-            let other = b.get(field)?;
-            (value != other).then(|| (field.clone(), value.to_string(), other.to_string()))
-        })
-    }
-    first(model, other_model).or_else(|| first(recipe, other_recipe))
+    first_difference_of(model, other_model).or_else(|| first_difference_of(recipe, other_recipe))
+}
+
+/// The first field in which two values differ: its name in JSON and both values.
+fn first_difference_of(a: &impl Serialize, b: &impl Serialize) -> Option<(String, String, String)> {
+    let (a, b) = (serde_json::to_value(a).ok()?, serde_json::to_value(b).ok()?);
+    let (a, b) = (a.as_object()?, b.as_object()?);
+    a.iter().find_map(|(field, value)| {
+        let other = b.get(field)?;
+        (value != other).then(|| (field.clone(), value.to_string(), other.to_string()))
+    })
 }

@@ -8,6 +8,7 @@ use tch::Kind;
 use twox_hash::XxHash3_64;
 
 use super::recipe::Recipe;
+use crate::compress::Gradual;
 use crate::data::{Corpus, Split};
 use crate::model::QrnnLm;
 use crate::{Error, Result};
@@ -27,13 +28,21 @@ impl Identity {
     ///
     /// # Errors
     /// [`Error::Ops`] if memory runs out.
-    pub fn new(model: &QrnnLm, recipe: &Recipe, corpus: &Corpus) -> Result<Self> {
+    pub fn new(
+        model: &QrnnLm,
+        recipe: &Recipe,
+        corpus: &Corpus,
+        compression: Option<&Gradual>,
+    ) -> Result<Self> {
         let checksum = |split| format!("{:016x}", corpus.checksum(split));
         let (train, valid) = (checksum(Split::Train), checksum(Split::Valid));
         // A run may be resumed with more epochs or steps.
         let recipe = Recipe { epochs: 1, steps: None, ..recipe.clone() };
         let vocab = corpus.vocab().checksum();
         let mut identity = json!([model.config(), recipe, train, valid, vocab]).to_string();
+        if let Some(compression) = compression {
+            identity += &json!(compression).to_string();
+        }
         for (_, parameter) in model.parameters() {
             let sum = tch::no_grad(|| parameter.f_sum(Kind::Double))?.f_double_value(&[])?;
             identity += &format!(" {:016x}", sum.to_bits());

@@ -3,6 +3,8 @@
 mod checkpoint;
 mod checkpoint_schedule;
 mod checkpoint_writer;
+mod compression;
+mod compressor;
 mod identity;
 mod memory;
 mod metrics;
@@ -24,6 +26,7 @@ mod training_run;
 mod training_step;
 
 pub use crate::progress::{EpochReport, StepReport};
+pub use compressor::Compressor;
 pub use memory::Memory;
 pub(crate) use metrics::LOG_EVERY;
 pub use metrics::MetricsLog;

@@ -154,6 +154,24 @@ impl Optimizer {
         }
     }
 
+    /// Removes the state of pruned weights of parameter `i`: moments and means.
+    ///
+    /// * `mask`: 1 where a weight stays, else 0.
+    ///
+    /// # Errors
+    /// [`crate::Error::Ops`] if the shapes do not match.
+    pub(super) fn mask_state(&self, i: usize, mask: &Tensor) -> Result<()> {
+        let state = match self {
+            Self::Adam(moments) => vec![&moments[i].first, &moments[i].second],
+            Self::Averaged(average) => vec![&average.mean[i]],
+            Self::Sgd => vec![],
+        };
+        for tensor in state {
+            let _ = tensor.shallow_clone().f_mul_(mask)?;
+        }
+        Ok(())
+    }
+
     /// Clips the global norm of the gradients to `recipe.clip` and updates the weights. Once the loss or
     /// the norm is not finite, this and all later steps leave the weights unchanged. Does not synchronize
     /// with the device.

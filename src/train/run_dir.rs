@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::checkpoint::first_difference;
 use super::metrics::MetricsLog;
 use super::recipe::Recipe;
+use crate::compress::Gradual;
 use crate::files::run_folder::{CONFIG, WEIGHTS, checkpoints, invalid_setting, read_config};
 use crate::files::run_lock::{Claim, Owner, RunLock, Watch, claim};
 use crate::interrupt::Interrupt;
@@ -28,6 +29,9 @@ pub struct RunConfig {
     pub model: LmConfig,
     /// Training settings.
     pub recipe: Recipe,
+    /// What is pruned and rounded, of a run that compresses its model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compression: Option<Gradual>,
 }
 
 impl RunConfig {
@@ -200,12 +204,19 @@ impl RunDir {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn write_config(&self, model: &LmConfig, recipe: &Recipe, corpus: &str) -> Result<()> {
+    pub fn write_config(
+        &self,
+        model: &LmConfig,
+        recipe: &Recipe,
+        corpus: &str,
+        compression: Option<&Gradual>,
+    ) -> Result<()> {
         let config = RunConfig {
             version: env!("CARGO_PKG_VERSION").into(),
             corpus: corpus.into(),
             model: model.clone(),
             recipe: recipe.clone(),
+            compression: compression.cloned(),
         };
         self.write_json(CONFIG, &config)
     }
@@ -269,7 +280,7 @@ mod tests {
         ) {
             let folder = tempfile::tempdir().unwrap();
             let run = RunDir::open(folder.path()).unwrap();
-            run.write_config(&LmConfig::paper(30, 180), &Recipe::paper(), "text").unwrap();
+            run.write_config(&LmConfig::paper(30, 180), &Recipe::paper(), "text", None).unwrap();
             let path = folder.path().join("config.json");
             let mut bytes = std::fs::read(&path).unwrap();
             for (index, byte) in changes {

@@ -35,6 +35,7 @@ impl TrainingLoop<'_> {
             state: &self.state,
             losses: &self.losses,
             identity: self.identity.as_ref(),
+            compression: self.compression.as_ref(),
         };
         checkpoint::save(&mut self.writer, folder, &contents)?;
         self.checkpoint_schedule.written(self.position.step, Instant::now());

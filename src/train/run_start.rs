@@ -1,6 +1,6 @@
 //! Starts a run: fresh, or from a checkpoint. Files of another run are never lost.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::checkpoint::{self, Restored};
@@ -11,6 +11,7 @@ use super::run_dir::RunDir;
 use super::run_files::RUN;
 use super::run_log::RunLog;
 use super::training_loop::TrainingLoop;
+use crate::compress::{CompressedLm, Gradual};
 use crate::data::Corpus;
 use crate::files::run_folder::{WEIGHTS, checkpoints};
 use crate::model::{QrnnLm, SavedModel};
@@ -31,11 +32,11 @@ pub(super) fn open(
     folder: &RunDir,
     resume: bool,
     overwrite: bool,
-    (model, recipe, corpus): (&mut QrnnLm, &Recipe, &Corpus),
+    (model, recipe, corpus, compression): (&mut QrnnLm, &Recipe, &Corpus, Option<&Gradual>),
 ) -> Result<RunStart> {
-    match checkpoint_in(folder, resume, overwrite, (&*model, recipe, corpus))? {
+    match checkpoint_in(folder, resume, overwrite, (&*model, recipe, corpus, compression))? {
         Some(path) => {
-            let restored = checkpoint::load(&path, model, recipe, corpus)?;
+            let restored = checkpoint::load(&path, model, recipe, corpus, compression)?;
             Ok(RunStart::Resumed(Box::new(restored)))
         }
         None => Ok(RunStart::Fresh),
@@ -51,7 +52,7 @@ fn checkpoint_in(
     folder: &RunDir,
     resume: bool,
     overwrite: bool,
-    (model, recipe, corpus): (&QrnnLm, &Recipe, &Corpus),
+    (model, recipe, corpus, compression): (&QrnnLm, &Recipe, &Corpus, Option<&Gradual>),
 ) -> Result<Option<PathBuf>> {
     let newest = checkpoints(folder.path())?.pop().map(|(_, path)| path);
     let files = folder.existing_files()?;
@@ -76,7 +77,7 @@ fn checkpoint_in(
     // weights of its first epoch.
     let is_of_start = |name: &&str| ["config.json", "metrics.jsonl", WEIGHTS].contains(name);
     let only_started = files.iter().all(is_of_start)
-        && (!files.contains(&WEIGHTS) || are_ours(folder, (model, recipe, corpus))?);
+        && (!files.contains(&WEIGHTS) || are_ours(folder, (model, recipe, corpus, compression))?);
     let refused = |problem: String| {
         Err(Error::busy(
             out,
@@ -96,7 +97,15 @@ fn checkpoint_in(
             "the run in this folder was started on {theirs}, but this call trains on {ours}"
         ));
     }
-    match checkpoint::difference((&config.model, &config.recipe), (model.config(), recipe)) {
+    let recipes = (&config.recipe, recipe);
+    let difference = checkpoint::difference(
+        (&config.model, &config.recipe),
+        (model.config(), recipe),
+    )
+    .or_else(|| {
+        checkpoint::compression_difference(config.compression.as_ref(), compression, recipes)
+    });
+    match difference {
         None => Ok(None),
         Some((field, theirs, ours)) => refused(format!(
             "the run in this folder was started with {field} {theirs}, but this call has {ours}"
@@ -106,14 +115,17 @@ fn checkpoint_in(
 
 /// Whether the weights in the folder are of the first epoch of the run that these settings start: nothing is lost
 /// if it is trained again.
-fn are_ours(folder: &RunDir, (model, recipe, corpus): (&QrnnLm, &Recipe, &Corpus)) -> Result<bool> {
+fn are_ours(
+    folder: &RunDir,
+    (model, recipe, corpus, compression): (&QrnnLm, &Recipe, &Corpus, Option<&Gradual>),
+) -> Result<bool> {
     let Ok(log) = RunLog::read(folder.path()) else { return Ok(false) };
     let ends = log.records.iter().filter(|record| !matches!(record, Record::Steps { .. }));
     if ends.count() > 1 {
         return Ok(false);
     }
     let saved = SavedModel::open(folder.weights())?;
-    Ok(saved.metadata(RUN) == Some(Identity::new(model, recipe, corpus)?.run.as_str()))
+    Ok(saved.metadata(RUN) == Some(Identity::new(model, recipe, corpus, compression)?.run.as_str()))
 }
 
 impl TrainingLoop<'_> {
@@ -131,6 +143,7 @@ impl TrainingLoop<'_> {
         self.state = restored.state;
         self.losses = restored.losses;
         self.identity = restored.identity;
+        self.compression = restored.compression;
         if self.identity.is_none() {
             let name = self.corpus.name();
             self.progress.message(&format!(
@@ -158,17 +171,15 @@ impl TrainingLoop<'_> {
     /// Reads the best weights so far from model.safetensors.
     fn restore_best(&mut self) -> Result<()> {
         let (Some(loss), Some(folder)) = (self.position.best, &self.folder) else { return Ok(()) };
+        if self.compression.is_some() {
+            return self.restore_best_compressed(loss);
+        }
         let (path, trained) = (folder.weights(), self.model.weight_copies()?);
         if path.exists() {
             let saved = SavedModel::open(&path)?;
             let ours = self.identity.as_ref().map(|identity| identity.run.as_str());
             if saved.metadata(RUN) != ours {
-                return Err(Error::mismatch(
-                    "`.resume(true)`",
-                    format!("{} is of another run than the checkpoint beside it", path.display()),
-                    "put the model.safetensors of this run there, or move that one away: without \
-                     one the run resumes, and its next epoch counts as the best",
-                ));
+                return Err(of_another_run(&path));
             }
             saved.load_into(self.model)?;
             self.best = Some(self.model.weight_copies()?);
@@ -185,9 +196,37 @@ impl TrainingLoop<'_> {
         Ok(())
     }
 
+    /// Reads the best compressed model so far from model.safetensors.
+    fn restore_best_compressed(&mut self, loss: f64) -> Result<()> {
+        let Some(path) = self.folder.as_ref().map(RunDir::weights) else { return Ok(()) };
+        if !path.exists() {
+            self.progress.message(&format!(
+                "{} is missing, and with it the best compressed model so far (validation loss {loss:.4}): the \
+                 next epoch counts as the best",
+                path.display()
+            ));
+            self.position.best = None;
+            return Ok(());
+        }
+        let saved = SavedModel::open(&path)?;
+        let ours = self.identity.as_ref().map(|identity| identity.run.as_str());
+        if saved.metadata(RUN) != ours {
+            return Err(of_another_run(&path));
+        }
+        let best = CompressedLm::of(saved, self.model.options().1)?;
+        if let Some(compression) = &mut self.compression {
+            compression.best = Some(best);
+        }
+        Ok(())
+    }
+
     fn start_fresh(&mut self) -> Result<()> {
         self.identity = match &self.folder {
-            Some(_) => Some(Identity::new(self.model, self.recipe, self.corpus)?),
+            Some(_) => {
+                let compression =
+                    self.compression.as_ref().map(|compression| &compression.settings);
+                Some(Identity::new(self.model, self.recipe, self.corpus, compression)?)
+            }
             None => None,
         };
         match &mut self.log {
@@ -195,4 +234,13 @@ impl TrainingLoop<'_> {
             None => Ok(()),
         }
     }
+}
+
+fn of_another_run(weights: &Path) -> Error {
+    Error::mismatch(
+        "`.resume(true)`",
+        format!("{} is of another run than the checkpoint beside it", weights.display()),
+        "put the model.safetensors of this run there, or move that one away: without one the run resumes, and \
+         its next epoch counts as the best",
+    )
 }

@@ -7,6 +7,7 @@ use tch::{Kind, Tensor};
 
 use super::checkpoint_schedule::{CheckpointInterval, CheckpointSchedule};
 use super::checkpoint_writer::Writer;
+use super::compression::Compression;
 use super::memory::Memory;
 use super::metrics::LOG_EVERY;
 use super::optimizer::Optimizer;
@@ -17,6 +18,7 @@ use super::run_dir::RunDir;
 use super::run_start::{self, RunStart};
 use super::training_loop::TrainingLoop;
 use super::training_run::TrainingRun;
+use crate::compress::{CompressedLm, Gradual};
 use crate::data::{Batches, Corpus, Split};
 use crate::interrupt::Interrupt;
 use crate::model::{QrnnLm, check_vocabulary};
@@ -47,6 +49,7 @@ pub struct Trainer {
     losses_at_once: Option<usize>,
     resume: bool,
     overwrite: bool,
+    compression: Option<Gradual>,
     provenance: serde_json::Map<String, serde_json::Value>,
 }
 
@@ -69,6 +72,7 @@ impl Trainer {
             losses_at_once: None,
             resume: false,
             overwrite: false,
+            compression: None,
             provenance: serde_json::Map::new(),
         }
     }
@@ -132,6 +136,13 @@ impl Trainer {
         self
     }
 
+    /// Prunes and rounds the model on the way. Its best epoch is then chosen among those with all zeros, and
+    /// model.safetensors is the compressed model of that epoch.
+    pub(super) fn compression(mut self, gradual: Gradual) -> Self {
+        self.compression = Some(gradual);
+        self
+    }
+
     /// Trains `model` on the corpus's training text. Afterwards the model has the weights of the epoch with
     /// the lowest validation loss, which are tested; if interrupted, those of the last step; if a step was
     /// not finite, those before it.
@@ -145,10 +156,27 @@ impl Trainer {
         corpus: &Corpus,
         progress: &mut dyn Progress,
     ) -> Result<TrainingRun> {
+        self.fit_and_compress(model, corpus, progress).map(|(run, _)| run)
+    }
+
+    /// As [`Trainer::fit_with`]; returns the compressed model of the best epoch as well, if there is one.
+    pub(super) fn fit_and_compress(
+        &self,
+        model: &mut QrnnLm,
+        corpus: &Corpus,
+        progress: &mut dyn Progress,
+    ) -> Result<(TrainingRun, Option<CompressedLm>)> {
         let interrupt = self.interrupt.during_call();
         self.recipe.check()?;
         self.check_intervals()?;
         check_vocabulary(model, corpus)?;
+        if model.packed().is_some() {
+            return Err(Error::mismatch(
+                "the model",
+                "is compressed: its weights are rounded, and training would not keep them so",
+                "train the model that it was made of",
+            ));
+        }
         let recipe = &self.recipe;
         let tokens = corpus.tokens(Split::Train);
         let batches = Batches::new(tokens, recipe.batch, "training")?;
@@ -162,7 +190,7 @@ impl Trainer {
         };
         let start = match &folder {
             Some(folder) => {
-                let run = (&mut *model, recipe, corpus);
+                let run = (&mut *model, recipe, corpus, self.compression.as_ref());
                 run_start::open(folder, self.resume, self.overwrite, run)?
             }
             None => RunStart::Fresh,
@@ -174,12 +202,17 @@ impl Trainer {
         }
         model.adopt_vocab(corpus);
         if let Some(folder) = &folder {
-            folder.write_config(model.config(), recipe, corpus.name())?;
+            let compression = self.compression.as_ref();
+            folder.write_config(model.config(), recipe, corpus.name(), compression)?;
         }
         qrnn_ops::libtorch::keep_freed_memory();
         let log = folder.as_ref().map(RunDir::metrics).transpose()?;
         let device = model.options().1;
         let interval = self.checkpoint_interval.unwrap_or(CheckpointInterval::default_for(device));
+        let compression = match &self.compression {
+            Some(settings) => Some(Compression::new(settings, model)?),
+            None => None,
+        };
         let mut training = TrainingLoop {
             optimizer: Optimizer::new(model, recipe)?,
             state: model.zero_state(recipe.batch as i64)?,
@@ -202,6 +235,7 @@ impl Trainer {
             provenance: self.provenance.clone(),
             healthy: Tensor::f_ones(&[] as &[i64], (Kind::Float, device))?,
             best: None,
+            compression,
         };
         training.start(start)?;
         let rows = recipe.epochs.saturating_mul(batches.rows()) as u64;
@@ -209,7 +243,8 @@ impl Trainer {
         let memory = Memory::estimate(training.model.config(), recipe, tokens.len());
         let run = training.run().map_err(|error| memory.explain(error));
         training.progress.finish();
-        run
+        let compressed = training.compression.and_then(|compression| compression.best);
+        Ok((run?, compressed))
     }
 
     /// # Errors

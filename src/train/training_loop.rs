@@ -8,6 +8,7 @@ use tch::Tensor;
 use super::checkpoint;
 use super::checkpoint_schedule::CheckpointSchedule;
 use super::checkpoint_writer::Writer;
+use super::compression::Compression;
 use super::identity::Identity;
 use super::metrics::MetricsLog;
 use super::optimizer::Optimizer;
@@ -18,6 +19,7 @@ use super::record::Record;
 use super::run_dir::RunDir;
 use super::step_inputs::StepInputs;
 use super::training_run::TrainingRun;
+use crate::compress::CompressedLm;
 use crate::data::{Batches, Corpus, Split};
 use crate::evaluate::{EvalOptions, Evaluation, validate};
 use crate::files::run_folder::RESULTS;
@@ -59,6 +61,8 @@ pub(super) struct TrainingLoop<'a> {
     pub provenance: serde_json::Map<String, serde_json::Value>,
     /// The weights of the best epoch.
     pub best: Option<Vec<Tensor>>,
+    /// Of a run that compresses its model.
+    pub compression: Option<Compression>,
 }
 
 /// How the steps of an epoch ended.
@@ -89,10 +93,13 @@ impl TrainingLoop<'_> {
         let mut test = None;
         if interrupted {
             self.checkpoint()?;
-            if self.best.is_none() {
+            if self.best.is_none() && self.compression.is_none() {
                 // The weights of a validated epoch are worth more than later ones.
                 self.save_weights()?;
             }
+        } else if self.compression.is_some() {
+            test = self.test_compressed()?;
+            interrupted = test.is_none() && self.interrupt.requested();
         } else if let Some(weights) = &self.best {
             self.model.set_weights(weights)?;
             test = self.evaluate(Split::Test)?;
@@ -270,9 +277,13 @@ impl TrainingLoop<'_> {
             }
             None => None,
         };
-        let valid = self.evaluate(Split::Valid)?;
+        let compressed = self.compressed()?;
+        let valid = match &compressed {
+            Some(compressed) => self.evaluate_compressed(compressed, Split::Valid)?,
+            None => self.evaluate(Split::Valid)?,
+        };
         if let Some(valid) = &valid {
-            self.record_epoch(valid, started)?;
+            self.record_epoch(valid, compressed, started)?;
         }
         if let Some(trained) = &trained {
             self.model.set_weights(trained)?;
@@ -288,7 +299,12 @@ impl TrainingLoop<'_> {
         Ok(true)
     }
 
-    fn record_epoch(&mut self, valid: &Evaluation, started: Instant) -> Result<()> {
+    fn record_epoch(
+        &mut self,
+        valid: &Evaluation,
+        compressed: Option<CompressedLm>,
+        started: Instant,
+    ) -> Result<()> {
         let position = &self.position;
         let report = EpochReport {
             epoch: position.epoch,
@@ -299,11 +315,16 @@ impl TrainingLoop<'_> {
         };
         // NaN compares with nothing.
         let is_best = !valid.loss.is_nan()
+            && self.compression.as_ref().is_none_or(Compression::is_final)
             && position.best.is_none_or(|best| valid.loss < best || best.is_nan());
         self.progress.epoch(&report, is_best);
         self.write_log(&Record::Epoch(report.clone()))?;
         self.position.epochs.push(report);
-        if is_best { self.set_best(valid.loss) } else { Ok(()) }
+        match (is_best, compressed) {
+            (false, _) => Ok(()),
+            (true, None) => self.set_best(valid.loss),
+            (true, Some(compressed)) => self.set_best_compressed(valid.loss, compressed),
+        }
     }
 
     /// Saves the current weights as the best.
@@ -326,11 +347,7 @@ impl TrainingLoop<'_> {
 
     /// `None` if interrupted.
     fn evaluate(&mut self, split: Split) -> Result<Option<Evaluation>> {
-        let options = EvalOptions {
-            interrupt: self.interrupt.clone(),
-            batch: if split == Split::Test { 1 } else { self.recipe.valid_batch },
-            bptt: self.recipe.bptt,
-        };
+        let options = self.eval_options(split);
         // Losses are compared with other runs', whatever the precision of training.
         let precision = self.model.precision();
         self.model.set_precision(precision.exact());
@@ -338,6 +355,14 @@ impl TrainingLoop<'_> {
         let evaluation = validate(self.model, ids, &what, &options);
         self.model.set_precision(precision);
         Ok(Some(evaluation?).filter(|evaluation| !evaluation.interrupted))
+    }
+
+    pub(super) fn eval_options(&self, split: Split) -> EvalOptions {
+        EvalOptions {
+            interrupt: self.interrupt.clone(),
+            batch: if split == Split::Test { 1 } else { self.recipe.valid_batch },
+            bptt: self.recipe.bptt,
+        }
     }
 
     fn write_log(&mut self, record: &Record) -> Result<()> {

@@ -14,6 +14,7 @@ use crate::random::{Purpose, Stream};
 impl TrainingLoop<'_> {
     /// Submits the next step to the device; false if it was interrupted and changed nothing.
     pub(super) fn submit_step(&mut self) -> Result<bool> {
+        self.update_compression()?;
         let clock = self.pending.clock();
         let inputs = match self.next.take() {
             Some(inputs) => inputs,
@@ -57,20 +58,29 @@ impl TrainingLoop<'_> {
     fn train_step(&mut self, inputs: StepInputs) -> Result<Option<Tensor>> {
         let recipe = self.recipe;
         let StepInputs { tokens, targets, masks, rate } = inputs;
-        self.model.refresh_operands()?;
-        let embedded = tch::no_grad(|| self.model.embed(&tokens))?.f_set_requires_grad(true)?;
+        let mut shadow = match &self.compression {
+            Some(compression) => Some(compression.shadow(self.model)?),
+            None => None,
+        };
+        let model = shadow.as_mut().unwrap_or(self.model);
+        model.refresh_operands()?;
+        let model = &*model;
+        let embedded = tch::no_grad(|| model.embed(&tokens))?.f_set_requires_grad(true)?;
         let raw = recipe.beta > 0.0;
         let forwarded =
-            self.model.forward_embedded(&embedded, &tokens, &self.state, Some(&masks), raw)?;
+            model.forward_embedded(&embedded, &tokens, &self.state, Some(&masks), raw)?;
         if self.interrupt.requested() {
             return Ok(None);
         }
-        let loss = self.model.training_loss(&forwarded.features, targets)?;
+        let loss = model.training_loss(&forwarded.features, targets)?;
         if self.interrupt.requested() {
             return Ok(None);
         }
         let objective = regularized(&loss, &forwarded.raw, &forwarded.output, recipe)?;
-        let grads = self.model.gradients(&objective, &embedded, &tokens)?;
+        let grads = model.gradients(&objective, &embedded, &tokens)?;
+        if let Some(compression) = &self.compression {
+            compression.mask_gradients(&grads)?;
+        }
         let loss = loss.f_detach()?;
         self.optimizer.step(self.model, &grads, (&loss, &self.healthy), recipe, rate)?;
         self.state = forwarded.state;

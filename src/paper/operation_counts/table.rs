@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::ledger::Item;
 use crate::format::{aligned, thousands};
 
 /// Cost of one part of the model per token.
@@ -34,12 +35,21 @@ impl OpRow {
 pub struct OpTable {
     /// Number of parameters, without the tombstones of the split softmax.
     pub parameters: u64,
-    /// Number of tombstone parameters (`tail_vectors` and `tail_bias`), which only the training loss uses.
+    /// Number of tombstone parameters (`tail_vectors` and `tail_bias`), which the published count leaves out.
     pub criterion_parameters: u64,
     pub rows: Vec<OpRow>,
     pub total: OpRow,
     /// MicroNet score: storage plus operations, each divided by that of the challenge's baseline.
     pub score: f64,
+    /// Storage in 32-bit parameters, if counted by the rules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameters_32: Option<f64>,
+    /// 32-bit operations per token, if counted by the rules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operations: Option<f64>,
+    /// The items that the table is the sum of, if counted by the rules.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ledger: Vec<Item>,
 }
 
 /// Headings of [`OpRow::figures`].
@@ -66,8 +76,16 @@ impl OpTable {
             0 => String::new(),
             n => format!(" (and {} of the loss)", thousands(n)),
         };
+        let by_the_rules = match (self.parameters_32, self.operations) {
+            (Some(parameters), Some(operations)) => format!(
+                ", stored in {} and computed with {} of 32 bits",
+                thousands(parameters.round() as u64),
+                thousands(operations.round() as u64)
+            ),
+            _ => String::new(),
+        };
         format!(
-            "{} parameters{tombstones}, MicroNet score {:.4}",
+            "{} parameters{tombstones}{by_the_rules}, MicroNet score {:.4}",
             thousands(self.parameters),
             self.score
         )

@@ -1,0 +1,282 @@
+//! A compressed model: its stored tensors, and the model on exactly their numbers.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Serialize;
+use tch::{Device, Kind, Tensor};
+
+use super::magnitude::kept;
+use super::plan::{Plan, TensorPlan};
+use crate::data::{Corpus, Split};
+use crate::format::{aligned, megabytes, thousands};
+use crate::model::{
+    ACTIVATION_STEPS, Activations, CompressedMetadata, QrnnLm, SavedModel, WORDS, check_vocabulary,
+    model_of,
+};
+use crate::packed::{PackedFile, PackedTensor, StoredTensor};
+use crate::{Error, Result};
+use qrnn_ops::atomic_file;
+
+/// Tokens of the validation text over which the largest activations are measured.
+const OBSERVED_TOKENS: usize = 4096;
+
+/// How much larger than the observed ones activations may be before they are clamped.
+const HEADROOM: f64 = 1.1;
+
+/// A compressed language model.
+///
+/// The weights of [`CompressedLm::model`] are decoded from the stored tensors, so what is evaluated is what is counted.
+#[derive(Debug)]
+pub struct CompressedLm {
+    model: QrnnLm,
+    file: Arc<PackedFile>,
+    metadata: CompressedMetadata,
+}
+
+/// A tensor of a compressed model.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TensorReport {
+    pub name: String,
+    pub shape: Vec<usize>,
+    /// Weights that are not 0.
+    pub nonzeros: u64,
+    /// Bits of a stored weight: 32 in floating point.
+    pub bits: u32,
+    /// Number of scales.
+    pub scales: u64,
+    /// Bits of the tensor in the file, with its mask, scales and codebook.
+    pub stored_bits: u64,
+}
+
+impl CompressedLm {
+    /// Compresses a trained model in one shot: keeps the largest weights of each tensor, rounds them, and rounds the
+    /// inputs of products if the plan says so. Nothing is trained.
+    ///
+    /// * `corpus`: that of the model; the ranges of activations are those of its validation text.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the plan does not fit the model; [`Error::Mismatch`] if the model is compressed already;
+    /// [`Error::NotFinite`] if a weight is not finite.
+    pub fn one_shot(model: &QrnnLm, corpus: &Corpus, plan: &Plan) -> Result<Self> {
+        if model.packed().is_some() {
+            return Err(Error::mismatch(
+                "the model",
+                "is compressed already: its weights are rounded",
+                "compress the model that it was made of",
+            ));
+        }
+        check_vocabulary(model, corpus)?;
+        model.check_finite()?;
+        let mut tensors = BTreeMap::new();
+        let parameters = model.parameters();
+        for ((name, parameter), plan) in parameters.iter().zip(plan.of_model(model)?) {
+            tensors.insert(name.clone(), stored(parameter, &plan)?);
+        }
+        let mut compressed = Self::new(model, corpus, plan, tensors)?;
+        compressed.round_activations(corpus)?;
+        Ok(compressed)
+    }
+
+    /// Puts a model together from stored tensors.
+    ///
+    /// # Errors
+    /// [`Error::BadFile`] if they are not those of the model.
+    pub(crate) fn new(
+        model: &QrnnLm,
+        corpus: &Corpus,
+        plan: &Plan,
+        tensors: BTreeMap<String, StoredTensor>,
+    ) -> Result<Self> {
+        let metadata = CompressedMetadata {
+            model: model.config().clone(),
+            corpus: corpus.name().to_owned(),
+            vocabulary: Some(format!("{:016x}", corpus.vocab().checksum())),
+            plan: serde_json::to_value(plan).map_err(encoding)?,
+            activation_bits: None,
+            shares: model.config().widths.is_some().then(|| cluster_shares(model, corpus)),
+            cache: None,
+        };
+        let entries = metadata.entries().map_err(encoding)?;
+        let file = Arc::new(PackedFile { tensors, metadata: entries });
+        let vocab = Some(corpus.shared_vocab());
+        let path = Path::new("the compressed model");
+        let model = model_of(path, file.clone(), &metadata, vocab, model.options().1)?;
+        Ok(Self { model, file, metadata })
+    }
+
+    /// Rounds the inputs of products if the plan says so: to grids that cover their ranges over the validation text.
+    ///
+    /// # Errors
+    /// [`Error::Ops`] if memory runs out.
+    pub(crate) fn round_activations(&mut self, corpus: &Corpus) -> Result<Option<&Activations>> {
+        let plan: Plan = serde_json::from_value(self.metadata.plan.clone()).map_err(encoding)?;
+        let Some(bits) = plan.activations() else { return Ok(None) };
+        let activations = Activations::covering(bits, &observed(&mut self.model, corpus)?);
+        let steps = activations.steps.clone();
+        self.metadata.activation_bits = Some(bits);
+        let file = Arc::make_mut(&mut self.file);
+        let shape = vec![steps.len()];
+        file.tensors.insert(ACTIVATION_STEPS.into(), StoredTensor::Float { shape, values: steps });
+        file.metadata.extend(self.metadata.entries().map_err(encoding)?);
+        self.model.round_inputs(activations);
+        Ok(self.model.activations())
+    }
+
+    /// Opens a compressed model: its file, or the folder that `reproduce compress` wrote.
+    ///
+    /// # Errors
+    /// As [`SavedModel::open`] and [`SavedModel::model`]; [`Error::Mismatch`] if the model is not compressed.
+    pub fn open(path: impl AsRef<Path>, device: Device) -> Result<Self> {
+        Self::of(SavedModel::open(path)?, device)
+    }
+
+    /// The compressed model of an opened file.
+    ///
+    /// # Errors
+    /// As [`CompressedLm::open`].
+    pub fn of(saved: SavedModel, device: Device) -> Result<Self> {
+        let Some((file, metadata)) = saved.compressed() else {
+            return Err(Error::mismatch(
+                saved.path().display().to_string(),
+                "is not a compressed model",
+                "open it with `QrnnLm::open`, or compress it",
+            ));
+        };
+        let (file, metadata) = (file.clone(), metadata.clone());
+        Ok(Self { model: saved.model(None, device)?, file, metadata })
+    }
+
+    /// Writes model.safetensors and vocabulary.txt into a folder, which is created if it is missing.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn save(&self, folder: impl AsRef<Path>) -> Result<()> {
+        let folder = folder.as_ref();
+        std::fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
+        if let Some(vocab) = self.model.vocab() {
+            let words: String = vocab.iter().flat_map(|word| [word, "\n"]).collect();
+            let path = folder.join(WORDS);
+            atomic_file::write(&path, words.as_bytes()).map_err(Error::io(&path, "write"))?;
+        }
+        self.file.write(&folder.join(crate::files::run_folder::WEIGHTS))
+    }
+
+    /// Names the run that the model is of, in its file.
+    pub(crate) fn set_metadata(&mut self, key: &str, value: &str) {
+        Arc::make_mut(&mut self.file).metadata.insert(key.into(), value.into());
+    }
+
+    /// The model, on the stored numbers.
+    pub fn model(&self) -> &QrnnLm {
+        &self.model
+    }
+
+    /// The stored tensors.
+    pub fn file(&self) -> &PackedFile {
+        &self.file
+    }
+
+    /// What the file says about the model.
+    pub(crate) fn metadata(&self) -> &CompressedMetadata {
+        &self.metadata
+    }
+
+    /// Each tensor, in the order of the model's parameters.
+    pub fn tensors(&self) -> Vec<TensorReport> {
+        let report = |name: &str| {
+            let tensor = self.file.tensors.get(name)?;
+            let size = tensor.size();
+            Some(TensorReport {
+                name: name.into(),
+                shape: tensor.shape().to_vec(),
+                nonzeros: size.nonzeros as u64,
+                bits: size.code_bits,
+                scales: size.scales as u64,
+                stored_bits: size.storage_bits() as u64,
+            })
+        };
+        let names = self.model.parameters().into_iter().map(|(name, _)| name);
+        names.chain([ACTIVATION_STEPS.to_owned()]).filter_map(|name| report(&name)).collect()
+    }
+}
+
+impl AsRef<QrnnLm> for CompressedLm {
+    fn as_ref(&self) -> &QrnnLm {
+        &self.model
+    }
+}
+
+impl std::fmt::Display for CompressedLm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut rows: Vec<Vec<String>> = vec![
+            ["tensor", "shape", "non-zeros", "zeros", "bits", "stored"].map(String::from).into(),
+        ];
+        for tensor in self.tensors() {
+            let elements: usize = tensor.shape.iter().product();
+            let zeros = 100.0 * (1.0 - tensor.nonzeros as f64 / elements as f64);
+            rows.push(vec![
+                tensor.name,
+                format!("{:?}", tensor.shape),
+                thousands(tensor.nonzeros),
+                format!("{zeros:.1} %"),
+                tensor.bits.to_string(),
+                megabytes(tensor.stored_bits.div_ceil(8)),
+            ]);
+        }
+        let bits = self.file.storage_bits();
+        write!(f, "{}{} stored", aligned(&rows), megabytes(bits.div_ceil(8) as u64))
+    }
+}
+
+/// Which weights a plan keeps in one shot.
+fn weights_kept(weights: &[f32], plan: &TensorPlan) -> Vec<bool> {
+    let columns = plan.shape.last().copied().unwrap_or(1);
+    kept(weights, columns, plan.zeros, plan.encoding.map_or(1, |encoding| encoding.block))
+}
+
+/// A parameter as it is stored.
+fn stored(parameter: &Tensor, plan: &TensorPlan) -> Result<StoredTensor> {
+    let flat =
+        tch::no_grad(|| parameter.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_reshape(-1))?;
+    let mut values = Vec::<f32>::try_from(flat)?;
+    if plan.zeros > 0.0 {
+        let kept = weights_kept(&values, plan);
+        values.iter_mut().zip(kept).filter(|(_, kept)| !kept).for_each(|(value, _)| *value = 0.0);
+    }
+    Ok(match plan.encoding {
+        Some(encoding) => {
+            StoredTensor::Packed(PackedTensor::encode(&plan.shape, &values, encoding))
+        }
+        None => StoredTensor::Float { shape: plan.shape.clone(), values },
+    })
+}
+
+/// The largest inputs of all products over the beginning of the validation text, with some headroom.
+fn observed(model: &mut QrnnLm, corpus: &Corpus) -> Result<Vec<f64>> {
+    let ids = corpus.tokens(Split::Valid);
+    let ids: Vec<i64> = ids.iter().take(OBSERVED_TOKENS).map(|&id| i64::from(id)).collect();
+    let tokens = Tensor::f_from_slice(&ids)?.f_unsqueeze(1)?.f_to_device(model.options().1)?;
+    let mut largest = model.largest_inputs(&tokens)?;
+    // Outputs of a layer are products of a sigmoid and a mean of tanh values, below 1.
+    for (product, largest) in largest.iter_mut().enumerate() {
+        let bound = if (1..=model.config().layers).contains(&product) { 0.99 } else { f64::MAX };
+        *largest = (*largest * HEADROOM).min(bound);
+    }
+    Ok(largest)
+}
+
+/// Tokens of the test text in each cluster.
+fn cluster_shares(model: &QrnnLm, corpus: &Corpus) -> Vec<u64> {
+    let borders = model.config().splits.borders(model.config().vocab).unwrap_or_default();
+    let mut shares = vec![0; borders.len() + 1];
+    for &id in corpus.tokens(Split::Test) {
+        shares[borders.partition_point(|&border| border <= id as usize)] += 1;
+    }
+    shares
+}
+
+fn encoding(error: serde_json::Error) -> Error {
+    Error::io("the compressed model", "write")(error.into())
+}

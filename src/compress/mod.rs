@@ -1,0 +1,18 @@
+//! Makes a trained model smaller: zeros, integers of few bits, and both in one file.
+//!
+//! - [`Plan`]: which tensors, how many zeros, how many bits; [`Preset`]: plans that have names
+//! - [`Gradual`]: a plan that training reaches step by step
+//! - which weights stay (`magnitude`)
+//! - [`CompressedLm`]: the stored tensors and the model on their numbers
+
+mod compressed_lm;
+mod gradual;
+mod magnitude;
+mod plan;
+mod preset;
+
+pub use compressed_lm::{CompressedLm, TensorReport};
+pub use gradual::Gradual;
+pub(crate) use magnitude::kept;
+pub use plan::{Plan, TensorPlan};
+pub use preset::{PRESETS, Preset};

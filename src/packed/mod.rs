@@ -1,0 +1,23 @@
+//! Weights as a compressed model stores them: a mask of the non-zeros, their codes, scales and codebooks.
+//!
+//! - integers of 2 to 8 bits, packed without gaps (`bits`)
+//! - integer grids and codebooks (`grid`, `codebook`)
+//! - one tensor ([`PackedTensor`]), which knows how many bits it takes
+//! - the file of all tensors ([`PackedFile`])
+
+mod bits;
+mod blocks;
+mod codebook;
+mod file;
+mod grid;
+mod quantizer;
+mod stored;
+mod tensor;
+mod validation;
+
+pub use file::{FORMAT, PackedFile};
+pub use grid::{Encoding, Grid, MAX_BITS, MIN_BITS, ScalePer};
+pub use quantizer::Quantizer;
+pub(crate) use stored::zeros_of;
+pub use stored::{StoredTensor, TensorSize};
+pub use tensor::PackedTensor;
