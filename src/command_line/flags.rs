@@ -1,7 +1,7 @@
 //! Names of fields in error messages, and the flags that set them.
 
 /// Fields as the library names them, and the flags of `reproduce`.
-const FLAGS: [(&str, &str); 37] = [
+const FLAGS: [(&str, &str); 45] = [
     ("config.emsize", "--emsize"),
     ("config.nhid", "--nhid"),
     ("config.layers", "--nlayers"),
@@ -38,11 +38,20 @@ const FLAGS: [(&str, &str); 37] = [
     ("experiment.lengths", "--lengths"),
     ("experiment.seeds", "--seeds"),
     ("counter.param_bits", "--param-bits"),
+    ("counter.activation_bits", "--activation-bits"),
     ("counter.sparsity", "--sparsity"),
+    ("counter.cache", "--cache"),
+    ("plan.zeros", "--zeros"),
+    ("plan.bits", "--bits"),
+    ("plan.block", "--block"),
+    ("plan.activation_bits", "--activation-bits"),
+    ("gradual.until", "--prune-until"),
+    ("gradual.every", "--prune-every"),
 ];
 
 /// Rust expressions in remedies, and their flags.
-const EXPRESSIONS: [(&str, &str); 5] = [
+const EXPRESSIONS: [(&str, &str); 6] = [
+    ("`OpCounter::rules`", "--strict"),
     ("Device::Cpu", "--device cpu"),
     ("Precision::Single", "`--precision fp32`"),
     ("Corpus::from_dir", "--data"),

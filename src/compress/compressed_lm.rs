@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-use super::magnitude::kept;
 use super::plan::{Plan, TensorPlan};
 use crate::data::{Corpus, Split};
 use crate::format::{aligned, megabytes, thousands};
@@ -36,7 +35,7 @@ pub struct CompressedLm {
 }
 
 /// A tensor of a compressed model.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TensorReport {
     pub name: String,
     pub shape: Vec<usize>,
@@ -230,10 +229,21 @@ impl std::fmt::Display for CompressedLm {
     }
 }
 
-/// Which weights a plan keeps in one shot.
-fn weights_kept(weights: &[f32], plan: &TensorPlan) -> Vec<bool> {
-    let columns = plan.shape.last().copied().unwrap_or(1);
-    kept(weights, columns, plan.zeros, plan.encoding.map_or(1, |encoding| encoding.block))
+/// A copy of a model without the weights that a plan prunes in one shot.
+///
+/// # Errors
+/// [`Error::Config`] if the plan does not fit the model.
+pub fn pruned(model: &QrnnLm, plan: &Plan) -> Result<QrnnLm> {
+    let mut plans = plan.of_model(model)?.into_iter();
+    model.with_parameters(None, |parameter| match plans.next() {
+        Some(plan) if plan.zeros > 0.0 => {
+            let _no_grad = tch::no_grad_guard();
+            let kept: Vec<bool> = plan.kept(&values(parameter)?, plan.zeros);
+            let kept = Tensor::f_from_slice(&kept)?.f_view(&parameter.size()[..])?;
+            Ok(parameter.f_mul(&kept.f_to_device(parameter.device())?)?)
+        }
+        _ => Ok(parameter.shallow_clone()),
+    })
 }
 
 /// A parameter as it is stored.
@@ -242,7 +252,7 @@ fn stored(parameter: &Tensor, plan: &TensorPlan) -> Result<StoredTensor> {
         tch::no_grad(|| parameter.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_reshape(-1))?;
     let mut values = Vec::<f32>::try_from(flat)?;
     if plan.zeros > 0.0 {
-        let kept = weights_kept(&values, plan);
+        let kept = plan.kept(&values, plan.zeros);
         values.iter_mut().zip(kept).filter(|(_, kept)| !kept).for_each(|(value, _)| *value = 0.0);
     }
     Ok(match plan.encoding {
@@ -251,6 +261,13 @@ fn stored(parameter: &Tensor, plan: &TensorPlan) -> Result<StoredTensor> {
         }
         None => StoredTensor::Float { shape: plan.shape.clone(), values },
     })
+}
+
+/// The values of a parameter, row by row.
+fn values(parameter: &Tensor) -> Result<Vec<f32>> {
+    let _no_grad = tch::no_grad_guard();
+    let flat = parameter.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_reshape(-1)?;
+    Ok(Vec::try_from(flat)?)
 }
 
 /// The largest inputs of all products over the beginning of the validation text, with some headroom.

@@ -2,21 +2,48 @@
 
 use crate::packed::zeros_of;
 
+/// Among which weights of a tensor the largest are chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ranking {
+    /// All.
+    Tensor,
+    /// Those of a row, or of the rows of a block: each row keeps as many.
+    Row,
+}
+
 /// The weights or blocks of a tensor that stay: those of the largest absolute sums. Exactly
 /// `floor(fraction × count)` go; of equal ones, the last go.
 ///
 /// * `weights`: (rows, columns), row by row; `block`: rows of a block.
 ///
 /// Returns one flag per weight.
-pub(crate) fn kept(weights: &[f32], columns: usize, fraction: f64, block: usize) -> Vec<bool> {
+pub(crate) fn kept(
+    weights: &[f32],
+    columns: usize,
+    fraction: f64,
+    (block, ranking): (usize, Ranking),
+) -> Vec<bool> {
     let columns = columns.max(1);
-    let blocks = (weights.len() / columns).div_ceil(block) * columns;
+    let groups = (weights.len() / columns).div_ceil(block);
     let block_of = |i: usize| i / columns / block * columns + i % columns;
-    let mut sizes = vec![0.0f32; blocks];
+    let mut sizes = vec![0.0f32; groups * columns];
     for (i, weight) in weights.iter().enumerate() {
         sizes[block_of(i)] += weight.abs();
     }
-    let flags = largest(&sizes, blocks - zeros_of(blocks as u128, fraction) as usize);
+    let zeros = zeros_of(sizes.len() as u128, fraction) as usize;
+    let flags = match ranking {
+        Ranking::Tensor => largest(&sizes, sizes.len() - zeros),
+        Ranking::Row => {
+            // The last rows have one zero more where they cannot all have as many.
+            let first_with_more = groups - zeros % groups.max(1);
+            let rows = sizes.chunks(columns).enumerate();
+            rows.flat_map(|(row, sizes)| {
+                let zeros = zeros / groups + usize::from(row >= first_with_more);
+                largest(sizes, columns - zeros)
+            })
+            .collect()
+        }
+    };
     match block {
         1 => flags,
         _ => (0..weights.len()).map(|i| flags[block_of(i)]).collect(),
@@ -52,20 +79,38 @@ mod tests {
 
     use super::*;
 
+    /// Single weights of the whole tensor.
+    const ALL: (usize, Ranking) = (1, Ranking::Tensor);
+
+    #[test]
+    fn each_row_keeps_its_largest() {
+        let weights = [0.1, 0.2, 0.3, 9.0, 8.0, 7.0, 1.0, 2.0, 3.0];
+        let kept = |fraction| kept(&weights, 3, fraction, (1, Ranking::Row));
+        assert_eq!(kept(0.34), [false, true, true, true, true, false, false, true, true]);
+        // Four zeros for three rows.
+        assert_eq!(kept(0.45), [false, true, true, true, true, false, false, false, true]);
+    }
+
     #[test]
     fn the_smallest_go_and_of_ties_the_last() {
         let weights = [0.5, -0.1, 0.1, -2.0, 0.1, 0.0];
-        assert_eq!(kept(&weights, 6, 0.5, 1), [true, true, false, true, false, false]);
-        assert_eq!(kept(&weights, 6, 0.0, 1), [true; 6]);
-        assert_eq!(kept(&[0.0; 4], 4, 0.5, 1), [true, true, false, false]);
+        assert_eq!(kept(&weights, 6, 0.5, ALL), [true, true, false, true, false, false]);
+        assert_eq!(kept(&weights, 6, 0.0, ALL), [true; 6]);
+        assert_eq!(kept(&[0.0; 4], 4, 0.5, ALL), [true, true, false, false]);
     }
 
     #[test]
     fn blocks_go_as_a_whole() {
         // Two columns; blocks of rows 0 and 1, and of row 2.
         let weights = [0.1, 1.0, 0.1, 1.0, 0.15, 0.3];
-        assert_eq!(kept(&weights, 2, 0.5, 2), [false, true, false, true, false, true]);
-        assert_eq!(kept(&weights, 2, 0.25, 2), [true, true, true, true, false, true]);
+        assert_eq!(
+            kept(&weights, 2, 0.5, (2, Ranking::Tensor)),
+            [false, true, false, true, false, true]
+        );
+        assert_eq!(
+            kept(&weights, 2, 0.25, (2, Ranking::Tensor)),
+            [true, true, true, true, false, true]
+        );
     }
 
     proptest! {
@@ -75,7 +120,7 @@ mod tests {
             fraction in 0.0f64..1.0,
         ) {
             let weights: Vec<f32> = weights.into_iter().map(f32::from).collect();
-            let flags = kept(&weights, weights.len(), fraction, 1);
+            let flags = kept(&weights, weights.len(), fraction, ALL);
             let gone = flags.iter().filter(|kept| !**kept).count() as u128;
             prop_assert_eq!(gone, zeros_of(weights.len() as u128, fraction));
             let sizes = |keeps| {

@@ -11,8 +11,7 @@ mod magnitude;
 mod plan;
 mod preset;
 
-pub use compressed_lm::{CompressedLm, TensorReport};
+pub use compressed_lm::{CompressedLm, TensorReport, pruned};
 pub use gradual::Gradual;
-pub(crate) use magnitude::kept;
 pub use plan::{Plan, TensorPlan};
 pub use preset::{PRESETS, Preset};

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
+use super::magnitude::{Ranking, kept};
 use crate::model::QrnnLm;
 use crate::packed::{Encoding, Grid, MAX_BITS, MIN_BITS, ScalePer};
 use crate::{Error, Result};
@@ -59,6 +60,19 @@ pub struct TensorPlan {
     pub zeros: f64,
     /// How it is stored; `None` for floating point.
     pub encoding: Option<Encoding>,
+}
+
+impl TensorPlan {
+    /// Which weights stay at a fraction of zeros.
+    ///
+    /// Rows of the embedding are pruned alike: what a row's sizes tell is how often its word was a wrong answer, and
+    /// words that training never saw have the largest weights.
+    pub(crate) fn kept(&self, weights: &[f32], zeros: f64) -> Vec<bool> {
+        let ranking =
+            if self.name.starts_with("encoder.") { Ranking::Row } else { Ranking::Tensor };
+        let block = self.encoding.map_or(1, |encoding| encoding.block);
+        kept(weights, self.shape.last().copied().unwrap_or(1), zeros, (block, ranking))
+    }
 }
 
 impl Plan {

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use qrnn_ops::atomic_file;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::{Error, Result, json};
@@ -65,4 +67,15 @@ pub(crate) fn invalid_setting(path: &Path, error: Error) -> Error {
         }
         other => other,
     }
+}
+
+/// Writes a value as JSON, atomically.
+///
+/// # Errors
+/// [`Error::Io`].
+pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let mut bytes =
+        serde_json::to_vec_pretty(value).map_err(|error| Error::io(path, "write")(error.into()))?;
+    bytes.push(b'\n');
+    atomic_file::write(path, &bytes).map_err(Error::io(path, "write"))
 }

@@ -181,6 +181,11 @@ impl PackedFile {
         Ok(Self { tensors, metadata })
     }
 
+    /// Bytes of the file, its header included; 0 if it cannot be encoded.
+    pub fn bytes(&self) -> u64 {
+        self.to_bytes().map_or(0, |bytes| bytes.len() as u64)
+    }
+
     /// Bits of all tensors as they are counted; the file has padding to whole bytes, and a header, in addition.
     pub fn storage_bits(&self) -> u128 {
         self.tensors.values().map(|tensor| tensor.size().storage_bits()).sum()

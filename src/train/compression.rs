@@ -12,7 +12,7 @@ use super::optimizer::Optimizer;
 use super::run_files::RUN;
 use super::training_loop::TrainingLoop;
 use crate::Result;
-use crate::compress::{CompressedLm, Gradual, TensorPlan, kept};
+use crate::compress::{CompressedLm, Gradual, TensorPlan};
 use crate::data::{Corpus, Split};
 use crate::evaluate::{Evaluation, validate};
 use crate::model::{Activations, QrnnLm};
@@ -154,11 +154,9 @@ impl Compression {
             if plan.zeros == 0.0 {
                 continue;
             }
-            let block = plan.encoding.map_or(1, |encoding| encoding.block);
-            let columns = plan.shape.last().copied().unwrap_or(1);
             // All zeros where the plan is reached, whatever the rounding of the share.
             let zeros = if share == 1.0 { plan.zeros } else { plan.zeros * share };
-            let flags = kept(&values(parameter)?, columns, zeros, block);
+            let flags = plan.kept(&values(parameter)?, zeros);
             let flags: Vec<u8> = flags.into_iter().map(u8::from).collect();
             let mask = Tensor::f_from_slice(&flags)?
                 .f_view(&parameter.size()[..])?

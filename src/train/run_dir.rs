@@ -10,13 +10,12 @@ use super::checkpoint::first_difference;
 use super::metrics::MetricsLog;
 use super::recipe::Recipe;
 use crate::compress::Gradual;
-use crate::files::run_folder::{CONFIG, WEIGHTS, checkpoints, invalid_setting, read_config};
+use crate::files::run_folder::{self, CONFIG, WEIGHTS, checkpoints, invalid_setting, read_config};
 use crate::files::run_lock::{Claim, Owner, RunLock, Watch, claim};
 use crate::interrupt::Interrupt;
 use crate::model::LmConfig;
 use crate::progress::{Progress, Silent};
 use crate::{Error, Result};
-use qrnn_ops::atomic_file;
 
 /// Contents of config.json, which is written before the first step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -234,11 +233,7 @@ impl RunDir {
     /// # Errors
     /// [`Error::Io`].
     pub fn write_json(&self, name: &str, value: &impl Serialize) -> Result<()> {
-        let path = self.path.join(name);
-        let mut bytes = serde_json::to_vec_pretty(value)
-            .map_err(|error| Error::io(&path, "write")(error.into()))?;
-        bytes.push(b'\n');
-        atomic_file::write(&path, &bytes).map_err(Error::io(&path, "write"))
+        run_folder::write_json(&self.path.join(name), value)
     }
 
     /// Reads the config.json in the folder of a weight file; `None` if there is none.

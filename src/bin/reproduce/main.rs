@@ -1,5 +1,6 @@
 //! `reproduce`: rebuilds the paper's table, or runs one of its steps.
 
+mod compress;
 mod count;
 mod data;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -45,6 +46,8 @@ struct Cli {
 enum Command {
     /// Count the parameters and operations of a model
     Count(count::Args),
+    /// Prune and round a trained model, and count what it takes
+    Compress(Box<compress::Args>),
     /// Train a model
     Train(Box<train::Args>),
     /// Measure the perplexity of a trained model
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
     let (json, result) = match cli.command {
         None => (cli.table.json, table::run(cli.table)),
         Some(Command::Count(args)) => (args.json, count::run(args)),
+        Some(Command::Compress(args)) => (args.json, compress::run(*args)),
         Some(Command::Train(args)) => (args.json, train::run(*args)),
         Some(Command::Evaluate(args)) => (args.json, evaluate::run(args)),
         Some(Command::Generate(args)) => (args.json, generate::run(args)),

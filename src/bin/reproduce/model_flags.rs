@@ -202,3 +202,21 @@ pub fn warn_missing_vocabulary(file: &Path, corpus: &Corpus) {
         corpus.name()
     ));
 }
+
+/// The epochs of `--when`: in awd-lstm-lm, -1 alone means never.
+///
+/// # Errors
+/// [`Error::Config`] for a negative epoch.
+pub fn epochs(when: &[i64]) -> Result<Vec<usize>> {
+    let epoch = |&epoch: &i64| {
+        usize::try_from(epoch).map_err(|_| {
+            Error::config(
+                "--when",
+                epoch,
+                "epochs are counted from 1",
+                "give the epochs after which the learning rate is divided by 10, or only -1 for never",
+            )
+        })
+    };
+    when.iter().filter(|_| when != [-1]).map(epoch).collect()
+}

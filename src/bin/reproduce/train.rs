@@ -3,16 +3,16 @@
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
+use qrnn::Result;
 use qrnn::data::Split;
 use qrnn::interrupt::Interrupt;
 use qrnn::model::{LmConfig, QrnnLm, SavedModel, Splits};
 use qrnn::terminal;
 use qrnn::train::{Memory, OptimizerKind, Recipe, Trainer};
-use qrnn::{Error, Result};
 use serde_json::json;
 use tch::Kind;
 
-use crate::model_flags::{ComputeFlags, warn_missing_vocabulary};
+use crate::model_flags::{ComputeFlags, epochs, warn_missing_vocabulary};
 use crate::preset;
 use qrnn::command_line::{INTERRUPTED, Output, load_corpus, parsers};
 
@@ -152,18 +152,7 @@ impl Args {
     }
 
     fn recipe(&self) -> Result<Recipe> {
-        let mut when = vec![];
-        // In awd-lstm-lm, -1 alone means never.
-        for epoch in self.when.iter().filter(|_| self.when != [-1]) {
-            when.push(usize::try_from(*epoch).map_err(|_| {
-                Error::config(
-                    "--when",
-                    epoch,
-                    "epochs are counted from 1",
-                    "give the epochs after which the learning rate is divided by 10, or only -1 for never",
-                )
-            })?);
-        }
+        let when = epochs(&self.when)?;
         let finetune = self.finetune.is_some();
         Ok(Recipe {
             bptt: self.bptt,

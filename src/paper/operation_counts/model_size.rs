@@ -119,12 +119,7 @@ impl ModelSize {
     /// [`crate::Error::Config`] if the plan does not fit the model.
     pub fn planned(config: &LmConfig, plan: &Plan) -> Result<Self> {
         config.check_layers()?;
-        let mut shapes = vec![];
-        let Ok(_) = Self::new(config, every_layer(config), FULL_BITS, |name, shape| {
-            shapes.push((name.to_owned(), shape.to_vec()));
-            Ok::<_, Infallible>(TensorSize::float(shape))
-        });
-        let plans = plan.resolve(&shapes)?;
+        let plans = plan.resolve(&shapes(config))?;
         let size = |name: &str, shape: &[usize]| {
             let planned = plans.iter().find(|plan| plan.name == name);
             let Some((zeros, encoding)) =
@@ -145,6 +140,23 @@ impl ModelSize {
             let projections = model.clusters.iter().filter(|cluster| cluster.projection.is_some());
             model.activation_scales = (config.layers + 1 + projections.count()) as u128;
         }
+        Ok(model)
+    }
+
+    /// A model that is pruned by a plan, and not rounded: its numbers in floating point count half.
+    ///
+    /// # Errors
+    /// [`crate::Error::Config`] if the plan does not fit the model.
+    pub fn pruned(config: &LmConfig, plan: &Plan) -> Result<Self> {
+        let plans = plan.resolve(&shapes(config))?;
+        let float_bits = FULL_BITS / 2;
+        let size = |name: &str, shape: &[usize]| {
+            let planned = plans.iter().find(|plan| plan.name == name);
+            let block = planned.and_then(|plan| plan.encoding).map_or(1, |encoding| encoding.block);
+            let zeros = planned.map_or(0.0, |plan| plan.zeros);
+            Ok::<_, Infallible>(TensorSize::declared(shape, zeros, float_bits, 0, block))
+        };
+        let Ok(model) = Self::new(config, every_layer(config), float_bits, size);
         Ok(model)
     }
 
@@ -196,6 +208,16 @@ impl ModelSize {
         let head = |k: usize| if k == 0 { tails } else { 0 };
         self.words.iter().enumerate().map(|(k, &words)| words + head(k)).collect()
     }
+}
+
+/// Name and shape of each tensor but the biases of the layers.
+fn shapes(config: &LmConfig) -> Vec<(String, Vec<usize>)> {
+    let mut shapes = vec![];
+    let Ok(_) = ModelSize::new(config, every_layer(config), FULL_BITS, |name, shape| {
+        shapes.push((name.to_owned(), shape.to_vec()));
+        Ok::<_, Infallible>(TensorSize::float(shape))
+    });
+    shapes
 }
 
 /// The layers one by one.

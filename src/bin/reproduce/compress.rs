@@ -1,0 +1,184 @@
+//! `reproduce compress`
+
+use std::path::PathBuf;
+
+use clap::Args as ClapArgs;
+use qrnn::compress::{Gradual, Plan, Preset};
+use qrnn::interrupt::Interrupt;
+use qrnn::packed::Grid;
+use qrnn::paper::compression::CompressionStudy;
+use qrnn::train::Recipe;
+use qrnn::view::progress;
+use qrnn::{Error, Result};
+use serde_json::json;
+
+use crate::model_flags::{CheckpointFlags, ComputeFlags, epochs};
+use qrnn::command_line::{INTERRUPTED, Output, parsers};
+
+#[derive(Debug, ClapArgs)]
+#[command(args_override_self = true, allow_negative_numbers = true)]
+pub struct Args {
+    #[command(flatten)]
+    checkpoint: CheckpointFlags,
+    /// Folder of the corpus that the model was trained on [default: the embedded synthetic language]
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Folder that receives the compressed model and its results
+    #[arg(long, default_value = "runs/compressed")]
+    out: PathBuf,
+    /// Plan that has a name: micronet (layers 60 % zeros) or light (80 %), both with weights and activations of 8 bits;
+    /// explicit flags override it
+    #[arg(long, value_parser = parsers::named::<Preset>)]
+    preset: Option<Preset>,
+
+    /// Fractions of zeros by the names of tensors or their beginnings, for example rnns=0.6,encoder.0=0.2
+    #[arg(long, value_delimiter = ',', value_name = "NAME=FRACTION", help_heading = "Plan")]
+    zeros: Vec<String>,
+    /// Bits of weights, 2 to 8: of all, or by name, for example 8 or rnns=4,encoder=8 [default: 8]
+    #[arg(long, value_delimiter = ',', value_name = "[NAME=]BITS", help_heading = "Plan")]
+    bits: Vec<String>,
+    /// Round weights to a codebook of 2^bits integers of 8 bits, chosen for each tensor, instead of to a uniform grid
+    #[arg(long, help_heading = "Plan")]
+    book: bool,
+    /// Prune blocks of this many rows and one column
+    #[arg(long, value_parser = parsers::positive::<usize>, default_value_t = 1, help_heading = "Plan")]
+    block: usize,
+    /// Use scales that are powers of two
+    #[arg(long, help_heading = "Plan")]
+    power_of_two: bool,
+    /// Round the inputs of matrix products to this many bits, 2 to 8 [default: they are not rounded]
+    #[arg(long, value_parser = parsers::non_negative::<u32>, help_heading = "Plan")]
+    activation_bits: Option<u32>,
+
+    /// Train nothing: prune and round the model as it is
+    #[arg(long, help_heading = "Training")]
+    one_shot: bool,
+    /// Passes over the training text
+    #[arg(long, value_parser = parsers::size, default_value_t = 6, help_heading = "Training")]
+    epochs: usize,
+    /// Stop after this number of steps
+    #[arg(long, value_parser = parsers::steps, help_heading = "Training")]
+    steps: Option<u64>,
+    /// Learning rate
+    #[arg(long, value_parser = parsers::decimal, default_value_t = 3e-4, help_heading = "Training")]
+    lr: f64,
+    /// Epochs after which the learning rate is divided by 10; -1 for never
+    #[arg(long, num_args = 1.., value_delimiter = ',', default_value = "-1", help_heading = "Training")]
+    #[arg(allow_negative_numbers = true, value_parser = parsers::epoch)]
+    when: Vec<i64>,
+    /// Mean sequence length of a training step, in tokens [default: as in the model's training]
+    #[arg(long, value_parser = parsers::size, help_heading = "Training")]
+    bptt: Option<usize>,
+    /// Training batch size
+    #[arg(long, value_parser = parsers::size, default_value_t = 40, help_heading = "Training")]
+    batch_size: usize,
+    /// Steps between updates of masks and scales
+    #[arg(long, value_parser = parsers::steps, default_value_t = 100, help_heading = "Training")]
+    prune_every: u64,
+    /// Fraction of the run after which all zeros are there
+    #[arg(long, value_parser = parsers::decimal, default_value_t = 0.7, help_heading = "Training")]
+    prune_until: f64,
+    /// Seed of dropout masks and sequence lengths
+    #[arg(long, value_parser = parsers::non_negative::<u64>, default_value_t = 1882, help_heading = "Training")]
+    seed: u64,
+    /// Continue the run in --out from its newest checkpoint, or start it if there is none
+    #[arg(long, conflicts_with = "one_shot")]
+    resume: bool,
+    /// Replace the model in --out
+    #[arg(long, conflicts_with = "resume")]
+    overwrite: bool,
+
+    #[command(flatten)]
+    compute: ComputeFlags,
+    /// Print the result as one JSON object on the last line of standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+pub fn run(args: Args) -> Result<Output> {
+    let device = args.compute.device()?;
+    let precision = args.compute.precision(device)?;
+    let saved = args.checkpoint.open()?;
+    saved.check_trainable()?;
+    let corpus = args.checkpoint.corpus(&saved, args.data.clone())?;
+    let mut model = args.checkpoint.model(saved, device)?;
+    model.set_precision(precision);
+    let start = args.preset.map_or_else(Plan::new, |preset| preset.plan(model.config()));
+    let plan = args.plan(start)?;
+    let recipe = args.recipe(model.config().bptt)?;
+    let gradual = Gradual { plan, until: args.prune_until, every: args.prune_every };
+    let study = if args.one_shot {
+        CompressionStudy::one_shot(gradual.plan)
+    } else {
+        CompressionStudy::trained(gradual, recipe)
+    };
+    let results = study
+        .folder(&args.out)
+        .resume(args.resume)
+        .overwrite(args.overwrite)
+        .interrupt(Interrupt::on_ctrl_c("finishing this step")?)
+        .run(&mut model, &corpus, &mut *progress::here())?;
+    let text = format!("{results}\nwrote the compressed model to {}", args.out.display());
+    let status = if results.interrupted { INTERRUPTED } else { 0 };
+    Ok(Output { text, json: json!(results), status })
+}
+
+impl Args {
+    fn plan(&self, start: Plan) -> Result<Plan> {
+        let mut plan = start;
+        for text in &self.zeros {
+            let (name, fraction) = named_value("--zeros", text, "rnns=0.6")?;
+            plan = plan.zeros(name, fraction);
+        }
+        for text in &self.bits {
+            let (name, bits) = match text.contains('=') {
+                true => named_value("--bits", text, "rnns=4")?,
+                false => named_value("--bits", &format!("={text}"), "8")?,
+            };
+            plan = plan.bits(name, bits);
+        }
+        if self.book {
+            plan = plan.weights(Grid::Codebook);
+        }
+        if self.block > 1 {
+            plan = plan.block(self.block);
+        }
+        if self.power_of_two {
+            plan = plan.power_of_two(true);
+        }
+        if let Some(bits) = self.activation_bits {
+            plan = plan.activation_bits(bits);
+        }
+        Ok(plan)
+    }
+
+    fn recipe(&self, bptt: usize) -> Result<Recipe> {
+        let recipe = Recipe {
+            bptt: self.bptt.unwrap_or(bptt),
+            batch: self.batch_size,
+            epochs: self.epochs,
+            steps: self.steps,
+            lr: self.lr,
+            when: epochs(&self.when)?,
+            seed: self.seed,
+            ..Recipe::paper()
+        };
+        recipe.check()?;
+        Ok(recipe)
+    }
+}
+
+/// Splits NAME=VALUE.
+fn named_value<T: std::str::FromStr>(flag: &str, text: &str, example: &str) -> Result<(String, T)> {
+    let parts = text
+        .split_once('=')
+        .and_then(|(name, value)| Some((name.trim().to_owned(), value.trim().parse().ok()?)));
+    parts.ok_or_else(|| {
+        Error::config(
+            flag,
+            text.trim_start_matches('='),
+            "is not a name and a number",
+            format!("give for example {example}"),
+        )
+    })
+}

@@ -1,0 +1,9 @@
+//! Compresses a model, and measures what each stage costs in perplexity and saves in score.
+
+mod results;
+mod stage;
+mod study;
+
+pub use results::{CompressionResults, FILE};
+pub use stage::Stage;
+pub use study::CompressionStudy;

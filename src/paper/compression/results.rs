@@ -1,0 +1,86 @@
+//! Results of a compression.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::stage::Stage;
+use crate::compress::TensorReport;
+use crate::files::run_folder::write_json;
+use crate::format::{aligned, megabytes, perplexity, thousands};
+use crate::{Error, Result, json};
+
+/// The file of the results in the folder of a compressed model.
+pub const FILE: &str = "compression.json";
+
+/// What a compression came to. Displays as a table of its stages.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CompressionResults {
+    pub stages: Vec<Stage>,
+    /// Each tensor of the compressed file.
+    pub tensors: Vec<TensorReport>,
+    /// Size of the file, its header included.
+    pub file_bytes: u64,
+    /// Bits of all tensors as they are counted.
+    pub counted_bits: u64,
+    /// Whether it was interrupted before its end; the stages are those before.
+    pub interrupted: bool,
+}
+
+impl CompressionResults {
+    /// Reads the results of a folder.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::BadFile`] with the line if they cannot be read.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join(FILE);
+        let text = std::fs::read_to_string(&path).map_err(Error::io(&path, "read"))?;
+        serde_json::from_str(&text).map_err(|error| {
+            let problem =
+                format!("are not the results of a compression: {}", json::problem(&error));
+            Error::bad_line(&path, error.line() as u64, problem, "compress the model again")
+        })
+    }
+
+    /// Writes the results into the folder of the compressed model.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        write_json(&folder.join(FILE), self)
+    }
+
+    /// The headings and the cells of each stage.
+    pub fn cells(&self) -> Vec<Vec<String>> {
+        let headings =
+            ["stage", "valid ppl", "test ppl", "stored", "operations (M)", "score", "tokens/s"];
+        let row = |stage: &Stage| {
+            vec![
+                stage.name.clone(),
+                perplexity(stage.valid_ppl),
+                perplexity(stage.test_ppl),
+                megabytes(stage.bytes),
+                format!("{:.3}", stage.operations / 1e6),
+                format!("{:.4}", stage.score),
+                thousands(stage.tokens_per_second as u64),
+            ]
+        };
+        let headings = headings.map(String::from).to_vec();
+        [headings].into_iter().chain(self.stages.iter().map(row)).collect()
+    }
+}
+
+impl std::fmt::Display for CompressionResults {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&aligned(&self.cells()))?;
+        if self.interrupted {
+            return f.write_str("interrupted");
+        }
+        write!(
+            f,
+            "file of {}, {} of them counted",
+            megabytes(self.file_bytes),
+            megabytes(self.counted_bits.div_ceil(8))
+        )
+    }
+}

@@ -1,0 +1,198 @@
+//! Runs a compression and measures its stages.
+
+use std::path::{Path, PathBuf};
+
+use super::results::CompressionResults;
+use super::stage::Stage;
+use crate::compress::{CompressedLm, Gradual, Plan, pruned};
+use crate::data::Corpus;
+use crate::files::run_folder::WEIGHTS;
+use crate::interrupt::Interrupt;
+use crate::model::QrnnLm;
+use crate::paper::operation_counts::{ModelSize, OpCounter, OpTable};
+use crate::progress::Progress;
+use crate::train::{Compressor, Recipe};
+use crate::{Error, Result};
+
+/// Compresses a model, in one shot or with further training, and measures each stage on the validation and test texts.
+///
+/// ```no_run
+/// # use qrnn::{prelude::*, compress::Plan, paper::compression::CompressionStudy, progress::Silent};
+/// # fn main() -> qrnn::Result<()> {
+/// # let corpus = Corpus::synthetic();
+/// # let mut model = QrnnLm::new(&LmConfig::paper(40, 160), &corpus, Device::Cpu)?;
+/// let plan = Plan::new().zeros("rnns", 0.6).zeros("encoder", 0.35).activation_bits(8);
+/// let study = CompressionStudy::one_shot(plan).folder("runs/small");
+/// println!("{}", study.run(&mut model, &corpus, &mut Silent)?);
+/// # Ok(())
+/// # }
+/// ```
+pub struct CompressionStudy {
+    gradual: Gradual,
+    /// `None` to train nothing.
+    recipe: Option<Recipe>,
+    folder: Option<PathBuf>,
+    resume: bool,
+    overwrite: bool,
+    interrupt: Interrupt,
+}
+
+impl CompressionStudy {
+    /// Prunes and rounds without training.
+    pub fn one_shot(plan: Plan) -> Self {
+        Self {
+            gradual: Gradual::new(plan),
+            recipe: None,
+            folder: None,
+            resume: false,
+            overwrite: false,
+            interrupt: Interrupt::default(),
+        }
+    }
+
+    /// Prunes and rounds during further training.
+    pub fn trained(gradual: Gradual, recipe: Recipe) -> Self {
+        Self { recipe: Some(recipe), ..Self::one_shot(gradual.plan.clone()) }.gradual(gradual)
+    }
+
+    fn gradual(mut self, gradual: Gradual) -> Self {
+        self.gradual = gradual;
+        self
+    }
+
+    /// Writes the compressed model.safetensors with its vocabulary.txt, and compression.json, into a folder; with
+    /// training, also what [`Compressor::folder`] writes.
+    pub fn folder(mut self, folder: impl AsRef<Path>) -> Self {
+        self.folder = Some(folder.as_ref().into());
+        self
+    }
+
+    /// Continues training from the newest checkpoint in the folder.
+    pub fn resume(mut self, resume: bool) -> Self {
+        self.resume = resume;
+        self
+    }
+
+    /// Replaces an earlier model in the folder.
+    pub fn overwrite(mut self, overwrite: bool) -> Self {
+        self.overwrite = overwrite;
+        self
+    }
+
+    /// Stops early on request; a training run keeps its work.
+    pub fn interrupt(mut self, interrupt: Interrupt) -> Self {
+        self.interrupt = interrupt;
+        self
+    }
+
+    /// Compresses `model`, and measures it before, pruned and compressed. With training, `model` has the exact weights
+    /// of the last step afterwards.
+    ///
+    /// # Errors
+    /// As [`CompressedLm::one_shot`] and [`Compressor::fit_with`]; [`Error::Busy`] if the folder holds a model.
+    pub fn run(
+        &self,
+        model: &mut QrnnLm,
+        corpus: &Corpus,
+        progress: &mut dyn Progress,
+    ) -> Result<CompressionResults> {
+        // Refuse a plan that does not fit before the first evaluation.
+        self.gradual.check()?;
+        self.gradual.plan.of_model(model)?;
+        if self.recipe.is_none() {
+            self.check_folder()?;
+        }
+        let config = model.config().clone();
+        let mut stages = vec![];
+        let dense = OpCounter::rules().count(&config)?;
+        let name = if config.widths.is_some() { "adaptive" } else { "dense" };
+        if !self.measure(name, model, corpus, &dense, progress, &mut stages)? {
+            return Ok(interrupted(stages));
+        }
+        let compressed = match &self.recipe {
+            None => Some(CompressedLm::one_shot(model, corpus, &self.gradual.plan)?),
+            Some(recipe) => {
+                let mut compressor = Compressor::gradual(self.gradual.clone(), recipe.clone())
+                    .resume(self.resume)
+                    .overwrite(self.overwrite)
+                    .interrupt(self.interrupt.clone());
+                if let Some(folder) = &self.folder {
+                    compressor = compressor.folder(folder);
+                }
+                let (run, compressed) = compressor.fit_with(model, corpus, progress)?;
+                compressed.filter(|_| !run.interrupted)
+            }
+        };
+        let Some(compressed) = compressed else { return Ok(interrupted(stages)) };
+        if let (Some(folder), None) = (&self.folder, &self.recipe) {
+            compressed.save(folder)?;
+        }
+        let counter = OpCounter::rules();
+        if self.gradual.plan.prunes() {
+            let size = ModelSize::pruned(&config, &self.gradual.plan)?;
+            let table = counter.count_size(&config, &size)?;
+            let small = match &self.recipe {
+                None => Some(pruned(model, &self.gradual.plan)?),
+                Some(_) => None,
+            };
+            let small = small.as_ref().unwrap_or(model);
+            if !self.measure("pruned", small, corpus, &table, progress, &mut stages)? {
+                return Ok(interrupted(stages));
+            }
+        }
+        let table = counter.count_compressed(&compressed)?;
+        let small = compressed.model();
+        let finished = self.measure("quantized", small, corpus, &table, progress, &mut stages)?;
+        let results = CompressionResults {
+            stages,
+            tensors: compressed.tensors(),
+            file_bytes: compressed.file().bytes(),
+            counted_bits: compressed.file().storage_bits() as u64,
+            interrupted: !finished,
+        };
+        if let Some(folder) = &self.folder {
+            results.write(folder)?;
+        }
+        Ok(results)
+    }
+
+    /// Adds a stage; false if interrupted.
+    fn measure(
+        &self,
+        name: &str,
+        model: &QrnnLm,
+        corpus: &Corpus,
+        table: &OpTable,
+        progress: &mut dyn Progress,
+        stages: &mut Vec<Stage>,
+    ) -> Result<bool> {
+        let stage = Stage::measure(name, model, corpus, table, &self.interrupt, progress)?;
+        let is_measured = stage.is_some();
+        stages.extend(stage);
+        Ok(is_measured)
+    }
+
+    /// # Errors
+    /// [`Error::Busy`] if the folder holds a model that would be lost.
+    fn check_folder(&self) -> Result<()> {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        if self.overwrite || !folder.join(WEIGHTS).exists() {
+            return Ok(());
+        }
+        Err(Error::busy(
+            folder.display().to_string(),
+            format!("the folder holds {WEIGHTS}, which would be lost"),
+            "replace it with `.overwrite(true)`, or name another folder",
+        ))
+    }
+}
+
+fn interrupted(stages: Vec<Stage>) -> CompressionResults {
+    CompressionResults {
+        stages,
+        tensors: vec![],
+        file_bytes: 0,
+        counted_bits: 0,
+        interrupted: true,
+    }
+}
