@@ -1,5 +1,6 @@
 //! `reproduce`: rebuilds the paper's table, or runs one of its steps.
 
+mod cache_flags;
 mod count;
 mod data;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
