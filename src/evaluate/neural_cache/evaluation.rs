@@ -76,7 +76,7 @@ pub fn evaluate_text_with(
     })
 }
 
-fn evaluate_tokens_with(
+pub(super) fn evaluate_tokens_with(
     model: &QrnnLm,
     tokens: &[u32],
     name: &str,

@@ -13,7 +13,7 @@ const MAX: f64 = 700.0;
 const MAX_LAMBDA: f64 = 0.999;
 
 /// How far λ is searched.
-const PRECISION: f64 = 1e-9;
+const PRECISION: f64 = 1e-12;
 
 /// How much the mixture lowers the loss of a target: log((1 - λ) p_model + λ p_cache) - log p_model, in nats.
 pub(super) fn gain(advantage: f64, lambda: f64) -> f64 {
@@ -29,19 +29,22 @@ pub(super) fn gain(advantage: f64, lambda: f64) -> f64 {
 /// The λ with the largest sum of [`gain`]s, by bisection: the sum is concave in λ, so that its derivative
 /// falls.
 pub(super) fn best_lambda(advantages: &[f64]) -> f64 {
-    let ratios: Vec<f64> = advantages.iter().map(|a| a.min(MAX).exp_m1()).collect();
+    // Not `min`, which drops a NaN.
+    let limited = |advantage: f64| if advantage > MAX { MAX } else { advantage };
+    let ratios: Vec<f64> =
+        advantages.iter().map(|advantage| limited(*advantage).exp_m1()).collect();
     let derivative =
         |lambda: f64| -> f64 { ratios.iter().map(|ratio| ratio / (1.0 + lambda * ratio)).sum() };
     let (mut low, mut high) = (0.0, MAX_LAMBDA);
     // Also where the derivative is NaN.
-    if !(derivative(low) > 0.0) {
+    if derivative(low).partial_cmp(&0.0) != Some(std::cmp::Ordering::Greater) {
         return 0.0;
     }
     while high - low > PRECISION {
         let middle = (low + high) / 2.0;
         if derivative(middle) > 0.0 { low = middle } else { high = middle }
     }
-    (low + high) / 2.0
+    if high == MAX_LAMBDA { high } else { low }
 }
 
 #[cfg(test)]

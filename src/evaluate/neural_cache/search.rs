@@ -74,23 +74,35 @@ impl NeuralCache {
         options: &EvalOptions,
         progress: &mut dyn Progress,
     ) -> Result<CacheSearch> {
-        let started = Instant::now();
-        Self::new(size, 0.0, 0.0)?;
         check_vocabulary(model, corpus)?;
-        let interrupt = options.interrupt.during_call();
-        let options = EvalOptions { interrupt: interrupt.clone(), ..options.clone() };
-        let (tokens, name) = (corpus.tokens(Split::Valid), Split::Valid.to_string());
-        let recorded = shown(tokens, &name, progress, |progress| {
-            Recorded::new(model, tokens, &name, &options, progress)
-        })?;
-        let plain_loss = recorded.losses.iter().sum::<f64>() / recorded.walk.tokens as f64;
-        if plain_loss.is_nan() && recorded.walk.tokens > 0 {
-            return Err(model.explain_not_finite("the loss"));
-        }
-        let mut search = Search { recorded, plain_loss, size, interrupt, surface: vec![] };
-        let interrupted = search.recorded.walk.interrupted || !search.run(progress)?;
-        Ok(search.result(interrupted, started))
+        let name = Split::Valid.to_string();
+        search_tokens(model, corpus.tokens(Split::Valid), &name, size, options, progress)
     }
+}
+
+/// [`NeuralCache::search_with`] on token ids; `name` names the text in messages.
+pub(super) fn search_tokens(
+    model: &QrnnLm,
+    tokens: &[u32],
+    name: &str,
+    size: usize,
+    options: &EvalOptions,
+    progress: &mut dyn Progress,
+) -> Result<CacheSearch> {
+    let started = Instant::now();
+    NeuralCache::new(size, 0.0, 0.0)?;
+    let interrupt = options.interrupt.during_call();
+    let options = EvalOptions { interrupt: interrupt.clone(), ..options.clone() };
+    let recorded = shown(tokens, name, progress, |progress| {
+        Recorded::new(model, tokens, name, &options, progress)
+    })?;
+    let plain_loss = recorded.losses.iter().sum::<f64>() / recorded.walk.tokens as f64;
+    if plain_loss.is_nan() && recorded.walk.tokens > 0 {
+        return Err(model.explain_not_finite("the loss"));
+    }
+    let mut search = Search { recorded, plain_loss, size, interrupt, surface: vec![] };
+    let interrupted = search.recorded.walk.interrupted || !search.run(progress)?;
+    Ok(search.result(interrupted, started))
 }
 
 struct Search {

@@ -4,23 +4,23 @@ use std::sync::{Mutex, PoisonError};
 
 use tch::{Kind, Tensor};
 
+use super::chunk::Chunk;
 use super::rows::RowElement;
-use super::{CacheAttention, Chunk};
 use crate::Result;
 use crate::libtorch::parallel_for;
 
 /// Exponentials below which another thread does not pay.
 const GRAIN: usize = 16_384;
 
-/// [`CacheAttention::log_probabilities`] of a chunk: (thetas, queries).
-pub(super) fn chunk(all: &CacheAttention<'_>, chunk: &Chunk, thetas: &[f64]) -> Result<Tensor> {
+/// [`super::CacheAttention::log_probabilities`] of a chunk: (thetas, queries).
+pub(super) fn chunk(chunk: &Chunk<'_>, thetas: &[f64]) -> Result<Tensor> {
     match chunk.scores.kind() {
-        Kind::Double => rows::<f64>(all, chunk, thetas),
-        _ => rows::<f32>(all, chunk, thetas),
+        Kind::Double => rows::<f64>(chunk, thetas),
+        _ => rows::<f32>(chunk, thetas),
     }
 }
 
-fn rows<R: RowElement>(all: &CacheAttention<'_>, chunk: &Chunk, thetas: &[f64]) -> Result<Tensor> {
+fn rows<R: RowElement>(chunk: &Chunk<'_>, thetas: &[f64]) -> Result<Tensor> {
     let columns = chunk.scores.size2()?.1 as usize;
     debug_assert!(chunk.scores.is_contiguous() && chunk.scores.kind() == R::KIND);
     // SAFETY: the contiguous tensor has `queries` × `columns` elements of this kind, which nothing writes
@@ -30,7 +30,7 @@ fn rows<R: RowElement>(all: &CacheAttention<'_>, chunk: &Chunk, thetas: &[f64]) 
         std::slice::from_raw_parts(start, chunk.queries * columns)
     };
     // Tensors cannot be shared between threads.
-    let (all_values, size, start, first_key) = (all.values, all.size, chunk.start, chunk.first);
+    let (values, size, start, first_key) = (chunk.values, chunk.size, chunk.start, chunk.first);
     /// First row of a task, and the results of its rows, one per θ.
     type Done = (usize, Vec<f64>);
     let tasks: Mutex<Vec<Done>> = Mutex::new(vec![]);
@@ -42,8 +42,7 @@ fn rows<R: RowElement>(all: &CacheAttention<'_>, chunk: &Chunk, thetas: &[f64]) 
             let band = position.saturating_sub(size)..position;
             let in_row = band.start - first_key..band.end - first_key;
             let scores = &scores[row * columns..][in_row];
-            let target = all_values[position];
-            log_probabilities(scores, &all_values[band], target, thetas, &mut done.1);
+            log_probabilities(scores, &values[band], values[position], thetas, &mut done.1);
         }
         tasks.lock().unwrap_or_else(PoisonError::into_inner).push(done);
     })?;

@@ -2,30 +2,20 @@
 
 use tch::{Kind, Tensor};
 
-use super::{CacheAttention, Chunk};
-use crate::{Result, libtorch};
+use super::chunk::Chunk;
+use crate::Result;
 
-/// The values on the device of the keys: (positions).
-pub(super) fn upload(all: &CacheAttention<'_>) -> Result<Tensor> {
-    libtorch::upload(all.values, all.keys.device())
-}
-
-/// [`CacheAttention::log_probabilities`] of a chunk: (thetas, queries).
+/// [`super::CacheAttention::log_probabilities`] of a chunk: (thetas, queries).
 ///
-/// * `values`: [`upload`].
-pub(super) fn chunk(
-    all: &CacheAttention<'_>,
-    chunk: &Chunk,
-    values: &Tensor,
-    thetas: &[f64],
-) -> Result<Tensor> {
+/// * `values`: those of the whole text, on the device of the scores.
+pub(super) fn chunk(chunk: &Chunk<'_>, values: &Tensor, thetas: &[f64]) -> Result<Tensor> {
     let scores = &chunk.scores;
     let keys = scores.size2()?.1;
     let (kind, device) = (scores.kind(), scores.device());
     // Query i sees key j if first + j < start + i ≤ first + j + size.
     let before = (chunk.start - chunk.first) as i64;
     let ones = Tensor::f_ones(scores.size(), (Kind::Bool, device))?;
-    let band = ones.f_tril(before - 1)?.f_triu(before - all.size as i64)?;
+    let band = ones.f_tril(before - 1)?.f_triu(before - chunk.size as i64)?;
     let never = f64::NEG_INFINITY;
     let scores = scores.f_masked_fill(&band.f_logical_not()?, never)?;
     let scores = scores.f_sub(&scores.f_amax([1], true)?)?;
