@@ -228,6 +228,9 @@ impl CacheSearch {
 
 impl std::fmt::Display for CacheSearch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}{}", aligned(&self.cells()), self.summary())
+        if !self.surface.is_empty() {
+            write!(f, "{}", aligned(&self.cells()))?;
+        }
+        write!(f, "{}", self.summary())
     }
 }
