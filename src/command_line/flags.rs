@@ -1,7 +1,7 @@
 //! Names of fields in error messages, and the flags that set them.
 
 /// Fields as the library names them, and the flags of `reproduce`.
-const FLAGS: [(&str, &str); 45] = [
+const FLAGS: [(&str, &str); 48] = [
     ("config.emsize", "--emsize"),
     ("config.nhid", "--nhid"),
     ("config.layers", "--nlayers"),
@@ -32,6 +32,9 @@ const FLAGS: [(&str, &str); 45] = [
     (".resume(true)", "--resume"),
     (".overwrite(true)", "--overwrite"),
     ("options.bptt", "--bptt"),
+    ("cache.size", "--cache"),
+    ("cache.lambda", "--cache-lambda"),
+    ("cache.theta", "--cache-theta"),
     ("sampling.temperature", "--temperature"),
     ("experiment.rows", "--rows"),
     ("experiment.scale", "--scale"),

@@ -49,6 +49,21 @@ impl QrnnLm {
         Ok(split_softmax::loss_sum(clusters, weights, output, targets, computation)?)
     }
 
+    /// The cross entropy of each target, (seq × batch) of kind Double on the model's device, in nats, without
+    /// gradients. Arguments as for [`QrnnLm::loss`].
+    pub fn token_losses(&self, output: &Tensor, targets: &[i64]) -> Result<Tensor> {
+        let targets = Targets::of(&self.clusters, targets, self.options.1)?;
+        self.token_losses_of(&Features::of(&[output], None)?, &targets)
+    }
+
+    /// As [`QrnnLm::token_losses`], for targets of [`QrnnLm::upload_batch`].
+    pub(crate) fn token_losses_of(&self, output: &Features, targets: &Targets) -> Result<Tensor> {
+        let operand = self.operands()?.map(|operands| &operands.softmax);
+        let computation = Computation { precision: self.precision, operand };
+        let (clusters, weights) = (&self.clusters, &self.softmax);
+        Ok(split_softmax::token_losses(clusters, weights, output, targets, computation)?)
+    }
+
     /// Copies a batch to the model's device. Returns the token ids, (seq, batch), and the targets for the
     /// softmax. For CUDA, this is a single asynchronous copy.
     ///

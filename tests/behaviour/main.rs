@@ -5,6 +5,7 @@ mod cuda;
 mod fetch;
 mod library_path;
 mod medium_scale;
+mod neural_cache;
 mod non_finite;
 mod notebook;
 mod numbers;

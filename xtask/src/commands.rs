@@ -83,7 +83,7 @@ pub fn tests(args: Vec<OsString>) -> [Vec<OsString>; 2] {
     [joined(&optimized, args.clone()), joined(&["test", "--package", "xtask"], args)]
 }
 
-/// Where the test of the real text looks for it, instead of in ../shared/data.
+/// Where the tests of the real text look for it, instead of in ../shared/data.
 const SHARED_DATA: &str = "QRNN_SHARED_DATA";
 
 fn test(args: Vec<OsString>) -> Result<()> {
@@ -97,8 +97,8 @@ fn test(args: Vec<OsString>) -> Result<()> {
         .map_or_else(|| workspace::root().join("../shared/data"), PathBuf::from);
     if shared.is_dir() {
         terminal::note(format_args!("testing with the texts in {}", shared.display()));
-        let real = ["test", "--release", "--lib", "--", "--ignored", "of_the_real_text"];
-        cargo::run(libtorch, real)?;
+        let targets = ["test", "--release", "--lib", "--test", "behaviour"];
+        cargo::run(libtorch, [&targets[..], &["--", "--ignored", "of_the_real_text"]].concat())?;
         if std::env::var_os("QRNN_PYARROW").is_some() {
             let with_pyarrow = ["test", "--release", "--lib", "--", "--ignored", "with_pyarrow"];
             cargo::run(libtorch, with_pyarrow)?;
@@ -109,7 +109,7 @@ fn test(args: Vec<OsString>) -> Result<()> {
         }
     } else {
         terminal::note(format_args!(
-            "not run: the test of the real text; {SHARED_DATA} names its folder"
+            "not run: the tests of the real text; {SHARED_DATA} names its folder"
         ));
     }
     if process::is_installed("parallel") {

@@ -12,12 +12,13 @@
 //! | [`cuda`] | CUDA at run time: libraries, driver, NVRTC, launches |
 //! | [`profile`] | timers of the stages of a training step |
 //! | [`matmul`], [`dropout_mask`], [`adam`] | matrix products and linear maps; masks; Adam on CUDA |
-//! | [`fo_pool`], [`split_softmax`] | the operations of a QRNN language model |
+//! | [`fo_pool`], [`split_softmax`], [`cache_attention`] | the operations of a QRNN language model |
 //! | [`device`] | chooses a device, and tests every operation on it |
 
 pub mod adam;
 pub mod atomic_file;
 pub mod autograd;
+pub mod cache_attention;
 pub mod cuda;
 pub mod device;
 pub mod dropout_mask;

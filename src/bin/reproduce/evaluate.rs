@@ -3,13 +3,19 @@
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
-use qrnn::Result;
 use qrnn::data::{Corpus, Split};
+use qrnn::evaluate::neural_cache::{
+    CacheSearch, CachedEvaluation, NeuralCache, evaluate_split_with, evaluate_text_with,
+};
 use qrnn::evaluate::{EvalOptions, Evaluation, evaluate_split, evaluate_text};
 use qrnn::interrupt::Interrupt;
+use qrnn::model::QrnnLm;
 use qrnn::view::progress;
+use qrnn::{Error, Result};
+use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::cache_flags::{CacheChoice, CacheFlags};
 use crate::model_flags::{CheckpointFlags, ComputeFlags};
 use qrnn::command_line::{INTERRUPTED, Output, parsers};
 
@@ -30,9 +36,11 @@ pub struct Args {
     /// Window length in tokens; affects speed only [default: as in training]
     #[arg(long, value_parser = parsers::size)]
     bptt: Option<usize>,
-    /// Batch size [default: 1 for the test split, 10 for the others]
+    /// Batch size [default: 1 for the test split and with a cache, 10 otherwise]
     #[arg(long, value_parser = parsers::size)]
     batch_size: Option<usize>,
+    #[command(flatten)]
+    cache: CacheFlags,
     #[command(flatten)]
     compute: ComputeFlags,
     /// Print the result as one JSON object on the last line of standard output
@@ -40,33 +48,131 @@ pub struct Args {
     pub json: bool,
 }
 
+/// What is evaluated.
+enum Text {
+    File(PathBuf),
+    Split(Box<Corpus>, Split),
+}
+
+impl std::fmt::Display for Text {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Split(corpus, split) => write!(f, "{split} text of {}", corpus.name()),
+        }
+    }
+}
+
 pub fn run(args: Args) -> Result<Output> {
+    let choice = args.cache.choice()?;
+    if let (CacheChoice::Search(_), Some(_)) = (choice, &args.text) {
+        return Err(Error::config(
+            "--cache",
+            "",
+            "searches λ and θ on the validation text, and --text has none",
+            "add --cache-lambda and --cache-theta; evaluating a split with --cache finds them",
+        ));
+    }
     let device = args.compute.device()?;
     let precision = args.compute.precision(device)?;
     let saved = args.checkpoint.open()?;
-    let corpus = match &args.text {
-        Some(_) => None,
-        None => Some(args.checkpoint.corpus(&saved, args.data)?),
+    let text = match args.text {
+        Some(file) => Text::File(file),
+        None => Text::Split(Box::new(args.checkpoint.corpus(&saved, args.data)?), args.split),
     };
     let mut model = args.checkpoint.model(saved, device)?;
     model.set_precision(precision);
-    // A text file is evaluated like the test split, with batch size 1.
-    let split = if args.text.is_some() { Split::Test } else { args.split };
-    let mut options = EvalOptions::original(split, args.bptt.unwrap_or(model.config().bptt));
+    let bptt = args.bptt.unwrap_or(model.config().bptt);
+    let mut options = match (choice, &text) {
+        (CacheChoice::None, Text::Split(_, split)) => EvalOptions::original(*split, bptt),
+        _ => EvalOptions::one_column(bptt),
+    };
     if let Some(batch) = args.batch_size {
         options.batch = batch;
     }
     options.interrupt = Interrupt::on_ctrl_c("stopping the evaluation")?;
     qrnn_ops::libtorch::keep_freed_memory();
-    if let Some(file) = &args.text {
-        let evaluation = evaluate_text(&model, file, &options, &mut *progress::here())?;
-        let text = format!("{}: {evaluation}", file.display());
-        return Ok(outcome(text, json!(evaluation), &evaluation.evaluation));
+    match (choice, &text) {
+        (CacheChoice::None, _) => plain(&model, &text, &options),
+        (CacheChoice::Given(cache), _) => cached(&model, &text, &options, &cache, None),
+        (CacheChoice::Search(size), Text::Split(corpus, _)) => {
+            let progress = &mut *progress::here();
+            let search = NeuralCache::search_with(&model, corpus, size, &options, progress)?;
+            cached(&model, &text, &options, &search, Some(&search))
+        }
+        (CacheChoice::Search(_), Text::File(_)) => plain(&model, &text, &options), // refused above
     }
-    let corpus = corpus.unwrap_or_else(Corpus::synthetic);
-    let evaluation = evaluate_split(&model, &corpus, args.split, &options, &mut *progress::here())?;
-    let text = format!("{} text of {}: {evaluation}", args.split, corpus.name());
-    Ok(outcome(text, json!(evaluation), &evaluation))
+}
+
+fn plain(model: &QrnnLm, text: &Text, options: &EvalOptions) -> Result<Output> {
+    let progress = &mut *progress::here();
+    match text {
+        Text::File(file) => {
+            let evaluation = evaluate_text(model, file, options, progress)?;
+            Ok(outcome(format!("{text}: {evaluation}"), json!(evaluation), &evaluation.evaluation))
+        }
+        Text::Split(corpus, split) => {
+            let evaluation = evaluate_split(model, corpus, *split, options, progress)?;
+            Ok(outcome(format!("{text}: {evaluation}"), json!(evaluation), &evaluation))
+        }
+    }
+}
+
+/// * `search`: how the cache was found, if it was searched. If that was interrupted, nothing is evaluated.
+fn cached(
+    model: &QrnnLm,
+    text: &Text,
+    options: &EvalOptions,
+    cache: &NeuralCache,
+    search: Option<&CacheSearch>,
+) -> Result<Output> {
+    if let Some(search) = search.filter(|search| search.interrupted) {
+        let json = json!({ "cache": CacheJson::of(cache, Some(search)), "interrupted": true });
+        return Ok(Output { text: search.to_string(), json, status: INTERRUPTED });
+    }
+    let progress = &mut *progress::here();
+    let (shown, json, evaluation): (String, Value, CachedEvaluation) = match text {
+        Text::File(file) => {
+            let evaluation = evaluate_text_with(model, file, cache, options, progress)?;
+            (evaluation.to_string(), json!(evaluation), evaluation.evaluation)
+        }
+        Text::Split(corpus, split) => {
+            let evaluation = evaluate_split_with(model, corpus, *split, cache, options, progress)?;
+            (evaluation.to_string(), json!(evaluation), evaluation)
+        }
+    };
+    let mut json = json;
+    json["cache"] = json!(CacheJson::of(cache, search));
+    let search = search.map(|search| format!("{search}\n")).unwrap_or_default();
+    Ok(outcome(format!("{search}{text}: {shown}"), json, &evaluation.evaluation))
+}
+
+/// A cache in the JSON output.
+#[derive(Serialize)]
+struct CacheJson<'a> {
+    #[serde(flatten)]
+    cache: &'a NeuralCache,
+    searched: bool,
+    #[serde(flatten)]
+    search: Option<SearchJson>,
+}
+
+#[derive(Serialize)]
+struct SearchJson {
+    valid_ppl: f64,
+    plain_valid_ppl: f64,
+    search_seconds: f64,
+}
+
+impl<'a> CacheJson<'a> {
+    fn of(cache: &'a NeuralCache, search: Option<&CacheSearch>) -> Self {
+        let of_search = |search: &CacheSearch| SearchJson {
+            valid_ppl: search.valid_ppl,
+            plain_valid_ppl: search.plain_valid_ppl,
+            search_seconds: search.seconds,
+        };
+        Self { cache, searched: search.is_some(), search: search.map(of_search) }
+    }
 }
 
 fn outcome(text: String, json: Value, evaluation: &Evaluation) -> Output {

@@ -1,5 +1,6 @@
 //! `reproduce`: rebuilds the paper's table, or runs one of its steps.
 
+mod cache_flags;
 mod compress;
 mod count;
 mod data;

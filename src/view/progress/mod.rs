@@ -17,6 +17,9 @@ pub use terminal::Terminal;
 use crate::Result;
 use crate::data::download::{Dataset, Fetch};
 use crate::data::{Corpus, Split};
+use crate::evaluate::neural_cache::{
+    CacheSearch, CachedEvaluation, NeuralCache, evaluate_split_with,
+};
 use crate::evaluate::{EvalOptions, Evaluation, evaluate_split};
 use crate::generate::{Generated, Sampling, generate_text};
 use crate::model::{QrnnLm, check_vocabulary};
@@ -41,6 +44,32 @@ pub fn here() -> Box<dyn Progress> {
 pub fn evaluate(model: &QrnnLm, corpus: &Corpus, split: Split) -> Result<Evaluation> {
     let options = EvalOptions::original(split, model.config().bptt);
     evaluate_split(model, corpus, split, &options, &mut *here())
+}
+
+/// Evaluates a model with a neural cache: in one batch column, the whole text in order, with a cache that is
+/// empty at its beginning.
+///
+/// # Errors
+/// As [`evaluate_split_with`].
+pub fn evaluate_with(
+    model: &QrnnLm,
+    corpus: &Corpus,
+    split: Split,
+    cache: &NeuralCache,
+) -> Result<CachedEvaluation> {
+    let options = EvalOptions::one_column(model.config().bptt);
+    evaluate_split_with(model, corpus, split, cache, &options, &mut *here())
+}
+
+impl NeuralCache {
+    /// [`NeuralCache::search_with`] in one batch column, with progress shown by [`here`].
+    ///
+    /// # Errors
+    /// As [`NeuralCache::search_with`].
+    pub fn search(model: &QrnnLm, corpus: &Corpus, size: usize) -> Result<CacheSearch> {
+        let options = EvalOptions::one_column(model.config().bptt);
+        Self::search_with(model, corpus, size, &options, &mut *here())
+    }
 }
 
 /// Continues `prompt`, words separated by spaces; starts a new text if it is empty.

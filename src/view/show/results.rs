@@ -5,6 +5,7 @@ use maud::{Markup, html};
 use super::{Show, WIDTH};
 use crate::data::{Corpus, Split};
 use crate::evaluate::Evaluation;
+use crate::evaluate::neural_cache::{CacheSearch, CachedEvaluation, NeuralCache};
 use crate::format::{NOTHING, aligned, duration, perplexity, perplexity_of, thousands};
 use crate::generate::Generated;
 use crate::model::{Gates, LmConfig, QrnnLm};
@@ -33,6 +34,7 @@ macro_rules! impl_evcxr_display {
 }
 
 impl_evcxr_display!(Corpus, LmConfig, QrnnLm, Gates, Recipe, TrainingRun, Evaluation, Generated);
+impl_evcxr_display!(NeuralCache, CacheSearch, CachedEvaluation);
 impl_evcxr_display!(OpTable, OpTables, ReproduceResults, Plot);
 
 impl Show for Corpus {
@@ -169,6 +171,49 @@ impl Show for Evaluation {
             ("loss as awd-lstm-lm averages it", format!("{:.4}", self.reference_loss)),
             ("predicted tokens", format!("{}{interrupted}", thousands(self.tokens as u64))),
             ("time", duration(self.seconds)),
+        ];
+        MimeBundle::html(name_value(&facts), self.to_string())
+    }
+}
+
+impl Show for NeuralCache {
+    fn bundle(&self) -> MimeBundle {
+        let facts = [
+            ("cache", format!("{} tokens", thousands(self.size as u64))),
+            ("λ", self.lambda.to_string()),
+            ("θ", self.theta.to_string()),
+        ];
+        MimeBundle::html(name_value(&facts), self.to_string())
+    }
+}
+
+impl Show for CacheSearch {
+    /// The perplexities by θ and λ, the best θ in bold.
+    fn bundle(&self) -> MimeBundle {
+        let rows = self.cells();
+        let html = table(
+            &rows[0],
+            rows[1..]
+                .iter()
+                .zip(&self.surface)
+                .map(|(cells, searched)| (searched.theta == self.cache.theta, cells)),
+        );
+        MimeBundle::html(html! { (html) (remark(&self.summary())) }, self.to_string())
+    }
+}
+
+impl Show for CachedEvaluation {
+    fn bundle(&self) -> MimeBundle {
+        let evaluation = &self.evaluation;
+        let interrupted = if evaluation.interrupted { ", interrupted" } else { "" };
+        let facts = [
+            ("perplexity with the cache", perplexity_of(evaluation.loss)),
+            ("perplexity without it", perplexity_of(self.plain_loss)),
+            ("reduction", format!("{:.1} %", 100.0 * self.reduction())),
+            ("loss (nats per token)", format!("{:.4}", evaluation.loss)),
+            ("cache", self.cache.to_string()),
+            ("predicted tokens", format!("{}{interrupted}", thousands(evaluation.tokens as u64))),
+            ("time", duration(evaluation.seconds)),
         ];
         MimeBundle::html(name_value(&facts), self.to_string())
     }

@@ -2,6 +2,7 @@ use tch::Device;
 
 use super::*;
 use crate::data::{Corpus, Split};
+use crate::evaluate::neural_cache::NeuralCache;
 use crate::generate::{Generated, Sampling};
 use crate::model::{LmConfig, QrnnLm};
 use crate::paper;
@@ -10,7 +11,7 @@ use crate::paper::operation_counts::{OpRow, count_ops};
 use crate::progress::Silent;
 use crate::train::{Recipe, Trainer};
 use crate::view::plot;
-use crate::view::progress::{evaluate, generate};
+use crate::view::progress::{evaluate, evaluate_with, generate};
 
 /// Checks that every body of a bundle is valid for its MIME type, and returns the HTML or SVG.
 fn check_bundle(label: &str, value: &impl Show) -> String {
@@ -58,6 +59,13 @@ fn every_result_has_valid_output() {
         check_bundle("evaluation", &evaluate(&model, &corpus, Split::Valid).unwrap())
             .contains("perplexity")
     );
+    let cache = NeuralCache::search(&model, &corpus, 50).unwrap();
+    let shown = check_bundle("search", &cache);
+    assert!(shown.contains("best λ") && shown.contains("<b>"), "{shown}");
+    assert_eq!(shown.matches("<tr>").count(), 1 + cache.surface.len(), "{shown}");
+    check_bundle("cache", &cache.cache);
+    let with = evaluate_with(&model, &corpus, Split::Valid, &cache).unwrap();
+    assert!(check_bundle("evaluation with a cache", &with).contains("without it"));
     assert!(check_bundle("operations", &count_ops(&paper::entry().config())).contains("156.857"));
     let shown = check_bundle("both", &crate::paper::results::OpTables::of_entry());
     assert!(shown.contains("<td class=\"published\">120.347</td>"), "{shown}");

@@ -2,7 +2,7 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::cross_entropy::{Gradient, cross_entropy};
+use super::cross_entropy::{Gradient, cross_entropy, cross_entropy_of_rows};
 use super::targets::TailTargets;
 use crate::Result;
 use crate::matmul::{Addend, Precision};
@@ -44,6 +44,31 @@ pub fn softmax_loss(
     precision: Precision,
     gradients: Option<Gradients<'_>>,
 ) -> Result<f64> {
+    softmax(hidden, weight, bias, targets, precision, gradients, None)
+}
+
+/// The cross entropy of each row, (rows), in nats, without gradients. Arguments as for [`softmax_loss`].
+pub fn softmax_losses(
+    hidden: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    targets: &[i64],
+    precision: Precision,
+) -> Result<Vec<f64>> {
+    let mut losses = vec![0.0; targets.len()];
+    softmax(hidden, weight, bias, targets, precision, None, Some(&mut losses))?;
+    Ok(losses)
+}
+
+fn softmax(
+    hidden: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    targets: &[i64],
+    precision: Precision,
+    gradients: Option<Gradients<'_>>,
+    mut losses: Option<&mut [f64]>,
+) -> Result<f64> {
     let (hidden, weight) = (precision.operand(hidden)?, precision.operand(weight)?);
     let ((rows, emsize), classes) = (hidden.size2()?, weight.size()[0]);
     let unit = if hidden.kind() == Kind::BFloat16 { ROWS } else { 1 };
@@ -68,7 +93,14 @@ pub fn softmax_loss(
         precision.multiply(&logits, &hidden, &weight.f_tr()?, Addend::Nothing)?;
         let gradient =
             gradients.as_ref().map(|grads| Gradient { scale: grads.scale, sums: grads.bias });
-        sum += cross_entropy(&logits.f_narrow(0, 0, rows)?, bias, targets, gradient)?;
+        let unpadded = logits.f_narrow(0, 0, rows)?;
+        sum += match &mut losses {
+            Some(losses) => {
+                let losses = &mut losses[chunk * chunk_rows..][..targets.len()];
+                cross_entropy_of_rows(&unpadded, bias, targets, losses)?
+            }
+            None => cross_entropy(&unpadded, bias, targets, gradient)?,
+        };
         if let (Some(grads), Some(grad_hidden)) = (&gradients, &grad_hidden) {
             let _ = logits.f_narrow(0, rows, padded - rows)?.f_zero_()?;
             let grad_rows = grad_hidden.f_narrow(0, start, padded)?;

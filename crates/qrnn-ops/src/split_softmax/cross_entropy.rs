@@ -43,11 +43,33 @@ pub(super) fn cross_entropy(
     targets: &[i64],
     gradient: Option<Gradient<'_>>,
 ) -> Result<f64> {
+    of_rows(logits, bias, targets, gradient, None)
+}
+
+/// As [`cross_entropy`] without gradient; also writes the cross entropy of each row, in nats.
+///
+/// * `losses`: (rows), overwritten.
+pub(super) fn cross_entropy_of_rows(
+    logits: &Tensor,
+    bias: &Tensor,
+    targets: &[i64],
+    losses: &mut [f64],
+) -> Result<f64> {
+    of_rows(logits, bias, targets, None, Some(losses))
+}
+
+fn of_rows(
+    logits: &Tensor,
+    bias: &Tensor,
+    targets: &[i64],
+    gradient: Option<Gradient<'_>>,
+    losses: Option<&mut [f64]>,
+) -> Result<f64> {
     let _span = profile::span(Stage::Softmax);
     match logits.kind() {
-        Kind::Float => rows::<f32>(logits, bias, targets, gradient),
-        Kind::Double => rows::<f64>(logits, bias, targets, gradient),
-        Kind::BFloat16 => rows::<Bf16>(logits, bias, targets, gradient),
+        Kind::Float => rows::<f32>(logits, bias, targets, gradient, losses),
+        Kind::Double => rows::<f64>(logits, bias, targets, gradient, losses),
+        Kind::BFloat16 => rows::<Bf16>(logits, bias, targets, gradient, losses),
         kind => {
             Err(TchError::Torch(format!("cross entropy does not support {kind:?} logits")).into())
         }
@@ -78,6 +100,7 @@ fn rows<S: RowElement>(
     bias: &Tensor,
     targets: &[i64],
     gradient: Option<Gradient<'_>>,
+    losses: Option<&mut [f64]>,
 ) -> Result<f64> {
     /// A tensor whose disjoint rows are written by many threads.
     struct Shared<T>(*mut T);
@@ -99,12 +122,15 @@ fn rows<S: RowElement>(
     struct TaskSums<R> {
         first_row: usize,
         loss: f64,
+        /// The loss of each row, if asked for.
+        losses: Vec<f64>,
         sums: Vec<R>,
     }
+    let each = losses.is_some();
     let tasks: Mutex<Vec<TaskSums<S::Accum>>> = Mutex::new(vec![]);
     let scale = gradient.map(|gradient| gradient.scale);
     parallel_for(targets.len(), GRAIN.div_ceil(classes.max(1)), |rows| {
-        let (first_row, mut loss) = (rows.start, 0.0);
+        let (first_row, mut loss, mut losses) = (rows.start, 0.0, vec![]);
         let zeros = || vec![S::Accum::default(); if scale.is_some() { classes } else { 0 }];
         let (mut exponentials, mut sums) = (zeros(), zeros());
         for i in rows {
@@ -116,14 +142,23 @@ fn rows<S: RowElement>(
                 exponentials: &mut exponentials,
                 sums: &mut sums,
             });
-            loss += S::row(row, bias, targets[i] as usize, gradient);
+            let of_row = S::row(row, bias, targets[i] as usize, gradient);
+            loss += of_row;
+            if each {
+                losses.push(of_row);
+            }
         }
-        let task = TaskSums { first_row, loss, sums };
+        let task = TaskSums { first_row, loss, losses, sums };
         tasks.lock().unwrap_or_else(PoisonError::into_inner).push(task);
     })?;
     let mut tasks = tasks.into_inner().unwrap_or_else(PoisonError::into_inner);
     // A fixed order makes the result independent of the threads' timing.
     tasks.sort_by_key(|task| task.first_row);
+    if let Some(losses) = losses {
+        for task in &tasks {
+            losses[task.first_row..][..task.losses.len()].copy_from_slice(&task.losses);
+        }
+    }
     if let Some(gradient) = gradient {
         let mut sums = gradient.sums.shallow_clone();
         for task in &tasks {

@@ -102,7 +102,22 @@ impl<'a> CudaSoftmax<'a> {
     ///
     /// * `hidden`: (tokens, augmented row).
     pub fn loss_sum(&self, hidden: &Tensor, targets: &DeviceTargets) -> Result<Tensor> {
-        self.run(hidden, targets, None)
+        sum(&self.run(hidden, targets, None)?)
+    }
+
+    /// The cross entropy of each target, (tokens) of kind Double, in nats. Arguments as for
+    /// [`CudaSoftmax::loss_sum`].
+    pub fn token_losses(&self, hidden: &Tensor, targets: &DeviceTargets) -> Result<Tensor> {
+        let all = self.run(hidden, targets, None)?.f_to_kind(Kind::Double)?;
+        let tokens = targets.tokens as i64;
+        let (mut losses, mut done) = (all.f_narrow(0, 0, tokens)?, tokens);
+        // A target lies in at most one tail, so that the order of additions cannot matter.
+        for [indices, _] in &targets.tails {
+            let rows = indices.size()[0];
+            let _ = losses.f_index_add_(0, indices, &all.f_narrow(0, done, rows)?)?;
+            done += rows;
+        }
+        Ok(losses)
     }
 
     /// [`CudaSoftmax::loss_sum`] times `scale`, and its gradients: of hidden, weight, bias and, if
@@ -116,7 +131,7 @@ impl<'a> CudaSoftmax<'a> {
         let float = |like: &Tensor| Tensor::f_empty(like.size(), (Kind::Float, hidden.device()));
         let (grad_hidden, grad_operand) = (float(hidden)?, float(&self.operand)?);
         let gradients = Gradients { scale, hidden: &grad_hidden, operand: &grad_operand };
-        let sum = self.run(hidden, targets, Some(&gradients))?;
+        let sum = sum(&self.run(hidden, targets, Some(&gradients))?)?;
         let rows = |first: usize, n: usize| grad_operand.f_narrow(0, first as i64, n as i64);
         let mut parts = vec![rows(self.clusters.tokens_row(), self.clusters.vocab)?];
         if self.clusters.tails() > 0 {
@@ -129,6 +144,7 @@ impl<'a> CudaSoftmax<'a> {
         Ok((sum.f_mul_scalar(scale)?, all))
     }
 
+    /// The losses of all targets in the head, then of those of each tail within it, of kind Float.
     fn run(
         &self,
         hidden: &Tensor,
@@ -183,8 +199,7 @@ impl<'a> CudaSoftmax<'a> {
                 _ => self.run_cluster(&cluster, None)?,
             }
         }
-        // Double precision costs nothing for a few thousand losses.
-        Ok(losses.f_sum(Kind::Double)?.f_to_kind(Kind::Float)?)
+        Ok(losses)
     }
 
     /// Writes the losses of one cluster's softmax, and its gradients if there are `gradients`.
@@ -216,6 +231,11 @@ impl<'a> CudaSoftmax<'a> {
         }
         Ok(())
     }
+}
+
+/// The sum, in double precision, which costs nothing for a few thousand losses.
+fn sum(losses: &Tensor) -> Result<Tensor> {
+    Ok(losses.f_sum(Kind::Double)?.f_to_kind(Kind::Float)?)
 }
 
 /// The cross entropy of each row; with `scale`, overwrites `logits` by their gradient times `scale`.

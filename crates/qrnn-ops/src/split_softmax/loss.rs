@@ -70,7 +70,7 @@ pub fn mean_loss(
 }
 
 /// Hidden states with their padding, (tokens, row).
-fn flat(hidden: &Features) -> Result<Tensor> {
+pub(super) fn flat(hidden: &Features) -> Result<Tensor> {
     Ok(hidden.all.f_reshape([-1, hidden.all.size().last().copied().unwrap_or(1)])?)
 }
 

@@ -10,10 +10,12 @@ mod cross_entropy;
 mod cuda;
 mod loss;
 mod targets;
+mod token_losses;
 mod weights;
 
 pub use clusters::Clusters;
 pub(crate) use cuda::self_test;
 pub use loss::{UpstreamGrad, log_probabilities, loss_sum, mean_loss};
 pub use targets::{DeviceTargets, Targets};
+pub use token_losses::token_losses;
 pub use weights::{Computation, SoftmaxWeights, operand, write_operand};

@@ -1,26 +1,19 @@
-//! Evaluation: cross entropy and perplexity of a model.
+//! Cross entropy and perplexity of a model on a text.
 
 use std::path::Path;
 use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::data::{Batches, Corpus, EncodedText, Split};
+use super::options::EvalOptions;
+use super::windows::{Walk, for_each_window};
+#[cfg(doc)]
+use crate::Error;
+use crate::Result;
+use crate::data::{Corpus, EncodedText, Split};
 use crate::format::{perplexity_in_text, thousands};
-use crate::interrupt::Interrupt;
 use crate::model::{QrnnLm, check_vocabulary};
 use crate::progress::{Progress, Silent, Task, Unit};
-use crate::{Error, Result};
-
-/// Minimum tokens per forward pass on the CPU. Shorter windows are merged, which reads the weights less
-/// often. The result is unchanged, since the state is carried over.
-const MIN_TOKENS_CPU: usize = 1120;
-
-/// Minimum tokens per forward pass on CUDA, where each pass also synchronizes to read the loss.
-const MIN_TOKENS_CUDA: usize = 16_384;
-
-/// Maximum tokens per forward pass, which limits memory. Longer windows are split.
-const MAX_TOKENS: usize = 32_768;
 
 /// Results of an evaluation.
 #[derive(Debug, Clone, Serialize)]
@@ -38,39 +31,6 @@ pub struct Evaluation {
     pub seconds: f64,
     /// Whether it was interrupted: the other fields are then those of the tokens before.
     pub interrupted: bool,
-}
-
-/// Options of an evaluation.
-#[derive(Debug, Clone)]
-pub struct EvalOptions {
-    /// Batch size. awd-lstm-lm uses 10 for the validation text and 1 for the test text.
-    pub batch: usize,
-    /// Sequence length of a window. It affects only the speed, since the state is carried over.
-    pub bptt: usize,
-    /// Stops the evaluation, which then returns what it computed so far.
-    pub interrupt: Interrupt,
-}
-
-impl EvalOptions {
-    /// The batch size of awd-lstm-lm for this split.
-    pub fn original(split: Split, bptt: usize) -> Self {
-        let batch = if split == Split::Test { 1 } else { 10 };
-        Self { batch, bptt, interrupt: Interrupt::default() }
-    }
-
-    /// # Errors
-    /// [`Error::Config`] if `bptt` is 0. The batch size is checked against the text later.
-    fn check(&self) -> Result<()> {
-        if self.bptt > 0 {
-            return Ok(());
-        }
-        Err(Error::config(
-            "options.bptt",
-            0,
-            "must be at least 1",
-            "omit it to use the sequence length of training",
-        ))
-    }
 }
 
 /// Evaluates a model on a split.
@@ -91,10 +51,10 @@ pub fn evaluate_split(
 
 /// Results of an evaluation on a text file.
 #[derive(Debug, Clone, Serialize)]
-pub struct TextEvaluation {
+pub struct TextEvaluation<E = Evaluation> {
     /// Loss, perplexity and time.
     #[serde(flatten)]
-    pub evaluation: Evaluation,
+    pub evaluation: E,
     /// Number of words outside the model's vocabulary, each read as `<unk>`.
     pub unknown: usize,
 }
@@ -110,29 +70,49 @@ pub fn evaluate_text(
     options: &EvalOptions,
     progress: &mut dyn Progress,
 ) -> Result<TextEvaluation> {
-    let path = path.as_ref();
+    let evaluate =
+        |tokens: &[u32], name: &str| evaluate_tokens(model, tokens, name, options, progress);
+    of_text(model, path.as_ref(), evaluate)
+}
+
+/// Reads a text file with the model's vocabulary and evaluates its tokens; the second argument of `evaluate`
+/// names the text in messages.
+pub(super) fn of_text<E>(
+    model: &QrnnLm,
+    path: &Path,
+    evaluate: impl FnOnce(&[u32], &str) -> Result<E>,
+) -> Result<TextEvaluation<E>> {
     let EncodedText { tokens, unknown } = EncodedText::read(path, model.require_vocab()?)?;
-    let evaluation =
-        evaluate_tokens(model, &tokens, &path.display().to_string(), options, progress)?;
+    let evaluation = evaluate(&tokens, &path.display().to_string())?;
     Ok(TextEvaluation { evaluation, unknown })
 }
 
 /// Evaluates a model on token ids; `name` names the text in messages.
-fn evaluate_tokens(
+pub(super) fn evaluate_tokens(
     model: &QrnnLm,
     tokens: &[u32],
     name: &str,
     options: &EvalOptions,
     progress: &mut dyn Progress,
 ) -> Result<Evaluation> {
-    progress.start(&Task::new(format!("evaluating {name}"), Unit::Tokens, tokens.len() as u64));
-    let evaluation = mean_loss(model, tokens, name, options, progress);
-    progress.finish();
-    let evaluation = evaluation?;
-    if evaluation.loss.is_nan() && evaluation.tokens > 0 {
-        return Err(model.explain_not_finite("the loss"));
-    }
+    let evaluation = shown(tokens, name, progress, |progress| {
+        mean_loss(model, tokens, name, options, progress)
+    })?;
+    evaluation.check_finite(model)?;
     Ok(evaluation)
+}
+
+/// Reports an evaluation of these tokens as a task.
+pub(super) fn shown<T>(
+    tokens: &[u32],
+    name: &str,
+    progress: &mut dyn Progress,
+    evaluate: impl FnOnce(&mut dyn Progress) -> Result<T>,
+) -> Result<T> {
+    progress.start(&Task::new(format!("evaluating {name}"), Unit::Tokens, tokens.len() as u64));
+    let evaluation = evaluate(progress);
+    progress.finish();
+    evaluation
 }
 
 /// Validation during training: reports no progress, and accepts a loss of NaN.
@@ -152,41 +132,36 @@ fn mean_loss(
     options: &EvalOptions,
     progress: &mut dyn Progress,
 ) -> Result<Evaluation> {
-    options.check()?;
-    let interrupt = options.interrupt.during_call();
-    let _no_grad = tch::no_grad_guard();
-    let started = Instant::now();
-    let model = &model.rounded()?;
-    let batches = Batches::new(tokens, options.batch, name)?;
-    let mut state = model.zero_state(options.batch as i64)?;
-    let (mut loss_sum, mut row, mut interrupted) = (0.0, 0, false);
-    let device = model.options().1;
-    let min_tokens = if device.is_cuda() { MIN_TOKENS_CUDA } else { MIN_TOKENS_CPU };
-    let max_seq = (MAX_TOKENS / options.batch).max(1);
-    let seq = options.bptt.max(min_tokens / options.batch).min(max_seq);
-    while row < batches.rows() - 1 {
-        if interrupt.requested() {
-            interrupted = true;
-            break;
+    let (started, mut loss_sum) = (Instant::now(), 0.0);
+    let walk = for_each_window(model, tokens, name, options, progress, &mut |window| {
+        loss_sum += window.model.loss_sum_of(&window.forwarded.features, window.targets)?;
+        Ok(())
+    })?;
+    Ok(Evaluation::of_sum(loss_sum, walk, options.batch, started))
+}
+
+impl Evaluation {
+    /// # Errors
+    /// [`Error::NotFinite`] if the loss is NaN.
+    pub(super) fn check_finite(&self, model: &QrnnLm) -> Result<()> {
+        if self.loss.is_nan() && self.tokens > 0 {
+            return Err(model.explain_not_finite("the loss"));
         }
-        let batch = batches.batch(row, seq);
-        let (inputs, targets) = model.upload_batch(&batch.inputs, batch.targets, options.batch)?;
-        let forwarded = model.forward(&inputs, &state, None)?;
-        loss_sum += model.loss_sum_of(&forwarded.features, &targets)?;
-        state = forwarded.state;
-        row += targets.tokens() / options.batch;
-        progress.advance(targets.tokens() as u64);
+        Ok(())
     }
-    let count = row * options.batch;
-    let loss = loss_sum / count as f64;
-    Ok(Evaluation {
-        loss,
-        reference_loss: loss_sum / (count + options.batch) as f64,
-        ppl: loss.exp(),
-        tokens: count,
-        seconds: started.elapsed().as_secs_f64(),
-        interrupted,
-    })
+
+    /// * `loss_sum`: over all tokens of the walk, in nats.
+    pub(super) fn of_sum(loss_sum: f64, walk: Walk, batch: usize, started: Instant) -> Self {
+        let loss = loss_sum / walk.tokens as f64;
+        Self {
+            loss,
+            reference_loss: loss_sum / (walk.tokens + batch) as f64,
+            ppl: loss.exp(),
+            tokens: walk.tokens,
+            seconds: started.elapsed().as_secs_f64(),
+            interrupted: walk.interrupted,
+        }
+    }
 }
 
 impl std::fmt::Display for Evaluation {
@@ -205,7 +180,7 @@ impl std::fmt::Display for Evaluation {
     }
 }
 
-impl std::fmt::Display for TextEvaluation {
+impl<E: std::fmt::Display> std::fmt::Display for TextEvaluation<E> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.evaluation)?;
         match self.unknown {

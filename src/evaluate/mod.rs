@@ -1,0 +1,10 @@
+//! Evaluation: cross entropy and perplexity of a model, alone or with a neural cache.
+
+mod evaluation;
+pub mod neural_cache;
+mod options;
+mod windows;
+
+pub(crate) use evaluation::validate;
+pub use evaluation::{Evaluation, TextEvaluation, evaluate_split, evaluate_text};
+pub use options::EvalOptions;
