@@ -37,19 +37,22 @@ impl QrnnLm {
             Some((vectors, scalars)) => Some((convert(vectors)?, scalars.shallow_clone())),
             None => None,
         };
+        let projection = |matrix: &Option<Tensor>| matrix.as_ref().map(&convert).transpose();
         Ok(Self {
             config: self.config.clone(),
             vocab: self.vocab.clone(),
+            ids: self.ids,
             options: self.options,
             precision: self.precision,
             clusters: self.clusters.clone(),
             operands: None,
             layers: self.layers.iter().map(layer).collect::<Result<_>>()?,
             softmax: SoftmaxWeights {
-                weight: convert(&softmax.weight)?,
+                weights: softmax.weights.iter().map(&convert).collect::<Result<_>>()?,
                 bias: softmax.bias.shallow_clone(),
                 tail,
             },
+            projections: self.projections.iter().map(projection).collect::<Result<_>>()?,
         })
     }
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::checkpoint::first_difference;
 use super::metrics::MetricsLog;
 use super::recipe::Recipe;
+use crate::data::{Corpus, IdOrder};
 use crate::files::run_folder::{CONFIG, WEIGHTS, checkpoints, invalid_setting, read_config};
 use crate::files::run_lock::{Claim, Owner, RunLock, Watch, claim};
 use crate::interrupt::Interrupt;
@@ -24,6 +25,9 @@ pub struct RunConfig {
     pub version: String,
     /// Name of the corpus.
     pub corpus: String,
+    /// Order of the corpus's token ids.
+    #[serde(default, skip_serializing_if = "IdOrder::is_first_appearance")]
+    pub ids: IdOrder,
     /// Configuration of the model.
     pub model: LmConfig,
     /// Training settings.
@@ -200,10 +204,11 @@ impl RunDir {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn write_config(&self, model: &LmConfig, recipe: &Recipe, corpus: &str) -> Result<()> {
+    pub fn write_config(&self, model: &LmConfig, recipe: &Recipe, corpus: &Corpus) -> Result<()> {
         let config = RunConfig {
             version: env!("CARGO_PKG_VERSION").into(),
-            corpus: corpus.into(),
+            corpus: corpus.name().into(),
+            ids: corpus.ids(),
             model: model.clone(),
             recipe: recipe.clone(),
         };
@@ -269,7 +274,8 @@ mod tests {
         ) {
             let folder = tempfile::tempdir().unwrap();
             let run = RunDir::open(folder.path()).unwrap();
-            run.write_config(&LmConfig::paper(30, 180), &Recipe::paper(), "text").unwrap();
+            let corpus = Corpus::from_ids("text", 1, [vec![0], vec![0], vec![0]]).unwrap().by_frequency();
+            run.write_config(&LmConfig::paper(30, 180), &Recipe::paper(), &corpus).unwrap();
             let path = folder.path().join("config.json");
             let mut bytes = std::fs::read(&path).unwrap();
             for (index, byte) in changes {
