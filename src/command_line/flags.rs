@@ -1,7 +1,7 @@
 //! Names of fields in error messages, and the flags that set them.
 
 /// Fields as the library names them, and the flags of `reproduce`.
-const FLAGS: [(&str, &str); 48] = [
+const FLAGS: [(&str, &str); 50] = [
     ("config.emsize", "--emsize"),
     ("config.nhid", "--nhid"),
     ("config.layers", "--nlayers"),
@@ -14,6 +14,7 @@ const FLAGS: [(&str, &str); 48] = [
     ("config.weight_drop", "--wdrop"),
     ("config.zoneout", "--zoneout"),
     ("config.splits", "--splits"),
+    ("config.widths", "--widths"),
     ("config.init_range", "--init-range"),
     ("recipe.bptt", "--bptt"),
     ("recipe.batch", "--batch-size"),
@@ -31,6 +32,7 @@ const FLAGS: [(&str, &str); 48] = [
     ("trainer.log_every", "--log-interval"),
     (".resume(true)", "--resume"),
     (".overwrite(true)", "--overwrite"),
+    (".by_frequency()", "--ids frequency"),
     ("options.bptt", "--bptt"),
     ("cache.size", "--cache"),
     ("cache.lambda", "--cache-lambda"),

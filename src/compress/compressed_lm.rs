@@ -91,6 +91,7 @@ impl CompressedLm {
         let metadata = CompressedMetadata {
             model: model.config().clone(),
             corpus: corpus.name().to_owned(),
+            ids: corpus.ids(),
             vocabulary: Some(format!("{:016x}", corpus.vocab().checksum())),
             plan: serde_json::to_value(plan).map_err(encoding)?,
             activation_bits: None,

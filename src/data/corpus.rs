@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::folder::SplitFiles;
+use super::id_order::{self, IdOrder};
 use super::ids::Ids;
 use super::split::Split;
 use super::synthetic::{self, SyntheticConfig};
@@ -25,6 +26,7 @@ struct Text {
     name: String,
     vocab: Arc<Vocab>,
     tokens: [Ids; 3],
+    order: IdOrder,
     origin: Origin,
     /// -ln p of each token in nats, for text from a generator.
     surprisals: Option<[Vec<f32>; 3]>,
@@ -144,7 +146,8 @@ impl Corpus {
         surprisals: Option<[Vec<f32>; 3]>,
     ) -> Self {
         let train = tokens[0].len();
-        let text = Text { name, vocab: Arc::new(vocab), tokens, origin, surprisals };
+        let (vocab, order) = (Arc::new(vocab), IdOrder::FirstAppearance);
+        let text = Text { name, vocab, tokens, order, origin, surprisals };
         Self { train, text: Arc::new(text) }
     }
 
@@ -185,6 +188,41 @@ impl Corpus {
         Self { text: self.text.clone(), train: tokens.min(self.train) }
     }
 
+    /// The same text with ids by descending frequency in the training text, as the clusters of an adaptive embedding
+    /// need it ([`crate::model::LmConfig::widths`]). Equally frequent words keep their order, so that words that
+    /// the training text lacks come last.
+    ///
+    /// All training tokens count, also those that [`Corpus::take_train`] has removed.
+    pub fn by_frequency(&self) -> Self {
+        let Text { name, vocab, tokens, order, origin, surprisals } = &*self.text;
+        if *order == IdOrder::Frequency {
+            return self.clone();
+        }
+        let order = id_order::by_frequency(&tokens[Split::Train as usize], vocab.len());
+        let text = Text {
+            name: name.clone(),
+            vocab: Arc::new(vocab.renumbered(&order)),
+            tokens: tokens.each_ref().map(|ids| Ids::Read(id_order::renumbered(ids, &order))),
+            order: IdOrder::Frequency,
+            origin: origin.clone(),
+            surprisals: surprisals.clone(),
+        };
+        Self { text: Arc::new(text), train: self.train }
+    }
+
+    /// The same text with ids in this order. Ids by frequency stay as they are.
+    pub fn in_order(&self, order: IdOrder) -> Self {
+        match order {
+            IdOrder::FirstAppearance => self.clone(),
+            IdOrder::Frequency => self.by_frequency(),
+        }
+    }
+
+    /// The order of the token ids.
+    pub fn ids(&self) -> IdOrder {
+        self.text.order
+    }
+
     /// The best possible perplexity in expectation: exp of the mean -ln p(token | all past tokens)
     /// under the distribution that the text was sampled from, without the first token. `None` for
     /// real text.
@@ -202,8 +240,8 @@ impl Corpus {
     }
 
     /// Writes `train.txt`, `valid.txt` and `test.txt` into the folder, and creates it if missing.
-    /// [`Corpus::from_dir`] reads the same ids back, unless [`Corpus::take_train`] has removed all
-    /// occurrences of a word or truncated a line.
+    /// [`Corpus::from_dir`] reads the same ids back, unless they are by frequency or [`Corpus::take_train`] has
+    /// removed all occurrences of a word or truncated a line.
     ///
     /// # Errors
     /// If the folder cannot be created or written to. Each file is replaced atomically.
@@ -238,7 +276,10 @@ impl fmt::Display for Corpus {
         for split in Split::ALL {
             write!(f, ", {split} {} tokens", count(self.tokens(split).len()))?;
         }
-        Ok(())
+        match self.ids() {
+            IdOrder::FirstAppearance => Ok(()),
+            order => write!(f, ", ids {}", order.in_words()),
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 //! - a text tokenized with an existing vocabulary (`mapped`)
 //! - the token cache (`token_cache`), verified by `checksum` and memory-mapped (`ids`)
 //! - the embedded synthetic language (`synthetic`)
+//! - token ids by frequency (`id_order`)
 //! - the perplexity of a unigram model (`unigram`)
 //! - tokens arranged in batches (`Batches`)
 //! - downloads of published corpora ([`download`])
@@ -17,6 +18,7 @@ mod corpus;
 pub mod download;
 mod folder;
 mod format;
+mod id_order;
 mod ids;
 mod mapped;
 mod parquet;
@@ -32,6 +34,7 @@ mod words;
 
 pub(crate) use batches::Batches;
 pub use corpus::{Corpus, Origin};
+pub use id_order::IdOrder;
 pub(crate) use mapped::EncodedText;
 pub use split::Split;
 pub use synthetic::SyntheticConfig;

@@ -9,7 +9,7 @@ use super::words::words;
 use crate::{Error, Result};
 
 /// The words of a corpus. Ids are assigned in order of first appearance, over train, then valid, then
-/// test.
+/// test, unless [`crate::data::Corpus::by_frequency`] has changed them.
 #[derive(Clone, Default)]
 pub struct Vocab {
     /// All words, concatenated.
@@ -45,6 +45,17 @@ impl Vocab {
             }
         }
         Some(vocab)
+    }
+
+    /// The same words with other ids: `order` has the old id of each new one.
+    pub(super) fn renumbered(&self, order: &[u32]) -> Self {
+        let mut text = String::with_capacity(self.text.len());
+        let mut ends = Vec::with_capacity(order.len());
+        for id in order {
+            text.push_str(self.word(*id));
+            ends.push(text.len() as u32); // at most the length of the old text
+        }
+        Self { text, ends, ..Self::default() }
     }
 
     /// The words in the order of their ids, separated by spaces.

@@ -12,7 +12,7 @@ use super::activations::{Activations, InputRounding};
 use super::config::LmConfig;
 use super::lm::{DEFAULT_SEED, QrnnLm};
 use super::weights;
-use crate::data::Vocab;
+use crate::data::{IdOrder, Vocab};
 use crate::packed::PackedFile;
 use crate::{Error, Result};
 
@@ -30,6 +30,9 @@ pub(crate) struct CompressedMetadata {
     pub model: LmConfig,
     /// The name of the corpus that it was trained on.
     pub corpus: String,
+    /// The order of the ids.
+    #[serde(default)]
+    pub ids: IdOrder,
     /// Checksum of the words in the order of their ids.
     pub vocabulary: Option<String>,
     /// The plan that the model was compressed by.
@@ -61,16 +64,20 @@ impl CompressedMetadata {
         let entry = |name: &str| -> Result<Value> {
             match file.metadata.get(name) {
                 None => Ok(Value::Null),
-                Some(text) if ["corpus", "vocabulary"].contains(&name) => Ok(text.clone().into()),
+                Some(text) if ["corpus", "ids", "vocabulary"].contains(&name) => {
+                    Ok(text.clone().into())
+                }
                 Some(text) => serde_json::from_str(text).map_err(|error| {
                     damaged(format!("its metadata entry {name} cannot be read ({error})"))
                 }),
             }
         };
-        let names = ["model", "corpus", "vocabulary", "plan", "activation_bits", "shares", "cache"];
+        let names =
+            ["model", "corpus", "ids", "vocabulary", "plan", "activation_bits", "shares", "cache"];
         let fields: serde_json::Map<String, Value> = names
             .into_iter()
             .map(|name| Ok((name.to_owned(), entry(name)?)))
+            .filter(|field| !matches!(field, Ok((name, Value::Null)) if name == "ids"))
             .collect::<Result<_>>()?;
         let metadata: Self = serde_json::from_value(Value::Object(fields))
             .map_err(|error| damaged(format!("its metadata are not those of a model ({error})")))?;
@@ -138,6 +145,7 @@ pub(crate) fn model_of(
         }
     };
     model.vocab = vocab;
+    model.ids = Some(metadata.ids);
     model.packed = Some(file);
     Ok(model)
 }

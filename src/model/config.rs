@@ -1,9 +1,10 @@
 //! Model configuration: sizes, dropouts and softmax clusters.
 
-use std::iter;
-
 use serde::{Deserialize, Serialize};
 
+use super::splits::Splits;
+use super::widths;
+use crate::data::IdOrder;
 use crate::{Error, Result};
 
 /// Vocabulary size of WikiText-103, including `<eos>`.
@@ -17,83 +18,6 @@ const MAX_INIT_RANGE: f64 = 1e6;
 
 /// Maximum number of layers.
 pub const MAX_LAYERS: usize = 10_000;
-
-/// The clusters of the split softmax.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Splits {
-    /// Chosen by vocabulary size as in main.py of awd-lstm-lm: 2,800 / 20,000 / 76,000 above 75,000
-    /// words, 4,200 / 35,000 / 180,000 above 500,000, otherwise none.
-    #[default]
-    Auto,
-    /// One softmax over all words.
-    None,
-    /// The first token id of each tail cluster, ascending.
-    At(Vec<usize>),
-}
-
-impl Splits {
-    /// The cluster boundaries for a vocabulary size, without 0 and `vocab`; empty for a plain softmax.
-    ///
-    /// # Errors
-    /// [`Error::Config`] if the boundaries do not ascend from 1 or exceed the vocabulary.
-    pub fn borders(&self, vocab: usize) -> Result<Vec<usize>> {
-        match self {
-            Self::None => Ok(vec![]),
-            Self::Auto if vocab > 500_000 => Ok(vec![4_200, 35_000, 180_000]),
-            Self::Auto if vocab > 75_000 => Ok(vec![2_800, 20_000, 76_000]),
-            Self::Auto => Ok(vec![]),
-            Self::At(boundaries) => {
-                let problem = if !iter::once(&0).chain(boundaries).is_sorted_by(|a, b| a < b) {
-                    "the boundaries must ascend and be at least 1".to_owned()
-                } else if boundaries.iter().any(|&boundary| boundary >= vocab) {
-                    format!("the boundaries must be below the vocabulary size {vocab}")
-                } else {
-                    return Ok(boundaries.clone());
-                };
-                let remedy = "use smaller boundaries in ascending order, or none";
-                Err(Error::config("config.splits", self, problem, remedy))
-            }
-        }
-    }
-}
-
-impl std::fmt::Display for Splits {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Auto => f.write_str("auto"),
-            Self::None => f.write_str("none"),
-            Self::At(boundaries) => {
-                let boundaries: Vec<_> = boundaries.iter().map(usize::to_string).collect();
-                f.write_str(&boundaries.join(","))
-            }
-        }
-    }
-}
-
-impl std::str::FromStr for Splits {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "none" => Ok(Self::None),
-            list => list
-                .split(',')
-                .map(|boundary| boundary.trim().parse())
-                .collect::<Result<Vec<usize>, _>>()
-                .map(Self::At)
-                .map_err(|_| {
-                    Error::config(
-                        "clusters",
-                        list,
-                        "is not a list of token ids",
-                        "use for example 2800,20000,76000, or none, or auto",
-                    )
-                }),
-        }
-    }
-}
 
 /// The configuration of a QRNN language model.
 ///
@@ -132,7 +56,13 @@ pub struct LmConfig {
     pub zoneout: f64,
     /// Clusters of the split softmax.
     pub splits: Splits,
-    /// Embedding width of each cluster, for an adaptive embedding.
+    /// Widths of an adaptive embedding and softmax, one for each cluster: the head's tokens, then the tails. `None` for
+    /// one embedding of width E, as published.
+    ///
+    /// Cluster k has an embedding of `widths[k]` features, and where this is less than E, a projection P (E, width): a
+    /// token's input is P e, and its logit is e · Pᵀ h + b (Grave et al. 2017, arXiv 1609.04309; tied weights and
+    /// projections as in Baevski and Auli 2018, arXiv 1809.10853, section 3). The corpus must have its ids by
+    /// frequency ([`crate::data::Corpus::by_frequency`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub widths: Option<Vec<usize>>,
     /// The embedding is initialized uniformly within ± this value.
@@ -243,7 +173,7 @@ impl LmConfig {
         self
     }
 
-    /// Sets the embedding width of each cluster.
+    /// Sets the widths of an adaptive embedding and softmax, for example `[300, 75, 5]` with two tails.
     pub fn widths(mut self, widths: impl Into<Vec<usize>>) -> Self {
         self.widths = Some(widths.into());
         self
@@ -271,13 +201,32 @@ impl LmConfig {
         let size = |rows: usize, columns: usize| (rows as u64).saturating_mul(columns as u64 + 1);
         let layers =
             self.layer_shapes().into_iter().map(|shape| size(shape.rows(), shape.columns()));
-        layers.fold(size(self.vocab, self.emsize), u64::saturating_add)
+        let embedding = match &self.widths {
+            None => size(self.vocab, self.emsize),
+            Some(widths) => {
+                let borders = self.splits.borders(self.vocab).unwrap_or_default();
+                widths::parameters(widths, &borders, self.vocab, self.emsize)
+            }
+        };
+        layers.fold(embedding, u64::saturating_add)
     }
 
     /// Multiplications in the linear map of the largest layer for this many tokens.
     pub fn layer_multiplications(&self, tokens: usize) -> usize {
         let weights = self.layer_shapes().into_iter().map(|shape| shape.rows() * shape.columns());
         weights.max().unwrap_or(0).saturating_mul(tokens)
+    }
+
+    /// Checks that token ids in this order suit the widths.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for widths and ids in order of first appearance: a cluster would not hold the words for which
+    /// it has its width.
+    pub fn check_ids(&self, ids: IdOrder) -> Result<()> {
+        match &self.widths {
+            Some(all) if ids != IdOrder::Frequency => Err(widths::other_order(all, ids)),
+            _ => Ok(()),
+        }
     }
 
     /// Checks the number of layers before a model is built. Operation counts accept any number.
@@ -344,7 +293,8 @@ impl LmConfig {
                 "omit it to use 0.1, as awd-lstm-lm does",
             ));
         }
-        self.splits.borders(self.vocab).map(drop)
+        let borders = self.splits.borders(self.vocab)?;
+        self.widths.as_ref().map_or(Ok(()), |all| widths::check(all, &borders, self.emsize))
     }
 }
 

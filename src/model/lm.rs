@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use rand::{Rng, RngExt};
 use tch::{Device, Kind, Tensor};
 
 use super::activations::{Activations, InputRounding};
@@ -11,10 +10,9 @@ use super::config::LmConfig;
 use super::dropout::{DropoutMasks, LayerMasks, MaskOptions};
 use super::layer::{Pass, QrnnLayer};
 use super::operands::Operands;
-use crate::data::{Corpus, Vocab};
+use crate::Result;
+use crate::data::{Corpus, IdOrder, Vocab};
 use crate::packed::PackedFile;
-use crate::random::{Purpose, generator};
-use crate::{Error, Result};
 use qrnn_ops::cuda;
 use qrnn_ops::matmul::{Features, Precision};
 use qrnn_ops::profile::{self, Stage};
@@ -31,14 +29,18 @@ pub struct QrnnLm {
     pub(super) config: LmConfig,
     /// The vocabulary, if known.
     pub(super) vocab: Option<Arc<Vocab>>,
+    /// The order of the token ids, if known.
+    pub(super) ids: Option<IdOrder>,
     pub(super) options: (Kind, Device),
     pub(super) precision: Precision,
     pub(super) clusters: Clusters,
     /// On CUDA: copies of the weights for matmuls.
     pub(super) operands: Option<Operands>,
     pub(super) layers: Vec<QrnnLayer>,
-    /// Its weight (V, E) is also the embedding.
+    /// Its weights are also the embedding: one (V, E), or one for each cluster of an adaptive model.
     pub(super) softmax: SoftmaxWeights,
+    /// For each cluster of an adaptive model, the projection (E, width); `None` for one of width E. Otherwise empty.
+    pub(super) projections: Vec<Option<Tensor>>,
     /// What happens to the inputs of products.
     pub(super) input_rounding: InputRounding,
     /// The tensors as they are stored, if the model is of a compressed file.
@@ -71,61 +73,14 @@ impl QrnnLm {
     /// A model with the vocabulary of a corpus and randomly initialized weights.
     ///
     /// # Errors
-    /// [`Error::Config`] if the configuration is invalid; [`Error::Unavailable`] if the device is not
-    /// available.
+    /// [`Error::Config`] if the configuration is invalid, or has widths and the corpus has ids in order of first
+    /// appearance; [`Error::Unavailable`] if the device is not available.
     pub fn new(config: &LmConfig, corpus: &Corpus, device: Device) -> Result<Self> {
+        config.check_ids(corpus.ids())?;
         let config = config.clone().vocab(corpus.vocab().len());
         let mut model = Self::seeded(&config, (Kind::Float, device), DEFAULT_SEED)?;
         model.adopt_vocab(corpus);
         Ok(model)
-    }
-
-    /// A model of this configuration with weights initialized from `seed`: the embedding uniformly within
-    /// ±`init_range`, linear maps uniformly within ±1/√fan_in, the bias and cluster vectors of the softmax
-    /// with 0.
-    ///
-    /// # Errors
-    /// As [`QrnnLm::new`].
-    pub fn seeded(config: &LmConfig, options: (Kind, Device), seed: u64) -> Result<Self> {
-        config.check()?;
-        config.check_layers()?;
-        check_device(options.1)?;
-        let rng = &mut generator(seed, Purpose::Weights, 0);
-        let (vocab, emsize) = (config.vocab as i64, config.emsize as i64);
-        let clusters = Clusters::new(config.vocab, config.splits.borders(config.vocab)?);
-        let tails = clusters.tails() as i64;
-        let zeros = |size: &[i64]| parameter(&Tensor::f_zeros(size, options)?);
-        let weight = uniform(config.init_range, &[vocab, emsize], options, rng)?;
-        let layers = config
-            .layer_shapes()
-            .into_iter()
-            .map(|shape| {
-                let (rows, columns) = (shape.rows() as i64, shape.columns() as i64);
-                let bound = 1.0 / (columns as f64).sqrt();
-                Ok(QrnnLayer {
-                    shape,
-                    weight: uniform(bound, &[rows, columns], options, rng)?,
-                    bias: uniform(bound, &[rows], options, rng)?,
-                })
-            })
-            .collect::<Result<_>>()?;
-        let tail = match tails {
-            0 => None,
-            _ => Some((zeros(&[tails, emsize])?, zeros(&[tails])?)),
-        };
-        let softmax = SoftmaxWeights { weight, bias: zeros(&[vocab])?, tail };
-        Ok(Self {
-            config: config.clone(),
-            vocab: None,
-            options,
-            precision: Precision::default(),
-            clusters,
-            operands: None,
-            layers,
-            softmax,
-            input_rounding: InputRounding::Off,
-            packed: None,
-        })
     }
 
     /// Copies of all weights, in the order of [`QrnnLm::parameters`].
@@ -183,8 +138,20 @@ impl QrnnLm {
 
     /// All parameters with the names of awd-lstm-lm: `encoder.weight`, `rnns.{i}.linear.weight` and
     /// `.bias`, `decoder.bias`, `criterion.tail_vectors`, `criterion.tail_bias`.
+    ///
+    /// An adaptive model has, in place of `encoder.weight`, `encoder.{k}.weight` (tokens, width) of each cluster, then
+    /// `projections.{k}.weight` (E, width) of each cluster narrower than E.
     pub fn parameters(&self) -> Vec<(String, &Tensor)> {
-        let mut all = vec![("encoder.weight".to_owned(), &self.softmax.weight)];
+        let is_adaptive = self.config.widths.is_some();
+        let encoder = |k: usize| match is_adaptive {
+            true => format!("encoder.{k}.weight"),
+            false => "encoder.weight".to_owned(),
+        };
+        let weights = self.softmax.weights.iter().enumerate();
+        let mut all: Vec<_> = weights.map(|(k, weight)| (encoder(k), weight)).collect();
+        for (k, projection) in self.projections.iter().enumerate() {
+            all.extend(projection.iter().map(|matrix| (format!("projections.{k}.weight"), matrix)));
+        }
         for (i, layer) in self.layers.iter().enumerate() {
             all.push((format!("rnns.{i}.linear.weight"), &layer.weight));
             all.push((format!("rnns.{i}.linear.bias"), &layer.bias));
@@ -229,15 +196,6 @@ impl QrnnLm {
         masks: Option<&DropoutMasks>,
     ) -> Result<Forwarded> {
         self.forward_embedded(&self.embed(tokens)?, tokens, state, masks, true)
-    }
-
-    /// The embedding of token ids, (seq, batch, E), without dropout.
-    ///
-    /// # Errors
-    /// [`Error::Ops`] if an id is outside the vocabulary.
-    pub fn embed(&self, tokens: &Tensor) -> Result<Tensor> {
-        let _span = profile::span(Stage::Embedding);
-        Ok(Tensor::f_embedding(&self.softmax.weight, tokens, -1, false, false)?)
     }
 
     /// As [`QrnnLm::forward`], on the embedding of the tokens.
@@ -314,7 +272,7 @@ impl QrnnLm {
     }
 
     /// The input of a product, rounded if the model's inputs are.
-    fn rounded_features(
+    pub(super) fn rounded_features(
         &self,
         product: usize,
         x: Features,
@@ -325,6 +283,12 @@ impl QrnnLm {
         }
         let rounded = self.input_rounding.apply(product, &x.view()?)?;
         Ok(Features::of(&[&rounded], operands.map(|operands| &operands.ones))?)
+    }
+
+    /// The number of the product with the weights of a cluster that has a projection.
+    pub(super) fn product_of_cluster(&self, cluster: usize) -> usize {
+        let before = self.projections[..cluster].iter().flatten().count();
+        self.layers.len() + 1 + before
     }
 
     /// The largest absolute value of the inputs of each product over a text, in the order of [`Activations`].
@@ -338,7 +302,9 @@ impl QrnnLm {
         let observed = InputRounding::Observed(RefCell::default());
         let before = std::mem::replace(&mut self.input_rounding, observed);
         let state = self.zero_state(tokens.size2()?.1)?;
-        let forwarded = self.forward(tokens, &state, None).map(drop);
+        let forwarded = self
+            .forward(tokens, &state, None)
+            .and_then(|forwarded| self.hidden_states(&forwarded.features, None).map(drop));
         match (std::mem::replace(&mut self.input_rounding, before), forwarded) {
             (InputRounding::Observed(largest), Ok(())) => Ok(largest.into_inner()),
             (_, result) => result.map(|()| vec![]),
@@ -363,40 +329,11 @@ impl QrnnLm {
         self.packed.as_deref()
     }
 
-    /// The gradients of `objective` with respect to all parameters, in the order of
-    /// [`QrnnLm::parameters`].
-    ///
-    /// * `embedded`: the leaf passed to [`QrnnLm::forward_embedded`];
-    /// * `tokens`: its token ids, (seq, batch).
-    ///
-    /// The embedding's gradient is added row by row to that of the tied softmax weight. Autograd would
-    /// allocate and add two dense tensors of the size of the vocabulary.
-    ///
-    /// # Errors
-    /// [`Error::Ops`] if memory runs out.
-    pub(crate) fn gradients(
-        &self,
-        objective: &Tensor,
-        embedded: &Tensor,
-        tokens: &Tensor,
-    ) -> Result<Vec<Tensor>> {
-        let parameters = self.parameters();
-        let mut leaves: Vec<&Tensor> = parameters.iter().map(|(_, tensor)| *tensor).collect();
-        leaves.push(embedded);
-        let mut gradients = Tensor::f_run_backward(&[objective], &leaves, false, false)?;
-        if let (Some(rows), Some(tied)) = (gradients.pop(), gradients.first_mut()) {
-            let _span = profile::span(Stage::Embedding);
-            let rows = self.flat(&rows)?.f_to_kind(tied.kind())?;
-            let _ = tied.f_index_add_(0, &tokens.f_view(-1)?, &rows)?;
-        }
-        Ok(gradients)
-    }
-
     /// z, f and o of a layer before activation, (seq, batch, 3 H), from the zero state and without
     /// dropout.
     pub(super) fn gates_before_activation(&self, tokens: &Tensor, layer: usize) -> Result<Tensor> {
         let state = self.zero_state(tokens.size()[1])?;
-        let x = Tensor::f_embedding(&self.softmax.weight, tokens, -1, false, false)?;
+        let x = self.embed(tokens)?;
         let mut x = self.first_features(&x, &state.previous_input, None)?;
         for (below, initial_state) in self.layers[..layer].iter().zip(&state.layers) {
             x = self.layer(below, &x, initial_state, None, true, None)?.0;
@@ -416,37 +353,6 @@ impl QrnnLm {
         let (zoneout, precision) = (self.config.zoneout, self.precision);
         layer.forward(x, initial_state, &Pass { masks, drop_output, zoneout, precision, operand })
     }
-}
-
-/// # Errors
-/// [`Error::Unavailable`] for CUDA without a GPU or without a library that it needs.
-fn check_device(device: Device) -> Result<()> {
-    match device {
-        Device::Cpu => Ok(()),
-        Device::Cuda(_) => Ok(qrnn_ops::device::cuda().map(drop)?),
-        other => Err(Error::unavailable(
-            format!("device {other:?}"),
-            "only the CPU and CUDA are supported",
-            "use Device::Cpu",
-        )),
-    }
-}
-
-/// A leaf that requires gradients.
-fn parameter(tensor: &Tensor) -> Result<Tensor> {
-    Ok(tensor.f_set_requires_grad(true)?)
-}
-
-fn uniform(
-    bound: f64,
-    size: &[i64],
-    (kind, device): (Kind, Device),
-    rng: &mut impl Rng,
-) -> Result<Tensor> {
-    let n: i64 = size.iter().product();
-    let values: Vec<f32> =
-        (0..n).map(|_| ((2.0 * rng.random::<f64>() - 1.0) * bound) as f32).collect();
-    parameter(&Tensor::f_from_slice(&values)?.f_view(size)?.f_to_kind(kind)?.f_to_device(device)?)
 }
 
 #[cfg(test)]

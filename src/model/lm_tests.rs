@@ -1,5 +1,6 @@
 use super::*;
-use crate::random::Stream;
+use crate::Error;
+use crate::random::{Purpose, Stream};
 
 const DOUBLE: (Kind, Device) = (Kind::Double, Device::Cpu);
 

@@ -3,9 +3,10 @@
 use tch::Tensor;
 
 use super::lm::QrnnLm;
+use super::operands::Operands;
 use crate::Result;
-use qrnn_ops::matmul::Features;
-use qrnn_ops::split_softmax::{self, Computation, DeviceTargets, Targets, UpstreamGrad};
+use qrnn_ops::matmul::{Features, project};
+use qrnn_ops::split_softmax::{self, Clusters, Computation, DeviceTargets, Targets, UpstreamGrad};
 use qrnn_ops::{cuda, libtorch};
 
 impl QrnnLm {
@@ -29,10 +30,12 @@ impl QrnnLm {
         targets: Targets,
         upstream: UpstreamGrad,
     ) -> Result<Tensor> {
-        let operand = self.operands()?.map(|operands| &operands.softmax);
-        let computation = Computation { precision: self.precision, operand };
+        let operands = self.operands()?;
+        let hidden = self.hidden_states(output, operands)?;
+        let operands = operands.map(|operands| &operands.softmax[..]);
+        let computation = Computation { precision: self.precision, operands };
         let (clusters, weights) = (&self.clusters, &self.softmax);
-        Ok(split_softmax::mean_loss(clusters, weights, output, targets, computation, upstream)?)
+        Ok(split_softmax::mean_loss(clusters, weights, &hidden, targets, computation, upstream)?)
     }
 
     /// The summed cross entropy, in nats, without gradients. Arguments as for [`QrnnLm::loss`].
@@ -43,10 +46,29 @@ impl QrnnLm {
 
     /// As [`QrnnLm::loss_sum`], for targets of [`QrnnLm::upload_batch`].
     pub(crate) fn loss_sum_of(&self, output: &Features, targets: &Targets) -> Result<f64> {
-        let operand = self.operands()?.map(|operands| &operands.softmax);
-        let computation = Computation { precision: self.precision, operand };
+        let operands = self.operands()?;
+        let hidden = self.hidden_states(output, operands)?;
+        let operands = operands.map(|operands| &operands.softmax[..]);
+        let computation = Computation { precision: self.precision, operands };
         let (clusters, weights) = (&self.clusters, &self.softmax);
-        Ok(split_softmax::loss_sum(clusters, weights, output, targets, computation)?)
+        Ok(split_softmax::loss_sum(clusters, weights, &hidden, targets, computation)?)
+    }
+
+    /// The hidden states of the softmax: the output, and the projections Pᵀ h of it to the clusters that have one,
+    /// (seq, batch, width).
+    pub(super) fn hidden_states(
+        &self,
+        output: &Features,
+        operands: Option<&Operands>,
+    ) -> Result<Vec<Features>> {
+        let mut all = vec![Features { all: output.all.shallow_clone(), width: output.width }];
+        for (k, matrix) in self.projections.iter().enumerate() {
+            let Some(matrix) = matrix else { continue };
+            let operand = operands.and_then(|operands| operands.projections[k].as_ref());
+            let projected = project(output, matrix, self.precision, operand)?;
+            all.push(self.rounded_features(self.product_of_cluster(k), projected, operands)?);
+        }
+        Ok(all)
     }
 
     /// The cross entropy of each target, (seq × batch) of kind Double on the model's device, in nats, without
@@ -58,10 +80,12 @@ impl QrnnLm {
 
     /// As [`QrnnLm::token_losses`], for targets of [`QrnnLm::upload_batch`].
     pub(crate) fn token_losses_of(&self, output: &Features, targets: &Targets) -> Result<Tensor> {
-        let operand = self.operands()?.map(|operands| &operands.softmax);
-        let computation = Computation { precision: self.precision, operand };
+        let operands = self.operands()?;
+        let hidden = self.hidden_states(output, operands)?;
+        let operands = operands.map(|operands| &operands.softmax[..]);
+        let computation = Computation { precision: self.precision, operands };
         let (clusters, weights) = (&self.clusters, &self.softmax);
-        Ok(split_softmax::token_losses(clusters, weights, output, targets, computation)?)
+        Ok(split_softmax::token_losses(clusters, weights, &hidden, targets, computation)?)
     }
 
     /// Copies a batch to the model's device. Returns the token ids, (seq, batch), and the targets for the
@@ -93,10 +117,36 @@ impl QrnnLm {
     /// * `output`: (seq, batch, E) of [`QrnnLm::forward`].
     pub fn log_probabilities(&self, output: &Tensor) -> Result<Tensor> {
         let output = self.flat(output)?;
-        Ok(split_softmax::log_probabilities(&self.clusters, &self.softmax, &output)?)
+        let mut hidden = vec![output.shallow_clone()];
+        for k in (0..self.projections.len()).filter(|k| self.projections[*k].is_some()) {
+            hidden.push(self.projected(&output, k)?);
+        }
+        Ok(split_softmax::log_probabilities(&self.clusters, &self.softmax, &hidden)?)
     }
 
-    pub(super) fn flat(&self, output: &Tensor) -> Result<Tensor> {
-        Ok(output.f_reshape([-1, self.config.emsize as i64])?)
+    /// The log probabilities of the head of the next token's softmax, (seq × batch, head size + tails): of the tokens
+    /// in the head, then of the tails. `Clusters::head_size` of [`QrnnLm::clusters`] is the class of tail 0. Without
+    /// tails, these are the [`QrnnLm::log_probabilities`].
+    ///
+    /// * `output`: (seq, batch, E) of [`QrnnLm::forward`].
+    pub fn head_log_probabilities(&self, output: &Tensor) -> Result<Tensor> {
+        let output = self.flat(output)?;
+        let (clusters, weights) = (&self.clusters, &self.softmax);
+        let projected = self.projected(&output, 0)?;
+        Ok(split_softmax::head_log_probabilities(clusters, weights, &output, &projected)?)
+    }
+
+    /// The log probabilities of the next token's class in tail `k`, counted from 0, given that it is in this tail,
+    /// (seq × batch, size). The tail's first token and size are `Clusters::tail` of [`QrnnLm::clusters`].
+    ///
+    /// * `output`: (seq, batch, E) of [`QrnnLm::forward`].
+    pub fn tail_log_probabilities(&self, output: &Tensor, k: usize) -> Result<Tensor> {
+        let projected = self.projected(&self.flat(output)?, k + 1)?;
+        Ok(split_softmax::tail_log_probabilities(&self.clusters, &self.softmax, &projected, k)?)
+    }
+
+    /// The clusters of the softmax.
+    pub fn clusters(&self) -> &Clusters {
+        &self.clusters
     }
 }

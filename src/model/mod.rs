@@ -1,30 +1,38 @@
 //! The language model: configuration, QRNN layers, dropouts, split softmax.
 
 mod activations;
+#[cfg(test)]
+mod adaptive_tests;
 mod compressed;
 mod config;
 mod dropout;
+mod embedding;
 mod finite;
 mod gates;
 mod health;
+mod initial_weights;
 mod layer;
 mod lm;
+mod loading;
 mod loss;
 mod operand_refresh;
 mod operands;
 mod rounded;
 mod saved;
+mod splits;
 mod vocabulary;
 mod weights;
+mod widths;
 
 pub use activations::Activations;
 pub(crate) use compressed::{ACTIVATION_STEPS, CompressedMetadata, WORDS, model_of};
 pub(crate) use config::MAX_SIZE;
-pub use config::{LayerShape, LmConfig, MAX_LAYERS, Splits, WIKITEXT103_VOCAB};
+pub use config::{LayerShape, LmConfig, MAX_LAYERS, WIKITEXT103_VOCAB};
 pub use dropout::{DropoutMasks, LayerMasks, MaskOptions};
 pub use gates::Gates;
 pub use layer::QrnnLayer;
 pub use lm::{DEFAULT_SEED, Forwarded, QrnnLm, State};
 pub use saved::SavedModel;
 pub(crate) use saved::{check_words, metadata};
+pub use splits::Splits;
 pub(crate) use vocabulary::check_vocabulary;

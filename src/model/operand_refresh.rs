@@ -1,9 +1,12 @@
 //! Keeps the CUDA copies of the weights up to date.
 
 use qrnn_ops::cuda;
-use qrnn_ops::matmul::{augmented_weight, one_and_zeros, write_augmented};
+use qrnn_ops::matmul::{
+    augmented_weight, matrix_of, one_and_zeros, projection_operand, write_augmented,
+    write_projection,
+};
 use qrnn_ops::profile::{self, Stage};
-use qrnn_ops::split_softmax::{self, write_operand};
+use qrnn_ops::split_softmax::{self, OperandRows, write_operands};
 use tch::Tensor;
 
 use super::layer::QrnnLayer;
@@ -30,7 +33,12 @@ impl QrnnLm {
                 for (operand, layer) in operands.layers.iter().zip(&self.layers) {
                     write_augmented(operand, &[(&layer.weight, &layer.bias)])?;
                 }
-                write_operand(&self.clusters, &self.softmax, &operands.softmax)?;
+                write_operands(&self.clusters, &self.softmax, &operands.softmax)?;
+                for (operand, matrix) in operands.projections.iter().zip(&self.projections) {
+                    if let (Some(operand), Some(matrix)) = (operand, matrix) {
+                        write_projection(matrix, operand)?;
+                    }
+                }
                 operands.versions = versions;
             }
             _ => self.operands = Some(self.new_operands(versions)?),
@@ -41,10 +49,14 @@ impl QrnnLm {
     fn new_operands(&self, versions: Vec<i64>) -> Result<Operands> {
         let kind = self.precision.activation_kind(self.options);
         let layer = |layer: &QrnnLayer| augmented_weight(&layer.weight, &layer.bias, kind);
+        let projection = |matrix: &Option<Tensor>| {
+            matrix.as_ref().map(|matrix| projection_operand(matrix, kind)).transpose()
+        };
         Ok(Operands {
             precision: self.precision,
             layers: self.layers.iter().map(layer).collect::<Result<_, _>>()?,
-            softmax: split_softmax::operand(&self.clusters, &self.softmax, kind)?,
+            softmax: split_softmax::operands(&self.clusters, &self.softmax, kind)?,
+            projections: self.projections.iter().map(projection).collect::<Result<_, _>>()?,
             ones: one_and_zeros((kind, self.options.1))?,
             versions,
         })
@@ -66,29 +78,41 @@ impl QrnnLm {
         Ok(current.then_some(operands))
     }
 
-    /// Views of the copy of each parameter, in the order of [`QrnnLm::parameters`]; `None` on the CPU or
-    /// if the copies are out of date.
+    /// Views of the copies of each parameter, in the order of [`QrnnLm::parameters`]: of consecutive rows, mostly one
+    /// for all of them. None on the CPU or if the copies are out of date.
     ///
     /// # Errors
     /// [`crate::Error::Ops`] of libtorch.
-    pub(crate) fn copies_of_parameters(&self) -> Result<Vec<Option<Tensor>>> {
+    pub(crate) fn copies_of_parameters(&self) -> Result<Vec<Vec<Tensor>>> {
         let Some(operands) = self.operands()? else {
-            return Ok(self.parameters().iter().map(|_| None).collect());
+            return Ok(self.parameters().iter().map(|_| vec![]).collect());
         };
-        let split = |operand: &Tensor, first: usize, weight: &Tensor| -> Result<[_; 2]> {
+        let split = |operand: &Tensor, first: usize, weight: &Tensor| -> Result<[Tensor; 2]> {
             let (rows, width) = weight.size2()?;
             let matrix = operand.f_narrow(0, first as i64, rows)?;
-            Ok([Some(matrix.f_narrow(1, 0, width)?), Some(matrix.f_select(1, width)?)])
+            Ok([matrix.f_narrow(1, 0, width)?, matrix.f_select(1, width)?])
         };
-        let (softmax, clusters) = (&operands.softmax, &self.clusters);
-        let [encoder, decoder_bias] = split(softmax, clusters.tokens_row(), &self.softmax.weight)?;
-        let mut all = vec![encoder];
+        let at = |OperandRows { operand, first, .. }, weight: &Tensor| {
+            split(&operands.softmax[operand], first, weight)
+        };
+        let (mut all, mut decoder_bias) = (vec![], vec![]);
+        for (i, weight) in self.softmax.weights.iter().enumerate() {
+            // The bias of an adaptive model lies in the operands of all clusters.
+            let [weight, bias] = at(self.clusters.token_rows(i), weight)?;
+            all.push(vec![weight]);
+            decoder_bias.push(bias);
+        }
+        for (operand, matrix) in operands.projections.iter().zip(&self.projections) {
+            if let (Some(operand), Some(matrix)) = (operand, matrix) {
+                all.push(vec![matrix_of(operand, matrix.size2()?)?]);
+            }
+        }
         for (operand, layer) in operands.layers.iter().zip(&self.layers) {
-            all.extend(split(operand, 0, &layer.weight)?);
+            all.extend(split(operand, 0, &layer.weight)?.map(|copy| vec![copy]));
         }
         all.push(decoder_bias);
         if let Some((vectors, _)) = &self.softmax.tail {
-            all.extend(split(softmax, clusters.tombstones_row(), vectors)?);
+            all.extend(at(self.clusters.tombstone_rows(), vectors)?.map(|copy| vec![copy]));
         }
         Ok(all)
     }
@@ -106,27 +130,33 @@ mod tests {
     /// Each copy equals its parameter after every refresh, and is not used once the parameter changes.
     #[test]
     fn copies_are_refreshed_when_parameters_change() {
+        let config = LmConfig::paper(6, 10).vocab(30).layers(2).splits(Splits::At(vec![8, 16]));
         as_on_a_gpu(|| {
-            let config = LmConfig::paper(6, 10).vocab(30).layers(2).splits(Splits::At(vec![8, 16]));
-            let mut model = QrnnLm::seeded(&config, (Kind::Float, Device::Cpu), 1).unwrap();
-            for precision in [Precision::Single, Precision::Bf16] {
-                model.set_precision(precision);
-                assert!(model.copies_of_parameters().unwrap().iter().all(Option::is_none));
-                for round in 0..3 {
-                    model.refresh_operands().unwrap();
-                    let copies = model.copies_of_parameters().unwrap();
-                    for ((name, parameter), copy) in model.parameters().iter().zip(&copies) {
-                        let copy = copy.as_ref().unwrap();
-                        let kind = precision.activation_kind((Kind::Float, Device::Cpu));
-                        assert_eq!(copy.kind(), kind, "{name}");
-                        assert_eq!(*copy, parameter.to_kind(kind), "{name}, round {round}");
-                    }
-                    let _no_grad = tch::no_grad_guard();
-                    let _ = model.parameters()[round].1.shallow_clone().g_add_scalar_(0.5);
-                    // Now the copies are out of date, so they are not used.
-                    assert!(model.operands().unwrap().is_none());
-                }
-            }
+            check(&config);
+            check(&config.clone().widths([6, 3, 1]));
+            check(&config.clone().widths([4, 6, 2]));
         });
+    }
+
+    fn check(config: &LmConfig) {
+        let mut model = QrnnLm::seeded(config, (Kind::Float, Device::Cpu), 1).unwrap();
+        for precision in [Precision::Single, Precision::Bf16] {
+            model.set_precision(precision);
+            assert!(model.copies_of_parameters().unwrap().iter().all(Vec::is_empty));
+            for round in 0..model.parameters().len() {
+                model.refresh_operands().unwrap();
+                let copies = model.copies_of_parameters().unwrap();
+                for ((name, parameter), copies) in model.parameters().iter().zip(&copies) {
+                    let copy = Tensor::cat(copies, 0);
+                    let kind = precision.activation_kind((Kind::Float, Device::Cpu));
+                    assert_eq!(copy.kind(), kind, "{name}");
+                    assert_eq!(copy, parameter.to_kind(kind), "{name}, round {round}");
+                }
+                let _no_grad = tch::no_grad_guard();
+                let _ = model.parameters()[round].1.shallow_clone().g_add_scalar_(0.5);
+                // Now the copies are out of date, so they are not used.
+                assert!(model.operands().unwrap().is_none());
+            }
+        }
     }
 }

@@ -11,8 +11,10 @@ pub(crate) struct Operands {
     pub precision: Precision,
     /// One per layer: (3 H and padding, augmented row).
     pub layers: Vec<Tensor>,
-    /// [`qrnn_ops::split_softmax::operand`].
-    pub softmax: Tensor,
+    /// [`qrnn_ops::split_softmax::operands`].
+    pub softmax: Vec<Tensor>,
+    /// Like the model's projections: [`qrnn_ops::matmul::projection_operand`] of each.
+    pub projections: Vec<Option<Tensor>>,
     /// The columns appended to the first layer's input: a one for the bias, and zeros for alignment.
     pub ones: Tensor,
     /// The version counter of each parameter when it was copied.

@@ -37,7 +37,10 @@ impl QrnnLm {
         activations: Option<Activations>,
         mut convert: impl FnMut(&Tensor) -> Result<Tensor>,
     ) -> Result<Self> {
-        let weight = convert(&self.softmax.weight)?;
+        let weights = self.softmax.weights.iter().map(&mut convert).collect::<Result<_>>()?;
+        let projections = self.projections.iter();
+        let projections = projections.map(|matrix| matrix.as_ref().map(&mut convert).transpose());
+        let projections = projections.collect::<Result<_>>()?;
         let layers = self.layers.iter().map(|layer| {
             let (weight, bias) = (convert(&layer.weight)?, convert(&layer.bias)?);
             Ok(QrnnLayer { shape: layer.shape, weight, bias })
@@ -48,17 +51,19 @@ impl QrnnLm {
             Some((vectors, scalars)) => Some((convert(vectors)?, convert(scalars)?)),
             None => None,
         };
-        let softmax = SoftmaxWeights { weight, bias, tail };
+        let softmax = SoftmaxWeights { weights, bias, tail };
         let input_rounding = activations.map_or(InputRounding::Off, InputRounding::Rounded);
         Ok(Self {
             config: self.config.clone(),
             vocab: self.vocab.clone(),
+            ids: self.ids,
             options: self.options,
             precision: self.precision,
             clusters: self.clusters.clone(),
             operands: None,
             layers,
             softmax,
+            projections,
             input_rounding,
             packed: None,
         })
@@ -75,19 +80,22 @@ impl QrnnLm {
             Some((vectors, scalars)) => Some((convert(vectors)?, scalars.shallow_clone())),
             None => None,
         };
+        let projection = |matrix: &Option<Tensor>| matrix.as_ref().map(&convert).transpose();
         Ok(Self {
             config: self.config.clone(),
             vocab: self.vocab.clone(),
+            ids: self.ids,
             options: self.options,
             precision: self.precision,
             clusters: self.clusters.clone(),
             operands: None,
             layers: self.layers.iter().map(layer).collect::<Result<_>>()?,
             softmax: SoftmaxWeights {
-                weight: convert(&softmax.weight)?,
+                weights: softmax.weights.iter().map(&convert).collect::<Result<_>>()?,
                 bias: softmax.bias.shallow_clone(),
                 tail,
             },
+            projections: self.projections.iter().map(projection).collect::<Result<_>>()?,
             input_rounding: match self.activations() {
                 Some(activations) => InputRounding::Rounded(activations.clone()),
                 None => InputRounding::Off,

@@ -1,8 +1,9 @@
 //! Saved models: weight files, checkpoints, run folders.
 //!
 //! A weight file is a safetensors file with the tensor names of awd-lstm-lm. Its metadata hold the
-//! configuration, and the words in the order of their ids, separated by spaces. Files of version 0.1 and
-//! of other programs have no such metadata; a config.json in the same folder may hold the configuration.
+//! configuration, the words in the order of their ids, separated by spaces, and that order if it is not the one of
+//! first appearance. Files of version 0.1 and of other programs have no such metadata; a config.json in the same
+//! folder may hold the configuration.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -11,21 +12,24 @@ use std::sync::Arc;
 use serde::Deserialize;
 use tch::{Device, Kind, Tensor};
 
-use super::compressed::CompressedMetadata;
-use super::config::{LmConfig, Splits};
+use super::compressed::{self, CompressedMetadata};
+use super::config::LmConfig;
 use super::lm::{DEFAULT_SEED, QrnnLm};
-use super::{compressed, finite, vocabulary, weights};
-use crate::data::{Corpus, Vocab};
+use super::splits::Splits;
+use super::vocabulary::{self, KnownWords};
+use super::weights;
+use crate::data::{Corpus, IdOrder, Vocab};
 use crate::files::run_folder::{
     CHECKPOINT, CONFIG as CONFIG_FILE, WEIGHTS, checkpoints, invalid_setting, read_config,
 };
 use crate::files::tensor_file;
 use crate::packed::PackedFile;
-use crate::{Error, Result, terminal};
+use crate::{Error, Result};
 
 /// The keys of the metadata.
 const CONFIG: &str = "qrnn-model";
 const VOCAB: &str = "qrnn-vocabulary";
+const IDS: &str = "qrnn-ids";
 
 /// The header of a safetensors file is limited to 100 MB, and a byte of a word takes up to 8 there (JSON
 /// within JSON).
@@ -34,11 +38,14 @@ const MAX_VOCAB_BYTES: usize = 12 << 20;
 const REMEDY: &str = "give a model.safetensors written by `reproduce train` or Python's safetensors, a checkpoint, or \
      a run folder";
 
-/// The metadata of a weight file: configuration and vocabulary.
+/// The metadata of a weight file: configuration, vocabulary and order of ids.
 pub(crate) fn metadata(model: &QrnnLm) -> Result<HashMap<String, String>> {
     let config = serde_json::to_string(model.config())
         .map_err(|error| Error::io("the configuration", "write")(error.into()))?;
     let mut metadata = HashMap::from([(CONFIG.to_owned(), config)]);
+    if let Some(ids) = model.ids().filter(|ids| !ids.is_first_appearance()) {
+        metadata.insert(IDS.to_owned(), ids.to_string());
+    }
     if let Some(vocab) = model.vocab() {
         let words = vocab.joined();
         // A larger vocabulary does not fit in the header, so it is omitted.
@@ -59,7 +66,22 @@ pub(crate) fn check_words(
     corpus: &Corpus,
 ) -> Result<()> {
     let vocab = vocab_of(path, metadata)?;
-    vocabulary::check_file(path, vocab.as_ref(), Some(corpus.vocab()))
+    let file = KnownWords { vocab: vocab.as_ref(), ids: ids_of(path, metadata)? };
+    let corpus = KnownWords { vocab: Some(corpus.vocab()), ids: Some(corpus.ids()) };
+    vocabulary::check_file(path, file, corpus)
+}
+
+/// The order of ids in a file's metadata; `None` if it has none of ours.
+fn ids_of(path: &Path, metadata: &HashMap<String, String>) -> Result<Option<IdOrder>> {
+    let of_text = |text: &String| {
+        text.parse().map_err(|_| {
+            Error::bad_file(path, format!("has ids in an unknown order, '{text}'"), REMEDY)
+        })
+    };
+    match metadata.get(IDS) {
+        Some(text) => of_text(text).map(Some),
+        None => Ok(metadata.contains_key(CONFIG).then_some(IdOrder::FirstAppearance)),
+    }
 }
 
 /// The vocabulary in a file's metadata.
@@ -75,6 +97,8 @@ fn vocab_of(path: &Path, metadata: &HashMap<String, String>) -> Result<Option<Vo
 #[derive(Deserialize)]
 struct ConfigFile {
     corpus: String,
+    #[serde(default)]
+    ids: IdOrder,
     model: LmConfig,
     recipe: WindowLength,
 }
@@ -94,13 +118,15 @@ fn config_beside(weights: &Path) -> Result<Option<ConfigFile>> {
 /// An opened model file, from which a [`QrnnLm`] can be built.
 #[derive(Debug)]
 pub struct SavedModel {
-    path: PathBuf,
-    tensors: weights::NamedTensors,
+    pub(super) path: PathBuf,
+    pub(super) tensors: weights::NamedTensors,
     metadata: HashMap<String, String>,
-    config: Option<LmConfig>,
+    pub(super) config: Option<LmConfig>,
+    /// The order of the token ids, if known.
+    ids: Option<IdOrder>,
     /// The name of the training corpus, from a config.json in the same folder.
     corpus: Option<String>,
-    vocab: Option<Arc<Vocab>>,
+    pub(super) vocab: Option<Arc<Vocab>>,
     /// The step of a checkpoint.
     step: Option<u64>,
     /// The tensors as they are stored, and what they are, of a compressed file.
@@ -144,6 +170,7 @@ impl SavedModel {
             })
         };
         let mut config = file.metadata.get(CONFIG).map(|text| read(text)).transpose()?;
+        let mut ids = ids_of(path, &file.metadata)?;
         let mut corpus = None;
         let mut step = None;
         let tensors = match file.metadata.get(CHECKPOINT) {
@@ -167,6 +194,7 @@ impl SavedModel {
             None => {
                 if let Some(config_file) = config_beside(path)? {
                     corpus = Some(config_file.corpus);
+                    ids = Some(config_file.ids);
                     config = Some(config_file.model.bptt(config_file.recipe.bptt));
                 }
             }
@@ -185,9 +213,13 @@ impl SavedModel {
         }
         let vocab = vocab_of(path, &file.metadata)?.map(Arc::new);
         let tensors = weights::with_model_names(path, tensors)?;
+        if weights::is_adaptive(&tensors) {
+            // An adaptive embedding has no other order.
+            ids = ids.or(Some(IdOrder::Frequency));
+        }
         let (path, metadata) = (path.to_owned(), file.metadata);
         let compressed = None;
-        let saved = Self { path, tensors, metadata, config, corpus, vocab, step, compressed };
+        let saved = Self { path, tensors, metadata, config, ids, corpus, vocab, step, compressed };
         saved.check_vocab()?;
         Ok(saved)
     }
@@ -201,6 +233,7 @@ impl SavedModel {
             tensors: BTreeMap::new(),
             metadata: file.metadata.clone().into_iter().collect(),
             config: Some(metadata.model.clone()),
+            ids: Some(metadata.ids),
             corpus: Some(metadata.corpus.clone()),
             vocab,
             step: None,
@@ -240,7 +273,7 @@ impl SavedModel {
         }
         Err(Error::bad_file(
             &self.path,
-            format!("has {} words for {rows} rows of encoder.weight", vocab.len()),
+            format!("has {} words for {rows} rows of the embedding", vocab.len()),
             REMEDY,
         ))
     }
@@ -260,6 +293,11 @@ impl SavedModel {
         self.corpus.as_deref()
     }
 
+    /// The order of the token ids; `None` if unknown, for a file of another program.
+    pub fn ids(&self) -> Option<IdOrder> {
+        self.ids
+    }
+
     /// The vocabulary, if the file holds it.
     pub fn vocab(&self) -> Option<&Vocab> {
         self.vocab.as_deref()
@@ -270,8 +308,17 @@ impl SavedModel {
         self.metadata.get(key).map(String::as_str)
     }
 
-    fn sizes(&self) -> Result<LmConfig> {
+    pub(super) fn sizes(&self) -> Result<LmConfig> {
         weights::sizes(&self.path, &self.tensors)
+    }
+
+    /// The clusters that the weights were trained with, if the file states them.
+    pub(super) fn splits(&self) -> Result<Option<Splits>> {
+        Ok(match &self.config {
+            Some(config) => Some(config.splits.clone()),
+            None if weights::is_adaptive(&self.tensors) => Some(self.sizes()?.splits),
+            None => None,
+        })
     }
 
     /// Checks that the model in the file has these sizes, except that of the vocabulary.
@@ -327,83 +374,19 @@ impl SavedModel {
         if let Some(requested) = splits {
             self.check_splits(requested, sizes.vocab)?;
         }
-        let file_splits = self.config.as_ref().map(|config| &config.splits);
+        let file_splits = self.splits()?;
         let config = LmConfig {
             vocab: sizes.vocab,
             emsize: sizes.emsize,
             nhid: sizes.nhid,
             layers: sizes.layers,
-            splits: splits.or(file_splits).cloned().unwrap_or_default(),
+            splits: splits.cloned().or(file_splits).unwrap_or_default(),
+            widths: sizes.widths,
             ..settings
         };
         let mut model = QrnnLm::seeded(&config, (Kind::Float, device), DEFAULT_SEED)?;
         self.load_into(&mut model)?;
         Ok(model)
-    }
-
-    /// Replaces all weights and the vocabulary of a model, or nothing on error. A file without a
-    /// vocabulary removes the model's.
-    ///
-    /// # Errors
-    /// [`Error::BadFile`] if words, shapes or names differ from the model's; [`Error::Mismatch`] if the
-    /// clusters differ.
-    pub fn load_into(mut self, model: &mut QrnnLm) -> Result<()> {
-        self.check_trainable()?;
-        if self.config.is_none() && model.config().splits == Splits::None {
-            self.drop_clusters();
-        }
-        vocabulary::check_file(&self.path, self.vocab(), model.vocab())?;
-        let splits = self.check_splits(&model.config().splits, model.config().vocab);
-        if let Err(error) = weights::check(&self.path, &self.tensors, &model.parameters()) {
-            // Report different sizes and clusters first, since they cause different tensors.
-            if self.sizes().is_ok_and(|sizes| sizes.vocab == model.config().vocab) {
-                self.check_sizes(model.config())?;
-                splits?;
-            }
-            return Err(error);
-        }
-        splits?;
-        finite::check(self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)))?;
-        weights::assign(self.tensors, &model.parameters())?;
-        model.vocab = self.vocab;
-        Ok(())
-    }
-
-    /// Removes the cluster tensors, which a plain softmax does not use. Allowed only for a file that does
-    /// not state its clusters.
-    fn drop_clusters(&mut self) {
-        let count = self.tensors.len();
-        self.tensors.retain(|name, _| !name.starts_with("criterion."));
-        if self.tensors.len() < count {
-            terminal::note(format_args!(
-                "{}: criterion.tail_vectors and criterion.tail_bias are ignored, since a plain softmax is \
-                 requested",
-                self.path.display()
-            ));
-        }
-    }
-
-    /// # Errors
-    /// [`Error::Mismatch`] if the requested clusters are not those that the weights were trained with.
-    fn check_splits(&self, requested: &Splits, vocab: usize) -> Result<()> {
-        let Some(trained) = self.config.as_ref().map(|config| &config.splits) else {
-            return Ok(());
-        };
-        let (requested_at, trained_at) = (requested.borders(vocab)?, trained.borders(vocab)?);
-        if requested_at == trained_at {
-            return Ok(());
-        }
-        let resolved = |at: Vec<usize>| if at.is_empty() { Splits::None } else { Splits::At(at) };
-        let (requested_at, trained_at) = (resolved(requested_at), resolved(trained_at));
-        let requested = match requested {
-            Splits::Auto => format!("config.splits auto (here {requested_at})"),
-            Splits::None | Splits::At(_) => format!("config.splits {requested_at}"),
-        };
-        Err(Error::mismatch(
-            requested,
-            format!("{} was trained with config.splits {trained_at}", self.path.display()),
-            format!("leave it out, or use `config.splits {trained_at}`"),
-        ))
     }
 }
 

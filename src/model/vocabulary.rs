@@ -1,12 +1,12 @@
 //! The vocabulary of a model, and checks that it equals that of a corpus or file.
 //!
 //! Two vocabularies of the same size may assign the same ids to different words, so a model stores its
-//! vocabulary, in memory and in its files.
+//! vocabulary, in memory and in its files, and the order of its ids.
 
 use std::path::Path;
 
 use super::lm::QrnnLm;
-use crate::data::{Corpus, Vocab};
+use crate::data::{Corpus, IdOrder, Vocab};
 use crate::{Error, Result};
 
 const REMEDY: &str = "use the data that the model was trained on; `reproduce evaluate --text FILE` \
@@ -17,6 +17,12 @@ impl QrnnLm {
     /// program), or one built without a corpus and not trained yet.
     pub fn vocab(&self) -> Option<&Vocab> {
         self.vocab.as_deref()
+    }
+
+    /// The order of the token ids; `None` if unknown, as for a model from a file of another program, or built without a
+    /// corpus and not trained yet.
+    pub fn ids(&self) -> Option<IdOrder> {
+        self.ids
     }
 
     /// The vocabulary.
@@ -36,20 +42,32 @@ impl QrnnLm {
     /// Sets the vocabulary to that of a corpus, for training on it.
     pub fn adopt_vocab(&mut self, corpus: &Corpus) {
         self.vocab = Some(corpus.shared_vocab());
+        self.ids = Some(corpus.ids());
     }
 }
 
-/// Checks that a model and a corpus have the same vocabulary, or at least the same vocabulary size if the
-/// model's is unknown.
+/// Checks that a model and a corpus have the same vocabulary, or at least the same order of ids and vocabulary
+/// size if the model's is unknown.
 ///
 /// # Errors
-/// [`Error::Mismatch`] naming the first word that differs, and its id.
+/// [`Error::Mismatch`] naming the orders, or the first word that differs, and its id.
 pub(crate) fn check_vocabulary(model: &QrnnLm, corpus: &Corpus) -> Result<()> {
-    if let Some(words) = model.vocab() {
-        return match words.first_difference(corpus.vocab()) {
-            None => Ok(()),
-            Some(id) => Err(difference(words, corpus, id)),
-        };
+    let difference = match model.vocab() {
+        Some(words) => words.first_difference(corpus.vocab()).map(|id| (words, id)),
+        None => None,
+    };
+    if let Some(ids) = model.ids().filter(|ids| *ids != corpus.ids())
+        && (difference.is_some() || model.vocab().is_none())
+    {
+        return Err(other_order(
+            format!("the corpus {}", corpus.name()),
+            corpus.ids(),
+            "the model",
+            ids,
+        ));
+    }
+    if let Some((words, id)) = difference {
+        return Err(self::difference(words, corpus, id));
     }
     let (model_size, corpus_size) = (model.config().vocab, corpus.vocab().len());
     if model_size == corpus_size {
@@ -60,6 +78,23 @@ pub(crate) fn check_vocabulary(model: &QrnnLm, corpus: &Corpus) -> Result<()> {
         format!("has {corpus_size} words, but the model has {model_size}"),
         REMEDY,
     ))
+}
+
+/// The error of two orders of ids.
+///
+/// * `what` has its ids in the order `ours`, `whose` in the order `theirs`.
+fn other_order(what: String, ours: IdOrder, whose: &str, theirs: IdOrder) -> Error {
+    let remedy = match theirs {
+        IdOrder::Frequency => {
+            "use `.by_frequency()`, which numbers the words of the corpus likewise"
+        }
+        IdOrder::FirstAppearance => "leave out `.by_frequency()`",
+    };
+    Error::mismatch(
+        what,
+        format!("has its ids {}, but those of {whose} are {}", ours.in_words(), theirs.in_words()),
+        remedy,
+    )
 }
 
 fn difference(model: &Vocab, corpus: &Corpus, id: u32) -> Error {
@@ -82,13 +117,28 @@ fn word(vocab: &Vocab, id: u32) -> String {
     }
 }
 
+/// A vocabulary and the order of its ids, as far as they are known.
+#[derive(Clone, Copy)]
+pub(super) struct KnownWords<'a> {
+    pub vocab: Option<&'a Vocab>,
+    pub ids: Option<IdOrder>,
+}
+
 /// Checks that the vocabulary of a file is that of the model that its weights are loaded into.
 ///
 /// # Errors
-/// [`Error::BadFile`] naming the first word that differs, and its id.
-pub(super) fn check_file(path: &Path, file: Option<&Vocab>, model: Option<&Vocab>) -> Result<()> {
-    let (Some(file), Some(model)) = (file, model) else { return Ok(()) };
-    let Some(id) = file.first_difference(model) else { return Ok(()) };
+/// [`Error::Mismatch`] for other orders of ids; [`Error::BadFile`] naming the first word that differs, and its id.
+pub(super) fn check_file(path: &Path, file: KnownWords<'_>, model: KnownWords<'_>) -> Result<()> {
+    let words = file.vocab.zip(model.vocab);
+    let difference = words.and_then(|(file, model)| file.first_difference(model));
+    if let (Some(theirs), Some(ours)) = (file.ids, model.ids)
+        && theirs != ours
+        && (difference.is_some() || words.is_none())
+    {
+        let model = format!("the model of {}", path.display());
+        return Err(other_order("the corpus".into(), ours, &model, theirs));
+    }
+    let (Some((file, model)), Some(id)) = (words, difference) else { return Ok(()) };
     let (file_word, model_word) = (word(file, id), word(model, id));
     Err(Error::bad_file(
         path,

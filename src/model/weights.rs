@@ -6,6 +6,8 @@ use std::path::Path;
 use tch::{Kind, Tensor};
 
 use super::config::LmConfig;
+use super::splits::Splits;
+use super::widths;
 use crate::{Error, Result};
 
 const REMEDY: &str =
@@ -71,7 +73,17 @@ fn to_model_name(name: &str) -> String {
         .replace(".linear.module.bias", ".linear.bias")
 }
 
-/// Infers the sizes from a file's tensors. Dropouts are 0 and the splits automatic.
+/// The name of the embedding, or of that of a cluster.
+fn encoder(cluster: Option<usize>) -> String {
+    cluster.map_or("encoder.weight".to_owned(), |k| format!("encoder.{k}.weight"))
+}
+
+/// Whether a file holds an adaptive embedding: one for each cluster.
+pub(super) fn is_adaptive(file_tensors: &NamedTensors) -> bool {
+    file_tensors.contains_key(&encoder(Some(0)))
+}
+
+/// Infers the sizes from a file's tensors. Dropouts are 0; the splits are automatic, or those of an adaptive embedding.
 ///
 /// # Errors
 /// [`Error::BadFile`] if a tensor is missing or the shapes are not those of a QRNN.
@@ -85,14 +97,33 @@ pub(super) fn sizes(path: &Path, file_tensors: &NamedTensors) -> Result<LmConfig
         )),
         None => Err(Error::bad_file(path, format!("has no tensor {name}"), REMEDY)),
     };
-    let (vocab, emsize) = size2("encoder.weight")?;
-    let nlayers =
-        (0..).take_while(|i| file_tensors.contains_key(&format!("rnns.{i}.linear.weight"))).count();
-    let (rows, _) = size2("rnns.0.linear.weight")?;
-    Ok(LmConfig::paper(emsize, rows / 3)
-        .vocab(vocab)
-        .layers(nlayers)
-        .locked_dropouts(0.0, 0.0, 0.0))
+    let linear = |i: usize| format!("rnns.{i}.linear.weight");
+    let nlayers = (0..).take_while(|i| file_tensors.contains_key(&linear(*i))).count();
+    let config = |emsize: usize, vocab: usize| -> Result<LmConfig> {
+        let (rows, _) = size2(&linear(0))?;
+        Ok(LmConfig::paper(emsize, rows / 3)
+            .vocab(vocab)
+            .layers(nlayers)
+            .locked_dropouts(0.0, 0.0, 0.0))
+    };
+    if !is_adaptive(file_tensors) {
+        let (vocab, emsize) = size2(&encoder(None))?;
+        return config(emsize, vocab);
+    }
+    let clusters = (0..).take_while(|k| file_tensors.contains_key(&encoder(Some(*k))));
+    let shapes = clusters.map(|k| size2(&encoder(Some(k)))).collect::<Result<Vec<_>>>()?;
+    // The last layer is as wide as the embedding.
+    let (rows, _) = size2(&linear(nlayers.saturating_sub(1)))?;
+    let widths: Vec<usize> = shapes.iter().map(|(_, width)| *width).collect();
+    let mut vocab = 0;
+    let mut borders = vec![];
+    for (size, _) in &shapes {
+        borders.push(vocab);
+        vocab += size;
+    }
+    borders.remove(0);
+    let splits = if borders.is_empty() { Splits::None } else { Splits::At(borders) };
+    Ok(config(rows / 3, vocab)?.splits(splits).widths(widths))
 }
 
 /// Checks that a file has the sizes of a model, except the vocabulary's.
@@ -100,6 +131,18 @@ pub(super) fn sizes(path: &Path, file_tensors: &NamedTensors) -> Result<LmConfig
 /// # Errors
 /// [`Error::BadFile`] with both values of the first size that differs.
 pub(super) fn check_sizes(path: &Path, file: &LmConfig, model: &LmConfig) -> Result<()> {
+    if file.widths != model.widths {
+        let text = |config: &LmConfig| config.widths.as_deref().map_or("none".into(), widths::list);
+        let remedy = match &file.widths {
+            None => "leave out config.widths, or name another file".to_owned(),
+            Some(widths) => {
+                format!("use `config.widths {}`, or name another file", widths::list(widths))
+            }
+        };
+        let (theirs, ours) = (text(file), text(model));
+        let problem = format!("holds a model of config.widths {theirs}, but this call has {ours}");
+        return Err(Error::bad_file(path, problem, remedy));
+    }
     // A single layer has no hidden width.
     let nhid = if file.layers == 1 { model.nhid } else { file.nhid };
     let sizes = [

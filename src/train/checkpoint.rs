@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use tch::{Kind, Tensor};
 
 use super::checkpoint_writer::Writer;
@@ -260,8 +260,10 @@ pub(super) fn first_difference(
 fn first_difference_of(a: &impl Serialize, b: &impl Serialize) -> Option<(String, String, String)> {
     let (a, b) = (serde_json::to_value(a).ok()?, serde_json::to_value(b).ok()?);
     let (a, b) = (a.as_object()?, b.as_object()?);
-    a.iter().find_map(|(field, value)| {
-        let other = b.get(field)?;
-        (value != other).then(|| (field.clone(), value.to_string(), other.to_string()))
+    // Some fields are left out where they are not set.
+    let text = |value: Option<&Value>| value.map_or("none".to_owned(), Value::to_string);
+    a.keys().chain(b.keys()).find_map(|field| {
+        let (value, other) = (a.get(field), b.get(field));
+        (value != other).then(|| (field.clone(), text(value), text(other)))
     })
 }

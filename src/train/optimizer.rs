@@ -246,17 +246,18 @@ fn adam_on_gpu(
     lr: f64,
 ) -> Result<()> {
     let parameters = model.parameters();
-    let copies = model.copies_of_parameters()?;
-    let updates: Vec<_> = parameters
+    let mut parts = vec![];
+    for (i, copies) in model.copies_of_parameters()?.into_iter().enumerate() {
+        let Moments { first, second, .. } = &moments[i];
+        parts.extend(parts_with_copies([parameters[i].1, &grads[i], first, second], copies)?);
+    }
+    let updates: Vec<_> = parts
         .iter()
-        .zip(grads)
-        .zip(moments)
-        .zip(&copies)
-        .map(|((((_, parameter), gradient), moments), copy)| AdamUpdate {
+        .map(|([parameter, gradient, first_moment, second_moment], copy)| AdamUpdate {
             parameter,
             gradient,
-            first_moment: &moments.first,
-            second_moment: &moments.second,
+            first_moment,
+            second_moment,
             copy: copy.as_ref(),
         })
         .collect();
@@ -269,6 +270,25 @@ fn adam_on_gpu(
         adam_settings(recipe, lr),
         recipe.clip,
     )?)
+}
+
+/// The tensors of a parameter by the rows that each copy has; all rows if there are no copies.
+fn parts_with_copies(
+    tensors: [&Tensor; 4],
+    copies: Vec<Tensor>,
+) -> Result<Vec<([Tensor; 4], Option<Tensor>)>> {
+    if copies.len() <= 1 {
+        return Ok(vec![(tensors.map(Tensor::shallow_clone), copies.into_iter().next())]);
+    }
+    let (mut first, mut parts) = (0, vec![]);
+    for copy in copies {
+        let rows = copy.size()[0];
+        let [parameter, gradient, moment, second] =
+            tensors.map(|tensor| tensor.f_narrow(0, first, rows));
+        parts.push(([parameter?, gradient?, moment?, second?], Some(copy)));
+        first += rows;
+    }
+    Ok(parts)
 }
 
 fn adam_settings(recipe: &Recipe, lr: f64) -> AdamStep {

@@ -10,6 +10,7 @@ use super::checkpoint::first_difference;
 use super::metrics::MetricsLog;
 use super::recipe::Recipe;
 use crate::compress::Gradual;
+use crate::data::{Corpus, IdOrder};
 use crate::files::run_folder::{self, CONFIG, WEIGHTS, checkpoints, invalid_setting, read_config};
 use crate::files::run_lock::{Claim, Owner, RunLock, Watch, claim};
 use crate::interrupt::Interrupt;
@@ -24,6 +25,9 @@ pub struct RunConfig {
     pub version: String,
     /// Name of the corpus.
     pub corpus: String,
+    /// Order of the corpus's token ids.
+    #[serde(default, skip_serializing_if = "IdOrder::is_first_appearance")]
+    pub ids: IdOrder,
     /// Configuration of the model.
     pub model: LmConfig,
     /// Training settings.
@@ -207,12 +211,13 @@ impl RunDir {
         &self,
         model: &LmConfig,
         recipe: &Recipe,
-        corpus: &str,
+        corpus: &Corpus,
         compression: Option<&Gradual>,
     ) -> Result<()> {
         let config = RunConfig {
             version: env!("CARGO_PKG_VERSION").into(),
-            corpus: corpus.into(),
+            corpus: corpus.name().into(),
+            ids: corpus.ids(),
             model: model.clone(),
             recipe: recipe.clone(),
             compression: compression.cloned(),
@@ -275,7 +280,8 @@ mod tests {
         ) {
             let folder = tempfile::tempdir().unwrap();
             let run = RunDir::open(folder.path()).unwrap();
-            run.write_config(&LmConfig::paper(30, 180), &Recipe::paper(), "text", None).unwrap();
+            let corpus = Corpus::from_ids("text", 1, [vec![0], vec![0], vec![0]]).unwrap().by_frequency();
+            run.write_config(&LmConfig::paper(30, 180), &Recipe::paper(), &corpus, None).unwrap();
             let path = folder.path().join("config.json");
             let mut bytes = std::fs::read(&path).unwrap();
             for (index, byte) in changes {

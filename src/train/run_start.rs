@@ -97,6 +97,13 @@ fn checkpoint_in(
             "the run in this folder was started on {theirs}, but this call trains on {ours}"
         ));
     }
+    if config.ids != corpus.ids() {
+        let (theirs, ours) = (config.ids.in_words(), corpus.ids().in_words());
+        return refused(format!(
+            "the run in this folder was started on ids {theirs}, but those of this call are {ours} \
+             (`.by_frequency()`)"
+        ));
+    }
     let recipes = (&config.recipe, recipe);
     let difference = checkpoint::difference(
         (&config.model, &config.recipe),

@@ -148,7 +148,8 @@ impl Trainer {
     /// not finite, those before it.
     ///
     /// # Errors
-    /// [`Error::Config`] for invalid settings or too little text; [`Error::Busy`] if the folder is in use or
+    /// [`Error::Config`] for invalid settings, too little text, or widths and ids in order of first appearance;
+    /// [`Error::Busy`] if the folder is in use or
     /// holds another run; [`Error::Diverged`] if the loss is not finite; [`Error::Io`].
     pub fn fit_with(
         &self,
@@ -169,6 +170,7 @@ impl Trainer {
         let interrupt = self.interrupt.during_call();
         self.recipe.check()?;
         self.check_intervals()?;
+        model.config().check_ids(corpus.ids())?;
         check_vocabulary(model, corpus)?;
         if model.packed().is_some() {
             return Err(Error::mismatch(
@@ -203,7 +205,7 @@ impl Trainer {
         model.adopt_vocab(corpus);
         if let Some(folder) = &folder {
             let compression = self.compression.as_ref();
-            folder.write_config(model.config(), recipe, corpus.name(), compression)?;
+            folder.write_config(model.config(), recipe, corpus, compression)?;
         }
         qrnn_ops::libtorch::keep_freed_memory();
         let log = folder.as_ref().map(RunDir::metrics).transpose()?;
@@ -270,6 +272,8 @@ impl Trainer {
     }
 }
 
+#[cfg(test)]
+mod adaptive;
 #[cfg(test)]
 mod background;
 #[cfg(test)]

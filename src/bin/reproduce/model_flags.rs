@@ -166,7 +166,7 @@ impl CheckpointFlags {
         saved.model(self.splits.as_ref(), device)
     }
 
-    /// Loads the corpus of a folder, or the embedded language.
+    /// Loads the corpus of a folder, or the embedded language, with its ids in the order of the model's.
     ///
     /// # Errors
     /// [`Error::Config`] if the model was trained on a folder and `data` is `None`; those of
@@ -186,6 +186,7 @@ impl CheckpointFlags {
             Some(folder) => Corpus::from_dir(folder)?,
             None => synthetic,
         };
+        let corpus = corpus.in_order(saved.ids().unwrap_or_default());
         if saved.vocab().is_none() {
             warn_missing_vocabulary(saved.path(), &corpus);
         }

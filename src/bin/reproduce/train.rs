@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 use qrnn::Result;
-use qrnn::data::Split;
+use qrnn::data::{IdOrder, Split};
 use qrnn::interrupt::Interrupt;
 use qrnn::model::{LmConfig, QrnnLm, SavedModel, Splits};
 use qrnn::terminal;
@@ -27,6 +27,10 @@ pub struct Args {
     /// train-*, validation-* and test-*.parquet) [default: the embedded synthetic language]
     #[arg(long)]
     data: Option<PathBuf>,
+    /// Order of token ids: first-appearance over train, valid and test as awd-lstm-lm, or frequency in the training
+    /// text
+    #[arg(long, value_parser = parsers::named::<IdOrder>, value_name = "ORDER", default_value = "first-appearance")]
+    ids: IdOrder,
     /// Run folder, which receives weights, checkpoints, log and results
     #[arg(long, default_value = "runs/train")]
     out: PathBuf,
@@ -50,6 +54,10 @@ pub struct Args {
     /// Softmax clusters: first token id of each tail cluster, none, or auto (as awd-lstm-lm chooses)
     #[arg(long, value_parser = parsers::named::<Splits>, default_value = "auto", help_heading = "Model")]
     splits: Splits,
+    /// Widths of an adaptive embedding and softmax: of the words before the first boundary of --splits, then of each
+    /// tail, at most --emsize, for example 300,75,5; needs --ids frequency [default: one embedding of width --emsize]
+    #[arg(long, value_parser = parsers::size, value_delimiter = ',', value_name = "WIDTHS", help_heading = "Model")]
+    widths: Option<Vec<usize>>,
     /// Dropout after the last layer (one mask for all time steps)
     #[arg(long, value_parser = parsers::decimal, default_value_t = 0.1, help_heading = "Model")]
     dropout: f64,
@@ -139,7 +147,7 @@ pub struct Args {
 
 impl Args {
     fn config(&self, vocab: usize) -> LmConfig {
-        LmConfig::paper(self.emsize, self.nhid)
+        let config = LmConfig::paper(self.emsize, self.nhid)
             .vocab(vocab)
             .bptt(self.bptt)
             .layers(self.nlayers)
@@ -148,7 +156,8 @@ impl Args {
             .weight_drop(self.wdrop)
             .zoneout(self.zoneout)
             .init_range(self.init_range)
-            .splits(self.splits.clone())
+            .splits(self.splits.clone());
+        LmConfig { widths: self.widths.clone(), ..config }
     }
 
     fn recipe(&self) -> Result<Recipe> {
@@ -181,7 +190,13 @@ pub fn run(args: Args) -> Result<Output> {
     recipe.check()?;
     // All but the vocabulary is known before the corpus is read.
     let settings = args.config(parsers::LARGEST as usize);
-    settings.check()?;
+    let known = match settings.splits {
+        // The vocabulary decides how many clusters there are, and so how many widths.
+        Splits::Auto => LmConfig { widths: None, ..settings.clone() },
+        _ => settings.clone(),
+    };
+    known.check()?;
+    settings.check_ids(args.ids)?;
     let device = args.compute.device()?;
     // Losses of runs with --fixed-bptt are compared with a reference to 1e-4, so `auto` means fp32.
     let precision = if args.fixed_bptt {
@@ -195,7 +210,7 @@ pub fn run(args: Args) -> Result<Output> {
     if let Some(init) = &init {
         init.check_sizes(&settings)?;
     }
-    let corpus = load_corpus(args.data.clone())?;
+    let corpus = load_corpus(args.data.clone())?.in_order(args.ids);
     terminal::note(format_args!("{corpus}\n{precision}"));
     let config = settings.vocab(corpus.vocab().len());
     let tokens = corpus.tokens(Split::Train).len();

@@ -34,7 +34,7 @@ fn fit(recipe: Recipe, dropout: f64) -> (TrainingRun, QrnnLm) {
 }
 
 /// Asks for a stop after some steps.
-struct StopAt(Interrupt, u64);
+pub(super) struct StopAt(pub Interrupt, pub u64);
 impl Progress for StopAt {
     fn step(&mut self, step: &StepReport) {
         if step.step == self.1 {

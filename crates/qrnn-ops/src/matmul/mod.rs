@@ -6,6 +6,7 @@ mod features;
 mod linear;
 mod multiply;
 mod precision;
+mod project;
 mod self_test;
 mod torch;
 
@@ -14,5 +15,6 @@ pub use features::{
 };
 pub use linear::{linear, linear_of_features};
 pub use precision::Precision;
+pub use project::{matrix_of, project, projection_operand, write_projection};
 pub(crate) use self_test::self_test;
 pub use torch::Addend;

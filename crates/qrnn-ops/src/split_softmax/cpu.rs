@@ -1,9 +1,8 @@
-//! The split softmax on the CPU.
+//! One softmax and its cross entropy on the CPU.
 
 use tch::{Device, Kind, Tensor};
 
 use super::cross_entropy::{Gradient, cross_entropy, cross_entropy_of_rows};
-use super::targets::TailTargets;
 use crate::Result;
 use crate::matmul::{Addend, Precision};
 
@@ -14,74 +13,144 @@ pub const CHUNK: usize = 16 << 20;
 /// the rows of a tail differ in every step.
 const ROWS: usize = 32;
 
-/// The rows of a tail's targets as an index tensor on the device of `hidden`.
-pub fn row_indices(tail: &TailTargets, hidden: &Tensor) -> Result<Tensor> {
-    Ok(Tensor::f_from_slice(&tail.rows)?.f_to_device(hidden.device())?)
+/// Consecutive classes of a softmax whose logits are products with the same hidden states.
+pub struct Block {
+    /// (rows, width).
+    pub hidden: Tensor,
+    /// (classes, width).
+    pub weight: Tensor,
+    /// The gradients to compute.
+    pub gradients: Option<BlockGradients>,
 }
 
-/// Gradients of one softmax, of the weights' kind.
-pub struct Gradients<'a> {
-    /// Factor of the gradients.
-    pub scale: f64,
-    /// (rows, E), overwritten.
-    pub hidden: &'a Tensor,
-    /// (classes, E), overwritten.
-    pub weight: &'a Tensor,
-    /// (classes), added to.
-    pub bias: &'a Tensor,
+/// Gradients of a [`Block`], of the weights' kind.
+pub struct BlockGradients {
+    /// (rows, width), overwritten.
+    pub hidden: Tensor,
+    /// (classes, width), overwritten.
+    pub weight: Tensor,
 }
 
-/// The sum of the cross entropy of one softmax over `targets.len()` rows (at least one), in nats;
-/// writes its gradients if there are `gradients`.
+/// A [`Block`] as operands of the products.
+struct Operands<'a> {
+    /// (rows and padding, width).
+    hidden: Tensor,
+    weight: Tensor,
+    /// The columns of the block's logits: the first, and their number.
+    columns: (i64, i64),
+    gradients: Option<OperandGradients<'a>>,
+}
+
+struct OperandGradients<'a> {
+    /// (rows and padding, width).
+    hidden: Tensor,
+    of_block: &'a BlockGradients,
+}
+
+impl<'a> Operands<'a> {
+    /// * `first`: the first class of the block;
+    /// * `targets`: number of rows.
+    fn of(block: &'a Block, first: i64, targets: usize, precision: Precision) -> Result<Self> {
+        let (hidden, weight) =
+            (precision.operand(&block.hidden)?, precision.operand(&block.weight)?);
+        let ((rows, width), classes) = (hidden.size2()?, weight.size()[0]);
+        let padding = targets.next_multiple_of(unit(&hidden)) as i64 - rows;
+        let hidden =
+            if padding > 0 { hidden.f_constant_pad_nd([0, 0, 0, padding])? } else { hidden };
+        let gradients = match &block.gradients {
+            Some(grads) if padding > 0 => {
+                let options = (grads.hidden.kind(), Device::Cpu);
+                let hidden = grads.hidden.f_new_empty([rows + padding, width], options)?;
+                Some(OperandGradients { hidden, of_block: grads })
+            }
+            Some(grads) => {
+                Some(OperandGradients { hidden: grads.hidden.shallow_clone(), of_block: grads })
+            }
+            None => None,
+        };
+        Ok(Self { hidden, weight, columns: (first, classes), gradients })
+    }
+
+    /// Computes the logits of some rows.
+    fn multiply(&self, logits: &Tensor, rows: (i64, i64), precision: Precision) -> Result<()> {
+        let hidden = self.hidden.f_narrow(0, rows.0, rows.1)?;
+        precision.multiply(&self.part(logits)?, &hidden, &self.weight.f_tr()?, Addend::Nothing)
+    }
+
+    /// Computes the gradients of some rows from those of their logits.
+    fn multiply_back(&self, logits: &Tensor, rows: (i64, i64), precision: Precision) -> Result<()> {
+        let Some(gradients) = &self.gradients else { return Ok(()) };
+        let (logits, hidden) = (self.part(logits)?, self.hidden.f_narrow(0, rows.0, rows.1)?);
+        let grad_rows = gradients.hidden.f_narrow(0, rows.0, rows.1)?;
+        precision.multiply(&grad_rows, &logits, &self.weight, Addend::Nothing)?;
+        let addend = if rows.0 == 0 { Addend::Nothing } else { Addend::Output };
+        precision.multiply(&gradients.of_block.weight, &logits.f_tr()?, &hidden, addend)
+    }
+
+    /// Copies the gradient of the hidden states out of a padded one.
+    fn finish(self) -> Result<()> {
+        let Some(OperandGradients { hidden, of_block }) = self.gradients else { return Ok(()) };
+        let rows = of_block.hidden.size()[0];
+        if hidden.size()[0] > rows {
+            of_block.hidden.shallow_clone().f_copy_(&hidden.f_narrow(0, 0, rows)?)?;
+        }
+        Ok(())
+    }
+
+    /// The block's part of the logits.
+    fn part(&self, logits: &Tensor) -> Result<Tensor> {
+        Ok(logits.f_narrow(1, self.columns.0, self.columns.1)?)
+    }
+}
+
+/// A chunk has a multiple of this many rows.
+fn unit(hidden: &Tensor) -> usize {
+    if hidden.kind() == Kind::BFloat16 { ROWS } else { 1 }
+}
+
+/// The sum of the cross entropy of one softmax over `targets.len()` rows (at least one), in nats; with a
+/// `gradient`, writes the gradients of the blocks too.
 ///
-/// * `hidden`: (rows, E);
-/// * `weight`: (classes, E), `bias`: (classes).
+/// * `blocks`: the classes, in order; all blocks have the same rows, and their hidden states one kind;
+/// * `bias`: (classes).
 pub fn softmax_loss(
-    hidden: &Tensor,
-    weight: &Tensor,
+    blocks: &[Block],
     bias: &Tensor,
     targets: &[i64],
     precision: Precision,
-    gradients: Option<Gradients<'_>>,
+    gradient: Option<Gradient<'_>>,
 ) -> Result<f64> {
-    softmax(hidden, weight, bias, targets, precision, gradients, None)
+    softmax(blocks, bias, targets, precision, gradient, None)
 }
 
 /// The cross entropy of each row, (rows), in nats, without gradients. Arguments as for [`softmax_loss`].
 pub fn softmax_losses(
-    hidden: &Tensor,
-    weight: &Tensor,
+    blocks: &[Block],
     bias: &Tensor,
     targets: &[i64],
     precision: Precision,
 ) -> Result<Vec<f64>> {
     let mut losses = vec![0.0; targets.len()];
-    softmax(hidden, weight, bias, targets, precision, None, Some(&mut losses))?;
+    softmax(blocks, bias, targets, precision, None, Some(&mut losses))?;
     Ok(losses)
 }
 
 fn softmax(
-    hidden: &Tensor,
-    weight: &Tensor,
+    blocks: &[Block],
     bias: &Tensor,
     targets: &[i64],
     precision: Precision,
-    gradients: Option<Gradients<'_>>,
+    gradient: Option<Gradient<'_>>,
     mut losses: Option<&mut [f64]>,
 ) -> Result<f64> {
-    let (hidden, weight) = (precision.operand(hidden)?, precision.operand(weight)?);
-    let ((rows, emsize), classes) = (hidden.size2()?, weight.size()[0]);
-    let unit = if hidden.kind() == Kind::BFloat16 { ROWS } else { 1 };
-    let padding = targets.len().next_multiple_of(unit) as i64 - rows;
-    let hidden = if padding > 0 { hidden.f_constant_pad_nd([0, 0, 0, padding])? } else { hidden };
-    let grad_hidden = match &gradients {
-        Some(grads) if padding > 0 => {
-            let options = (grads.hidden.kind(), Device::Cpu);
-            Some(grads.hidden.f_new_empty([rows + padding, emsize], options)?)
-        }
-        Some(grads) => Some(grads.hidden.shallow_clone()),
-        None => None,
-    };
+    let mut classes = 0;
+    let mut operands = vec![];
+    for block in blocks {
+        operands.push(Operands::of(block, classes, targets.len(), precision)?);
+        classes += block.weight.size()[0];
+    }
+    let Some(Operands { hidden, .. }) = operands.first() else { return Ok(0.0) };
+    let unit = unit(hidden);
     let chunk_rows = (CHUNK / classes as usize).clamp(1, targets.len()).next_multiple_of(unit);
     let size = [chunk_rows as i64, classes];
     let buffer = hidden.f_new_empty(size, (hidden.kind(), hidden.device()))?;
@@ -89,10 +158,10 @@ fn softmax(
     for (chunk, targets) in targets.chunks(chunk_rows).enumerate() {
         let (start, rows) = ((chunk * chunk_rows) as i64, targets.len() as i64);
         let padded = targets.len().next_multiple_of(unit) as i64;
-        let (hidden, logits) = (hidden.f_narrow(0, start, padded)?, buffer.f_narrow(0, 0, padded)?);
-        precision.multiply(&logits, &hidden, &weight.f_tr()?, Addend::Nothing)?;
-        let gradient =
-            gradients.as_ref().map(|grads| Gradient { scale: grads.scale, sums: grads.bias });
+        let logits = buffer.f_narrow(0, 0, padded)?;
+        for block in &operands {
+            block.multiply(&logits, (start, padded), precision)?;
+        }
         let unpadded = logits.f_narrow(0, 0, rows)?;
         sum += match &mut losses {
             Some(losses) => {
@@ -101,16 +170,13 @@ fn softmax(
             }
             None => cross_entropy(&unpadded, bias, targets, gradient)?,
         };
-        if let (Some(grads), Some(grad_hidden)) = (&gradients, &grad_hidden) {
+        if gradient.is_some() {
             let _ = logits.f_narrow(0, rows, padded - rows)?.f_zero_()?;
-            let grad_rows = grad_hidden.f_narrow(0, start, padded)?;
-            precision.multiply(&grad_rows, &logits, &weight, Addend::Nothing)?;
-            let addend = if chunk == 0 { Addend::Nothing } else { Addend::Output };
-            precision.multiply(grads.weight, &logits.f_tr()?, &hidden, addend)?;
+            for block in &operands {
+                block.multiply_back(&logits, (start, padded), precision)?;
+            }
         }
     }
-    if let (Some(grads), Some(grad_hidden)) = (gradients, grad_hidden.filter(|_| padding > 0)) {
-        grads.hidden.shallow_clone().f_copy_(&grad_hidden.f_narrow(0, 0, rows)?)?;
-    }
+    operands.into_iter().try_for_each(Operands::finish)?;
     Ok(sum)
 }

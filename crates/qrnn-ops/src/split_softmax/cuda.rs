@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use tch::{Device, Kind, Tensor};
 
-use super::clusters::Clusters;
+use super::clusters::{Clusters, OperandRows};
 use super::targets::DeviceTargets;
-use super::weights::{Computation, SoftmaxWeights, operand as make_operand};
+use super::weights::{Computation, SoftmaxWeights, operands as make_operands};
 use crate::cuda::headers::{BLOCK, COLUMN};
 use crate::cuda::{self, Argument, Geometry, Kernel, Launch, Source, assert_close, test_pattern};
 use crate::matmul::{Addend, Precision, aligned};
@@ -45,35 +45,42 @@ const CHUNK: i64 = 64 << 20;
 pub(super) struct CudaSoftmax<'a> {
     pub launcher: Arc<dyn Launch>,
     pub clusters: &'a Clusters,
-    /// Weights and biases of all classes ([`make_operand`]), where the rows of the head and of each tail are
-    /// contiguous.
-    pub operand: Tensor,
-    /// Features of a hidden state.
-    pub width: i64,
+    /// Weights and biases of all classes ([`make_operands`]).
+    pub operands: Vec<Tensor>,
+    /// Features of a row of each operand.
+    pub widths: Vec<i64>,
     pub precision: Precision,
     /// Most logits of a chunk.
     pub chunk: i64,
 }
 
 /// Inputs and losses of one cluster's softmax.
-struct Cluster<'a> {
-    /// (rows, augmented row), of the activations' kind.
-    hidden: &'a Tensor,
-    /// (classes, augmented row).
-    operand: &'a Tensor,
+struct Cluster {
+    /// The classes, in order.
+    blocks: Vec<Block>,
     /// (rows), of kind Int.
-    targets: &'a Tensor,
+    targets: Tensor,
     /// (rows), of kind Float, overwritten.
-    losses: &'a Tensor,
+    losses: Tensor,
 }
 
-/// Gradients of a step or of one cluster, overwritten, of kind Float.
-struct Gradients<'a> {
+/// Consecutive classes whose logits are products with the same hidden states.
+struct Block {
+    /// (rows, augmented row), of the activations' kind.
+    hidden: Tensor,
+    /// (classes, augmented row).
+    operand: Tensor,
+    /// Gradients of both, overwritten, of kind Float.
+    gradients: Option<[Tensor; 2]>,
+}
+
+/// Gradients of a step, of kind Float.
+struct Gradients {
     scale: f64,
-    /// (rows, augmented row).
-    hidden: &'a Tensor,
-    /// Of the operand's shape.
-    operand: &'a Tensor,
+    /// Like the hidden states; `None` for those that no logit is a product with.
+    hidden: Vec<Option<Tensor>>,
+    /// Like the operands.
+    operands: Vec<Tensor>,
 }
 
 impl<'a> CudaSoftmax<'a> {
@@ -85,29 +92,29 @@ impl<'a> CudaSoftmax<'a> {
         clusters: &'a Clusters,
         weights: &SoftmaxWeights,
         (kind, device): (Kind, Device),
-        Computation { precision, operand }: Computation<'_>,
+        Computation { precision, operands }: Computation<'_>,
     ) -> Result<Self> {
         let launcher = cuda::launcher(device)?.ok_or_else(|| {
             Error::unavailable("the softmax's kernel", "it is for GPUs", "use Targets::Host")
         })?;
-        let operand = match operand {
-            Some(operand) => operand.shallow_clone(),
-            None => make_operand(clusters, weights, kind)?,
+        let operands = match operands {
+            Some(operands) => operands.iter().map(Tensor::shallow_clone).collect(),
+            None => make_operands(clusters, weights, kind)?,
         };
-        let width = weights.weight.size2()?.1;
-        Ok(Self { launcher, clusters, operand, width, precision, chunk: CHUNK })
+        let widths = weights.operand_widths(clusters)?;
+        Ok(Self { launcher, clusters, operands, widths, precision, chunk: CHUNK })
     }
 
     /// The summed cross entropy, a scalar of kind Float, in nats.
     ///
-    /// * `hidden`: (tokens, augmented row).
-    pub fn loss_sum(&self, hidden: &Tensor, targets: &DeviceTargets) -> Result<Tensor> {
+    /// * `hidden`: the hidden states and their projections, each (tokens, augmented row).
+    pub fn loss_sum(&self, hidden: &[Tensor], targets: &DeviceTargets) -> Result<Tensor> {
         sum(&self.run(hidden, targets, None)?)
     }
 
     /// The cross entropy of each target, (tokens) of kind Double, in nats. Arguments as for
     /// [`CudaSoftmax::loss_sum`].
-    pub fn token_losses(&self, hidden: &Tensor, targets: &DeviceTargets) -> Result<Tensor> {
+    pub fn token_losses(&self, hidden: &[Tensor], targets: &DeviceTargets) -> Result<Tensor> {
         let all = self.run(hidden, targets, None)?.f_to_kind(Kind::Double)?;
         let tokens = targets.tokens as i64;
         let (mut losses, mut done) = (all.f_narrow(0, 0, tokens)?, tokens);
@@ -120,112 +127,163 @@ impl<'a> CudaSoftmax<'a> {
         Ok(losses)
     }
 
-    /// [`CudaSoftmax::loss_sum`] times `scale`, and its gradients: of hidden, weight, bias and, if
-    /// there are tails, the weights and biases of the tombstones.
+    /// [`CudaSoftmax::loss_sum`] times `scale`, and its gradients: of the hidden states, the weights, the bias
+    /// and, if there are tails, the weights and biases of the tombstones.
     pub fn loss_and_gradients(
         &self,
-        hidden: &Tensor,
+        hidden: &[Tensor],
         targets: &DeviceTargets,
         scale: f64,
-    ) -> Result<(Tensor, Vec<Tensor>)> {
-        let float = |like: &Tensor| Tensor::f_empty(like.size(), (Kind::Float, hidden.device()));
-        let (grad_hidden, grad_operand) = (float(hidden)?, float(&self.operand)?);
-        let gradients = Gradients { scale, hidden: &grad_hidden, operand: &grad_operand };
+    ) -> Result<(Tensor, Vec<Option<Tensor>>)> {
+        let gradients = self.gradients(hidden, scale)?;
         let sum = sum(&self.run(hidden, targets, Some(&gradients))?)?;
-        let rows = |first: usize, n: usize| grad_operand.f_narrow(0, first as i64, n as i64);
-        let mut parts = vec![rows(self.clusters.tokens_row(), self.clusters.vocab)?];
+        let views = |at: OperandRows| -> Result<[Tensor; 2]> {
+            let (operand, width) = (&gradients.operands[at.operand], self.widths[at.operand]);
+            let rows = operand.f_narrow(0, at.first as i64, at.rows as i64)?;
+            Ok([rows.f_narrow(1, 0, width)?, rows.f_select(1, width)?])
+        };
+        let (mut weights, mut biases) = (vec![], vec![]);
+        for i in 0..if self.clusters.share_weight() { 1 } else { self.clusters.len() } {
+            let [weight, bias] = views(self.clusters.token_rows(i))?;
+            weights.push(Some(weight));
+            biases.push(bias);
+        }
+        let bias = if biases.len() > 1 { Tensor::f_cat(&biases, 0)? } else { biases.remove(0) };
+        let mut tombstones = vec![];
         if self.clusters.tails() > 0 {
-            parts.push(rows(self.clusters.tombstones_row(), self.clusters.tails())?);
+            tombstones.extend(views(self.clusters.tombstone_rows())?.map(Some));
         }
-        let mut all = vec![grad_hidden];
-        for part in &parts {
-            all.extend([part.f_narrow(1, 0, self.width)?, part.f_select(1, self.width)?]);
-        }
+        let mut all = gradients.hidden;
+        all.extend(weights);
+        all.push(Some(bias));
+        all.extend(tombstones);
         Ok((sum.f_mul_scalar(scale)?, all))
+    }
+
+    fn gradients(&self, hidden: &[Tensor], scale: f64) -> Result<Gradients> {
+        let options = |like: &Tensor| (Kind::Float, like.device());
+        let tails = 0..self.clusters.tails();
+        let hidden = hidden.iter().enumerate().map(|(i, hidden)| {
+            Ok(if self.clusters.head_blocks().iter().any(|block| block.hidden == i) {
+                // Overwritten by the head.
+                Some(Tensor::f_empty(hidden.size(), options(hidden))?)
+            } else if tails.clone().any(|k| self.clusters.tail_block(k).hidden == i) {
+                Some(Tensor::f_zeros(hidden.size(), options(hidden))?)
+            } else {
+                None
+            })
+        });
+        let empty = |like: &Tensor| Tensor::f_empty(like.size(), options(like));
+        Ok(Gradients {
+            scale,
+            hidden: hidden.collect::<Result<_>>()?,
+            operands: self.operands.iter().map(empty).collect::<Result<_, _>>()?,
+        })
     }
 
     /// The losses of all targets in the head, then of those of each tail within it, of kind Float.
     fn run(
         &self,
-        hidden: &Tensor,
+        hidden: &[Tensor],
         targets: &DeviceTargets,
-        gradients: Option<&Gradients<'_>>,
+        gradients: Option<&Gradients>,
     ) -> Result<Tensor> {
-        let device = hidden.device();
+        let device = targets.head.device();
         let in_tails: i64 = targets.tails.iter().map(|[rows, _]| rows.size()[0]).sum();
         let tokens = targets.tokens as i64;
         let losses = Tensor::f_empty([tokens + in_tails], (Kind::Float, device))?;
-        let head = self.clusters.head_rows() as i64;
-        let (operand, head_losses) =
-            (self.operand.f_narrow(0, 0, head)?, losses.f_narrow(0, 0, tokens)?);
-        let cluster =
-            Cluster { hidden, operand: &operand, targets: &targets.head, losses: &head_losses };
-        match gradients {
-            Some(gradients) => {
-                let operand = gradients.operand.f_narrow(0, 0, head)?;
-                self.run_cluster(&cluster, Some(Gradients { operand: &operand, ..*gradients }))?;
-            }
-            None => self.run_cluster(&cluster, None)?,
-        }
+        let blocks = self.clusters.head_blocks().into_iter().map(|block| {
+            let gradient = gradients.and_then(|gradients| gradients.hidden[block.hidden].as_ref());
+            let gradient = gradient.map(Tensor::shallow_clone);
+            self.block(block.classes, hidden[block.hidden].shallow_clone(), gradients, gradient)
+        });
+        let head = Cluster {
+            blocks: blocks.collect::<Result<_>>()?,
+            targets: targets.head.shallow_clone(),
+            losses: losses.f_narrow(0, 0, tokens)?,
+        };
+        let scale = gradients.map(|gradients| gradients.scale);
+        self.run_cluster(&head, scale)?;
         let mut done = tokens;
         for (k, [indices, classes]) in targets.tails.iter().enumerate() {
-            let (start, size) = self.clusters.tail_rows(k);
-            let (start, size) = (start as i64, size as i64);
-            let grad_operand =
-                gradients.map(|grads| grads.operand.f_narrow(0, start, size)).transpose()?;
+            let block = self.clusters.tail_block(k);
             let rows = indices.size()[0];
             if rows == 0 {
-                if let Some(mut grad_operand) = grad_operand {
-                    let _ = grad_operand.f_zero_()?;
+                if let Some(gradients) = gradients {
+                    let _ = part(&gradients.operands, block.classes)?.f_zero_()?;
                 }
                 continue;
             }
-            let gathered = hidden.f_index_select(0, indices)?;
-            let cluster = Cluster {
-                hidden: &gathered,
-                operand: &self.operand.f_narrow(0, start, size)?,
-                targets: classes,
-                losses: &losses.f_narrow(0, done, rows)?,
+            let gathered = hidden[block.hidden].f_index_select(0, indices)?;
+            let grad_rows = match gradients {
+                Some(_) => Some(Tensor::f_empty(gathered.size(), (Kind::Float, device))?),
+                None => None,
+            };
+            let gradient = grad_rows.as_ref().map(Tensor::shallow_clone);
+            let tail = Cluster {
+                blocks: vec![self.block(block.classes, gathered, gradients, gradient)?],
+                targets: classes.shallow_clone(),
+                losses: losses.f_narrow(0, done, rows)?,
             };
             done += rows;
-            match (gradients, grad_operand) {
-                (Some(Gradients { scale, hidden, .. }), Some(operand)) => {
-                    let grad_rows = Tensor::f_empty(gathered.size(), (Kind::Float, device))?;
-                    let gradients =
-                        Gradients { scale: *scale, hidden: &grad_rows, operand: &operand };
-                    self.run_cluster(&cluster, Some(gradients))?;
-                    let _ = hidden.shallow_clone().f_index_add_(0, indices, &grad_rows)?;
-                }
-                _ => self.run_cluster(&cluster, None)?,
+            self.run_cluster(&tail, scale)?;
+            let grad_hidden =
+                gradients.and_then(|gradients| gradients.hidden[block.hidden].as_ref());
+            if let (Some(grad_hidden), Some(grad_rows)) = (grad_hidden, grad_rows) {
+                let _ = grad_hidden.shallow_clone().f_index_add_(0, indices, &grad_rows)?;
             }
         }
         Ok(losses)
     }
 
-    /// Writes the losses of one cluster's softmax, and its gradients if there are `gradients`.
-    fn run_cluster(&self, cluster: &Cluster<'_>, gradients: Option<Gradients<'_>>) -> Result<()> {
-        let (rows, classes) = (cluster.hidden.size()[0], cluster.operand.size()[0]);
+    /// * `hidden_gradient`: of `hidden`, if there are `gradients`.
+    fn block(
+        &self,
+        classes: OperandRows,
+        hidden: Tensor,
+        gradients: Option<&Gradients>,
+        hidden_gradient: Option<Tensor>,
+    ) -> Result<Block> {
+        let operand = part(&self.operands, classes)?;
+        let gradients = match (gradients, hidden_gradient) {
+            (Some(all), Some(of_hidden)) => Some([of_hidden, part(&all.operands, classes)?]),
+            _ => None,
+        };
+        Ok(Block { hidden, operand, gradients })
+    }
+
+    /// Writes the losses of one cluster's softmax, and with a `scale` its gradients times it.
+    fn run_cluster(&self, cluster: &Cluster, scale: Option<f64>) -> Result<()> {
+        let Cluster { blocks, targets, losses } = cluster;
+        let Some(Block { hidden, .. }) = blocks.first() else { return Ok(()) };
+        let (rows, options) = (hidden.size()[0], (hidden.kind(), hidden.device()));
+        let classes: i64 = blocks.iter().map(|block| block.operand.size()[0]).sum();
         let stride = aligned(classes);
         let chunk_rows = (self.chunk / stride).clamp(1, rows);
-        let options = (cluster.hidden.kind(), cluster.hidden.device());
         let buffer = Tensor::f_empty([chunk_rows, stride], options)?;
         let mut start = 0;
         while start < rows {
             let count = chunk_rows.min(rows - start);
-            let hidden = cluster.hidden.f_narrow(0, start, count)?;
             let logits = buffer.f_narrow(0, 0, count)?.f_narrow(1, 0, classes)?;
-            self.precision.multiply(&logits, &hidden, &cluster.operand.f_tr()?, Addend::Nothing)?;
-            let scale = gradients.as_ref().map(|gradients| gradients.scale);
-            let (targets, losses) = (
-                cluster.targets.f_narrow(0, start, count)?,
-                cluster.losses.f_narrow(0, start, count)?,
-            );
+            let mut column = 0;
+            let mut parts = vec![];
+            for block in blocks {
+                let hidden = block.hidden.f_narrow(0, start, count)?;
+                let part = logits.f_narrow(1, column, block.operand.size()[0])?;
+                column += block.operand.size()[0];
+                let operand = block.operand.f_tr()?;
+                self.precision.multiply(&part, &hidden, &operand, Addend::Nothing)?;
+                parts.push((block, hidden, part));
+            }
+            let (targets, losses) =
+                (targets.f_narrow(0, start, count)?, losses.f_narrow(0, start, count)?);
             cross_entropy(&*self.launcher, &logits, &targets, &losses, scale)?;
-            if let Some(gradients) = &gradients {
-                let grad_rows = gradients.hidden.f_narrow(0, start, count)?;
-                self.precision.multiply(&grad_rows, &logits, cluster.operand, Addend::Nothing)?;
+            for (block, hidden, part) in &parts {
+                let Some([grad_hidden, grad_operand]) = &block.gradients else { continue };
+                let grad_rows = grad_hidden.f_narrow(0, start, count)?;
+                self.precision.multiply(&grad_rows, part, &block.operand, Addend::Nothing)?;
                 let addend = if start == 0 { Addend::Nothing } else { Addend::Output };
-                self.precision.multiply(gradients.operand, &logits.f_tr()?, &hidden, addend)?;
+                self.precision.multiply(grad_operand, &part.f_tr()?, hidden, addend)?;
             }
             start += count;
         }
@@ -236,6 +294,11 @@ impl<'a> CudaSoftmax<'a> {
 /// The sum, in double precision, which costs nothing for a few thousand losses.
 fn sum(losses: &Tensor) -> Result<Tensor> {
     Ok(losses.f_sum(Kind::Double)?.f_to_kind(Kind::Float)?)
+}
+
+/// Rows of one of several operands.
+fn part(operands: &[Tensor], at: OperandRows) -> Result<Tensor> {
+    Ok(operands[at.operand].f_narrow(0, at.first as i64, at.rows as i64)?)
 }
 
 /// The cross entropy of each row; with `scale`, overwrites `logits` by their gradient times `scale`.

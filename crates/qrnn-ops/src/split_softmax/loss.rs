@@ -1,10 +1,10 @@
 //! The loss of a split softmax, differentiable in the hidden states and all weights.
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::clusters::Clusters;
-use super::cpu::{Gradients, row_indices, softmax_loss};
 use super::cuda::CudaSoftmax;
+use super::host::HostSoftmax;
 use super::targets::Targets;
 use super::weights::{Computation, SoftmaxWeights};
 use crate::autograd::{self, Backward, Forward, Function};
@@ -13,35 +13,26 @@ use crate::{Result, libtorch};
 
 /// The sum of the cross entropy of targets, in nats, without gradients.
 ///
-/// * `hidden`: (tokens, E), augmented on a GPU.
+/// * `hidden`: (tokens, E), augmented on a GPU; then the projection of it to each cluster that has one
+///   ([`Clusters::adaptive`]), (tokens, width).
 pub fn loss_sum(
     clusters: &Clusters,
     weights: &SoftmaxWeights,
-    hidden: &Features,
+    hidden: &[Features],
     targets: &Targets,
     computation: Computation<'_>,
 ) -> Result<f64> {
     let _no_grad = tch::no_grad_guard();
-    let tokens = match targets {
-        Targets::Host(tokens) => tokens,
-        Targets::Device(targets) => {
-            let options = (hidden.all.kind(), hidden.all.device());
-            let softmax = CudaSoftmax::new(clusters, weights, options, computation)?;
-            let sum = softmax.loss_sum(&flat(hidden)?, targets)?;
-            return Ok(libtorch::download(&sum)?[0]);
+    let hidden = flat(hidden)?;
+    match targets {
+        Targets::Host(tokens) => {
+            HostSoftmax::new(clusters, weights, &hidden, computation.precision)?.loss_sum(tokens)
         }
-    };
-    let precision = computation.precision;
-    let hidden = &flat(hidden)?;
-    let (head, tails) = clusters.sort(tokens);
-    let (weight, bias) = weights.head(clusters)?;
-    let mut sum = softmax_loss(hidden, &weight, &bias, &head, precision, None)?;
-    for (k, tail) in tails.iter().enumerate().filter(|(_, tail)| !tail.rows.is_empty()) {
-        let (weight, bias) = weights.tail(clusters, k)?;
-        let rows = hidden.f_index_select(0, &row_indices(tail, hidden)?)?;
-        sum += softmax_loss(&rows, &weight, &bias, &tail.targets, precision, None)?;
+        Targets::Device(targets) => {
+            let softmax = CudaSoftmax::new(clusters, weights, options(&hidden), computation)?;
+            Ok(libtorch::download(&softmax.loss_sum(&hidden, targets)?)?[0])
+        }
     }
-    Ok(sum)
 }
 
 /// The mean cross entropy of targets, in nats per token, differentiable in `hidden` and all
@@ -49,7 +40,7 @@ pub fn loss_sum(
 pub fn mean_loss(
     clusters: &Clusters,
     weights: &SoftmaxWeights,
-    hidden: &Features,
+    hidden: &[Features],
     targets: Targets,
     computation: Computation<'_>,
     upstream: UpstreamGrad,
@@ -58,42 +49,31 @@ pub fn mean_loss(
         clusters: clusters.clone(),
         targets,
         precision: computation.precision,
-        operand: computation.operand.map(Tensor::shallow_clone),
+        operands: computation
+            .operands
+            .map(|operands| operands.iter().map(Tensor::shallow_clone).collect()),
         upstream,
+        hidden: hidden.len(),
         gradients: vec![],
     };
     let hidden = flat(hidden)?;
-    let mut inputs = vec![&hidden];
+    let mut inputs: Vec<&Tensor> = hidden.iter().collect();
     inputs.extend(weights.tensors());
     let mut outputs = autograd::apply(function, &inputs)?;
     Ok(outputs.swap_remove(0))
 }
 
 /// Hidden states with their padding, (tokens, row).
-pub(super) fn flat(hidden: &Features) -> Result<Tensor> {
-    Ok(hidden.all.f_reshape([-1, hidden.all.size().last().copied().unwrap_or(1)])?)
+pub(super) fn flat(hidden: &[Features]) -> Result<Vec<Tensor>> {
+    let flat = |hidden: &Features| {
+        Ok(hidden.all.f_reshape([-1, hidden.all.size().last().copied().unwrap_or(1)])?)
+    };
+    hidden.iter().map(flat).collect()
 }
 
-/// The log probability of every token after each hidden state: (tokens, V).
-///
-/// * `hidden`: (tokens, E).
-pub fn log_probabilities(
-    clusters: &Clusters,
-    weights: &SoftmaxWeights,
-    hidden: &Tensor,
-) -> Result<Tensor> {
-    let _no_grad = tch::no_grad_guard();
-    let log_softmax = |(weight, bias): (Tensor, Tensor)| -> Result<Tensor> {
-        let hidden = hidden.f_to_kind(weight.kind())?;
-        Ok(hidden.f_linear(&weight, Some(&bias))?.f_log_softmax(-1, None::<Kind>)?)
-    };
-    let head = log_softmax(weights.head(clusters)?)?;
-    let mut parts = vec![head.f_narrow(1, 0, clusters.head_size() as i64)?];
-    for k in 0..clusters.tails() {
-        let tail_log_p = head.f_narrow(1, clusters.tombstone(k) as i64, 1)?;
-        parts.push(log_softmax(weights.tail(clusters, k)?)?.f_add(&tail_log_p)?);
-    }
-    Ok(Tensor::f_cat(&parts, 1)?)
+/// Kind and device of hidden states.
+pub(super) fn options(hidden: &[Tensor]) -> (Kind, Device) {
+    hidden.first().map_or((Kind::Float, Device::Cpu), |hidden| (hidden.kind(), hidden.device()))
 }
 
 /// Upstream gradient of the loss.
@@ -111,73 +91,36 @@ struct SplitSoftmax {
     clusters: Clusters,
     targets: Targets,
     precision: Precision,
-    operand: Option<Tensor>,
+    operands: Option<Vec<Tensor>>,
     upstream: UpstreamGrad,
-    gradients: Vec<Tensor>,
+    /// Number of hidden states among the inputs, which the weights follow.
+    hidden: usize,
+    /// Of each input; `None` if the loss does not depend on it.
+    gradients: Vec<Option<Tensor>>,
 }
 
 impl Function for SplitSoftmax {
     fn forward(&mut self, inputs: &[&Tensor]) -> Result<Forward> {
-        let hidden = inputs[0];
-        let weights = SoftmaxWeights {
-            weight: inputs[1].shallow_clone(),
-            bias: inputs[2].shallow_clone(),
-            tail: inputs
-                .get(3)
-                .zip(inputs.get(4))
-                .map(|(v, b)| (v.shallow_clone(), b.shallow_clone())),
-        };
+        let (hidden, weights) = inputs.split_at(self.hidden);
+        let hidden: Vec<Tensor> = hidden.iter().map(|hidden| hidden.shallow_clone()).collect();
+        let weights = SoftmaxWeights::of(&self.clusters, weights);
         let (scale, precision) = (1.0 / self.targets.tokens() as f64, self.precision);
-        let tokens = match &self.targets {
-            Targets::Host(tokens) => tokens,
+        let (mean, gradients) = match &self.targets {
+            Targets::Host(tokens) => {
+                let softmax = HostSoftmax::new(&self.clusters, &weights, &hidden, precision)?;
+                let (sum, gradients) = softmax.loss_and_gradients(tokens, scale)?;
+                let kind = weights.weights[0].kind();
+                let mean = Tensor::f_from_slice(&[sum * scale])?.f_squeeze()?.f_to_kind(kind)?;
+                (mean, gradients)
+            }
             Targets::Device(targets) => {
-                let computation = Computation { precision, operand: self.operand.as_ref() };
-                let options = (hidden.kind(), hidden.device());
+                let computation = Computation { precision, operands: self.operands.as_deref() };
+                let options = options(&hidden);
                 let softmax = CudaSoftmax::new(&self.clusters, &weights, options, computation)?;
-                let (mean, gradients) = softmax.loss_and_gradients(hidden, targets, scale)?;
-                self.gradients = gradients;
-                return Ok(Forward { outputs: vec![mean], saved: vec![] });
+                softmax.loss_and_gradients(&hidden, targets, scale)?
             }
         };
-        let (head, tails) = self.clusters.sort(tokens);
-
-        let (weight, bias) = weights.head(&self.clusters)?;
-        let kind = (weights.weight.kind(), hidden.device());
-        let mut grad_hidden = Tensor::f_empty(hidden.size(), kind)?;
-        let (grad_weight, grad_bias) =
-            (weights.weight.f_empty_like()?, weights.bias.f_zeros_like()?);
-        let (grad_head, grad_head_bias) = (weight.f_empty_like()?, bias.f_zeros_like()?);
-        let gradients =
-            Gradients { scale, hidden: &grad_hidden, weight: &grad_head, bias: &grad_head_bias };
-        let mut sum = softmax_loss(hidden, &weight, &bias, &head, precision, Some(gradients))?;
-
-        let head_size = self.clusters.head_size() as i64;
-        grad_weight.f_narrow(0, 0, head_size)?.f_copy_(&grad_head.f_narrow(0, 0, head_size)?)?;
-        grad_bias.f_narrow(0, 0, head_size)?.f_copy_(&grad_head_bias.f_narrow(0, 0, head_size)?)?;
-        for (k, tail) in tails.iter().enumerate() {
-            let (start, size) = self.clusters.tail(k);
-            let mut grad_weight = grad_weight.f_narrow(0, start as i64, size as i64)?;
-            let grad_bias = grad_bias.f_narrow(0, start as i64, size as i64)?;
-            if tail.rows.is_empty() {
-                let _ = grad_weight.f_zero_()?;
-                continue;
-            }
-            let indices = row_indices(tail, hidden)?;
-            let rows = hidden.f_index_select(0, &indices)?;
-            let grad_rows = Tensor::f_empty(rows.size(), kind)?;
-            let (weight, bias) = weights.tail(&self.clusters, k)?;
-            let gradients =
-                Gradients { scale, hidden: &grad_rows, weight: &grad_weight, bias: &grad_bias };
-            sum += softmax_loss(&rows, &weight, &bias, &tail.targets, precision, Some(gradients))?;
-            let _ = grad_hidden.f_index_add_(0, &indices, &grad_rows)?;
-        }
-        self.gradients = vec![grad_hidden, grad_weight, grad_bias];
-        let tails = self.clusters.tails() as i64;
-        if tails > 0 {
-            self.gradients.push(grad_head.f_narrow(0, head_size, tails)?);
-            self.gradients.push(grad_head_bias.f_narrow(0, head_size, tails)?);
-        }
-        let mean = Tensor::f_from_slice(&[sum * scale])?.f_squeeze()?.f_to_kind(kind.0)?;
+        self.gradients = gradients;
         Ok(Forward { outputs: vec![mean], saved: vec![] })
     }
 
@@ -188,12 +131,10 @@ impl Function for SplitSoftmax {
         // Usually the factor is 1, and a multiplication of the weight's gradient is expensive.
         let is_one = self.upstream == UpstreamGrad::One
             || !factor.device().is_cuda() && factor.f_double_value(&[])? == 1.0;
-        self.gradients
-            .iter()
-            .map(|gradient| {
-                Ok(Some(if is_one { gradient.shallow_clone() } else { gradient.f_mul(factor)? }))
-            })
-            .collect()
+        let scaled = |gradient: &Tensor| -> Result<Tensor> {
+            Ok(if is_one { gradient.shallow_clone() } else { gradient.f_mul(factor)? })
+        };
+        self.gradients.iter().map(|gradient| gradient.as_ref().map(scaled).transpose()).collect()
     }
 }
 

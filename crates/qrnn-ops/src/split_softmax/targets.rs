@@ -52,7 +52,7 @@ impl Clusters {
 pub struct DeviceTargets {
     /// Number of targets.
     pub tokens: usize,
-    /// Class of each target within the head, (tokens): its row in the [`super::operand`].
+    /// Class of each target within the head, (tokens): its row in the [`super::operands`].
     pub head: Tensor,
     /// For each tail, the rows of its targets in the batch and their classes within the tail.
     pub tails: Vec<[Tensor; 2]>,
@@ -72,8 +72,8 @@ impl DeviceTargets {
     ) -> Result<(Tensor, Self)> {
         let (head, tails) = clusters.sort_by(
             targets,
-            |token| token + clusters.tokens_row() as i64,
-            |k| clusters.tokens_row() - 1 - k,
+            |token| token + clusters.first_token() as i64,
+            |k| clusters.first_token() - 1 - k,
         );
         let mut parts: Vec<&[i64]> = vec![inputs, &head];
         parts.extend(tails.iter().flat_map(|tail| [&tail.rows[..], &tail.targets]));

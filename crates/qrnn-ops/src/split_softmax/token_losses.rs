@@ -3,9 +3,9 @@
 use tch::Tensor;
 
 use super::clusters::Clusters;
-use super::cpu::{row_indices, softmax_losses};
 use super::cuda::CudaSoftmax;
-use super::loss::flat;
+use super::host::HostSoftmax;
+use super::loss::{flat, options};
 use super::targets::Targets;
 use super::weights::{Computation, SoftmaxWeights};
 use crate::Result;
@@ -14,40 +14,30 @@ use crate::matmul::Features;
 /// The cross entropy of each target, (tokens) of kind Double on the device of `hidden`, in nats, without
 /// gradients. Does not synchronize with a GPU.
 ///
-/// * `hidden`: (tokens, E), augmented on a GPU.
+/// * `hidden`: the hidden states, (tokens, E), then their projections, (tokens, width); augmented on a GPU.
 ///
 /// # Errors
 /// [`crate::Error::Torch`] if memory runs out or shapes do not match.
 pub fn token_losses(
     clusters: &Clusters,
     weights: &SoftmaxWeights,
-    hidden: &Features,
+    hidden: &[Features],
     targets: &Targets,
     computation: Computation<'_>,
 ) -> Result<Tensor> {
     let _no_grad = tch::no_grad_guard();
-    let tokens = match targets {
-        Targets::Host(tokens) => tokens,
-        Targets::Device(targets) => {
-            let options = (hidden.all.kind(), hidden.all.device());
-            let softmax = CudaSoftmax::new(clusters, weights, options, computation)?;
-            return softmax.token_losses(&flat(hidden)?, targets);
+    let hidden = flat(hidden)?;
+    let options = options(&hidden);
+    match targets {
+        Targets::Host(tokens) => {
+            let softmax = HostSoftmax::new(clusters, weights, &hidden, computation.precision)?;
+            Ok(Tensor::f_from_slice(&softmax.token_losses(tokens)?)?.f_to_device(options.1)?)
         }
-    };
-    let precision = computation.precision;
-    let hidden = &flat(hidden)?;
-    let (head, tails) = clusters.sort(tokens);
-    let (weight, bias) = weights.head(clusters)?;
-    let mut losses = softmax_losses(hidden, &weight, &bias, &head, precision)?;
-    for (k, tail) in tails.iter().enumerate().filter(|(_, tail)| !tail.rows.is_empty()) {
-        let (weight, bias) = weights.tail(clusters, k)?;
-        let rows = hidden.f_index_select(0, &row_indices(tail, hidden)?)?;
-        let in_tail = softmax_losses(&rows, &weight, &bias, &tail.targets, precision)?;
-        for (row, loss) in tail.rows.iter().zip(in_tail) {
-            losses[*row as usize] += loss;
+        Targets::Device(targets) => {
+            let softmax = CudaSoftmax::new(clusters, weights, options, computation)?;
+            softmax.token_losses(&hidden, targets)
         }
     }
-    Ok(Tensor::f_from_slice(&losses)?.f_to_device(hidden.device())?)
 }
 
 #[cfg(test)]
@@ -75,17 +65,17 @@ mod tests {
             let borders = (1..=tails).map(|k| k * vocab as usize / (tails + 2)).collect();
             let clusters = Clusters::new(vocab as usize, borders);
             let weights = SoftmaxWeights {
-                weight: random(&[vocab, width]),
+                weights: vec![random(&[vocab, width])],
                 bias: random(&[vocab]),
                 tail: (tails > 0).then(|| (random(&[tails as i64, width]), random(&[tails as i64]))),
             };
             let hidden = random(&[tokens as i64, width]);
             let ids: Vec<i64> = (0..tokens as i64).map(|i| (i * i + i64::from(seed)) % vocab).collect();
-            let all = log_probabilities(&clusters, &weights, &hidden).unwrap();
+            let all = log_probabilities(&clusters, &weights, std::slice::from_ref(&hidden)).unwrap();
             let expected = -all.gather(1, &Tensor::from_slice(&ids).unsqueeze(1), false).squeeze_dim(1);
-            let computation = Computation { precision: Precision::Single, operand: None };
+            let computation = Computation { precision: Precision::Single, operands: None };
             let check = || {
-                let features = Features::of(&[&hidden], None).unwrap();
+                let features = [Features::of(&[&hidden], None).unwrap()];
                 let targets = Targets::of(&clusters, &ids, CPU).unwrap();
                 let each = token_losses(&clusters, &weights, &features, &targets, computation).unwrap();
                 let sum = loss_sum(&clusters, &weights, &features, &targets, computation).unwrap();

@@ -2,15 +2,16 @@
 
 use tch::{Kind, Tensor};
 
-use super::clusters::Clusters;
+use super::clusters::{Clusters, OperandRows};
 use crate::Result;
 use crate::matmul::{Precision, augmented_row, write_augmented};
 
 /// Parameters of a split softmax of V tokens on hidden states of E features.
 #[derive(Debug)]
 pub struct SoftmaxWeights {
-    /// (V, E); the embedding, if weights are tied.
-    pub weight: Tensor,
+    /// One weight (V, E) that all clusters share, or one for each cluster of an adaptive softmax, (tokens, width);
+    /// the embedding, if weights are tied.
+    pub weights: Vec<Tensor>,
     /// (V).
     pub bias: Tensor,
     /// The tombstones: (tails, E) and (tails).
@@ -18,39 +19,77 @@ pub struct SoftmaxWeights {
 }
 
 impl SoftmaxWeights {
-    /// Weight and bias of the head: its tokens, then the tombstones.
-    pub(super) fn head(&self, clusters: &Clusters) -> Result<(Tensor, Tensor)> {
-        let size = clusters.head_size() as i64;
-        let (weight, bias) = (self.weight.f_narrow(0, 0, size)?, self.bias.f_narrow(0, 0, size)?);
-        Ok(match &self.tail {
-            None => (weight, bias),
-            Some((vectors, scalars)) => {
-                (Tensor::f_cat(&[&weight, vectors], 0)?, Tensor::f_cat(&[&bias, scalars], 0)?)
-            }
+    /// Part of a tensor like `weights` for the tokens of a cluster.
+    pub(super) fn part(clusters: &Clusters, weights: &[Tensor], cluster: usize) -> Result<Tensor> {
+        if !clusters.share_weight() {
+            return Ok(weights[cluster].shallow_clone());
+        }
+        let (first, size) = clusters.cluster(cluster);
+        Ok(weights[0].f_narrow(0, first as i64, size as i64)?)
+    }
+
+    /// Weight and bias of the tokens of a cluster.
+    pub(super) fn cluster(&self, clusters: &Clusters, cluster: usize) -> Result<(Tensor, Tensor)> {
+        let (first, size) = clusters.cluster(cluster);
+        let bias = self.bias.f_narrow(0, first as i64, size as i64)?;
+        Ok((Self::part(clusters, &self.weights, cluster)?, bias))
+    }
+
+    /// The weights of the head's classes, its tokens and then the tombstones, and their biases. One weight, or one
+    /// of the tokens and one of the tombstones if these are separate.
+    pub(super) fn head(&self, clusters: &Clusters) -> Result<(Vec<Tensor>, Tensor)> {
+        let (weight, bias) = self.cluster(clusters, 0)?;
+        let Some((vectors, scalars)) = &self.tail else { return Ok((vec![weight], bias)) };
+        let bias = Tensor::f_cat(&[&bias, scalars], 0)?;
+        Ok(if clusters.tombstones_are_separate() {
+            (vec![weight, vectors.shallow_clone()], bias)
+        } else {
+            (vec![Tensor::f_cat(&[&weight, vectors], 0)?], bias)
         })
     }
 
-    /// Weight and bias of tail k.
-    pub(super) fn tail(&self, clusters: &Clusters, k: usize) -> Result<(Tensor, Tensor)> {
-        let (start, size) = clusters.tail(k);
-        Ok((
-            self.weight.f_narrow(0, start as i64, size as i64)?,
-            self.bias.f_narrow(0, start as i64, size as i64)?,
-        ))
+    /// Weight, bias and rows of the operand of each weight and of the tombstones.
+    fn operand_parts(&self, clusters: &Clusters) -> Result<Vec<(OperandRows, &Tensor, Tensor)>> {
+        let mut parts = vec![];
+        if let Some((vectors, scalars)) = &self.tail {
+            parts.push((clusters.tombstone_rows(), vectors, scalars.shallow_clone()));
+        }
+        let mut first = 0;
+        for (i, weight) in self.weights.iter().enumerate() {
+            let rows = weight.size2()?.0;
+            parts.push((clusters.token_rows(i), weight, self.bias.f_narrow(0, first, rows)?));
+            first += rows;
+        }
+        Ok(parts)
     }
 
-    /// Weights and biases of the tombstones, then those of the tokens.
-    fn stacked(&self) -> Vec<(&Tensor, &Tensor)> {
-        let tail = self.tail.as_ref().map(|(vectors, scalars)| (vectors, scalars));
-        tail.into_iter().chain([(&self.weight, &self.bias)]).collect()
-    }
-
+    /// The tensors, as inputs of an operation.
     pub(super) fn tensors(&self) -> Vec<&Tensor> {
-        let mut all = vec![&self.weight, &self.bias];
+        let mut all: Vec<&Tensor> = self.weights.iter().collect();
+        all.push(&self.bias);
         if let Some((vectors, scalars)) = &self.tail {
             all.extend([vectors, scalars]);
         }
         all
+    }
+
+    /// The reverse of [`SoftmaxWeights::tensors`].
+    pub(super) fn of(clusters: &Clusters, tensors: &[&Tensor]) -> Self {
+        let n = if clusters.share_weight() { 1 } else { clusters.len() };
+        let copy = |tensor: &&Tensor| tensor.shallow_clone();
+        let tail = tensors.get(n + 1).zip(tensors.get(n + 2));
+        Self {
+            weights: tensors[..n].iter().map(copy).collect(),
+            bias: copy(&tensors[n]),
+            tail: tail.map(|(vectors, scalars)| (copy(vectors), copy(scalars))),
+        }
+    }
+
+    /// Features of a row of each operand.
+    pub(super) fn operand_widths(&self, clusters: &Clusters) -> Result<Vec<i64>> {
+        let separate = self.tail.as_ref().filter(|_| clusters.tombstones_are_separate());
+        let tensors = self.weights.iter().chain(separate.map(|(vectors, _)| vectors));
+        tensors.map(|tensor| Ok(tensor.size2()?.1)).collect()
     }
 }
 
@@ -58,37 +97,46 @@ impl SoftmaxWeights {
 #[derive(Debug, Clone, Copy)]
 pub struct Computation<'a> {
     pub precision: Precision,
-    /// On a GPU, the [`operand`] of the weights; `None` computes it.
-    pub operand: Option<&'a Tensor>,
+    /// On a GPU, the [`operands`] of the weights; `None` computes them.
+    pub operands: Option<&'a [Tensor]>,
 }
 
 /// The bias of a padding class, whose probability is then exactly 0; finite in all formats.
 const NEVER: f64 = -1e30;
 
-/// Weights and biases of all classes as one operand of the matrix products on a GPU: padding, the tombstones,
-/// the tokens, padding ([`Clusters::tokens_row`]).
+/// Weights and biases of all classes as operands of the matrix products on a GPU: one if the clusters share a
+/// weight, otherwise one for each cluster, and one of the tombstones if the head's tokens have a projection
+/// ([`Clusters::token_rows`], [`Clusters::tombstone_rows`]).
 ///
 /// # Errors
 /// [`crate::Error::Torch`] if memory runs out.
-pub fn operand(clusters: &Clusters, weights: &SoftmaxWeights, kind: Kind) -> Result<Tensor> {
+pub fn operands(clusters: &Clusters, weights: &SoftmaxWeights, kind: Kind) -> Result<Vec<Tensor>> {
     let _no_grad = tch::no_grad_guard();
-    let width = weights.weight.size2()?.1;
-    let size = [clusters.operand_rows() as i64, augmented_row(width)];
-    let operand = Tensor::f_zeros(size, (kind, weights.weight.device()))?;
-    let _ = operand.f_select(1, width)?.f_fill_(NEVER)?;
-    write_operand(clusters, weights, &operand)?;
-    Ok(operand)
+    let widths = weights.operand_widths(clusters)?;
+    let operand = |(rows, width): (usize, i64)| -> Result<Tensor> {
+        let size = [rows as i64, augmented_row(width)];
+        let operand = Tensor::f_zeros(size, (kind, weights.bias.device()))?;
+        let _ = operand.f_select(1, width)?.f_fill_(NEVER)?;
+        Ok(operand)
+    };
+    let sizes = clusters.operand_sizes().into_iter().zip(widths);
+    let operands = sizes.map(operand).collect::<Result<Vec<_>>>()?;
+    write_operands(clusters, weights, &operands)?;
+    Ok(operands)
 }
 
-/// Writes weights and biases into a result of [`operand`].
+/// Writes weights and biases into the results of [`operands`].
 ///
 /// # Errors
 /// [`crate::Error::Torch`] if shapes do not match.
-pub fn write_operand(
+pub fn write_operands(
     clusters: &Clusters,
     weights: &SoftmaxWeights,
-    operand: &Tensor,
+    operands: &[Tensor],
 ) -> Result<()> {
-    let (first, rows) = (clusters.tombstones_row(), clusters.tails() + clusters.vocab);
-    write_augmented(&operand.f_narrow(0, first as i64, rows as i64)?, &weights.stacked())
+    for (OperandRows { operand, first, rows }, weight, bias) in weights.operand_parts(clusters)? {
+        let part = operands[operand].f_narrow(0, first as i64, rows as i64)?;
+        write_augmented(&part, &[(weight, &bias)])?;
+    }
+    Ok(())
 }

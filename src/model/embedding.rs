@@ -1,0 +1,161 @@
+//! The embedding, and its part of the gradients.
+//!
+//! The embedding of an adaptive model is the sum over its clusters of P e, where e is 0 for tokens of other
+//! clusters: nothing is copied to the host, which on a GPU would wait for the device.
+
+use qrnn_ops::profile::{self, Stage};
+use tch::Tensor;
+
+use super::lm::QrnnLm;
+use crate::Result;
+
+/// The rows of tokens in the weight of one cluster.
+struct ClusterRows {
+    /// Like the tokens. Tokens of other clusters have rows too, spread over the cluster: gradients are added to them
+    /// in parallel, so one row for all would be a bottleneck.
+    rows: Tensor,
+    /// Whether a token is in the cluster; `None` if all are.
+    mask: Option<Tensor>,
+}
+
+impl ClusterRows {
+    /// Sets the rows of `features` (…, width) of tokens in other clusters to 0.
+    fn masked(&self, features: &Tensor) -> Result<Tensor> {
+        Ok(match &self.mask {
+            None => features.shallow_clone(),
+            Some(mask) => features.f_mul(&mask.f_unsqueeze(-1)?.f_to_kind(features.kind())?)?,
+        })
+    }
+}
+
+impl QrnnLm {
+    /// The embedding of token ids, (seq, batch, E), without dropout.
+    ///
+    /// # Errors
+    /// [`crate::Error::Ops`] if an id is outside the vocabulary.
+    pub fn embed(&self, tokens: &Tensor) -> Result<Tensor> {
+        let _span = profile::span(Stage::Embedding);
+        let lookup =
+            |weight: &Tensor, rows: &Tensor| Tensor::f_embedding(weight, rows, -1, false, false);
+        if self.config.widths.is_none() {
+            return Ok(lookup(&self.softmax.weights[0], tokens)?);
+        }
+        let mut sum: Option<Tensor> = None;
+        for (k, (weight, projection)) in
+            self.softmax.weights.iter().zip(&self.projections).enumerate()
+        {
+            let at = self.cluster_rows(tokens, k)?;
+            let mut part = at.masked(&lookup(weight, &at.rows)?)?;
+            if let Some(matrix) = projection {
+                part = part.f_matmul(&matrix.f_tr()?)?;
+            }
+            sum = Some(match sum {
+                None => part,
+                Some(sum) => sum.f_add(&part)?,
+            });
+        }
+        sum.map_or_else(|| Ok(Tensor::f_empty([0], self.options)?), Ok)
+    }
+
+    /// An id outside the vocabulary gives a row outside the cluster.
+    fn cluster_rows(&self, tokens: &Tensor, cluster: usize) -> Result<ClusterRows> {
+        let (first, size) = self.clusters.cluster(cluster);
+        let (first, size) = (first as i64, size as i64);
+        let from = if cluster == 0 { None } else { Some(tokens.f_ge(first)?) };
+        let to = match cluster + 1 == self.clusters.len() {
+            true => None,
+            false => Some(tokens.f_lt(first + size)?),
+        };
+        let mask = match (from, to) {
+            (Some(from), Some(to)) => Some(from.f_logical_and(&to)?),
+            (from, to) => from.or(to),
+        };
+        let rows = tokens.f_sub_scalar(first)?;
+        let rows = match &mask {
+            None => rows,
+            Some(mask) => rows.f_where_self(mask, &tokens.f_remainder(size)?)?,
+        };
+        Ok(ClusterRows { rows, mask })
+    }
+
+    /// The gradients of `objective` with respect to all parameters, in the order of
+    /// [`QrnnLm::parameters`].
+    ///
+    /// * `embedded`: the leaf passed to [`QrnnLm::forward_embedded`];
+    /// * `tokens`: its token ids, (seq, batch).
+    ///
+    /// The embedding's gradient is added row by row to that of the tied softmax weight. Autograd would
+    /// allocate and add two dense tensors of the size of the vocabulary.
+    ///
+    /// # Errors
+    /// [`crate::Error::Ops`] if memory runs out.
+    pub(crate) fn gradients(
+        &self,
+        objective: &Tensor,
+        embedded: &Tensor,
+        tokens: &Tensor,
+    ) -> Result<Vec<Tensor>> {
+        let parameters = self.parameters();
+        let mut leaves: Vec<&Tensor> = parameters.iter().map(|(_, tensor)| *tensor).collect();
+        leaves.push(embedded);
+        let mut gradients = Tensor::f_run_backward(&[objective], &leaves, false, false)?;
+        if let (Some(rows), Some(tied)) = (gradients.pop(), gradients.first_mut()) {
+            let _span = profile::span(Stage::Embedding);
+            let rows = self.flat(&rows)?.f_to_kind(tied.kind())?;
+            let tokens = tokens.f_view(-1)?;
+            if self.config.widths.is_none() {
+                let _ = tied.f_index_add_(0, &tokens, &rows)?;
+            } else {
+                tch::no_grad(|| self.add_embedding_gradients(&mut gradients, &tokens, &rows))?;
+            }
+        }
+        Ok(gradients)
+    }
+
+    /// Adds the gradients of clusters and projections by the embedding.
+    ///
+    /// * `gradients`: in the order of [`QrnnLm::parameters`];
+    /// * `tokens`: (tokens); `embedded`: the gradient of their embedding, (tokens, E).
+    fn add_embedding_gradients(
+        &self,
+        gradients: &mut [Tensor],
+        tokens: &Tensor,
+        embedded: &Tensor,
+    ) -> Result<()> {
+        let (weights, projections) = gradients.split_at_mut(self.softmax.weights.len());
+        let mut projections = projections.iter_mut();
+        let clusters = self.softmax.weights.iter().zip(&self.projections).zip(weights);
+        for (k, ((weight, projection), gradient)) in clusters.enumerate() {
+            let at = self.cluster_rows(tokens, k)?;
+            let mut of_rows = at.masked(embedded)?;
+            if let (Some(matrix), Some(of_matrix)) =
+                (projection, projection.as_ref().and_then(|_| projections.next()))
+            {
+                let rows = weight.f_index_select(0, &at.rows)?;
+                let _ = of_matrix.f_addmm_(&of_rows.f_tr()?, &rows)?;
+                of_rows = of_rows.f_matmul(matrix)?;
+            }
+            let _ = gradient.f_index_add_(0, &at.rows, &of_rows)?;
+        }
+        Ok(())
+    }
+
+    /// The log probabilities' and losses' hidden states of a cluster: (…, E) or its projection, (…, width).
+    ///
+    /// * `output`: (…, E).
+    pub(super) fn projected(&self, output: &Tensor, cluster: usize) -> Result<Tensor> {
+        Ok(match self.projections.get(cluster) {
+            Some(Some(matrix)) => {
+                let projected = output.f_to_kind(matrix.kind())?.f_matmul(matrix)?;
+                self.input_rounding.apply(self.product_of_cluster(cluster), &projected)?
+            }
+            _ => output.shallow_clone(),
+        })
+    }
+
+    /// # Errors
+    /// [`crate::Error::Ops`] if memory runs out.
+    pub(super) fn flat(&self, output: &Tensor) -> Result<Tensor> {
+        Ok(output.f_reshape([-1, self.config.emsize as i64])?)
+    }
+}
