@@ -1,5 +1,6 @@
 //! End-to-end tests of the built program.
 
+mod adaptive;
 mod command_line;
 mod cuda;
 mod fetch;
