@@ -73,8 +73,8 @@ impl QrnnLm {
     /// A model with the vocabulary of a corpus and randomly initialized weights.
     ///
     /// # Errors
-    /// [`Error::Config`] if the configuration is invalid, or has widths and the corpus has ids in order of first
-    /// appearance; [`Error::Unavailable`] if the device is not available.
+    /// [`crate::Error::Config`] if the configuration is invalid, or has widths and the corpus has ids in order of first
+    /// appearance; [`crate::Error::Unavailable`] if the device is not available.
     pub fn new(config: &LmConfig, corpus: &Corpus, device: Device) -> Result<Self> {
         config.check_ids(corpus.ids())?;
         let config = config.clone().vocab(corpus.vocab().len());
@@ -86,7 +86,7 @@ impl QrnnLm {
     /// Copies of all weights, in the order of [`QrnnLm::parameters`].
     ///
     /// # Errors
-    /// [`Error::Ops`] if memory runs out.
+    /// [`crate::Error::Ops`] if memory runs out.
     pub fn weight_copies(&self) -> Result<Vec<Tensor>> {
         let _no_grad = tch::no_grad_guard();
         let copies = self.parameters().into_iter().map(|(_, tensor)| tensor.f_detach_copy());
@@ -96,7 +96,7 @@ impl QrnnLm {
     /// Sets all weights to those of [`QrnnLm::weight_copies`].
     ///
     /// # Errors
-    /// [`Error::Ops`] if shapes differ.
+    /// [`crate::Error::Ops`] if shapes differ.
     pub fn set_weights(&mut self, weights: &[Tensor]) -> Result<()> {
         let _no_grad = tch::no_grad_guard();
         for ((_, parameter), weights) in self.parameters().into_iter().zip(weights) {
@@ -188,7 +188,7 @@ impl QrnnLm {
     /// * `masks`: dropout masks in training, `None` in evaluation.
     ///
     /// # Errors
-    /// [`Error::Ops`] if memory runs out or the shapes of state and batch differ.
+    /// [`crate::Error::Ops`] if memory runs out or the shapes of state and batch differ.
     pub fn forward(
         &self,
         tokens: &Tensor,
