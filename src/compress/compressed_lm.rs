@@ -9,10 +9,11 @@ use tch::{Device, Kind, Tensor};
 
 use super::plan::{Plan, TensorPlan};
 use crate::data::{Corpus, Split};
+use crate::evaluate::neural_cache::NeuralCache;
 use crate::format::{aligned, megabytes, thousands};
 use crate::model::{
-    ACTIVATION_STEPS, Activations, CompressedMetadata, QrnnLm, SavedModel, WORDS, check_vocabulary,
-    model_of,
+    ACTIVATION_STEPS, Activations, CACHE, CompressedMetadata, QrnnLm, SavedModel, WORDS,
+    check_vocabulary, model_of, stored_cache,
 };
 use crate::packed::{PackedFile, PackedTensor, StoredTensor};
 use crate::{Error, Result};
@@ -163,6 +164,26 @@ impl CompressedLm {
         self.file.write(&folder.join(crate::files::run_folder::WEIGHTS))
     }
 
+    /// Stores a neural cache with the model, which evaluations then use. Its λ and θ are rounded to single precision.
+    pub fn set_cache(&mut self, cache: &NeuralCache) -> Result<()> {
+        let file = Arc::make_mut(&mut self.file);
+        for (name, value) in CACHE.into_iter().zip([cache.lambda, cache.theta]) {
+            let (shape, values) = (vec![1], vec![value as f32]);
+            file.tensors.insert(name.into(), StoredTensor::Float { shape, values });
+        }
+        self.metadata.cache = Some(cache.size);
+        file.metadata.extend(self.metadata.entries().map_err(encoding)?);
+        Ok(())
+    }
+
+    /// The neural cache that is stored with the model.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if its settings are out of their ranges.
+    pub fn cache(&self) -> Result<Option<NeuralCache>> {
+        cache_of(&self.file, &self.metadata)
+    }
+
     /// Names the run that the model is of, in its file.
     pub(crate) fn set_metadata(&mut self, key: &str, value: &str) {
         Arc::make_mut(&mut self.file).metadata.insert(key.into(), value.into());
@@ -198,8 +219,26 @@ impl CompressedLm {
             })
         };
         let names = self.model.parameters().into_iter().map(|(name, _)| name);
-        names.chain([ACTIVATION_STEPS.to_owned()]).filter_map(|name| report(&name)).collect()
+        names
+            .chain([ACTIVATION_STEPS, CACHE[0], CACHE[1]].map(String::from))
+            .filter_map(|name| report(&name))
+            .collect()
     }
+}
+
+/// The neural cache that a compressed file stores; `None` for another file.
+///
+/// # Errors
+/// [`Error::Config`] if its settings are out of their ranges.
+pub fn stored_cache_of(saved: &SavedModel) -> Result<Option<NeuralCache>> {
+    saved.compressed().map_or(Ok(None), |(file, metadata)| cache_of(file, metadata))
+}
+
+fn cache_of(file: &PackedFile, metadata: &CompressedMetadata) -> Result<Option<NeuralCache>> {
+    let settings = metadata.cache.zip(stored_cache(file));
+    let cache = settings
+        .map(|(size, [lambda, theta])| NeuralCache::new(size, f64::from(lambda), f64::from(theta)));
+    cache.transpose()
 }
 
 impl AsRef<QrnnLm> for CompressedLm {

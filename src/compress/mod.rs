@@ -11,7 +11,7 @@ mod magnitude;
 mod plan;
 mod preset;
 
-pub use compressed_lm::{CompressedLm, TensorReport, pruned};
+pub use compressed_lm::{CompressedLm, TensorReport, pruned, stored_cache_of};
 pub use gradual::Gradual;
 pub use plan::{Plan, TensorPlan};
 pub use preset::{PRESETS, Preset};

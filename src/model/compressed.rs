@@ -13,11 +13,14 @@ use super::config::LmConfig;
 use super::lm::{DEFAULT_SEED, QrnnLm};
 use super::weights;
 use crate::data::{IdOrder, Vocab};
-use crate::packed::PackedFile;
+use crate::packed::{PackedFile, StoredTensor};
 use crate::{Error, Result};
 
 /// The steps of the activations' grids, in the order of [`Activations::steps`].
 pub(crate) const ACTIVATION_STEPS: &str = "activations.scale";
+
+/// Weight λ and factor θ of the neural cache.
+pub(crate) const CACHE: [&str; 2] = ["cache.lambda", "cache.theta"];
 
 /// The file of the words beside a compressed model, one a line, in the order of their ids.
 pub(crate) const WORDS: &str = "vocabulary.txt";
@@ -129,6 +132,9 @@ pub(crate) fn model_of(
     let mut model = QrnnLm::seeded(&metadata.model, (Kind::Float, device), DEFAULT_SEED)?;
     let mut tensors = decoded(&file)?;
     let steps = tensors.remove(ACTIVATION_STEPS);
+    for name in CACHE {
+        tensors.remove(name);
+    }
     weights::check(path, &tensors, &model.parameters())?;
     weights::assign(tensors, &model.parameters())?;
     model.input_rounding = match (metadata.activation_bits, steps) {
@@ -150,8 +156,17 @@ pub(crate) fn model_of(
     Ok(model)
 }
 
+/// λ and θ of the neural cache that a file stores.
+pub(crate) fn stored_cache(file: &PackedFile) -> Option<[f32; 2]> {
+    let number = |name: &str| match file.tensors.get(name) {
+        Some(StoredTensor::Float { values, .. }) => values.first().copied(),
+        _ => None,
+    };
+    Some([number(CACHE[0])?, number(CACHE[1])?])
+}
+
 fn decoded(file: &PackedFile) -> Result<weights::NamedTensors> {
-    let tensor = |(name, tensor): (&String, &crate::packed::StoredTensor)| {
+    let tensor = |(name, tensor): (&String, &StoredTensor)| {
         let shape: Vec<i64> = tensor.shape().iter().map(|&n| n as i64).collect();
         Ok((name.clone(), Tensor::f_from_slice(&tensor.decode())?.f_view(&shape[..])?))
     };

@@ -25,7 +25,9 @@ mod weights;
 mod widths;
 
 pub use activations::Activations;
-pub(crate) use compressed::{ACTIVATION_STEPS, CompressedMetadata, WORDS, model_of};
+pub(crate) use compressed::{
+    ACTIVATION_STEPS, CACHE, CompressedMetadata, WORDS, model_of, stored_cache,
+};
 pub(crate) use config::MAX_SIZE;
 pub use config::{LayerShape, LmConfig, MAX_LAYERS, WIKITEXT103_VOCAB};
 pub use dropout::{DropoutMasks, LayerMasks, MaskOptions};

@@ -2,7 +2,9 @@
 
 use clap::Args as ClapArgs;
 use qrnn::command_line::parsers;
+use qrnn::compress::stored_cache_of;
 use qrnn::evaluate::neural_cache::{MAX_SIZE, NeuralCache};
+use qrnn::model::SavedModel;
 use qrnn::{Error, Result};
 
 /// Value of `--cache`.
@@ -50,6 +52,22 @@ pub enum CacheChoice {
 }
 
 impl CacheFlags {
+    /// What the flags ask for, or the cache that a compressed model stores if they ask for nothing.
+    ///
+    /// # Errors
+    /// As [`CacheFlags::choice`].
+    pub fn choice_for(&self, saved: &SavedModel) -> Result<CacheChoice> {
+        match (self.cache, stored_cache_of(saved)?) {
+            (None, Some(cache)) => Ok(CacheChoice::Given(cache)),
+            (Some(Size::Tokens(size)), Some(cache))
+                if size == cache.size && self.cache_lambda.is_none() =>
+            {
+                Ok(CacheChoice::Given(cache))
+            }
+            _ => self.choice(),
+        }
+    }
+
     /// # Errors
     /// [`Error::Config`] if a value is out of its range, or a setting is given for no cache.
     pub fn choice(&self) -> Result<CacheChoice> {

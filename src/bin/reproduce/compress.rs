@@ -50,6 +50,11 @@ pub struct Args {
     #[arg(long, value_parser = parsers::non_negative::<u32>, help_heading = "Plan")]
     activation_bits: Option<u32>,
 
+    /// Add a neural cache of this many tokens, whose λ and θ are searched on the validation text; 0 for none
+    /// [default: none, or that of the preset]
+    #[arg(long, value_parser = parsers::non_negative::<usize>, help_heading = "Plan")]
+    cache: Option<usize>,
+
     /// Train nothing: prune and round the model as it is
     #[arg(long, help_heading = "Training")]
     one_shot: bool,
@@ -112,7 +117,9 @@ pub fn run(args: Args) -> Result<Output> {
     } else {
         CompressionStudy::trained(gradual, recipe)
     };
+    let cache = args.cache.or(args.preset.map(Preset::cache)).filter(|&tokens| tokens > 0);
     let results = study
+        .cache(cache)
         .folder(&args.out)
         .resume(args.resume)
         .overwrite(args.overwrite)

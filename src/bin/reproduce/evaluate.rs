@@ -64,8 +64,8 @@ impl std::fmt::Display for Text {
 }
 
 pub fn run(args: Args) -> Result<Output> {
-    let choice = args.cache.choice()?;
-    if let (CacheChoice::Search(_), Some(_)) = (choice, &args.text) {
+    let asked = args.cache.choice()?;
+    if let (CacheChoice::Search(_), Some(_)) = (asked, &args.text) {
         return Err(Error::config(
             "--cache",
             "",
@@ -76,6 +76,7 @@ pub fn run(args: Args) -> Result<Output> {
     let device = args.compute.device()?;
     let precision = args.compute.precision(device)?;
     let saved = args.checkpoint.open()?;
+    let choice = args.cache.choice_for(&saved)?;
     let text = match args.text {
         Some(file) => Text::File(file),
         None => Text::Split(Box::new(args.checkpoint.corpus(&saved, args.data)?), args.split),

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::stage::Stage;
 use crate::compress::TensorReport;
+use crate::evaluate::neural_cache::NeuralCache;
 use crate::files::run_folder::write_json;
 use crate::format::{aligned, megabytes, perplexity, thousands};
 use crate::{Error, Result, json};
@@ -19,6 +20,8 @@ pub struct CompressionResults {
     pub stages: Vec<Stage>,
     /// Each tensor of the compressed file.
     pub tensors: Vec<TensorReport>,
+    /// The neural cache, if one was asked for.
+    pub cache: Option<NeuralCache>,
     /// Size of the file, its header included.
     pub file_bytes: u64,
     /// Bits of all tensors as they are counted.
@@ -75,6 +78,9 @@ impl std::fmt::Display for CompressionResults {
         f.write_str(&aligned(&self.cells()))?;
         if self.interrupted {
             return f.write_str("interrupted");
+        }
+        if let Some(cache) = &self.cache {
+            writeln!(f, "{cache}")?;
         }
         write!(
             f,

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use super::results::CompressionResults;
 use super::stage::Stage;
 use crate::compress::{CompressedLm, Gradual, Plan, pruned};
-use crate::data::Corpus;
+use crate::data::{Corpus, Split};
+use crate::evaluate::neural_cache::{CacheSearch, NeuralCache, evaluate_split_with};
+use crate::evaluate::{EvalOptions, Evaluation};
 use crate::files::run_folder::WEIGHTS;
 use crate::interrupt::Interrupt;
 use crate::model::QrnnLm;
@@ -34,6 +36,8 @@ pub struct CompressionStudy {
     folder: Option<PathBuf>,
     resume: bool,
     overwrite: bool,
+    /// Tokens of the neural cache; `None` without one.
+    cache: Option<usize>,
     interrupt: Interrupt,
 }
 
@@ -46,6 +50,7 @@ impl CompressionStudy {
             folder: None,
             resume: false,
             overwrite: false,
+            cache: None,
             interrupt: Interrupt::default(),
         }
     }
@@ -76,6 +81,12 @@ impl CompressionStudy {
     /// Replaces an earlier model in the folder.
     pub fn overwrite(mut self, overwrite: bool) -> Self {
         self.overwrite = overwrite;
+        self
+    }
+
+    /// Adds a neural cache of this many tokens, whose λ and θ are searched on the validation text.
+    pub fn cache(mut self, tokens: impl Into<Option<usize>>) -> Self {
+        self.cache = tokens.into();
         self
     }
 
@@ -124,9 +135,6 @@ impl CompressionStudy {
             }
         };
         let Some(compressed) = compressed else { return Ok(interrupted(stages)) };
-        if let (Some(folder), None) = (&self.folder, &self.recipe) {
-            compressed.save(folder)?;
-        }
         let counter = OpCounter::rules();
         if self.gradual.plan.prunes() {
             let size = ModelSize::pruned(&config, &self.gradual.plan)?;
@@ -140,12 +148,27 @@ impl CompressionStudy {
                 return Ok(interrupted(stages));
             }
         }
+        let mut compressed = compressed;
         let table = counter.count_compressed(&compressed)?;
         let small = compressed.model();
-        let finished = self.measure("quantized", small, corpus, &table, progress, &mut stages)?;
+        let mut finished =
+            self.measure("quantized", small, corpus, &table, progress, &mut stages)?;
+        let mut cache = None;
+        if let (Some(size), true) = (self.cache, finished) {
+            let options = self.one_column(&compressed);
+            let search =
+                NeuralCache::search_with(compressed.model(), corpus, size, &options, progress)?;
+            finished = !search.interrupted
+                && self.measure_cached(&mut compressed, &search, corpus, progress, &mut stages)?;
+            cache = compressed.cache()?;
+        }
+        if let Some(folder) = &self.folder {
+            compressed.save(folder)?;
+        }
         let results = CompressionResults {
             stages,
             tensors: compressed.tensors(),
+            cache,
             file_bytes: compressed.file().bytes(),
             counted_bits: compressed.file().storage_bits() as u64,
             interrupted: !finished,
@@ -154,6 +177,34 @@ impl CompressionStudy {
             results.write(folder)?;
         }
         Ok(results)
+    }
+
+    fn one_column(&self, compressed: &CompressedLm) -> EvalOptions {
+        let mut options = EvalOptions::one_column(compressed.model().config().bptt);
+        options.interrupt = self.interrupt.clone();
+        options
+    }
+
+    /// Stores the cache that was found, and adds its stage; false if interrupted.
+    fn measure_cached(
+        &self,
+        compressed: &mut CompressedLm,
+        search: &CacheSearch,
+        corpus: &Corpus,
+        progress: &mut dyn Progress,
+        stages: &mut Vec<Stage>,
+    ) -> Result<bool> {
+        compressed.set_cache(search)?;
+        let Some(cache) = compressed.cache()? else { return Ok(true) };
+        let table = OpCounter::rules().count_compressed(compressed)?;
+        let (small, options) = (compressed.model(), self.one_column(compressed));
+        let evaluated =
+            evaluate_split_with(small, corpus, Split::Test, &cache, &options, progress)?;
+        let Evaluation { ppl, tokens, seconds, interrupted, .. } = evaluated.evaluation;
+        if !interrupted {
+            stages.push(Stage::new("cached", search.valid_ppl, (ppl, tokens, seconds), &table));
+        }
+        Ok(!interrupted)
     }
 
     /// Adds a stage; false if interrupted.
@@ -191,6 +242,7 @@ fn interrupted(stages: Vec<Stage>) -> CompressionResults {
     CompressionResults {
         stages,
         tensors: vec![],
+        cache: None,
         file_bytes: 0,
         counted_bits: 0,
         interrupted: true,
