@@ -2,6 +2,7 @@
 //!
 //! - [`Plan`]: which tensors, how many zeros, how many bits; [`Preset`]: plans that have names
 //! - [`Gradual`]: a plan that training reaches step by step
+//! - how many zeros each tensor bears (`sensitivity`)
 //! - which weights stay (`magnitude`)
 //! - [`CompressedLm`]: the stored tensors and the model on their numbers
 
@@ -10,8 +11,12 @@ mod gradual;
 mod magnitude;
 mod plan;
 mod preset;
+mod sensitivity;
+mod tensor_report;
 
-pub use compressed_lm::{CompressedLm, TensorReport, pruned, stored_cache_of};
+pub use compressed_lm::{CompressedLm, pruned, stored_cache_of};
 pub use gradual::Gradual;
 pub use plan::{Plan, TensorPlan};
 pub use preset::{PRESETS, Preset};
+pub use sensitivity::zeros_by_sensitivity;
+pub use tensor_report::{TensorReport, describe};

@@ -166,32 +166,40 @@ impl CheckpointFlags {
         saved.model(self.splits.as_ref(), device)
     }
 
-    /// Loads the corpus of a folder, or the embedded language, with its ids in the order of the model's.
+    /// As [`corpus_of`].
     ///
     /// # Errors
-    /// [`Error::Config`] if the model was trained on a folder and `data` is `None`; those of
-    /// [`Corpus::from_dir`].
+    /// As [`corpus_of`].
     pub fn corpus(&self, saved: &SavedModel, data: Option<PathBuf>) -> Result<Corpus> {
-        let synthetic = Corpus::synthetic();
-        let other = |name: &&str| *name != synthetic.name();
-        if let (None, Some(name)) = (&data, saved.corpus_name().filter(other)) {
-            return Err(Error::config(
-                "--data",
-                "",
-                format!("is missing; the model was trained on {name}"),
-                "name the folder of that corpus",
-            ));
-        }
-        let corpus = match data {
-            Some(folder) => Corpus::from_dir(folder)?,
-            None => synthetic,
-        };
-        let corpus = corpus.in_order(saved.ids().unwrap_or_default());
-        if saved.vocab().is_none() {
-            warn_missing_vocabulary(saved.path(), &corpus);
-        }
-        Ok(corpus)
+        corpus_of(saved, data)
     }
+}
+
+/// Loads the corpus of a folder, or the embedded language, with its ids in the order of the model's.
+///
+/// # Errors
+/// [`Error::Config`] if the model was trained on a folder and `data` is `None`; those of
+/// [`Corpus::from_dir`].
+pub fn corpus_of(saved: &SavedModel, data: Option<PathBuf>) -> Result<Corpus> {
+    let synthetic = Corpus::synthetic();
+    let other = |name: &&str| *name != synthetic.name();
+    if let (None, Some(name)) = (&data, saved.corpus_name().filter(other)) {
+        return Err(Error::config(
+            "--data",
+            "",
+            format!("is missing; the model was trained on {name}"),
+            "name the folder of that corpus",
+        ));
+    }
+    let corpus = match data {
+        Some(folder) => Corpus::from_dir(folder)?,
+        None => synthetic,
+    };
+    let corpus = corpus.in_order(saved.ids().unwrap_or_default());
+    if saved.vocab().is_none() {
+        warn_missing_vocabulary(saved.path(), &corpus);
+    }
+    Ok(corpus)
 }
 
 /// Warns that a model file has no vocabulary to compare with that of the corpus.

@@ -134,7 +134,8 @@ impl OpCounter {
     /// # Errors
     /// [`Error::Config`] for invalid settings; [`Error::Mismatch`] if a tensor is missing.
     pub fn count_compressed(&self, model: &CompressedLm) -> Result<OpTable> {
-        self.count_size(model.model().config(), &ModelSize::stored(model)?)
+        let size = ModelSize::stored(model.file(), model.metadata())?;
+        self.count_size(model.model().config(), &size)
     }
 
     /// Counts a model whose tensors have the given sizes, by the rules.
