@@ -13,11 +13,13 @@ mod grid;
 mod quantizer;
 mod stored;
 mod tensor;
+mod tensor_size;
 mod validation;
 
 pub use file::{FORMAT, PackedFile};
 pub use grid::{Encoding, Grid, MAX_BITS, MIN_BITS, ScalePer};
 pub use quantizer::Quantizer;
-pub(crate) use stored::zeros_of;
-pub use stored::{StoredTensor, TensorSize};
+pub use stored::StoredTensor;
 pub use tensor::PackedTensor;
+pub use tensor_size::TensorSize;
+pub(crate) use tensor_size::zeros_of;
