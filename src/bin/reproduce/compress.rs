@@ -8,7 +8,6 @@ use qrnn::interrupt::Interrupt;
 use qrnn::packed::Grid;
 use qrnn::paper::compression::CompressionStudy;
 use qrnn::train::Recipe;
-use qrnn::view::progress;
 use qrnn::{Error, Result};
 use serde_json::json;
 
@@ -124,7 +123,7 @@ pub fn run(args: Args) -> Result<Output> {
         .resume(args.resume)
         .overwrite(args.overwrite)
         .interrupt(Interrupt::on_ctrl_c("finishing this step")?)
-        .run(&mut model, &corpus, &mut *progress::here())?;
+        .run(&mut model, &corpus)?;
     let text = format!("{results}\nwrote the compressed model to {}", args.out.display());
     let status = if results.interrupted { INTERRUPTED } else { 0 };
     Ok(Output { text, json: json!(results), status })
