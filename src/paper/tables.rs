@@ -21,6 +21,46 @@ pub const SCORE: f64 = 0.823;
 /// Score of the entry on the challenge's leaderboard.
 pub const LEADERBOARD_SCORE: f64 = 0.8232;
 
+/// An entry for WikiText-103 whose test perplexity is at most [`PERPLEXITY_LIMIT`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PublishedScore {
+    pub team: &'static str,
+    pub score: f64,
+    /// Perplexity on the test split, if it was published with the score.
+    pub test_ppl: Option<f64>,
+    pub source: ScoreSource,
+}
+
+/// Where a score was published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScoreSource {
+    /// The leaderboard of the MicroNet Challenge 2019,
+    /// <https://micronet-challenge.github.io/leaderboard.html>.
+    Leaderboard,
+    /// Yan, Wang, Guo and Han 2020, "MicroNet for Efficient Language Modeling", <https://arxiv.org/abs/2005.07877>: another
+    /// model than those of the leaderboard.
+    Paper,
+}
+
+/// The scores that were published for WikiText-103, ascending; the last is this entry.
+pub const SCORES: [PublishedScore; 6] = [
+    published_score("MIT-HAN-Lab", 0.0387, None, ScoreSource::Paper),
+    published_score("MIT-HAN-Lab", 0.0475, None, ScoreSource::Leaderboard),
+    published_score("MIT-HAN-Lab", 0.0482, None, ScoreSource::Leaderboard),
+    published_score("MIT-HAN-Lab", 0.0485, None, ScoreSource::Leaderboard),
+    published_score("Clova AI", 0.1657, None, ScoreSource::Leaderboard),
+    published_score("JNLP", LEADERBOARD_SCORE, Some(34.71), ScoreSource::Leaderboard),
+];
+
+const fn published_score(
+    team: &'static str,
+    score: f64,
+    test_ppl: Option<f64>,
+    source: ScoreSource,
+) -> PublishedScore {
+    PublishedScore { team, score, test_ppl, source }
+}
+
 /// The challenge requires a test perplexity on WikiText-103 below this.
 pub const PERPLEXITY_LIMIT: f64 = 35.0;
 
@@ -158,6 +198,14 @@ mod tests {
         }
         assert_eq!(row("300-1800-301"), None);
         assert_eq!(entry().name, ENTRY);
+    }
+
+    #[test]
+    fn scores_ascend_to_that_of_the_entry() {
+        assert!(SCORES.is_sorted_by(|a, b| a.score < b.score));
+        let last = SCORES[SCORES.len() - 1];
+        assert_eq!((last.score, last.test_ppl), (LEADERBOARD_SCORE, Some(34.71)));
+        assert_eq!(last.test_ppl, Some(entry().published.test_ppl));
     }
 
     #[test]

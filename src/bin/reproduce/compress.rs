@@ -171,7 +171,7 @@ pub fn run(args: Args) -> Result<Output> {
         .resume(args.resume)
         .overwrite(args.overwrite)
         .interrupt(interrupt)
-        .run(&mut model, &corpus, &mut *progress::here())?;
+        .run(&mut model, &corpus)?;
     let text = format!("{results}\nwrote the compressed model to {}", args.out.display());
     let status = if results.interrupted { INTERRUPTED } else { 0 };
     Ok(Output { text, json: json!(results), status })

@@ -9,6 +9,7 @@ use crate::compress::TensorReport;
 use crate::evaluate::neural_cache::NeuralCache;
 use crate::files::run_folder::write_json;
 use crate::format::{aligned, megabytes, perplexity, thousands};
+use crate::paper::results::Corpus;
 use crate::{Error, Result, json};
 
 /// The file of the results in the folder of a compressed model.
@@ -17,6 +18,12 @@ pub const FILE: &str = "compression.json";
 /// What a compression came to. Displays as a table of its stages.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CompressionResults {
+    /// Name of the run: that of its folder; empty without one.
+    #[serde(default)]
+    pub name: String,
+    /// The text that the perplexities are of; `None` in older files.
+    #[serde(default)]
+    pub corpus: Option<Corpus>,
     pub stages: Vec<Stage>,
     /// Each tensor of the compressed file.
     pub tensors: Vec<TensorReport>,
@@ -55,8 +62,15 @@ impl CompressionResults {
 
     /// The headings and the cells of each stage.
     pub fn cells(&self) -> Vec<Vec<String>> {
+        Self::cells_of(&self.stages)
+    }
+
+    /// The headings and the cells of stages.
+    pub(crate) fn cells_of(stages: &[Stage]) -> Vec<Vec<String>> {
         let headings =
             ["stage", "valid ppl", "test ppl", "stored", "operations (M)", "score", "tokens/s"];
+        let is_small = stages.iter().any(|stage| stage.score < 0.01);
+        let digits = if is_small { 6 } else { 4 };
         let row = |stage: &Stage| {
             vec![
                 stage.name.clone(),
@@ -64,29 +78,33 @@ impl CompressionResults {
                 perplexity(stage.test_ppl),
                 megabytes(stage.bytes),
                 format!("{:.3}", stage.operations / 1e6),
-                format!("{:.4}", stage.score),
+                format!("{:.digits$}", stage.score),
                 thousands(stage.tokens_per_second as u64),
             ]
         };
         let headings = headings.map(String::from).to_vec();
-        [headings].into_iter().chain(self.stages.iter().map(row)).collect()
+        [headings].into_iter().chain(stages.iter().map(row)).collect()
+    }
+
+    /// The text, the cache and the size of the file.
+    pub(crate) fn summary(&self) -> String {
+        if self.interrupted {
+            return "interrupted".into();
+        }
+        let text = self.corpus.as_ref().map(|corpus| format!("perplexities of {}", corpus.name));
+        let file = format!(
+            "file of {}, {} of them counted",
+            megabytes(self.file_bytes),
+            megabytes(self.counted_bits.div_ceil(8))
+        );
+        let cache = self.cache.map(|cache| cache.to_string());
+        text.into_iter().chain(cache).chain([file]).collect::<Vec<_>>().join("; ")
     }
 }
 
 impl std::fmt::Display for CompressionResults {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&aligned(&self.cells()))?;
-        if self.interrupted {
-            return f.write_str("interrupted");
-        }
-        if let Some(cache) = &self.cache {
-            writeln!(f, "{cache}")?;
-        }
-        write!(
-            f,
-            "file of {}, {} of them counted",
-            megabytes(self.file_bytes),
-            megabytes(self.counted_bits.div_ceil(8))
-        )
+        f.write_str(&self.summary())
     }
 }

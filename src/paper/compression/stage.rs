@@ -6,7 +6,7 @@ use crate::Result;
 use crate::data::{Corpus, Split};
 use crate::evaluate::{EvalOptions, Evaluation, evaluate_split};
 use crate::interrupt::Interrupt;
-use crate::model::QrnnLm;
+use crate::model::{LmConfig, QrnnLm};
 use crate::paper::operation_counts::OpTable;
 use crate::progress::Progress;
 
@@ -32,8 +32,13 @@ pub struct Stage {
 }
 
 impl Stage {
+    /// The name of the stage of a model before compression.
+    pub(crate) fn name_of(config: &LmConfig) -> &'static str {
+        if config.widths.is_some() { "adaptive" } else { "dense" }
+    }
+
     /// Measures a model; `None` if interrupted.
-    pub(super) fn measure(
+    pub(crate) fn measure(
         name: &str,
         model: &QrnnLm,
         corpus: &Corpus,

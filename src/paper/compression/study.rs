@@ -11,6 +11,7 @@ use crate::evaluate::{EvalOptions, Evaluation};
 use crate::files::run_folder::WEIGHTS;
 use crate::interrupt::Interrupt;
 use crate::model::QrnnLm;
+use crate::paper::experiment::describe_corpus;
 use crate::paper::operation_counts::{ModelSize, OpCounter, OpTable};
 use crate::progress::Progress;
 use crate::train::{Compressor, Recipe};
@@ -25,7 +26,7 @@ use crate::{Error, Result};
 /// # let mut model = QrnnLm::new(&LmConfig::paper(40, 160), &corpus, Device::Cpu)?;
 /// let plan = Plan::new().zeros("rnns", 0.6).zeros("encoder", 0.35).activation_bits(8);
 /// let study = CompressionStudy::one_shot(plan).folder("runs/small");
-/// println!("{}", study.run(&mut model, &corpus, &mut Silent)?);
+/// println!("{}", study.run_with(&mut model, &corpus, &mut Silent)?);
 /// # Ok(())
 /// # }
 /// ```
@@ -33,7 +34,7 @@ pub struct CompressionStudy {
     gradual: Gradual,
     /// `None` to train nothing.
     recipe: Option<Recipe>,
-    folder: Option<PathBuf>,
+    pub(crate) folder: Option<PathBuf>,
     resume: bool,
     overwrite: bool,
     /// Tokens of the neural cache; `None` without one.
@@ -101,7 +102,7 @@ impl CompressionStudy {
     ///
     /// # Errors
     /// As [`CompressedLm::one_shot`] and [`Compressor::fit_with`]; [`Error::Busy`] if the folder holds a model.
-    pub fn run(
+    pub fn run_with(
         &self,
         model: &mut QrnnLm,
         corpus: &Corpus,
@@ -116,9 +117,8 @@ impl CompressionStudy {
         let config = model.config().clone();
         let mut stages = vec![];
         let dense = OpCounter::rules().count(&config)?;
-        let name = if config.widths.is_some() { "adaptive" } else { "dense" };
-        if !self.measure(name, model, corpus, &dense, progress, &mut stages)? {
-            return Ok(interrupted(stages));
+        if !self.measure(Stage::name_of(&config), model, corpus, &dense, progress, &mut stages)? {
+            return Ok(self.interrupted(corpus, stages));
         }
         let compressed = match &self.recipe {
             None => Some(CompressedLm::one_shot(model, corpus, &self.gradual.plan)?),
@@ -134,7 +134,7 @@ impl CompressionStudy {
                 compressed.filter(|_| !run.interrupted)
             }
         };
-        let Some(compressed) = compressed else { return Ok(interrupted(stages)) };
+        let Some(compressed) = compressed else { return Ok(self.interrupted(corpus, stages)) };
         let counter = OpCounter::rules();
         if self.gradual.plan.prunes() {
             let size = ModelSize::pruned(&config, &self.gradual.plan)?;
@@ -145,7 +145,7 @@ impl CompressionStudy {
             };
             let small = small.as_ref().unwrap_or(model);
             if !self.measure("pruned", small, corpus, &table, progress, &mut stages)? {
-                return Ok(interrupted(stages));
+                return Ok(self.interrupted(corpus, stages));
             }
         }
         let mut compressed = compressed;
@@ -166,12 +166,12 @@ impl CompressionStudy {
             compressed.save(folder)?;
         }
         let results = CompressionResults {
-            stages,
             tensors: compressed.tensors(),
             cache,
             file_bytes: compressed.file().bytes(),
             counted_bits: compressed.file().storage_bits() as u64,
             interrupted: !finished,
+            ..self.interrupted(corpus, stages)
         };
         if let Some(folder) = &self.folder {
             results.write(folder)?;
@@ -223,6 +223,21 @@ impl CompressionStudy {
         Ok(is_measured)
     }
 
+    /// Results without a compressed model.
+    fn interrupted(&self, corpus: &Corpus, stages: Vec<Stage>) -> CompressionResults {
+        let name = self.folder.as_deref().and_then(Path::file_name).unwrap_or_default();
+        CompressionResults {
+            name: name.to_string_lossy().into_owned(),
+            corpus: Some(describe_corpus(corpus)),
+            stages,
+            tensors: vec![],
+            cache: None,
+            file_bytes: 0,
+            counted_bits: 0,
+            interrupted: true,
+        }
+    }
+
     /// # Errors
     /// [`Error::Busy`] if the folder holds a model that would be lost.
     fn check_folder(&self) -> Result<()> {
@@ -235,16 +250,5 @@ impl CompressionStudy {
             format!("the folder holds {WEIGHTS}, which would be lost"),
             "replace it with `.overwrite(true)`, or name another folder",
         ))
-    }
-}
-
-fn interrupted(stages: Vec<Stage>) -> CompressionResults {
-    CompressionResults {
-        stages,
-        tensors: vec![],
-        cache: None,
-        file_bytes: 0,
-        counted_bits: 0,
-        interrupted: true,
     }
 }

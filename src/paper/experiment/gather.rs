@@ -197,7 +197,7 @@ fn origins(runs: &[&FinishedRun]) -> Vec<RunsOf> {
 }
 
 /// Describes the text of an experiment.
-pub(super) fn describe_corpus(corpus: &crate::data::Corpus) -> results::Corpus {
+pub(crate) fn describe_corpus(corpus: &crate::data::Corpus) -> results::Corpus {
     use crate::data::Split;
     let count = |split| corpus.tokens(split).len() as u64;
     let checksum = |split| format!("{:016x}", corpus.checksum(split));

@@ -20,6 +20,7 @@ mod training;
 use std::sync::Mutex;
 use std::time::SystemTime;
 
+pub(crate) use gather::describe_corpus;
 pub use report::gather as gather_folders;
 pub use scale::{DEFAULT_DIVISOR, Scale};
 pub use settings::{Experiment, Update};

@@ -23,6 +23,7 @@ mod ledger;
 mod model_size;
 mod published;
 mod rules;
+mod shares;
 mod table;
 #[cfg(test)]
 mod tests;

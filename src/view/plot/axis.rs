@@ -5,6 +5,12 @@ use crate::format::thousands;
 /// Free space on either side, as a fraction of the span of the data.
 const MARGIN: f64 = 0.08;
 
+/// Least free space on either side of a logarithmic axis, in powers of ten.
+const MIN_LOG_MARGIN: f64 = 0.02;
+
+/// Powers of ten below which a logarithmic axis has the ticks of a linear one.
+const FEW_POWERS: f64 = 0.7;
+
 /// Approximate number of ticks.
 const TICKS: f64 = 5.0;
 
@@ -47,11 +53,20 @@ impl Axis {
     /// Like [`Axis::linear`], but logarithmic if all values are positive and their ratio is large.
     pub fn auto_log(values: impl Iterator<Item = f64> + Clone, start: f64, end: f64) -> Self {
         let (low, high) = range(values.clone());
-        if !(low > 0.0 && high / low > MAX_LINEAR_RATIO) {
+        match low > 0.0 && high / low > MAX_LINEAR_RATIO {
+            true => Self::log(values, start, end),
+            false => Self::linear(values, start, end),
+        }
+    }
+
+    /// Like [`Axis::linear`], but logarithmic if all values are positive.
+    pub fn log(values: impl Iterator<Item = f64> + Clone, start: f64, end: f64) -> Self {
+        let (low, high) = range(values.clone());
+        if !(low > 0.0 && low <= high) {
             return Self::linear(values, start, end);
         }
         let (low, high) = (low.log10(), high.log10());
-        let margin = (high - low) * MARGIN;
+        let margin = ((high - low) * MARGIN).max(MIN_LOG_MARGIN);
         let (low, high) = (low - margin, high + margin);
         let step = ((high - low) / TICKS).round().max(1.0);
         Self { low, high, start, end, step, logarithmic: true }
@@ -84,6 +99,11 @@ impl Axis {
 
     /// Ticks at powers of ten; on a short axis, also at multiples of them.
     fn log_ticks(&self) -> Vec<(f64, String)> {
+        if self.high - self.low < FEW_POWERS {
+            let (low, high) = (10f64.powf(self.low), 10f64.powf(self.high));
+            let step = round_step((high - low) / TICKS);
+            return Self { low, high, step, logarithmic: false, ..*self }.ticks();
+        }
         let multiples: &[f64] = match self.high - self.low {
             span if span < 1.5 => &[1.0, 2.0, 5.0],
             span if span < 3.0 => &[1.0, 3.0],
@@ -126,7 +146,8 @@ fn log_tick_label(value: f64) -> String {
     match value {
         v if v >= 999_999.5 => format!("{v:.0e}"),
         v if v >= 0.999 => thousands(v.round() as u64),
-        v if v >= 0.0009 => format!("{v:.3}"),
+        // A single digit that is not 0.
+        v if v >= 0.9e-6 => format!("{v:.*}", -(v * 1.01).log10().floor() as usize),
         v => format!("{v:.0e}"),
     }
 }
@@ -177,6 +198,23 @@ mod tests {
         // A small ratio or values that are not positive give a linear axis.
         assert_eq!(tick_labels(&[32.58, 36.46]), ["33", "34", "35", "36"]);
         assert_eq!(tick_labels(&[0.0, 12_000.0]), ["0", "5,000", "10,000"]);
+    }
+
+    #[test]
+    fn a_logarithmic_axis_has_round_ticks_at_any_length() {
+        let tick_labels = |values: &[f64]| -> Vec<String> {
+            let axis = Axis::log(values.iter().copied(), 0.0, 100.0);
+            assert!(values.iter().all(|&value| (0.0..=100.0).contains(&axis.position(value))));
+            axis.ticks().into_iter().map(|(_, text)| text).collect()
+        };
+        assert_eq!(tick_labels(&[0.0387, 0.8232]), ["0.05", "0.1", "0.2", "0.5", "1"]);
+        assert_eq!(
+            tick_labels(&[0.0002, 0.09]),
+            ["0.0003", "0.001", "0.003", "0.01", "0.03", "0.1"]
+        );
+        assert_eq!(tick_labels(&[0.0012, 0.0024]), ["0.0012", "0.0015", "0.0018"]);
+        assert!(tick_labels(&[0.04]).len() > 2);
+        assert_eq!(tick_labels(&[0.0, 4.0]), ["0", "1", "2", "3", "4"]);
     }
 
     #[test]

@@ -156,6 +156,12 @@ impl Canvas {
         self.shapes.push(marker(i, at, radius, color(i)));
     }
 
+    /// Draws a round marker of this color.
+    pub fn dot(&mut self, center: Xy, radius: f64, color: Color) {
+        self.shapes.push(Shape::Circle { center, radius: radius + 1.2, color: PAPER });
+        self.shapes.push(Shape::Circle { center, radius, color });
+    }
+
     /// All texts on the page.
     pub fn texts(&self) -> impl Iterator<Item = &str> {
         self.shapes.iter().filter_map(|shape| match shape {

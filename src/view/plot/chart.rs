@@ -1,6 +1,7 @@
 //! Content of a plot, independent of drawing.
 
 use super::heat::HeatMap;
+use super::strip::Strip;
 
 /// A plot that renders as SVG or PNG.
 ///
@@ -34,12 +35,16 @@ pub(super) struct Panel {
     pub y_label: String,
     /// Whether the x axis has ticks at integers only.
     pub integer_x: bool,
+    /// Whether the x axis is logarithmic.
+    pub log_x: bool,
     /// Whether the y axis may be logarithmic.
     pub log_y: bool,
     /// Heading of the legend.
     pub legend_title: String,
     pub series: Vec<Series>,
     pub reference: Option<Reference>,
+    /// Values below the panel.
+    pub strip: Option<Strip>,
 }
 
 /// Points that share a color.

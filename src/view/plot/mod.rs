@@ -1,4 +1,5 @@
-//! Plots as SVG and PNG: perplexity against parameters and sequence length, training curves, forget gates.
+//! Plots as SVG and PNG: perplexity against parameters, sequence length and MicroNet score, training curves, forget
+//! gates.
 //!
 //! Published numbers were measured on WikiText-103 at full size. Numbers measured here may be from another
 //! corpus or smaller models, so the two are plotted in separate panels with separate axes.
@@ -7,6 +8,7 @@ mod axis;
 mod bitmap;
 mod canvas;
 mod chart;
+mod compression;
 mod figures;
 mod font;
 mod header;
@@ -14,11 +16,13 @@ mod heat;
 mod labels;
 mod picture;
 mod render;
+mod strip;
 #[cfg(test)]
 mod tests;
 mod training;
 
 pub use chart::Plot;
+pub use compression::perplexity_vs_score;
 pub use figures::{
     Curve, forget_gates, perplexity_vs_bptt, perplexity_vs_parameters, training_curve,
 };

@@ -45,7 +45,7 @@ impl Plot {
         self.name
     }
 
-    /// Renders an SVG document of 900 × 520 pixels with selectable text.
+    /// Renders an SVG document with selectable text, of 900 × 520 pixels unless a strip is below it.
     pub fn svg(&self) -> String {
         self.svg_of_width(self.page.0)
     }
@@ -55,7 +55,7 @@ impl Plot {
         render::draw(self).svg(width)
     }
 
-    /// Renders a PNG file of 1800 × 1040 pixels.
+    /// Renders a PNG file of twice the pixels of the SVG.
     ///
     /// # Errors
     /// [`Error::Plot`] if the encoder fails.

@@ -5,7 +5,7 @@ use super::canvas::{Anchor, Canvas, GREY, GRID, INK, MARKER, TextFormat, Xy, col
 use super::chart::{Content, Panel, Plot, PlotPoint, Reference, Series};
 use super::font::{SMALL, width};
 use super::labels::{Area, Label, place_labels};
-use super::{header, heat};
+use super::{header, heat, strip};
 
 const MARGIN: f64 = 16.0;
 /// Minimum width of the y axis with its label and ticks.
@@ -70,16 +70,19 @@ fn draw_panel(canvas: &mut Canvas, panel: &Panel, frame: Area, (left, header): (
         left: frame.left + left,
         top: frame.top + header,
         right: frame.right,
-        bottom: frame.bottom - X_AXIS,
+        bottom: frame.bottom - X_AXIS - panel.strip.as_ref().map_or(0.0, |_| strip::HEIGHT),
     };
     header::draw(canvas, panel, frame.top, &plot);
+    if let Some(strip) = &panel.strip {
+        let area = Area { top: plot.bottom + X_AXIS, bottom: frame.bottom, ..plot };
+        strip::draw(canvas, strip, panel, &area);
+    }
     if panel.drawn().next().is_none() {
         let format = TextFormat::new(BODY).color(GREY).anchor(Anchor::Center);
         return canvas.text(panel.empty_reason(), plot.center(), format);
     }
 
-    let x = Axis::linear(panel.drawn().map(|point| point.x), plot.left, plot.right);
-    let x = if panel.integer_x { x.integer_ticks() } else { x };
+    let x = x_axis(panel, &plot);
     let axes = Axes { x, y: y_axis(panel, plot.bottom, plot.top), plot };
     draw_axes(canvas, panel, frame.left, &axes);
 
@@ -114,6 +117,17 @@ impl Axes {
     }
 }
 
+pub(super) fn x_axis(panel: &Panel, plot: &Area) -> Axis {
+    let values = panel.drawn().map(|point| point.x);
+    if panel.log_x {
+        let shared = panel.strip.iter().flat_map(|strip| strip.shared_with(panel));
+        let values: Vec<f64> = values.chain(shared).collect();
+        return Axis::log(values.into_iter(), plot.left, plot.right);
+    }
+    let axis = Axis::linear(values, plot.left, plot.right);
+    if panel.integer_x { axis.integer_ticks() } else { axis }
+}
+
 fn y_axis(panel: &Panel, bottom: f64, top: f64) -> Axis {
     let heights = panel.drawn().flat_map(|point| [point.y - point.error, point.y + point.error]);
     let heights: Vec<f64> = heights.chain(reference_on_axis(panel)).collect();
@@ -138,6 +152,14 @@ fn draw_axes(canvas: &mut Canvas, panel: &Panel, left: f64, Axes { x, y, plot }:
         canvas.line([(plot.left, at), (plot.right, at)], 1.0, GRID);
         canvas.text(text, (plot.left - 8.0, at), TextFormat::new(SMALL).anchor(Anchor::Right));
     }
+    draw_x_axis(canvas, x, plot);
+    let (middle, label) = (plot.center(), TextFormat::new(BODY).anchor(Anchor::Center));
+    canvas.text(&panel.x_label, (middle.0, plot.bottom + 33.0), label);
+    canvas.text(&panel.y_label, (left + 8.0, middle.1), label.rotated());
+}
+
+/// The lower edge of a plot, with ticks.
+pub(super) fn draw_x_axis(canvas: &mut Canvas, x: &Axis, plot: &Area) {
     canvas.line([(plot.left, plot.bottom), (plot.right, plot.bottom)], 1.0, INK);
     let mut min_left = f64::NEG_INFINITY;
     for (value, text) in x.ticks() {
@@ -150,9 +172,6 @@ fn draw_axes(canvas: &mut Canvas, panel: &Panel, left: f64, Axes { x, y, plot }:
             min_left = at + half + 8.0;
         }
     }
-    let (middle, label) = (plot.center(), TextFormat::new(BODY).anchor(Anchor::Center));
-    canvas.text(&panel.x_label, (middle.0, plot.bottom + 33.0), label);
-    canvas.text(&panel.y_label, (left + 8.0, middle.1), label.rotated());
 }
 
 /// The reference value, if it is close enough to the data to extend the axis to it.

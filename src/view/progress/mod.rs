@@ -1,5 +1,6 @@
 //! Shows progress in notebooks and terminals, and wraps the library's long functions with that display.
 
+mod compression;
 mod live_figure;
 mod live_line;
 mod live_table;

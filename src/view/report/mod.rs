@@ -1,6 +1,9 @@
-//! The report of an experiment: `report.html`, text tables for a terminal, and `results.json`.
+//! The report of an experiment: `report.html`, text tables for a terminal, and `results.json`. A [`Report`] has
+//! compressed models beside it, or alone.
 
 pub(crate) mod comparison;
+mod compression;
+mod gathered;
 mod page;
 #[cfg(test)]
 mod tests;
@@ -8,6 +11,8 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 use comparison::{Comparison, DIFFERENCES, INTERRUPTED, differences};
+pub use gathered::Report;
+use maud::html;
 use qrnn_ops::atomic_file;
 
 use crate::format::{aligned, perplexity};
@@ -60,7 +65,7 @@ impl ReproduceResults {
 
     /// Renders the report as one self-contained HTML document.
     pub fn to_html(&self) -> String {
-        page::html(self)
+        page::html(self, &html! {})
     }
 
     /// Formats the results as text tables.

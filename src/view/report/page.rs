@@ -13,40 +13,48 @@ const STYLE: &str = include_str!("page.css");
 
 const SOURCE: &str = "https://github.com/micronet-challenge-submissions/Jaist-MicroNet-Challenge";
 
-pub(super) fn html(results: &ReproduceResults) -> String {
+/// * `compressions`: sections that follow those of the results.
+pub(super) fn html(results: &ReproduceResults, compressions: &Markup) -> String {
+    let content = html! {
+        (heading(results))
+        h2 { "Operations of the entry" }
+        p class="quiet" {
+            "Per token of the model of row " (paper::ENTRY) ": 2 bytes per parameter; a \
+             multiplication counts 1/2, an addition 1."
+        }
+        div class="wide" {
+            (operations(&results.op_table))
+            p class="quiet" style="margin-top:10px" { (results.op_table.scores()) }
+        }
+        (parameters(results))
+        @if !results.rows.is_empty() { (experiments(results)) }
+        @if !results.lengths.is_empty() { (lengths(results)) }
+        @if !results.differences.is_empty() { (neighbours(results)) }
+        (bounds(results))
+        (compressions)
+        (notes(results))
+        h2 { "Run it again" }
+        pre { (commands(results)) }
+        footer {
+            "Written by qrnn " (results.version) ". The same data are in results.json in \
+             the folder of this page."
+        }
+    };
+    document("QRNN language model, reproduced", &content)
+}
+
+/// A document without scripts or external files.
+pub(super) fn document(title: &str, content: &Markup) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                title { "QRNN language model, reproduced" }
+                title { (title) }
                 style { (PreEscaped(STYLE)) }
             }
-            body { main {
-                (heading(results))
-                h2 { "Operations of the entry" }
-                p class="quiet" {
-                    "Per token of the model of row " (paper::ENTRY) ": 2 bytes per parameter; a \
-                     multiplication counts 1/2, an addition 1."
-                }
-                div class="wide" {
-                    (operations(&results.op_table))
-                    p class="quiet" style="margin-top:10px" { (results.op_table.scores()) }
-                }
-                (parameters(results))
-                @if !results.rows.is_empty() { (experiments(results)) }
-                @if !results.lengths.is_empty() { (lengths(results)) }
-                @if !results.differences.is_empty() { (neighbours(results)) }
-                (bounds(results))
-                (notes(results))
-                h2 { "Run it again" }
-                pre { (commands(results)) }
-                footer {
-                    "Written by qrnn " (results.version) ". The same data are in results.json in \
-                     the folder of this page."
-                }
-            } }
+            body { main { (content) } }
         }
     };
     page.into_string()
@@ -208,7 +216,7 @@ fn comparison(results: &ReproduceResults, table: &Comparison) -> Markup {
     }
 }
 
-fn figure(plot: &Plot) -> Markup {
+pub(super) fn figure(plot: &Plot) -> Markup {
     html! { figure { (PreEscaped(plot.svg())) } }
 }
 

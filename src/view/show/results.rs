@@ -32,6 +32,7 @@ macro_rules! impl_evcxr_display {
         }
     )+};
 }
+pub(super) use impl_evcxr_display;
 
 impl_evcxr_display!(Corpus, LmConfig, QrnnLm, Gates, Recipe, TrainingRun, Evaluation, Generated);
 impl_evcxr_display!(NeuralCache, CacheSearch, CachedEvaluation);
