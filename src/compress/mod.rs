@@ -3,6 +3,7 @@
 //! - [`Plan`]: which tensors, how many zeros, how many bits; [`Preset`]: plans that have names
 //! - [`Gradual`]: a plan that training reaches step by step
 //! - which weights stay (`magnitude`)
+//! - models of random weights, for measurements ([`random_compressed_lm`])
 //! - [`CompressedLm`]: the stored tensors and the model on their numbers
 
 mod compressed_lm;
@@ -10,8 +11,10 @@ mod gradual;
 mod magnitude;
 mod plan;
 mod preset;
+mod random;
 
 pub use compressed_lm::{CompressedLm, TensorReport, pruned, stored_cache_of};
 pub use gradual::Gradual;
 pub use plan::{Plan, TensorPlan};
 pub use preset::{PRESETS, Preset};
+pub use random::{random_compressed_lm, random_lm};
