@@ -80,7 +80,7 @@ impl CompressedLm {
             vocabulary: Some(format!("{:016x}", corpus.vocab().checksum())),
             plan: serde_json::to_value(plan).map_err(encoding)?,
             activation_bits: None,
-            shares: model.config().widths.is_some().then(|| cluster_shares(model, corpus)),
+            shares: cluster_shares(model, corpus),
             cache: None,
         };
         let entries = metadata.entries().map_err(encoding)?;
@@ -176,6 +176,11 @@ impl CompressedLm {
     /// The model, on the stored numbers.
     pub fn model(&self) -> &QrnnLm {
         &self.model
+    }
+
+    /// The model alone.
+    pub fn into_model(self) -> QrnnLm {
+        self.model
     }
 
     /// The stored tensors.
@@ -276,14 +281,15 @@ fn observed(model: &mut QrnnLm, corpus: &Corpus) -> Result<Vec<f64>> {
     Ok(largest)
 }
 
-/// Tokens of the test text in each cluster.
-fn cluster_shares(model: &QrnnLm, corpus: &Corpus) -> Vec<u64> {
+/// Tokens of the test text in each cluster of an adaptive model; `None` if there is no text.
+fn cluster_shares(model: &QrnnLm, corpus: &Corpus) -> Option<Vec<u64>> {
+    model.config().widths.as_ref().filter(|_| !corpus.tokens(Split::Test).is_empty())?;
     let borders = model.config().splits.borders(model.config().vocab).unwrap_or_default();
     let mut shares = vec![0; borders.len() + 1];
     for &id in corpus.tokens(Split::Test) {
         shares[borders.partition_point(|&border| border <= id as usize)] += 1;
     }
-    shares
+    Some(shares)
 }
 
 fn encoding(error: serde_json::Error) -> Error {

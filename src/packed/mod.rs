@@ -10,6 +10,7 @@ mod blocks;
 mod codebook;
 mod file;
 mod grid;
+mod matrix;
 mod quantizer;
 mod stored;
 mod tensor;

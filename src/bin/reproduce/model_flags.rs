@@ -47,7 +47,8 @@ pub struct ComputeFlags {
     #[arg(long, value_parser = DeviceChoice::parse, default_value = "auto")]
     device: DeviceChoice,
     /// Precision of matrix products and activations. auto: bf16 when training on GPUs from Ampere on, or large
-    /// models on CPUs with bf16 support, otherwise fp32. Parameters, states, sums and losses stay fp32
+    /// models on CPUs with bf16 support; integers for compressed models on the CPU; otherwise fp32. Parameters,
+    /// states, sums and losses stay fp32
     #[arg(long, value_enum, default_value_t = PrecisionChoice::Auto)]
     precision: PrecisionChoice,
     /// Use torch's fp32 matrix products instead of the faster ones, for comparison
@@ -95,6 +96,28 @@ impl ComputeFlags {
             PrecisionChoice::Auto if !self.plain => Ok(Precision::Single),
             _ => self.training_precision(device, 0),
         }
+    }
+
+    /// Sets how an opened model computes: in the precision of [`ComputeFlags::precision`], and a compressed model with
+    /// the integers that it stores unless a flag asks for fp32.
+    ///
+    /// # Errors
+    /// As [`ComputeFlags::precision`]; [`Error::Config`] for another precision than fp32 and a compressed model.
+    pub fn apply_to(&self, model: &mut QrnnLm) -> Result<()> {
+        let precision = self.precision(model.options().1)?;
+        if model.packed().is_some() && !matches!(precision, Precision::Single | Precision::Torch) {
+            return Err(Error::config(
+                "--precision",
+                self.precision
+                    .to_possible_value()
+                    .map_or_else(String::new, |v| v.get_name().into()),
+                "would round the weights of a compressed model a second time",
+                "use --precision auto, or fp32 to compute with the decoded weights",
+            ));
+        }
+        model.set_precision(precision);
+        model.use_packed_products(self.precision == PrecisionChoice::Auto && !self.plain);
+        Ok(())
     }
 
     /// Precision of training, where `multiplications` is the number of multiplications of the largest layer
