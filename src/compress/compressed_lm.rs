@@ -160,6 +160,16 @@ impl CompressedLm {
         Ok(())
     }
 
+    /// Removes the neural cache, if there is one.
+    pub(crate) fn remove_cache(&mut self) {
+        let file = Arc::make_mut(&mut self.file);
+        for name in CACHE {
+            file.tensors.remove(name);
+        }
+        file.metadata.remove("cache");
+        self.metadata.cache = None;
+    }
+
     /// The neural cache that is stored with the model.
     ///
     /// # Errors

@@ -138,7 +138,9 @@ fn a_preset_trains_its_dense_model_first_and_both_resume() {
     // Again: both runs are finished, and nothing is trained.
     let again = small.compress(&out, &format!("{flags} --resume")).json();
     assert_eq!(again["tensors"], results["tensors"]);
-    assert_eq!(again["stages"][2]["test_ppl"], results["stages"][2]["test_ppl"]);
+    for number in ["test_ppl", "score"] {
+        assert_eq!(again["stages"][2][number], results["stages"][2][number]);
+    }
     let other = small.compress(&out, &format!("{flags} --resume --zeros rnns.0=0.3"));
     other.is_refused("another plan");
     assert!(other.stderr.contains("--resume"), "{}", other.stderr);
@@ -217,4 +219,25 @@ fn a_spoiled_file_is_refused_by_the_name_of_its_tensor() {
     let ran = reproduce(&["generate", "--checkpoint", &out]);
     ran.is_refused("words of another model");
     assert!(ran.stderr.contains("vocabulary.txt"), "{}", ran.stderr);
+}
+
+/// Counted from files of full shape, not trained.
+#[test]
+fn presets_of_full_shape_give_their_scores() {
+    let folder = tempfile::tempdir().unwrap();
+    for (preset, score) in [("micronet", "0.0790"), ("light", "0.0523")] {
+        let out = folder.path().join(preset).to_str().unwrap().to_owned();
+        reproduce(&["compress", "--preset", preset, "--random", "--out", &out]).succeeds();
+        let counted = reproduce(&["count", "--checkpoint", &out, "--json"]).json();
+        assert_eq!(format!("{:.4}", number(&counted, "/score")), score);
+        let declared = reproduce(&["count", "--preset", preset, "--json"]).json();
+        assert_near(number(&counted, "/operations"), number(&declared, "/operations"));
+        assert_eq!(counted["parameters_32"], declared["parameters_32"]);
+        let bytes = fs::metadata(format!("{out}/model.safetensors")).unwrap().len() as f64;
+        assert!((bytes / 4.0 / number(&counted, "/parameters_32") - 1.0).abs() < 1e-3);
+        assert!(
+            reproduce(&["compress", "--preset", preset, "--random", "--out", &out]).status
+                == Some(2)
+        );
+    }
 }

@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
-use qrnn::compress::{Gradual, Plan, Preset, zeros_by_sensitivity};
+use qrnn::compress::{Gradual, Plan, Preset, random_compressed_lm, zeros_by_sensitivity};
 use qrnn::data::Corpus;
+use qrnn::evaluate::neural_cache::NeuralCache;
 use qrnn::interrupt::Interrupt;
 use qrnn::model::{LmConfig, QrnnLm, SavedModel, Splits};
 use qrnn::packed::Grid;
 use qrnn::paper::compression::{CompressionStudy, train_dense};
+use qrnn::paper::operation_counts::OpCounter;
 use qrnn::train::{Recipe, TrainingRun};
 use qrnn::view::progress;
 use qrnn::{Error, Result};
@@ -68,6 +70,10 @@ pub struct Args {
     /// Train nothing: prune and round the model as it is
     #[arg(long, help_heading = "Training")]
     one_shot: bool,
+    /// Write a model of random weights and of the preset's full shape, to be counted and timed: nothing is trained
+    #[arg(long, conflicts_with_all = ["checkpoint", "data", "one_shot", "resume", "sensitivity"], requires = "preset",
+        help_heading = "Training")]
+    random: bool,
     /// Passes over the training text
     #[arg(long, value_parser = parsers::size, default_value_t = 6, help_heading = "Training")]
     epochs: usize,
@@ -133,6 +139,9 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<Output> {
+    if let (true, Some(preset)) = (args.random, args.preset) {
+        return args.write_random(preset);
+    }
     let device = args.compute.device()?;
     let interrupt = Interrupt::on_ctrl_c("finishing this step")?;
     let (mut model, corpus) = match &args.checkpoint {
@@ -178,6 +187,28 @@ pub fn run(args: Args) -> Result<Output> {
 }
 
 impl Args {
+    /// Writes a model of random weights, and counts it.
+    fn write_random(&self, preset: Preset) -> Result<Output> {
+        let config = self.config(preset);
+        let plan = self.flags_of(preset.plan(&config))?;
+        CompressionStudy::one_shot(plan.clone())
+            .folder(&self.out)
+            .overwrite(self.overwrite)
+            .check_folder()?;
+        let mut model = random_compressed_lm(&config, &plan, &[], self.seed)?;
+        if let Some(size) = self.cache.or(Some(preset.cache())).filter(|&size| size > 0) {
+            // Stand-ins: nothing was searched.
+            model.set_cache(&NeuralCache::new(size, 0.1, 0.3)?)?;
+        }
+        model.save(&self.out)?;
+        let table = OpCounter::rules().count_compressed(&model)?;
+        let text = format!(
+            "{model}\n{table}\nrandom weights in {}: counted, not trained",
+            self.out.display()
+        );
+        Ok(Output::done(text, json!(table)))
+    }
+
     /// The dense model of a preset.
     fn train_dense(
         &self,
@@ -192,13 +223,7 @@ impl Args {
                 "name the model to compress, or give --preset micronet or light",
             ));
         };
-        let mut config = preset.config();
-        config.emsize = self.emsize.unwrap_or(config.emsize);
-        config.nhid = self.nhid.unwrap_or(config.nhid);
-        config.layers = self.nlayers.unwrap_or(config.layers);
-        config.bptt = self.bptt.unwrap_or(config.bptt);
-        config.splits = self.splits.clone().unwrap_or(config.splits);
-        config.widths = self.widths.clone().or(config.widths);
+        let config = self.config(preset);
         let recipe = Recipe {
             bptt: config.bptt,
             batch: self.batch_size,
@@ -217,6 +242,20 @@ impl Args {
         Ok((model, corpus, run))
     }
 
+    /// The configuration of a preset, with the sizes that flags give.
+    fn config(&self, preset: Preset) -> LmConfig {
+        let config = preset.config();
+        LmConfig {
+            emsize: self.emsize.unwrap_or(config.emsize),
+            nhid: self.nhid.unwrap_or(config.nhid),
+            layers: self.nlayers.unwrap_or(config.layers),
+            bptt: self.bptt.unwrap_or(config.bptt),
+            splits: self.splits.clone().unwrap_or(config.splits.clone()),
+            widths: self.widths.clone().or(config.widths.clone()),
+            ..config
+        }
+    }
+
     fn precision(&self, config: &LmConfig, recipe: &Recipe, device: Device) -> Result<Precision> {
         let tokens = recipe.bptt * recipe.batch;
         self.compute.training_precision(device, config.layer_multiplications(tokens))
@@ -229,6 +268,11 @@ impl Args {
             let zeros = zeros_by_sensitivity(model, corpus, fraction, interrupt, progress)?;
             plan = zeros.into_iter().fold(plan, |plan, (name, zeros)| plan.zeros(name, zeros));
         }
+        self.flags_of(plan)
+    }
+
+    /// A plan with what the flags change.
+    fn flags_of(&self, mut plan: Plan) -> Result<Plan> {
         for text in &self.zeros {
             let (name, fraction) = named_value("--zeros", text, "rnns=0.6")?;
             plan = plan.zeros(name, fraction);

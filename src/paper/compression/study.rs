@@ -115,6 +115,9 @@ impl CompressionStudy {
             self.check_folder()?;
         }
         let config = model.config().clone();
+        // Stages are compared, whatever the precision of training.
+        let precision = model.precision();
+        model.set_precision(precision.exact());
         let mut stages = vec![];
         let dense = OpCounter::rules().count(&config)?;
         if !self.measure(Stage::name_of(&config), model, corpus, &dense, progress, &mut stages)? {
@@ -130,7 +133,9 @@ impl CompressionStudy {
                 if let Some(folder) = &self.folder {
                     compressor = compressor.folder(folder);
                 }
+                model.set_precision(precision);
                 let (run, compressed) = compressor.fit_with(model, corpus, progress)?;
+                model.set_precision(precision.exact());
                 compressed.filter(|_| !run.interrupted)
             }
         };
@@ -149,6 +154,8 @@ impl CompressionStudy {
             }
         }
         let mut compressed = compressed;
+        // That of an earlier call, if this one resumed it.
+        compressed.remove_cache();
         let table = counter.count_compressed(&compressed)?;
         let small = compressed.model();
         let mut finished =
@@ -238,9 +245,11 @@ impl CompressionStudy {
         }
     }
 
+    /// Checks that nothing in the folder would be lost.
+    ///
     /// # Errors
     /// [`Error::Busy`] if the folder holds a model that would be lost.
-    fn check_folder(&self) -> Result<()> {
+    pub fn check_folder(&self) -> Result<()> {
         let Some(folder) = &self.folder else { return Ok(()) };
         if self.overwrite || !folder.join(WEIGHTS).exists() {
             return Ok(());
