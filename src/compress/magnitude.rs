@@ -52,8 +52,8 @@ pub(crate) fn kept(
 
 /// Flags of the `count` largest of these sizes, none of which is negative; of equal ones, the first.
 fn largest(sizes: &[f32], count: usize) -> Vec<bool> {
-    if count >= sizes.len() {
-        return vec![true; sizes.len()];
+    if count == 0 || count >= sizes.len() {
+        return vec![count > 0; sizes.len()];
     }
     // The bits of floats that are not negative are in their order; NaN is above all.
     let mut bits: Vec<u32> = sizes.iter().map(|size| size.to_bits()).collect();
@@ -96,6 +96,7 @@ mod tests {
         let weights = [0.5, -0.1, 0.1, -2.0, 0.1, 0.0];
         assert_eq!(kept(&weights, 6, 0.5, ALL), [true, true, false, true, false, false]);
         assert_eq!(kept(&weights, 6, 0.0, ALL), [true; 6]);
+        assert_eq!(kept(&weights[..1], 1, 0.9999999999, ALL), [false]);
         assert_eq!(kept(&[0.0; 4], 4, 0.5, ALL), [true, true, false, false]);
     }
 
