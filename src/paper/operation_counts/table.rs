@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::ledger::Item;
-use crate::format::{aligned, thousands};
+use crate::format::{aligned, score, thousands};
 
 /// Cost of one part of the model per token.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -85,9 +85,9 @@ impl OpTable {
             _ => String::new(),
         };
         format!(
-            "{} parameters{tombstones}{by_the_rules}, MicroNet score {:.4}",
+            "{} parameters{tombstones}{by_the_rules}, MicroNet score {}",
             thousands(self.parameters),
-            self.score
+            score(self.score)
         )
     }
 }
