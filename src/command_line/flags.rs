@@ -1,7 +1,7 @@
 //! Names of fields in error messages, and the flags that set them.
 
 /// Fields as the library names them, and the flags of `reproduce`.
-const FLAGS: [(&str, &str); 50] = [
+const FLAGS: [(&str, &str); 51] = [
     ("config.emsize", "--emsize"),
     ("config.nhid", "--nhid"),
     ("config.layers", "--nlayers"),
@@ -49,6 +49,7 @@ const FLAGS: [(&str, &str); 50] = [
     ("plan.zeros", "--zeros"),
     ("plan.bits", "--bits"),
     ("plan.block", "--block"),
+    ("sensitivity", "--sensitivity"),
     ("plan.activation_bits", "--activation-bits"),
     ("gradual.until", "--prune-until"),
     ("gradual.every", "--prune-every"),

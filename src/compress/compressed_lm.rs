@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use super::plan::{Plan, TensorPlan};
+use super::tensor_report::{TensorReport, describe};
 use crate::data::{Corpus, Split};
 use crate::evaluate::neural_cache::NeuralCache;
-use crate::format::{aligned, megabytes, thousands};
 use crate::model::{
     ACTIVATION_STEPS, Activations, CACHE, CompressedMetadata, QrnnLm, SavedModel, WORDS,
     check_vocabulary, model_of, stored_cache,
@@ -33,21 +32,6 @@ pub struct CompressedLm {
     model: QrnnLm,
     file: Arc<PackedFile>,
     metadata: CompressedMetadata,
-}
-
-/// A tensor of a compressed model.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct TensorReport {
-    pub name: String,
-    pub shape: Vec<usize>,
-    /// Weights that are not 0.
-    pub nonzeros: u64,
-    /// Bits of a stored weight: 32 in floating point.
-    pub bits: u32,
-    /// Number of scales.
-    pub scales: u64,
-    /// Bits of the tensor in the file, with its mask, scales and codebook.
-    pub stored_bits: u64,
 }
 
 impl CompressedLm {
@@ -96,7 +80,7 @@ impl CompressedLm {
             vocabulary: Some(format!("{:016x}", corpus.vocab().checksum())),
             plan: serde_json::to_value(plan).map_err(encoding)?,
             activation_bits: None,
-            shares: model.config().widths.is_some().then(|| cluster_shares(model, corpus)),
+            shares: cluster_shares(model, corpus),
             cache: None,
         };
         let entries = metadata.entries().map_err(encoding)?;
@@ -194,6 +178,11 @@ impl CompressedLm {
         &self.model
     }
 
+    /// The model alone.
+    pub fn into_model(self) -> QrnnLm {
+        self.model
+    }
+
     /// The stored tensors.
     pub fn file(&self) -> &PackedFile {
         &self.file
@@ -204,25 +193,9 @@ impl CompressedLm {
         &self.metadata
     }
 
-    /// Each tensor, in the order of the model's parameters.
+    /// Each stored tensor.
     pub fn tensors(&self) -> Vec<TensorReport> {
-        let report = |name: &str| {
-            let tensor = self.file.tensors.get(name)?;
-            let size = tensor.size();
-            Some(TensorReport {
-                name: name.into(),
-                shape: tensor.shape().to_vec(),
-                nonzeros: size.nonzeros as u64,
-                bits: size.code_bits,
-                scales: size.scales as u64,
-                stored_bits: size.storage_bits() as u64,
-            })
-        };
-        let names = self.model.parameters().into_iter().map(|(name, _)| name);
-        names
-            .chain([ACTIVATION_STEPS, CACHE[0], CACHE[1]].map(String::from))
-            .filter_map(|name| report(&name))
-            .collect()
+        TensorReport::of_file(&self.file)
     }
 }
 
@@ -249,23 +222,7 @@ impl AsRef<QrnnLm> for CompressedLm {
 
 impl std::fmt::Display for CompressedLm {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut rows: Vec<Vec<String>> = vec![
-            ["tensor", "shape", "non-zeros", "zeros", "bits", "stored"].map(String::from).into(),
-        ];
-        for tensor in self.tensors() {
-            let elements: usize = tensor.shape.iter().product();
-            let zeros = 100.0 * (1.0 - tensor.nonzeros as f64 / elements as f64);
-            rows.push(vec![
-                tensor.name,
-                format!("{:?}", tensor.shape),
-                thousands(tensor.nonzeros),
-                format!("{zeros:.1} %"),
-                tensor.bits.to_string(),
-                megabytes(tensor.stored_bits.div_ceil(8)),
-            ]);
-        }
-        let bits = self.file.storage_bits();
-        write!(f, "{}{} stored", aligned(&rows), megabytes(bits.div_ceil(8) as u64))
+        f.write_str(&describe(&self.file))
     }
 }
 
@@ -304,7 +261,7 @@ fn stored(parameter: &Tensor, plan: &TensorPlan) -> Result<StoredTensor> {
 }
 
 /// The values of a parameter, row by row.
-fn values(parameter: &Tensor) -> Result<Vec<f32>> {
+pub(super) fn values(parameter: &Tensor) -> Result<Vec<f32>> {
     let _no_grad = tch::no_grad_guard();
     let flat = parameter.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_reshape(-1)?;
     Ok(Vec::try_from(flat)?)
@@ -324,14 +281,15 @@ fn observed(model: &mut QrnnLm, corpus: &Corpus) -> Result<Vec<f64>> {
     Ok(largest)
 }
 
-/// Tokens of the test text in each cluster.
-fn cluster_shares(model: &QrnnLm, corpus: &Corpus) -> Vec<u64> {
+/// Tokens of the test text in each cluster of an adaptive model; `None` if there is no text.
+fn cluster_shares(model: &QrnnLm, corpus: &Corpus) -> Option<Vec<u64>> {
+    model.config().widths.as_ref().filter(|_| !corpus.tokens(Split::Test).is_empty())?;
     let borders = model.config().splits.borders(model.config().vocab).unwrap_or_default();
     let mut shares = vec![0; borders.len() + 1];
     for &id in corpus.tokens(Split::Test) {
         shares[borders.partition_point(|&border| border <= id as usize)] += 1;
     }
-    shares
+    Some(shares)
 }
 
 fn encoding(error: serde_json::Error) -> Error {

@@ -2,7 +2,9 @@
 //!
 //! - [`Plan`]: which tensors, how many zeros, how many bits; [`Preset`]: plans that have names
 //! - [`Gradual`]: a plan that training reaches step by step
+//! - how many zeros each tensor bears (`sensitivity`)
 //! - which weights stay (`magnitude`)
+//! - models of random weights, for measurements ([`random_compressed_lm`])
 //! - [`CompressedLm`]: the stored tensors and the model on their numbers
 
 mod compressed_lm;
@@ -10,8 +12,14 @@ mod gradual;
 mod magnitude;
 mod plan;
 mod preset;
+mod random;
+mod sensitivity;
+mod tensor_report;
 
-pub use compressed_lm::{CompressedLm, TensorReport, pruned, stored_cache_of};
+pub use compressed_lm::{CompressedLm, pruned, stored_cache_of};
 pub use gradual::Gradual;
 pub use plan::{Plan, TensorPlan};
 pub use preset::{PRESETS, Preset};
+pub use random::{random_compressed_lm, random_lm};
+pub use sensitivity::zeros_by_sensitivity;
+pub use tensor_report::{TensorReport, describe};

@@ -156,6 +156,30 @@ impl View for TensorData<'_> {
     }
 }
 
+/// Reads the metadata of a file only, without checking its checksum.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::BadFile`] if the file is not a safetensors file.
+pub(crate) fn read_metadata(path: &Path, remedy: &str) -> Result<HashMap<String, String>> {
+    let bytes = std::fs::read(path).map_err(Error::io(path, "read"))?;
+    metadata_of(path, &bytes, remedy)
+}
+
+fn metadata_of(path: &Path, bytes: &[u8], remedy: &str) -> Result<HashMap<String, String>> {
+    let broken = |error: safetensors::SafeTensorError| {
+        Error::bad_file(path, format!("is not a complete safetensors file ({error})"), remedy)
+    };
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(broken)?;
+    let mut metadata = header.metadata().clone().unwrap_or_default();
+    // Version 0.1, like other programs, wrote each entry under its own key.
+    if let Some(sorted) = metadata.remove(METADATA) {
+        let problem = |error| format!("its metadata cannot be read ({error})");
+        metadata = serde_json::from_str(&sorted)
+            .map_err(|error| Error::bad_file(path, problem(error), remedy))?;
+    }
+    Ok(metadata)
+}
+
 /// Reads a file and verifies its checksum, which files of other programs lack. Half precision becomes
 /// Float.
 ///
@@ -167,14 +191,7 @@ pub(crate) fn read(path: &Path, remedy: &str) -> Result<TensorFile> {
     let broken = |error: safetensors::SafeTensorError| {
         Error::bad_file(path, format!("is not a complete safetensors file ({error})"), remedy)
     };
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(broken)?;
-    let mut metadata = header.metadata().clone().unwrap_or_default();
-    // Version 0.1, like other programs, wrote each entry under its own key.
-    if let Some(sorted) = metadata.remove(METADATA) {
-        let problem = |error| format!("its metadata cannot be read ({error})");
-        metadata = serde_json::from_str(&sorted)
-            .map_err(|error| Error::bad_file(path, problem(error), remedy))?;
-    }
+    let metadata = metadata_of(path, &bytes, remedy)?;
     let views = SafeTensors::deserialize(&bytes).map_err(broken)?;
     let sums = views.iter().map(|(name, view)| (name, XxHash3_64::oneshot(view.data())));
     if metadata.get(CHECKSUM).is_some_and(|stored| *stored != checksum(sums, &metadata)) {

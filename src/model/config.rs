@@ -185,6 +185,11 @@ impl LmConfig {
         self
     }
 
+    /// The widths as `--widths` takes them, for example "300,75,5".
+    pub(crate) fn widths_in_words(&self) -> Option<String> {
+        self.widths.as_deref().map(widths::list)
+    }
+
     /// The shapes of all layers, from first to last.
     pub fn layer_shapes(&self) -> Vec<LayerShape> {
         (0..self.layers)

@@ -146,7 +146,12 @@ impl QrnnLm {
     pub(super) fn projected(&self, output: &Tensor, cluster: usize) -> Result<Tensor> {
         Ok(match self.projections.get(cluster) {
             Some(Some(matrix)) => {
-                let projected = output.f_to_kind(matrix.kind())?.f_matmul(matrix)?;
+                let packed =
+                    self.packed_products()?.and_then(|all| all.projections[cluster].as_ref());
+                let projected = match packed {
+                    Some(packed) => packed.forward(output)?,
+                    None => output.f_to_kind(matrix.kind())?.f_matmul(matrix)?,
+                };
                 self.input_rounding.apply(self.product_of_cluster(cluster), &projected)?
             }
             _ => output.shallow_clone(),

@@ -7,6 +7,7 @@ use super::activations::InputRounding;
 use super::config::LmConfig;
 use super::layer::QrnnLayer;
 use super::lm::QrnnLm;
+use super::packed_products::PackedRoute;
 use crate::random::{Purpose, generator};
 use crate::{Error, Result};
 use qrnn_ops::matmul::Precision;
@@ -82,6 +83,7 @@ impl QrnnLm {
             projections,
             input_rounding: InputRounding::Off,
             packed: None,
+            packed_route: PackedRoute::default(),
         })
     }
 }

@@ -6,7 +6,7 @@ use super::config::LayerShape;
 use super::dropout::LayerMasks;
 use crate::Result;
 use qrnn_ops::fo_pool::{FoPoolOptions, Zoneout, fo_pool_features};
-use qrnn_ops::matmul::{Features, Precision, linear_of_features};
+use qrnn_ops::matmul::{Features, PackedLinear, Precision, linear_of_features};
 
 /// The parameters of a QRNN layer.
 #[derive(Debug)]
@@ -32,6 +32,8 @@ pub(super) struct Pass<'a> {
     pub precision: Precision,
     /// Weight and bias as an operand of the matmul, if available (CUDA).
     pub operand: Option<&'a Tensor>,
+    /// The linear map on stored integers, without gradients, in place of weight and bias.
+    pub packed: Option<&'a PackedLinear>,
 }
 
 impl QrnnLayer {
@@ -45,7 +47,7 @@ impl QrnnLayer {
         initial_state: &Tensor,
         pass: &Pass<'_>,
     ) -> Result<(Features, Tensor)> {
-        let gates = self.gates(x, pass.masks, pass.precision, pass.operand)?;
+        let gates = self.gates(x, pass)?;
         let kind = gates.all.kind();
         let zoneout = match pass.masks {
             None if pass.zoneout > 0.0 => Zoneout::Scaled(1.0 - pass.zoneout),
@@ -61,13 +63,12 @@ impl QrnnLayer {
     }
 
     /// The linear map: z, f and o before activation, concatenated to 3 H features.
-    pub(super) fn gates(
-        &self,
-        x: &Features,
-        masks: Option<&LayerMasks>,
-        precision: Precision,
-        operand: Option<&Tensor>,
-    ) -> Result<Features> {
+    pub(super) fn gates(&self, x: &Features, pass: &Pass<'_>) -> Result<Features> {
+        let Pass { masks, precision, operand, packed, .. } = *pass;
+        if let Some(packed) = packed {
+            let width = packed.rows() as i64;
+            return Ok(Features { all: packed.forward(&x.view()?)?, width });
+        }
         Ok(match masks.and_then(|masks| masks.weight.as_ref()) {
             Some(mask) => {
                 let weight = self.weight.f_mul(mask)?;

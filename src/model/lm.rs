@@ -7,9 +7,10 @@ use tch::{Device, Kind, Tensor};
 
 use super::activations::{Activations, InputRounding};
 use super::config::LmConfig;
-use super::dropout::{DropoutMasks, LayerMasks, MaskOptions};
+use super::dropout::{DropoutMasks, MaskOptions};
 use super::layer::{Pass, QrnnLayer};
 use super::operands::Operands;
+use super::packed_products::PackedRoute;
 use crate::Result;
 use crate::data::{Corpus, IdOrder, Vocab};
 use crate::packed::PackedFile;
@@ -45,6 +46,7 @@ pub struct QrnnLm {
     pub(super) input_rounding: InputRounding,
     /// The tensors as they are stored, if the model is of a compressed file.
     pub(super) packed: Option<Arc<PackedFile>>,
+    pub(super) packed_route: PackedRoute,
 }
 
 /// The state carried from one window to the next, detached from the autograd graph.
@@ -102,6 +104,7 @@ impl QrnnLm {
         for ((_, parameter), weights) in self.parameters().into_iter().zip(weights) {
             parameter.shallow_clone().f_copy_(weights)?;
         }
+        self.packed = None;
         Ok(())
     }
 
@@ -142,13 +145,8 @@ impl QrnnLm {
     /// An adaptive model has, in place of `encoder.weight`, `encoder.{k}.weight` (tokens, width) of each cluster, then
     /// `projections.{k}.weight` (E, width) of each cluster narrower than E.
     pub fn parameters(&self) -> Vec<(String, &Tensor)> {
-        let is_adaptive = self.config.widths.is_some();
-        let encoder = |k: usize| match is_adaptive {
-            true => format!("encoder.{k}.weight"),
-            false => "encoder.weight".to_owned(),
-        };
         let weights = self.softmax.weights.iter().enumerate();
-        let mut all: Vec<_> = weights.map(|(k, weight)| (encoder(k), weight)).collect();
+        let mut all: Vec<_> = weights.map(|(k, weight)| (self.encoder(k), weight)).collect();
         for (k, projection) in self.projections.iter().enumerate() {
             all.extend(projection.iter().map(|matrix| (format!("projections.{k}.weight"), matrix)));
         }
@@ -162,6 +160,14 @@ impl QrnnLm {
             all.push(("criterion.tail_bias".to_owned(), scalars));
         }
         all
+    }
+
+    /// The name of weight `k` of the softmax, which is also the embedding.
+    pub(super) fn encoder(&self, k: usize) -> String {
+        match self.config.widths {
+            Some(_) => format!("encoder.{k}.weight"),
+            None => "encoder.weight".to_owned(),
+        }
     }
 
     /// Number of trained values, including the cluster vectors of the softmax.
@@ -220,6 +226,7 @@ impl QrnnLm {
         }
         let previous_input = x.f_select(0, -1)?.f_detach()?;
         let operands = self.operands()?;
+        let packed = if masks.is_none() { self.packed_products()? } else { None };
         let mut x = self.first_features(&x, &state.previous_input, operands)?;
         let mut states = vec![];
         let mut undropped = None;
@@ -229,9 +236,15 @@ impl QrnnLm {
             // Outputs are rounded before dropout, which scales them.
             let rounds = !self.input_rounding.is_off();
             let separate_dropout = rounds || raw && i + 1 == self.layers.len();
-            let operand = operands.map(|operands| &operands.layers[i]);
-            let (output, state) =
-                self.layer(layer, &x, initial_state, masks, !separate_dropout, operand)?;
+            let pass = Pass {
+                masks,
+                drop_output: !separate_dropout,
+                zoneout: self.config.zoneout,
+                precision: self.precision,
+                operand: operands.map(|operands| &operands.layers[i]),
+                packed: packed.map(|packed| &packed.layers[i]),
+            };
+            let (output, state) = layer.forward(&x, initial_state, &pass)?;
             states.push(state.f_detach()?);
             let output = self.rounded_features(i + 1, output, operands)?;
             x = match masks.and_then(|masks| masks.output.as_ref()) {
@@ -314,6 +327,7 @@ impl QrnnLm {
     /// Rounds the inputs of products from now on.
     pub(crate) fn round_inputs(&mut self, activations: Activations) {
         self.input_rounding = InputRounding::Rounded(activations);
+        self.packed_route = PackedRoute::default();
     }
 
     /// The grids of the inputs of products; `None` if they are not rounded.
@@ -329,6 +343,12 @@ impl QrnnLm {
         self.packed.as_deref()
     }
 
+    /// A pass in floating point without dropout.
+    fn plain_pass(&self) -> Pass<'_> {
+        let (zoneout, precision) = (self.config.zoneout, self.precision);
+        Pass { masks: None, drop_output: true, zoneout, precision, operand: None, packed: None }
+    }
+
     /// z, f and o of a layer before activation, (seq, batch, 3 H), from the zero state and without
     /// dropout.
     pub(super) fn gates_before_activation(&self, tokens: &Tensor, layer: usize) -> Result<Tensor> {
@@ -336,22 +356,9 @@ impl QrnnLm {
         let x = self.embed(tokens)?;
         let mut x = self.first_features(&x, &state.previous_input, None)?;
         for (below, initial_state) in self.layers[..layer].iter().zip(&state.layers) {
-            x = self.layer(below, &x, initial_state, None, true, None)?.0;
+            x = below.forward(&x, initial_state, &self.plain_pass())?.0;
         }
-        Ok(self.layers[layer].gates(&x, None, self.precision, None)?.view()?)
-    }
-
-    fn layer(
-        &self,
-        layer: &QrnnLayer,
-        x: &Features,
-        initial_state: &Tensor,
-        masks: Option<&LayerMasks>,
-        drop_output: bool,
-        operand: Option<&Tensor>,
-    ) -> Result<(Features, Tensor)> {
-        let (zoneout, precision) = (self.config.zoneout, self.precision);
-        layer.forward(x, initial_state, &Pass { masks, drop_output, zoneout, precision, operand })
+        Ok(self.layers[layer].gates(&x, &self.plain_pass())?.view()?)
     }
 }
 

@@ -38,6 +38,7 @@ impl SavedModel {
         splits?;
         finite::check(self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)))?;
         weights::assign(self.tensors, &model.parameters())?;
+        model.packed = None;
         model.vocab = self.vocab;
         model.ids = ids;
         Ok(())

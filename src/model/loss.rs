@@ -46,6 +46,9 @@ impl QrnnLm {
 
     /// As [`QrnnLm::loss_sum`], for targets of [`QrnnLm::upload_batch`].
     pub(crate) fn loss_sum_of(&self, output: &Features, targets: &Targets) -> Result<f64> {
+        if let Some(losses) = self.packed_token_losses(output, targets)? {
+            return Ok(losses.iter().sum());
+        }
         let operands = self.operands()?;
         let hidden = self.hidden_states(output, operands)?;
         let operands = operands.map(|operands| &operands.softmax[..]);
@@ -80,6 +83,9 @@ impl QrnnLm {
 
     /// As [`QrnnLm::token_losses`], for targets of [`QrnnLm::upload_batch`].
     pub(crate) fn token_losses_of(&self, output: &Features, targets: &Targets) -> Result<Tensor> {
+        if let Some(losses) = self.packed_token_losses(output, targets)? {
+            return Ok(Tensor::f_from_slice(&losses)?);
+        }
         let operands = self.operands()?;
         let hidden = self.hidden_states(output, operands)?;
         let operands = operands.map(|operands| &operands.softmax[..]);
@@ -116,6 +122,9 @@ impl QrnnLm {
     ///
     /// * `output`: (seq, batch, E) of [`QrnnLm::forward`].
     pub fn log_probabilities(&self, output: &Tensor) -> Result<Tensor> {
+        if let Some(log_p) = self.packed_log_probabilities(output)? {
+            return Ok(log_p);
+        }
         let output = self.flat(output)?;
         let mut hidden = vec![output.shallow_clone()];
         for k in (0..self.projections.len()).filter(|k| self.projections[*k].is_some()) {
@@ -133,6 +142,9 @@ impl QrnnLm {
         let output = self.flat(output)?;
         let (clusters, weights) = (&self.clusters, &self.softmax);
         let projected = self.projected(&output, 0)?;
+        if let Some(packed) = self.packed_products()? {
+            return Ok(packed.softmax.head_log_probabilities(&output, &projected)?);
+        }
         Ok(split_softmax::head_log_probabilities(clusters, weights, &output, &projected)?)
     }
 
@@ -142,6 +154,9 @@ impl QrnnLm {
     /// * `output`: (seq, batch, E) of [`QrnnLm::forward`].
     pub fn tail_log_probabilities(&self, output: &Tensor, k: usize) -> Result<Tensor> {
         let projected = self.projected(&self.flat(output)?, k + 1)?;
+        if let Some(packed) = self.packed_products()? {
+            return Ok(packed.softmax.tail_log_probabilities(&projected, k)?);
+        }
         Ok(split_softmax::tail_log_probabilities(&self.clusters, &self.softmax, &projected, k)?)
     }
 

@@ -17,6 +17,7 @@ mod loading;
 mod loss;
 mod operand_refresh;
 mod operands;
+mod packed_products;
 mod rounded;
 mod saved;
 mod splits;

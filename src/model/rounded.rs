@@ -7,6 +7,7 @@ use qrnn_ops::split_softmax::SoftmaxWeights;
 use super::activations::{Activations, InputRounding};
 use super::layer::QrnnLayer;
 use super::lm::QrnnLm;
+use super::packed_products::PackedRoute;
 use crate::Result;
 use qrnn_ops::cuda;
 
@@ -18,6 +19,8 @@ impl QrnnLm {
     /// [`crate::Error::Ops`] if memory runs out.
     pub(crate) fn rounded(&self) -> Result<Self> {
         let _no_grad = tch::no_grad_guard();
+        // Builds them once, for the copies too.
+        self.packed_products()?;
         if !cuda::is_gpu(self.options.1) {
             return self.with_matrices(|matrix| Ok(self.precision.operand(matrix)?));
         }
@@ -66,6 +69,7 @@ impl QrnnLm {
             projections,
             input_rounding,
             packed: None,
+            packed_route: PackedRoute::default(),
         })
     }
 
@@ -101,6 +105,7 @@ impl QrnnLm {
                 None => InputRounding::Off,
             },
             packed: self.packed.clone(),
+            packed_route: self.packed_route.clone(),
         })
     }
 }

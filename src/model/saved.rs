@@ -140,16 +140,20 @@ impl SavedModel {
     /// # Errors
     /// [`Error::Io`]; [`Error::BadFile`] if there is no model or the file is damaged.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
+        Self::open_file(&Self::file_of(path.as_ref())?)
+    }
+
+    /// The file of a model: a file itself, or that of a run folder.
+    fn file_of(path: &Path) -> Result<PathBuf> {
         if !path.is_dir() {
-            return Self::open_file(path);
+            return Ok(path.into());
         }
         let weights = path.join(WEIGHTS);
         if weights.exists() {
-            return Self::open_file(&weights);
+            return Ok(weights);
         }
         match checkpoints(path)?.pop() {
-            Some((_, newest)) => Self::open_file(&newest),
+            Some((_, newest)) => Ok(newest),
             None => Err(Error::bad_file(
                 path,
                 "holds neither model.safetensors nor a checkpoint",
@@ -244,6 +248,49 @@ impl SavedModel {
     /// The tensors as they are stored, and what they are, of a compressed file.
     pub(crate) fn compressed(&self) -> Option<(&Arc<PackedFile>, &CompressedMetadata)> {
         self.compressed.as_ref().map(|(file, metadata)| (file, metadata))
+    }
+
+    /// The tensors of a compressed file, as they are stored.
+    pub fn packed(&self) -> Option<&PackedFile> {
+        self.compressed.as_ref().map(|(file, _)| &**file)
+    }
+
+    /// The configuration that the file states, or a config.json in the same folder.
+    pub fn config(&self) -> Option<&LmConfig> {
+        self.config.as_ref()
+    }
+
+    /// The configuration of a weight file, a checkpoint or a run folder, without libtorch; `None` for a compressed
+    /// model, which [`SavedModel::open`] reads without it too.
+    ///
+    /// # Errors
+    /// As [`SavedModel::open`]; [`Error::BadFile`] if neither the file nor a config.json beside it states a
+    /// configuration.
+    pub fn read_config(path: impl AsRef<Path>) -> Result<Option<LmConfig>> {
+        let path = Self::file_of(path.as_ref())?;
+        if PackedFile::is_packed(&path)? {
+            return Ok(None);
+        }
+        let metadata = tensor_file::read_metadata(&path, REMEDY)?;
+        let checkpoint = metadata.get(CHECKPOINT).and_then(|state| {
+            let state: serde_json::Value = serde_json::from_str(state).ok()?;
+            Some(state["model"].to_string())
+        });
+        if let Some(text) = metadata.get(CONFIG).or(checkpoint.as_ref()) {
+            let config: LmConfig = serde_json::from_str(text).map_err(|error| {
+                let problem = "its metadata are not the configuration of a model";
+                Error::bad_file(&path, format!("{problem} ({error})"), REMEDY)
+            })?;
+            return Ok(Some(config));
+        }
+        match config_beside(&path)? {
+            Some(beside) => Ok(Some(beside.model)),
+            None => Err(Error::bad_file(
+                &path,
+                "states no configuration",
+                "give the sizes of the model instead: --emsize, --nhid, --nlayers, --vocab, --splits",
+            )),
+        }
     }
 
     /// Whether the file is of a compressed model, whose weights are rounded.

@@ -68,8 +68,8 @@ fn segments(counts: &[u64; LEVELS], size: usize) -> Vec<i8> {
     let n = used.len();
     let mut best = vec![vec![f64::INFINITY; n + 1]; size];
     let mut start = vec![vec![0; n + 1]; size];
-    for to in 1..=n {
-        best[0][to] = cost(0, to);
+    for (to, best) in best[0].iter_mut().enumerate().skip(1) {
+        *best = cost(0, to);
     }
     for j in 1..size {
         for to in j + 1..=n {

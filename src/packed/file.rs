@@ -8,12 +8,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
 
 use super::stored::StoredTensor;
 use super::tensor::PackedTensor;
-use super::validation;
+use super::validation::{self, Description};
 use crate::{Error, Result};
 use qrnn_ops::atomic_file;
 
@@ -26,7 +25,7 @@ const TENSORS: &str = "tensors";
 const CHECKSUMS: &str = "checksums";
 const SAFETENSORS_METADATA: &str = "__metadata__";
 
-pub(super) const REMEDY: &str =
+const REMEDY: &str =
     "write it again with `reproduce compress`, or copy it again from where it is whole";
 
 /// All tensors of a compressed model, and the metadata that say what it is.
@@ -35,20 +34,6 @@ pub struct PackedFile {
     pub tensors: BTreeMap<String, StoredTensor>,
     /// Without the entries that describe the tensors.
     pub metadata: BTreeMap<String, String>,
-}
-
-/// The description of a packed tensor.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Description {
-    pub shape: Vec<usize>,
-    pub bits: u32,
-    #[serde(default = "single_elements")]
-    pub block: usize,
-}
-
-fn single_elements() -> usize {
-    1
 }
 
 /// Name, type, shape and bytes of an entry.

@@ -131,7 +131,7 @@ proptest! {
         let (_folder, path) = written(&file);
         let mut bytes = std::fs::read(&path).unwrap();
         let whole = bytes.clone();
-        bytes.truncate(bytes.len() - if cut < 150 { 0 } else { cut - 150 });
+        bytes.truncate(bytes.len() - cut.saturating_sub(150));
         let at = at.index(bytes.len());
         bytes[at] = byte;
         std::fs::write(&path, &bytes).unwrap();

@@ -100,6 +100,15 @@ impl Quantizer {
     }
 }
 
+impl PackedTensor {
+    /// Rounds and packs a tensor; weights that are 0 are not stored, unless storing all takes fewer bits.
+    ///
+    /// * `shape`: (rows, columns), or (columns) for a vector; `weights`: row by row, finite.
+    pub fn encode(shape: &[usize], weights: &[f32], encoding: Encoding) -> Self {
+        Quantizer::fit(encoding, shape, weights).encode(shape, weights)
+    }
+}
+
 fn columns(shape: &[usize]) -> usize {
     shape.last().copied().unwrap_or(1).max(1)
 }

@@ -2,9 +2,7 @@
 
 use super::bits::{bytes, is_set, unpack, unpack_unsigned};
 use super::blocks::Blocks;
-use super::grid::Encoding;
-use super::quantizer::Quantizer;
-use super::stored::TensorSize;
+use super::tensor_size::TensorSize;
 
 /// A matrix, or a vector, whose weights are integers times a scale, and whose zeros may be stored as one bit.
 ///
@@ -29,13 +27,6 @@ pub struct PackedTensor {
 }
 
 impl PackedTensor {
-    /// Rounds and packs a tensor; weights that are 0 are not stored, unless storing all takes fewer bits.
-    ///
-    /// * `shape`: (rows, columns), or (columns) for a vector; `weights`: row by row, finite.
-    pub fn encode(shape: &[usize], weights: &[f32], encoding: Encoding) -> Self {
-        Quantizer::fit(encoding, shape, weights).encode(shape, weights)
-    }
-
     pub fn shape(&self) -> &[usize] {
         &self.shape
     }
@@ -152,7 +143,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::packed::{Grid, ScalePer};
+    use crate::packed::{Encoding, Grid, Quantizer, ScalePer};
 
     fn encoding(bits: u32, grid: Grid, scale_per: ScalePer, block: usize) -> Encoding {
         Encoding { bits, grid, scale_per, power_of_two: false, block }

@@ -3,12 +3,26 @@
 use std::collections::BTreeMap;
 
 use safetensors::Dtype;
+use serde::{Deserialize, Serialize};
 
 use super::bits::{padding_is_zero, unpack, unpack_unsigned};
-use super::file::Description;
 use super::grid::{MAX_BITS, MIN_BITS};
 use super::stored::StoredTensor;
 use super::tensor::PackedTensor;
+
+/// The description of a packed tensor.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Description {
+    pub shape: Vec<usize>,
+    pub bits: u32,
+    #[serde(default = "single_elements")]
+    pub block: usize,
+}
+
+fn single_elements() -> usize {
+    1
+}
 
 /// Type, shape and bytes of an entry.
 type Entry = (Dtype, Vec<usize>, Vec<u8>);

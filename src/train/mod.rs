@@ -3,6 +3,7 @@
 mod checkpoint;
 mod checkpoint_schedule;
 mod checkpoint_writer;
+mod compressed_epoch;
 mod compression;
 mod compressor;
 mod identity;

@@ -2,6 +2,7 @@
 
 mod adaptive;
 mod command_line;
+mod compression;
 mod compression_report;
 mod cuda;
 mod fetch;

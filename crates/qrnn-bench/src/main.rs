@@ -1,6 +1,7 @@
 //! Benchmarks against alternatives in the same run: `cargo xtask bench step …`.
 
 mod baselines;
+mod compress;
 mod corpus;
 mod curves;
 mod device;
@@ -17,6 +18,7 @@ mod stages;
 mod statistics;
 mod step;
 mod subprocess;
+mod text;
 mod zipf;
 
 use std::process::ExitCode;
@@ -37,6 +39,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Compressed models, compared with the entry in fp32 on the CPU
+    Compress(compress::Args),
     /// Reading a text of WikiText-103's size, compared with Python
     Corpus(corpus::Args),
     /// Read a folder once: seconds and peak memory, which `corpus` runs as separate processes
@@ -61,6 +65,7 @@ fn main() -> ExitCode {
     qrnn::command_line::set_threads();
     let json = cli.json;
     let result = match cli.command {
+        Command::Compress(args) => compress::run(&args, json),
         Command::Corpus(args) => corpus::run(&args, json),
         Command::ReadCorpus(args) => corpus::read_once(args),
         Command::Curves(args) => curves::run(&args, json),

@@ -9,6 +9,7 @@
 //! | [`libtorch`] | functions of libtorch that tch does not bind |
 //! | [`autograd`] | custom autograd functions |
 //! | [`simd`] | element types and exponentials of the CPU kernels |
+//! | [`packed`] | exact products of compressed 8-bit weights; knows no tensor |
 //! | [`cuda`] | CUDA at run time: libraries, driver, NVRTC, launches |
 //! | [`profile`] | timers of the stages of a training step |
 //! | [`matmul`], [`dropout_mask`], [`adam`] | matrix products and linear maps; masks; Adam on CUDA |
@@ -28,6 +29,7 @@ pub mod fo_pool;
 mod kernels_compile;
 pub mod libtorch;
 pub mod matmul;
+pub mod packed;
 pub mod profile;
 mod self_test;
 pub mod simd;

@@ -3,23 +3,30 @@
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
-use qrnn::compress::{Gradual, Plan, Preset};
+use qrnn::compress::{Gradual, Plan, Preset, zeros_by_sensitivity};
+use qrnn::data::Corpus;
 use qrnn::interrupt::Interrupt;
+use qrnn::model::{LmConfig, QrnnLm, SavedModel, Splits};
 use qrnn::packed::Grid;
-use qrnn::paper::compression::CompressionStudy;
-use qrnn::train::Recipe;
+use qrnn::paper::compression::{CompressionStudy, train_dense};
+use qrnn::train::{Recipe, TrainingRun};
+use qrnn::view::progress;
 use qrnn::{Error, Result};
+use qrnn_ops::matmul::Precision;
 use serde_json::json;
+use tch::Device;
 
-use crate::model_flags::{CheckpointFlags, ComputeFlags, epochs};
-use qrnn::command_line::{INTERRUPTED, Output, parsers};
+use crate::model_flags::{ComputeFlags, corpus_of, epochs};
+use qrnn::command_line::{INTERRUPTED, Output, load_corpus, parsers};
 
 #[derive(Debug, ClapArgs)]
 #[command(args_override_self = true, allow_negative_numbers = true)]
 pub struct Args {
-    #[command(flatten)]
-    checkpoint: CheckpointFlags,
-    /// Folder of the corpus that the model was trained on [default: the embedded synthetic language]
+    /// model.safetensors, checkpoint file or run folder of the model [default: with --preset, a dense model is trained
+    /// first, in OUT/dense]
+    #[arg(long)]
+    checkpoint: Option<PathBuf>,
+    /// Folder of the corpus that the model was or will be trained on [default: the embedded synthetic language]
     #[arg(long)]
     data: Option<PathBuf>,
     /// Folder that receives the compressed model and its results
@@ -49,6 +56,10 @@ pub struct Args {
     #[arg(long, value_parser = parsers::non_negative::<u32>, help_heading = "Plan")]
     activation_bits: Option<u32>,
 
+    /// Give each tensor as many zeros as it bears, so that this fraction of all prunable weights is 0: a binary search of
+    /// the loss that pruning one tensor alone costs on the validation text. --zeros then names exceptions
+    #[arg(long, value_parser = parsers::decimal, value_name = "FRACTION", help_heading = "Plan")]
+    sensitivity: Option<f64>,
     /// Add a neural cache of this many tokens, whose λ and θ are searched on the validation text; 0 for none
     /// [default: none, or that of the preset]
     #[arg(long, value_parser = parsers::non_negative::<usize>, help_heading = "Plan")]
@@ -92,6 +103,28 @@ pub struct Args {
     #[arg(long, conflicts_with = "resume")]
     overwrite: bool,
 
+    /// Embedding width of the dense model [default: that of the preset]
+    #[arg(long, value_parser = parsers::size, help_heading = "Dense model")]
+    emsize: Option<usize>,
+    /// Hidden width of the dense model [default: that of the preset]
+    #[arg(long, value_parser = parsers::size, help_heading = "Dense model")]
+    nhid: Option<usize>,
+    /// Number of its QRNN layers [default: that of the preset]
+    #[arg(long, value_parser = parsers::layers, help_heading = "Dense model")]
+    nlayers: Option<usize>,
+    /// First token id of each of its tail clusters [default: those of the preset]
+    #[arg(long, value_parser = parsers::named::<Splits>, help_heading = "Dense model")]
+    splits: Option<Splits>,
+    /// Embedding widths of its clusters [default: those of the preset]
+    #[arg(long, value_delimiter = ',', value_parser = parsers::size, help_heading = "Dense model")]
+    widths: Option<Vec<usize>>,
+    /// Passes over the training text before the compression
+    #[arg(long, value_parser = parsers::size, default_value_t = 20, help_heading = "Dense model")]
+    dense_epochs: usize,
+    /// Learning rate before the compression, divided by 10 after 60 % of the epochs
+    #[arg(long, value_parser = parsers::decimal, default_value_t = 1e-3, help_heading = "Dense model")]
+    dense_lr: f64,
+
     #[command(flatten)]
     compute: ComputeFlags,
     /// Print the result as one JSON object on the last line of standard output
@@ -101,15 +134,30 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<Output> {
     let device = args.compute.device()?;
-    let precision = args.compute.precision(device)?;
-    let saved = args.checkpoint.open()?;
-    saved.check_trainable()?;
-    let corpus = args.checkpoint.corpus(&saved, args.data.clone())?;
-    let mut model = args.checkpoint.model(saved, device)?;
-    model.set_precision(precision);
-    let start = args.preset.map_or_else(Plan::new, |preset| preset.plan(model.config()));
-    let plan = args.plan(start)?;
+    let interrupt = Interrupt::on_ctrl_c("finishing this step")?;
+    let (mut model, corpus) = match &args.checkpoint {
+        Some(path) => {
+            let saved = SavedModel::open(path)?;
+            saved.check_trainable()?;
+            let corpus = corpus_of(&saved, args.data.clone())?;
+            (saved.model(args.splits.as_ref(), device)?, corpus)
+        }
+        None => match args.train_dense(device, &interrupt)? {
+            (_, _, run) if run.interrupted => {
+                let text = format!("interrupted while the dense model was trained: {run}");
+                return Ok(Output {
+                    text,
+                    json: json!({ "interrupted": true }),
+                    status: INTERRUPTED,
+                });
+            }
+            (model, corpus, _) => (model, corpus),
+        },
+    };
     let recipe = args.recipe(model.config().bptt)?;
+    let precision = args.precision(model.config(), &recipe, device)?;
+    model.set_precision(precision);
+    let plan = args.plan(&model, &corpus, &interrupt)?;
     let gradual = Gradual { plan, until: args.prune_until, every: args.prune_every };
     let study = if args.one_shot {
         CompressionStudy::one_shot(gradual.plan)
@@ -122,7 +170,7 @@ pub fn run(args: Args) -> Result<Output> {
         .folder(&args.out)
         .resume(args.resume)
         .overwrite(args.overwrite)
-        .interrupt(Interrupt::on_ctrl_c("finishing this step")?)
+        .interrupt(interrupt)
         .run(&mut model, &corpus)?;
     let text = format!("{results}\nwrote the compressed model to {}", args.out.display());
     let status = if results.interrupted { INTERRUPTED } else { 0 };
@@ -130,8 +178,57 @@ pub fn run(args: Args) -> Result<Output> {
 }
 
 impl Args {
-    fn plan(&self, start: Plan) -> Result<Plan> {
-        let mut plan = start;
+    /// The dense model of a preset.
+    fn train_dense(
+        &self,
+        device: Device,
+        interrupt: &Interrupt,
+    ) -> Result<(QrnnLm, Corpus, TrainingRun)> {
+        let Some(preset) = self.preset else {
+            return Err(Error::config(
+                "--checkpoint",
+                "",
+                "is missing, and no preset says which model to train",
+                "name the model to compress, or give --preset micronet or light",
+            ));
+        };
+        let mut config = preset.config();
+        config.emsize = self.emsize.unwrap_or(config.emsize);
+        config.nhid = self.nhid.unwrap_or(config.nhid);
+        config.layers = self.nlayers.unwrap_or(config.layers);
+        config.bptt = self.bptt.unwrap_or(config.bptt);
+        config.splits = self.splits.clone().unwrap_or(config.splits);
+        config.widths = self.widths.clone().or(config.widths);
+        let recipe = Recipe {
+            bptt: config.bptt,
+            batch: self.batch_size,
+            epochs: self.dense_epochs,
+            lr: self.dense_lr,
+            when: vec![(self.dense_epochs * 3 / 5).max(1)],
+            seed: self.seed,
+            ..Recipe::paper()
+        };
+        let corpus = load_corpus(self.data.clone())?.by_frequency();
+        let precision = self.precision(&config, &recipe, device)?;
+        let (folder, progress) = (self.out.join("dense"), &mut *progress::here());
+        let settings = (&config, &recipe);
+        let (model, run) =
+            train_dense(settings, &corpus, (device, precision), &folder, interrupt, progress)?;
+        Ok((model, corpus, run))
+    }
+
+    fn precision(&self, config: &LmConfig, recipe: &Recipe, device: Device) -> Result<Precision> {
+        let tokens = recipe.bptt * recipe.batch;
+        self.compute.training_precision(device, config.layer_multiplications(tokens))
+    }
+
+    fn plan(&self, model: &QrnnLm, corpus: &Corpus, interrupt: &Interrupt) -> Result<Plan> {
+        let mut plan = self.preset.map_or_else(Plan::new, |preset| preset.plan(model.config()));
+        if let Some(fraction) = self.sensitivity {
+            let progress = &mut *progress::here();
+            let zeros = zeros_by_sensitivity(model, corpus, fraction, interrupt, progress)?;
+            plan = zeros.into_iter().fold(plan, |plan, (name, zeros)| plan.zeros(name, zeros));
+        }
         for text in &self.zeros {
             let (name, fraction) = named_value("--zeros", text, "rnns=0.6")?;
             plan = plan.zeros(name, fraction);

@@ -3,12 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
-use qrnn::compress::{CompressedLm, Preset};
+use qrnn::compress::{Preset, describe};
 use qrnn::model::{LmConfig, SavedModel, Splits, WIKITEXT103_VOCAB};
-use qrnn::paper::operation_counts::OpCounter;
+use qrnn::paper::operation_counts::{ModelSize, OpCounter};
 use qrnn::{Error, Result};
 use serde_json::json;
-use tch::Device;
 
 use qrnn::command_line::{Output, parsers};
 
@@ -69,9 +68,9 @@ pub fn run(args: Args) -> Result<Output> {
         return Ok(Output::done(format!("{table}\ncounted, not trained"), json!(table)));
     }
     let config = match &args.checkpoint {
-        Some(path) => match SavedModel::open(path)? {
-            saved if saved.is_compressed() => return stored(&args, saved),
-            saved => saved.model(None, Device::Cpu)?.config().clone(),
+        Some(path) => match SavedModel::read_config(path)? {
+            Some(config) => config,
+            None => return stored(&args, &SavedModel::open(path)?),
         },
         None => LmConfig::paper(args.emsize, args.nhid)
             .vocab(args.vocab)
@@ -92,7 +91,7 @@ pub fn run(args: Args) -> Result<Output> {
 }
 
 /// Counts a compressed model from its tensors.
-fn stored(args: &Args, saved: SavedModel) -> Result<Output> {
+fn stored(args: &Args, saved: &SavedModel) -> Result<Output> {
     for (flag, given) in [
         ("--param-bits", args.param_bits.is_some()),
         ("--activation-bits", args.activation_bits.is_some()),
@@ -107,11 +106,19 @@ fn stored(args: &Args, saved: SavedModel) -> Result<Output> {
             ));
         }
     }
-    let model = CompressedLm::of(saved, Device::Cpu)?;
+    let (Some(file), Some(config), Some(size)) =
+        (saved.packed(), saved.config(), ModelSize::of_saved(saved)?)
+    else {
+        return Err(Error::mismatch(
+            saved.path().display().to_string(),
+            "states no sizes",
+            "give them: --emsize, --nhid, --nlayers, --vocab, --splits",
+        ));
+    };
     let mut counter = OpCounter::rules().cache(args.cache);
     if args.proved_accumulators {
         counter = counter.proved_accumulators();
     }
-    let table = counter.count_compressed(&model)?;
-    Ok(Output::done(format!("{model}\n{table}"), json!(table)))
+    let table = counter.count_size(config, &size)?;
+    Ok(Output::done(format!("{}\n{table}", describe(file)), json!(table)))
 }

@@ -74,7 +74,7 @@ pub fn run(args: Args) -> Result<Output> {
         ));
     }
     let device = args.compute.device()?;
-    let precision = args.compute.precision(device)?;
+    args.compute.precision(device)?;
     let saved = args.checkpoint.open()?;
     let choice = args.cache.choice_for(&saved)?;
     let text = match args.text {
@@ -82,7 +82,7 @@ pub fn run(args: Args) -> Result<Output> {
         None => Text::Split(Box::new(args.checkpoint.corpus(&saved, args.data)?), args.split),
     };
     let mut model = args.checkpoint.model(saved, device)?;
-    model.set_precision(precision);
+    args.compute.apply_to(&mut model)?;
     let bptt = args.bptt.unwrap_or(model.config().bptt);
     let mut options = match (choice, &text) {
         (CacheChoice::None, Text::Split(_, split)) => EvalOptions::original(*split, bptt),

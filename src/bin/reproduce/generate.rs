@@ -41,14 +41,14 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<Output> {
     let device = args.compute.device()?;
-    let precision = args.compute.precision(device)?;
+    args.compute.precision(device)?;
     let saved = args.checkpoint.open()?;
     let corpus = match (&args.data, saved.vocab()) {
         (None, Some(_)) => None,
         _ => Some(args.checkpoint.corpus(&saved, args.data)?),
     };
     let mut model = args.checkpoint.model(saved, device)?;
-    model.set_precision(precision);
+    args.compute.apply_to(&mut model)?;
     let sampling = Sampling {
         words: args.words,
         temperature: args.temperature,

@@ -47,7 +47,8 @@ pub struct ComputeFlags {
     #[arg(long, value_parser = DeviceChoice::parse, default_value = "auto")]
     device: DeviceChoice,
     /// Precision of matrix products and activations. auto: bf16 when training on GPUs from Ampere on, or large
-    /// models on CPUs with bf16 support, otherwise fp32. Parameters, states, sums and losses stay fp32
+    /// models on CPUs with bf16 support; integers for compressed models on the CPU; otherwise fp32. Parameters,
+    /// states, sums and losses stay fp32
     #[arg(long, value_enum, default_value_t = PrecisionChoice::Auto)]
     precision: PrecisionChoice,
     /// Use torch's fp32 matrix products instead of the faster ones, for comparison
@@ -95,6 +96,28 @@ impl ComputeFlags {
             PrecisionChoice::Auto if !self.plain => Ok(Precision::Single),
             _ => self.training_precision(device, 0),
         }
+    }
+
+    /// Sets how an opened model computes: in the precision of [`ComputeFlags::precision`], and a compressed model with
+    /// the integers that it stores unless a flag asks for fp32.
+    ///
+    /// # Errors
+    /// As [`ComputeFlags::precision`]; [`Error::Config`] for another precision than fp32 and a compressed model.
+    pub fn apply_to(&self, model: &mut QrnnLm) -> Result<()> {
+        let precision = self.precision(model.options().1)?;
+        if model.packed().is_some() && !matches!(precision, Precision::Single | Precision::Torch) {
+            return Err(Error::config(
+                "--precision",
+                self.precision
+                    .to_possible_value()
+                    .map_or_else(String::new, |v| v.get_name().into()),
+                "would round the weights of a compressed model a second time",
+                "use --precision auto, or fp32 to compute with the decoded weights",
+            ));
+        }
+        model.set_precision(precision);
+        model.use_packed_products(self.precision == PrecisionChoice::Auto && !self.plain);
+        Ok(())
     }
 
     /// Precision of training, where `multiplications` is the number of multiplications of the largest layer
@@ -166,32 +189,40 @@ impl CheckpointFlags {
         saved.model(self.splits.as_ref(), device)
     }
 
-    /// Loads the corpus of a folder, or the embedded language, with its ids in the order of the model's.
+    /// As [`corpus_of`].
     ///
     /// # Errors
-    /// [`Error::Config`] if the model was trained on a folder and `data` is `None`; those of
-    /// [`Corpus::from_dir`].
+    /// As [`corpus_of`].
     pub fn corpus(&self, saved: &SavedModel, data: Option<PathBuf>) -> Result<Corpus> {
-        let synthetic = Corpus::synthetic();
-        let other = |name: &&str| *name != synthetic.name();
-        if let (None, Some(name)) = (&data, saved.corpus_name().filter(other)) {
-            return Err(Error::config(
-                "--data",
-                "",
-                format!("is missing; the model was trained on {name}"),
-                "name the folder of that corpus",
-            ));
-        }
-        let corpus = match data {
-            Some(folder) => Corpus::from_dir(folder)?,
-            None => synthetic,
-        };
-        let corpus = corpus.in_order(saved.ids().unwrap_or_default());
-        if saved.vocab().is_none() {
-            warn_missing_vocabulary(saved.path(), &corpus);
-        }
-        Ok(corpus)
+        corpus_of(saved, data)
     }
+}
+
+/// Loads the corpus of a folder, or the embedded language, with its ids in the order of the model's.
+///
+/// # Errors
+/// [`Error::Config`] if the model was trained on a folder and `data` is `None`; those of
+/// [`Corpus::from_dir`].
+pub fn corpus_of(saved: &SavedModel, data: Option<PathBuf>) -> Result<Corpus> {
+    let synthetic = Corpus::synthetic();
+    let other = |name: &&str| *name != synthetic.name();
+    if let (None, Some(name)) = (&data, saved.corpus_name().filter(other)) {
+        return Err(Error::config(
+            "--data",
+            "",
+            format!("is missing; the model was trained on {name}"),
+            "name the folder of that corpus",
+        ));
+    }
+    let corpus = match data {
+        Some(folder) => Corpus::from_dir(folder)?,
+        None => synthetic,
+    };
+    let corpus = corpus.in_order(saved.ids().unwrap_or_default());
+    if saved.vocab().is_none() {
+        warn_missing_vocabulary(saved.path(), &corpus);
+    }
+    Ok(corpus)
 }
 
 /// Warns that a model file has no vocabulary to compare with that of the corpus.

@@ -4,7 +4,7 @@ use super::ledger::{FULL_BITS, Ledger, Sums};
 use super::model_size::ModelSize;
 use super::published::{Published, layer_groups};
 use super::rules;
-use super::table::OpTable;
+use super::table::{OpRow, OpTable};
 use crate::compress::{CompressedLm, Plan};
 use crate::model::{LmConfig, MAX_SIZE};
 use crate::packed::TensorSize;
@@ -134,7 +134,8 @@ impl OpCounter {
     /// # Errors
     /// [`Error::Config`] for invalid settings; [`Error::Mismatch`] if a tensor is missing.
     pub fn count_compressed(&self, model: &CompressedLm) -> Result<OpTable> {
-        self.count_size(model.model().config(), &ModelSize::stored(model)?)
+        let size = ModelSize::stored(model.file(), model.metadata())?;
+        self.count_size(model.model().config(), &size)
     }
 
     /// Counts a model whose tensors have the given sizes, by the rules.
@@ -239,14 +240,15 @@ impl OpCounter {
 
 /// The table of a ledger.
 fn table(config: &LmConfig, ledger: &Ledger) -> OpTable {
-    let rows = ledger.parts().into_iter().map(|part| ledger.sums(Some(part)).row(part.name()));
+    let rows =
+        ledger.parts().into_iter().map(|part| OpRow::new(part.name(), ledger.sums(Some(part))));
     let total: Sums = ledger.sums(None);
     let clusters = config.splits.borders(config.vocab).map_or(0, |borders| borders.len());
     OpTable {
         parameters: parameters(config),
         criterion_parameters: clusters as u64 * (config.emsize as u64 + 1),
         rows: rows.collect(),
-        total: total.row("total"),
+        total: OpRow::new("total", total),
         score: total.score(),
         parameters_32: Some(total.parameters()),
         operations: Some(total.operations()),

@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::table::OpRow;
-
 /// Bits at which an operation or a parameter counts as one.
 pub const FULL_BITS: u32 = 32;
 
@@ -145,16 +143,5 @@ impl Sums {
     /// The MicroNet score: storage and operations, each divided by that of the challenge's baseline.
     pub fn score(self) -> f64 {
         self.parameters() / BASELINE_PARAMETERS + self.operations() / BASELINE_OPERATIONS
-    }
-
-    pub fn row(self, op: &'static str) -> OpRow {
-        let millions = |sum: u128| sum as f64 / (f64::from(FULL_BITS) * 1e6);
-        OpRow {
-            op: op.into(),
-            params_mbytes: self.storage as f64 / 8e6,
-            mults_m: millions(self.multiplications),
-            adds_m: millions(self.additions),
-            mflops: millions(self.multiplications + self.additions),
-        }
     }
 }

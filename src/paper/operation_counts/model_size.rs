@@ -3,9 +3,9 @@
 use std::convert::Infallible;
 
 use super::ledger::FULL_BITS;
-use crate::compress::{CompressedLm, Plan};
-use crate::model::{LayerShape, LmConfig};
-use crate::packed::{Grid, ScalePer, StoredTensor, TensorSize};
+use crate::compress::Plan;
+use crate::model::{ACTIVATION_STEPS, CompressedMetadata, LayerShape, LmConfig, SavedModel};
+use crate::packed::{Grid, PackedFile, ScalePer, StoredTensor, TensorSize};
 use crate::{Error, Result};
 
 /// Test words in the second and third cluster of the WikiText-103 text, of all its words, for clusters that begin at
@@ -160,13 +160,17 @@ impl ModelSize {
         Ok(model)
     }
 
-    /// A compressed model, from its stored tensors.
+    /// The model of a compressed file, from its stored tensors; `None` for another file. Needs no libtorch.
     ///
     /// # Errors
     /// [`crate::Error::Mismatch`] if a tensor is missing.
-    pub fn stored(model: &CompressedLm) -> Result<Self> {
-        let (file, metadata) = (model.file(), model.metadata());
-        let is_quantized = model.model().activations().is_some()
+    pub fn of_saved(saved: &SavedModel) -> Result<Option<Self>> {
+        let Some((file, metadata)) = saved.compressed() else { return Ok(None) };
+        Self::stored(file, metadata).map(Some)
+    }
+
+    pub(super) fn stored(file: &PackedFile, metadata: &CompressedMetadata) -> Result<Self> {
+        let is_quantized = metadata.activation_bits.is_some()
             || file.tensors.values().any(|tensor| matches!(tensor, StoredTensor::Packed(_)));
         // Where nothing is quantized, floats count half.
         let float_bits = if is_quantized { FULL_BITS } else { FULL_BITS / 2 };
@@ -181,11 +185,11 @@ impl ModelSize {
                 "write it again with `reproduce compress`",
             )),
         };
-        let config = model.model().config();
+        let config = &metadata.model;
         let mut stored = Self::new(config, every_layer(config), float_bits, size)?;
-        if let Some(activations) = model.model().activations() {
-            stored.activation_bits = Some(activations.bits);
-            stored.activation_scales = activations.steps.len() as u128;
+        stored.activation_bits = metadata.activation_bits;
+        if let Some(steps) = file.tensors.get(ACTIVATION_STEPS) {
+            stored.activation_scales = steps.size().elements();
         }
         stored.cache = metadata.cache;
         stored.shares = metadata.shares.clone().or(stored.shares);

@@ -15,7 +15,8 @@ impl OpCounter {
     /// # Errors
     /// As [`OpCounter::count_compressed`].
     pub fn scores_of_tensors(&self, model: &CompressedLm) -> Result<BTreeMap<String, f64>> {
-        let (config, size) = (model.model().config(), ModelSize::stored(model)?);
+        let (config, size) =
+            (model.model().config(), ModelSize::stored(model.file(), model.metadata())?);
         let whole = self.count_size(config, &size)?.score;
         let mut scores = BTreeMap::new();
         let mut without = |name: String, remove: &dyn Fn(&mut ModelSize)| -> Result<()> {

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::ledger::Item;
+use super::ledger::{FULL_BITS, Item, Sums};
 use crate::format::{aligned, score, thousands};
 
 /// Cost of one part of the model per token.
@@ -24,6 +24,18 @@ pub struct OpRow {
 }
 
 impl OpRow {
+    /// The row of a part of the model.
+    pub(super) fn new(op: &'static str, sums: Sums) -> Self {
+        let millions = |sum: u128| sum as f64 / (f64::from(FULL_BITS) * 1e6);
+        Self {
+            op: op.into(),
+            params_mbytes: sums.storage as f64 / 8e6,
+            mults_m: millions(sums.multiplications),
+            adds_m: millions(sums.additions),
+            mflops: millions(sums.multiplications + sums.additions),
+        }
+    }
+
     /// The four numbers, in column order.
     pub fn figures(&self) -> [f64; 4] {
         [self.params_mbytes, self.mults_m, self.adds_m, self.mflops]

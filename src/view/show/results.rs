@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::{Show, WIDTH};
-use crate::data::{Corpus, Split};
+use crate::data::{Corpus, IdOrder, Split};
 use crate::evaluate::Evaluation;
 use crate::evaluate::neural_cache::{CacheSearch, CachedEvaluation, NeuralCache};
 use crate::format::{NOTHING, aligned, duration, perplexity, perplexity_of, thousands};
@@ -11,7 +11,7 @@ use crate::generate::Generated;
 use crate::model::{Gates, LmConfig, QrnnLm};
 use crate::notebook::MimeBundle;
 use crate::paper;
-use crate::paper::operation_counts::{OpTable, count_ops};
+use crate::paper::operation_counts::OpTable;
 use crate::paper::results::{OpTables, ReproduceResults};
 use crate::train::{Recipe, TrainingRun};
 use crate::view::html::{heading, name_value, operations, remark, table, table_of_rows};
@@ -51,8 +51,12 @@ impl Show for Corpus {
         let tokens = self.tokens(Split::Train).iter().take(SAMPLE);
         let sample: Vec<&str> = tokens.map(|&id| self.vocab().word(id)).collect();
         let vocabulary = thousands(self.vocab().len() as u64);
-        let note =
-            format!("Vocabulary of {vocabulary} words. The text begins: {} …", sample.join(" "));
+        let order = match self.ids() {
+            IdOrder::FirstAppearance => String::new(),
+            order => format!(", ids {}", order.in_words()),
+        };
+        let sample = sample.join(" ");
+        let note = format!("Vocabulary of {vocabulary} words{order}. The text begins: {sample} …");
         MimeBundle::html(html! { (table) (remark(&note)) }, format!("{self}\n{note}"))
     }
 }
@@ -60,8 +64,8 @@ impl Show for Corpus {
 impl Show for LmConfig {
     fn bundle(&self) -> MimeBundle {
         let text = |number: f64| number.to_string();
-        let parameters = thousands(count_ops(self).parameters);
-        let facts = [
+        let parameters = thousands(self.parameters());
+        let mut facts = vec![
             ("vocabulary", thousands(self.vocab as u64)),
             ("emsize", self.emsize.to_string()),
             ("nhid", self.nhid.to_string()),
@@ -81,6 +85,9 @@ impl Show for LmConfig {
             ("initial embedding range ±", text(self.init_range)),
             ("parameters", parameters),
         ];
+        if let Some(widths) = self.widths_in_words() {
+            facts.push(("widths", widths));
+        }
         name_value_bundle("model", &facts)
     }
 }

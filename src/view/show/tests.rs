@@ -53,6 +53,9 @@ fn every_result_has_valid_output() {
     let shown = check_bundle("corpus", &corpus);
     assert!(shown.contains("&lt;eos&gt;") && shown.contains("3,000"), "{shown}");
     assert!(check_bundle("configuration", &config).contains("<td"));
+    let adaptive = config.clone().splits(Splits::At(vec![100])).widths([8, 2]);
+    assert!(check_bundle("configuration", &adaptive).contains("8,2"));
+    assert!(check_bundle("corpus", &corpus.by_frequency()).contains("ids by frequency"));
     assert!(check_bundle("recipe", &recipe).contains("adam"));
     assert!(check_bundle("model", &model).contains("rnns.1.linear.weight"));
     let shown = check_bundle("run", &run);

@@ -3,7 +3,6 @@
 
 mod args;
 mod comparison;
-mod text;
 
 pub use args::Args;
 use qrnn::command_line::Output;
@@ -24,7 +23,7 @@ use crate::products::{Product, products};
 use crate::report::Report;
 use crate::roofline::Roofline;
 use crate::statistics::median;
-use crate::{device as devices, random_tokens};
+use crate::{device as devices, random_tokens, text};
 
 /// Tokens of WikiText-103's test text.
 const TEST_TEXT: f64 = 245_569.0;

@@ -54,15 +54,26 @@ pub fn log_probabilities(
     weights: &SoftmaxWeights,
     hidden: &[Tensor],
 ) -> Result<Tensor> {
-    let _no_grad = tch::no_grad_guard();
     let states = |cluster: usize| &hidden[clusters.hidden_of(cluster)];
     let head = head_log_probabilities(clusters, weights, &hidden[0], states(0))?;
+    of_all_clusters(clusters, &head, |k| {
+        tail_log_probabilities(clusters, weights, states(k + 1), k)
+    })
+}
+
+/// The log probability of every token: (tokens, V).
+///
+/// * `head`: the log probabilities of the head; `tail`: those of the tokens of a tail given that the token is in it.
+pub(super) fn of_all_clusters(
+    clusters: &Clusters,
+    head: &Tensor,
+    tail: impl Fn(usize) -> Result<Tensor>,
+) -> Result<Tensor> {
     let size = clusters.head_size() as i64;
     let mut parts = vec![head.f_narrow(1, 0, size)?];
     for k in 0..clusters.tails() {
         let tail_log_p = head.f_narrow(1, size + k as i64, 1)?;
-        let within = tail_log_probabilities(clusters, weights, states(k + 1), k)?;
-        parts.push(within.f_add(&tail_log_p)?);
+        parts.push(tail(k)?.f_add(&tail_log_p)?);
     }
     Ok(Tensor::f_cat(&parts, 1)?)
 }

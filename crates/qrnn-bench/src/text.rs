@@ -26,24 +26,38 @@ pub fn corpus(data: &Path, tokens: usize) -> Result<Corpus> {
         std::fs::read_to_string(&path).map_err(Error::io(&path, "read"))
     };
     let (valid, test) = (read("valid")?, read("test")?);
+    let ids = numbered(&valid, &test, WIKITEXT103_VOCAB);
+    let test: Vec<u32> = words(&test).map(|word| ids[word]).take(tokens).collect();
+    Corpus::from_ids("the test text", WIKITEXT103_VOCAB, [vec![0; 20], test.clone(), test])
+}
+
+/// A corpus of all tokens of a text, in a vocabulary of `types` words, numbered as in [`corpus`].
+pub fn corpus_of_file(path: &Path, types: usize) -> Result<Corpus> {
+    let text = std::fs::read_to_string(path).map_err(Error::io(path, "read"))?;
+    let ids = numbered(&text, "", types);
+    let tokens: Vec<u32> = words(&text).map(|word| ids[word]).collect();
+    Corpus::from_ids("a text", types, [vec![0; 20], tokens.clone(), tokens])
+}
+
+/// The ids of the words of two texts.
+fn numbered<'a>(first: &'a str, second: &'a str, types: usize) -> HashMap<&'a str, u32> {
     let mut ranks: HashMap<&str, usize> = HashMap::from([("<eos>", 0)]);
-    for word in words(&valid).chain(words(&test)) {
+    for word in words(first).chain(words(second)) {
         let rank = ranks.len();
         ranks.entry(word).or_insert(rank);
     }
-    let stretch = (WIKITEXT103_VOCAB as f64 / HEAD).ln() / (ranks.len() as f64 / HEAD).ln();
+    let stretch = (types as f64 / HEAD).ln() / (ranks.len() as f64 / HEAD).ln();
     let mut free = 0;
     let ids: Vec<u32> = (0..ranks.len())
         .map(|rank| {
             let rank = rank as f64;
             let id = if rank < HEAD { rank } else { HEAD * (rank / HEAD).powf(stretch) };
-            let id = (id as u32).max(free).min(WIKITEXT103_VOCAB as u32 - 1);
+            let id = (id as u32).max(free).min(types as u32 - 1);
             free = id + 1;
             id
         })
         .collect();
-    let test: Vec<u32> = words(&test).map(|word| ids[ranks[word]]).take(tokens).collect();
-    Corpus::from_ids("the test text", WIKITEXT103_VOCAB, [vec![0; 20], test.clone(), test])
+    ranks.into_iter().map(|(word, rank)| (word, ids[rank])).collect()
 }
 
 fn words(text: &str) -> impl Iterator<Item = &str> {
