@@ -51,6 +51,11 @@ pub fn perplexity_in_text(loss: f64) -> String {
     if value < 1e6 { format!("{value:.2}") } else { perplexity_of(loss) }
 }
 
+/// Formats a MicroNet score: `0.8232`, or `0.000820` for a small model.
+pub fn score(value: f64) -> String {
+    if value < 0.01 { format!("{value:.6}") } else { format!("{value:.4}") }
+}
+
 /// Formats seconds, with one decimal below 10.
 pub fn seconds(value: f64) -> String {
     match value {
@@ -106,6 +111,7 @@ mod tests {
         let shown = [3.12, 119.6, 125.0, 12_000.0].map(duration);
         assert_eq!(shown, ["3.1 s", "2 min 0 s", "2 min 5 s", "3 h 20 min"]);
         assert_eq!(seconds(1234.0), "1,234");
+        assert_eq!([0.82318, 0.01, 0.00082].map(score), ["0.8232", "0.0100", "0.000820"]);
         let shown = [0, 999, 1000, 1_500_000].map(megabytes);
         assert_eq!(shown, ["0 B", "999 B", "1.0 kB", "1.5 MB"]);
     }

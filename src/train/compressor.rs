@@ -15,13 +15,13 @@ use crate::{Error, Result};
 /// Compresses models by further training: zeros come step by step, and every step runs on rounded weights.
 ///
 /// ```no_run
-/// # use qrnn::{prelude::*, compress::Plan, train::Compressor, progress::Silent};
+/// # use qrnn::prelude::*;
 /// # fn main() -> qrnn::Result<()> {
 /// # let corpus = Corpus::synthetic();
 /// # let mut model = QrnnLm::new(&LmConfig::paper(40, 160), &corpus, Device::Cpu)?;
 /// let plan = Plan::new().zeros("rnns", 0.6).zeros("encoder", 0.35).activation_bits(8);
 /// let recipe = Recipe::paper().bptt(35).batch(16).epochs(6).lr(3e-4);
-/// let (run, small) = Compressor::new(plan, recipe).fit_with(&mut model, &corpus, &mut Silent)?;
+/// let small = Compressor::new(plan, recipe).fit(&mut model, &corpus)?;
 /// # Ok(())
 /// # }
 /// ```

@@ -3,6 +3,7 @@
 mod adaptive;
 mod command_line;
 mod compression;
+mod compression_report;
 mod cuda;
 mod fetch;
 mod library_path;

@@ -8,7 +8,7 @@ use super::stage::Stage;
 use crate::compress::TensorReport;
 use crate::evaluate::neural_cache::NeuralCache;
 use crate::files::run_folder::write_json;
-use crate::format::{aligned, megabytes, perplexity, thousands};
+use crate::format::{aligned, megabytes, perplexity, score, thousands};
 use crate::paper::results::Corpus;
 use crate::{Error, Result, json};
 
@@ -69,8 +69,6 @@ impl CompressionResults {
     pub(crate) fn cells_of(stages: &[Stage]) -> Vec<Vec<String>> {
         let headings =
             ["stage", "valid ppl", "test ppl", "stored", "operations (M)", "score", "tokens/s"];
-        let is_small = stages.iter().any(|stage| stage.score < 0.01);
-        let digits = if is_small { 6 } else { 4 };
         let row = |stage: &Stage| {
             vec![
                 stage.name.clone(),
@@ -78,7 +76,7 @@ impl CompressionResults {
                 perplexity(stage.test_ppl),
                 megabytes(stage.bytes),
                 format!("{:.3}", stage.operations / 1e6),
-                format!("{:.digits$}", stage.score),
+                score(stage.score),
                 thousands(stage.tokens_per_second as u64),
             ]
         };
@@ -91,7 +89,7 @@ impl CompressionResults {
         if self.interrupted {
             return "interrupted".into();
         }
-        let text = self.corpus.as_ref().map(|corpus| format!("perplexities of {}", corpus.name));
+        let text = self.corpus.as_ref().map(|corpus| format!("corpus {}", corpus.name));
         let file = format!(
             "file of {}, {} of them counted",
             megabytes(self.file_bytes),

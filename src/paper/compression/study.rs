@@ -20,13 +20,13 @@ use crate::{Error, Result};
 /// Compresses a model, in one shot or with further training, and measures each stage on the validation and test texts.
 ///
 /// ```no_run
-/// # use qrnn::{prelude::*, compress::Plan, paper::compression::CompressionStudy, progress::Silent};
+/// # use qrnn::prelude::*;
 /// # fn main() -> qrnn::Result<()> {
 /// # let corpus = Corpus::synthetic();
 /// # let mut model = QrnnLm::new(&LmConfig::paper(40, 160), &corpus, Device::Cpu)?;
 /// let plan = Plan::new().zeros("rnns", 0.6).zeros("encoder", 0.35).activation_bits(8);
 /// let study = CompressionStudy::one_shot(plan).folder("runs/small");
-/// println!("{}", study.run_with(&mut model, &corpus, &mut Silent)?);
+/// println!("{}", study.run(&mut model, &corpus)?);
 /// # Ok(())
 /// # }
 /// ```

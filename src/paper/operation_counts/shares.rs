@@ -54,3 +54,53 @@ impl OpCounter {
 fn nothing() -> TensorSize {
     TensorSize::declared(&[0, 0], 0.0, 0, 0, 1)
 }
+
+#[cfg(test)]
+mod tests {
+    use tch::Device;
+
+    use super::*;
+    use crate::compress::Plan;
+    use crate::data::Corpus;
+    use crate::evaluate::neural_cache::NeuralCache;
+    use crate::model::{LmConfig, QrnnLm, Splits};
+    use crate::paper::operation_counts::{
+        BASELINE_OPERATIONS, BASELINE_PARAMETERS, Cost, Item, Part,
+    };
+
+    fn score(item: &Item) -> f64 {
+        let baseline = match item.cost {
+            Cost::Storage => BASELINE_PARAMETERS,
+            Cost::Multiplications | Cost::Additions => BASELINE_OPERATIONS,
+        };
+        item.number as f64 * f64::from(item.bits) / 32.0 / baseline
+    }
+
+    #[test]
+    fn tensors_and_activations_make_the_score() {
+        let corpus = Corpus::synthetic().by_frequency().take_train(3_000);
+        let config = LmConfig::paper(8, 12).layers(2).splits(Splits::At(vec![200, 1000]));
+        for config in [config.clone(), config.widths([8, 4, 2])] {
+            let model = QrnnLm::new(&config, &corpus, Device::Cpu).unwrap();
+            let plan = Plan::new().zeros("rnns", 0.5).activation_bits(8);
+            let mut small = CompressedLm::one_shot(&model, &corpus, &plan).unwrap();
+            small.set_cache(&NeuralCache::new(50, 0.1, 0.2).unwrap()).unwrap();
+            let table = OpCounter::rules().count_compressed(&small).unwrap();
+            let scores = OpCounter::rules().scores_of_tensors(&small).unwrap();
+            let of_activations = ["gates and pooling", "softmax", "activation scales"];
+            let rest = table.ledger.iter().filter(|item| {
+                item.part == Part::NeuralCache || of_activations.contains(&item.what.as_str())
+            });
+            let sum = scores.values().chain(&rest.map(score).collect::<Vec<_>>()).sum::<f64>();
+            assert!((sum / table.score - 1.0).abs() < 1e-9, "{sum} {}", table.score);
+            assert!(scores.values().all(|&score| score > 0.0), "{scores:?}");
+            // All but the cache's settings, the steps of activations and the tails' biases.
+            let others =
+                ["cache.lambda", "cache.theta", "activations.scale", "criterion.tail_bias"];
+            let named =
+                small.tensors().into_iter().filter(|tensor| !scores.contains_key(&tensor.name));
+            let named: Vec<String> = named.map(|tensor| tensor.name).collect();
+            assert!(named.iter().all(|name| others.contains(&name.as_str())), "{named:?}");
+        }
+    }
+}

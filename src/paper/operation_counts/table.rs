@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::ledger::{FULL_BITS, Item, Sums};
-use crate::format::{aligned, thousands};
+use crate::format::{aligned, score, thousands};
 
 /// Cost of one part of the model per token.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -97,9 +97,9 @@ impl OpTable {
             _ => String::new(),
         };
         format!(
-            "{} parameters{tombstones}{by_the_rules}, MicroNet score {:.4}",
+            "{} parameters{tombstones}{by_the_rules}, MicroNet score {}",
             thousands(self.parameters),
-            self.score
+            score(self.score)
         )
     }
 }

@@ -105,7 +105,7 @@ impl Axis {
             return Self { low, high, step, logarithmic: false, ..*self }.ticks();
         }
         let multiples: &[f64] = match self.high - self.low {
-            span if span < 1.5 => &[1.0, 2.0, 5.0],
+            span if span < 1.75 => &[1.0, 2.0, 5.0],
             span if span < 3.0 => &[1.0, 3.0],
             _ => &[1.0],
         };
@@ -208,11 +208,9 @@ mod tests {
             axis.ticks().into_iter().map(|(_, text)| text).collect()
         };
         assert_eq!(tick_labels(&[0.0387, 0.8232]), ["0.05", "0.1", "0.2", "0.5", "1"]);
-        assert_eq!(
-            tick_labels(&[0.0002, 0.09]),
-            ["0.0003", "0.001", "0.003", "0.01", "0.03", "0.1"]
-        );
-        assert_eq!(tick_labels(&[0.0012, 0.0024]), ["0.0012", "0.0015", "0.0018"]);
+        assert_eq!(tick_labels(&[0.0002, 0.09]), ["0.001", "0.01", "0.1"]);
+        assert_eq!(tick_labels(&[0.0003, 0.009]), ["0.0003", "0.001", "0.003", "0.01"]);
+        assert_eq!(tick_labels(&[0.0012, 0.0024]), ["0.0015", "0.0020", "0.0025"]);
         assert!(tick_labels(&[0.04]).len() > 2);
         assert_eq!(tick_labels(&[0.0, 4.0]), ["0", "1", "2", "3", "4"]);
     }

@@ -156,9 +156,8 @@ impl Canvas {
         self.shapes.push(marker(i, at, radius, color(i)));
     }
 
-    /// Draws a round marker of this color.
+    /// Draws a round marker of this color, without a rim.
     pub fn dot(&mut self, center: Xy, radius: f64, color: Color) {
-        self.shapes.push(Shape::Circle { center, radius: radius + 1.2, color: PAPER });
         self.shapes.push(Shape::Circle { center, radius, color });
     }
 

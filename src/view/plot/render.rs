@@ -22,6 +22,9 @@ const CURVE: f64 = 1.6;
 /// Half the width of the ends of an error bar.
 const ERROR_CAP: f64 = 3.0;
 
+/// Length of a part of a line that labels avoid.
+const LINE_PART: f64 = 4.0;
+
 /// Maximum distance of a reference line from the data, in spans of the data; a farther one would flatten it.
 const MAX_REFERENCE_DISTANCE: f64 = 2.5;
 
@@ -95,7 +98,8 @@ fn draw_panel(canvas: &mut Canvas, panel: &Panel, frame: Area, (left, header): (
         draw_series(canvas, series, i, &axes);
     }
     let bars: Vec<Area> = panel.drawn().filter_map(|point| area_of_bar(point, &axes)).collect();
-    draw_point_labels(canvas, panel, &axes, &[markers, bars, reference].concat());
+    let lines = areas_of_lines(panel, &axes);
+    draw_point_labels(canvas, panel, &axes, &[markers, bars, reference, lines].concat());
 }
 
 /// The axes of a panel and the area between them.
@@ -261,6 +265,21 @@ fn area_of_bar(point: &PlotPoint, axes: &Axes) -> Option<Area> {
     let [top, bottom] = axes.error_bar(point)?;
     let x = axes.at(point).0;
     Some(Area { left: x - ERROR_CAP - 1.0, top, right: x + ERROR_CAP + 1.0, bottom })
+}
+
+/// Small areas along the lines between markers, whose labels must not lie on the lines.
+fn areas_of_lines(panel: &Panel, axes: &Axes) -> Vec<Area> {
+    let connected = panel.series.iter().filter(|series| series.line && series.markers);
+    let pairs = connected.flat_map(Series::segments).flat_map(|segment| segment.windows(2));
+    let areas = pairs.flat_map(|pair| {
+        let [(x, y), (end_x, end_y)] = [axes.at(&pair[0]), axes.at(&pair[1])];
+        let parts = ((end_x - x).hypot(end_y - y) / LINE_PART).ceil().max(1.0);
+        (0..=parts as usize).map(move |i| {
+            let share = i as f64 / parts;
+            Area::around(x + share * (end_x - x), y + share * (end_y - y), 1.0, 1.0)
+        })
+    });
+    areas.collect()
 }
 
 fn draw_point_labels(canvas: &mut Canvas, panel: &Panel, axes: &Axes, occupied: &[Area]) {

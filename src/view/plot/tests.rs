@@ -1,5 +1,6 @@
 use super::chart::Series;
 use super::*;
+use crate::paper::compression::{CompressionResults, Stage};
 use crate::paper::results::Measured;
 
 fn point(emsize: usize, nhid: usize, bptt: usize, parameters: u64, test_ppl: f64) -> Measured {
@@ -160,4 +161,91 @@ fn svg_and_png_files_are_written() {
     assert!(png.starts_with(b"\x89PNG"));
     // The width and height are at byte 16 of the header, big-endian.
     assert_eq!(png[16..24], [0, 0, 7, 8, 0, 0, 4, 16]);
+}
+
+fn stage(name: &str, score: f64, test_ppl: f64) -> Stage {
+    Stage {
+        name: name.into(),
+        valid_ppl: test_ppl,
+        test_ppl,
+        parameters_32: 1.0,
+        operations: 1.0,
+        score,
+        bytes: 4,
+        tokens_per_second: 1.0,
+    }
+}
+
+/// The stages of a model whose scores are these times those of a small one.
+fn compression(name: &str, factor: f64) -> CompressionResults {
+    let stages = [
+        ("adaptive", 0.002, 61.4),
+        ("pruned", 0.00096, 44.0),
+        ("quantized", 0.00074, 44.1),
+        ("cached", 0.00082, 40.4),
+    ];
+    CompressionResults {
+        name: name.into(),
+        corpus: None,
+        stages: stages.map(|(name, score, ppl)| stage(name, score * factor, ppl)).into(),
+        tensors: vec![],
+        cache: None,
+        file_bytes: 0,
+        counted_bits: 0,
+        interrupted: false,
+    }
+}
+
+#[test]
+fn the_stages_of_a_compression_are_labeled_and_published_scores_have_no_perplexity_axis() {
+    let plot = perplexity_vs_score(compression("small", 1.0));
+    let svg = plot.measured_on("the embedded language").best_possible(13.5).svg();
+    let shown = texts(&svg);
+    let mut expected = vec!["adaptive", "pruned", "quantized", "cached", "MicroNet score"];
+    expected.extend([
+        "the embedded language",
+        "best possible, 13.5",
+        "JNLP 0.8232, perplexity 34.71",
+    ]);
+    expected.extend(["MIT-HAN-Lab 0.0475 to 0.0485", "MIT-HAN-Lab (paper of 2020) 0.0387"]);
+    for text in expected {
+        assert!(shown.contains(&text), "{text} not in {shown:?}");
+    }
+    assert_eq!(shown.iter().filter(|text| **text == "test perplexity").count(), 1);
+    // One run needs no legend.
+    assert!(!shown.contains(&"small"));
+}
+
+#[test]
+fn several_compressions_have_a_legend() {
+    let runs = [compression("light", 1.0), compression("", 1.5)];
+    let svg = perplexity_vs_score(&runs).svg();
+    let shown = texts(&svg);
+    assert!(shown.contains(&"light") && shown.contains(&"run 2"), "{shown:?}");
+    assert_eq!(shown.iter().filter(|text| **text == "cached").count(), 2);
+}
+
+#[test]
+fn published_scores_share_the_axis_of_models_that_reach_them() {
+    let ticks = |factor: f64| {
+        let svg = perplexity_vs_score([compression("", factor)]).svg();
+        texts(&svg).into_iter().filter(|text| *text == "0.1").count()
+    };
+    // Far below, only the strip has the tick; at full size the panel has it as well.
+    assert_eq!(ticks(1.0), 1);
+    assert_eq!(ticks(100.0), 2);
+}
+
+#[test]
+fn a_compression_without_a_stage_is_drawn() {
+    let mut run = compression("", 1.0);
+    run.stages[1].test_ppl = f64::NAN;
+    assert!(texts(&perplexity_vs_score(&run).svg()).contains(&"cached"));
+    run.stages.clear();
+    let svg = perplexity_vs_score(&run).svg();
+    assert!(texts(&svg).contains(&"nothing measured yet") && svg.contains("JNLP"));
+    let none: [CompressionResults; 0] = [];
+    perplexity_vs_score(none).svg();
+    run.stages = vec![stage("dense", 0.0, 4.0)];
+    perplexity_vs_score(run).svg();
 }

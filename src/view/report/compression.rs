@@ -40,7 +40,7 @@ fn section(run: &CompressionResults) -> Markup {
         p class="quiet" {
             "Each stage was measured and counted here, by the rules of the MicroNet Challenge 2019. "
             @if let Some(corpus) = &run.corpus {
-                "Perplexities are of " (corpus.name) ": a unigram model has "
+                "Perplexities are of the corpus " (corpus.name) ": a unigram model has "
                 (perplexity(corpus.unigram_test_ppl)) " on the test text"
                 @if let Some(best) = corpus.best_test_ppl {
                     ", and the best possible is " (perplexity(best))

@@ -1,7 +1,10 @@
 use std::path::Path;
 
+use super::Report;
 use super::comparison::INTERRUPTED;
+use crate::compress::TensorReport;
 use crate::paper;
+use crate::paper::compression::{CompressionResults, Stage};
 use crate::paper::results::{
     Corpus, FORMAT, LengthResult, Machine, Measured, OpTables, ParameterCount, ReproduceResults,
     RowResult, Scale,
@@ -210,6 +213,82 @@ fn a_plot_without_a_measured_perplexity_is_not_written() {
     assert_eq!(file_names(folder.path()), expected);
     let page = results.to_html();
     assert_eq!(page.matches("<svg").count(), 1);
+}
+
+fn compression(name: &str) -> CompressionResults {
+    let stage = |name: &str, score: f64, test_ppl: f64| Stage {
+        name: name.into(),
+        valid_ppl: test_ppl,
+        test_ppl,
+        parameters_32: 1.0,
+        operations: 2e6,
+        score,
+        bytes: 4,
+        tokens_per_second: 1.0,
+    };
+    CompressionResults {
+        name: name.into(),
+        corpus: Some(results().corpus),
+        stages: vec![stage("dense", 0.02, 87.65), stage("quantized", 0.01, 87.71)],
+        tensors: vec![TensorReport {
+            name: "encoder.weight".into(),
+            shape: vec![5_000, 8],
+            nonzeros: 30_000,
+            bits: 8,
+            scales: 1,
+            stored_bits: 280_032,
+        }],
+        cache: None,
+        file_bytes: 36_000,
+        counted_bits: 280_032,
+        interrupted: false,
+    }
+}
+
+#[test]
+fn compressed_models_have_a_report_without_a_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let folders = ["a", "<b>"].map(|name| folder.path().join(name));
+    for folder in &folders {
+        std::fs::create_dir(folder).unwrap();
+        let name = folder.file_name().unwrap().to_str().unwrap();
+        compression(name).write(folder).unwrap();
+    }
+    assert_eq!(Report::folder_among(&folders), Some(&folders[0]));
+    let out = folder.path().join("out");
+    std::fs::create_dir(&out).unwrap();
+    let report = Report::read(&folders, &out, "reproduce report").unwrap();
+    report.save(&out).unwrap();
+    let expected = ["perplexity_vs_score.png", "perplexity_vs_score.svg", "report.html"];
+    assert_eq!(file_names(&out), expected);
+    let mut written = report.files(&out);
+    written.sort();
+    assert_eq!(written, expected.map(|name| out.join(name)));
+    let page = std::fs::read_to_string(out.join("report.html")).unwrap();
+    for text in ["Compression: a", "Compression: &lt;b&gt;", "87.65", "5000 × 8", "25.0 %"] {
+        assert!(page.contains(text), "{text}");
+    }
+    // A plot of each, and one of both.
+    assert_eq!(page.matches("<svg").count(), 3);
+    assert!(!page.contains("<script"));
+    assert!(report.to_text().contains("quantized"));
+    assert_eq!(report.to_json()["compressions"][1]["name"], "<b>");
+}
+
+#[test]
+fn a_compressed_model_follows_the_tables_of_a_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let small = folder.path().join("small");
+    std::fs::create_dir(&small).unwrap();
+    compression("small").write(&small).unwrap();
+    let mut report = Report::read(&[small.clone(), small], folder.path(), "").unwrap();
+    assert_eq!(report.compressions.len(), 1);
+    report.results = Some(results());
+    let page = report.to_html();
+    assert!(page.contains("Compression: small") && page.contains("Experiment table"));
+    assert_eq!(page.matches("<svg").count(), 3);
+    assert!(report.to_json()["compressions"].is_array() && report.to_json()["rows"].is_array());
+    assert!(report.files("x").contains(&Path::new("x/results.json").into()));
 }
 
 fn file_names(folder: &Path) -> Vec<String> {

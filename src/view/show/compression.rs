@@ -8,7 +8,7 @@ use super::results::impl_evcxr_display;
 use super::{Show, WIDTH};
 use crate::Result;
 use crate::compress::{CompressedLm, TensorReport};
-use crate::format::{NOTHING, aligned, megabytes, thousands};
+use crate::format::{NOTHING, aligned, megabytes, score, thousands};
 use crate::notebook::MimeBundle;
 use crate::paper::compression::{CompressionResults, Stage};
 use crate::paper::operation_counts::OpCounter;
@@ -27,8 +27,9 @@ impl Show for CompressedLm {
             Ok((scores, whole)) => {
                 let file = megabytes(self.file().bytes());
                 let note = format!(
-                    "MicroNet score {whole:.4}, counted from these tensors; the file takes {file}, its header \
-                     included."
+                    "MicroNet score {}, counted from these tensors; the file takes {file}, its header \
+                     included.",
+                    score(whole)
                 );
                 (tensors(&self.tensors(), Some((&scores, whole))), note)
             }
@@ -72,12 +73,10 @@ pub(crate) fn tensors(
     let total = [TOTAL.into(), String::new(), thousands(nonzeros), zeros, String::new(), bits];
     rows.push(total.to_vec());
     if let Some((scores, whole)) = scores {
-        let share = |score: f64| percent(score / whole);
+        let share = |part: f64| percent(part / whole);
         rows[0].push("share of score".into());
         for (row, tensor) in rows[1..].iter_mut().zip(tensors) {
-            row.push(
-                scores.get(&tensor.name).map_or_else(|| NOTHING.into(), |&score| share(score)),
-            );
+            row.push(scores.get(&tensor.name).map_or_else(|| NOTHING.into(), |&part| share(part)));
         }
         let rest = whole - scores.values().sum::<f64>();
         let mut row = vec![String::new(); rows[0].len() - 1];

@@ -1,15 +1,17 @@
 use tch::Device;
 
 use super::*;
+use crate::compress::{CompressedLm, Plan};
 use crate::data::{Corpus, Split};
 use crate::evaluate::neural_cache::NeuralCache;
 use crate::generate::{Generated, Sampling};
 use crate::model::{LmConfig, QrnnLm, Splits};
 use crate::paper;
+use crate::paper::compression::{CompressionResults, CompressionStudy, Stage};
 use crate::paper::experiment::{Experiment, Scale};
 use crate::paper::operation_counts::{OpRow, count_ops};
 use crate::progress::Silent;
-use crate::train::{Recipe, Trainer};
+use crate::train::{Compressor, Recipe, Trainer};
 use crate::view::plot;
 use crate::view::progress::{evaluate, evaluate_with, generate};
 
@@ -88,6 +90,43 @@ fn every_result_has_valid_output() {
     let results = experiment.run_with(&text, &mut Silent, &mut |_| Ok(())).unwrap();
     let shown = check_bundle("experiment", &results);
     assert!(shown.contains("36.46") && !shown.contains("Sequence length"), "{shown}");
+}
+
+#[test]
+fn compressed_models_have_valid_output() {
+    tch::set_num_threads(1);
+    let corpus = Corpus::synthetic().by_frequency().take_train(3_000);
+    let config = LmConfig::paper(8, 12).layers(2).bptt(20);
+    let config = config.splits(Splits::At(vec![200, 1000])).widths([8, 4, 2]);
+    let mut model = QrnnLm::new(&config, &corpus, Device::Cpu).unwrap();
+    let plan = Plan::new().zeros("rnns", 0.5).activation_bits(8);
+    let small = CompressedLm::one_shot(&model, &corpus, &plan).unwrap();
+    let shown = check_bundle("compressed model", &small);
+    for text in ["encoder.2.weight", "36 × 16", "50.0 %", "share of score", "gates, softmax, cache"]
+    {
+        assert!(shown.contains(text), "{text}: {shown}");
+    }
+    assert!(shown.contains("<b>100.0 %</b>"), "{shown}");
+
+    let recipe = Recipe::paper().bptt(20).batch(4).epochs(1);
+    let trained = Compressor::new(plan.clone(), recipe).fit(&mut model, &corpus).unwrap();
+    assert_eq!(trained.tensors().len(), small.tensors().len());
+
+    let folder = tempfile::tempdir().unwrap();
+    let study = CompressionStudy::one_shot(plan).folder(folder.path().join("small")).cache(50);
+    let mut results = study.run(&mut model, &corpus).unwrap();
+    results.stages.insert(0, Stage::of(&model, &corpus).unwrap());
+    let shown = check_bundle("compression", &results);
+    for text in ["adaptive", "pruned", "quantized", "cached", "<svg", "JNLP"] {
+        assert!(shown.contains(text), "{text}: {shown}");
+    }
+    assert!(check_bundle("stage", &results.stages[0]).contains("adaptive"));
+    for file in ["compression.json", "perplexity_vs_score.svg", "perplexity_vs_score.png"] {
+        assert!(folder.path().join("small").join(file).exists(), "{file}");
+    }
+    let read = CompressionResults::read(&folder.path().join("small")).unwrap();
+    assert_eq!((read.name.as_str(), read.stages.len()), ("small", results.stages.len() - 1));
+    assert_eq!(read.corpus.unwrap().name, corpus.name());
 }
 
 #[test]

@@ -42,7 +42,7 @@ def said(cell):
 SCALE = "Scale::reduced(10.0)"
 
 # The folders of their runs.
-FOLDER = re.compile(r'\.folder\("\.\./runs/(\w+)"\)')
+FOLDER = re.compile(r'"\.\./runs/(\w+)"')
 
 
 def execute(path, notebook, kernel, timeout, scale, runs):
@@ -68,7 +68,7 @@ def execute(path, notebook, kernel, timeout, scale, runs):
             number += 1
             stored = cell.source
             cell.source = cell.source.replace(SCALE, scale)
-            cell.source = FOLDER.sub(rf'.folder("{runs}/\1")', cell.source)
+            cell.source = FOLDER.sub(rf'"{runs}/\1"', cell.source)
             started = time.monotonic()
             try:
                 client.execute_cell(cell, index)
