@@ -1,7 +1,7 @@
 //! Content of a plot, independent of drawing.
 
+use super::axis::range;
 use super::heat::HeatMap;
-use super::strip::Strip;
 
 /// A plot that renders as SVG or PNG.
 ///
@@ -130,5 +130,24 @@ impl Panel {
         } else {
             "every value is infinite or NaN: nothing to draw"
         }
+    }
+}
+
+/// A strip below a panel: values without a height.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Strip {
+    pub title: String,
+    /// Values with their labels.
+    pub marks: Vec<(f64, Option<String>)>,
+}
+
+impl Strip {
+    /// Its values, if they reach the range of the panel: both then have one x axis, and without it the panel's points
+    /// would be far from all marks.
+    pub fn shared_with(&self, panel: &Panel) -> Vec<f64> {
+        let values = || self.marks.iter().map(|(value, _)| *value);
+        let (low, high) = range(values());
+        let (first, last) = range(panel.drawn().map(|point| point.x));
+        if low <= last && first <= high { values().collect() } else { vec![] }
     }
 }

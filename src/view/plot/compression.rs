@@ -1,7 +1,6 @@
 //! Perplexity against MicroNet score, of the stages of compressed models.
 
-use super::chart::{Content, Panel, Plot, PlotPoint, Series};
-use super::strip::Strip;
+use super::chart::{Content, Panel, Plot, PlotPoint, Series, Strip};
 use crate::paper::compression::{CompressionResults, Stage};
 use crate::paper::{PublishedScore, SCORES, ScoreSource};
 

@@ -20,6 +20,7 @@ mod strip;
 #[cfg(test)]
 mod tests;
 mod training;
+mod x_axis;
 
 pub use chart::Plot;
 pub use compression::perplexity_vs_score;

@@ -1,10 +1,11 @@
 //! Lays out a plot on a page and draws it.
 
 use super::axis::{Axis, range};
-use super::canvas::{Anchor, Canvas, GREY, GRID, INK, MARKER, TextFormat, Xy, color};
+use super::canvas::{Anchor, Canvas, GREY, GRID, MARKER, TextFormat, Xy, color};
 use super::chart::{Content, Panel, Plot, PlotPoint, Reference, Series};
 use super::font::{SMALL, width};
 use super::labels::{Area, Label, place_labels};
+use super::x_axis::{draw_x_axis, x_axis};
 use super::{header, heat, strip};
 
 const MARGIN: f64 = 16.0;
@@ -121,17 +122,6 @@ impl Axes {
     }
 }
 
-pub(super) fn x_axis(panel: &Panel, plot: &Area) -> Axis {
-    let values = panel.drawn().map(|point| point.x);
-    if panel.log_x {
-        let shared = panel.strip.iter().flat_map(|strip| strip.shared_with(panel));
-        let values: Vec<f64> = values.chain(shared).collect();
-        return Axis::log(values.into_iter(), plot.left, plot.right);
-    }
-    let axis = Axis::linear(values, plot.left, plot.right);
-    if panel.integer_x { axis.integer_ticks() } else { axis }
-}
-
 fn y_axis(panel: &Panel, bottom: f64, top: f64) -> Axis {
     let heights = panel.drawn().flat_map(|point| [point.y - point.error, point.y + point.error]);
     let heights: Vec<f64> = heights.chain(reference_on_axis(panel)).collect();
@@ -160,22 +150,6 @@ fn draw_axes(canvas: &mut Canvas, panel: &Panel, left: f64, Axes { x, y, plot }:
     let (middle, label) = (plot.center(), TextFormat::new(BODY).anchor(Anchor::Center));
     canvas.text(&panel.x_label, (middle.0, plot.bottom + 33.0), label);
     canvas.text(&panel.y_label, (left + 8.0, middle.1), label.rotated());
-}
-
-/// The lower edge of a plot, with ticks.
-pub(super) fn draw_x_axis(canvas: &mut Canvas, x: &Axis, plot: &Area) {
-    canvas.line([(plot.left, plot.bottom), (plot.right, plot.bottom)], 1.0, INK);
-    let mut min_left = f64::NEG_INFINITY;
-    for (value, text) in x.ticks() {
-        let at = x.position(value);
-        canvas.line([(at, plot.bottom), (at, plot.bottom + 4.0)], 1.0, INK);
-        let half = width(&text) / 2.0;
-        if at - half >= min_left {
-            let centered = TextFormat::new(SMALL).anchor(Anchor::Center);
-            canvas.text(text, (at, plot.bottom + 13.0), centered);
-            min_left = at + half + 8.0;
-        }
-    }
 }
 
 /// The reference value, if it is close enough to the data to extend the axis to it.

@@ -1,12 +1,12 @@
 //! A strip below a panel: values without a height, on an x axis of their own, or on that of the panel where the two
 //! meet.
 
-use super::axis::{Axis, range};
+use super::axis::Axis;
 use super::canvas::{Canvas, GREY, MARKER, TextFormat};
-use super::chart::Panel;
+use super::chart::{Panel, Strip};
 use super::font::{SMALL, width};
 use super::labels::{Area, Label, place_labels};
-use super::render::{draw_x_axis, x_axis};
+use super::x_axis::{draw_x_axis, x_axis};
 
 /// Height of a strip with its title and its axis.
 pub(super) const HEIGHT: f64 = 98.0;
@@ -17,24 +17,6 @@ const TICKS: f64 = 22.0;
 
 /// Distance of the markers from the axis.
 const ABOVE_AXIS: f64 = 12.0;
-
-#[derive(Debug, Clone, PartialEq, Default)]
-pub(super) struct Strip {
-    pub title: String,
-    /// Values with their labels.
-    pub marks: Vec<(f64, Option<String>)>,
-}
-
-impl Strip {
-    /// Its values, if they reach the range of the panel: both then have one x axis, and without it the panel's points
-    /// would be far from all marks.
-    pub fn shared_with(&self, panel: &Panel) -> Vec<f64> {
-        let values = || self.marks.iter().map(|(value, _)| *value);
-        let (low, high) = range(values());
-        let (first, last) = range(panel.drawn().map(|point| point.x));
-        if low <= last && first <= high { values().collect() } else { vec![] }
-    }
-}
 
 /// Draws the strip of a panel.
 pub(super) fn draw(canvas: &mut Canvas, strip: &Strip, panel: &Panel, area: &Area) {

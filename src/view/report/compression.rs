@@ -10,7 +10,7 @@ use crate::format::perplexity;
 use crate::paper::compression::CompressionResults;
 use crate::view::html::table_of_rows;
 use crate::view::plot;
-use crate::view::show::{stages, tensors};
+use crate::view::show::compression::{stages, tensors};
 
 impl CompressionResults {
     /// Writes perplexity_vs_score.svg and perplexity_vs_score.png to an existing folder, and returns their paths.

@@ -5,12 +5,10 @@
 //! without colors or style sheets, so that they follow the theme and render on code-hosting sites. Plots are
 //! SVG and PNG.
 
-mod compression;
+pub(crate) mod compression;
 mod results;
 #[cfg(test)]
 mod tests;
-
-pub(crate) use compression::{stages, tensors};
 
 use crate::notebook::MimeBundle;
 
