@@ -18,6 +18,7 @@ mod loss;
 mod operand_refresh;
 mod operands;
 mod packed_products;
+mod packed_route;
 mod rounded;
 mod saved;
 mod splits;

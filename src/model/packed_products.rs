@@ -4,7 +4,6 @@
 //! integers are exact, and are multiplied by their scales once. This reads the weights as they are stored, a fraction of
 //! the bytes of the decoded ones. Everything between products stays in single precision.
 
-use std::cell::OnceCell;
 use std::sync::Arc;
 
 use qrnn_ops::cuda;
@@ -14,31 +13,9 @@ use tch::{Kind, Tensor};
 
 use super::activations::{Activations, InputRounding};
 use super::lm::QrnnLm;
+use super::packed_route::{PackedProducts, PackedRoute};
 use crate::Result;
 use crate::packed::{PackedFile, PackedTensor, StoredTensor};
-
-/// All products of a model.
-#[derive(Debug)]
-pub(super) struct PackedProducts {
-    pub layers: Vec<PackedLinear>,
-    /// Like the model's projections: Pᵀ h of hidden states h.
-    pub projections: Vec<Option<PackedLinear>>,
-    pub softmax: PackedSoftmax,
-}
-
-/// Whether a model computes its products from stored integers, and these once they are needed.
-#[derive(Debug, Clone)]
-pub(super) struct PackedRoute {
-    enabled: bool,
-    /// `None` inside if the tensors are not all integers.
-    products: OnceCell<Option<Arc<PackedProducts>>>,
-}
-
-impl Default for PackedRoute {
-    fn default() -> Self {
-        Self { enabled: true, products: OnceCell::new() }
-    }
-}
 
 impl PackedProducts {
     /// `None` if a factor of a product is not stored as integers.

@@ -49,7 +49,7 @@ impl PackedLinear {
         };
         let inverse_step = 1.0 / step;
         let fits = scale.len() == rows && bias.as_ref().is_none_or(|bias| bias.len() == rows);
-        if !fits || !(inverse_step > 0.0 && inverse_step.is_finite()) {
+        if !(fits && inverse_step > 0.0 && inverse_step.is_finite()) {
             return Err(Error::shape(
                 "a linear map of packed weights",
                 format!(

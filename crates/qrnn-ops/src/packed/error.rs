@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 
 use super::instructions::Instructions;
-use super::layout::MAX_COLUMNS;
+use super::limits::MAX_COLUMNS;
 
 /// What is wrong with the data or the arguments of a product.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,6 +84,13 @@ impl From<Error> for crate::Error {
             error.to_string(),
             "pass codes and activations of fitting shapes",
         )
+    }
+}
+
+impl Instructions {
+    /// This set, or an error where the processor lacks it.
+    pub fn check(self) -> Result<Self, Error> {
+        if self <= Self::best() { Ok(self) } else { Err(Error::Instructions(self)) }
     }
 }
 

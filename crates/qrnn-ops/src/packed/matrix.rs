@@ -6,6 +6,7 @@ use super::activations::Activations;
 use super::bitmask::Bitmask;
 use super::codes4::Codes4;
 use super::dense8::Dense8;
+use super::dispatch;
 use super::error::{Error, check_length};
 use super::form::Form;
 use super::instructions::Instructions;
@@ -173,7 +174,7 @@ impl PackedMatrix {
         check_length("output tokens", x.tokens(), out.tokens())?;
         check_length("output rows", rows.len(), out.rows())?;
         let product = Product { layout: self.layout, x, rows, epilogue, out };
-        self.form.multiply(self.instructions, &product);
+        dispatch::multiply(&self.form, self.instructions, &product);
         Ok(())
     }
 
