@@ -1,8 +1,8 @@
 //! A bit for every element, and the codes of the non-zeros.
 
 use super::aligned::AlignedBytes;
+use super::cursor::Packed;
 use super::error::{Error, check_codes, check_length};
-use super::form::Packed;
 use super::layout::{BIAS, GROUP, Layout, WORD};
 
 /// The form of a sparse matrix in memory: the file's, with the bits of a row (or, where rows share a

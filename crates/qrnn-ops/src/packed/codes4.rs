@@ -1,8 +1,8 @@
 //! 4 bits for every element: its index in a book of 16 codes.
 
 use super::aligned::AlignedBytes;
+use super::cursor::Packed;
 use super::error::{Error, check_codes, check_length};
-use super::form::Packed;
 use super::layout::{BIAS, GROUP, Layout, WORD, stride};
 
 /// Bytes of a word: byte i holds element i in its low half and element 32 + i in its high half.

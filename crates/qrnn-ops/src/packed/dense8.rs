@@ -1,8 +1,8 @@
 //! A byte for every element.
 
 use super::aligned::AlignedBytes;
+use super::cursor::Packed;
 use super::error::{Error, check_codes, check_length};
-use super::form::Packed;
 use super::layout::{BIAS, GROUP, Layout, WORD, stride};
 
 /// The form of a dense matrix in memory: codes plus 128. What lies between rows does not matter,

@@ -9,16 +9,6 @@ use super::output::Epilogue;
 use super::plain;
 use super::product::Product;
 
-/// A form whose groups are read word by word.
-pub(super) trait Packed {
-    /// Pointers to the next word. From any place that a word starts at, as many bytes may be read as
-    /// a word has at most.
-    type Cursor;
-
-    /// The words of the groups from this one on, accumulator by accumulator.
-    fn cursor(&self, layout: Layout, group: usize) -> Self::Cursor;
-}
-
 /// A matrix in memory.
 #[derive(Debug, Clone)]
 pub(super) enum Form {
@@ -37,6 +27,11 @@ impl Form {
         }
     }
 
+    /// [`Form::decode`] of this matrix.
+    fn decoder(&self) -> impl Fn(Layout, usize, &mut [i8]) {
+        |layout, group, rows| self.decode(layout, group, rows)
+    }
+
     /// Computes a product with these instructions, which are available.
     pub fn multiply<E: Epilogue>(&self, instructions: Instructions, product: &Product<'_, E>) {
         #[cfg(target_arch = "x86_64")]
@@ -51,14 +46,14 @@ impl Form {
                     (Instructions::Avx2, Self::Bitmask(form)) => avx2::multiply(form, product),
                     (Instructions::Avx2, Self::Codes4(form)) => avx2::multiply(form, product),
                     (Instructions::Avx2, Self::Dense8(form)) => avx2::multiply(form, product),
-                    (Instructions::Plain, _) => plain::multiply(self, product),
+                    (Instructions::Plain, _) => plain::multiply(self.decoder(), product),
                 }
             }
         }
         #[cfg(not(target_arch = "x86_64"))]
         {
             let _ = instructions;
-            plain::multiply(self, product);
+            plain::multiply(self.decoder(), product);
         }
     }
 }

@@ -2,8 +2,6 @@
 
 use std::sync::LazyLock;
 
-use super::error::Error;
-
 /// An instruction set with kernels of its own. All of them give the same bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
@@ -27,11 +25,6 @@ impl Instructions {
     /// The sets of this processor, slowest first.
     pub fn available() -> impl Iterator<Item = Self> {
         [Self::Plain, Self::Avx2, Self::Avx512].into_iter().filter(|&set| set <= Self::best())
-    }
-
-    /// This set, or an error where the processor lacks it.
-    pub fn check(self) -> Result<Self, Error> {
-        if self <= Self::best() { Ok(self) } else { Err(Error::Instructions(self)) }
     }
 }
 
@@ -64,6 +57,5 @@ mod tests {
         let sets: Vec<_> = Instructions::available().collect();
         assert_eq!(sets.first(), Some(&Instructions::Plain));
         assert_eq!(sets.last(), Some(&Instructions::best()));
-        assert!(sets.iter().all(|set| set.check().is_ok()));
     }
 }

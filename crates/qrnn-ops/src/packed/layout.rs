@@ -4,7 +4,7 @@
 //! than 32 columns fills whole words, each padded to 64 elements. Narrow rows share a word: 8, 4 or
 //! 2 of them. A lane of a sum covers 4 elements, so a group has at most 16 accumulators of 16 lanes.
 
-use super::error::Error;
+use super::error::{Error, MAX_COLUMNS};
 
 /// Rows of a group.
 pub(super) const GROUP: usize = 16;
@@ -15,9 +15,6 @@ pub(super) const WORD: usize = 64;
 /// Codes are stored plus 128, as unsigned bytes: `vpdpbusd` multiplies unsigned by signed bytes. A
 /// product then exceeds the right one by 128 times the sum of the activations.
 pub(super) const BIAS: u8 = 0x80;
-
-/// The most columns of a matrix: sums of 255 · 127 a column stay below 2³¹.
-pub const MAX_COLUMNS: usize = i32::MAX as usize / (255 * 127);
 
 /// The shape of a matrix and what follows from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -36,6 +36,7 @@ mod avx2;
 mod avx512;
 mod bitmask;
 mod codes4;
+mod cursor;
 mod dense8;
 mod error;
 mod form;
@@ -51,9 +52,8 @@ mod tests;
 mod unpack;
 
 pub use activations::Activations;
-pub use error::Error;
+pub use error::{Error, MAX_COLUMNS};
 pub use instructions::Instructions;
-pub use layout::MAX_COLUMNS;
 pub use matrix::PackedMatrix;
 pub use output::{Affine, Output};
 pub use quantize::{quantize, quantize_with};

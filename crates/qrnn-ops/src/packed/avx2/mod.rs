@@ -6,12 +6,11 @@
 #![expect(clippy::needless_range_loop, reason = "tiles of registers are indexed by row and token")]
 
 mod few;
+mod multiply_add;
 mod window;
 mod words;
 
-use std::arch::x86_64::*;
-
-use super::form::Packed;
+use super::cursor::Packed;
 use super::output::Epilogue;
 use super::product::{Product, with_scratch};
 use words::Words;
@@ -35,12 +34,4 @@ pub(super) unsafe fn multiply<F: Packed<Cursor: Words>, E: Epilogue>(
             with_scratch(|scratch| window::multiply(form, product, scratch));
         }
     }
-}
-
-/// sum + the products of 32 weights and activations, 4 a lane. The weights are not -128.
-#[inline]
-#[target_feature(enable = "avx2,popcnt")]
-fn multiply_add(sum: __m256i, weights: __m256i, x: __m256i) -> __m256i {
-    let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(x), _mm256_sign_epi8(weights, x));
-    _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
 }

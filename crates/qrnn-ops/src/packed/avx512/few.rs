@@ -2,11 +2,11 @@
 
 use std::arch::x86_64::*;
 
-use super::super::form::Packed;
+use super::super::cursor::Packed;
 use super::super::layout::{GROUP, WORD};
 use super::super::output::Epilogue;
 use super::super::product::Product;
-use super::store;
+use super::store::store;
 use super::words::Words;
 
 /// Computes a product, up to 4 tokens at a time.

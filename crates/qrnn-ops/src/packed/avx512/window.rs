@@ -4,11 +4,11 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use super::super::form::Packed;
+use super::super::cursor::Packed;
 use super::super::layout::{GROUP, Layout, WORD};
 use super::super::output::Epilogue;
 use super::super::product::{Product, Scratch};
-use super::store;
+use super::store::store;
 use super::words::Words;
 
 /// Groups of a panel.
