@@ -169,11 +169,11 @@ fn sample(log_p: &[f64], temperature: f64, rng: &mut impl Rng) -> usize {
         return most_likely(log_p);
     }
     let best = log_p.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let weight = |l: f64| ((l - best) / temperature).exp();
-    let total: f64 = log_p.iter().map(|&l| weight(l)).sum();
+    let weights: Vec<f64> = log_p.iter().map(|&l| ((l - best) / temperature).exp()).collect();
+    let total: f64 = weights.iter().sum();
     let mut remaining = rng.random::<f64>() * total;
-    for (class, &l) in log_p.iter().enumerate() {
-        remaining -= weight(l);
+    for (class, weight) in weights.into_iter().enumerate() {
+        remaining -= weight;
         if remaining < 0.0 {
             return class;
         }
@@ -186,7 +186,7 @@ mod tests {
     use tch::Device;
 
     use super::*;
-    use crate::model::{LmConfig, Splits};
+    use crate::model::{LmConfig, Splits, Stored, stored_model};
 
     #[test]
     fn samples_follow_the_probabilities_and_the_temperature() {
@@ -242,6 +242,31 @@ mod tests {
             }
             let token = next_token(&model, &output, 0.0, rng).unwrap();
             assert_eq!(token, most_likely(&log_p));
+        }
+    }
+
+    /// Products of stored integers and of the decoded weights give the same text.
+    #[test]
+    fn compressed_models_generate_the_same_text_both_ways() {
+        tch::set_num_threads(1);
+        let published = LmConfig::paper(17, 40).vocab(60).layers(3).splits(Splits::At(vec![9, 25]));
+        let plain = published.clone().splits(Splits::None);
+        for config in [published.clone().widths([17, 6, 2]), published, plain] {
+            let stored = Stored { zeros: 0.6, power_of_two: true, ..Stored::default() };
+            let corpus = crate::data::Corpus::from_ids("numbers", 60, [vec![], vec![], vec![]]);
+            let corpus = corpus.unwrap();
+            for temperature in [0.0, 1.0, 0.7] {
+                let texts = [true, false].map(|packed| {
+                    let mut model = stored_model(&config, stored, 3);
+                    model.use_packed_products(packed);
+                    assert_eq!(model.uses_packed_products().unwrap(), packed);
+                    let sampling = Sampling { words: 40, temperature, ..Sampling::default() };
+                    let silent = &mut crate::progress::Silent;
+                    generate_text(&model, corpus.vocab(), "7 8", &sampling, silent).unwrap().text
+                });
+                assert_eq!(texts[0], texts[1], "{config:?} at {temperature}");
+                assert_eq!(texts[0].split(' ').count(), 42);
+            }
         }
     }
 

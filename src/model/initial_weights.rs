@@ -7,7 +7,7 @@ use super::activations::InputRounding;
 use super::config::LmConfig;
 use super::layer::QrnnLayer;
 use super::lm::QrnnLm;
-use super::packed_route::PackedRoute;
+use super::packed_products::PackedRoute;
 use crate::random::{Purpose, generator};
 use crate::{Error, Result};
 use qrnn_ops::matmul::Precision;

@@ -10,7 +10,7 @@ use super::config::LmConfig;
 use super::dropout::{DropoutMasks, MaskOptions};
 use super::layer::{Pass, QrnnLayer};
 use super::operands::Operands;
-use super::packed_route::PackedRoute;
+use super::packed_products::PackedRoute;
 use crate::Result;
 use crate::data::{Corpus, IdOrder, Vocab};
 use crate::packed::PackedFile;

@@ -17,8 +17,8 @@ mod loading;
 mod loss;
 mod operand_refresh;
 mod operands;
+mod packed_evaluation;
 mod packed_products;
-mod packed_route;
 mod rounded;
 mod saved;
 mod splits;
@@ -36,6 +36,8 @@ pub use dropout::{DropoutMasks, LayerMasks, MaskOptions};
 pub use gates::Gates;
 pub use layer::QrnnLayer;
 pub use lm::{DEFAULT_SEED, Forwarded, QrnnLm, State};
+#[cfg(test)]
+pub(crate) use packed_evaluation::tests::{Stored, stored_model};
 pub use saved::SavedModel;
 pub(crate) use saved::{check_words, metadata};
 pub use splits::Splits;

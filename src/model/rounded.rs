@@ -7,7 +7,7 @@ use qrnn_ops::split_softmax::SoftmaxWeights;
 use super::activations::{Activations, InputRounding};
 use super::layer::QrnnLayer;
 use super::lm::QrnnLm;
-use super::packed_route::PackedRoute;
+use super::packed_products::PackedRoute;
 use crate::Result;
 use qrnn_ops::cuda;
 

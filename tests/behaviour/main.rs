@@ -13,6 +13,7 @@ mod non_finite;
 mod notebook;
 mod numbers;
 mod older_run;
+mod packed_products;
 mod parity;
 mod paths;
 mod plots;

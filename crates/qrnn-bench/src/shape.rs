@@ -21,6 +21,13 @@ impl Shape {
     }
 }
 
+/// Parses sizes of embedding and layers.
+pub fn sizes(text: &str) -> Result<(usize, usize), String> {
+    let (emsize, nhid) = text.split_once('-').ok_or("write for example 300-1800")?;
+    let size = qrnn::command_line::parsers::size;
+    Ok((size(emsize)?, size(nhid)?))
+}
+
 impl std::str::FromStr for Shape {
     type Err = String;
 

@@ -49,6 +49,7 @@ pub fn run(args: Args) -> Result<Output> {
     };
     let mut model = args.checkpoint.model(saved, device)?;
     args.compute.apply_to(&mut model)?;
+    qrnn_ops::libtorch::keep_freed_memory();
     let sampling = Sampling {
         words: args.words,
         temperature: args.temperature,

@@ -7,6 +7,7 @@ use qrnn::command_line::parsers;
 use qrnn::model::WIKITEXT103_VOCAB;
 
 use crate::report::RecordFlags;
+use crate::shape;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Part {
@@ -30,6 +31,9 @@ pub struct Args {
     /// Copies of the weights of a product, which take turns so that they are not in a cache
     #[arg(long, value_parser = parsers::size, default_value_t = 12)]
     pub copies: usize,
+    /// Sizes of embedding and layers [default: those of the entry]
+    #[arg(long, value_name = "EMSIZE-NHID", value_parser = shape::sizes)]
+    pub model: Option<(usize, usize)>,
     /// Vocabulary size of the models
     #[arg(long, value_parser = parsers::size, default_value_t = WIKITEXT103_VOCAB)]
     pub types: usize,
@@ -42,6 +46,9 @@ pub struct Args {
     /// Evaluate this whole text in place of random tokens, its words numbered by first appearance
     #[arg(long, value_name = "FILE")]
     pub text: Option<PathBuf>,
+    /// Also write the compressed models into this folder, in a folder of their name each
+    #[arg(long, value_name = "DIR")]
+    pub save: Option<PathBuf>,
     /// Number of measured runs of each implementation, interleaved
     #[arg(long, value_parser = parsers::positive::<u32>, default_value_t = 3)]
     pub runs: u32,

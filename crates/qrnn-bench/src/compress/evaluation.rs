@@ -8,14 +8,20 @@ use serde_json::json;
 
 use super::args::Args;
 use super::models::Model;
+use crate::random_tokens::TokenSampler;
 use crate::report::Report;
 use crate::statistics::median;
-use crate::{random_tokens, text};
+use crate::text;
 
 pub fn run(args: &Args, models: &[Model], report: &mut Report) -> Result<()> {
     let (name, corpus): (String, Corpus) = match &args.text {
         Some(path) => (path.display().to_string(), text::corpus_of_file(path, args.types)?),
-        None => ("random tokens".into(), random_tokens::corpus(args.types, 20, args.tokens)?),
+        None => {
+            let tokens = TokenSampler::new(args.types)?.sample(args.tokens);
+            // Ids keep their order by frequency in this training text.
+            let splits = [vec![0; 20], tokens.clone(), tokens];
+            ("random tokens".into(), Corpus::from_ids("random tokens", args.types, splits)?)
+        }
     };
     let mut seconds = vec![vec![]; models.len()];
     let mut losses = vec![f64::NAN; models.len()];
@@ -24,7 +30,6 @@ pub fn run(args: &Args, models: &[Model], report: &mut Report) -> Result<()> {
     let warm_up = u32::from(args.text.is_none());
     for run in 0..args.runs + warm_up {
         for (i, model) in models.iter().enumerate() {
-            // The training text is too short to change the order.
             let corpus = corpus.in_order(model.lm.ids().unwrap_or(IdOrder::FirstAppearance));
             let options = EvalOptions::one_column(model.lm.config().bptt);
             let result = evaluate_split(&model.lm, &corpus, Split::Test, &options, &mut Silent)?;

@@ -11,6 +11,7 @@ use crate::baselines::{BaselineFlags, names};
 use crate::device::DeviceFlags;
 use crate::precision::PrecisionChoice;
 use crate::report::RecordFlags;
+use crate::shape;
 
 #[derive(Debug, ClapArgs)]
 #[command(allow_negative_numbers = true)]
@@ -25,7 +26,7 @@ pub struct Args {
     #[arg(long, value_parser = parsers::size, default_value_t = 14_000, default_value_if("device", "cuda", "245569"))]
     pub tokens: usize,
     /// Sizes of embedding and layers [default: those of the entry]
-    #[arg(long, value_name = "EMSIZE-NHID", value_parser = widths)]
+    #[arg(long, value_name = "EMSIZE-NHID", value_parser = shape::sizes)]
     pub model: Option<(usize, usize)>,
     /// First tokens of the softmax's tails [default: by the size of the vocabulary]
     #[arg(long, value_delimiter = ',')]
@@ -50,9 +51,4 @@ pub struct Args {
     pub record: RecordFlags,
     #[command(flatten)]
     pub device: DeviceFlags,
-}
-
-fn widths(text: &str) -> Result<(usize, usize), String> {
-    let (emsize, nhid) = text.split_once('-').ok_or("write for example 300-1800")?;
-    Ok((parsers::size(emsize)?, parsers::size(nhid)?))
 }

@@ -73,6 +73,25 @@ fn peers<'a>(measurement: &'a Value, names: &str) -> Vec<&'a Value> {
 }
 
 #[test]
+fn compressed_models_are_compared_with_the_entry_and_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let save = folder.path().to_str().unwrap();
+    let small = ["--model", "12-16", "--types", "3000", "--tokens", "300", "--words", "5"];
+    let measured =
+        bench(&[&["compress", "--json", "--runs", "1", "--copies", "1", "--save", save], &small]);
+    let products = all(&measured, "product");
+    assert_eq!(products.len(), 5);
+    let (generation, evaluation) = (all(&measured, "generation"), all(&measured, "evaluation"));
+    assert_eq!((generation.len(), evaluation.len()), (4, 3));
+    for one in products.iter().chain(&evaluation) {
+        let ratio = number(one, "against_seconds") / number(one, "seconds");
+        assert!((number(one, "ratio") - ratio).abs() < 1e-9 * ratio, "{one}");
+    }
+    assert!(generation.iter().all(|one| number(one, "words_per_second") > 0.0));
+    assert!(folder.path().join("light/model.safetensors").is_file());
+}
+
+#[test]
 fn steps_are_compared_with_limits_and_a_lower_bound() {
     let measured = bench(&[&STEP, &SMALL, &["--peers", "none"]]);
     let steps = all(&measured, "training step");

@@ -130,10 +130,8 @@ mod tests {
             for token in 0..3 {
                 let codes = &codes[token * columns..][..columns];
                 assert_eq!(x.codes(token), codes);
-                assert_eq!(
-                    x.excess()[token],
-                    codes.iter().map(|&c| i32::from(c) * 128).sum::<i32>()
-                );
+                let excess: i32 = codes.iter().map(|&c| i32::from(c) * 128).sum();
+                assert_eq!(x.excess()[token], excess);
                 let word = &x.bytes[token * x.stride..][..x.layout.words() * WORD];
                 for (i, &byte) in word.iter().enumerate() {
                     let code = codes.get(i % x.layout.padded).copied().unwrap_or(0);

@@ -1,4 +1,4 @@
-//! How kernels read a form in memory.
+//! How kernels read a form.
 
 use super::layout::Layout;
 

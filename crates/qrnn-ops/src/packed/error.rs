@@ -4,7 +4,9 @@ use std::fmt;
 use std::ops::Range;
 
 use super::instructions::Instructions;
-use super::limits::MAX_COLUMNS;
+
+/// The most columns of a matrix: sums of 255 · 127 a column stay below 2³¹.
+pub const MAX_COLUMNS: usize = i32::MAX as usize / (255 * 127);
 
 /// What is wrong with the data or the arguments of a product.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,16 +89,14 @@ impl From<Error> for crate::Error {
     }
 }
 
-impl Instructions {
-    /// This set, or an error where the processor lacks it.
-    pub fn check(self) -> Result<Self, Error> {
-        if self <= Self::best() { Ok(self) } else { Err(Error::Instructions(self)) }
-    }
-}
-
 /// Fails unless a slice has the expected length.
 pub(super) fn check_length(what: &'static str, expected: usize, found: usize) -> Result<(), Error> {
     if expected == found { Ok(()) } else { Err(Error::Length { what, expected, found }) }
+}
+
+/// These instructions, or an error where the processor lacks them.
+pub(super) fn check_instructions(set: Instructions) -> Result<Instructions, Error> {
+    if set <= Instructions::best() { Ok(set) } else { Err(Error::Instructions(set)) }
 }
 
 /// Fails if a code is -128.

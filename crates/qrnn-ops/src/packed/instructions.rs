@@ -57,6 +57,5 @@ mod tests {
         let sets: Vec<_> = Instructions::available().collect();
         assert_eq!(sets.first(), Some(&Instructions::Plain));
         assert_eq!(sets.last(), Some(&Instructions::best()));
-        assert!(sets.iter().all(|set| set.check().is_ok()));
     }
 }

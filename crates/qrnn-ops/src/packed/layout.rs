@@ -4,8 +4,7 @@
 //! than 32 columns fills whole words, each padded to 64 elements. Narrow rows share a word: 8, 4 or
 //! 2 of them. A lane of a sum covers 4 elements, so a group has at most 16 accumulators of 16 lanes.
 
-use super::error::Error;
-use super::limits::MAX_COLUMNS;
+use super::error::{Error, MAX_COLUMNS};
 
 /// Rows of a group.
 pub(super) const GROUP: usize = 16;

@@ -6,8 +6,7 @@ use super::activations::Activations;
 use super::bitmask::Bitmask;
 use super::codes4::Codes4;
 use super::dense8::Dense8;
-use super::dispatch;
-use super::error::{Error, check_length};
+use super::error::{Error, check_instructions, check_length};
 use super::form::Form;
 use super::instructions::Instructions;
 use super::layout::{GROUP, Layout};
@@ -79,7 +78,7 @@ impl PackedMatrix {
 
     /// Computes with these instructions instead of the best. The results are the same bits.
     pub fn with_instructions(self, instructions: Instructions) -> Result<Self, Error> {
-        Ok(Self { instructions: instructions.check()?, ..self })
+        Ok(Self { instructions: check_instructions(instructions)?, ..self })
     }
 
     /// Number of rows, R.
@@ -174,7 +173,7 @@ impl PackedMatrix {
         check_length("output tokens", x.tokens(), out.tokens())?;
         check_length("output rows", rows.len(), out.rows())?;
         let product = Product { layout: self.layout, x, rows, epilogue, out };
-        dispatch::multiply(&self.form, self.instructions, &product);
+        self.form.multiply(self.instructions, &product);
         Ok(())
     }
 

@@ -1,17 +1,20 @@
 //! Portable products: the reference.
 
-use super::form::Form;
-use super::layout::GROUP;
+use super::layout::{GROUP, Layout};
 use super::output::Epilogue;
 use super::product::{Product, signed, with_scratch};
 
-pub(super) fn multiply<E: Epilogue>(form: &Form, product: &Product<'_, E>) {
+/// * `decode`: expands a group into rows of signed codes.
+pub(super) fn multiply<E: Epilogue>(
+    decode: impl Fn(Layout, usize, &mut [i8]),
+    product: &Product<'_, E>,
+) {
     let layout = product.layout;
     with_scratch(|scratch| {
         scratch.group.resize(GROUP * layout.padded);
         let rows = signed(&mut scratch.group);
         for group in product.groups() {
-            form.decode(layout, group, rows);
+            decode(layout, group, rows);
             let lanes = product.lanes(group);
             for token in 0..product.x.tokens() {
                 let mut sums = [0; GROUP];

@@ -1,6 +1,6 @@
 //! Activations as 8-bit codes.
 
-use super::error::{Error, check_length};
+use super::error::{Error, check_instructions, check_length};
 use super::instructions::Instructions;
 
 /// Adding 1.5 · 2²³ rounds a number below 2²² to an integer, ties to even, in the low bits.
@@ -21,7 +21,7 @@ pub fn quantize_with(
 ) -> Result<bool, Error> {
     check_length("codes", x.len(), codes.len())?;
     check_step(inverse_step)?;
-    Ok(dispatch(instructions.check()?, x, inverse_step, codes))
+    Ok(dispatch(check_instructions(instructions)?, x, inverse_step, codes))
 }
 
 /// Fails unless the inverse of a step is positive and finite.

@@ -6,7 +6,7 @@ use super::super::cursor::Packed;
 use super::super::layout::{GROUP, WORD};
 use super::super::output::Epilogue;
 use super::super::product::Product;
-use super::registers::multiply_add;
+use super::multiply_add::multiply_add;
 use super::words::Words;
 
 /// Computes a product, up to 4 tokens at a time.

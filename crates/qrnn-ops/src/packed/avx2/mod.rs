@@ -6,7 +6,7 @@
 #![expect(clippy::needless_range_loop, reason = "tiles of registers are indexed by row and token")]
 
 mod few;
-mod registers;
+mod multiply_add;
 mod window;
 mod words;
 

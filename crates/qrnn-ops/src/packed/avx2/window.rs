@@ -7,7 +7,7 @@ use super::super::cursor::Packed;
 use super::super::layout::{GROUP, Layout, WORD};
 use super::super::output::Epilogue;
 use super::super::product::{Product, Scratch};
-use super::registers::multiply_add;
+use super::multiply_add::multiply_add;
 use super::words::Words;
 
 /// Tokens of a tile: 2 · 4 sums, 2 weights and what a product needs fill the 16 registers.

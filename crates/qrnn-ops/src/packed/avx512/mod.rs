@@ -3,7 +3,7 @@
 #![expect(clippy::needless_range_loop, reason = "tiles of registers are indexed by row and token")]
 
 mod few;
-mod registers;
+mod store;
 mod window;
 mod words;
 

@@ -8,7 +8,7 @@ use super::super::cursor::Packed;
 use super::super::layout::{GROUP, Layout, WORD};
 use super::super::output::Epilogue;
 use super::super::product::{Product, Scratch};
-use super::registers::store;
+use super::store::store;
 use super::words::Words;
 
 /// Groups of a panel.

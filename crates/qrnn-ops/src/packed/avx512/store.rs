@@ -1,4 +1,4 @@
-//! Storing registers.
+//! Stores some lanes.
 
 use std::arch::x86_64::*;
 

@@ -1,4 +1,4 @@
-//! Arithmetic on registers.
+//! The step of all sums.
 
 use std::arch::x86_64::*;
 
