@@ -160,6 +160,14 @@ impl CompressedLm {
         Ok(())
     }
 
+    /// States how many tokens of a test text are in each cluster.
+    pub(super) fn set_shares(&mut self, shares: Vec<u64>) -> Result<()> {
+        self.metadata.shares = Some(shares);
+        let entries = self.metadata.entries().map_err(encoding)?;
+        Arc::make_mut(&mut self.file).metadata.extend(entries);
+        Ok(())
+    }
+
     /// Removes the neural cache, if there is one.
     pub(crate) fn remove_cache(&mut self) {
         let file = Arc::make_mut(&mut self.file);

@@ -14,6 +14,7 @@ mod plan;
 mod preset;
 mod random;
 mod sensitivity;
+mod shares;
 mod tensor_report;
 
 pub use compressed_lm::{CompressedLm, pruned, stored_cache_of};
@@ -22,4 +23,5 @@ pub use plan::{Plan, TensorPlan};
 pub use preset::{PRESETS, Preset};
 pub use random::{random_compressed_lm, random_lm};
 pub use sensitivity::zeros_by_sensitivity;
+pub(crate) use shares::known_shares;
 pub use tensor_report::{TensorReport, describe};

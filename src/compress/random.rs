@@ -1,19 +1,25 @@
 //! Models of random weights: as large and as fast as trained ones, for measurements. Nothing is trained.
 
 use qrnn_ops::split_softmax::Clusters;
+use rand::RngExt;
 use tch::{Device, Kind, Tensor};
 
 use super::compressed_lm::CompressedLm;
 use super::plan::Plan;
+use super::shares::known_shares;
 use crate::Result;
 use crate::data::{Corpus, IdOrder};
 use crate::model::{LmConfig, QrnnLm};
+use crate::random::{Purpose, generator};
 
 /// The corpus that such models name.
 const NAME: &str = "random";
 
 /// Tokens over which the ranges of activations are measured.
 const OBSERVED: usize = 512;
+
+/// The range of biases and tombstones, far below that of the embedding.
+const BIASES: f32 = 1e-3;
 
 /// A model of random weights whose words are decimal numbers.
 ///
@@ -38,7 +44,11 @@ pub fn random_compressed_lm(
     seed: u64,
 ) -> Result<CompressedLm> {
     let (model, corpus) = random(config, text, seed)?;
-    CompressedLm::one_shot(&model, &corpus, plan)
+    let mut compressed = CompressedLm::one_shot(&model, &corpus, plan)?;
+    if let ([], Some(shares)) = (text, known_shares(config).filter(|_| config.widths.is_some())) {
+        compressed.set_shares(shares)?;
+    }
+    Ok(compressed)
 }
 
 fn random(config: &LmConfig, text: &[u32], seed: u64) -> Result<(QrnnLm, Corpus)> {
@@ -53,6 +63,16 @@ fn random(config: &LmConfig, text: &[u32], seed: u64) -> Result<(QrnnLm, Corpus)
     let order = if config.widths.is_some() { IdOrder::Frequency } else { IdOrder::FirstAppearance };
     let corpus = corpus.in_order(order);
     model.adopt_vocab(&corpus);
+    // Trained ones are not 0, and zeros would not be stored.
+    for (name, parameter) in model.parameters() {
+        if ["decoder.bias", "criterion.tail_vectors"].contains(&name.as_str()) {
+            let rng = &mut generator(seed, Purpose::Weights, 1);
+            let value = |_| BIASES * (rng.random::<f32>() - 0.5);
+            let values: Vec<f32> = (0..parameter.numel()).map(value).collect();
+            let values = Tensor::f_from_slice(&values)?.f_view(&parameter.size()[..])?;
+            parameter.shallow_clone().f_copy_(&values)?;
+        }
+    }
     if let Some((_, tail_bias)) = model.parameters().pop().filter(|(name, _)| name == TAIL_BIAS) {
         let mut bias = tombstone_biases(model.clusters(), text);
         bias.reverse(); // the first tail's tombstone is the last

@@ -3,15 +3,10 @@
 use std::convert::Infallible;
 
 use super::ledger::FULL_BITS;
-use crate::compress::Plan;
+use crate::compress::{Plan, known_shares};
 use crate::model::{ACTIVATION_STEPS, CompressedMetadata, LayerShape, LmConfig, SavedModel};
 use crate::packed::{Grid, PackedFile, ScalePer, StoredTensor, TensorSize};
 use crate::{Error, Result};
-
-/// Test words in the second and third cluster of the WikiText-103 text, of all its words, for clusters that begin at
-/// 3,500 and 25,000: from MIT-HAN-Lab's notebook.
-const WIKITEXT103_SHARES: ([usize; 2], [u64; 3]) =
-    ([3_500, 25_000], [245_569 - 35_479 - 11_858, 35_479, 11_858]);
 
 /// A model as the rules count it.
 #[derive(Debug, Clone, PartialEq)]
@@ -109,7 +104,7 @@ impl ModelSize {
             activation_scales: 0,
             float_bits,
             cache: None,
-            shares: known_shares(config, &borders),
+            shares: known_shares(config),
         })
     }
 
@@ -192,7 +187,7 @@ impl ModelSize {
             stored.activation_scales = steps.size().elements();
         }
         stored.cache = metadata.cache;
-        stored.shares = metadata.shares.clone().or(stored.shares);
+        stored.shares = metadata.shares.clone();
         Ok(stored)
     }
 
@@ -245,9 +240,4 @@ fn words_of(config: &LmConfig, borders: &[usize]) -> Vec<usize> {
     let starts = [0].into_iter().chain(borders.iter().copied());
     let ends = borders.iter().copied().chain([config.vocab]);
     starts.zip(ends).map(|(start, end)| end.saturating_sub(start)).collect()
-}
-
-fn known_shares(config: &LmConfig, borders: &[usize]) -> Option<Vec<u64>> {
-    let (known, shares) = WIKITEXT103_SHARES;
-    (config.vocab == crate::model::WIKITEXT103_VOCAB && borders == known).then(|| shares.to_vec())
 }
