@@ -2,7 +2,8 @@
 
 use qrnn::Result;
 use qrnn::data::{Corpus, IdOrder, Split};
-use qrnn::evaluate::{EvalOptions, evaluate_split};
+use qrnn::evaluate::{EvalOptions, Evaluation, evaluate_split};
+use qrnn::model::QrnnLm;
 use qrnn::progress::Silent;
 use serde_json::json;
 
@@ -13,7 +14,10 @@ use crate::report::Report;
 use crate::statistics::median;
 use crate::text;
 
-pub fn run(args: &Args, models: &[Model], report: &mut Report) -> Result<()> {
+/// Relative difference of losses that only another order of additions explains.
+const TOLERANCE: f64 = 1e-5;
+
+pub fn run(args: &Args, models: &mut [Model], report: &mut Report) -> Result<()> {
     let (name, corpus): (String, Corpus) = match &args.text {
         Some(path) => (path.display().to_string(), text::corpus_of_file(path, args.types)?),
         None => {
@@ -30,9 +34,7 @@ pub fn run(args: &Args, models: &[Model], report: &mut Report) -> Result<()> {
     let warm_up = u32::from(args.text.is_none());
     for run in 0..args.runs + warm_up {
         for (i, model) in models.iter().enumerate() {
-            let corpus = corpus.in_order(model.lm.ids().unwrap_or(IdOrder::FirstAppearance));
-            let options = EvalOptions::one_column(model.lm.config().bptt);
-            let result = evaluate_split(&model.lm, &corpus, Split::Test, &options, &mut Silent)?;
+            let result = evaluate(&model.lm, &corpus)?;
             (losses[i], tokens) = (result.loss, result.tokens);
             if run >= warm_up {
                 seconds[i].push(result.seconds);
@@ -41,7 +43,7 @@ pub fn run(args: &Args, models: &[Model], report: &mut Report) -> Result<()> {
     }
     let seconds: Vec<f64> = seconds.into_iter().map(median).collect();
     report.print(format!("evaluation of {tokens} tokens of {name}, one column"));
-    for ((model, time), loss) in models.iter().zip(&seconds).zip(losses) {
+    for ((model, time), loss) in models.iter().zip(&seconds).zip(&losses) {
         let ratio = seconds[0] / time;
         report.print(format!(
             "  {:<14} {time:8.3} s   {:7.0} tokens/s   {ratio:.2} times the entry in fp32   loss {loss:.4}",
@@ -54,5 +56,42 @@ pub fn run(args: &Args, models: &[Model], report: &mut Report) -> Result<()> {
             "against": models[0].name, "against_seconds": seconds[0], "ratio": ratio}),
         )?;
     }
+    match args.text {
+        Some(_) => Ok(()),
+        None => compare_with_decoded(models, &corpus, &losses, report),
+    }
+}
+
+/// Evaluates the compressed models once more with their decoded weights in fp32, the reference of their losses.
+fn compare_with_decoded(
+    models: &mut [Model],
+    corpus: &Corpus,
+    losses: &[f64],
+    report: &mut Report,
+) -> Result<()> {
+    for (model, loss) in models.iter_mut().zip(losses).skip(1) {
+        model.lm.use_packed_products(false);
+        let decoded = evaluate(&model.lm, corpus)?;
+        model.lm.use_packed_products(true);
+        let difference = (loss - decoded.loss).abs() / decoded.loss;
+        let (name, seconds) = (model.name, decoded.seconds);
+        report.print(format!(
+            "  {name}, decoded weights in fp32: {seconds:.3} s, losses differ by {difference:.1e} of them"
+        ));
+        report.add(json!({"what": "evaluation with decoded weights", "of": name,
+            "seconds": seconds, "loss": decoded.loss, "against": "stored integers",
+            "against_loss": loss, "relative_difference": difference}))?;
+        if difference.is_nan() || difference > TOLERANCE {
+            report.problem(format!(
+                "{name}: integers and decoded weights differ by {difference:.1e}"
+            ));
+        }
+    }
     Ok(())
+}
+
+fn evaluate(model: &QrnnLm, corpus: &Corpus) -> Result<Evaluation> {
+    let corpus = corpus.in_order(model.ids().unwrap_or(IdOrder::FirstAppearance));
+    let options = EvalOptions::one_column(model.config().bptt);
+    evaluate_split(model, &corpus, Split::Test, &options, &mut Silent)
 }

@@ -26,12 +26,12 @@ pub fn run(args: &Args, json: bool) -> Result<Output> {
     }
     if has(Part::Generate) || has(Part::Evaluate) {
         terminal::note("models of random weights ...");
-        let models = models::models(args)?;
+        let mut models = models::models(args)?;
         if has(Part::Generate) {
             generation::run(args, &models, &mut report)?;
         }
         if has(Part::Evaluate) {
-            evaluation::run(args, &models, &mut report)?;
+            evaluation::run(args, &mut models, &mut report)?;
         }
     }
     Ok(report.finish("models have random weights: nothing was trained"))
