@@ -7,6 +7,7 @@ mod compressed;
 mod config;
 mod dropout;
 mod embedding;
+mod file_metadata;
 mod finite;
 mod gates;
 mod health;
@@ -33,12 +34,12 @@ pub(crate) use compressed::{
 pub(crate) use config::MAX_SIZE;
 pub use config::{LayerShape, LmConfig, MAX_LAYERS, WIKITEXT103_VOCAB};
 pub use dropout::{DropoutMasks, LayerMasks, MaskOptions};
+pub(crate) use file_metadata::{check_words, metadata};
 pub use gates::Gates;
 pub use layer::QrnnLayer;
 pub use lm::{DEFAULT_SEED, Forwarded, QrnnLm, State};
 #[cfg(test)]
 pub(crate) use packed_evaluation::tests::{Stored, stored_model};
 pub use saved::SavedModel;
-pub(crate) use saved::{check_words, metadata};
 pub use splits::Splits;
 pub(crate) use vocabulary::check_vocabulary;

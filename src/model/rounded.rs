@@ -75,37 +75,13 @@ impl QrnnLm {
 
     /// A model with `convert` applied to each weight matrix. Biases are shared.
     fn with_matrices(&self, convert: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
-        let softmax = &self.softmax;
-        let layer = |layer: &QrnnLayer| -> Result<QrnnLayer> {
-            let (weight, bias) = (convert(&layer.weight)?, layer.bias.shallow_clone());
-            Ok(QrnnLayer { shape: layer.shape, weight, bias })
-        };
-        let tail = match &softmax.tail {
-            Some((vectors, scalars)) => Some((convert(vectors)?, scalars.shallow_clone())),
-            None => None,
-        };
-        let projection = |matrix: &Option<Tensor>| matrix.as_ref().map(&convert).transpose();
-        Ok(Self {
-            config: self.config.clone(),
-            vocab: self.vocab.clone(),
-            ids: self.ids,
-            options: self.options,
-            precision: self.precision,
-            clusters: self.clusters.clone(),
-            operands: None,
-            layers: self.layers.iter().map(layer).collect::<Result<_>>()?,
-            softmax: SoftmaxWeights {
-                weights: softmax.weights.iter().map(&convert).collect::<Result<_>>()?,
-                bias: softmax.bias.shallow_clone(),
-                tail,
-            },
-            projections: self.projections.iter().map(projection).collect::<Result<_>>()?,
-            input_rounding: match self.activations() {
-                Some(activations) => InputRounding::Rounded(activations.clone()),
-                None => InputRounding::Off,
-            },
-            packed: self.packed.clone(),
-            packed_route: self.packed_route.clone(),
-        })
+        let mut model =
+            self.with_parameters(self.activations().cloned(), |parameter| match parameter.dim() {
+                2 => convert(parameter),
+                _ => Ok(parameter.shallow_clone()),
+            })?;
+        model.packed = self.packed.clone();
+        model.packed_route = self.packed_route.clone();
+        Ok(model)
     }
 }

@@ -9,111 +9,19 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::Deserialize;
 use tch::{Device, Kind, Tensor};
 
 use super::compressed::{self, CompressedMetadata};
 use super::config::LmConfig;
+use super::file_metadata::{CONFIG, ConfigFile, REMEDY, config_beside, ids_of, metadata, vocab_of};
 use super::lm::{DEFAULT_SEED, QrnnLm};
 use super::splits::Splits;
-use super::vocabulary::{self, KnownWords};
 use super::weights;
-use crate::data::{Corpus, IdOrder, Vocab};
-use crate::files::run_folder::{
-    CHECKPOINT, CONFIG as CONFIG_FILE, WEIGHTS, checkpoints, invalid_setting, read_config,
-};
+use crate::data::{IdOrder, Vocab};
+use crate::files::run_folder::{CHECKPOINT, WEIGHTS, checkpoints};
 use crate::files::tensor_file;
 use crate::packed::PackedFile;
 use crate::{Error, Result};
-
-/// The keys of the metadata.
-const CONFIG: &str = "qrnn-model";
-const VOCAB: &str = "qrnn-vocabulary";
-const IDS: &str = "qrnn-ids";
-
-/// The header of a safetensors file is limited to 100 MB, and a byte of a word takes up to 8 there (JSON
-/// within JSON).
-const MAX_VOCAB_BYTES: usize = 12 << 20;
-
-const REMEDY: &str = "give a model.safetensors written by `reproduce train` or Python's safetensors, a checkpoint, or \
-     a run folder";
-
-/// The metadata of a weight file: configuration, vocabulary and order of ids.
-pub(crate) fn metadata(model: &QrnnLm) -> Result<HashMap<String, String>> {
-    let config = serde_json::to_string(model.config())
-        .map_err(|error| Error::io("the configuration", "write")(error.into()))?;
-    let mut metadata = HashMap::from([(CONFIG.to_owned(), config)]);
-    if let Some(ids) = model.ids().filter(|ids| !ids.is_first_appearance()) {
-        metadata.insert(IDS.to_owned(), ids.to_string());
-    }
-    if let Some(vocab) = model.vocab() {
-        let words = vocab.joined();
-        // A larger vocabulary does not fit in the header, so it is omitted.
-        if words.len() <= MAX_VOCAB_BYTES {
-            metadata.insert(VOCAB.into(), words);
-        }
-    }
-    Ok(metadata)
-}
-
-/// Checks that the vocabulary of a checkpoint is that of a corpus.
-///
-/// # Errors
-/// [`Error::BadFile`] naming the first word that differs.
-pub(crate) fn check_words(
-    path: &Path,
-    metadata: &HashMap<String, String>,
-    corpus: &Corpus,
-) -> Result<()> {
-    let vocab = vocab_of(path, metadata)?;
-    let file = KnownWords { vocab: vocab.as_ref(), ids: ids_of(path, metadata)? };
-    let corpus = KnownWords { vocab: Some(corpus.vocab()), ids: Some(corpus.ids()) };
-    vocabulary::check_file(path, file, corpus)
-}
-
-/// The order of ids in a file's metadata; `None` if it has none of ours.
-fn ids_of(path: &Path, metadata: &HashMap<String, String>) -> Result<Option<IdOrder>> {
-    let of_text = |text: &String| {
-        text.parse().map_err(|_| {
-            Error::bad_file(path, format!("has ids in an unknown order, '{text}'"), REMEDY)
-        })
-    };
-    match metadata.get(IDS) {
-        Some(text) => of_text(text).map(Some),
-        None => Ok(metadata.contains_key(CONFIG).then_some(IdOrder::FirstAppearance)),
-    }
-}
-
-/// The vocabulary in a file's metadata.
-fn vocab_of(path: &Path, metadata: &HashMap<String, String>) -> Result<Option<Vocab>> {
-    let Some(words) = metadata.get(VOCAB) else { return Ok(None) };
-    match Vocab::from_joined(words) {
-        Some(vocab) => Ok(Some(vocab)),
-        None => Err(Error::bad_file(path, "has a vocabulary with a duplicate word", REMEDY)),
-    }
-}
-
-/// The fields of a run's config.json that a model needs.
-#[derive(Deserialize)]
-struct ConfigFile {
-    corpus: String,
-    #[serde(default)]
-    ids: IdOrder,
-    model: LmConfig,
-    recipe: WindowLength,
-}
-
-#[derive(Deserialize)]
-struct WindowLength {
-    bptt: usize,
-}
-
-fn config_beside(weights: &Path) -> Result<Option<ConfigFile>> {
-    let path = weights.with_file_name(CONFIG_FILE);
-    let Some(config) = read_config::<ConfigFile>(&path)? else { return Ok(None) };
-    config.model.check().map_err(|error| invalid_setting(&path, error))?;
-    Ok(Some(config))
-}
 
 /// An opened model file, from which a [`QrnnLm`] can be built.
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 
 use qrnn_ops::packed::PackedMatrix;
 
+use super::bits::pack_mask;
 use super::tensor::PackedTensor;
 use crate::Result;
 
@@ -17,10 +18,7 @@ impl PackedTensor {
             // A mask of blocks of rows becomes one of single elements.
             Some(_) if self.block > 1 => {
                 let integers = self.integers();
-                let mut mask = vec![0u8; integers.len().div_ceil(8)];
-                for (i, _) in integers.iter().enumerate().filter(|(_, integer)| **integer != 0) {
-                    mask[i / 8] |= 1 << (i % 8);
-                }
+                let mask = pack_mask(integers.iter().map(|&integer| integer != 0));
                 let codes: Vec<i8> = integers.into_iter().filter(|integer| *integer != 0).collect();
                 PackedMatrix::bitmask(rows, columns, &mask, &codes)
             }

@@ -21,24 +21,32 @@ impl TrainingLoop<'_> {
     ///
     /// # Errors
     /// [`crate::Error::Ops`] if memory runs out.
-    pub(super) fn update_compression(&mut self) -> Result<()> {
-        let (step, progress) = (self.step(), self.progress_of_run());
-        match &mut self.compression {
-            Some(compression) if compression.is_due(step) => {
-                compression.update(self.model, &self.optimizer, progress)
-            }
+    pub(super) fn update_compression_if_due(&mut self) -> Result<()> {
+        let step = self.step();
+        match &self.compression {
+            Some(compression) if compression.is_due(step) => self.update_compression(),
             _ => Ok(()),
         }
     }
 
-    /// The compressed model of the epoch that ends, with the zeros that belong to it; `None` if the run does not compress.
+    /// Updates masks and scales, from the weights that are trained and not from their mean.
+    ///
+    /// # Errors
+    /// [`crate::Error::Ops`] if memory runs out.
+    pub(super) fn update_compression(&mut self) -> Result<()> {
+        let progress = self.progress_of_run();
+        match &mut self.compression {
+            Some(compression) => compression.update(self.model, &self.optimizer, progress),
+            None => Ok(()),
+        }
+    }
+
+    /// The compressed model of the epoch that ends; `None` if the run does not compress.
     ///
     /// # Errors
     /// [`crate::Error::Ops`] if memory runs out.
     pub(super) fn compressed(&mut self) -> Result<Option<CompressedLm>> {
-        let progress = self.progress_of_run();
         let Some(compression) = &mut self.compression else { return Ok(None) };
-        compression.update(self.model, &self.optimizer, progress)?;
         compression.compressed(self.model, self.corpus).map(Some)
     }
 

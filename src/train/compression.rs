@@ -13,7 +13,7 @@ use crate::Result;
 use crate::compress::{CompressedLm, Gradual, TensorPlan};
 use crate::data::Corpus;
 use crate::model::{Activations, QrnnLm};
-use crate::packed::{Grid, Quantizer, StoredTensor};
+use crate::packed::{Grid, PackedTensor, Quantizer, StoredTensor};
 
 /// Bits of activations from which training does not round them: their error is far below that of the weights.
 const EXACT_ACTIVATION_BITS: u32 = 8;
@@ -144,8 +144,11 @@ impl Compression {
         let mut tensors = BTreeMap::new();
         for (i, (name, parameter)) in model.parameters().into_iter().enumerate() {
             let (shape, values) = (self.plans[i].shape.clone(), values(parameter)?);
-            let tensor = match &self.quantizers[i] {
-                Some(quantizer) => StoredTensor::Packed(quantizer.encode(&shape, &values)),
+            let tensor = match self.plans[i].encoding {
+                // Weights that are averaged have other scales than those that are trained.
+                Some(encoding) => {
+                    StoredTensor::Packed(PackedTensor::encode(&shape, &values, encoding))
+                }
                 None => StoredTensor::Float { shape, values },
             };
             tensors.insert(name, tensor);

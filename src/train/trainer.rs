@@ -169,6 +169,14 @@ impl Trainer {
     ) -> Result<(TrainingRun, Option<CompressedLm>)> {
         let interrupt = self.interrupt.during_call();
         self.recipe.check()?;
+        if self.compression.is_some() && self.recipe.finetune {
+            return Err(Error::config(
+                "recipe.finetune",
+                "",
+                "is not for compression: its first model counts as the best, without zeros",
+                "leave it out",
+            ));
+        }
         self.check_intervals()?;
         model.config().check_ids(corpus.ids())?;
         check_vocabulary(model, corpus)?;

@@ -268,6 +268,8 @@ impl TrainingLoop<'_> {
     /// Validates the epoch, and updates the best weights and the optimizer; false if interrupted.
     fn end_epoch(&mut self) -> Result<bool> {
         let started = Instant::now();
+        // An epoch has the zeros that belong to its end, also between two updates.
+        self.update_compression()?;
         // If weights are averaged, the mean is validated and saved.
         let trained = match self.optimizer.mean() {
             Some(mean) => {

@@ -14,7 +14,7 @@ use crate::random::{Purpose, Stream};
 impl TrainingLoop<'_> {
     /// Submits the next step to the device; false if it was interrupted and changed nothing.
     pub(super) fn submit_step(&mut self) -> Result<bool> {
-        self.update_compression()?;
+        self.update_compression_if_due()?;
         let clock = self.pending.clock();
         let inputs = match self.next.take() {
             Some(inputs) => inputs,

@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::cache_flags::{CacheChoice, CacheFlags};
-use crate::model_flags::{CheckpointFlags, ComputeFlags};
+use crate::model_flags::{CheckpointFlags, ComputeFlags, corpus_of};
 use qrnn::command_line::{INTERRUPTED, Output, parsers};
 
 #[derive(Debug, ClapArgs)]
@@ -79,7 +79,7 @@ pub fn run(args: Args) -> Result<Output> {
     let choice = args.cache.choice_for(&saved)?;
     let text = match args.text {
         Some(file) => Text::File(file),
-        None => Text::Split(Box::new(args.checkpoint.corpus(&saved, args.data)?), args.split),
+        None => Text::Split(Box::new(corpus_of(&saved, args.data)?), args.split),
     };
     let mut model = args.checkpoint.model(saved, device)?;
     args.compute.apply_to(&mut model)?;

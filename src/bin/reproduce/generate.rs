@@ -9,7 +9,7 @@ use qrnn::interrupt::Interrupt;
 use qrnn::view::progress;
 use serde_json::json;
 
-use crate::model_flags::{CheckpointFlags, ComputeFlags};
+use crate::model_flags::{CheckpointFlags, ComputeFlags, corpus_of};
 use qrnn::command_line::{INTERRUPTED, Output, parsers};
 
 #[derive(Debug, ClapArgs)]
@@ -45,7 +45,7 @@ pub fn run(args: Args) -> Result<Output> {
     let saved = args.checkpoint.open()?;
     let corpus = match (&args.data, saved.vocab()) {
         (None, Some(_)) => None,
-        _ => Some(args.checkpoint.corpus(&saved, args.data)?),
+        _ => Some(corpus_of(&saved, args.data)?),
     };
     let mut model = args.checkpoint.model(saved, device)?;
     args.compute.apply_to(&mut model)?;

@@ -188,14 +188,6 @@ impl CheckpointFlags {
     pub fn model(&self, saved: SavedModel, device: Device) -> Result<QrnnLm> {
         saved.model(self.splits.as_ref(), device)
     }
-
-    /// As [`corpus_of`].
-    ///
-    /// # Errors
-    /// As [`corpus_of`].
-    pub fn corpus(&self, saved: &SavedModel, data: Option<PathBuf>) -> Result<Corpus> {
-        corpus_of(saved, data)
-    }
 }
 
 /// Loads the corpus of a folder, or the embedded language, with its ids in the order of the model's.

@@ -80,7 +80,8 @@ pub(super) unsafe fn multiply<F: Packed<Cursor: Words>, E: Epilogue>(
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vbmi2,avx512vnni,popcnt")]
 unsafe fn expand<W: Words>(words: &mut W, layout: Layout, rows: &mut [u8]) {
     for accumulator in rows.chunks_exact_mut(layout.words() * WORD) {
-        let (last, others) = accumulator.as_chunks_mut::<WORD>().0.split_last_mut().unwrap();
+        let words_of_row = accumulator.as_chunks_mut::<WORD>().0;
+        let Some((last, others)) = words_of_row.split_last_mut() else { continue };
         // SAFETY: the group has these words; a chunk has the size of one.
         unsafe {
             for word in others {
