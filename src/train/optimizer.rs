@@ -259,6 +259,8 @@ fn adam_on_gpu(
             first_moment,
             second_moment,
             copy: copy.as_ref(),
+            mask: None,
+            rounding: None,
         })
         .collect();
     let Some(Moments { step: steps, .. }) = moments.first() else { return Ok(()) };
