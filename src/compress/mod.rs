@@ -3,13 +3,14 @@
 //! - [`Plan`]: which tensors, how many zeros, how many bits; [`Preset`]: plans that have names
 //! - [`Gradual`]: a plan that training reaches step by step
 //! - how many zeros each tensor bears (`sensitivity`)
-//! - which weights stay (`magnitude`)
+//! - which weights stay (`magnitude`, and `magnitude_on_device` for weights on CUDA)
 //! - models of random weights, for measurements ([`random_compressed_lm`])
 //! - [`CompressedLm`]: the stored tensors and the model on their numbers
 
 mod compressed_lm;
 mod gradual;
 mod magnitude;
+mod magnitude_on_device;
 mod plan;
 mod preset;
 mod random;

@@ -5,6 +5,8 @@ mod activations;
 mod adaptive_tests;
 mod compressed;
 mod config;
+mod copy_grid;
+mod copy_rounding;
 mod dropout;
 mod embedding;
 mod finite;
@@ -32,6 +34,7 @@ pub(crate) use compressed::{
 };
 pub(crate) use config::MAX_SIZE;
 pub use config::{LayerShape, LmConfig, MAX_LAYERS, WIKITEXT103_VOCAB};
+pub(crate) use copy_grid::CopyGrid;
 pub use dropout::{DropoutMasks, LayerMasks, MaskOptions};
 pub use gates::Gates;
 pub use layer::QrnnLayer;

@@ -64,6 +64,7 @@ impl QrnnLm {
             precision: self.precision,
             clusters: self.clusters.clone(),
             operands: None,
+            copy_grids: None,
             layers,
             softmax,
             projections,
@@ -93,6 +94,7 @@ impl QrnnLm {
             precision: self.precision,
             clusters: self.clusters.clone(),
             operands: None,
+            copy_grids: None,
             layers: self.layers.iter().map(layer).collect::<Result<_>>()?,
             softmax: SoftmaxWeights {
                 weights: softmax.weights.iter().map(&convert).collect::<Result<_>>()?,
