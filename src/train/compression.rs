@@ -6,8 +6,9 @@
 //!
 //! On the CPU, the rounded weights are a shadow of the model, built for each step. On CUDA, matrix products read copies
 //! of the weights anyway: the optimizer's kernel rounds them as it writes them, and masks the gradients as it reads
-//! them, so a step takes no more launches than without compression. Codebooks, activations of fewer than 8 bits and
-//! weight drop need the shadow there too, which takes several launches for each tensor.
+//! them, so a step takes no more launches than without compression (one more with word dropout in bf16). Codebooks,
+//! activations of fewer than 8 bits and weight drop need the shadow there too, which takes several launches for each
+//! tensor.
 
 use std::collections::BTreeMap;
 
