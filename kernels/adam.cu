@@ -10,11 +10,20 @@
 // nothing: `healthy` is 1 at first, and becomes 0. If the loss is finite and only its gradient is not, the
 // loss is replaced by -infinity, which no cross entropy can be: the host sees it when it reads losses.
 //
+// Training that compresses a model adds two things. The gradient of an element that a mask prunes counts
+// as 0, in the norm too: with moments and a parameter of 0 the element stays 0. And the copy may be rounded
+// to a symmetric grid of integers q times a scale s,
+//
+//   q = clamp(rint(p / s), -largest, largest)          copy = q s
+//
+// with ties to even, so that matrix products and their gradients are those of the rounded weights
+// (Bengio et al. 2013, arXiv 1308.3432: the straight-through estimator).
+//
 // Work partition: two launches, gradient_square_sums, then adam. Each block iterates over chunks of
 // THREADS · width elements. The order of all sums depends on the shapes alone, so a step repeats to the
 // bit.
 // Memory traffic: gradient_square_sums reads each gradient. adam reads p, g, m and v and writes p, m, v
-// and the copy: 30 bytes per parameter with a bf16 copy.
+// and the copy: 30 bytes per parameter with a bf16 copy. Both read the mask, if there is one: 1 byte.
 
 #include "block.cuh"
 
@@ -30,14 +39,18 @@ constexpr int MAX_TENSORS = 32;
 // Type of the copy of a parameter that the matrix products read, if there is one.
 enum CopyKind : int { NO_COPY = 0, FLOAT_COPY = 1, BF16_COPY = 2 };
 
-// A parameter (rows, columns). p, m and v are contiguous; rows of g and of the copy may be padded to
-// `gradient_row` and `copy_row` elements. All but the copy are float.
+// A parameter (rows, columns). p, m, v and the mask are contiguous; rows of g and of the copy may be padded
+// to `gradient_row` and `copy_row` elements. All but the copy and the mask are float.
 struct Tensor {
   float* parameter;
   const float* gradient;
   float* first_moment;
   float* second_moment;
   void* copy;
+  // 0 where an element is pruned; null if none is.
+  const unsigned char* mask;
+  // The scale of the copy's grid, or one per row; null if the copy is not rounded to a grid.
+  const float* scales;
   long long size;
   // Index of the first chunk of this tensor within the launch.
   long long first_chunk;
@@ -47,6 +60,10 @@ struct Tensor {
   int copy_kind;
   // Elements loaded at once: WIDE or 1.
   int width;
+  // Scales from one row to the next: 0 or 1.
+  int scale_step;
+  // Largest integer of the copy's grid.
+  int largest;
 };
 
 struct Tensors {
@@ -65,8 +82,13 @@ struct Sum {
   INLINE Sum from(int lanes_away) const { return {exchanged(value, lanes_away)}; }
 };
 
-// For each chunk of this block, calls body(tensor, i, gradient_at, copy_at) for the `width` elements of
-// this thread: the index of the first one, and its offsets in the gradient and in the copy.
+// Where the elements of a thread begin.
+struct Place {
+  // Index of the first one, its row, and its offsets in the gradient and in the copy.
+  long long index, row, gradient, copy;
+};
+
+// For each chunk of this block, calls body(tensor, place) for the `width` elements of this thread.
 template <class Body>
 INLINE void for_each_pack(const Tensors& tensors, Body body) {
   int which = 0;
@@ -81,8 +103,20 @@ INLINE void for_each_pack(const Tensors& tensors, Body body) {
     const long long row = few ? static_cast<unsigned>(i) / static_cast<unsigned>(tensor.columns)
                               : i / tensor.columns;
     const long long column = i - row * tensor.columns;
-    body(tensor, i, row * tensor.gradient_row + column, row * tensor.copy_row + column);
+    body(tensor, Place{i, row, row * tensor.gradient_row + column, row * tensor.copy_row + column});
   }
+}
+
+// The gradient of the elements of a thread, which is 0 where the mask prunes one.
+template <int WIDTH>
+INLINE Pack<float, WIDTH> load_gradient(const Tensor& tensor, const Place& place) {
+  auto gradient = load_pack<float, WIDTH>(tensor.gradient + place.gradient);
+  if (tensor.mask != nullptr) {
+    const auto stays = load_pack<unsigned char, WIDTH>(tensor.mask + place.index);
+#pragma unroll
+    for (int k = 0; k < WIDTH; ++k) gradient.at[k] = stays.at[k] ? gradient.at[k] : 0.0f;
+  }
+  return gradient;
 }
 
 // Sum of squares of the gradients of each block, into sums (blocks). If `counts` and the loss is finite,
@@ -92,14 +126,14 @@ extern "C" __global__ void __launch_bounds__(THREADS)
                          const float* __restrict__ healthy, float* __restrict__ sums,
                          float* __restrict__ step, int counts) {
   Sum sum = {0.0f};
-  for_each_pack(tensors, [&](const Tensor& tensor, long long, long long at, long long) {
+  for_each_pack(tensors, [&](const Tensor& tensor, const Place& place) {
     const auto add = [&](float g) { sum.value = fmaf(g, g, sum.value); };
     if (tensor.width == WIDE) {
-      const auto pack = load_pack<float, WIDE>(tensor.gradient + at);
+      const auto pack = load_gradient<WIDE>(tensor, place);
 #pragma unroll
       for (int k = 0; k < WIDE; ++k) add(pack.at[k]);
     } else {
-      add(load(tensor.gradient + at));
+      add(load_gradient<1>(tensor, place).at[0]);
     }
   });
   sum = over_block<THREADS>(sum);
@@ -139,24 +173,42 @@ struct Step {
   }
 };
 
+// The values of the copy: those of the parameter, or the nearest of the copy's grid.
 template <int WIDTH>
-INLINE void update(const Step& step, const Tensor& tensor, long long i, long long gradient_at,
-                   long long copy_at) {
-  auto p = load_pack<float, WIDTH>(tensor.parameter + i);
-  auto m = load_pack<float, WIDTH>(tensor.first_moment + i);
-  auto v = load_pack<float, WIDTH>(tensor.second_moment + i);
-  const auto g = load_pack<float, WIDTH>(tensor.gradient + gradient_at);
+INLINE Pack<float, WIDTH> copied(const Tensor& tensor, const Place& place, Pack<float, WIDTH> values) {
+  if (tensor.scales == nullptr) return values;
+  const float scale = load(tensor.scales + place.row * tensor.scale_step);
+  // Rounded to nearest, as on the CPU: --prec-div=false, with which the kernels are compiled, is less exact.
+  const float inverse = __frcp_rn(scale);
+  const float largest = static_cast<float>(tensor.largest);
+#pragma unroll
+  for (int k = 0; k < WIDTH; ++k) {
+    const float integer = rintf(values.at[k] * inverse);
+    values.at[k] = fminf(fmaxf(integer, -largest), largest) * scale;
+  }
+  return values;
+}
+
+template <int WIDTH>
+INLINE void update(const Step& step, const Tensor& tensor, const Place& place) {
+  auto p = load_pack<float, WIDTH>(tensor.parameter + place.index);
+  auto m = load_pack<float, WIDTH>(tensor.first_moment + place.index);
+  auto v = load_pack<float, WIDTH>(tensor.second_moment + place.index);
+  const auto g = load_gradient<WIDTH>(tensor, place);
 #pragma unroll
   for (int k = 0; k < WIDTH; ++k) step.update(p.at[k], g.at[k], m.at[k], v.at[k]);
-  store_pack(tensor.parameter + i, p);
-  store_pack(tensor.first_moment + i, m);
-  store_pack(tensor.second_moment + i, v);
-  if (tensor.copy_kind == FLOAT_COPY) store_pack(static_cast<float*>(tensor.copy) + copy_at, p);
-  if (tensor.copy_kind == BF16_COPY) {
+  store_pack(tensor.parameter + place.index, p);
+  store_pack(tensor.first_moment + place.index, m);
+  store_pack(tensor.second_moment + place.index, v);
+  if (tensor.copy_kind == NO_COPY) return;
+  const auto values = copied(tensor, place, p);
+  if (tensor.copy_kind == FLOAT_COPY) {
+    store_pack(static_cast<float*>(tensor.copy) + place.copy, values);
+  } else {
     Pack<bf16, WIDTH> copy;
 #pragma unroll
-    for (int k = 0; k < WIDTH; ++k) copy.at[k] = narrow<bf16>(p.at[k]);
-    store_pack(static_cast<bf16*>(tensor.copy) + copy_at, copy);
+    for (int k = 0; k < WIDTH; ++k) copy.at[k] = narrow<bf16>(values.at[k]);
+    store_pack(static_cast<bf16*>(tensor.copy) + place.copy, copy);
   }
 }
 
@@ -181,12 +233,11 @@ extern "C" __global__ void __launch_bounds__(THREADS)
   }
   if (load(healthy) <= 0.0f) return;
   const Step step(settings, square_sum.value, load(steps));
-  for_each_pack(tensors, [&](const Tensor& tensor, long long i, long long gradient_at,
-                             long long copy_at) {
+  for_each_pack(tensors, [&](const Tensor& tensor, const Place& place) {
     if (tensor.width == WIDE) {
-      update<WIDE>(step, tensor, i, gradient_at, copy_at);
+      update<WIDE>(step, tensor, place);
     } else {
-      update<1>(step, tensor, i, gradient_at, copy_at);
+      update<1>(step, tensor, place);
     }
   });
 }

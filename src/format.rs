@@ -56,6 +56,11 @@ pub fn score(value: f64) -> String {
     if value < 0.01 { format!("{value:.6}") } else { format!("{value:.4}") }
 }
 
+/// Formats a fraction as `12.3 %`.
+pub fn percent(fraction: f64) -> String {
+    format!("{:.1} %", 100.0 * fraction)
+}
+
 /// Formats seconds, with one decimal below 10.
 pub fn seconds(value: f64) -> String {
     match value {

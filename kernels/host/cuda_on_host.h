@@ -34,6 +34,9 @@ inline unsigned __float_as_uint(float x) {
   return bits;
 }
 
+// The reciprocal, rounded to nearest.
+inline float __frcp_rn(float x) { return 1.0f / x; }
+
 // Number of reads and writes of each address since the last launch began.
 inline thread_local std::unordered_map<const void*, unsigned> loads, stores;
 

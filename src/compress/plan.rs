@@ -1,9 +1,11 @@
 //! What to prune and to round, and how far.
 
+use qrnn_ops::cuda;
 use serde::{Deserialize, Serialize};
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::magnitude::{Ranking, kept};
+use super::magnitude_on_device;
 use crate::model::QrnnLm;
 use crate::packed::{Encoding, Grid, MAX_BITS, MIN_BITS, ScalePer};
 use crate::{Error, Result};
@@ -68,10 +70,28 @@ impl TensorPlan {
     /// Rows of the embedding are pruned alike: what a row's sizes tell is how often its word was a wrong answer, and
     /// words that training never saw have the largest weights.
     pub(crate) fn kept(&self, weights: &[f32], zeros: f64) -> Vec<bool> {
+        kept(weights, self.shape.last().copied().unwrap_or(1), zeros, self.blocks())
+    }
+
+    /// As [`TensorPlan::kept`], as a mask of kind Uint8 on the device of the weights, 1 where a weight stays.
+    ///
+    /// # Errors
+    /// [`Error::Ops`] if memory runs out.
+    pub(crate) fn mask(&self, weights: &Tensor, zeros: f64) -> Result<Tensor> {
+        let _no_grad = tch::no_grad_guard();
+        if cuda::is_gpu(weights.device()) {
+            return magnitude_on_device::mask(weights, zeros, self.blocks());
+        }
+        let values = Vec::<f32>::try_from(weights.f_to_kind(Kind::Float)?.f_reshape(-1)?)?;
+        let flags: Vec<u8> = self.kept(&values, zeros).into_iter().map(u8::from).collect();
+        Ok(Tensor::f_from_slice(&flags)?.f_view_as(weights)?)
+    }
+
+    /// Rows of a block, and among which weights the largest are chosen.
+    fn blocks(&self) -> (usize, Ranking) {
         let ranking =
             if self.name.starts_with("encoder.") { Ranking::Row } else { Ranking::Tensor };
-        let block = self.encoding.map_or(1, |encoding| encoding.block);
-        kept(weights, self.shape.last().copied().unwrap_or(1), zeros, (block, ranking))
+        (self.encoding.map_or(1, |encoding| encoding.block), ranking)
     }
 }
 

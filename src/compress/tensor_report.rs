@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::format::{aligned, megabytes, thousands};
+use crate::format::{aligned, megabytes, percent, thousands};
 use crate::packed::PackedFile;
 
 /// A tensor of a compressed model.
@@ -18,6 +18,10 @@ pub struct TensorReport {
     pub scales: u64,
     /// Bits of the tensor in the file, with its mask, scales and codebook.
     pub stored_bits: u64,
+    /// What the tensor adds to the score of the model: its storage, the products with it and their sums. `None` if it was
+    /// not counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<f64>,
 }
 
 impl TensorReport {
@@ -32,14 +36,15 @@ impl TensorReport {
                 bits: size.code_bits,
                 scales: size.scales as u64,
                 stored_bits: size.storage_bits() as u64,
+                score: None,
             }
         };
         file.tensors.iter().map(report).collect()
     }
 
-    /// Fraction of zeros.
-    pub fn zeros(&self) -> f64 {
-        1.0 - self.nonzeros as f64 / self.shape.iter().product::<usize>().max(1) as f64
+    /// Number of weights, zeros included.
+    pub fn elements(&self) -> u64 {
+        self.shape.iter().map(|&n| n as u64).product()
     }
 
     /// The headings and the cells of each tensor.
@@ -50,7 +55,7 @@ impl TensorReport {
                 tensor.name.clone(),
                 tensor.shape.iter().map(usize::to_string).collect::<Vec<_>>().join(" × "),
                 thousands(tensor.nonzeros),
-                format!("{:.1} %", 100.0 * tensor.zeros()),
+                zeros(tensor.nonzeros, tensor.elements()),
                 tensor.bits.to_string(),
                 megabytes(tensor.stored_bits.div_ceil(8)),
             ]
@@ -58,6 +63,11 @@ impl TensorReport {
         let headings = headings.map(String::from).to_vec();
         [headings].into_iter().chain(tensors.iter().map(row)).collect()
     }
+}
+
+/// The fraction of zeros as text.
+pub(crate) fn zeros(nonzeros: u64, elements: u64) -> String {
+    percent(1.0 - nonzeros as f64 / elements.max(1) as f64)
 }
 
 /// The tensors of a file as a table, and what they take together.

@@ -3,7 +3,9 @@
 //! The embedding of an adaptive model is the sum over its clusters of P e, where e is 0 for tokens of other
 //! clusters: nothing is copied to the host, which on a GPU would wait for the device.
 
+use qrnn_ops::matmul::{Addend, matrix_of};
 use qrnn_ops::profile::{self, Stage};
+use qrnn_ops::split_softmax::OperandRows;
 use tch::Tensor;
 
 use super::lm::QrnnLm;
@@ -31,22 +33,20 @@ impl ClusterRows {
 impl QrnnLm {
     /// The embedding of token ids, (seq, batch, E), without dropout.
     ///
+    /// While the copies of the weights are rounded, it is gathered from them, in their kind.
+    ///
     /// # Errors
     /// [`crate::Error::Ops`] if an id is outside the vocabulary.
     pub fn embed(&self, tokens: &Tensor) -> Result<Tensor> {
         let _span = profile::span(Stage::Embedding);
-        let lookup =
-            |weight: &Tensor, rows: &Tensor| Tensor::f_embedding(weight, rows, -1, false, false);
         if self.config.widths.is_none() {
-            return Ok(lookup(&self.softmax.weights[0], tokens)?);
+            return self.rows_of_weight(0, tokens);
         }
         let mut sum: Option<Tensor> = None;
-        for (k, (weight, projection)) in
-            self.softmax.weights.iter().zip(&self.projections).enumerate()
-        {
+        for k in 0..self.softmax.weights.len() {
             let at = self.cluster_rows(tokens, k)?;
-            let mut part = at.masked(&lookup(weight, &at.rows)?)?;
-            if let Some(matrix) = projection {
+            let mut part = at.masked(&self.rows_of_weight(k, &at.rows)?)?;
+            if let Some(matrix) = self.projection(k)? {
                 part = part.f_matmul(&matrix.f_tr()?)?;
             }
             sum = Some(match sum {
@@ -55,6 +55,29 @@ impl QrnnLm {
             });
         }
         sum.map_or_else(|| Ok(Tensor::f_empty([0], self.options)?), Ok)
+    }
+
+    /// These rows of weight `k`, (…, width).
+    fn rows_of_weight(&self, k: usize, rows: &Tensor) -> Result<Tensor> {
+        let weight = &self.softmax.weights[k];
+        let Some(copies) = self.rounded_copies()? else {
+            return Ok(Tensor::f_embedding(weight, rows, -1, false, false)?);
+        };
+        let OperandRows { operand, first, rows: count } = self.clusters.token_rows(k);
+        // With their padding, so that each row begins at a multiple of 16 bytes.
+        let table = copies.softmax[operand].f_narrow(0, first as i64, count as i64)?;
+        let whole = Tensor::f_embedding(&table, rows, -1, false, false)?;
+        Ok(whole.f_narrow(-1, 0, weight.size2()?.1)?)
+    }
+
+    /// The projection of cluster `k`, (E, width), if it has one.
+    fn projection(&self, k: usize) -> Result<Option<Tensor>> {
+        let Some(matrix) = &self.projections[k] else { return Ok(None) };
+        let copy = self.rounded_copies()?.and_then(|copies| copies.projections[k].as_ref());
+        Ok(Some(match copy {
+            Some(copy) => matrix_of(copy, matrix.size2()?)?,
+            None => matrix.shallow_clone(),
+        }))
     }
 
     /// An id outside the vocabulary gives a row outside the cluster.
@@ -101,10 +124,10 @@ impl QrnnLm {
         let mut gradients = Tensor::f_run_backward(&[objective], &leaves, false, false)?;
         if let (Some(rows), Some(tied)) = (gradients.pop(), gradients.first_mut()) {
             let _span = profile::span(Stage::Embedding);
-            let rows = self.flat(&rows)?.f_to_kind(tied.kind())?;
+            let rows = self.flat(&rows)?;
             let tokens = tokens.f_view(-1)?;
             if self.config.widths.is_none() {
-                let _ = tied.f_index_add_(0, &tokens, &rows)?;
+                let _ = tied.f_index_add_(0, &tokens, &rows.f_to_kind(tied.kind())?)?;
             } else {
                 tch::no_grad(|| self.add_embedding_gradients(&mut gradients, &tokens, &rows))?;
             }
@@ -124,20 +147,41 @@ impl QrnnLm {
     ) -> Result<()> {
         let (weights, projections) = gradients.split_at_mut(self.softmax.weights.len());
         let mut projections = projections.iter_mut();
-        let clusters = self.softmax.weights.iter().zip(&self.projections).zip(weights);
-        for (k, ((weight, projection), gradient)) in clusters.enumerate() {
+        for (k, gradient) in weights.iter_mut().enumerate() {
             let at = self.cluster_rows(tokens, k)?;
             let mut of_rows = at.masked(embedded)?;
-            if let (Some(matrix), Some(of_matrix)) =
-                (projection, projection.as_ref().and_then(|_| projections.next()))
+            let matrix = self.projection(k)?;
+            if let (Some(of_matrix), Some(matrix)) =
+                (matrix.as_ref().and_then(|_| projections.next()), &matrix)
             {
-                let rows = weight.f_index_select(0, &at.rows)?;
-                let _ = of_matrix.f_addmm_(&of_rows.f_tr()?, &rows)?;
-                of_rows = of_rows.f_matmul(matrix)?;
+                let rows = self.rows_of_weight(k, &at.rows)?;
+                of_rows = self.add_projection_gradient(of_matrix, &of_rows, (&rows, matrix))?;
             }
-            let _ = gradient.f_index_add_(0, &at.rows, &of_rows)?;
+            let _ = gradient.f_index_add_(0, &at.rows, &of_rows.f_to_kind(gradient.kind())?)?;
         }
         Ok(())
+    }
+
+    /// Adds to the gradient of a projection P, and returns that of the rows e, whose embedding is P e.
+    ///
+    /// * `of_embedding`: its gradient, (tokens, E);
+    /// * `rows`: (tokens, width); `matrix`: (E, width).
+    fn add_projection_gradient(
+        &self,
+        of_matrix: &mut Tensor,
+        of_embedding: &Tensor,
+        (rows, matrix): (&Tensor, &Tensor),
+    ) -> Result<Tensor> {
+        let transposed = of_embedding.f_tr()?;
+        if of_embedding.kind() == of_matrix.kind() {
+            let _ = of_matrix.f_addmm_(&transposed, rows)?;
+            return Ok(of_embedding.f_matmul(matrix)?);
+        }
+        // Operands in bf16, sums in fp32.
+        self.precision.multiply(of_matrix, &transposed, rows, Addend::Output)?;
+        let out = Tensor::f_empty(rows.size(), (of_matrix.kind(), of_matrix.device()))?;
+        self.precision.multiply(&out, of_embedding, matrix, Addend::Nothing)?;
+        Ok(out)
     }
 
     /// The log probabilities' and losses' hidden states of a cluster: (…, E) or its projection, (…, width).

@@ -78,6 +78,7 @@ impl QrnnLm {
             precision: Precision::default(),
             clusters,
             operands: None,
+            copy_grids: None,
             layers,
             softmax: SoftmaxWeights { weights, bias: zeros(&[vocab])?, tail },
             projections,

@@ -7,6 +7,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::activations::{Activations, InputRounding};
 use super::config::LmConfig;
+use super::copy_grid::CopyGrid;
 use super::dropout::{DropoutMasks, MaskOptions};
 use super::layer::{Pass, QrnnLayer};
 use super::operands::Operands;
@@ -37,6 +38,8 @@ pub struct QrnnLm {
     pub(super) clusters: Clusters,
     /// On CUDA: copies of the weights for matmuls.
     pub(super) operands: Option<Operands>,
+    /// The grids of these copies while the model is compressed.
+    pub(super) copy_grids: Option<Vec<Option<CopyGrid>>>,
     pub(super) layers: Vec<QrnnLayer>,
     /// Its weights are also the embedding: one (V, E), or one for each cluster of an adaptive model.
     pub(super) softmax: SoftmaxWeights,
@@ -219,10 +222,11 @@ impl QrnnLm {
         let mut x = self.input_rounding.apply(0, embedded)?;
         if let Some(mask) = masks.and_then(|masks| masks.words.as_ref()) {
             let token_mask = mask.f_index_select(0, &tokens.f_view(-1)?)?;
-            x = x.f_mul(&token_mask.f_view_as(tokens)?.f_unsqueeze(2)?)?;
+            let token_mask = token_mask.f_view_as(tokens)?.f_unsqueeze(2)?;
+            x = x.f_mul(&token_mask.f_to_kind(x.kind())?)?;
         }
         if let Some(mask) = masks.and_then(|masks| masks.input.as_ref()) {
-            x = x.f_mul(mask)?;
+            x = x.f_mul(&mask.f_to_kind(x.kind())?)?;
         }
         let previous_input = x.f_select(0, -1)?.f_detach()?;
         let operands = self.operands()?;

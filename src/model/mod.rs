@@ -5,6 +5,8 @@ mod activations;
 mod adaptive_tests;
 mod compressed;
 mod config;
+mod copy_grid;
+mod copy_rounding;
 mod dropout;
 mod embedding;
 mod file_metadata;
@@ -33,6 +35,7 @@ pub(crate) use compressed::{
 };
 pub(crate) use config::MAX_SIZE;
 pub use config::{LayerShape, LmConfig, MAX_LAYERS, WIKITEXT103_VOCAB};
+pub(crate) use copy_grid::CopyGrid;
 pub use dropout::{DropoutMasks, LayerMasks, MaskOptions};
 pub(crate) use file_metadata::{check_words, metadata};
 pub use gates::Gates;

@@ -15,7 +15,7 @@ use super::operands::Operands;
 use crate::Result;
 
 impl QrnnLm {
-    /// Creates or updates the copies if a parameter or the precision has changed. Does nothing on the CPU.
+    /// Creates or updates the copies if a parameter, its grid or the precision has changed. Does nothing on the CPU.
     ///
     /// # Errors
     /// [`crate::Error::Ops`] if memory runs out.
@@ -25,23 +25,33 @@ impl QrnnLm {
         }
         let versions = self.versions()?;
         let _span = profile::span(Stage::Rounding);
-        match &mut self.operands {
-            Some(operands) if operands.precision == self.precision => {
-                if operands.versions == versions {
-                    return Ok(());
-                }
-                for (operand, layer) in operands.layers.iter().zip(&self.layers) {
-                    write_augmented(operand, &[(&layer.weight, &layer.bias)])?;
-                }
-                write_operands(&self.clusters, &self.softmax, &operands.softmax)?;
-                for (operand, matrix) in operands.projections.iter().zip(&self.projections) {
-                    if let (Some(operand), Some(matrix)) = (operand, matrix) {
-                        write_projection(matrix, operand)?;
-                    }
-                }
-                operands.versions = versions;
+        let existing = self.operands.take();
+        let existing = existing.filter(|operands| operands.precision == self.precision);
+        if existing.as_ref().is_some_and(|operands| operands.versions == versions) {
+            self.operands = existing;
+            return Ok(());
+        }
+        let rounded = self.on_grids()?;
+        let source = rounded.as_ref().unwrap_or(self);
+        self.operands = Some(match existing {
+            Some(operands) => {
+                source.write_operands(&operands)?;
+                Operands { versions, ..operands }
             }
-            _ => self.operands = Some(self.new_operands(versions)?),
+            None => source.new_operands(versions)?,
+        });
+        Ok(())
+    }
+
+    fn write_operands(&self, operands: &Operands) -> Result<()> {
+        for (operand, layer) in operands.layers.iter().zip(&self.layers) {
+            write_augmented(operand, &[(&layer.weight, &layer.bias)])?;
+        }
+        write_operands(&self.clusters, &self.softmax, &operands.softmax)?;
+        for (operand, matrix) in operands.projections.iter().zip(&self.projections) {
+            if let (Some(operand), Some(matrix)) = (operand, matrix) {
+                write_projection(matrix, operand)?;
+            }
         }
         Ok(())
     }
@@ -123,7 +133,7 @@ mod tests {
     use qrnn_ops::matmul::Precision;
 
     use super::*;
-    use crate::model::{LmConfig, Splits};
+    use crate::model::{CopyGrid, LmConfig, Splits};
     use qrnn_ops::cuda::host_shim::as_on_a_gpu;
     use tch::{Device, Kind};
 
@@ -136,6 +146,49 @@ mod tests {
             check(&config.clone().widths([6, 3, 1]));
             check(&config.clone().widths([4, 6, 2]));
         });
+    }
+
+    /// While copies are rounded they equal the rounded parameters, and the embedding is gathered from them.
+    #[test]
+    fn copies_are_rounded_to_the_grids_of_a_compression() {
+        let config = LmConfig::paper(6, 10).vocab(30).layers(2).splits(Splits::At(vec![8, 16]));
+        as_on_a_gpu(|| {
+            for config in [config.clone(), config.widths([6, 3, 1])] {
+                check_rounded(&config, Precision::Single);
+                check_rounded(&config, Precision::Bf16);
+            }
+        });
+    }
+
+    fn check_rounded(config: &LmConfig, precision: Precision) {
+        let _no_grad = tch::no_grad_guard();
+        let mut model = QrnnLm::seeded(config, (Kind::Float, Device::Cpu), 1).unwrap();
+        model.set_precision(precision);
+        model.refresh_operands().unwrap();
+        let grid = |(name, parameter): (String, &Tensor)| {
+            let rows = if name.starts_with("rnns") { parameter.size()[0] } else { 1 };
+            let scales = Tensor::linspace(0.01, 0.05, rows, (Kind::Float, Device::Cpu));
+            (!name.contains("linear.bias")).then_some(CopyGrid { scales, largest: 7 })
+        };
+        model.round_copies(Some(model.parameters().into_iter().map(grid).collect()));
+        assert!(model.operands().unwrap().is_none(), "the copies are not rounded yet");
+        model.refresh_operands().unwrap();
+        let rounded = model.on_grids().unwrap().unwrap();
+        let copies = model.copies_of_parameters().unwrap();
+        for ((name, parameter), copies) in rounded.parameters().iter().zip(&copies) {
+            let copy = Tensor::cat(copies, 0);
+            assert_eq!(copy, parameter.to_kind(copy.kind()), "{name}");
+        }
+        let tokens = Tensor::arange(30, (Kind::Int64, Device::Cpu)).view([6, 5]);
+        let (ours, expected) = (model.embed(&tokens).unwrap(), rounded.embed(&tokens).unwrap());
+        assert_eq!(ours.kind(), precision.activation_kind((Kind::Float, Device::Cpu)));
+        let tolerance = if precision == Precision::Bf16 { 1e-2 } else { 1e-6 };
+        let off = (ours - &expected).norm() / expected.norm();
+        assert!(off.double_value(&[]) < tolerance, "{off:?}");
+        model.round_copies(None);
+        model.refresh_operands().unwrap();
+        let exact = &model.copies_of_parameters().unwrap()[0][0];
+        assert_eq!(*exact, model.parameters()[0].1.to_kind(exact.kind()));
     }
 
     fn check(config: &LmConfig) {

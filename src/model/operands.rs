@@ -4,7 +4,7 @@
 use qrnn_ops::matmul::Precision;
 use tch::Tensor;
 
-/// Copies of all weights. The optimizer updates them with the parameters. Other changes of a parameter are
+/// Copies of all weights, rounded to grids while a model is compressed. The optimizer updates them with the parameters. Other changes of a parameter are
 /// detected by libtorch's version counter.
 #[derive(Debug)]
 pub(crate) struct Operands {

@@ -64,6 +64,7 @@ impl QrnnLm {
             precision: self.precision,
             clusters: self.clusters.clone(),
             operands: None,
+            copy_grids: None,
             layers,
             softmax,
             projections,

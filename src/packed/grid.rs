@@ -65,6 +65,11 @@ impl Encoding {
         }
     }
 
+    /// Whether scales cover the largest weight; those of few bits clip it.
+    pub(crate) fn covers_the_largest(&self) -> bool {
+        self.grid == Grid::Codebook || self.bits >= BITS_WITHOUT_CLIPPING
+    }
+
     /// The scale of these weights, the one with the least squared error; 1 if all are 0.
     pub(crate) fn scale(&self, weights: &[f32]) -> f32 {
         let largest = weights.iter().fold(0.0f32, |largest, weight| largest.max(weight.abs()));
@@ -73,7 +78,7 @@ impl Encoding {
             return 1.0;
         }
         let round = |scale: f32| if self.power_of_two { next_power_of_two(scale) } else { scale };
-        if self.grid == Grid::Codebook || self.bits >= BITS_WITHOUT_CLIPPING {
+        if self.covers_the_largest() {
             return round(covering);
         }
         let error = |scale: f32| -> f64 {

@@ -41,6 +41,13 @@ impl TrainingLoop<'_> {
         }
     }
 
+    /// Has the steps of a run that compresses read rounded copies of the weights, where they can.
+    pub(super) fn round_copies(&mut self) {
+        if let Some(compression) = &self.compression {
+            compression.round_copies(self.model);
+        }
+    }
+
     /// The compressed model of the epoch that ends; `None` if the run does not compress.
     ///
     /// # Errors

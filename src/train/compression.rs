@@ -1,19 +1,26 @@
 //! Pruning and rounding during training.
 //!
-//! The optimizer works on exact weights. Each step runs on a shadow of them, rounded, and its gradients are those of the
-//! exact weights (the straight-through estimator, Bengio et al. 2013). Weights that a mask prunes have no gradient, and
-//! their moments and means are 0, so they stay 0.
+//! The optimizer works on exact weights. Each step runs on rounded ones, and its gradients are those of the exact weights
+//! (the straight-through estimator, Bengio et al. 2013). Weights that a mask prunes have no gradient, and their moments
+//! and means are 0, so they stay 0.
+//!
+//! On the CPU, the rounded weights are a shadow of the model, built for each step. On CUDA, matrix products read copies
+//! of the weights anyway: the optimizer's kernel rounds them as it writes them, and masks the gradients as it reads
+//! them, so a step takes no more launches than without compression (one more with word dropout in bf16). Codebooks,
+//! activations of fewer than 8 bits and weight drop need the shadow there too, which takes several launches for each
+//! tensor.
 
 use std::collections::BTreeMap;
 
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use super::optimizer::Optimizer;
+use super::weight_rounding::{WeightRounding, values};
 use crate::Result;
 use crate::compress::{CompressedLm, Gradual, TensorPlan};
 use crate::data::Corpus;
 use crate::model::{Activations, QrnnLm};
-use crate::packed::{Grid, PackedTensor, Quantizer, StoredTensor};
+use crate::packed::{Grid, PackedTensor, StoredTensor};
 
 /// Bits of activations from which training does not round them: their error is far below that of the weights.
 const EXACT_ACTIVATION_BITS: u32 = 8;
@@ -26,7 +33,7 @@ pub(super) struct Compression {
     /// 1 where a weight stays, of kind Uint8; `None` for a tensor without zeros.
     masks: Vec<Option<Tensor>>,
     /// `None` for a tensor in floating point.
-    quantizers: Vec<Option<Quantizer>>,
+    roundings: Vec<Option<WeightRounding>>,
     activations: Option<Activations>,
     /// The share of the planned zeros that are there.
     share: f64,
@@ -46,13 +53,13 @@ impl Compression {
         let mut compression = Self {
             settings: settings.clone(),
             masks: plans.iter().map(|_| None).collect(),
-            quantizers: plans.iter().map(|_| None).collect(),
+            roundings: plans.iter().map(|_| None).collect(),
             plans,
             activations: None,
             share: 0.0,
             best: None,
         };
-        compression.fit_quantizers(model)?;
+        compression.fit_roundings(model)?;
         Ok(compression)
     }
 
@@ -67,7 +74,12 @@ impl Compression {
     ///
     /// # Errors
     /// [`crate::Error::Ops`] if memory runs out.
-    pub fn update(&mut self, model: &QrnnLm, optimizer: &Optimizer, progress: f64) -> Result<()> {
+    pub fn update(
+        &mut self,
+        model: &mut QrnnLm,
+        optimizer: &Optimizer,
+        progress: f64,
+    ) -> Result<()> {
         let _no_grad = tch::no_grad_guard();
         let share = self.settings.share(progress);
         self.share = share;
@@ -78,57 +90,64 @@ impl Compression {
             }
             // All zeros where the plan is reached, whatever the rounding of the share.
             let zeros = if share == 1.0 { plan.zeros } else { plan.zeros * share };
-            let flags = plan.kept(&values(parameter)?, zeros);
-            let flags: Vec<u8> = flags.into_iter().map(u8::from).collect();
-            let mask = Tensor::f_from_slice(&flags)?
-                .f_view(&parameter.size()[..])?
-                .f_to_device(parameter.device())?;
-            multiply(parameter, &mask)?;
+            let mask = plan.mask(parameter, zeros)?;
+            let _ = parameter.shallow_clone().f_mul_(&mask)?;
             optimizer.mask_state(i, &mask)?;
             self.masks[i] = Some(mask);
         }
-        self.fit_quantizers(model)
+        self.fit_roundings(model)?;
+        self.round_copies(model);
+        Ok(())
     }
 
-    fn fit_quantizers(&mut self, model: &QrnnLm) -> Result<()> {
+    fn fit_roundings(&mut self, model: &QrnnLm) -> Result<()> {
         for (i, (_, parameter)) in model.parameters().into_iter().enumerate() {
-            if let Some(encoding) = self.plans[i].encoding {
-                let (shape, weights) = (&self.plans[i].shape, values(parameter)?);
-                self.quantizers[i] = Some(Quantizer::fit(encoding, shape, &weights));
-            }
+            self.roundings[i] = WeightRounding::fit(&self.plans[i], parameter)?;
         }
         Ok(())
     }
 
-    /// The model on rounded weights, whose gradients are those of the exact ones.
+    /// Whether steps read rounded copies of the weights, in place of a shadow.
+    pub fn rounds_copies(&self, model: &QrnnLm) -> bool {
+        let mut encodings = self.plans.iter().filter_map(|plan| plan.encoding);
+        let activations = self.settings.plan.activations();
+        model.can_round_copies()
+            && encodings.all(|encoding| encoding.grid == Grid::Integers)
+            && activations.is_none_or(|bits| bits >= EXACT_ACTIVATION_BITS)
+    }
+
+    /// Gives the model the grids of its copies, if steps read rounded ones.
+    pub fn round_copies(&self, model: &mut QrnnLm) {
+        if self.rounds_copies(model) {
+            let grid = |rounding: &Option<WeightRounding>| rounding.as_ref()?.copy_grid();
+            model.round_copies(Some(self.roundings.iter().map(grid).collect()));
+        }
+    }
+
+    /// The model on rounded weights, whose gradients are those of the exact ones; `None` if the model's copies are rounded.
     ///
     /// # Errors
     /// [`crate::Error::Ops`] if memory runs out.
-    pub fn shadow(&self, model: &QrnnLm) -> Result<QrnnLm> {
+    pub fn shadow(&self, model: &QrnnLm) -> Result<Option<QrnnLm>> {
+        if self.rounds_copies(model) {
+            return Ok(None);
+        }
         let activations = self.activations.clone();
         let activations = activations.filter(|grids| grids.bits < EXACT_ACTIVATION_BITS);
-        let mut quantizers = self.quantizers.iter();
+        let mut roundings = self.roundings.iter();
         let shadow = model.with_parameters(activations, |parameter| {
             let _no_grad = tch::no_grad_guard();
-            match quantizers.next() {
-                Some(Some(quantizer)) => {
-                    Ok(rounded(quantizer, parameter)?.f_set_requires_grad(true)?)
-                }
+            match roundings.next() {
+                Some(Some(rounding)) => Ok(rounding.round(parameter)?.f_set_requires_grad(true)?),
                 _ => Ok(parameter.shallow_clone()),
             }
         })?;
-        Ok(shadow)
+        Ok(Some(shadow))
     }
 
-    /// Removes the gradients of pruned weights, before their norm is clipped.
-    pub fn mask_gradients(&self, gradients: &[Tensor]) -> Result<()> {
-        let _no_grad = tch::no_grad_guard();
-        for (gradient, mask) in gradients.iter().zip(&self.masks) {
-            if let Some(mask) = mask {
-                multiply(gradient, mask)?;
-            }
-        }
-        Ok(())
+    /// For each parameter, 1 where a weight stays; `None` for one without zeros.
+    pub fn masks(&self) -> &[Option<Tensor>] {
+        &self.masks
     }
 
     /// Whether all planned zeros are there.
@@ -166,10 +185,10 @@ impl Compression {
                 tensors.push((format!("{i}.mask"), mask.shallow_clone()));
             }
         }
-        for (i, quantizer) in self.quantizers.iter().enumerate() {
-            let Some(Quantizer { scales, book, .. }) = quantizer else { continue };
-            tensors.push((format!("{i}.scales"), Tensor::f_from_slice(scales)?));
-            if let Some(book) = book {
+        for (i, rounding) in self.roundings.iter().enumerate() {
+            let Some(rounding) = rounding else { continue };
+            tensors.push((format!("{i}.scales"), rounding.scales.shallow_clone()));
+            if let Some(book) = &rounding.book {
                 let book: Vec<f32> = book.iter().map(|&entry| f32::from(entry)).collect();
                 tensors.push((format!("{i}.book"), Tensor::f_from_slice(&book)?));
             }
@@ -196,16 +215,13 @@ impl Compression {
                 let mask = mask.f_to_kind(Kind::Uint8)?.f_view(&parameter.size()[..])?;
                 compression.masks[i] = Some(mask);
             }
-            let floats = |name: &str| -> Result<Option<Vec<f32>>> {
-                let tensor = take(format!("{i}.{name}"))?;
-                tensor.map(|tensor| values(&tensor)).transpose()
-            };
-            if let Some(quantizer) = &mut compression.quantizers[i] {
-                if let Some(scales) = floats("scales")? {
-                    quantizer.scales = scales;
+            if let Some(rounding) = &mut compression.roundings[i] {
+                if let Some(scales) = take(format!("{i}.scales"))? {
+                    rounding.scales = scales.f_to_kind(Kind::Float)?.f_view(-1)?;
                 }
-                if let Some(book) = floats("book")? {
-                    quantizer.book = Some(book.into_iter().map(|entry| entry as i8).collect());
+                if let Some(book) = take(format!("{i}.book"))? {
+                    let book = values(&book)?.into_iter().map(|entry| entry as i8);
+                    rounding.book = Some(book.collect());
                 }
             }
         }
@@ -221,49 +237,9 @@ impl Compression {
     }
 }
 
-/// Rounds a parameter as its quantizer stores it.
-fn rounded(quantizer: &Quantizer, parameter: &Tensor) -> Result<Tensor> {
-    let device = parameter.device();
-    let scales = Tensor::f_from_slice(&quantizer.scales)?.f_to_device(device)?;
-    if quantizer.encoding.grid == Grid::Integers {
-        let largest = i64::from(quantizer.encoding.largest());
-        return Ok(match quantizer.scales[..] {
-            [scale] => parameter.f_fake_quantize_per_tensor_affine(
-                f64::from(scale),
-                0,
-                -largest,
-                largest,
-            )?,
-            _ => {
-                let zeros = Tensor::f_zeros(scales.size(), (Kind::Int, device))?;
-                parameter
-                    .f_fake_quantize_per_channel_affine(&scales, &zeros, 0, -largest, largest)?
-            }
-        });
-    }
-    let scales = if quantizer.scales.len() == 1 { scales } else { scales.f_unsqueeze(1)? };
-    let table = quantizer.rounded_integers().unwrap_or_default();
-    let half = table.len() as i64 / 2;
-    let table: Vec<f32> = table.into_iter().map(f32::from).collect();
-    let table = Tensor::f_from_slice(&table)?.f_to_device(device)?;
-    let levels = parameter.f_mul(&scales.f_reciprocal()?)?.f_round()?.f_clamp(-half, half)?;
-    let index = levels.f_to_kind(Kind::Int64)?.f_add_scalar(half)?.f_view(-1)?;
-    Ok(table.f_index_select(0, &index)?.f_view_as(parameter)?.f_mul(&scales)?)
-}
-
-/// The values of a tensor, row by row.
-fn values(tensor: &Tensor) -> Result<Vec<f32>> {
-    let _no_grad = tch::no_grad_guard();
-    let flat = tensor.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_reshape(-1)?;
-    Ok(Vec::try_from(flat)?)
-}
-
-/// Multiplies a tensor in place.
-fn multiply(tensor: &Tensor, mask: &Tensor) -> Result<()> {
-    let _ = tensor.shallow_clone().f_mul_(mask)?;
-    Ok(())
-}
-
+#[cfg(test)]
+#[path = "compression_on_gpu_tests.rs"]
+mod on_gpu_tests;
 #[cfg(test)]
 #[path = "compression_tests.rs"]
 mod tests;

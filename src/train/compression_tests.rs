@@ -44,7 +44,7 @@ fn fit(recipe: Recipe, gradual: Gradual) -> (TrainingRun, CompressedLm, QrnnLm) 
     (run, compressed.unwrap(), model)
 }
 
-fn zeros(tensor: &Tensor) -> i64 {
+pub(super) fn zeros(tensor: &Tensor) -> i64 {
     tensor.numel() as i64 - i64::try_from(tensor.count_nonzero(None)).unwrap()
 }
 
@@ -92,7 +92,7 @@ fn the_best_epoch_has_all_zeros() {
 }
 
 /// Asks for a stop after some steps.
-struct StopAt(Interrupt, u64);
+pub(super) struct StopAt(pub Interrupt, pub u64);
 impl Progress for StopAt {
     fn step(&mut self, step: &StepReport) {
         if step.step == self.1 {

@@ -1,14 +1,17 @@
 //! Training: recipe, schedule, optimizer, training loop, checkpoints and logs.
 
+mod adam_on_gpu;
 mod checkpoint;
 mod checkpoint_schedule;
 mod checkpoint_writer;
 mod compressed_epoch;
 mod compression;
 mod compressor;
+mod gradients;
 mod identity;
 mod memory;
 mod metrics;
+mod moments;
 mod optimizer;
 mod pending;
 mod position;
@@ -25,9 +28,11 @@ mod trainer;
 mod training_loop;
 mod training_run;
 mod training_step;
+mod weight_rounding;
 
 pub use crate::progress::{EpochReport, StepReport};
 pub use compressor::Compressor;
+pub use gradients::Gradients;
 pub use memory::Memory;
 pub(crate) use metrics::LOG_EVERY;
 pub use metrics::MetricsLog;

@@ -2,13 +2,15 @@
 
 use tch::{Kind, Tensor};
 
+use super::adam_on_gpu::adam_on_gpu;
+use super::gradients::Gradients;
+use super::moments::{Moments, adam_settings};
 use super::recipe::{OptimizerKind, Recipe};
 use crate::Result;
 use crate::model::QrnnLm;
-use qrnn_ops::adam::{self, AdamUpdate, BAD_GRADIENT};
+use qrnn_ops::adam::BAD_GRADIENT;
 use qrnn_ops::cuda;
-use qrnn_ops::cuda::Launch;
-use qrnn_ops::libtorch::{AdamStep, AdamTensors, fused_adam};
+use qrnn_ops::libtorch::{AdamTensors, fused_adam};
 use qrnn_ops::profile::{self, Stage};
 
 /// An optimizer with its state for the parameters of one model.
@@ -21,16 +23,6 @@ pub enum Optimizer {
     /// Averaged SGD: also keeps the running mean of the weights (Polyak and Juditsky 1992; torch.optim.ASGD
     /// with t0 = 0 and lambd = 0).
     Averaged(Average),
-}
-
-/// State of Adam for one parameter.
-#[derive(Debug)]
-pub struct Moments {
-    first: Tensor,
-    second: Tensor,
-    /// Number of steps: a scalar of kind Float, as libtorch's kernel requires. On a GPU all parameters
-    /// share it.
-    step: Tensor,
 }
 
 /// State of averaged SGD.
@@ -176,7 +168,7 @@ impl Optimizer {
     /// the norm is not finite, this and all later steps leave the weights unchanged. Does not synchronize
     /// with the device.
     ///
-    /// * `grads`: one per parameter of the model, in order;
+    /// * `grads`: those that masks make 0 do not count in the norm;
     /// * `loss`: scalar; set to -infinity if the norm is not finite;
     /// * `healthy`: scalar of kind Float: 1, or 0 after a step that was not finite.
     ///
@@ -185,7 +177,7 @@ impl Optimizer {
     pub fn step(
         &mut self,
         model: &QrnnLm,
-        grads: &[Tensor],
+        grads: Gradients<'_>,
         (loss, healthy): (&Tensor, &Tensor),
         recipe: &Recipe,
         lr: f64,
@@ -195,6 +187,12 @@ impl Optimizer {
         {
             return adam_on_gpu(&*launcher, model, grads, (loss, healthy), moments, recipe, lr);
         }
+        for (gradient, mask) in grads.all.iter().zip(grads.masks) {
+            if let Some(mask) = mask {
+                let _ = gradient.shallow_clone().f_mul_(mask)?;
+            }
+        }
+        let grads = grads.all;
         let norm = {
             let _span = profile::span(Stage::GradientNorm);
             norm(grads)?
@@ -233,66 +231,6 @@ fn share_step_counter(model: &QrnnLm, mut moments: Vec<Moments>) -> Vec<Moments>
         others.iter_mut().for_each(|other| other.step = first.step.shallow_clone());
     }
     moments
-}
-
-/// Clips, checks and updates on the GPU, and writes the weight copies for the matmuls of the next step.
-fn adam_on_gpu(
-    launcher: &dyn Launch,
-    model: &QrnnLm,
-    grads: &[Tensor],
-    (loss, healthy): (&Tensor, &Tensor),
-    moments: &[Moments],
-    recipe: &Recipe,
-    lr: f64,
-) -> Result<()> {
-    let parameters = model.parameters();
-    let mut parts = vec![];
-    for (i, copies) in model.copies_of_parameters()?.into_iter().enumerate() {
-        let Moments { first, second, .. } = &moments[i];
-        parts.extend(parts_with_copies([parameters[i].1, &grads[i], first, second], copies)?);
-    }
-    let updates: Vec<_> = parts
-        .iter()
-        .map(|([parameter, gradient, first_moment, second_moment], copy)| AdamUpdate {
-            parameter,
-            gradient,
-            first_moment,
-            second_moment,
-            copy: copy.as_ref(),
-        })
-        .collect();
-    let Some(Moments { step: steps, .. }) = moments.first() else { return Ok(()) };
-    Ok(adam::adam_step(
-        launcher,
-        &updates,
-        steps,
-        (loss, healthy),
-        adam_settings(recipe, lr),
-        recipe.clip,
-    )?)
-}
-
-/// The tensors of a parameter by the rows that each copy has; all rows if there are no copies.
-fn parts_with_copies(
-    tensors: [&Tensor; 4],
-    copies: Vec<Tensor>,
-) -> Result<Vec<([Tensor; 4], Option<Tensor>)>> {
-    if copies.len() <= 1 {
-        return Ok(vec![(tensors.map(Tensor::shallow_clone), copies.into_iter().next())]);
-    }
-    let (mut first, mut parts) = (0, vec![]);
-    for copy in copies {
-        let rows = copy.size()[0];
-        let [parameter, gradient, moment, second] =
-            tensors.map(|tensor| tensor.f_narrow(0, first, rows));
-        parts.push(([parameter?, gradient?, moment?, second?], Some(copy)));
-        first += rows;
-    }
-    Ok(parts)
-}
-
-fn adam_settings(recipe: &Recipe, lr: f64) -> AdamStep {
-    AdamStep { lr, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: recipe.wdecay }
 }
 
 fn adam_by_libtorch(

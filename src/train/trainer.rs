@@ -248,10 +248,12 @@ impl Trainer {
             compression,
         };
         training.start(start)?;
+        training.round_copies();
         let rows = recipe.epochs.saturating_mul(batches.rows()) as u64;
         training.progress.start(&Task::new("training", Unit::Rows, rows));
         let memory = Memory::estimate(training.model.config(), recipe, tokens.len());
         let run = training.run().map_err(|error| memory.explain(error));
+        training.model.round_copies(None);
         training.progress.finish();
         let compressed = training.compression.and_then(|compression| compression.best);
         Ok((run?, compressed))

@@ -3,6 +3,8 @@
 use qrnn_ops::cuda;
 use tch::{Kind, Tensor};
 
+use super::compression::Compression;
+use super::gradients::Gradients;
 use super::recipe::Recipe;
 use super::schedule;
 use super::step_inputs::StepInputs;
@@ -59,7 +61,7 @@ impl TrainingLoop<'_> {
         let recipe = self.recipe;
         let StepInputs { tokens, targets, masks, rate } = inputs;
         let mut shadow = match &self.compression {
-            Some(compression) => Some(compression.shadow(self.model)?),
+            Some(compression) => compression.shadow(self.model)?,
             None => None,
         };
         let model = shadow.as_mut().unwrap_or(self.model);
@@ -78,11 +80,10 @@ impl TrainingLoop<'_> {
         }
         let objective = regularized(&loss, &forwarded.raw, &forwarded.output, recipe)?;
         let grads = model.gradients(&objective, &embedded, &tokens)?;
-        if let Some(compression) = &self.compression {
-            compression.mask_gradients(&grads)?;
-        }
         let loss = loss.f_detach()?;
-        self.optimizer.step(self.model, &grads, (&loss, &self.healthy), recipe, rate)?;
+        let masks = self.compression.as_ref().map_or(&[][..], Compression::masks);
+        let grads = Gradients { all: &grads, masks };
+        self.optimizer.step(self.model, grads, (&loss, &self.healthy), recipe, rate)?;
         self.state = forwarded.state;
         Ok(Some(loss))
     }

@@ -173,7 +173,7 @@ impl CompressionStudy {
             compressed.save(folder)?;
         }
         let results = CompressionResults {
-            tensors: compressed.tensors(),
+            tensors: counter.tensors(&compressed)?,
             cache,
             file_bytes: compressed.file().bytes(),
             counted_bits: compressed.file().storage_bits() as u64,

@@ -5,16 +5,25 @@ use std::collections::BTreeMap;
 use super::counter::OpCounter;
 use super::model_size::ModelSize;
 use crate::Result;
-use crate::compress::CompressedLm;
+use crate::compress::{CompressedLm, TensorReport};
 use crate::packed::TensorSize;
 
 impl OpCounter {
-    /// What each tensor adds to the score of a compressed model, by name: its storage, the products with it and their
-    /// sums. The rest of the score is that of activations, softmax and cache.
+    /// The tensors of a compressed model, with what each adds to its score. The rest of the score is that of activations,
+    /// softmax and cache.
     ///
     /// # Errors
     /// As [`OpCounter::count_compressed`].
-    pub fn scores_of_tensors(&self, model: &CompressedLm) -> Result<BTreeMap<String, f64>> {
+    pub fn tensors(&self, model: &CompressedLm) -> Result<Vec<TensorReport>> {
+        let scores = self.scores_of_tensors(model)?;
+        let mut tensors = model.tensors();
+        for tensor in &mut tensors {
+            tensor.score = scores.get(&tensor.name).copied();
+        }
+        Ok(tensors)
+    }
+
+    fn scores_of_tensors(&self, model: &CompressedLm) -> Result<BTreeMap<String, f64>> {
         let (config, size) =
             (model.model().config(), ModelSize::stored(model.file(), model.metadata())?);
         let whole = self.count_size(config, &size)?.score;
@@ -86,19 +95,19 @@ mod tests {
             let mut small = CompressedLm::one_shot(&model, &corpus, &plan).unwrap();
             small.set_cache(&NeuralCache::new(50, 0.1, 0.2).unwrap()).unwrap();
             let table = OpCounter::rules().count_compressed(&small).unwrap();
-            let scores = OpCounter::rules().scores_of_tensors(&small).unwrap();
+            let tensors = OpCounter::rules().tensors(&small).unwrap();
+            let scores: Vec<f64> = tensors.iter().filter_map(|tensor| tensor.score).collect();
             let of_activations = ["gates and pooling", "softmax", "activation scales"];
             let rest = table.ledger.iter().filter(|item| {
                 item.part == Part::NeuralCache || of_activations.contains(&item.what.as_str())
             });
-            let sum = scores.values().chain(&rest.map(score).collect::<Vec<_>>()).sum::<f64>();
+            let sum = scores.iter().chain(&rest.map(score).collect::<Vec<_>>()).sum::<f64>();
             assert!((sum / table.score - 1.0).abs() < 1e-9, "{sum} {}", table.score);
-            assert!(scores.values().all(|&score| score > 0.0), "{scores:?}");
+            assert!(scores.iter().all(|&score| score > 0.0), "{scores:?}");
             // All but the cache's settings, the steps of activations and the tails' biases.
             let others =
                 ["cache.lambda", "cache.theta", "activations.scale", "criterion.tail_bias"];
-            let named =
-                small.tensors().into_iter().filter(|tensor| !scores.contains_key(&tensor.name));
+            let named = tensors.into_iter().filter(|tensor| tensor.score.is_none());
             let named: Vec<String> = named.map(|tensor| tensor.name).collect();
             assert!(named.iter().all(|name| others.contains(&name.as_str())), "{named:?}");
         }

@@ -35,6 +35,7 @@ pub(super) fn sections(runs: &[CompressionResults]) -> Markup {
 }
 
 fn section(run: &CompressionResults) -> Markup {
+    let whole = run.stages.last().map(|stage| stage.score);
     html! {
         h2 { "Compression" @if !run.name.is_empty() { ": " (run.name) } }
         p class="quiet" {
@@ -53,7 +54,7 @@ fn section(run: &CompressionResults) -> Markup {
         @if !run.stages.is_empty() { (figure(&plot::perplexity_vs_score(run))) }
         @if !run.tensors.is_empty() {
             h2 { "Tensors" @if !run.name.is_empty() { " of " (run.name) } }
-            div class="wide" { (table_of_rows(&tensors(&run.tensors, None), "total")) }
+            div class="wide" { (table_of_rows(&tensors(&run.tensors, whole), "total")) }
         }
     }
 }

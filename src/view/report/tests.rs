@@ -237,6 +237,7 @@ fn compression(name: &str) -> CompressionResults {
             bits: 8,
             scales: 1,
             stored_bits: 280_032,
+            score: Some(0.004),
         }],
         cache: None,
         file_bytes: 36_000,

@@ -6,7 +6,7 @@ use super::{Show, WIDTH};
 use crate::data::{Corpus, IdOrder, Split};
 use crate::evaluate::Evaluation;
 use crate::evaluate::neural_cache::{CacheSearch, CachedEvaluation, NeuralCache};
-use crate::format::{NOTHING, aligned, duration, perplexity, perplexity_of, thousands};
+use crate::format::{NOTHING, aligned, duration, percent, perplexity, perplexity_of, thousands};
 use crate::generate::Generated;
 use crate::model::{Gates, LmConfig, QrnnLm};
 use crate::notebook::MimeBundle;
@@ -217,7 +217,7 @@ impl Show for CachedEvaluation {
         let facts = [
             ("perplexity with the cache", perplexity_of(evaluation.loss)),
             ("perplexity without it", perplexity_of(self.plain_loss)),
-            ("reduction", format!("{:.1} %", 100.0 * self.reduction())),
+            ("reduction", percent(self.reduction())),
             ("loss (nats per token)", format!("{:.4}", evaluation.loss)),
             ("cache", self.cache.to_string()),
             ("predicted tokens", format!("{}{interrupted}", thousands(evaluation.tokens as u64))),

@@ -77,7 +77,15 @@ impl CudaDryRun {
         let shares = shares.map(|share| format!("{:.2} %", 100.0 * share)).join(", ");
         terminal::show(format_args!("words of the text by cluster of the softmax: {shares}"));
         let steps = (COUNTED.end + 1) as u64; // the last step ends where one more begins
-        let entry = all.note("entry", &on_stand_ins, &reproduce, &runs::entry(&folder, steps))?;
+        let mut entry = None;
+        for runs::Compared { names: [name, compressed], train, compress } in
+            runs::compared(&folder, steps)
+        {
+            let training = all.note(name, &on_stand_ins, &reproduce, &train)?;
+            let compression = all.note(compressed, &on_stand_ins, &reproduce, &compress)?;
+            all.compare(compressed, &compression, &training)?;
+            entry.get_or_insert(training);
+        }
         terminal::note("counting the bytes of the optimizer");
         let printed = process::output(&mut cargo::after_setup(libtorch, optimizer::TEST))?;
         if self.keep.is_none() {
@@ -85,7 +93,7 @@ impl CudaDryRun {
             clear(&folder)?;
         }
         terminal::note(format_args!("{:.0} s", begun.elapsed().as_secs_f64()));
-        all.end(&entry, optimizer::bytes(&printed))
+        all.end(&entry.unwrap_or_default(), optimizer::bytes(&printed))
     }
 }
 
@@ -94,6 +102,8 @@ impl CudaDryRun {
 struct Outcome {
     complaints: Vec<String>,
     without_context: usize,
+    /// Of runs that compress a model, with their names.
+    compressions: Vec<(String, Vec<table::Row>)>,
 }
 
 impl Outcome {
@@ -108,7 +118,7 @@ impl Outcome {
         let run = on_stand_ins.run(name, program, arguments)?;
         self.without_context += Counts::of(&run.events).without_context;
         terminal::show(format_args!(
-            "{name:<10} {:6.1} s, {} events, {}",
+            "{name:<20} {:6.1} s, {} events, {}",
             begun.elapsed().as_secs_f64(),
             run.events.len(),
             if run.complaints.is_empty() { "completed" } else { "FAILED" }
@@ -117,21 +127,30 @@ impl Outcome {
         Ok(run.events)
     }
 
+    /// Compares the steps of a run that compresses a model with those of its training. Its masks are updated before
+    /// the steps that count.
+    fn compare(&mut self, name: &str, compression: &[Event], training: &[Event]) -> Result<()> {
+        let rows = table::beside_training(&counts(compression, name)?, &counts(training, name)?);
+        let exceeded = rows.iter().filter(|row| row.is_exceeded());
+        let complaint = |row: &table::Row| format!("{name}: more than in training: {}", row.what);
+        self.complaints.extend(exceeded.map(complaint));
+        self.compressions.push((name.to_owned(), rows));
+        Ok(())
+    }
+
     /// Counts the entry's steps, prints the tables, and fails where anything was wrong.
     fn end(mut self, entry: &[Event], optimizer_bytes: Option<f64>) -> Result<()> {
-        let steps = count::steps(entry, COUNTED).ok_or_else(|| {
-            Error::machine(
-                format!("the log of the entry's run has fewer than {} steps", COUNTED.end + 1),
-                "run it again with --keep DIR, and read DIR/entry.err",
-            )
-        })?;
-        let counts = Counts::of(steps);
+        let counts = counts(entry, "entry")?;
         let rows = table::rows(&counts, self.without_context, optimizer_bytes);
         let (first, last) = (COUNTED.start + 1, COUNTED.end);
         terminal::print(format_args!("bf16 steps {first} to {last} of the entry"))?;
         terminal::print(table::shown(&rows))?;
         for event in count::notable(entry, COUNTED) {
             terminal::print(event)?;
+        }
+        for (name, rows) in &self.compressions {
+            terminal::print(format_args!("\n{name}, beside its training"))?;
+            terminal::print(table::shown(rows).trim_end())?;
         }
         terminal::print(format_args!("\n{}", table::breakdown(&counts).trim_end()))?;
         let exceeded = rows.iter().filter(|row| row.is_exceeded());
@@ -142,6 +161,16 @@ impl Outcome {
         let remedy = "run it with --keep DIR, and read the logs in DIR";
         Err(Error::failed(self.complaints.join("\n"), remedy))
     }
+}
+
+/// The counts of the steps of a run that are counted.
+fn counts(events: &[Event], name: &str) -> Result<Counts> {
+    count::steps(events, COUNTED).map(Counts::of).ok_or_else(|| {
+        Error::machine(
+            format!("the log {name}.log has fewer than {} steps", COUNTED.end + 1),
+            format!("run it again with --keep DIR, and read DIR/{name}.err"),
+        )
+    })
 }
 
 /// The folders of the real CUDA libraries: those of set-up, or those beside the user's libtorch.
@@ -166,7 +195,7 @@ fn real_libraries(libtorch: Libtorch) -> Result<Vec<PathBuf>> {
 
 /// Deletes the text and the run folders, which take more than a gigabyte, and the compiled kernels.
 fn clear(folder: &Path) -> Result<()> {
-    for name in ["text", "small", "entry", program::CACHE] {
+    for name in runs::FOLDERS.into_iter().chain([program::CACHE]) {
         let inner = folder.join(name);
         if inner.exists() {
             fs_err::remove_dir_all(&inner)?;

@@ -63,6 +63,23 @@ pub fn rows(counts: &Counts, without_context: usize, optimizer_bytes: Option<f64
     ]
 }
 
+/// The counts of steps that compress a model. They may take no more operations than the training of the same model, and
+/// must not wait either.
+///
+/// * `counts`, `of_training`: of [`STEPS`] steps each
+pub fn beside_training(counts: &Counts, of_training: &Counts) -> Vec<Row> {
+    let training = rows(of_training, 0, None);
+    let mut rows = rows(counts, 0, None);
+    // Those of all runs and of the optimizer's bytes are in the table of training.
+    rows.truncate(rows.len() - 2);
+    for (row, training) in rows.iter_mut().zip(training) {
+        if row.what.ends_with("a step") {
+            row.limit = training.value;
+        }
+    }
+    rows
+}
+
 pub fn shown(rows: &[Row]) -> String {
     let mut text = format!("{:<34} {:>14} {:>14}\n", "", "counted", "at most");
     for row in rows {
@@ -151,6 +168,24 @@ mod tests {
         *copy = copy.replace("pinned", "pageable");
         assert_eq!(exceeded(&lines, None), ["pageable copies, 16 steps"]);
         assert_eq!(exceeded(&log(), Some(3.2e9 + 1.0)), ["optimizer's bytes, a step"]);
+    }
+
+    #[test]
+    fn compression_may_take_no_more_than_training() {
+        let counts = |lines: &[String]| {
+            let text: String = lines.iter().map(|line| format!("1\t2\t{line}\n")).collect();
+            Counts::of(&parse(&text).unwrap())
+        };
+        let exceeded = |lines: &[String]| -> Vec<&str> {
+            let rows = beside_training(&counts(lines), &counts(&log()));
+            rows.iter().filter(|row| row.is_exceeded()).map(|row| row.what).collect()
+        };
+        assert_eq!(exceeded(&log()), Vec::<&str>::new());
+        assert_eq!(exceeded(&log()[1..]), Vec::<&str>::new());
+        let more = [log(), vec![KERNEL.to_owned()]].concat();
+        assert_eq!(exceeded(&more), ["our kernels, a step", "operations, a step"]);
+        let more = [log(), vec![READING.to_owned()]].concat();
+        assert_eq!(exceeded(&more), ["synchronizations, 16 steps"]);
     }
 
     #[test]

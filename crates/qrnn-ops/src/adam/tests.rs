@@ -1,9 +1,13 @@
 use proptest::prelude::*;
-use tch::Device;
+use tch::{Device, Kind, Tensor};
 
-use super::*;
+use super::step::{ADAM, BAD_GRADIENT, MAX_BLOCKS, Settings, adam_step};
+use super::table::{Entries, MAX_TENSORS, THREADS, WIDE, entries};
+use super::update::{AdamUpdate, CopyRounding};
+use crate::Error;
 use crate::cuda::host_shim::{Access, HostShim};
-use crate::cuda::{Compiler, Target};
+use crate::cuda::{Compiler, Launch, Target};
+use crate::libtorch::AdamStep;
 
 const CPU: Device = Device::Cpu;
 const FLOAT: (Kind, Device) = (Kind::Float, CPU);
@@ -17,6 +21,17 @@ struct Parameter {
     first: Tensor,
     second: Tensor,
     copy: Option<Tensor>,
+    mask: Option<Tensor>,
+    scales: Option<Tensor>,
+    largest: i32,
+}
+
+/// The scales of the copy's grid.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Scales {
+    None,
+    One,
+    PerRow,
 }
 
 /// Padding of the rows of gradients and copies, which must not be written.
@@ -35,37 +50,72 @@ fn spaced(size: &[i64], gap: i64, (kind, device): (Kind, Device)) -> Tensor {
 }
 
 impl Parameter {
-    fn random(
-        size: &[i64],
-        (gap, copy_gap): (i64, i64),
-        copy: Option<Kind>,
-        device: Device,
-    ) -> Self {
+    fn random(layout: &Layout, device: Device) -> Self {
+        let Layout { size, gaps: (gap, copy_gap), copy, masked, scales } = layout;
         let random = |size: &[i64]| Tensor::randn(size, FLOAT).to_device(device);
-        let mut gradient = spaced(size, gap, (Kind::Float, device));
+        let mut gradient = spaced(size, *gap, (Kind::Float, device));
         gradient.copy_(&random(size));
+        let scales = match (scales, &size[..]) {
+            (Scales::None, _) => None,
+            (Scales::PerRow, &[rows, _]) => Some(rows),
+            _ => Some(1),
+        };
         Self {
             parameter: random(size),
             gradient,
             first: random(size) * 0.1,
             second: random(size).square() * 0.01,
-            copy: copy.map(|kind| spaced(size, copy_gap, (kind, device))),
+            copy: copy.map(|kind| spaced(size, *copy_gap, (kind, device))),
+            mask: masked.then(|| {
+                let mask = random(size).gt(-0.3).to_kind(Kind::Uint8);
+                // The first element stays: tests replace its gradient.
+                let _ = mask.view(-1).narrow(0, 0, 1).fill_(1);
+                mask
+            }),
+            scales: scales.map(|n| Tensor::rand([n], FLOAT).to_device(device) * 0.3 + 0.01),
+            largest: if size[0] % 2 == 0 { 127 } else { 7 },
         }
     }
 
     fn update(&self) -> AdamUpdate<'_> {
+        let largest = self.largest;
         AdamUpdate {
             parameter: &self.parameter,
             gradient: &self.gradient,
             first_moment: &self.first,
             second_moment: &self.second,
             copy: self.copy.as_ref(),
+            mask: self.mask.as_ref(),
+            rounding: self.scales.as_ref().map(|scales| CopyRounding { scales, largest }),
         }
     }
 
     fn double(&self) -> [Tensor; 4] {
         [&self.parameter, &self.gradient, &self.first, &self.second]
             .map(|tensor| tensor.to_device(CPU).to_kind(Kind::Double).copy())
+    }
+
+    /// As [`Parameter::double`], with the gradient that the mask leaves.
+    fn masked(&self) -> [Tensor; 4] {
+        let [p, g, m, v] = self.double();
+        let mask = self.mask.as_ref().map_or(g.ones_like(), |mask| mask.to_device(CPU));
+        [p, g * mask, m, v]
+    }
+
+    /// The copy of the current parameter, by torch's quantization.
+    fn expected_copy(&self, kind: Kind) -> Tensor {
+        let parameter = self.parameter.to_device(CPU);
+        let largest = i64::from(self.largest);
+        let Some(scales) = &self.scales else { return parameter.to_kind(kind) };
+        let scales = scales.to_device(CPU);
+        let rounded = if scales.size() == [1] {
+            let scale = scales.double_value(&[0]);
+            parameter.fake_quantize_per_tensor_affine(scale, 0, -largest, largest)
+        } else {
+            let zeros = scales.zeros_like().to_kind(Kind::Int);
+            parameter.fake_quantize_per_channel_affine(&scales, &zeros, 0, -largest, largest)
+        };
+        rounded.to_kind(kind)
     }
 }
 
@@ -80,8 +130,15 @@ fn exact([p, g, m, v]: &[Tensor; 4], norm: f64, clip: f64, t: i32) -> [Tensor; 3
     [p, m, v]
 }
 
-/// A parameter's shape, the padding of gradient and copy, and the copy's kind.
-type Layout = (Vec<i64>, (i64, i64), Option<Kind>);
+/// A parameter's shape, the padding of gradient and copy, the copy's kind, and whether there are a mask and a grid.
+#[derive(Debug, Clone)]
+struct Layout {
+    size: Vec<i64>,
+    gaps: (i64, i64),
+    copy: Option<Kind>,
+    masked: bool,
+    scales: Scales,
+}
 
 /// Shapes, padding and copies: up to more tensors than a launch takes; rows that can and cannot be read as
 /// vectors of four.
@@ -94,7 +151,10 @@ fn parameters() -> impl Strategy<Value = Vec<Layout>> {
     ];
     let gap = || prop_oneof![Just(0), Just(4), 1..5i64];
     let copy = prop_oneof![Just(None), Just(Some(Kind::Float)), Just(Some(Kind::BFloat16))];
-    prop::collection::vec((size, (gap(), gap()), copy), 1..40)
+    let scales = prop_oneof![Just(Scales::None), Just(Scales::One), Just(Scales::PerRow)];
+    let layout = (size, (gap(), gap()), copy, any::<bool>(), scales)
+        .prop_map(|(size, gaps, copy, masked, scales)| Layout { size, gaps, copy, masked, scales });
+    prop::collection::vec(layout, 1..40)
 }
 
 type Checked = std::result::Result<(), TestCaseError>;
@@ -105,11 +165,9 @@ fn check(
     clip: f64,
     steps_before: i32,
 ) -> Checked {
-    let all: Vec<_> = sizes
-        .iter()
-        .map(|(size, gaps, copy)| Parameter::random(size, *gaps, *copy, device))
-        .collect();
-    let before: Vec<_> = all.iter().map(Parameter::double).collect();
+    let all: Vec<_> = sizes.iter().map(|layout| Parameter::random(layout, device)).collect();
+    let unmasked: Vec<_> = all.iter().map(|parameter| parameter.double()[1].copy()).collect();
+    let before: Vec<_> = all.iter().map(Parameter::masked).collect();
     let squares = before.iter().map(|[_, g, ..]| g.square().sum(Kind::Double).double_value(&[]));
     let norm = squares.sum::<f64>().sqrt();
     let steps = Tensor::from(steps_before as f32).to_device(device);
@@ -151,18 +209,19 @@ fn check(
     prop_assert_eq!(steps.double_value(&[]), f64::from(steps_before + 1));
     for (i, (parameter, before)) in all.iter().zip(&before).enumerate() {
         let [p, g, m, v] = parameter.double();
-        prop_assert_eq!(&g, &before[1], "the gradient was changed");
+        prop_assert_eq!(&g, &unmasked[i], "the gradient was changed");
         for (ours, exact) in [p, m, v].iter().zip(exact(before, norm, clip, steps_before + 1)) {
             let error = ((ours - &exact).abs() / (exact.abs() + 1e-2)).max().double_value(&[]);
             prop_assert!(error < 1e-5, "tensor {i} {:?}: {error:e}", sizes[i]);
         }
         let Some(copy) = &parameter.copy else { continue };
-        prop_assert_eq!(copy, &parameter.parameter.to_kind(copy.kind()), "tensor {}", i);
+        let expected = parameter.expected_copy(copy.kind());
+        prop_assert_eq!(&copy.to_device(CPU), &expected, "tensor {} {:?}", i, sizes[i]);
         // The padding of the copy was not written.
-        let rows = copy.size()[0];
-        let whole = [rows, sizes[i].1.1 + copy.size().get(1).copied().unwrap_or(1)];
+        let (rows, gap) = (copy.size()[0], sizes[i].gaps.1);
+        let whole = [rows, gap + copy.size().get(1).copied().unwrap_or(1)];
         let whole = copy.as_strided(whole, [whole[1], 1], None::<i64>);
-        let padding = whole.narrow(1, whole.size()[1] - sizes[i].1.1, sizes[i].1.1);
+        let padding = whole.narrow(1, whole.size()[1] - gap, gap);
         let unwritten = Tensor::from(PADDING).to_kind(copy.kind());
         prop_assert!(padding.to_device(CPU).eq_tensor(&unwritten).all().int64_value(&[]) == 1);
     }
@@ -191,70 +250,48 @@ proptest! {
     }
 }
 
-/// Bytes that the last launch read and wrote.
-fn bytes(updates: &[AdamUpdate<'_>]) -> usize {
-    let shim = HostShim::get().unwrap();
-    let copies: usize = updates.iter().filter_map(|u| u.copy).map(Tensor::numel).sum();
-    let copy_kinds = updates.iter().filter_map(|u| u.copy.map(|copy| copy.kind()));
-    let size = copy_kinds.map(|kind| kind.elt_size_in_bytes()).max().unwrap_or(0);
-    let (read, written) = (shim.address_count(Access::Read), shim.address_count(Access::Written));
-    4 * (read + written - copies) + size * copies
+/// A layout with a copy in bf16, and neither a mask nor a grid.
+fn plain(size: Vec<i64>, gap: i64) -> Layout {
+    let (gaps, copy) = ((gap, gap), Some(Kind::BFloat16));
+    Layout { size, gaps, copy, masked: false, scales: Scales::None }
 }
 
-/// A step of the entry's model reads parameter, gradient and moments once, and writes all but the
-/// gradient, and the bf16 copy, once. Counted at a hundredth of the vocabulary and a tenth of the
-/// widths, because bytes per parameter do not depend on the size. `--nocapture` shows the figure
-/// that `cargo xtask cuda-dry-run` reads.
+/// A pruned weight stays 0, whatever its gradient: weight decay and the clip of the others do not bring it back.
 #[test]
-fn optimizer_bytes_of_the_entry() {
-    let parameters_of = |divide: i64| -> Vec<(Vec<i64>, i64)> {
-        let (vocab, emsize, nhid) = (267_735 / (divide * divide), 300 / divide, 1800 / divide);
-        let row = |width: i64| crate::matmul::augmented_row(width);
-        let mut all = vec![];
-        for (rows, width) in [
-            (vocab, emsize),
-            (3 * nhid, 2 * emsize),
-            (3 * nhid, nhid),
-            (3 * nhid, nhid),
-            (3 * emsize, nhid),
-            (3, emsize),
-        ] {
-            all.extend([(vec![rows, width], row(width) - width), (vec![rows], row(width) - 1)]);
-        }
-        all
-    };
-    let small: Vec<_> = parameters_of(10)
-        .iter()
-        .map(|(size, gap)| Parameter::random(size, (*gap, *gap), Some(Kind::BFloat16), CPU))
-        .collect();
-    let updates: Vec<_> = small.iter().map(Parameter::update).collect();
-    let [steps, loss, healthy] = [0f32, 1.0, 1.0].map(Tensor::from);
-    adam_step(&*HostShim::get().unwrap(), &updates, &steps, (&loss, &healthy), STEP, 0.25).unwrap();
-    let numel: usize = small.iter().map(|parameter| parameter.parameter.numel()).sum();
-    // Other accesses: loss, steps, healthy, and a sum of each of at most 1,024 blocks.
-    let extra = bytes(&updates) - 30 * numel;
-    assert!(extra <= 4 * (MAX_BLOCKS as usize + 3), "{extra} bytes more than 30 per parameter");
-    for parameter in &small {
-        for (tensor, access) in [
-            (&parameter.gradient, Access::Read),
-            (&parameter.parameter, Access::Read),
-            (&parameter.parameter, Access::Written),
-            (&parameter.second, Access::Written),
-        ] {
-            let at = tensor.data_ptr().cast_const();
-            assert_eq!(HostShim::get().unwrap().count(at, access), 1);
-        }
+fn pruned_weights_stay_zero() {
+    let layout = Layout { masked: true, ..plain(vec![7, 36], 4) };
+    let parameter = Parameter::random(&layout, CPU);
+    let mask = parameter.mask.as_ref().unwrap();
+    for tensor in [&parameter.parameter, &parameter.first, &parameter.second] {
+        let _ = tensor.shallow_clone().g_mul_(mask);
     }
-    let entry: i64 = parameters_of(1).iter().map(|(size, _)| size.iter().product::<i64>()).sum();
-    assert_eq!(entry, 104_906_238);
-    let (whole, norm) = (30 * entry as usize + extra, 4 * entry as usize);
-    println!("optimizer: {whole} bytes a step of the entry (without the norm's {norm})");
-    assert!(whole < 3_200_000_000);
+    let updates = [parameter.update()];
+    let [steps, loss, healthy] = [0f32, 1.0, 1.0].map(Tensor::from);
+    for _ in 0..5 {
+        let launcher = HostShim::get().unwrap();
+        adam_step(&*launcher, &updates, &steps, (&loss, &healthy), STEP, 0.25).unwrap();
+    }
+    let copy = parameter.copy.as_ref().unwrap();
+    for tensor in [&parameter.parameter, &parameter.first, &parameter.second, copy] {
+        assert!(tensor.ne(0.0).logical_and(&mask.eq(0)).any().int64_value(&[]) == 0);
+        assert!(tensor.ne(0.0).eq_tensor(&mask.to_kind(Kind::Bool)).all().int64_value(&[]) == 1);
+    }
 }
 
 #[test]
 fn unsupported_tensors_are_rejected() {
-    let valid = Parameter::random(&[4, 6], (0, 0), None, CPU);
+    let valid = Parameter::random(&Layout { copy: None, ..plain(vec![4, 6], 0) }, CPU);
+    let copy = Tensor::zeros([4, 6], FLOAT);
+    let [bytes, short] =
+        [&[6i64, 4][..], &[4, 5]].map(|size| Tensor::zeros(size, (Kind::Uint8, CPU)));
+    let bytes = bytes.tr();
+    let [three, scales] = [3, 4].map(|n| Tensor::ones([n], FLOAT));
+    let rounded = |scales, largest| AdamUpdate {
+        copy: Some(&copy),
+        rounding: Some(CopyRounding { scales, largest }),
+        ..valid.update()
+    };
+    let double_scales = scales.to_kind(Kind::Double);
     let transposed = Tensor::zeros([6, 4], FLOAT).tr();
     let double = Tensor::zeros([4, 6], (Kind::Double, CPU));
     let updates = [
@@ -262,7 +299,14 @@ fn unsupported_tensors_are_rejected() {
         AdamUpdate { gradient: &transposed, ..valid.update() },
         AdamUpdate { gradient: &double, ..valid.update() },
         AdamUpdate { copy: Some(&double), ..valid.update() },
+        AdamUpdate { mask: Some(&bytes), ..valid.update() },
+        AdamUpdate { mask: Some(&short), ..valid.update() },
+        AdamUpdate { mask: Some(&copy), ..valid.update() },
+        rounded(&three, 127),
+        rounded(&double_scales, 127),
+        rounded(&scales, 0),
     ];
+    entries(&[rounded(&scales, 127)]).unwrap();
     for update in updates {
         let error = entries(&[update]).err().unwrap();
         assert!(matches!(error, Error::Shape { .. }));
@@ -295,3 +339,5 @@ fn constants_equal_those_of_the_kernels() {
     // CUDA passes at most 4 kB by value.
     assert!(size_of::<Entries>() + size_of::<Settings>() + 64 <= 4096);
 }
+
+mod bytes;
