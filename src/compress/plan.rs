@@ -65,33 +65,59 @@ pub struct TensorPlan {
 }
 
 impl TensorPlan {
-    /// Which weights stay at a fraction of zeros.
+    /// Which weights stay at a fraction of zeros: the largest.
     ///
     /// Rows of the embedding are pruned alike: what a row's sizes tell is how often its word was a wrong answer, and
     /// words that training never saw have the largest weights.
     pub(crate) fn kept(&self, weights: &[f32], zeros: f64) -> Vec<bool> {
-        kept(weights, self.shape.last().copied().unwrap_or(1), zeros, self.blocks())
+        let ranking = if self.is_embedding() { Ranking::Row } else { Ranking::Tensor };
+        self.largest(weights, zeros, ranking)
     }
 
-    /// As [`TensorPlan::kept`], as a mask of kind Uint8 on the device of the weights, 1 where a weight stays.
+    /// Which weights stay during training, as a mask of kind Uint8 on the device of the weights, 1 where a weight stays:
+    /// the largest, but in an embedding those that the loss would miss most, whichever their rows. By optimal brain
+    /// damage (LeCun et al. 1990, equation 5) that is w² h with the curvature h, for which this takes what Adam divides
+    /// by, √E\[g²\] (Kingma and Ba 2015). Without squares of gradients, as [`TensorPlan::kept`].
+    ///
+    /// * `squared_gradients`: running means of the squares of the gradients, of the shape of the weights.
     ///
     /// # Errors
     /// [`Error::Ops`] if memory runs out.
-    pub(crate) fn mask(&self, weights: &Tensor, zeros: f64) -> Result<Tensor> {
+    pub(crate) fn mask(
+        &self,
+        weights: &Tensor,
+        squared_gradients: Option<&Tensor>,
+        zeros: f64,
+    ) -> Result<Tensor> {
         let _no_grad = tch::no_grad_guard();
+        let (sizes, ranking) = match squared_gradients {
+            Some(squares) if self.is_embedding() => {
+                // The root of w² h, which is in the same order and does not underflow.
+                (weights.f_abs()?.f_mul(&squares.f_sqrt()?.f_sqrt()?)?, Ranking::Tensor)
+            }
+            None if self.is_embedding() => (weights.shallow_clone(), Ranking::Row),
+            _ => (weights.shallow_clone(), Ranking::Tensor),
+        };
         if cuda::is_gpu(weights.device()) {
-            return magnitude_on_device::mask(weights, zeros, self.blocks());
+            return magnitude_on_device::mask(&sizes, zeros, (self.block(), ranking));
         }
-        let values = Vec::<f32>::try_from(weights.f_to_kind(Kind::Float)?.f_reshape(-1)?)?;
-        let flags: Vec<u8> = self.kept(&values, zeros).into_iter().map(u8::from).collect();
+        let sizes = Vec::<f32>::try_from(sizes.f_to_kind(Kind::Float)?.f_reshape(-1)?)?;
+        let flags: Vec<u8> =
+            self.largest(&sizes, zeros, ranking).into_iter().map(u8::from).collect();
         Ok(Tensor::f_from_slice(&flags)?.f_view_as(weights)?)
     }
 
-    /// Rows of a block, and among which weights the largest are chosen.
-    fn blocks(&self) -> (usize, Ranking) {
-        let ranking =
-            if self.name.starts_with("encoder.") { Ranking::Row } else { Ranking::Tensor };
-        (self.encoding.map_or(1, |encoding| encoding.block), ranking)
+    fn largest(&self, sizes: &[f32], zeros: f64, ranking: Ranking) -> Vec<bool> {
+        kept(sizes, self.shape.last().copied().unwrap_or(1), zeros, (self.block(), ranking))
+    }
+
+    fn is_embedding(&self) -> bool {
+        self.name.starts_with("encoder.")
+    }
+
+    /// Rows of a block.
+    fn block(&self) -> usize {
+        self.encoding.map_or(1, |encoding| encoding.block)
     }
 }
 
@@ -289,6 +315,24 @@ mod tests {
         assert!(Plan::new().zeros("rnns.1", 0.5).resolve(&tensors()).is_err());
         let last = Plan::new().zeros("rnns", 0.5).zeros("rnns", 0.75).resolve(&tensors()).unwrap();
         assert_eq!(last[1].zeros, 0.75);
+    }
+
+    /// With squares of gradients, whole rows of an embedding may go; layers do not look at them.
+    #[test]
+    fn training_keeps_the_weights_of_an_embedding_that_matter_to_the_loss() {
+        let plans = Plan::new().zeros("", 0.5).resolve(&tensors()).unwrap();
+        let plan = |i: usize| TensorPlan { shape: vec![3, 2], ..plans[i].clone() };
+        let weights = Tensor::from_slice(&[0.3f32, -4.0, 0.1, -0.2, 9.0, 8.0]).view([3, 2]);
+        let squares = Tensor::from_slice(&[1.0f32, 1.0, 4.0, 100.0, 1e-6, 0.0]).view([3, 2]);
+        let mask = |i: usize, squares: Option<&Tensor>| {
+            let mask = plan(i).mask(&weights, squares, 0.5).unwrap();
+            Vec::<u8>::try_from(mask.view(-1)).unwrap()
+        };
+        assert_eq!(mask(0, Some(&squares)), [1, 1, 0, 1, 0, 0]);
+        assert_eq!(mask(0, None), [0, 1, 0, 1, 1, 0]);
+        assert_eq!(mask(1, Some(&squares)), [0, 1, 0, 0, 1, 1]);
+        let kept: Vec<bool> = mask(0, None).into_iter().map(|flag| flag == 1).collect();
+        assert_eq!(plan(0).kept(&[0.3, -4.0, 0.1, -0.2, 9.0, 8.0], 0.5), kept);
     }
 
     #[test]

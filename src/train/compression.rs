@@ -90,7 +90,7 @@ impl Compression {
             }
             // All zeros where the plan is reached, whatever the rounding of the share.
             let zeros = if share == 1.0 { plan.zeros } else { plan.zeros * share };
-            let mask = plan.mask(parameter, zeros)?;
+            let mask = plan.mask(parameter, optimizer.squared_gradients(i), zeros)?;
             let _ = parameter.shallow_clone().f_mul_(&mask)?;
             optimizer.mask_state(i, &mask)?;
             self.masks[i] = Some(mask);

@@ -146,6 +146,14 @@ impl Optimizer {
         }
     }
 
+    /// Running means of the squared gradients of parameter `i`; `None` if the optimizer has none.
+    pub(super) fn squared_gradients(&self, i: usize) -> Option<&Tensor> {
+        match self {
+            Self::Adam(moments) => Some(&moments[i].second),
+            Self::Averaged(_) | Self::Sgd => None,
+        }
+    }
+
     /// Removes the state of pruned weights of parameter `i`: moments and means.
     ///
     /// * `mask`: 1 where a weight stays, else 0.
