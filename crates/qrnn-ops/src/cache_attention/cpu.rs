@@ -23,11 +23,12 @@ pub(super) fn chunk(chunk: &Chunk<'_>, thetas: &[f64]) -> Result<Tensor> {
 fn rows<R: RowElement>(chunk: &Chunk<'_>, thetas: &[f64]) -> Result<Tensor> {
     let columns = chunk.scores.size2()?.1 as usize;
     debug_assert!(chunk.scores.is_contiguous() && chunk.scores.kind() == R::KIND);
-    // SAFETY: the contiguous tensor has `queries` × `columns` elements of this kind, which nothing writes
-    // before the end of this function.
-    let scores = unsafe {
-        let start = chunk.scores.data_ptr().cast::<R>();
-        std::slice::from_raw_parts(start, chunk.queries * columns)
+    let scores: &[R] = match chunk.queries * columns {
+        // Such a tensor may have a null pointer.
+        0 => &[],
+        // SAFETY: the contiguous tensor has `queries` × `columns` elements of this kind, which nothing writes
+        // before the end of this function.
+        n => unsafe { std::slice::from_raw_parts(chunk.scores.data_ptr().cast::<R>(), n) },
     };
     // Tensors cannot be shared between threads.
     let (values, size, start, first_key) = (chunk.values, chunk.size, chunk.start, chunk.first);

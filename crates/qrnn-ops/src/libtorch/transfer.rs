@@ -49,12 +49,16 @@ pub fn upload_with<T: Element + Copy>(
     fill: impl FnOnce(&mut [T]),
 ) -> Result<Tensor> {
     let host = host_tensor(&[n as i64], T::KIND, device)?;
-    // SAFETY: a new contiguous tensor of n elements of this kind, which nothing else refers to. Each
-    // element is written before the slice is created.
-    let elements = unsafe {
-        let start = host.data_ptr().cast::<T>();
-        (0..n).for_each(|i| start.add(i).write(T::ZERO));
-        std::slice::from_raw_parts_mut(start, n)
+    let elements = match n {
+        // Such a tensor may have a null pointer.
+        0 => &mut [],
+        // SAFETY: a new contiguous tensor of n elements of this kind, which nothing else refers to. Each
+        // element is written before the slice is created.
+        _ => unsafe {
+            let start = host.data_ptr().cast::<T>();
+            (0..n).for_each(|i| start.add(i).write(T::ZERO));
+            std::slice::from_raw_parts_mut(start, n)
+        },
     };
     fill(elements);
     Ok(host.f_to_device_(device, T::KIND, device.is_cuda(), false)?)

@@ -97,8 +97,12 @@ impl PackedLinear {
         let _span = profile::span(Stage::MatrixProducts);
         let x = x.f_contiguous()?;
         check(&x, out)?;
-        // SAFETY: a contiguous tensor of this kind on the CPU, which nothing writes meanwhile.
-        let values = unsafe { std::slice::from_raw_parts(x.data_ptr().cast::<f32>(), x.numel()) };
+        let values: &[f32] = match x.numel() {
+            // Such a tensor may have a null pointer.
+            0 => &[],
+            // SAFETY: a contiguous tensor of this kind on the CPU, which nothing writes meanwhile.
+            n => unsafe { std::slice::from_raw_parts(x.data_ptr().cast(), n) },
+        };
         let mut codes = Activations::new(self.matrix.columns())?;
         let is_finite = codes.quantize(values, self.inverse_step)?;
         let (tokens, columns) = (codes.tokens(), rows.len());
