@@ -10,9 +10,10 @@ use super::plan::{Plan, TensorPlan};
 use super::tensor_report::{TensorReport, describe};
 use crate::data::{Corpus, Split};
 use crate::evaluate::neural_cache::NeuralCache;
+use crate::files::run_folder::{WEIGHTS, WORDS};
 use crate::model::{
-    ACTIVATION_STEPS, Activations, CACHE, CompressedMetadata, QrnnLm, SavedModel, WORDS,
-    check_vocabulary, model_of, stored_cache,
+    ACTIVATION_STEPS, Activations, CACHE, CompressedMetadata, QrnnLm, SavedModel, check_vocabulary,
+    model_of, stored_cache, words_checksum,
 };
 use crate::packed::{PackedFile, PackedTensor, StoredTensor};
 use crate::{Error, Result};
@@ -77,7 +78,7 @@ impl CompressedLm {
             model: model.config().clone(),
             corpus: corpus.name().to_owned(),
             ids: corpus.ids(),
-            vocabulary: Some(format!("{:016x}", corpus.vocab().checksum())),
+            vocabulary: Some(words_checksum(corpus.vocab())),
             plan: serde_json::to_value(plan).map_err(encoding)?,
             activation_bits: None,
             shares: cluster_shares(model, corpus),
@@ -145,7 +146,7 @@ impl CompressedLm {
             let path = folder.join(WORDS);
             atomic_file::write(&path, words.as_bytes()).map_err(Error::io(&path, "write"))?;
         }
-        self.file.write(&folder.join(crate::files::run_folder::WEIGHTS))
+        self.file.write(&folder.join(WEIGHTS))
     }
 
     /// Stores a neural cache with the model, which evaluations then use. Its λ and θ are rounded to single precision.

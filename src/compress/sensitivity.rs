@@ -65,7 +65,9 @@ pub fn zeros_by_sensitivity(
         curves.push((elements as f64, curve));
     }
     progress.finish();
-    let zeros = at_equal_cost(&curves, fraction);
+    // Losses depend on the number of threads in their last digits; a plan that is searched again to resume a run does not.
+    let zeros =
+        at_equal_cost(&curves, fraction).into_iter().map(|zeros| (zeros * 1e6).round() / 1e6);
     Ok(matrices.iter().map(|&i| plans[i].name.clone()).zip(zeros).collect())
 }
 

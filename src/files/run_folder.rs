@@ -20,6 +20,12 @@ pub(crate) const CONFIG: &str = "config.json";
 /// The results of a run, or of an experiment.
 pub(crate) const RESULTS: &str = "results.json";
 
+/// The results of a compression.
+pub(crate) const COMPRESSION: &str = "compression.json";
+
+/// The words of a compressed model, one a line, in the order of their ids.
+pub(crate) const WORDS: &str = "vocabulary.txt";
+
 /// The metadata key of a checkpoint's training state.
 pub(crate) const CHECKPOINT: &str = "qrnn-checkpoint";
 

@@ -13,6 +13,7 @@ use super::config::LmConfig;
 use super::lm::{DEFAULT_SEED, QrnnLm};
 use super::weights;
 use crate::data::{IdOrder, Vocab};
+use crate::files::run_folder::WORDS;
 use crate::packed::{PackedFile, StoredTensor};
 use crate::{Error, Result};
 
@@ -21,9 +22,6 @@ pub(crate) const ACTIVATION_STEPS: &str = "activations.scale";
 
 /// Weight λ and factor θ of the neural cache.
 pub(crate) const CACHE: [&str; 2] = ["cache.lambda", "cache.theta"];
-
-/// The file of the words beside a compressed model, one a line, in the order of their ids.
-pub(crate) const WORDS: &str = "vocabulary.txt";
 
 const REMEDY: &str = "write it again with `reproduce compress`";
 
@@ -92,6 +90,11 @@ impl CompressedMetadata {
     }
 }
 
+/// The checksum of a vocabulary, as compressed files state it.
+pub(crate) fn words_checksum(vocab: &Vocab) -> String {
+    format!("{:016x}", vocab.checksum())
+}
+
 /// The words beside a compressed file; `None` if they are not there.
 ///
 /// # Errors
@@ -104,7 +107,7 @@ pub(super) fn words_beside(path: &Path, metadata: &CompressedMetadata) -> Result
         Err(error) => return Err(Error::io(&path, "read")(error)),
     };
     let vocab = Vocab::from_joined(&text.lines().collect::<Vec<_>>().join(" "));
-    let sum = vocab.as_ref().map(|vocab| format!("{:016x}", vocab.checksum()));
+    let sum = vocab.as_ref().map(words_checksum);
     if vocab.is_none() || (metadata.vocabulary.is_some() && sum != metadata.vocabulary) {
         return Err(Error::bad_file(
             path,
@@ -144,9 +147,11 @@ pub(crate) fn model_of(
             InputRounding::Rounded(Activations { bits, steps })
         }
         (bits, steps) => {
+            let bits = bits.map_or("no bits of activations".into(), |bits| {
+                format!("activations of {bits} bits")
+            });
             let found = if steps.is_some() { "with" } else { "without" };
-            let problem =
-                format!("has activations of {bits:?} bits {found} a tensor {ACTIVATION_STEPS}");
+            let problem = format!("has {bits} {found} a tensor {ACTIVATION_STEPS}");
             return Err(Error::bad_file(path, problem, REMEDY));
         }
     };

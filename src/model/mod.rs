@@ -31,7 +31,7 @@ mod widths;
 
 pub use activations::Activations;
 pub(crate) use compressed::{
-    ACTIVATION_STEPS, CACHE, CompressedMetadata, WORDS, model_of, stored_cache,
+    ACTIVATION_STEPS, CACHE, CompressedMetadata, model_of, stored_cache, words_checksum,
 };
 pub(crate) use config::MAX_SIZE;
 pub use config::{LayerShape, LmConfig, MAX_LAYERS, WIKITEXT103_VOCAB};

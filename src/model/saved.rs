@@ -17,7 +17,7 @@ use super::file_metadata::{CONFIG, ConfigFile, REMEDY, config_beside, ids_of, me
 use super::lm::{DEFAULT_SEED, QrnnLm};
 use super::splits::Splits;
 use super::weights;
-use crate::data::{IdOrder, Vocab};
+use crate::data::{Corpus, IdOrder, Vocab};
 use crate::files::run_folder::{CHECKPOINT, WEIGHTS, checkpoints};
 use crate::files::tensor_file;
 use crate::packed::PackedFile;
@@ -215,7 +215,25 @@ impl SavedModel {
         Err(Error::mismatch(
             self.path.display().to_string(),
             "is a compressed model: its weights are rounded, and training would neither keep them so nor its zeros",
-            "start from the model that it was compressed from, or open it with `QrnnLm::open` to evaluate it",
+            "start from the model that it was compressed from; `reproduce evaluate` and `CompressedLm::open` take this one",
+        ))
+    }
+
+    /// Checks the words of a corpus against the checksum in a compressed file, which holds without vocabulary.txt, too.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] if the file was made with other words.
+    pub fn check_words(&self, corpus: &Corpus) -> Result<()> {
+        let sum = self.compressed.as_ref().and_then(|(_, metadata)| metadata.vocabulary.as_ref());
+        if self.vocab.is_some()
+            || sum.is_none_or(|sum| *sum == compressed::words_checksum(corpus.vocab()))
+        {
+            return Ok(());
+        }
+        Err(Error::mismatch(
+            format!("the corpus {}", corpus.name()),
+            format!("does not have the words of {}", self.path.display()),
+            "use the data that the model was trained on",
         ))
     }
 

@@ -148,9 +148,12 @@ pub(super) fn load(
         .map_err(|error| damaged(format!("is a checkpoint of another version ({error})")))?;
     crate::model::check_words(path, &file.metadata, corpus)?;
     saved.position.restore_best(&saved.recipe);
-    check_same(&saved, model.config(), recipe, compression)?;
+    check_same(path, &saved, model.config(), recipe, compression)?;
     if let Some(identity) = &saved.identity {
         identity.check(path, corpus)?;
+        if compression.is_some() {
+            identity.check_start(path, &Identity::new(model, recipe, corpus, compression)?)?;
+        }
     }
 
     let (kind, device) = model.options();
@@ -202,6 +205,7 @@ pub(super) fn load(
 }
 
 fn check_same(
+    path: &Path,
     saved: &Metadata,
     model: &LmConfig,
     recipe: &Recipe,
@@ -214,9 +218,14 @@ fn check_same(
         None => Ok(()),
         Some((field, theirs, ours)) => Err(Error::mismatch(
             "`.resume(true)`",
-            format!("the run in this folder has {field} {theirs}, but this call has {ours}"),
-            "use the settings of that run (only recipe.epochs and recipe.steps may change), or start a \
-             new run in another folder",
+            format!("the run of {} has {field} {theirs}, but this call has {ours}", path.display()),
+            match compression {
+                None => {
+                    "use the settings of that run (only recipe.epochs and recipe.steps may change), or start a \
+                     new run in another folder"
+                }
+                Some(_) => "use the settings of that run, or start a new run in another folder",
+            },
         )),
     }
 }
@@ -231,11 +240,12 @@ pub(super) fn compression_difference(
     let text = |gradual: Option<&Gradual>| {
         gradual.map_or("none".to_owned(), |gradual| json!(gradual).to_string())
     };
-    if saved != asked {
-        return Some(("compression".into(), text(saved), text(asked)));
+    if let (Some(saved), Some(asked)) = (saved, asked) {
+        return first_difference_of(&saved.plan, &asked.plan)
+            .or_else(|| first_difference_of(saved, asked))
+            .or_else(|| first_difference_of(saved_recipe, recipe));
     }
-    asked?;
-    first_difference_of(saved_recipe, recipe)
+    (saved != asked).then(|| ("compression".into(), text(saved), text(asked)))
 }
 
 /// The first setting in which two runs differ: its name in JSON and both values. Epochs and steps do not

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::compress::{CompressedLm, Gradual, Plan};
 use crate::data::{Corpus, Split};
@@ -158,6 +158,13 @@ fn a_run_is_not_resumed_by_another_plan() {
         assert!(matches!(error, Error::Mismatch { .. }), "{error}");
         assert!(error.to_string().contains(".resume(true)"), "{error}");
     }
+    let corpus = corpus();
+    let config = model(&corpus).config().clone();
+    let mut other = QrnnLm::seeded(&config, (Kind::Float, Device::Cpu), 9).unwrap();
+    other.adopt_vocab(&corpus);
+    let compressor = Compressor::gradual(gradual(), recipe()).folder(folder.path()).resume(true);
+    let error = compressor.fit_with(&mut other, &corpus, &mut Silent).unwrap_err().to_string();
+    assert!(error.contains("started from another model"), "{error}");
     resumed(folder.path(), (recipe(), gradual()), None).unwrap();
 }
 

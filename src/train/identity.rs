@@ -1,13 +1,14 @@
 //! Identifies the run that a checkpoint belongs to.
 
+use std::hash::Hasher;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tch::Kind;
 use twox_hash::XxHash3_64;
 
 use super::recipe::Recipe;
+use super::weight_rounding::values;
 use crate::compress::Gradual;
 use crate::data::{Corpus, Split};
 use crate::model::QrnnLm;
@@ -43,11 +44,30 @@ impl Identity {
         if let Some(compression) = compression {
             identity += &json!(compression).to_string();
         }
+        let mut hasher = XxHash3_64::default();
+        hasher.write(identity.as_bytes());
         for (_, parameter) in model.parameters() {
-            let sum = tch::no_grad(|| parameter.f_sum(Kind::Double))?.f_double_value(&[])?;
-            identity += &format!(" {:016x}", sum.to_bits());
+            for value in values(parameter)? {
+                hasher.write(&value.to_le_bytes());
+            }
         }
-        Ok(Self { run: format!("{:016x}", XxHash3_64::oneshot(identity.as_bytes())), train, valid })
+        Ok(Self { run: format!("{:016x}", hasher.finish()), train, valid })
+    }
+
+    /// Checks that a run that compresses a model goes on with the model that it started from, beside which its results
+    /// are shown.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] if the identity of the run that starts now is another one.
+    pub fn check_start(&self, checkpoint: &Path, now: &Self) -> Result<()> {
+        if self.run == now.run {
+            return Ok(());
+        }
+        Err(Error::mismatch(
+            "`.resume(true)`",
+            format!("the run of {} started from another model", checkpoint.display()),
+            "give the model that the run started from, or start a new run in another folder",
+        ))
     }
 
     /// Checks that the corpus has the texts that the run of this checkpoint was trained on.

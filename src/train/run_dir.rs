@@ -11,7 +11,9 @@ use super::metrics::MetricsLog;
 use super::recipe::Recipe;
 use crate::compress::Gradual;
 use crate::data::{Corpus, IdOrder};
-use crate::files::run_folder::{self, CONFIG, WEIGHTS, checkpoints, invalid_setting, read_config};
+use crate::files::run_folder::{
+    self, COMPRESSION, CONFIG, RESULTS, WEIGHTS, WORDS, checkpoints, invalid_setting, read_config,
+};
 use crate::files::run_lock::{Claim, Owner, RunLock, Watch, claim};
 use crate::interrupt::Interrupt;
 use crate::model::LmConfig;
@@ -152,7 +154,7 @@ impl RunDir {
     /// # Errors
     /// [`Error::Io`].
     pub(super) fn existing_files(&self) -> Result<Vec<&'static str>> {
-        let names = ["model.safetensors", "results.json", "config.json", "metrics.jsonl"];
+        let names = [WEIGHTS, RESULTS, COMPRESSION, CONFIG, "metrics.jsonl"];
         let mut files: Vec<_> =
             names.into_iter().filter(|name| self.path.join(name).exists()).collect();
         if !checkpoints(&self.path)?.is_empty() {
@@ -161,14 +163,14 @@ impl RunDir {
         Ok(files)
     }
 
-    /// Deletes weights, checkpoints and results of an earlier run.
+    /// Deletes weights, checkpoints and results of an earlier run or compression.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn clear(&self) -> Result<()> {
         let old = checkpoints(&self.path)?.into_iter().map(|(_, path)| path);
         let mut old: Vec<_> = old.collect();
-        old.extend(["results.json", "model.safetensors"].map(|name| self.path.join(name)));
+        old.extend([RESULTS, COMPRESSION, WEIGHTS, WORDS].map(|name| self.path.join(name)));
         for path in old.iter().filter(|path| path.exists()) {
             std::fs::remove_file(path).map_err(Error::io(path, "delete"))?;
         }

@@ -161,6 +161,9 @@ fn plans_and_files_that_do_not_fit_are_refused() {
         ("--one-shot --bits words=4", "--bits words: names no tensor"),
         ("--one-shot --activation-bits 1", "--activation-bits 1"),
         ("--one-shot --sensitivity 2", "--sensitivity 2"),
+        ("--one-shot --cache 1000000", "--cache 1000000"),
+        ("--one-shot --epochs 2", "'--one-shot'"),
+        ("--one-shot --nhid 20", "--checkpoint"),
         ("--prune-until 1", "--prune-until 1"),
         ("--preset heavy", "micronet or light"),
         ("--epochs 0", "--epochs"),
@@ -185,6 +188,18 @@ fn plans_and_files_that_do_not_fit_are_refused() {
     assert!(ran.stderr.contains("is a compressed model"), "{}", ran.stderr);
     for flag in ["--param-bits", "--activation-bits"] {
         reproduce(&["count", "--checkpoint", &out, flag, "8"]).is_refused(flag);
+    }
+    reproduce(&["count", "--checkpoint", &dense, "--proved-accumulators"])
+        .is_refused("no integers");
+    let same = small.compress(&dense, &format!("--checkpoint {dense} --one-shot --overwrite"));
+    same.is_refused("the folder of the dense model");
+    assert!(same.stderr.contains("--out"), "{}", same.stderr);
+    // A cache beyond any model, or a name of no tensor, is refused before a dense model is trained.
+    let preset = "--preset micronet --emsize 8 --nhid 8 --nlayers 1 --splits 9,20 --widths 8,4,2";
+    for flags in ["--cache 1000000", "--zeros words=0.5"] {
+        let ran = small.compress(&small.path("preset"), &format!("{preset} {flags}"));
+        ran.is_refused(flags);
+        assert!(!Path::new(&small.path("preset")).exists(), "{}", ran.stderr);
     }
     assert!(fs::read(format!("{out}/model.safetensors")).unwrap() == before);
 }
@@ -219,6 +234,17 @@ fn a_spoiled_file_is_refused_by_the_name_of_its_tensor() {
     let ran = reproduce(&["generate", "--checkpoint", &out]);
     ran.is_refused("words of another model");
     assert!(ran.stderr.contains("vocabulary.txt"), "{}", ran.stderr);
+    // Without its words, the file still knows their checksum.
+    fs::remove_file(&words).unwrap();
+    small.evaluate(&out, "");
+    let other = small.path("other");
+    fs::create_dir(&other).unwrap();
+    for split in ["train", "valid", "test"] {
+        fs::write(format!("{other}/{split}.txt"), "some other words\n".repeat(99)).unwrap();
+    }
+    let ran = reproduce(&["evaluate", "--checkpoint", &out, "--data", &other]);
+    ran.is_refused("a corpus of other words");
+    assert!(ran.stderr.contains("does not have the words"), "{}", ran.stderr);
 }
 
 /// Counted from files of full shape, not trained.

@@ -1,6 +1,6 @@
 //! `reproduce compress`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
 use qrnn::compress::{Gradual, Plan, Preset, random_compressed_lm, zeros_by_sensitivity};
@@ -10,7 +10,7 @@ use qrnn::interrupt::Interrupt;
 use qrnn::model::{LmConfig, QrnnLm, SavedModel, Splits};
 use qrnn::packed::Grid;
 use qrnn::paper::compression::{CompressionStudy, train_dense};
-use qrnn::paper::operation_counts::OpCounter;
+use qrnn::paper::operation_counts::{ModelSize, OpCounter};
 use qrnn::train::{Recipe, TrainingRun};
 use qrnn::view::progress;
 use qrnn::{Error, Result};
@@ -76,15 +76,19 @@ pub struct Args {
     random: bool,
     /// Passes over the training text
     #[arg(long, value_parser = parsers::size, default_value_t = 6, help_heading = "Training")]
+    #[arg(conflicts_with = "one_shot")]
     epochs: usize,
     /// Stop after this number of steps
     #[arg(long, value_parser = parsers::steps, help_heading = "Training")]
+    #[arg(conflicts_with = "one_shot")]
     steps: Option<u64>,
     /// Learning rate
     #[arg(long, value_parser = parsers::decimal, default_value_t = 3e-4, help_heading = "Training")]
+    #[arg(conflicts_with = "one_shot")]
     lr: f64,
     /// Epochs after which the learning rate is divided by 10; -1 for never
     #[arg(long, num_args = 1.., value_delimiter = ',', default_value = "-1", help_heading = "Training")]
+    #[arg(conflicts_with = "one_shot")]
     #[arg(allow_negative_numbers = true, value_parser = parsers::epoch)]
     when: Vec<i64>,
     /// Mean sequence length of a training step, in tokens [default: as in the model's training]
@@ -95,9 +99,11 @@ pub struct Args {
     batch_size: usize,
     /// Steps between updates of masks and scales
     #[arg(long, value_parser = parsers::steps, default_value_t = 100, help_heading = "Training")]
+    #[arg(conflicts_with = "one_shot")]
     prune_every: u64,
     /// Fraction of the run after which all zeros are there
     #[arg(long, value_parser = parsers::decimal, default_value_t = 0.7, help_heading = "Training")]
+    #[arg(conflicts_with = "one_shot")]
     prune_until: f64,
     /// Seed of dropout masks and sequence lengths
     #[arg(long, value_parser = parsers::non_negative::<u64>, default_value_t = 1882, help_heading = "Training")]
@@ -111,24 +117,30 @@ pub struct Args {
 
     /// Embedding width of the dense model [default: that of the preset]
     #[arg(long, value_parser = parsers::size, help_heading = "Dense model")]
+    #[arg(conflicts_with = "checkpoint")]
     emsize: Option<usize>,
     /// Hidden width of the dense model [default: that of the preset]
     #[arg(long, value_parser = parsers::size, help_heading = "Dense model")]
+    #[arg(conflicts_with = "checkpoint")]
     nhid: Option<usize>,
     /// Number of its QRNN layers [default: that of the preset]
     #[arg(long, value_parser = parsers::layers, help_heading = "Dense model")]
+    #[arg(conflicts_with = "checkpoint")]
     nlayers: Option<usize>,
     /// First token id of each of its tail clusters [default: those of the preset]
     #[arg(long, value_parser = parsers::named::<Splits>, help_heading = "Dense model")]
     splits: Option<Splits>,
     /// Embedding widths of its clusters [default: those of the preset]
     #[arg(long, value_delimiter = ',', value_parser = parsers::size, help_heading = "Dense model")]
+    #[arg(conflicts_with = "checkpoint")]
     widths: Option<Vec<usize>>,
     /// Passes over the training text before the compression
     #[arg(long, value_parser = parsers::size, default_value_t = 20, help_heading = "Dense model")]
+    #[arg(conflicts_with = "checkpoint")]
     dense_epochs: usize,
     /// Learning rate before the compression, divided by 10 after 60 % of the epochs
     #[arg(long, value_parser = parsers::decimal, default_value_t = 1e-3, help_heading = "Dense model")]
+    #[arg(conflicts_with = "checkpoint")]
     dense_lr: f64,
 
     #[command(flatten)]
@@ -143,6 +155,11 @@ pub fn run(args: Args) -> Result<Output> {
         return args.write_random(preset);
     }
     let device = args.compute.device()?;
+    let cache = args.cache.or(args.preset.map(Preset::cache)).filter(|&tokens| tokens > 0);
+    if let Some(tokens) = cache {
+        NeuralCache::new(tokens, 0.0, 0.0)?;
+    }
+    args.check_folder()?;
     let interrupt = Interrupt::on_ctrl_c("finishing this step")?;
     let (mut model, corpus) = match &args.checkpoint {
         Some(path) => {
@@ -173,7 +190,6 @@ pub fn run(args: Args) -> Result<Output> {
     } else {
         CompressionStudy::trained(gradual, recipe)
     };
-    let cache = args.cache.or(args.preset.map(Preset::cache)).filter(|&tokens| tokens > 0);
     let results = study
         .cache(cache)
         .folder(&args.out)
@@ -181,12 +197,34 @@ pub fn run(args: Args) -> Result<Output> {
         .overwrite(args.overwrite)
         .interrupt(interrupt)
         .run(&mut model, &corpus)?;
-    let text = format!("{results}\nwrote the compressed model to {}", args.out.display());
+    let out = args.out.display();
+    let outcome = match (results.interrupted, args.one_shot) {
+        (true, false) => format!("the same command with --resume goes on in {out}"),
+        (true, true) if results.file_bytes == 0 => "nothing was written".to_owned(),
+        _ => format!("wrote the compressed model to {out}"),
+    };
+    let text = format!("{results}\n{outcome}");
     let status = if results.interrupted { INTERRUPTED } else { 0 };
     Ok(Output { text, json: json!(results), status })
 }
 
 impl Args {
+    /// Checks that the compressed model does not take the place of the model that it is made from.
+    fn check_folder(&self) -> Result<()> {
+        let Some(model) = &self.checkpoint else { return Ok(()) };
+        let folder = if model.is_dir() { Some(model.as_path()) } else { model.parent() };
+        let place = |path: &Path| path.canonicalize().ok();
+        match folder.and_then(place) {
+            Some(folder) if Some(&folder) == place(&self.out).as_ref() => Err(Error::config(
+                "--out",
+                self.out.display(),
+                "is the folder of the model to compress, which would be lost",
+                "name another folder",
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// Writes a model of random weights, and counts it.
     fn write_random(&self, preset: Preset) -> Result<Output> {
         let config = self.config(preset);
@@ -224,6 +262,8 @@ impl Args {
             ));
         };
         let config = self.config(preset);
+        // Before hours of training.
+        ModelSize::pruned(&config, &self.flags_of(preset.plan(&config))?)?;
         let recipe = Recipe {
             bptt: config.bptt,
             batch: self.batch_size,
@@ -263,6 +303,8 @@ impl Args {
 
     fn plan(&self, model: &QrnnLm, corpus: &Corpus, interrupt: &Interrupt) -> Result<Plan> {
         let mut plan = self.preset.map_or_else(Plan::new, |preset| preset.plan(model.config()));
+        // Before a search.
+        self.flags_of(plan.clone())?.of_model(model)?;
         if let Some(fraction) = self.sensitivity {
             let progress = &mut *progress::here();
             let zeros = zeros_by_sensitivity(model, corpus, fraction, interrupt, progress)?;

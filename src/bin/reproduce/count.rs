@@ -42,9 +42,9 @@ pub struct Args {
     /// Fraction of zeros in the prunable weights, at least 0 and below 1
     #[arg(long, value_parser = parsers::decimal, default_value_t = 0.0)]
     sparsity: f64,
-    /// Count a neural cache of this many tokens, by the rules
-    #[arg(long, value_parser = parsers::non_negative::<usize>, default_value_t = 0)]
-    cache: usize,
+    /// Count a neural cache of this many tokens, by the rules; 0 for none [default: that of the --checkpoint, or none]
+    #[arg(long, value_parser = parsers::non_negative::<usize>)]
+    cache: Option<usize>,
     /// Count a plan of `reproduce compress` by the rules, on its model at full size: micronet or light
     #[arg(long, value_parser = parsers::named::<Preset>, conflicts_with_all = ["emsize", "nhid", "nlayers", "vocab",
         "splits", "param_bits", "activation_bits", "sparsity", "cache"])]
@@ -78,8 +78,16 @@ pub fn run(args: Args) -> Result<Output> {
             .splits(args.splits),
     };
     config.check()?;
-    let mut counter =
-        OpCounter::new().strict(args.strict).sparsity(args.sparsity).cache(args.cache);
+    if args.proved_accumulators {
+        return Err(Error::config(
+            "--proved-accumulators",
+            "",
+            "needs the integers of a compressed model, and this one has none",
+            "leave it out",
+        ));
+    }
+    let cache = args.cache.unwrap_or_default();
+    let mut counter = OpCounter::new().strict(args.strict).sparsity(args.sparsity).cache(cache);
     if let Some(bits) = args.param_bits {
         counter = counter.param_bits(bits);
     }
@@ -106,7 +114,7 @@ fn stored(args: &Args, saved: &SavedModel) -> Result<Output> {
             ));
         }
     }
-    let (Some(file), Some(config), Some(size)) =
+    let (Some(file), Some(config), Some(mut size)) =
         (saved.packed(), saved.config(), ModelSize::of_saved(saved)?)
     else {
         return Err(Error::mismatch(
@@ -115,7 +123,10 @@ fn stored(args: &Args, saved: &SavedModel) -> Result<Output> {
             "give them: --emsize, --nhid, --nlayers, --vocab, --splits",
         ));
     };
-    let mut counter = OpCounter::rules().cache(args.cache);
+    if let Some(tokens) = args.cache {
+        size.cache = Some(tokens).filter(|&tokens| tokens > 0);
+    }
+    let mut counter = OpCounter::rules();
     if args.proved_accumulators {
         counter = counter.proved_accumulators();
     }

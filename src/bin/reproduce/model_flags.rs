@@ -211,7 +211,8 @@ pub fn corpus_of(saved: &SavedModel, data: Option<PathBuf>) -> Result<Corpus> {
         None => synthetic,
     };
     let corpus = corpus.in_order(saved.ids().unwrap_or_default());
-    if saved.vocab().is_none() {
+    saved.check_words(&corpus)?;
+    if saved.vocab().is_none() && !saved.is_compressed() {
         warn_missing_vocabulary(saved.path(), &corpus);
     }
     Ok(corpus)

@@ -6,6 +6,6 @@ mod stage;
 mod study;
 
 pub use dense::train_dense;
-pub use results::{CompressionResults, FILE};
+pub use results::CompressionResults;
 pub use stage::Stage;
 pub use study::CompressionStudy;

@@ -7,13 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::stage::Stage;
 use crate::compress::TensorReport;
 use crate::evaluate::neural_cache::NeuralCache;
-use crate::files::run_folder::write_json;
+use crate::files::run_folder::{COMPRESSION, write_json};
 use crate::format::{aligned, megabytes, perplexity, score, thousands};
 use crate::paper::results::Corpus;
 use crate::{Error, Result, json};
-
-/// The file of the results in the folder of a compressed model.
-pub const FILE: &str = "compression.json";
 
 /// What a compression came to. Displays as a table of its stages.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,7 +40,7 @@ impl CompressionResults {
     /// # Errors
     /// [`Error::Io`]; [`Error::BadFile`] with the line if they cannot be read.
     pub fn read(folder: &Path) -> Result<Self> {
-        let path = folder.join(FILE);
+        let path = folder.join(COMPRESSION);
         let text = std::fs::read_to_string(&path).map_err(Error::io(&path, "read"))?;
         serde_json::from_str(&text).map_err(|error| {
             let problem =
@@ -57,7 +54,7 @@ impl CompressionResults {
     /// # Errors
     /// [`Error::Io`].
     pub fn write(&self, folder: &Path) -> Result<()> {
-        write_json(&folder.join(FILE), self)
+        write_json(&folder.join(COMPRESSION), self)
     }
 
     /// The headings and the cells of each stage.

@@ -108,12 +108,30 @@ impl CompressionStudy {
         corpus: &Corpus,
         progress: &mut dyn Progress,
     ) -> Result<CompressionResults> {
-        // Refuse a plan that does not fit before the first evaluation.
+        // Refuse what cannot work before the first evaluation.
         self.gradual.check()?;
         self.gradual.plan.of_model(model)?;
+        if let Some(size) = self.cache {
+            NeuralCache::new(size, 0.0, 0.0)?;
+        }
         if self.recipe.is_none() {
             self.check_folder()?;
         }
+        let results = self.stages(model, corpus, progress)?;
+        // Training may have replaced the model of an earlier call, which was interrupted or has another cache.
+        let is_started = self.recipe.is_some() && !results.stages.is_empty();
+        if let (Some(folder), true) = (&self.folder, is_started || results.file_bytes > 0) {
+            results.write(folder)?;
+        }
+        Ok(results)
+    }
+
+    fn stages(
+        &self,
+        model: &mut QrnnLm,
+        corpus: &Corpus,
+        progress: &mut dyn Progress,
+    ) -> Result<CompressionResults> {
         let config = model.config().clone();
         // Stages are compared, whatever the precision of training.
         let precision = model.precision();
@@ -172,18 +190,14 @@ impl CompressionStudy {
         if let Some(folder) = &self.folder {
             compressed.save(folder)?;
         }
-        let results = CompressionResults {
+        Ok(CompressionResults {
             tensors: counter.tensors(&compressed)?,
             cache,
             file_bytes: compressed.file().bytes(),
             counted_bits: compressed.file().storage_bits() as u64,
             interrupted: !finished,
             ..self.interrupted(corpus, stages)
-        };
-        if let Some(folder) = &self.folder {
-            results.write(folder)?;
-        }
-        Ok(results)
+        })
     }
 
     fn one_column(&self, compressed: &CompressedLm) -> EvalOptions {

@@ -104,8 +104,8 @@ impl Found {
         if names.is_empty() && results.is_none() {
             return Err(Error::bad_file(
                 folder,
-                "is neither the folder of a table nor that of a run",
-                "name a folder that `reproduce --out` wrote, or one in its `runs`",
+                "is neither the folder of a table nor that of a run, and has no compression.json",
+                "name a folder that `reproduce` wrote with --out, or one in its `runs`, or one of `reproduce compress`",
             ));
         }
         let (requested, finished) = (experiment.requested()?, experiment.finished()?);

@@ -6,7 +6,8 @@ use qrnn_ops::atomic_file;
 use serde_json::{Value, json};
 
 use super::{compression, page};
-use crate::paper::compression::{CompressionResults, FILE};
+use crate::files::run_folder::COMPRESSION;
+use crate::paper::compression::CompressionResults;
 use crate::paper::experiment::gather_folders;
 use crate::paper::results::ReproduceResults;
 use crate::view::plot;
@@ -115,5 +116,5 @@ impl Report {
 
 /// Whether a folder is that of a compressed model.
 fn is_compressed(folder: &Path) -> bool {
-    folder.join(FILE).exists()
+    folder.join(COMPRESSION).exists()
 }

@@ -10,17 +10,17 @@ use serde_json::{Result, Value};
 use super::results::thousands;
 
 /// The fields that name a measurement of a bench. A later record of the same one replaces an earlier one.
-const NAMES: [&str; 9] =
-    ["device", "what", "of", "model", "format", "size", "kind", "peer", "variant"];
+const NAMES: [&str; 10] =
+    ["device", "what", "of", "model", "format", "size", "kind", "peer", "variant", "text"];
 
 /// The lines of a table; the first one is its head.
-type Grid = Vec<Vec<String>>;
+pub(super) type Grid = Vec<Vec<String>>;
 
 /// The records of a device.
-struct Records(Vec<Value>);
+pub(super) struct Records(Vec<Value>);
 
 impl Records {
-    fn all<T: DeserializeOwned>(&self, what: &str) -> Result<Vec<T>> {
+    pub fn all<T: DeserializeOwned>(&self, what: &str) -> Result<Vec<T>> {
         let of = |record: &&Value| record["what"] == what;
         self.0.iter().filter(of).map(T::deserialize).collect()
     }
@@ -71,7 +71,7 @@ impl Peers {
 }
 
 /// The tables of all devices that ran this bench.
-fn tables(
+pub(super) fn tables(
     texts: &[String],
     bench: &str,
     grid: impl Fn(&Records) -> Result<Grid>,
@@ -120,7 +120,7 @@ fn head(columns: &[&str], by: &str, peers: &Peers) -> Grid {
     vec![columns.chain(peers.labels.iter().map(|label| format!("{by}{label}"))).collect()]
 }
 
-fn milliseconds(seconds: f64) -> String {
+pub(super) fn milliseconds(seconds: f64) -> String {
     let digits = if seconds < 1e-3 { 3 } else { 2 };
     format!("{:.digits$}", 1e3 * seconds)
 }

@@ -4,6 +4,7 @@
 //! function from JSON to its lines, and a line in [`TABLES`].
 
 mod bench;
+mod compression;
 mod results;
 
 use std::path::Path;
@@ -34,6 +35,12 @@ const MEDIUM: &str = "docs/results/medium/results.json";
 
 const TABLES: &[Table] = &[
     Table { file: "README.md", name: "results", sources: MEDIUM, markdown: results::table },
+    Table {
+        file: "README.md",
+        name: "compressed",
+        sources: "docs/results/compression/wikitext-mini/stages.json",
+        markdown: compression::stages,
+    },
     of_runs("README.md", "corpus", bench::corpus),
     of_runs("README.md", "steps", bench::steps),
     of_runs("README.md", "evaluations", bench::evaluations),
@@ -43,6 +50,21 @@ const TABLES: &[Table] = &[
         sources: MEDIUM,
         markdown: results::differences,
     },
+    Table {
+        file: "docs/compression/README.md",
+        name: "stages",
+        sources: "docs/results/compression/*/stages.json",
+        markdown: compression::stages,
+    },
+    Table {
+        file: "docs/compression/README.md",
+        name: "costs",
+        sources: "docs/results/compression/*/[dez]*.json",
+        markdown: compression::costs,
+    },
+    of_runs("docs/compression/README.md", "products", compression::products),
+    of_runs("docs/compression/README.md", "generation", compression::generation),
+    of_runs("docs/compression/README.md", "evaluation", compression::evaluation),
     of_runs("docs/profile.md", "stages", bench::stages),
     of_runs("docs/profile.md", "pooling", bench::pooling),
 ];
