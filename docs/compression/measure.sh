@@ -19,6 +19,7 @@ if [ $# -gt 1 ]; then
     narrow=(--splits "2000,8000" --widths "160,40,10")
     first=(--epochs 4 --when 3 --lr 2e-3)
     further=(--epochs 6 --when 4 --lr 5e-4)
+    of_preset=("${further[@]}")
     pruning=(--prune-every 30)
 else
     text=embedded
@@ -27,6 +28,8 @@ else
     narrow=(--splits "500,2000" --widths "192,48,12")
     first=(--epochs 10 --when 7 --lr 3e-3)
     further=(--epochs 8 --when 6 --lr 2e-3)
+    # Fewer zeros ask for less.
+    of_preset=(--epochs 8 --when 6 --lr 5e-4)
     pruning=(--prune-every 50 --prune-until 0.5)
 fi
 common=("${data[@]}" --bptt 35 --batch-size 20 --precision fp32 --overwrite)
@@ -48,6 +51,6 @@ done
 
 # All stages, by the preset's zeros.
 "$program" train "${model[@]}" --ids frequency "${narrow[@]}" "${common[@]}" "${first[@]}" --out "$out/narrow"
-"$program" compress --checkpoint "$out/narrow" --preset micronet "${common[@]}" "${further[@]}" "${pruning[@]}" \
+"$program" compress --checkpoint "$out/narrow" --preset micronet "${common[@]}" "${of_preset[@]}" "${pruning[@]}" \
     --out "$out/stages"
 cp "$out/stages/compression.json" "$stored/stages.json"

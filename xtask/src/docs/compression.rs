@@ -37,19 +37,30 @@ struct Dense {
     test_ppl: f64,
 }
 
-/// The lines of the stages of each model.
+impl Corpus {
+    fn name(&self) -> &str {
+        if self.name == "synthetic" { "embedded language" } else { &self.name }
+    }
+}
+
+/// The lines of a dense model and of the stages of an adaptive one, on each text.
+///
+/// * `texts`: of each text the dense model and its stages, then those of the adaptive one.
 pub fn stages(texts: &[String]) -> Result<String> {
     let mut lines = "| text | stage | validation perplexity | test perplexity | stored (kB) | operations (M) | score \
                      | tokens/s |\n\
                      | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |\n"
         .to_owned();
-    for text in texts {
-        let Compression { corpus, stages } = serde_json::from_str(text)?;
-        for stage in stages {
+    for models in texts.chunks(2) {
+        let models: Vec<Compression> =
+            models.iter().map(|text| serde_json::from_str(text)).collect::<Result<_>>()?;
+        let dense = models.first().into_iter().flat_map(|dense| dense.stages.first());
+        let adaptive = models.get(1).into_iter().flat_map(|adaptive| &adaptive.stages);
+        for stage in dense.chain(adaptive) {
             let _ = writeln!(
                 lines,
                 "| {} | {} | {:.2} | {:.2} | {} | {:.3} | {:.6} | {} |",
-                corpus.name,
+                models[0].corpus.name(),
                 stage.name,
                 stage.valid_ppl,
                 stage.test_ppl,
@@ -83,7 +94,7 @@ pub fn costs(texts: &[String]) -> Result<String> {
         };
         let (start, rounded) = perplexities(&compressed[0]);
         let nats = (rounded / start).ln();
-        let name = &compressed[0].corpus.name;
+        let name = compressed[0].corpus.name();
         let _ =
             write!(lines, "| {name} | {start:.2} | {rounded:.2} ({nats:+.4} nats) | {dense:.2} |");
         for model in &compressed[1..] {
@@ -197,7 +208,8 @@ mod tests {
 
     #[test]
     fn each_stage_has_a_line() {
-        let lines = stages(&[compressed(&[("dense", 10.0), ("cached", 8.125)])]).unwrap();
+        let dense = compressed(&[("dense", 10.0), ("quantized", 9.0)]);
+        let lines = stages(&[dense, compressed(&[("cached", 8.125)])]).unwrap();
         assert_eq!(
             lines.lines().skip(2).collect::<Vec<_>>(),
             [

@@ -38,7 +38,7 @@ const TABLES: &[Table] = &[
     Table {
         file: "README.md",
         name: "compressed",
-        sources: "docs/results/compression/wikitext-mini/stages.json",
+        sources: "docs/results/compression/wikitext-mini/[es]*.json",
         markdown: compression::stages,
     },
     of_runs("README.md", "corpus", bench::corpus),
@@ -53,7 +53,7 @@ const TABLES: &[Table] = &[
     Table {
         file: "docs/compression/README.md",
         name: "stages",
-        sources: "docs/results/compression/*/stages.json",
+        sources: "docs/results/compression/*/[es]*.json",
         markdown: compression::stages,
     },
     Table {
