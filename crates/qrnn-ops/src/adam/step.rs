@@ -44,7 +44,7 @@ pub(super) struct Settings {
 /// * `clip`: maximum norm of all gradients together; 0 disables clipping.
 ///
 /// # Errors
-/// [`Error::Torch`] if memory runs out; [`Error::Cuda`] if a kernel cannot be launched.
+/// [`crate::Error::Torch`] if memory runs out; [`crate::Error::Cuda`] if a kernel cannot be launched.
 pub fn adam_step(
     launcher: &dyn Launch,
     updates: &[AdamUpdate<'_>],
