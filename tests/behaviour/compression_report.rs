@@ -31,4 +31,14 @@ fn the_folder_of_a_compressed_model_has_a_plot_and_a_report() {
     ran.succeeds();
     assert!(ran.stdout.contains("quantized") && ran.stdout.contains("open "), "{}", ran.stdout);
     assert!(folder.path().join("other/report.html").exists());
+
+    // A training run that was interrupted has nothing to report, and no results of a table.
+    let results = folder.path().join("dense/results.json");
+    let text = fs::read_to_string(&results).unwrap();
+    let interrupted = text.replace("\"interrupted\": false", "\"interrupted\": true");
+    assert_ne!(interrupted, text);
+    fs::write(&results, interrupted).unwrap();
+    let ran = reproduce(&["report", &dense, "--out", &other]);
+    ran.is_refused("an interrupted run");
+    assert!(ran.stderr.contains("has no finished run"), "{}", ran.stderr);
 }

@@ -36,6 +36,7 @@ pub fn gather(folders: &[PathBuf], out: &Path, command: &str) -> Result<Reproduc
         found.add(folder)?;
     }
     if let ([folder], true) = (folders, found.finished.is_empty())
+        && !folder.join(CONFIG).exists()
         && let Some(results) = read_results(folder)?.filter(|results| results.format < 2)
     {
         return Ok(results);
