@@ -43,13 +43,17 @@ impl Quantizer {
     /// The integer that each integer from -127 to 127 is rounded to; `None` for a grid of integers. 0 stays 0, and
     /// nothing else becomes 0, so that zeros are the same before and after.
     pub fn rounded_integers(&self) -> Option<Vec<i8>> {
-        let book: Vec<i8> =
-            self.book.as_ref()?.iter().copied().filter(|&entry| entry != 0).collect();
+        self.book.as_deref().map(Self::rounded_to)
+    }
+
+    /// As [`Quantizer::rounded_integers`], to the entries of a codebook, ascending.
+    pub fn rounded_to(book: &[i8]) -> Vec<i8> {
+        let book: Vec<i8> = book.iter().copied().filter(|&entry| entry != 0).collect();
         let round = |integer: i32| match (integer, book.is_empty()) {
             (0, _) | (_, true) => 0,
             _ => book[nearest(&book, integer)],
         };
-        Some((-MAX_ENTRY..=MAX_ENTRY).map(round).collect())
+        (-MAX_ENTRY..=MAX_ENTRY).map(round).collect()
     }
 
     /// The scale of a row.

@@ -197,7 +197,8 @@ impl Optimizer {
         }
         for (gradient, mask) in grads.all.iter().zip(grads.masks) {
             if let Some(mask) = mask {
-                let _ = gradient.shallow_clone().f_mul_(mask)?;
+                // As the kernel: a pruned weight's infinite gradient counts as 0, and not as NaN.
+                let _ = gradient.shallow_clone().f_masked_fill_(&mask.f_eq(0)?, 0.0)?;
             }
         }
         let grads = grads.all;

@@ -35,7 +35,8 @@ pub(super) fn sections(runs: &[CompressionResults]) -> Markup {
 }
 
 fn section(run: &CompressionResults) -> Markup {
-    let whole = run.stages.last().map(|stage| stage.score);
+    // An interrupted run ends with the score of another model than that of its tensors.
+    let whole = run.stages.last().filter(|_| !run.interrupted).map(|stage| stage.score);
     html! {
         h2 { "Compression" @if !run.name.is_empty() { ": " (run.name) } }
         p class="quiet" {
