@@ -279,8 +279,8 @@ fn stored(parameter: &Tensor, plan: &TensorPlan) -> Result<StoredTensor> {
     })
 }
 
-/// The values of a parameter, row by row.
-pub(super) fn values(parameter: &Tensor) -> Result<Vec<f32>> {
+/// The values of a tensor, row by row.
+pub(crate) fn values(parameter: &Tensor) -> Result<Vec<f32>> {
     let _no_grad = tch::no_grad_guard();
     let flat = parameter.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_reshape(-1)?;
     Ok(Vec::try_from(flat)?)

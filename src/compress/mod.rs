@@ -18,6 +18,7 @@ mod sensitivity;
 mod shares;
 mod tensor_report;
 
+pub(crate) use compressed_lm::values;
 pub use compressed_lm::{CompressedLm, pruned, stored_cache_of};
 pub use gradual::Gradual;
 pub use plan::{Plan, TensorPlan};

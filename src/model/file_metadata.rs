@@ -21,8 +21,8 @@ const IDS: &str = "qrnn-ids";
 /// within JSON).
 const MAX_VOCAB_BYTES: usize = 12 << 20;
 
-pub(super) const REMEDY: &str = "give a model.safetensors written by `reproduce train` or Python's safetensors, a checkpoint, or \
-     a run folder";
+pub(super) const REMEDY: &str = "give a model.safetensors written by `reproduce train` or Python's \
+                                 safetensors, a checkpoint, or a run folder";
 
 /// The metadata of a weight file: configuration, vocabulary and order of ids.
 pub(crate) fn metadata(model: &QrnnLm) -> Result<HashMap<String, String>> {

@@ -15,9 +15,9 @@ use std::collections::BTreeMap;
 use tch::{Kind, Tensor};
 
 use super::optimizer::Optimizer;
-use super::weight_rounding::{WeightRounding, values};
+use super::weight_rounding::WeightRounding;
 use crate::Result;
-use crate::compress::{CompressedLm, Gradual, TensorPlan};
+use crate::compress::{CompressedLm, Gradual, TensorPlan, values};
 use crate::data::Corpus;
 use crate::model::{Activations, QrnnLm};
 use crate::packed::{Grid, PackedTensor, StoredTensor};
@@ -88,9 +88,8 @@ impl Compression {
             if plan.zeros == 0.0 {
                 continue;
             }
-            // All zeros where the plan is reached, whatever the rounding of the share.
-            let zeros = if share == 1.0 { plan.zeros } else { plan.zeros * share };
-            let mask = plan.mask(parameter, optimizer.squared_gradients(i), zeros)?;
+            let squares = optimizer.squared_gradients(i);
+            let mask = plan.mask(parameter, squares, plan.zeros * share)?;
             let _ = parameter.shallow_clone().f_mul_(&mask)?;
             optimizer.mask_state(i, &mask)?;
             self.masks[i] = Some(mask);

@@ -44,7 +44,8 @@ impl Compressor {
         Self(self.0.folder(folder))
     }
 
-    /// As [`Trainer::resume`].
+    /// As [`Trainer::resume`], with the model that the run started from: one that an interrupted call has trained must be
+    /// opened again.
     pub fn resume(self, resume: bool) -> Self {
         Self(self.0.resume(resume))
     }

@@ -8,8 +8,7 @@ use serde_json::json;
 use twox_hash::XxHash3_64;
 
 use super::recipe::Recipe;
-use super::weight_rounding::values;
-use crate::compress::Gradual;
+use crate::compress::{Gradual, values};
 use crate::data::{Corpus, Split};
 use crate::model::QrnnLm;
 use crate::{Error, Result};

@@ -1,10 +1,10 @@
 //! The grids or codebooks that training rounds the weights to.
 
 use qrnn_ops::cuda;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use crate::Result;
-use crate::compress::TensorPlan;
+use crate::compress::{TensorPlan, values};
 use crate::model::CopyGrid;
 use crate::packed::{Encoding, Grid, Quantizer, ScalePer};
 
@@ -109,16 +109,10 @@ fn next_powers_of_two(scales: &Tensor) -> Result<Tensor> {
     Ok(floor.f_mul_scalar(2.0)?.f_where_self(&floor.f_lt_tensor(scales)?, &floor)?)
 }
 
-/// The values of a tensor, row by row.
-pub(super) fn values(tensor: &Tensor) -> Result<Vec<f32>> {
-    let _no_grad = tch::no_grad_guard();
-    let flat = tensor.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_reshape(-1)?;
-    Ok(Vec::try_from(flat)?)
-}
-
 #[cfg(test)]
 mod tests {
     use qrnn_ops::cuda::host_shim::as_on_a_gpu;
+    use tch::Device;
 
     use super::*;
     use crate::compress::Plan;

@@ -13,6 +13,13 @@ use super::results::thousands;
 struct Compression {
     corpus: Corpus,
     stages: Vec<Stage>,
+    tensors: Vec<Tensor>,
+}
+
+#[derive(Deserialize)]
+struct Tensor {
+    name: String,
+    shape: Vec<u64>,
 }
 
 #[derive(Deserialize)]
@@ -43,24 +50,38 @@ impl Corpus {
     }
 }
 
+impl Compression {
+    /// `emsize/nhid` of a model with one embedding.
+    fn sizes(&self) -> String {
+        let shape = |name| self.tensors.iter().find(|tensor| tensor.name == name).map(|t| &t.shape);
+        // A layer has three rows for each hidden unit.
+        match (shape("encoder.weight"), shape("rnns.0.linear.weight")) {
+            (Some(embedding), Some(layer)) => format!("{}/{}", embedding[1], layer[0] / 3),
+            _ => String::new(),
+        }
+    }
+}
+
 /// The lines of a dense model and of the stages of an adaptive one, on each text.
 ///
-/// * `texts`: of each text the dense model and its stages, then those of the adaptive one.
+/// * `texts`: of each text those of the dense model, then those of the adaptive one. A dense model alone is left out.
 pub fn stages(texts: &[String]) -> Result<String> {
     let mut lines = "| text | stage | validation perplexity | test perplexity | stored (kB) | operations (M) | score \
                      | tokens/s |\n\
                      | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |\n"
         .to_owned();
-    for models in texts.chunks(2) {
-        let models: Vec<Compression> =
-            models.iter().map(|text| serde_json::from_str(text)).collect::<Result<_>>()?;
-        let dense = models.first().into_iter().flat_map(|dense| dense.stages.first());
-        let adaptive = models.get(1).into_iter().flat_map(|adaptive| &adaptive.stages);
-        for stage in dense.chain(adaptive) {
+    let models: Vec<Compression> =
+        texts.iter().map(|text| serde_json::from_str(text)).collect::<Result<_>>()?;
+    for pair in models.windows(2) {
+        let [dense, adaptive] = pair else { continue };
+        if adaptive.stages.first().is_none_or(|stage| stage.name != "adaptive") {
+            continue;
+        }
+        for stage in dense.stages.first().into_iter().chain(&adaptive.stages) {
             let _ = writeln!(
                 lines,
                 "| {} | {} | {:.2} | {:.2} | {} | {:.3} | {:.6} | {} |",
-                models[0].corpus.name(),
+                adaptive.corpus.name(),
                 stage.name,
                 stage.valid_ppl,
                 stage.test_ppl,
@@ -80,9 +101,9 @@ pub fn stages(texts: &[String]) -> Result<String> {
 /// * `texts`: of each text the dense model after further epochs, the rounded one, and those with fewer and more zeros.
 pub fn costs(texts: &[String]) -> Result<String> {
     let mut lines =
-        "| text | start | in 8 bits | dense, further epochs | 80 % zeros, the same epochs \
+        "| text | emsize/nhid | start | in 8 bits | dense, further epochs | 80 % zeros, the same epochs \
                      | 90 % zeros, the same epochs |\n\
-                     | --- | ---: | ---: | ---: | ---: | ---: |\n"
+                     | --- | ---: | ---: | ---: | ---: | ---: | ---: |\n"
             .to_owned();
     for models in texts.chunks_exact(4) {
         let Dense { test_ppl: dense } = serde_json::from_str(&models[0])?;
@@ -94,9 +115,9 @@ pub fn costs(texts: &[String]) -> Result<String> {
         };
         let (start, rounded) = perplexities(&compressed[0]);
         let nats = (rounded / start).ln();
-        let name = compressed[0].corpus.name();
+        let model = format!("{} | {}", compressed[0].corpus.name(), compressed[0].sizes());
         let _ =
-            write!(lines, "| {name} | {start:.2} | {rounded:.2} ({nats:+.4} nats) | {dense:.2} |");
+            write!(lines, "| {model} | {start:.2} | {rounded:.2} ({nats:+.4} nats) | {dense:.2} |");
         for model in &compressed[1..] {
             let (_, pruned) = perplexities(model);
             let change = 100.0 * (pruned / dense - 1.0);
@@ -203,18 +224,25 @@ mod tests {
             )
         };
         let stages: Vec<String> = stages.iter().map(stage).collect();
-        format!(r#"{{"corpus": {{"name": "a text"}}, "stages": [{}]}}"#, stages.join(", "))
+        format!(
+            r#"{{"corpus": {{"name": "a text"}}, "stages": [{}], "tensors": [
+                {{"name": "encoder.weight", "shape": [50, 8]}},
+                {{"name": "rnns.0.linear.weight", "shape": [36, 16]}}]}}"#,
+            stages.join(", ")
+        )
     }
 
     #[test]
     fn each_stage_has_a_line() {
         let dense = compressed(&[("dense", 10.0), ("quantized", 9.0)]);
-        let lines = stages(&[dense, compressed(&[("cached", 8.125)])]).unwrap();
+        let adaptive = compressed(&[("adaptive", 8.125), ("cached", 8.0)]);
+        let lines = stages(&[dense.clone(), dense, adaptive]).unwrap();
         assert_eq!(
             lines.lines().skip(2).collect::<Vec<_>>(),
             [
                 "| a text | dense | 9.50 | 10.00 | 12,346 | 1.235 | 0.000500 | 1,234 |",
-                "| a text | cached | 9.50 | 8.12 | 12,346 | 1.235 | 0.000500 | 1,234 |",
+                "| a text | adaptive | 9.50 | 8.12 | 12,346 | 1.235 | 0.000500 | 1,234 |",
+                "| a text | cached | 9.50 | 8.00 | 12,346 | 1.235 | 0.000500 | 1,234 |",
             ]
         );
     }
@@ -225,8 +253,7 @@ mod tests {
             [10.01, 19.0, 21.0].map(|ppl| compressed(&[("dense", 10.0), ("quantized", ppl)]));
         let texts = [vec![r#"{"test_ppl": 20.0}"#.to_owned()], compressed.to_vec()].concat();
         let lines = costs(&texts).unwrap();
-        let line =
-            "| a text | 10.00 | 10.01 (+0.0010 nats) | 20.00 | 19.00 (-5.0 %) | 21.00 (+5.0 %) |";
+        let line = "| a text | 8/12 | 10.00 | 10.01 (+0.0010 nats) | 20.00 | 19.00 (-5.0 %) | 21.00 (+5.0 %) |";
         assert_eq!(lines.lines().skip(2).collect::<Vec<_>>(), [line]);
     }
 
