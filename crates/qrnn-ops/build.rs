@@ -8,8 +8,15 @@ fn main() {
         "src/cuda/shim.cpp",
         "src/libtorch/pinned.cpp",
         "src/libtorch/shim.cpp",
+        "src/process_group/cpp/collectives.cpp",
+        "src/process_group/cpp/gloo.cpp",
+        "src/process_group/cpp/gradient_sums.cpp",
+        "src/process_group/cpp/nccl.cpp",
+        "src/process_group/cpp/store.cpp",
     ];
-    for shim in shims.iter().chain(&["src/libtorch/guarded.h"]) {
+    let headers =
+        ["src/libtorch/guarded.h", "src/process_group/cpp/shim.h", "src/process_group/cpp/stubs"];
+    for shim in shims.iter().chain(&headers) {
         println!("cargo:rerun-if-changed={shim}");
     }
     // docs.rs has no libtorch, and rustdoc links nothing.
@@ -35,6 +42,7 @@ fn main() {
         .pic(true)
         .warnings(false)
         .flag("-fopenmp") // at::parallel_for is a template over OpenMP
+        .include("src/process_group/cpp/stubs")
         .include(&include)
         .include(include.join("torch/csrc/api/include"))
         .files(shims)

@@ -49,6 +49,19 @@ pub enum Error {
         /// What to do about it.
         remedy: String,
     },
+    /// The processes of a group cannot go on together: one has ended, does not answer, or has other settings.
+    #[error("{what} {problem}\n  what to do: {remedy}")]
+    Group {
+        /// The rank, the host or the environment variable.
+        what: String,
+        /// What happened to it.
+        problem: String,
+        /// What to do about it.
+        remedy: String,
+    },
+    /// Interrupted while it waited for other processes.
+    #[error("interrupted while waiting for the other processes of the group")]
+    Interrupted,
 }
 
 /// Prints the message, because notebooks and `fn main() -> Result<()>` show an error's Debug form.
@@ -78,6 +91,15 @@ impl Error {
         remedy: impl Into<String>,
     ) -> Self {
         Self::Unavailable { what: what.into(), problem: problem.into(), remedy: remedy.into() }
+    }
+
+    /// Creates an [`Error::Group`].
+    pub fn group(
+        what: impl Into<String>,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self::Group { what: what.into(), problem: problem.into(), remedy: remedy.into() }
     }
 
     /// Converts an [`std::io::Error`] into an [`Error::Io`]: `.map_err(Error::io(path, "read"))`.

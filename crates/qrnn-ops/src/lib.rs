@@ -14,6 +14,7 @@
 //! | [`profile`] | timers of the stages of a training step |
 //! | [`matmul`], [`dropout_mask`], [`adam`] | matrix products and linear maps; masks; Adam on CUDA |
 //! | [`fo_pool`], [`split_softmax`], [`cache_attention`] | the operations of a QRNN language model |
+//! | [`process_group`] | groups of processes: rendezvous, sums, gathers, broadcasts |
 //! | [`device`] | chooses a device, and tests every operation on it |
 
 pub mod adam;
@@ -30,6 +31,7 @@ mod kernels_compile;
 pub mod libtorch;
 pub mod matmul;
 pub mod packed;
+pub mod process_group;
 pub mod profile;
 mod self_test;
 pub mod simd;

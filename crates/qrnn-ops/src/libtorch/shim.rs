@@ -16,6 +16,15 @@ unsafe extern "C" {
 /// # Safety
 /// `message` is null or a string allocated by `malloc`, which this function frees.
 pub(crate) unsafe fn check(message: *mut c_char) -> Result<()> {
+    // SAFETY: by this function's contract.
+    unsafe { check_text(message) }.map_err(|text| TchError::Torch(text).into())
+}
+
+/// As [`check`], with the message alone.
+///
+/// # Safety
+/// That of [`check`].
+pub(crate) unsafe fn check_text(message: *mut c_char) -> Result<(), String> {
     if message.is_null() {
         return Ok(());
     }
@@ -25,7 +34,7 @@ pub(crate) unsafe fn check(message: *mut c_char) -> Result<()> {
         free(message.cast());
         text
     };
-    Err(TchError::Torch(text).into())
+    Err(text)
 }
 
 /// The addresses of tensors, as arguments of the shims.

@@ -1,0 +1,41 @@
+//! Groups of processes that compute together: ranks that meet at a store, and sums, gathers and broadcasts of
+//! tensors among them.
+//!
+//! The engine is c10d, which is part of libtorch: TCPStore, gloo for tensors on the CPU, and NCCL for tensors on
+//! GPUs, found at run time in libtorch's CUDA library. The classes are used directly, without c10d's dispatcher and
+//! registry, so a process may hold several groups.
+//!
+//! A [`Rendezvous`] is what the launcher says (torchrun, srun, mpirun, or variables set by hand);
+//! [`ProcessGroup::join`] meets the other ranks and connects them. A group of one opens no socket.
+//!
+//! c10d ends the process where the sizes of an operation differ between ranks. So ranks compare their settings by
+//! [`ProcessGroup::exchange`], which is no operation of c10d's, before the first one.
+
+mod backend;
+mod connected;
+mod diagnosis;
+mod gradient_sums;
+mod group;
+mod meeting;
+mod messages;
+mod monitor;
+mod rendezvous;
+mod signal;
+mod slurm;
+mod store;
+#[cfg(test)]
+mod tests;
+mod waiting;
+
+use std::time::Duration;
+
+pub use backend::GlooOptions;
+pub use gradient_sums::GradientSums;
+pub use group::{DEFAULT_TIMEOUT, GroupOptions, ProcessGroup};
+pub use rendezvous::Rendezvous;
+
+/// A duration for c10d, which takes 0 for no limit and overflows beyond some centuries.
+fn milliseconds(time: Duration) -> i64 {
+    const YEAR: i64 = 365 * 24 * 3600 * 1000;
+    i64::try_from(time.as_millis()).unwrap_or(YEAR).clamp(1, YEAR)
+}

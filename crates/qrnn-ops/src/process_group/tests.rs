@@ -1,0 +1,233 @@
+//! Groups whose ranks are threads of this process.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tch::{Device, Kind, Tensor};
+
+use super::backend::Backend;
+use super::store::Store;
+use super::{GroupOptions, ProcessGroup, Rendezvous};
+use crate::Error;
+
+const SECONDS: Duration = Duration::from_secs(30);
+
+/// Runs `rank` in as many threads; returns what they return, in the order of the ranks.
+fn with_ranks<T: Send>(
+    world_size: usize,
+    timeout: Duration,
+    rank: impl Fn(ProcessGroup) -> T + Sync,
+) -> Vec<T> {
+    let (_store, port) = Store::open("127.0.0.1", 0, true, SECONDS).unwrap();
+    let results = Mutex::new((0..world_size).map(|_| None).collect::<Vec<_>>());
+    std::thread::scope(|scope| {
+        for number in 0..world_size {
+            let (rank, results) = (&rank, &results);
+            scope.spawn(move || {
+                let place = Rendezvous {
+                    rank_hosts_store: false,
+                    ..Rendezvous::at("127.0.0.1", port, number, world_size)
+                };
+                let options = GroupOptions { timeout, ..GroupOptions::default() };
+                let group = ProcessGroup::join(&place, options, &|| false).unwrap();
+                let result = rank(group);
+                results.lock().unwrap()[number] = Some(result);
+            });
+        }
+    });
+    results.into_inner().unwrap().into_iter().map(Option::unwrap).collect()
+}
+
+fn numbers(tensor: &Tensor) -> Vec<f64> {
+    Vec::try_from(tensor.to_kind(Kind::Double).view(-1)).unwrap()
+}
+
+#[test]
+fn operations_of_three_ranks() {
+    let texts = ["a", "", "längere"];
+    with_ranks(3, SECONDS, |group| {
+        let rank = group.rank();
+        assert_eq!((group.world_size(), group.local_size(), group.local_rank()), (3, 3, rank));
+        group.self_test(Device::Cpu).unwrap();
+        for kind in [Kind::Float, Kind::Double, Kind::BFloat16, Kind::Int64] {
+            let tensor = Tensor::from_slice(&[1i64, 2]).to_kind(kind) * (rank as i64 + 1);
+            group.all_reduce(&[&tensor]).unwrap();
+            assert_eq!(numbers(&tensor), [6.0, 12.0], "{kind:?}");
+        }
+        let spoiled = Tensor::from_slice(&[1.0, if rank == 1 { f64::NAN } else { 2.0 }]);
+        group.all_reduce(&[&spoiled]).unwrap();
+        assert_eq!(numbers(&spoiled)[0], 3.0);
+        assert!(numbers(&spoiled)[1].is_nan());
+        let own = Tensor::from_slice(&[rank as i64, 7]).view([1, 2]);
+        let all = group.all_gather(&own).unwrap();
+        assert_eq!(
+            (all.size(), numbers(&all)),
+            (vec![3, 1, 2], vec![0.0, 7.0, 1.0, 7.0, 2.0, 7.0])
+        );
+        assert_eq!(group.sum_numbers(&[0.5, rank as f64]).unwrap(), [1.5, 3.0]);
+        for bytes in [&b"settings"[..], b""] {
+            let given = if rank == 0 { bytes } else { b"other" };
+            assert_eq!(group.broadcast_bytes(given).unwrap(), bytes);
+        }
+        assert_eq!(group.exchange(texts[rank], &|| false).unwrap(), texts);
+        let columns = Tensor::zeros([2, 2], (Kind::Float, Device::Cpu)).tr();
+        let error = group.all_reduce(&[&columns.narrow(0, 0, 1), &columns]).map(drop);
+        assert!(columns.is_contiguous() || matches!(error, Err(Error::Shape { .. })));
+    });
+}
+
+#[test]
+fn large_tensors_are_summed_in_pieces() {
+    with_ranks(2, SECONDS, |group| {
+        let n = (9 << 20) / 4 + 3;
+        let tensor = Tensor::arange(n, (Kind::Float, Device::Cpu)) * (group.rank() as f64 + 1.0);
+        group.all_reduce(&[&tensor.view([1, -1])]).unwrap();
+        assert!(tensor.equal(&(Tensor::arange(n, (Kind::Float, Device::Cpu)) * 3.0)));
+    });
+}
+
+#[test]
+fn a_group_of_one_computes_nothing_and_opens_no_socket() {
+    let sockets = || {
+        let links = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        let links = links.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+        links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
+    };
+    // Other tests of this process open sockets meanwhile.
+    let opens_none = (0..50).any(|_| {
+        let before = sockets();
+        let place = Rendezvous::at("no such host", 1, 0, 1);
+        let group = ProcessGroup::join(&place, GroupOptions::default(), &|| false).unwrap();
+        let tensor = Tensor::from_slice(&[2.5f32]);
+        group.all_reduce(&[&tensor]).unwrap();
+        group.broadcast(&[&tensor]).unwrap();
+        group.sum_gradients(&[&tensor]).unwrap().finish().unwrap();
+        group.synchronize().unwrap();
+        assert_eq!(numbers(&tensor), [2.5]);
+        assert_eq!(group.all_gather(&tensor).unwrap().size(), [1, 1]);
+        assert_eq!(group.exchange("a", &|| true).unwrap(), ["a"]);
+        assert_eq!(group.share(7), 0..7);
+        sockets() == before
+    });
+    assert!(opens_none);
+}
+
+#[test]
+fn gradients_are_summed_while_backward_makes_them() {
+    with_ranks(2, SECONDS, |group| {
+        let leaf = |value: f32| Tensor::from_slice(&[value, value]).set_requires_grad(true);
+        let (first, second) = (leaf(3.0), leaf(5.0));
+        let own = Tensor::from(group.rank() as f64 + 1.0);
+        for order in [[&first, &second], [&second, &first]] {
+            let sums = group.sum_gradients(&order).unwrap();
+            let objective = ((&first * &second).sum(Kind::Float) + second.sum(Kind::Float)) * &own;
+            let leaves = [&first, &second];
+            let gradients = Tensor::run_backward(&[objective], &leaves, false, false);
+            sums.finish().unwrap();
+            assert_eq!(numbers(&gradients[0]), [15.0, 15.0]);
+            assert_eq!(numbers(&gradients[1]), [12.0, 12.0]);
+        }
+        // No hook is left.
+        let gradients =
+            Tensor::run_backward(&[first.sum(Kind::Float) * &own], &[&first], false, false);
+        assert_eq!(numbers(&gradients[0]), [group.rank() as f64 + 1.0; 2]);
+        // A rank whose backward pass fails says so, and the other does not wait for it.
+        if group.rank() == 0 {
+            let _sums = group.sum_gradients(&[&first]).unwrap();
+            group.fail("backward failed");
+        } else {
+            let error = group.all_reduce(&[&Tensor::from(1.0)]).unwrap_err().to_string();
+            assert!(
+                error.starts_with("rank 0 (process ") && error.contains(": backward failed"),
+                "{error}"
+            );
+        }
+    });
+}
+
+#[test]
+fn a_rank_that_is_late_is_named_within_the_limit_and_the_group_is_then_unusable() {
+    with_ranks(3, Duration::from_secs(2), |group| {
+        if group.rank() == 1 {
+            std::thread::sleep(Duration::from_secs(5));
+            return;
+        }
+        let started = std::time::Instant::now();
+        let sum = || group.all_reduce(&[&Tensor::from(1.0)]).unwrap_err().to_string();
+        let error = sum();
+        assert!(error.starts_with("rank 1 (process "), "{error}");
+        assert!(error.contains("did not come to the same point within 2.0 s"), "{error}");
+        assert!(started.elapsed() < Duration::from_secs(4));
+        assert_eq!(sum(), error);
+        assert_eq!(group.exchange("", &|| false).unwrap_err().to_string(), error);
+    });
+}
+
+#[test]
+fn a_request_to_stop_reaches_the_other_ranks_in_its_call_alone() {
+    with_ranks(2, SECONDS, |group| {
+        let asked = |group: &ProcessGroup| {
+            let flag = group.stop_elsewhere().unwrap();
+            flag.load(std::sync::atomic::Ordering::Relaxed)
+        };
+        for call in 0..2 {
+            group.begin_call();
+            if group.rank() == call {
+                group.request_stop();
+            } else {
+                let started = std::time::Instant::now();
+                while !asked(&group) {
+                    assert!(started.elapsed() < SECONDS);
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+            }
+            group.exchange("", &|| false).unwrap();
+        }
+        group.begin_call();
+        std::thread::sleep(Duration::from_secs(1));
+        assert!(!asked(&group));
+    });
+}
+
+#[test]
+fn announcements_of_rank_0_are_received_in_order_until_it_leaves() {
+    with_ranks(2, SECONDS, |group| {
+        if group.rank() == 0 {
+            group.announce("one").unwrap();
+            group.announce("two").unwrap();
+            return;
+        }
+        let mut received = vec![];
+        while let Some(text) = group.announcement(&|| false).unwrap() {
+            received.push(text);
+        }
+        assert_eq!(received, ["one", "two"]);
+    });
+}
+
+/// Without a GPU, the constructor of libtorch's CUDA library is not there, or says so itself.
+#[test]
+fn without_a_gpu_nccl_is_an_error() {
+    if crate::device::cuda().is_ok() {
+        return on_a_gpu_a_group_of_one_sums_by_nccl();
+    }
+    let (store, _) = Store::open("127.0.0.1", 0, true, SECONDS).unwrap();
+    let error = Backend::nccl(&store, "test", (0, 1), SECONDS).unwrap_err();
+    let missing = error.contains("libtorch's CUDA library has no _ZN4c10d16ProcessGroupNCCL");
+    assert!(missing || error.contains("no GPUs found"), "{error}");
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn on_a_gpu_a_group_of_one_sums_by_nccl() {
+    let device = crate::device::cuda().unwrap();
+    let (store, _) = Store::open("127.0.0.1", 0, true, SECONDS).unwrap();
+    let nccl = Backend::nccl(&store, "test", (0, 1), SECONDS).unwrap();
+    let tensor = Tensor::from_slice(&[1.5f32, 2.0]).to_device(device);
+    let work = nccl.all_reduce(&tensor).unwrap();
+    assert!(work.wait(SECONDS).unwrap());
+    assert_eq!(numbers(&tensor.to_device(Device::Cpu)), [1.5, 2.0]);
+    while !work.poll().unwrap() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
