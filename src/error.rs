@@ -130,7 +130,7 @@ pub enum Error {
     },
     /// An operation of libtorch, CUDA or `qrnn_ops` failed.
     #[error(transparent)]
-    Ops(#[from] qrnn_ops::Error),
+    Ops(qrnn_ops::Error),
     /// A plot could not be drawn.
     #[error("cannot draw {}: {problem}", path.display())]
     Plot {
@@ -145,6 +145,17 @@ pub enum Error {
 impl std::fmt::Debug for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         std::fmt::Display::fmt(self, f)
+    }
+}
+
+impl From<qrnn_ops::Error> for Error {
+    fn from(error: qrnn_ops::Error) -> Self {
+        match error {
+            qrnn_ops::Error::Interrupted => {
+                Self::Interrupted { saved: "the processes of the group had not begun".into() }
+            }
+            error => Self::Ops(error),
+        }
     }
 }
 

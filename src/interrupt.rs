@@ -13,6 +13,8 @@ use crate::terminal;
 #[derive(Debug, Clone, Default)]
 pub struct Interrupt {
     flag: Arc<AtomicBool>,
+    /// Set if another process of a group was asked to stop.
+    elsewhere: Option<Arc<AtomicBool>>,
     notebook: Option<Arc<Notebook>>,
 }
 
@@ -25,6 +27,7 @@ impl Interrupt {
     /// Returns whether a stop was requested.
     pub fn requested(&self) -> bool {
         self.flag.load(Ordering::Relaxed)
+            || self.elsewhere.as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed))
             || self.notebook.as_deref().is_some_and(Notebook::was_pressed)
     }
 
@@ -49,7 +52,12 @@ impl Interrupt {
             Some(notebook) => Some(notebook.clone()),
             None => channel::interrupts().and_then(|path| Notebook::now(&path)).map(Arc::new),
         };
-        Self { flag: self.flag.clone(), notebook }
+        Self { notebook, ..self.clone() }
+    }
+
+    /// As [`Interrupt::during_call`]; a stop is also requested once `elsewhere` is set.
+    pub(crate) fn or(self, elsewhere: Option<Arc<AtomicBool>>) -> Self {
+        Self { elsewhere, ..self }
     }
 
     /// Requests a stop on Ctrl-C and prints `response`, what the program then does. A second Ctrl-C exits at

@@ -5,10 +5,35 @@
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
+use std::sync::OnceLock;
 use std::time::Duration;
 
-/// Writes a line to standard error with a single write. Errors are ignored.
+/// The rank of this process in its group, once it is in one.
+static RANK: OnceLock<usize> = OnceLock::new();
+
+/// From now on this process speaks as a rank of a group: it writes notes only if it is rank 0, and others name their
+/// rank in errors.
+pub fn speak_as_rank(rank: usize) {
+    // A process belongs to one group.
+    let _ = RANK.set(rank);
+}
+
+/// Writes a line to standard error with a single write, unless another rank of the group does. Errors are ignored.
 pub fn note(line: impl Display) {
+    if matches!(RANK.get(), None | Some(0)) {
+        write_to_stderr(line);
+    }
+}
+
+/// Writes an error message to standard error with a single write. Errors are ignored.
+pub fn error(line: impl Display) {
+    match RANK.get() {
+        None | Some(0) => write_to_stderr(format_args!("error: {line}")),
+        Some(rank) => write_to_stderr(format_args!("rank {rank}: error: {line}")),
+    }
+}
+
+fn write_to_stderr(line: impl Display) {
     let _ = io::stderr().lock().write_all(format!("{line}\n").as_bytes());
 }
 

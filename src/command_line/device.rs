@@ -21,6 +21,23 @@ pub fn require_cuda(number: usize) -> Result<Device> {
     })
 }
 
+/// Shares the processors of this machine among the processes of a group that run on it, and prints a note if they leave
+/// most of them idle.
+pub fn share_processors(processes: usize) {
+    let count = qrnn_ops::libtorch::share_threads(processes);
+    let computing = count.threads * processes;
+    if 2 * computing <= count.processors {
+        terminal::note(format_args!(
+            "computing with {} of {} processors ({} in each of {processes} processes): set OMP_NUM_THREADS={} before \
+             the launcher, for torchrun sets it to 1",
+            computing,
+            count.processors,
+            count.threads,
+            count.processors / processes
+        ));
+    }
+}
+
 /// Sets the number of threads, and prints a note if the environment requests more than are available.
 pub fn set_threads() {
     let count = qrnn_ops::libtorch::set_threads();

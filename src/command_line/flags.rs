@@ -1,7 +1,7 @@
 //! Names of fields in error messages, and the flags that set them.
 
 /// Fields as the library names them, and the flags of `reproduce`.
-const FLAGS: [(&str, &str); 51] = [
+const FLAGS: [(&str, &str); 52] = [
     ("config.emsize", "--emsize"),
     ("config.nhid", "--nhid"),
     ("config.layers", "--nlayers"),
@@ -53,6 +53,7 @@ const FLAGS: [(&str, &str); 51] = [
     ("plan.activation_bits", "--activation-bits"),
     ("gradual.until", "--prune-until"),
     ("gradual.every", "--prune-every"),
+    ("group.timeout", "--group-timeout"),
 ];
 
 /// Rust expressions in remedies, and their flags.

@@ -8,6 +8,6 @@ mod output;
 pub mod parsers;
 
 pub use corpus::{load_corpus, peak_bytes};
-pub use device::{require_cuda, set_threads};
+pub use device::{require_cuda, set_threads, share_processors};
 pub use flags::with_flags;
 pub use output::{INTERRUPTED, Output, exit_status, finish, print_clap_error};

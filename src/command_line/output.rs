@@ -26,12 +26,20 @@ impl Output {
         Self { text: text.to_string(), json, status: 0 }
     }
 
+    /// The same exit status, for a process whose results another one prints.
+    pub fn silent(self) -> Self {
+        Self { text: String::new(), json: Value::Null, status: self.status }
+    }
+
     /// Prints the text to standard output; with `json`, prints the object there and the text to standard
     /// error.
     ///
     /// # Errors
     /// [`Error::Io`], except for a closed pipe.
     pub fn print(&self, json: bool) -> Result<()> {
+        if self.text.is_empty() && self.json.is_null() {
+            return Ok(());
+        }
         let result = if json {
             terminal::note(&self.text);
             terminal::print(&self.json)
@@ -48,14 +56,14 @@ pub fn finish(json: bool, result: Result<Output>) -> u8 {
     let output = match result {
         Ok(output) => output,
         Err(error) => {
-            terminal::note(format_args!("error: {}", with_flags(&error.to_string())));
+            terminal::error(with_flags(&error.to_string()));
             return exit_status(&error);
         }
     };
     match output.print(json) {
         Ok(()) => output.status,
         Err(error) => {
-            terminal::note(format_args!("error: {error}"));
+            terminal::error(error);
             output.status.max(1)
         }
     }
@@ -77,7 +85,11 @@ pub fn exit_status(error: &Error) -> u8 {
         | Error::Diverged { .. }
         | Error::NotFinite { .. }
         | Error::Plot { .. }
-        | Error::Ops(qrnn_ops::Error::Torch(_) | qrnn_ops::Error::Cuda { .. }) => 1,
+        | Error::Ops(
+            qrnn_ops::Error::Torch(_)
+            | qrnn_ops::Error::Cuda { .. }
+            | qrnn_ops::Error::Group { .. },
+        ) => 1,
         Error::Ops(_) => 2,
     }
 }

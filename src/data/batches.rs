@@ -1,5 +1,7 @@
 //! A sequence of tokens arranged in batch columns and read batch by batch.
 
+use std::ops::Range;
+
 use crate::{Error, Result};
 
 /// A sequence of tokens, truncated to a multiple of the batch size and arranged as (rows, batch):
@@ -65,11 +67,17 @@ impl<'a> Batches<'a> {
 
     /// The batch of at most `seq` rows from row `start`, which must be below `rows() - 1`.
     pub fn batch(&self, start: usize, seq: usize) -> Batch {
+        self.columns(start, seq, 0..self.batch_size)
+    }
+
+    /// These columns of [`Batches::batch`].
+    pub fn columns(&self, start: usize, seq: usize, columns: Range<usize>) -> Batch {
         let seq = seq.min(self.rows - 1 - start);
         let row_by_row = |from: usize| -> Vec<i64> {
             (from..from + seq)
                 .flat_map(|row| {
-                    (0..self.batch_size).map(move |b| i64::from(self.tokens[b * self.rows + row]))
+                    let columns = columns.clone();
+                    columns.map(move |b| i64::from(self.tokens[b * self.rows + row]))
                 })
                 .collect()
         };
@@ -107,6 +115,15 @@ mod tests {
                 prop_assert_eq!(column, &text[first..first + batches.rows() - 1]);
             }
         }
+    }
+
+    #[test]
+    fn columns_are_cut_from_the_batch() {
+        let text: Vec<u32> = (0..12).collect();
+        let batches = Batches::new(&text, 3, "generated").unwrap();
+        let batch = batches.columns(1, 2, 1..3);
+        assert_eq!(batch, Batch { inputs: vec![5, 9, 6, 10], targets: vec![6, 10, 7, 11] });
+        assert_eq!(batches.columns(1, 2, 0..3), batches.batch(1, 2));
     }
 
     #[test]

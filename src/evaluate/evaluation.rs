@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::options::EvalOptions;
-use super::windows::{Walk, for_each_window};
+use super::windows::{Part, Walk, for_each_window, for_each_window_of};
 #[cfg(doc)]
 use crate::Error;
 use crate::Result;
@@ -14,6 +14,7 @@ use crate::data::{Corpus, EncodedText, Split};
 use crate::format::{perplexity_in_text, thousands};
 use crate::model::{QrnnLm, check_vocabulary};
 use crate::progress::{Progress, Silent, Task, Unit};
+use qrnn_ops::process_group::ProcessGroup;
 
 /// Results of an evaluation.
 #[derive(Debug, Clone, Serialize)]
@@ -123,6 +124,37 @@ pub(crate) fn validate(
     options: &EvalOptions,
 ) -> Result<Evaluation> {
     mean_loss(model, tokens, name, options, &mut Silent)
+}
+
+/// As [`validate`], by the processes of a group: each evaluates some batch columns, or some windows of all columns if
+/// there are fewer columns than processes. All get the whole result.
+///
+/// # Errors
+/// As [`evaluate_split`], but for a loss of NaN; [`Error::Ops`] if another process of the group has ended.
+pub(crate) fn validate_together(
+    group: &ProcessGroup,
+    model: &QrnnLm,
+    tokens: &[u32],
+    name: &str,
+    options: &EvalOptions,
+) -> Result<Evaluation> {
+    let (started, mut loss_sum) = (Instant::now(), 0.0);
+    let part = match options.batch >= group.world_size() {
+        true => Part::Columns(group.share(options.batch)),
+        false => Part::Windows { first: group.rank(), every: group.world_size() },
+    };
+    let progress = &mut Silent;
+    let walk = for_each_window_of(&part, model, tokens, name, options, progress, &mut |window| {
+        loss_sum += window.model.loss_sum_of(&window.forwarded.features, window.targets)?;
+        Ok(())
+    })?;
+    if walk.interrupted {
+        group.request_stop();
+    }
+    let own = [loss_sum, walk.tokens as f64, f64::from(u8::from(walk.interrupted))];
+    let [loss_sum, tokens, interrupted] = group.sum_numbers(own)?;
+    let walk = Walk { tokens: tokens as usize, interrupted: interrupted > 0.0 };
+    Ok(Evaluation::of_sum(loss_sum, walk, options.batch, started))
 }
 
 fn mean_loss(

@@ -5,6 +5,6 @@ pub mod neural_cache;
 mod options;
 mod windows;
 
-pub(crate) use evaluation::validate;
 pub use evaluation::{Evaluation, TextEvaluation, evaluate_split, evaluate_text};
+pub(crate) use evaluation::{validate, validate_together};
 pub use options::EvalOptions;

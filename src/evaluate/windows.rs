@@ -1,5 +1,7 @@
 //! Runs a model over a text, window by window, with the state carried over.
 
+use std::ops::Range;
+
 use super::options::EvalOptions;
 use crate::Result;
 use crate::data::Batches;
@@ -29,10 +31,23 @@ pub(super) struct Window<'a> {
     pub tokens: &'a [i64],
 }
 
+/// The part of a text that one of several processes evaluates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Part {
+    All,
+    /// These batch columns.
+    Columns(Range<usize>),
+    /// Window `first` and each `every`-th one after it. The others are read for the state alone.
+    Windows {
+        first: usize,
+        every: usize,
+    },
+}
+
 /// How far a text was read.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Walk {
-    /// Number of predicted tokens.
+    /// Number of predicted tokens of the part.
     pub tokens: usize,
     /// Whether it was interrupted.
     pub interrupted: bool,
@@ -50,30 +65,59 @@ pub(super) fn for_each_window(
     progress: &mut dyn Progress,
     each: &mut dyn FnMut(Window<'_>) -> Result<()>,
 ) -> Result<Walk> {
+    for_each_window_of(&Part::All, model, tokens, name, options, progress, each)
+}
+
+/// As [`for_each_window`], for a part of the text.
+///
+/// # Errors
+/// As [`for_each_window`].
+pub(super) fn for_each_window_of(
+    part: &Part,
+    model: &QrnnLm,
+    tokens: &[u32],
+    name: &str,
+    options: &EvalOptions,
+    progress: &mut dyn Progress,
+    each: &mut dyn FnMut(Window<'_>) -> Result<()>,
+) -> Result<Walk> {
     options.check()?;
     let interrupt = options.interrupt.during_call();
     let _no_grad = tch::no_grad_guard();
     let model = &model.rounded()?;
     let batches = Batches::new(tokens, options.batch, name)?;
-    let mut state = model.zero_state(options.batch as i64)?;
-    let (mut row, mut interrupted) = (0, false);
+    let columns = match part {
+        Part::All | Part::Windows { .. } => 0..options.batch,
+        Part::Columns(columns) => columns.clone(),
+    };
+    let batch = columns.len();
+    let mut state = model.zero_state(batch as i64)?;
+    let mut walk = Walk { tokens: 0, interrupted: false };
     let device = model.options().1;
     let min_tokens = if device.is_cuda() { MIN_TOKENS_CUDA } else { MIN_TOKENS_CPU };
-    let max_seq = (MAX_TOKENS / options.batch).max(1);
-    let seq = options.bptt.max(min_tokens / options.batch).min(max_seq);
-    while row < batches.rows() - 1 {
+    let max_seq = (MAX_TOKENS / batch).max(1);
+    let seq = options.bptt.max(min_tokens / batch).min(max_seq);
+    let starts = (0..batches.rows() - 1).step_by(seq);
+    for (number, row) in starts.enumerate() {
         if interrupt.requested() {
-            interrupted = true;
+            walk.interrupted = true;
             break;
         }
-        let batch = batches.batch(row, seq);
+        let window = batches.columns(row, seq, columns.clone());
         let (inputs, targets) =
-            model.upload_batch(&batch.inputs, batch.targets.clone(), options.batch)?;
+            model.upload_batch(&window.inputs, window.targets.clone(), batch)?;
         let forwarded = model.forward(&inputs, &state, None)?;
-        each(Window { model, forwarded: &forwarded, targets: &targets, tokens: &batch.targets })?;
+        let is_ours = match part {
+            Part::All | Part::Columns(_) => true,
+            Part::Windows { first, every } => number % every == *first,
+        };
+        if is_ours {
+            let tokens = &window.targets[..];
+            each(Window { model, forwarded: &forwarded, targets: &targets, tokens })?;
+            walk.tokens += tokens.len();
+        }
         state = forwarded.state;
-        row += targets.tokens() / options.batch;
         progress.advance(targets.tokens() as u64);
     }
-    Ok(Walk { tokens: row * options.batch, interrupted })
+    Ok(walk)
 }

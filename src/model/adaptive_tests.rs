@@ -51,7 +51,8 @@ fn step(model: &mut QrnnLm, masks: Option<&DropoutMasks>) -> (f64, Vec<Tensor>) 
     let embedded = tch::no_grad(|| model.embed(&tokens).unwrap()).set_requires_grad(true);
     let state = model.zero_state(4).unwrap();
     let forwarded = model.forward_embedded(&embedded, &tokens, &state, masks, true).unwrap();
-    let loss = model.training_loss(&forwarded.features, targets).unwrap();
+    let n = targets.tokens();
+    let loss = model.training_loss(&forwarded.features, targets, n).unwrap().mean;
     let gradients = model.gradients(&loss, &embedded, &tokens).unwrap();
     (loss.double_value(&[]), gradients)
 }

@@ -20,6 +20,15 @@ struct ClusterRows {
     mask: Option<Tensor>,
 }
 
+/// The order in which a GPU adds the gradients of a token that occurs several times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AdditionOrder {
+    /// As they come, which is faster and rounds differently each time.
+    Any,
+    /// That of the tokens: processes that add the same rows get the same bits.
+    Fixed,
+}
+
 impl ClusterRows {
     /// Sets the rows of `features` (…, width) of tokens in other clusters to 0.
     fn masked(&self, features: &Tensor) -> Result<Tensor> {
@@ -101,14 +110,10 @@ impl QrnnLm {
         Ok(ClusterRows { rows, mask })
     }
 
-    /// The gradients of `objective` with respect to all parameters, in the order of
-    /// [`QrnnLm::parameters`].
+    /// The gradients of `objective` with respect to all parameters, in the order of [`QrnnLm::parameters`].
     ///
     /// * `embedded`: the leaf passed to [`QrnnLm::forward_embedded`];
     /// * `tokens`: its token ids, (seq, batch).
-    ///
-    /// The embedding's gradient is added row by row to that of the tied softmax weight. Autograd would
-    /// allocate and add two dense tensors of the size of the vocabulary.
     ///
     /// # Errors
     /// [`crate::Error::Ops`] if memory runs out.
@@ -118,21 +123,57 @@ impl QrnnLm {
         embedded: &Tensor,
         tokens: &Tensor,
     ) -> Result<Vec<Tensor>> {
+        let (mut gradients, rows) = self.backward(objective, embedded)?;
+        self.add_embedding(&mut gradients, tokens, &rows, AdditionOrder::Any)?;
+        Ok(gradients)
+    }
+
+    /// As [`QrnnLm::gradients`], without the part of the embedding; and the gradient of `embedded`, (seq, batch, E),
+    /// for [`QrnnLm::add_embedding`].
+    ///
+    /// # Errors
+    /// [`crate::Error::Ops`] if memory runs out.
+    pub(crate) fn backward(
+        &self,
+        objective: &Tensor,
+        embedded: &Tensor,
+    ) -> Result<(Vec<Tensor>, Tensor)> {
         let parameters = self.parameters();
         let mut leaves: Vec<&Tensor> = parameters.iter().map(|(_, tensor)| *tensor).collect();
         leaves.push(embedded);
         let mut gradients = Tensor::f_run_backward(&[objective], &leaves, false, false)?;
-        if let (Some(rows), Some(tied)) = (gradients.pop(), gradients.first_mut()) {
-            let _span = profile::span(Stage::Embedding);
-            let rows = self.flat(&rows)?;
-            let tokens = tokens.f_view(-1)?;
-            if self.config.widths.is_none() {
-                let _ = tied.f_index_add_(0, &tokens, &rows.f_to_kind(tied.kind())?)?;
-            } else {
-                tch::no_grad(|| self.add_embedding_gradients(&mut gradients, &tokens, &rows))?;
-            }
+        let rows = gradients.pop().unwrap_or_else(|| embedded.shallow_clone());
+        Ok((gradients, rows))
+    }
+
+    /// Adds the part of the embedding to the gradients, row by row to that of the tied softmax weight. Autograd would
+    /// allocate and add two dense tensors of the size of the vocabulary.
+    ///
+    /// * `gradients`: in the order of [`QrnnLm::parameters`];
+    /// * `tokens`: token ids, (seq, batch); `rows`: the gradient of their embedding, (seq, batch, E).
+    ///
+    /// # Errors
+    /// [`crate::Error::Ops`] if memory runs out.
+    pub(crate) fn add_embedding(
+        &self,
+        gradients: &mut [Tensor],
+        tokens: &Tensor,
+        rows: &Tensor,
+        order: AdditionOrder,
+    ) -> Result<()> {
+        let _span = profile::span(Stage::Embedding);
+        let rows = self.flat(rows)?;
+        let tokens = tokens.f_view(-1)?;
+        if self.config.widths.is_some() {
+            return tch::no_grad(|| self.add_embedding_gradients(gradients, &tokens, &rows));
         }
-        Ok(gradients)
+        let Some(tied) = gradients.first_mut() else { return Ok(()) };
+        let rows = rows.f_to_kind(tied.kind())?;
+        let _ = match order {
+            AdditionOrder::Any => tied.f_index_add_(0, &tokens, &rows)?,
+            AdditionOrder::Fixed => tied.f_index_put_(&[Some(&tokens)], &rows, true)?,
+        };
+        Ok(())
     }
 
     /// Adds the gradients of clusters and projections by the embedding.

@@ -6,7 +6,9 @@ use super::lm::QrnnLm;
 use super::operands::Operands;
 use crate::Result;
 use qrnn_ops::matmul::{Features, project};
-use qrnn_ops::split_softmax::{self, Clusters, Computation, DeviceTargets, Targets, UpstreamGrad};
+use qrnn_ops::split_softmax::{
+    self, Clusters, Computation, DeviceTargets, LossShare, Targets, UpstreamGrad,
+};
 use qrnn_ops::{cuda, libtorch};
 
 impl QrnnLm {
@@ -16,26 +18,34 @@ impl QrnnLm {
     /// * `targets`: seq × batch token ids, row by row.
     pub fn loss(&self, output: &Tensor, targets: &[i64]) -> Result<Tensor> {
         let targets = Targets::of(&self.clusters, targets, self.options.1)?;
-        self.mean_loss(&Features::of(&[output], None)?, targets, UpstreamGrad::Any)
+        let tokens = targets.tokens();
+        let features = Features::of(&[output], None)?;
+        Ok(self.loss_share(&features, (targets, tokens), UpstreamGrad::Any)?.mean)
     }
 
-    /// As [`QrnnLm::loss`], if the gradient of the objective with respect to the loss is 1.
-    pub(crate) fn training_loss(&self, output: &Features, targets: Targets) -> Result<Tensor> {
-        self.mean_loss(output, targets, UpstreamGrad::One)
-    }
-
-    fn mean_loss(
+    /// The part of the mean loss over `tokens` tokens that these targets make up, if the gradient of the objective
+    /// with respect to the loss is 1.
+    pub(crate) fn training_loss(
         &self,
         output: &Features,
         targets: Targets,
+        tokens: usize,
+    ) -> Result<LossShare> {
+        self.loss_share(output, (targets, tokens), UpstreamGrad::One)
+    }
+
+    fn loss_share(
+        &self,
+        output: &Features,
+        targets: (Targets, usize),
         upstream: UpstreamGrad,
-    ) -> Result<Tensor> {
+    ) -> Result<LossShare> {
         let operands = self.operands()?;
         let hidden = self.hidden_states(output, operands)?;
         let operands = operands.map(|operands| &operands.softmax[..]);
         let computation = Computation { precision: self.precision, operands };
         let (clusters, weights) = (&self.clusters, &self.softmax);
-        Ok(split_softmax::mean_loss(clusters, weights, &hidden, targets, computation, upstream)?)
+        Ok(split_softmax::loss_share(clusters, weights, &hidden, targets, computation, upstream)?)
     }
 
     /// The summed cross entropy, in nats, without gradients. Arguments as for [`QrnnLm::loss`].

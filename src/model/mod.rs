@@ -37,6 +37,7 @@ pub(crate) use config::MAX_SIZE;
 pub use config::{LayerShape, LmConfig, MAX_LAYERS, WIKITEXT103_VOCAB};
 pub(crate) use copy_grid::CopyGrid;
 pub use dropout::{DropoutMasks, LayerMasks, MaskOptions};
+pub(crate) use embedding::AdditionOrder;
 pub(crate) use file_metadata::{check_words, metadata};
 pub use gates::Gates;
 pub use layer::QrnnLayer;

@@ -107,10 +107,7 @@ pub(super) fn save(writer: &mut Writer, folder: &Path, contents: &Contents<'_>) 
     let compression_tensors = compression.map_or(Ok(vec![]), Compression::tensors)?;
     let borrowed = compression_tensors.iter().map(|(name, tensor)| (name.clone(), tensor));
     tensors.extend(borrowed.map(|entry| named(COMPRESSION, entry)));
-    tensors.push(("state.last_input".into(), &state.previous_input));
-    for (i, layer) in state.layers.iter().enumerate() {
-        tensors.push((format!("state.{i}"), layer));
-    }
+    tensors.extend(state.tensors().into_iter().map(|entry| named("state", entry)));
     let folder = folder.to_owned();
     let mut metadata = crate::model::metadata(model)?;
     metadata.insert(CHECKPOINT.to_owned(), json);
@@ -178,19 +175,9 @@ pub(super) fn load(
         take(format!("{OPTIMIZER}.{name}"), like)
     })?
     .ok_or_else(|| damaged(format!("has an optimizer '{}'", saved.optimizer)))?;
-    let zero = model.zero_state(recipe.batch as i64)?;
-    let state_tensor = |name: &str, like: &Tensor| -> Result<Tensor> {
-        Ok(take(format!("state.{name}"), Some(like))?.f_to_kind(kind)?)
-    };
-    let state = State {
-        previous_input: state_tensor("last_input", &zero.previous_input)?,
-        layers: zero
-            .layers
-            .iter()
-            .enumerate()
-            .map(|(i, like)| state_tensor(&i.to_string(), like))
-            .collect::<Result<_>>()?,
-    };
+    let state = model
+        .zero_state(recipe.batch as i64)?
+        .named(&|name, like| Ok(take(format!("state.{name}"), Some(like))?.f_to_kind(kind)?))?;
     let losses = take("losses".into(), None)?.f_to_kind(Kind::Double)?.f_view(-1)?;
     let stored = |name: String| {
         let tensor = file.tensors.get(&format!("{COMPRESSION}.{name}"));

@@ -23,6 +23,10 @@ impl TrainingLoop<'_> {
 
     /// Writes a checkpoint; the losses of all submitted steps must have been read.
     pub(super) fn checkpoint(&mut self) -> Result<()> {
+        if !self.parallel.saves {
+            return Ok(());
+        }
+        let state = self.parallel.gather_state(&self.state)?;
         let Some(folder) = self.folder.as_ref().map(RunDir::path) else { return Ok(()) };
         if let Some(log) = &mut self.log {
             self.position.log_bytes = log.sync()?;
@@ -32,7 +36,7 @@ impl TrainingLoop<'_> {
             recipe: self.recipe,
             position: &self.position,
             optimizer: &self.optimizer,
-            state: &self.state,
+            state: &state,
             losses: &self.losses,
             identity: self.identity.as_ref(),
             compression: self.compression.as_ref(),

@@ -9,8 +9,17 @@ use crate::model::DropoutMasks;
 pub(super) struct StepInputs {
     /// Learning rate.
     pub rate: f64,
-    /// Token ids, (seq, batch).
-    pub tokens: Tensor,
+    pub tokens: TokenIds,
     pub targets: Targets,
     pub masks: DropoutMasks,
+}
+
+/// The token ids that a step reads.
+pub(super) struct TokenIds {
+    /// Those of this process's columns, (seq, columns).
+    pub own: Tensor,
+    /// Those of all columns, (seq, batch), where gradients of the embedding are gathered from all processes.
+    pub batch: Option<Tensor>,
+    /// Number of tokens of all columns.
+    pub of_batch: usize,
 }

@@ -8,6 +8,7 @@ use tch::{Kind, Tensor};
 use super::checkpoint_schedule::{CheckpointInterval, CheckpointSchedule};
 use super::checkpoint_writer::Writer;
 use super::compression::Compression;
+use super::data_parallel::{DataParallel, Settings};
 use super::memory::Memory;
 use super::metrics::LOG_EVERY;
 use super::optimizer::Optimizer;
@@ -22,8 +23,9 @@ use crate::compress::{CompressedLm, Gradual};
 use crate::data::{Batches, Corpus, Split};
 use crate::interrupt::Interrupt;
 use crate::model::{QrnnLm, check_vocabulary};
-use crate::progress::{Progress, Task, Unit};
+use crate::progress::{Progress, Silent, Task, Unit};
 use crate::{Error, Result};
+use qrnn_ops::process_group::ProcessGroup;
 
 /// Trains models by a recipe.
 ///
@@ -50,6 +52,9 @@ pub struct Trainer {
     resume: bool,
     overwrite: bool,
     compression: Option<Gradual>,
+    group: Option<ProcessGroup>,
+    /// Whether gradients are summed while backward makes others; `None` for the default of the device.
+    overlaps: Option<bool>,
     provenance: serde_json::Map<String, serde_json::Value>,
 }
 
@@ -73,6 +78,8 @@ impl Trainer {
             resume: false,
             overwrite: false,
             compression: None,
+            group: None,
+            overlaps: None,
             provenance: serde_json::Map::new(),
         }
     }
@@ -136,6 +143,14 @@ impl Trainer {
         self
     }
 
+    /// Trains together with the other processes of a group, which call this with the same settings and corpus: each
+    /// trains some columns of every batch, and all have the trained model afterwards. Rank 0 alone reads and writes
+    /// the folder and shows progress. The weights are those that the model of rank 0 has.
+    pub fn group(mut self, group: &ProcessGroup) -> Self {
+        self.group = Some(group.clone());
+        self
+    }
+
     /// Prunes and rounds the model on the way. Its best epoch is then chosen among those with all zeros, and
     /// model.safetensors is the compressed model of that epoch.
     pub(super) fn compression(mut self, gradual: Gradual) -> Self {
@@ -150,7 +165,9 @@ impl Trainer {
     /// # Errors
     /// [`Error::Config`] for invalid settings, too little text, or widths and ids in order of first appearance;
     /// [`Error::Busy`] if the folder is in use or
-    /// holds another run; [`Error::Diverged`] if the loss is not finite; [`Error::Io`].
+    /// holds another run; [`Error::Diverged`] if the loss is not finite; [`Error::Io`]; [`Error::Mismatch`] if the
+    /// processes of a group have different settings or texts; [`Error::Ops`] naming one that has ended or does not
+    /// answer.
     pub fn fit_with(
         &self,
         model: &mut QrnnLm,
@@ -167,7 +184,30 @@ impl Trainer {
         corpus: &Corpus,
         progress: &mut dyn Progress,
     ) -> Result<(TrainingRun, Option<CompressedLm>)> {
-        let interrupt = self.interrupt.during_call();
+        let Some(group) = self.group.as_ref().filter(|group| group.world_size() > 1) else {
+            return self.fit_alone_or_together(model, corpus, progress, None);
+        };
+        group.begin_call();
+        let progress: &mut dyn Progress = if group.rank() == 0 { progress } else { &mut Silent };
+        let result = self.fit_alone_or_together(model, corpus, progress, Some(group));
+        if let Err(error) = &result
+            && !is_common(error)
+        {
+            // The other processes would wait for this one.
+            group.fail(&error.to_string());
+        }
+        result
+    }
+
+    fn fit_alone_or_together(
+        &self,
+        model: &mut QrnnLm,
+        corpus: &Corpus,
+        progress: &mut dyn Progress,
+        group: Option<&ProcessGroup>,
+    ) -> Result<(TrainingRun, Option<CompressedLm>)> {
+        let elsewhere = group.and_then(ProcessGroup::stop_elsewhere);
+        let interrupt = self.interrupt.during_call().or(elsewhere);
         self.recipe.check()?;
         if self.compression.is_some() && self.recipe.finetune {
             return Err(Error::config(
@@ -193,18 +233,26 @@ impl Trainer {
         // Refuse a text that is too short before the epoch, not after it.
         Batches::fixed(corpus.tokens(Split::Valid), recipe.valid_batch, "validation")?;
         Batches::fixed(corpus.tokens(Split::Test), 1, "test")?;
+        if let Some(group) = group {
+            self.settings(model, corpus).compare(group, &interrupt)?;
+        }
+        let mut parallel = DataParallel::new(group.cloned(), recipe.batch, model, self.overlaps)?;
         let folder = match &self.folder {
+            _ if !parallel.is_main() => None,
             Some(Folder::Path(path)) => Some(RunDir::open_with(path, &interrupt, progress)?),
             Some(Folder::Owned(folder)) => Some(folder.clone()),
             None => None,
         };
+        let compression = self.compression.as_ref();
         let start = match &folder {
+            _ if !parallel.is_main() => None,
             Some(folder) => {
-                let run = (&mut *model, recipe, corpus, self.compression.as_ref());
-                run_start::open(folder, self.resume, self.overwrite, run)?
+                let run = (&mut *model, recipe, corpus, compression);
+                Some(run_start::open(folder, self.resume, self.overwrite, run)?)
             }
-            None => RunStart::Fresh,
+            None => Some(RunStart::Fresh),
         };
+        let start = parallel.share_start(start, folder.is_some(), model, (recipe, compression))?;
         let asked = matches!(self.folder, Some(Folder::Path(_))) && self.resume;
         if let (Some(folder), true, RunStart::Fresh) = (&folder, asked, &start) {
             let out = folder.path().display();
@@ -225,7 +273,7 @@ impl Trainer {
         };
         let mut training = TrainingLoop {
             optimizer: Optimizer::new(model, recipe)?,
-            state: model.zero_state(recipe.batch as i64)?,
+            state: model.zero_state(parallel.columns().len() as i64)?,
             model,
             corpus,
             batches,
@@ -244,10 +292,12 @@ impl Trainer {
             identity: None,
             provenance: self.provenance.clone(),
             healthy: Tensor::f_ones(&[] as &[i64], (Kind::Float, device))?,
+            parallel,
             best: None,
             compression,
         };
         training.start(start)?;
+        training.share_best()?;
         training.round_copies();
         let rows = recipe.epochs.saturating_mul(batches.rows()) as u64;
         training.progress.start(&Task::new("training", Unit::Rows, rows));
@@ -257,6 +307,17 @@ impl Trainer {
         training.progress.finish();
         let compressed = training.compression.and_then(|compression| compression.best);
         Ok((run?, compressed))
+    }
+
+    fn settings<'a>(&'a self, model: &'a QrnnLm, corpus: &'a Corpus) -> Settings<'a> {
+        Settings {
+            model,
+            recipe: &self.recipe,
+            corpus,
+            compression: self.compression.as_ref(),
+            log_every: self.log_every,
+            losses_at_once: self.losses_at_once,
+        }
     }
 
     /// # Errors
@@ -280,6 +341,11 @@ impl Trainer {
             )),
         }
     }
+}
+
+/// Whether all processes of a group come to this error by themselves.
+fn is_common(error: &Error) -> bool {
+    matches!(error, Error::Diverged { .. } | Error::Ops(qrnn_ops::Error::Group { .. }))
 }
 
 #[cfg(test)]

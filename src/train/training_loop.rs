@@ -9,6 +9,7 @@ use super::checkpoint;
 use super::checkpoint_schedule::CheckpointSchedule;
 use super::checkpoint_writer::Writer;
 use super::compression::Compression;
+use super::data_parallel::{Agreement, DataParallel};
 use super::identity::Identity;
 use super::metrics::MetricsLog;
 use super::optimizer::Optimizer;
@@ -21,7 +22,7 @@ use super::step_inputs::StepInputs;
 use super::training_run::TrainingRun;
 use crate::compress::CompressedLm;
 use crate::data::{Batches, Corpus, Split};
-use crate::evaluate::{EvalOptions, Evaluation, validate};
+use crate::evaluate::{EvalOptions, Evaluation, validate, validate_together};
 use crate::files::run_folder::RESULTS;
 use crate::interrupt::Interrupt;
 use crate::model::{QrnnLm, State};
@@ -59,6 +60,8 @@ pub(super) struct TrainingLoop<'a> {
     pub healthy: Tensor,
     /// Fields of results.json beside those of the run.
     pub provenance: serde_json::Map<String, serde_json::Value>,
+    /// The part of the run that this process computes.
+    pub parallel: DataParallel,
     /// The weights of the best epoch.
     pub best: Option<Vec<Tensor>>,
     /// Of a run that compresses its model.
@@ -172,7 +175,7 @@ impl TrainingLoop<'_> {
 
     fn training_steps(&mut self) -> Result<EpochEnd> {
         if self.position.row == 0 {
-            self.state = self.model.zero_state(self.recipe.batch as i64)?;
+            self.state = self.model.zero_state(self.parallel.columns().len() as i64)?;
         }
         let end = self.submit_steps()?;
         self.read_losses()?;
@@ -187,20 +190,35 @@ impl TrainingLoop<'_> {
             if let Some(folder) = &self.folder {
                 folder.check_owned()?;
             }
-            if self.interrupt.requested() || !self.submit_step()? {
+            if self.parallel.stops_within_step(self.interrupt) || !self.submit_step()? {
                 return Ok(EpochEnd::Interrupted);
             }
             let logs = self.step().is_multiple_of(self.log_every);
-            if self.pending.is_full() || logs || self.step_limit_reached() {
+            let reads = self.pending.is_full() || logs || self.step_limit_reached();
+            if reads {
                 self.prepare_next()?;
                 self.read_losses()?;
             }
-            if self.checkpoint_is_due()? {
+            let Agreement { stop, checkpoint } = self.agree(reads)?;
+            if checkpoint {
                 self.read_losses()?;
                 self.checkpoint()?;
             }
+            if stop {
+                return Ok(EpochEnd::Interrupted);
+            }
         }
         Ok(if self.step_limit_reached() { EpochEnd::StepLimit } else { EpochEnd::Complete })
+    }
+
+    /// Whether to stop, and whether a checkpoint is due. The processes of a group agree where losses are read.
+    fn agree(&mut self, reads: bool) -> Result<Agreement> {
+        let in_group = self.parallel.group().is_some();
+        if in_group && !reads {
+            return Ok(Agreement { stop: false, checkpoint: false });
+        }
+        let checkpoint = self.checkpoint_is_due()?;
+        self.parallel.agree(in_group && self.interrupt.requested(), checkpoint)
     }
 
     /// Whether the epoch has a window left. Like the original, it skips a last row of one token.
@@ -235,6 +253,9 @@ impl TrainingLoop<'_> {
 
     /// Copies the losses of the submitted steps to the host, and reports them.
     fn read_losses(&mut self) -> Result<()> {
+        if let Some(group) = self.parallel.group() {
+            group.synchronize()?;
+        }
         self.pending.take_finished()?.into_iter().try_for_each(|step| self.record_step(&step))
     }
 
@@ -268,6 +289,7 @@ impl TrainingLoop<'_> {
     /// Validates the epoch, and updates the best weights and the optimizer; false if interrupted.
     fn end_epoch(&mut self) -> Result<bool> {
         let started = Instant::now();
+        self.parallel.check_weights(self.model)?;
         // An epoch has the zeros that belong to its end, also between two updates.
         self.update_compression()?;
         // If weights are averaged, the mean is validated and saved.
@@ -354,7 +376,10 @@ impl TrainingLoop<'_> {
         let precision = self.model.precision();
         self.model.set_precision(precision.exact());
         let (ids, what) = (self.corpus.tokens(split), split.to_string());
-        let evaluation = validate(self.model, ids, &what, &options);
+        let evaluation = match self.parallel.group() {
+            Some(group) => validate_together(group, self.model, ids, &what, &options),
+            None => validate(self.model, ids, &what, &options),
+        };
         self.model.set_precision(precision);
         Ok(Some(evaluation?).filter(|evaluation| !evaluation.interrupted))
     }

@@ -60,9 +60,15 @@ pub fn cuda_at(number: usize) -> Result<Device> {
     Ok(Device::Cuda(number))
 }
 
-/// The first GPU; or the CPU, and in one line why the GPU is not available.
-pub fn cuda_or_cpu() -> (Device, Option<String>) {
-    match cuda() {
+/// The number of the GPU for a process that is number `local_rank` on its machine: that number, or 0 where its launcher
+/// shows each process one GPU.
+pub fn number_for_rank(local_rank: usize) -> usize {
+    if tch::Cuda::device_count() == 1 { 0 } else { local_rank }
+}
+
+/// The GPU of this number; or the CPU, and in one line why the GPU is not available.
+pub fn cuda_or_cpu(number: usize) -> (Device, Option<String>) {
+    match cuda_at(number) {
         Ok(device) => (device, None),
         Err(Error::Unavailable { problem, .. }) => (Device::Cpu, Some(problem)),
         Err(error) => (Device::Cpu, Some(error.to_string())),

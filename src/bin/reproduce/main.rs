@@ -9,6 +9,7 @@ mod data;
 mod early;
 mod evaluate;
 mod generate;
+mod group_flags;
 mod model_flags;
 mod plot;
 mod preset;

@@ -15,8 +15,8 @@ use tch::Device;
 pub enum DeviceChoice {
     Auto,
     Cpu,
-    /// The GPU of this number.
-    Cuda(usize),
+    /// The GPU of this number; `None` for the first, or in a group of processes for that of this process.
+    Cuda(Option<usize>),
 }
 
 impl DeviceChoice {
@@ -25,9 +25,9 @@ impl DeviceChoice {
         match text {
             "auto" => Ok(Self::Auto),
             "cpu" => Ok(Self::Cpu),
-            "cuda" => Ok(Self::Cuda(0)),
+            "cuda" => Ok(Self::Cuda(None)),
             _ => number(text)
-                .map(Self::Cuda)
+                .map(|number| Self::Cuda(Some(number)))
                 .ok_or_else(|| "give auto, cpu, cuda, or cuda:N for GPU number N".to_owned()),
         }
     }
@@ -62,8 +62,18 @@ impl ComputeFlags {
     /// # Errors
     /// [`Error::Unavailable`] for `cuda` without a usable GPU.
     pub fn device(&self) -> Result<Device> {
-        self.choose(|| {
-            let (device, why) = qrnn_ops::device::cuda_or_cpu();
+        self.device_of_rank(None)
+    }
+
+    /// As [`ComputeFlags::device`], for a process of a group: its GPU is that of its number among the processes of the
+    /// machine.
+    ///
+    /// # Errors
+    /// As [`ComputeFlags::device`].
+    pub fn device_of_rank(&self, local_rank: Option<usize>) -> Result<Device> {
+        let number = local_rank.map_or(0, qrnn_ops::device::number_for_rank);
+        self.choose(number, || {
+            let (device, why) = qrnn_ops::device::cuda_or_cpu(number);
             if let Some(why) = why {
                 terminal::note(format_args!("computing on the CPU: {}", why.replace('\n', " ")));
             }
@@ -76,14 +86,14 @@ impl ComputeFlags {
     /// # Errors
     /// As [`ComputeFlags::device`].
     pub fn device_for_small_models(&self) -> Result<Device> {
-        self.choose(|| Device::Cpu)
+        self.choose(0, || Device::Cpu)
     }
 
-    fn choose(&self, auto: impl FnOnce() -> Device) -> Result<Device> {
+    fn choose(&self, number: usize, auto: impl FnOnce() -> Device) -> Result<Device> {
         match self.device {
             DeviceChoice::Cpu => Ok(Device::Cpu),
             DeviceChoice::Auto => Ok(auto()),
-            DeviceChoice::Cuda(number) => require_cuda(number),
+            DeviceChoice::Cuda(given) => require_cuda(given.unwrap_or(number)),
         }
     }
 

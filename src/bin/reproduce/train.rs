@@ -12,6 +12,7 @@ use qrnn::train::{Memory, OptimizerKind, Recipe, Trainer};
 use serde_json::json;
 use tch::Kind;
 
+use crate::group_flags::{GroupFlags, Member};
 use crate::model_flags::{ComputeFlags, epochs, warn_missing_vocabulary};
 use crate::preset;
 use qrnn::command_line::{INTERRUPTED, Output, load_corpus, parsers};
@@ -140,6 +141,8 @@ pub struct Args {
 
     #[command(flatten)]
     compute: ComputeFlags,
+    #[command(flatten)]
+    group: GroupFlags,
     /// Print the result as one JSON object on the last line of standard output
     #[arg(long)]
     pub json: bool,
@@ -197,7 +200,20 @@ pub fn run(args: Args) -> Result<Output> {
     };
     known.check()?;
     settings.check_ids(args.ids)?;
-    let device = args.compute.device()?;
+    let interrupt = Interrupt::on_ctrl_c("finishing this step")?;
+    let member = args.group.join(&interrupt)?;
+    let result = train(&args, (settings, recipe), interrupt, &member);
+    member.end(result)
+}
+
+fn train(
+    args: &Args,
+    (settings, recipe): (LmConfig, Recipe),
+    interrupt: Interrupt,
+    member: &Member,
+) -> Result<Output> {
+    let device = args.compute.device_of_rank(member.local_rank())?;
+    member.connect(device)?;
     // Losses of runs with --fixed-bptt are compared with a reference to 1e-4, so `auto` means fp32.
     let precision = if args.fixed_bptt {
         args.compute.precision(device)?
@@ -206,7 +222,9 @@ pub fn run(args: Args) -> Result<Output> {
         let multiplications = settings.layer_multiplications(tokens);
         args.compute.training_precision(device, multiplications)?
     };
-    let init = args.init.as_ref().or(args.finetune.as_ref()).map(SavedModel::open).transpose()?;
+    // The others of a group get the weights from rank 0, and need no file.
+    let init = args.init.as_ref().or(args.finetune.as_ref()).filter(|_| member.is_main());
+    let init = init.map(SavedModel::open).transpose()?;
     if let Some(init) = &init {
         init.check_sizes(&settings)?;
     }
@@ -214,7 +232,8 @@ pub fn run(args: Args) -> Result<Output> {
     terminal::note(format_args!("{corpus}\n{precision}"));
     let config = settings.vocab(corpus.vocab().len());
     let tokens = corpus.tokens(Split::Train).len();
-    Memory::estimate(&config, &recipe, tokens).check()?;
+    let own = Recipe { batch: member.columns(recipe.batch), ..recipe.clone() };
+    Memory::estimate(&config, &own, tokens).check()?;
     let mut model = QrnnLm::seeded(&config, (Kind::Float, device), args.seed)?;
     model.set_precision(precision);
     model.adopt_vocab(&corpus);
@@ -229,7 +248,10 @@ pub fn run(args: Args) -> Result<Output> {
         .resume(args.resume)
         .overwrite(args.overwrite)
         .log_every(args.log_interval)
-        .interrupt(Interrupt::on_ctrl_c("finishing this step")?);
+        .interrupt(interrupt);
+    if let Some(group) = &member.group {
+        trainer = trainer.group(group);
+    }
     if let Some(steps) = args.checkpoint_every {
         trainer = trainer.checkpoint_every(steps);
     }

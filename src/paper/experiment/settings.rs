@@ -42,7 +42,7 @@ impl Experiment {
     /// The whole table and the figure. Trains on the CPU; at full size, on the GPU if one is usable.
     pub fn new(scale: Scale) -> Self {
         let device = match scale {
-            Scale::Full => qrnn_ops::device::cuda_or_cpu().0,
+            Scale::Full => qrnn_ops::device::cuda_or_cpu(0).0,
             Scale::Medium | Scale::Reduced(_) => Device::Cpu,
         };
         Self {

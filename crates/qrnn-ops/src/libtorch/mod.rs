@@ -14,5 +14,5 @@ mod transfer;
 
 pub use fused_adam::{AdamStep, AdamTensors, fused_adam};
 pub use parallel::parallel_for;
-pub use settings::{ThreadCount, allow_tf32, keep_freed_memory, set_threads};
+pub use settings::{ThreadCount, allow_tf32, keep_freed_memory, set_threads, share_threads};
 pub use transfer::{download, host_tensor, upload, upload_with};

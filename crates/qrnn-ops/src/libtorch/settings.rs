@@ -60,6 +60,23 @@ pub fn set_threads() -> ThreadCount {
     ThreadCount { threads, processors, too_many }
 }
 
+/// As [`set_threads`], for one of several processes on this machine, which share its processors unless the environment
+/// says how many threads each has or the launcher has bound each to processors of its own.
+pub fn share_threads(processes: usize) -> ThreadCount {
+    let count = set_threads();
+    let variables = ["RAYON_NUM_THREADS", "OMP_NUM_THREADS"].map(|name| std::env::var(name).ok());
+    let requested = requested_threads(variables.each_ref().map(Option::as_deref)).is_some();
+    let online = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let online = online.lines().filter(|line| line.starts_with("processor")).count();
+    if requested || count.processors < online || processes < 2 {
+        let processors = count.processors.max(if requested { 0 } else { online });
+        return ThreadCount { processors, ..count };
+    }
+    let threads = (count.threads / processes).max(1);
+    tch::set_num_threads(threads as i32);
+    ThreadCount { threads, ..count }
+}
+
 /// The smaller number in the variables. A value that is not a positive number is ignored.
 fn requested_threads(variables: [Option<&str>; 2]) -> Option<usize> {
     let number = |text: &str| text.trim().parse().ok().filter(|&n: &usize| n > 0);

@@ -227,10 +227,12 @@ impl ProcessGroup {
     ///
     /// # Errors
     /// As [`ProcessGroup::all_reduce`].
-    pub fn sum_numbers(&self, numbers: &[f64]) -> Result<Vec<f64>> {
-        let sums = Tensor::f_from_slice(numbers)?;
+    pub fn sum_numbers<const N: usize>(&self, numbers: [f64; N]) -> Result<[f64; N]> {
+        let sums = Tensor::f_from_slice(&numbers)?;
         self.all_reduce(&[&sums])?;
-        Ok(Vec::try_from(sums)?)
+        let mut numbers = numbers;
+        sums.f_copy_data(&mut numbers, N)?;
+        Ok(numbers)
     }
 
     /// The bytes that rank 0 gives; those of other ranks are ignored.
@@ -317,7 +319,7 @@ impl Drop for Inner {
 }
 
 /// Part `part` of `n` items in `parts` contiguous parts whose sizes differ by at most one.
-fn share(n: usize, part: usize, parts: usize) -> Range<usize> {
+pub fn share(n: usize, part: usize, parts: usize) -> Range<usize> {
     let begin = |part: usize| part * (n / parts) + part.min(n % parts);
     begin(part)..begin(part + 1)
 }

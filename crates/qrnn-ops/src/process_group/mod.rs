@@ -31,7 +31,7 @@ use std::time::Duration;
 
 pub use backend::GlooOptions;
 pub use gradient_sums::GradientSums;
-pub use group::{DEFAULT_TIMEOUT, GroupOptions, ProcessGroup};
+pub use group::{DEFAULT_TIMEOUT, GroupOptions, ProcessGroup, share};
 pub use rendezvous::Rendezvous;
 
 /// A duration for c10d, which takes 0 for no limit and overflows beyond some centuries.

@@ -64,7 +64,7 @@ fn operations_of_three_ranks() {
             (all.size(), numbers(&all)),
             (vec![3, 1, 2], vec![0.0, 7.0, 1.0, 7.0, 2.0, 7.0])
         );
-        assert_eq!(group.sum_numbers(&[0.5, rank as f64]).unwrap(), [1.5, 3.0]);
+        assert_eq!(group.sum_numbers([0.5, rank as f64]).unwrap(), [1.5, 3.0]);
         for bytes in [&b"settings"[..], b""] {
             let given = if rank == 0 { bytes } else { b"other" };
             assert_eq!(group.broadcast_bytes(given).unwrap(), bytes);

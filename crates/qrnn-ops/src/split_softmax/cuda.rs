@@ -127,7 +127,7 @@ impl<'a> CudaSoftmax<'a> {
         Ok(losses)
     }
 
-    /// [`CudaSoftmax::loss_sum`] times `scale`, and its gradients: of the hidden states, the weights, the bias
+    /// [`CudaSoftmax::loss_sum`] of kind Double, and its gradients times `scale`: of the hidden states, the weights, the bias
     /// and, if there are tails, the weights and biases of the tombstones.
     pub fn loss_and_gradients(
         &self,
@@ -136,7 +136,7 @@ impl<'a> CudaSoftmax<'a> {
         scale: f64,
     ) -> Result<(Tensor, Vec<Option<Tensor>>)> {
         let gradients = self.gradients(hidden, scale)?;
-        let sum = sum(&self.run(hidden, targets, Some(&gradients))?)?;
+        let sum = self.run(hidden, targets, Some(&gradients))?.f_sum(Kind::Double)?;
         let views = |at: OperandRows| -> Result<[Tensor; 2]> {
             let (operand, width) = (&gradients.operands[at.operand], self.widths[at.operand]);
             let rows = operand.f_narrow(0, at.first as i64, at.rows as i64)?;
@@ -157,7 +157,7 @@ impl<'a> CudaSoftmax<'a> {
         all.extend(weights);
         all.push(Some(bias));
         all.extend(tombstones);
-        Ok((sum.f_mul_scalar(scale)?, all))
+        Ok((sum, all))
     }
 
     fn gradients(&self, hidden: &[Tensor], scale: f64) -> Result<Gradients> {

@@ -9,7 +9,7 @@ use super::targets::Targets;
 use super::weights::{Computation, SoftmaxWeights};
 use crate::autograd::{self, Backward, Forward, Function};
 use crate::matmul::{Features, Precision};
-use crate::{Result, libtorch};
+use crate::{Error, Result, libtorch};
 
 /// The sum of the cross entropy of targets, in nats, without gradients.
 ///
@@ -45,9 +45,34 @@ pub fn mean_loss(
     computation: Computation<'_>,
     upstream: UpstreamGrad,
 ) -> Result<Tensor> {
+    let tokens = targets.tokens();
+    let loss = loss_share(clusters, weights, hidden, (targets, tokens), computation, upstream)?;
+    Ok(loss.mean)
+}
+
+/// The part of a mean loss that these targets make up, where other processes have the others.
+#[derive(Debug)]
+pub struct LossShare {
+    /// Their summed cross entropy divided by the number of all tokens, in nats; differentiable.
+    pub mean: Tensor,
+    /// Their summed cross entropy, in nats: a scalar of kind Double.
+    pub sum: Tensor,
+}
+
+/// As [`mean_loss`], for targets that are some of `tokens` tokens: shares and their gradients add up to those of the
+/// mean over all tokens.
+pub fn loss_share(
+    clusters: &Clusters,
+    weights: &SoftmaxWeights,
+    hidden: &[Features],
+    (targets, tokens): (Targets, usize),
+    computation: Computation<'_>,
+    upstream: UpstreamGrad,
+) -> Result<LossShare> {
     let function = SplitSoftmax {
         clusters: clusters.clone(),
         targets,
+        scale: 1.0 / tokens as f64,
         precision: computation.precision,
         operands: computation
             .operands
@@ -59,8 +84,11 @@ pub fn mean_loss(
     let hidden = flat(hidden)?;
     let mut inputs: Vec<&Tensor> = hidden.iter().collect();
     inputs.extend(weights.tensors());
-    let mut outputs = autograd::apply(function, &inputs)?;
-    Ok(outputs.swap_remove(0))
+    let mut outputs = autograd::apply(function, &inputs)?.into_iter();
+    let (mean, sum) = (outputs.next(), outputs.next());
+    mean.zip(sum)
+        .map(|(mean, sum)| LossShare { mean, sum })
+        .ok_or_else(|| Error::shape("the split softmax", "a loss is missing", "report this"))
 }
 
 /// Hidden states with their padding, (tokens, row).
@@ -90,6 +118,8 @@ pub enum UpstreamGrad {
 struct SplitSoftmax {
     clusters: Clusters,
     targets: Targets,
+    /// Divides the sum of the losses by the number of tokens.
+    scale: f64,
     precision: Precision,
     operands: Option<Vec<Tensor>>,
     upstream: UpstreamGrad,
@@ -104,24 +134,25 @@ impl Function for SplitSoftmax {
         let (hidden, weights) = inputs.split_at(self.hidden);
         let hidden: Vec<Tensor> = hidden.iter().map(|hidden| hidden.shallow_clone()).collect();
         let weights = SoftmaxWeights::of(&self.clusters, weights);
-        let (scale, precision) = (1.0 / self.targets.tokens() as f64, self.precision);
-        let (mean, gradients) = match &self.targets {
+        let (scale, precision) = (self.scale, self.precision);
+        let (mean, sum, gradients) = match &self.targets {
             Targets::Host(tokens) => {
                 let softmax = HostSoftmax::new(&self.clusters, &weights, &hidden, precision)?;
                 let (sum, gradients) = softmax.loss_and_gradients(tokens, scale)?;
                 let kind = weights.weights[0].kind();
-                let mean = Tensor::f_from_slice(&[sum * scale])?.f_squeeze()?.f_to_kind(kind)?;
-                (mean, gradients)
+                let scalar = |number: f64| Tensor::f_from_slice(&[number])?.f_squeeze();
+                (scalar(sum * scale)?.f_to_kind(kind)?, scalar(sum)?, gradients)
             }
             Targets::Device(targets) => {
                 let computation = Computation { precision, operands: self.operands.as_deref() };
                 let options = options(&hidden);
                 let softmax = CudaSoftmax::new(&self.clusters, &weights, options, computation)?;
-                softmax.loss_and_gradients(&hidden, targets, scale)?
+                let (sum, gradients) = softmax.loss_and_gradients(&hidden, targets, scale)?;
+                (sum.f_to_kind(Kind::Float)?.f_mul_scalar(scale)?, sum, gradients)
             }
         };
         self.gradients = gradients;
-        Ok(Forward { outputs: vec![mean], saved: vec![] })
+        Ok(Forward { outputs: vec![mean, sum], saved: vec![] })
     }
 
     fn backward(&self, call: Backward<'_>) -> Result<Vec<Option<Tensor>>> {

@@ -22,7 +22,7 @@ mod weights;
 
 pub use clusters::{Clusters, OperandRows};
 pub(crate) use cuda::self_test;
-pub use loss::{UpstreamGrad, loss_sum, mean_loss};
+pub use loss::{LossShare, UpstreamGrad, loss_share, loss_sum, mean_loss};
 pub use packed::PackedSoftmax;
 pub use probabilities::{head_log_probabilities, log_probabilities, tail_log_probabilities};
 pub use targets::{DeviceTargets, Targets};
