@@ -1,7 +1,7 @@
 //! Names of fields in error messages, and the flags that set them.
 
 /// Fields as the library names them, and the flags of `reproduce`.
-const FLAGS: [(&str, &str); 52] = [
+const FLAGS: [(&str, &str); 58] = [
     ("config.emsize", "--emsize"),
     ("config.nhid", "--nhid"),
     ("config.layers", "--nlayers"),
@@ -28,6 +28,12 @@ const FLAGS: [(&str, &str); 52] = [
     ("recipe.wdecay", "--wdecay"),
     ("recipe.optimizer", "--optimizer"),
     ("recipe.finetune", "--finetune"),
+    ("recipe.seed", "--seed"),
+    ("recipe.nonmono", "--nonmono"),
+    ("recipe.fixed_bptt", "--fixed-bptt"),
+    ("model.device", "--device"),
+    ("model.precision", "--precision"),
+    ("corpus.ids", "--ids"),
     ("trainer.checkpoint_every", "--checkpoint-every"),
     ("trainer.log_every", "--log-interval"),
     (".resume(true)", "--resume"),

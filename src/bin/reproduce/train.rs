@@ -188,6 +188,13 @@ impl Args {
 }
 
 pub fn run(args: Args) -> Result<Output> {
+    let interrupt = Interrupt::on_ctrl_c("finishing this step")?;
+    let member = args.group.join(&interrupt)?;
+    let result = train(&args, interrupt, &member);
+    member.end(result)
+}
+
+fn train(args: &Args, interrupt: Interrupt, member: &Member) -> Result<Output> {
     preset::check(args.preset.as_deref(), args.finetune.is_some())?;
     let recipe = args.recipe()?;
     recipe.check()?;
@@ -200,18 +207,6 @@ pub fn run(args: Args) -> Result<Output> {
     };
     known.check()?;
     settings.check_ids(args.ids)?;
-    let interrupt = Interrupt::on_ctrl_c("finishing this step")?;
-    let member = args.group.join(&interrupt)?;
-    let result = train(&args, (settings, recipe), interrupt, &member);
-    member.end(result)
-}
-
-fn train(
-    args: &Args,
-    (settings, recipe): (LmConfig, Recipe),
-    interrupt: Interrupt,
-    member: &Member,
-) -> Result<Output> {
     let device = args.compute.device_of_rank(member.local_rank())?;
     member.connect(device)?;
     // Losses of runs with --fixed-bptt are compared with a reference to 1e-4, so `auto` means fp32.

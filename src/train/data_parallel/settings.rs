@@ -22,6 +22,16 @@ pub(in crate::train) struct Settings<'a> {
     pub losses_at_once: Option<usize>,
 }
 
+/// Fields that files name after the flags of awd-lstm-lm.
+const FIELDS: [(&str, &str); 6] = [
+    ("config.nlayers", "config.layers"),
+    ("config.dropout", "config.output_dropout"),
+    ("config.dropouth", "config.hidden_dropout"),
+    ("config.dropouti", "config.input_dropout"),
+    ("config.dropoute", "config.embedding_dropout"),
+    ("config.wdrop", "config.weight_drop"),
+];
+
 impl Settings<'_> {
     /// Names and values. Those of a nested object are fields of the library: `recipe.lr`.
     fn to_json(&self) -> Value {
@@ -33,10 +43,12 @@ impl Settings<'_> {
             "recipe": recipe,
             "compression": compression,
             "trainer": { "log_every": log_every, "losses_at_once": losses_at_once },
-            "device": device,
-            "precision": model.precision(),
-            "kind": format!("{:?}", model.options().0),
-            "ids": corpus.ids(),
+            "model": {
+                "device": device,
+                "kind": format!("{:?}", model.options().0),
+                "precision": model.precision(),
+            },
+            "corpus": { "ids": corpus.ids() },
             "text": {
                 "train": text(Split::Train),
                 "valid": text(Split::Valid),
@@ -58,7 +70,9 @@ impl Settings<'_> {
             texts.iter().map(|text| serde_json::from_str(text).unwrap_or_default()).collect();
         let first = &all[0];
         for (rank, other) in all.iter().enumerate().skip(1) {
-            if let Some((field, theirs, ours)) = difference("", other, first) {
+            // Another text has another vocabulary, too, so texts come first.
+            let of_text = difference("text", &other["text"], &first["text"]);
+            if let Some((field, theirs, ours)) = of_text.or_else(|| difference("", other, first)) {
                 return Err(mismatch(rank, &field, &theirs, &ours));
             }
         }
@@ -70,7 +84,11 @@ fn mismatch(rank: usize, field: &str, theirs: &str, ours: &str) -> Error {
     let problem = match field.strip_prefix("text.") {
         Some("vocabulary") => "has a corpus with another vocabulary than rank 0".to_owned(),
         Some(split) => format!("has a corpus with another {split} text than rank 0"),
-        None => format!("has {field} {theirs}, but rank 0 has {ours}"),
+        None => {
+            let renamed = FIELDS.iter().find(|(in_files, _)| *in_files == field);
+            let field = renamed.map_or(field, |(_, in_rust)| in_rust);
+            format!("has {field} {theirs}, but rank 0 has {ours}")
+        }
     };
     Error::mismatch(
         format!("rank {rank} of the group"),

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use tch::Device;
 
 use super::backend::{Backend, GlooOptions, Work};
-use super::diagnosis::{Diagnosis, Evidence};
+use super::diagnosis::{Diagnosis, Evidence, SILENT};
 use super::meeting::{Meeting, first_line};
-use super::monitor::Monitor;
+use super::monitor::{Monitor, Seen};
 use super::signal::RankState;
 use super::store::Store;
 use crate::{Error, Result};
@@ -116,16 +116,17 @@ impl Connected {
         self.evidence(Instant::now(), |evidence| evidence.failed_rank())
     }
 
-    /// Waits until the other ranks have left, since they need the store until then.
+    /// Waits until the other ranks have left or are silent, since they need the store until then.
     pub fn see_off(&self) {
         let deadline = Instant::now() + FAREWELL;
         let own = self.meeting.place.rank;
         while Instant::now() < deadline {
             let (ranks, store) = self.monitor.seen();
+            let needs_store = |seen: &Seen| {
+                seen.signal.state == RankState::Working && seen.changed.elapsed() < SILENT
+            };
             let mut others = ranks.iter().enumerate().filter(|(rank, _)| *rank != own);
-            if others.all(|(_, seen)| seen.signal.state != RankState::Working)
-                || store.lost.is_some()
-            {
+            if store.lost.is_some() || !others.any(|(_, seen)| needs_store(seen)) {
                 return;
             }
             std::thread::sleep(Duration::from_millis(20));

@@ -8,7 +8,7 @@ use super::signal::RankState;
 use crate::Error;
 
 /// A rank whose signal has not changed for so long has ended or stopped: six beats.
-const SILENT: Duration = Duration::from_secs(3);
+pub(super) const SILENT: Duration = Duration::from_secs(3);
 
 /// What went wrong with an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use super::store::Store;
 /// Time between two signals of a rank.
 const BEAT: Duration = Duration::from_millis(500);
 
-/// How long the end of this process waits until its last signal is stored.
+/// How long a store may take to answer while the end of this process waits for it.
 const LAST_SIGNAL: Duration = Duration::from_secs(2);
 
 /// The thread, and what it has seen.
@@ -64,6 +64,12 @@ pub(super) struct StoreContact {
     pub answered: Instant,
     /// Why it will not answer any more.
     pub lost: Option<String>,
+}
+
+impl StoreContact {
+    fn may_answer(&self) -> bool {
+        self.lost.is_none() && self.answered.elapsed() < LAST_SIGNAL
+    }
 }
 
 impl Monitor {
@@ -146,7 +152,7 @@ impl Monitor {
         inner.state = state;
         inner.version += 1;
         self.shared.changed.notify_all();
-        let unsaid = |inner: &mut Inner| inner.stored < inner.version && inner.store.lost.is_none();
+        let unsaid = |inner: &mut Inner| inner.stored < inner.version && inner.store.may_answer();
         let _ = self.shared.changed.wait_timeout_while(inner, LAST_SIGNAL, unsaid);
     }
 }
@@ -156,11 +162,8 @@ impl Drop for Monitor {
         self.shared.lock().done = true;
         self.shared.changed.notify_all();
         // A store that does not answer would keep the thread; it then ends with the process.
-        let patience = Instant::now() + LAST_SIGNAL;
-        while let Some(thread) = &self.thread {
-            if thread.is_finished() || Instant::now() > patience {
-                break;
-            }
+        let runs = |thread: &JoinHandle<()>| !thread.is_finished();
+        while self.thread.as_ref().is_some_and(runs) && self.shared.lock().store.may_answer() {
             std::thread::sleep(Duration::from_millis(2));
         }
         if let Some(thread) = self.thread.take_if(|thread| thread.is_finished()) {

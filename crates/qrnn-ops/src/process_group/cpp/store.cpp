@@ -2,16 +2,17 @@
 
 #include <c10/util/Logging.h>
 
+#include <cstdlib>
+
 #include "shim.h"
 
 namespace {
 
-// c10d logs failed attempts to connect with pages of call stacks; Rust tries again, and reports the last failure.
-struct QuietLog {
-  int level = FLAGS_caffe2_log_level;
-  QuietLog() { FLAGS_caffe2_log_level = 3; }
-  ~QuietLog() { FLAGS_caffe2_log_level = level; }
-};
+// c10d logs each failed attempt to connect, and each lost connection, with pages of call stacks. Rust tries again, and
+// reports what failed in the end. TORCH_CPP_LOG_LEVEL, which libtorch reads in Python alone, brings the log back.
+void quiet_log() {
+  if (!getenv("TORCH_CPP_LOG_LEVEL")) FLAGS_caffe2_log_level = 3;
+}
 
 }  // namespace
 
@@ -20,7 +21,7 @@ struct QuietLog {
 extern "C" char* qrnn_store_open(const char* host, uint16_t port, bool serves, int64_t timeout_ms,
                                  qrnn_store** store, uint16_t* bound) {
   return concise([&] {
-    QuietLog quiet;
+    quiet_log();
     c10d::TCPStoreOptions options;
     options.port = port;
     options.isServer = serves;
