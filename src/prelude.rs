@@ -9,7 +9,7 @@ pub use crate::generate::Sampling;
 pub use crate::model::{LmConfig, QrnnLm, Splits};
 pub use crate::paper::compression::CompressionStudy;
 pub use crate::paper::operation_counts::count_ops;
-pub use crate::train::{Compressor, Recipe, Trainer};
+pub use crate::train::{Compressor, LocalWorkers, Recipe, Trainer};
 pub use crate::view::plot;
 pub use crate::view::progress::{evaluate, evaluate_with, generate};
 pub use crate::{Error, Result, paper};

@@ -138,6 +138,25 @@ impl Corpus {
         Ok(Self::new(name.into(), vocab, tokens.map(Ids::Read), Origin::Generated, None))
     }
 
+    /// A corpus of another process: its vocabulary as [`Vocab::joined`] gives it, and its ids. `None` if that is no
+    /// vocabulary, or lacks one of the ids.
+    pub(crate) fn from_parts(
+        name: &str,
+        words: &str,
+        tokens: [Vec<u32>; 3],
+        order: IdOrder,
+    ) -> Option<Self> {
+        let vocab = Vocab::from_joined(words)?;
+        if tokens.iter().flatten().any(|id| *id as usize >= vocab.len()) {
+            return None;
+        }
+        let train = tokens[0].len();
+        let (vocab, tokens) = (Arc::new(vocab), tokens.map(Ids::Read));
+        let origin = Origin::Text("another process sent it".into());
+        let text = Text { name: name.into(), vocab, tokens, order, origin, surprisals: None };
+        Some(Self { text: Arc::new(text), train })
+    }
+
     fn new(
         name: String,
         vocab: Vocab,

@@ -31,6 +31,7 @@ mod training_loop;
 mod training_run;
 mod training_step;
 mod weight_rounding;
+mod workers;
 
 pub use crate::progress::{EpochReport, StepReport};
 pub use compressor::Compressor;
@@ -46,3 +47,4 @@ pub use run_dir::{RunConfig, RunDir};
 pub use run_log::RunLog;
 pub use trainer::Trainer;
 pub use training_run::TrainingRun;
+pub use workers::{LocalWorkers, work_for};

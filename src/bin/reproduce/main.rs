@@ -19,6 +19,7 @@ mod table_results;
 #[cfg(target_os = "linux")]
 mod torch_on_path;
 mod train;
+mod worker;
 
 use std::process::ExitCode;
 
@@ -52,6 +53,8 @@ enum Command {
     Compress(Box<compress::Args>),
     /// Train a model
     Train(Box<train::Args>),
+    /// Train as a process of a group whose rank 0, for example a notebook, has the settings and the corpus
+    Worker(worker::Args),
     /// Measure the perplexity of a trained model
     Evaluate(evaluate::Args),
     /// Generate text with a trained model
@@ -83,6 +86,7 @@ fn main() -> ExitCode {
         Some(Command::Count(args)) => (args.json, count::run(args)),
         Some(Command::Compress(args)) => (args.json, compress::run(*args)),
         Some(Command::Train(args)) => (args.json, train::run(*args)),
+        Some(Command::Worker(args)) => (false, worker::run(args)),
         Some(Command::Evaluate(args)) => (args.json, evaluate::run(args)),
         Some(Command::Generate(args)) => (args.json, generate::run(args)),
         Some(Command::Data(args)) => (args.json, data::run(args)),

@@ -41,11 +41,44 @@ pub enum PrecisionChoice {
     Bf16,
 }
 
-#[derive(Debug, ClapArgs)]
-pub struct ComputeFlags {
+#[derive(Debug, Clone, Copy, ClapArgs)]
+pub struct DeviceFlags {
     /// Device: auto (a CUDA GPU if one is usable), cpu, cuda, or cuda:N for GPU number N, counted from 0
     #[arg(long, value_parser = DeviceChoice::parse, default_value = "auto")]
     device: DeviceChoice,
+}
+
+impl DeviceFlags {
+    /// The device; `auto` uses a GPU if one is usable, and otherwise prints the reason. That of a process of a group is
+    /// the GPU of its number among the processes of its machine.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] for `cuda` without a usable GPU.
+    pub fn of_rank(self, local_rank: Option<usize>) -> Result<Device> {
+        let number = local_rank.map_or(0, qrnn_ops::device::number_for_rank);
+        self.choose(number, || {
+            let (device, why) = qrnn_ops::device::cuda_or_cpu(number);
+            if let Some(why) = why {
+                terminal::note(format_args!("computing on the CPU: {}", why.replace('\n', " ")));
+            }
+            device
+        })
+    }
+
+    /// * `number`: of the GPU for `cuda` without a number.
+    fn choose(self, number: usize, auto: impl FnOnce() -> Device) -> Result<Device> {
+        match self.device {
+            DeviceChoice::Cpu => Ok(Device::Cpu),
+            DeviceChoice::Auto => Ok(auto()),
+            DeviceChoice::Cuda(given) => require_cuda(given.unwrap_or(number)),
+        }
+    }
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct ComputeFlags {
+    #[command(flatten)]
+    device: DeviceFlags,
     /// Precision of matrix products and activations. auto: bf16 when training on GPUs from Ampere on, or large
     /// models on CPUs with bf16 support; integers for compressed models on the CPU; otherwise fp32. Parameters,
     /// states, sums and losses stay fp32
@@ -62,23 +95,15 @@ impl ComputeFlags {
     /// # Errors
     /// [`Error::Unavailable`] for `cuda` without a usable GPU.
     pub fn device(&self) -> Result<Device> {
-        self.device_of_rank(None)
+        self.device.of_rank(None)
     }
 
-    /// As [`ComputeFlags::device`], for a process of a group: its GPU is that of its number among the processes of the
-    /// machine.
+    /// As [`DeviceFlags::of_rank`].
     ///
     /// # Errors
-    /// As [`ComputeFlags::device`].
+    /// [`Error::Unavailable`] for `cuda` without a usable GPU.
     pub fn device_of_rank(&self, local_rank: Option<usize>) -> Result<Device> {
-        let number = local_rank.map_or(0, qrnn_ops::device::number_for_rank);
-        self.choose(number, || {
-            let (device, why) = qrnn_ops::device::cuda_or_cpu(number);
-            if let Some(why) = why {
-                terminal::note(format_args!("computing on the CPU: {}", why.replace('\n', " ")));
-            }
-            device
-        })
+        self.device.of_rank(local_rank)
     }
 
     /// Like [`ComputeFlags::device`], for models too small to gain from a GPU: `auto` is the CPU.
@@ -86,15 +111,7 @@ impl ComputeFlags {
     /// # Errors
     /// As [`ComputeFlags::device`].
     pub fn device_for_small_models(&self) -> Result<Device> {
-        self.choose(0, || Device::Cpu)
-    }
-
-    fn choose(&self, number: usize, auto: impl FnOnce() -> Device) -> Result<Device> {
-        match self.device {
-            DeviceChoice::Cpu => Ok(Device::Cpu),
-            DeviceChoice::Auto => Ok(auto()),
-            DeviceChoice::Cuda(given) => require_cuda(given.unwrap_or(number)),
-        }
+        self.device.choose(0, || Device::Cpu)
     }
 
     /// Precision of an evaluation: fp32 by default, since its result is compared with others.

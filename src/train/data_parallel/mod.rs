@@ -41,32 +41,38 @@ pub(super) struct Agreement {
     pub checkpoint: bool,
 }
 
+/// Checks that each process of a group gets a column of the batch.
+///
+/// # Errors
+/// [`Error::Config`] if there are more processes than columns.
+pub(super) fn check_columns(batch: usize, processes: usize) -> Result<()> {
+    if processes <= batch {
+        return Ok(());
+    }
+    Err(Error::config(
+        "recipe.batch",
+        batch,
+        format!("each of the {processes} processes needs a column of the batch"),
+        "start as many processes as there are columns at most, or use a larger recipe.batch",
+    ))
+}
+
 impl DataParallel {
-    /// * `batch`: columns of a batch, of all processes;
+    /// All of the run.
+    pub fn alone(batch: usize) -> Self {
+        Self { group: None, batch, columns: 0..batch, overlaps: false, saves: false }
+    }
+
+    /// The share of this process of a group.
+    ///
+    /// * `batch`: columns of a batch, of all processes; at least as many as there are processes;
     /// * `overlaps`: whether gradients are summed during backward; `None` for the default: on a GPU, unless the model
     ///   is adaptive, whose projections need the gradients of all tokens.
-    ///
-    /// # Errors
-    /// [`Error::Config`] if there are more processes than columns.
-    pub fn new(
-        group: Option<ProcessGroup>,
-        batch: usize,
-        model: &QrnnLm,
-        overlaps: Option<bool>,
-    ) -> Result<Self> {
-        let group = group.filter(|group| group.world_size() > 1);
-        let columns = group.as_ref().map_or(0..batch, |group| group.share(batch));
-        if let Some(group) = group.as_ref().filter(|group| group.world_size() > batch) {
-            return Err(Error::config(
-                "recipe.batch",
-                batch,
-                format!("each of the {} processes needs a column of the batch", group.world_size()),
-                "start as many processes as there are columns at most, or use a larger recipe.batch",
-            ));
-        }
+    pub fn new(group: &ProcessGroup, batch: usize, model: &QrnnLm, overlaps: Option<bool>) -> Self {
         let adaptive = model.config().widths.is_some();
         let overlaps = overlaps.unwrap_or(model.options().1.is_cuda()) && !adaptive;
-        Ok(Self { group, batch, columns, overlaps, saves: false })
+        let columns = group.share(batch);
+        Self { group: Some(group.clone()), batch, columns, overlaps, saves: false }
     }
 
     /// The group, if there are several processes.
