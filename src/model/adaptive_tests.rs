@@ -59,7 +59,8 @@ fn step(model: &mut QrnnLm, masks: Option<&DropoutMasks>) -> (f64, Vec<Tensor>) 
 
 fn dropout(config: &LmConfig, model: &QrnnLm, (seq, batch): (i64, i64)) -> DropoutMasks {
     let stream = Stream { seed: 1, purpose: Purpose::Dropout, counter: 0 };
-    DropoutMasks::sample(config, seq, batch, model.mask_options(), stream).unwrap()
+    DropoutMasks::sample(config, seq, &BatchShare::whole(batch), model.mask_options(), stream)
+        .unwrap()
 }
 
 #[test]

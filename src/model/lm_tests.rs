@@ -1,5 +1,6 @@
 use super::*;
 use crate::Error;
+use crate::model::BatchShare;
 use crate::random::{Purpose, Stream};
 
 const DOUBLE: (Kind, Device) = (Kind::Double, Device::Cpu);
@@ -42,7 +43,9 @@ fn the_gradient_equals_central_differences() {
     let model = QrnnLm::seeded(&config, DOUBLE, 3).unwrap();
     let (input, targets) = tokens(4, 2, 30);
     let stream = Stream { seed: 1, purpose: Purpose::Dropout, counter: 0 };
-    let masks = DropoutMasks::sample(&config, 4, 2, model.mask_options(), stream).unwrap();
+    let masks =
+        DropoutMasks::sample(&config, 4, &BatchShare::whole(2), model.mask_options(), stream)
+            .unwrap();
     let loss = || {
         let state = model.zero_state(2).unwrap();
         let out = model.forward(&input, &state, Some(&masks)).unwrap();

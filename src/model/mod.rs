@@ -3,6 +3,7 @@
 mod activations;
 #[cfg(test)]
 mod adaptive_tests;
+mod batch_share;
 mod compressed;
 mod config;
 mod copy_grid;
@@ -30,6 +31,7 @@ mod weights;
 mod widths;
 
 pub use activations::Activations;
+pub use batch_share::BatchShare;
 pub(crate) use compressed::{
     ACTIVATION_STEPS, CACHE, CompressedMetadata, model_of, stored_cache, words_checksum,
 };

@@ -45,9 +45,9 @@ impl TrainingLoop<'_> {
         let length = schedule::sequence_length(recipe, self.step());
         let rate = schedule::learning_rate(recipe, self.position.epoch, length);
         let columns = self.parallel.columns();
-        let batch = self.batches.columns(self.row(), length, columns.clone());
-        let (own, targets) =
-            self.model.upload_batch(&batch.inputs, batch.targets, columns.len())?;
+        let n = columns.len();
+        let batch = self.batches.columns(self.row(), length, columns);
+        let (own, targets) = self.model.upload_batch(&batch.inputs, batch.targets, n)?;
         let seq = own.size()[0];
         let batch = match self.parallel.needs_all_tokens() {
             true => Some(self.all_tokens(length)?),
@@ -56,19 +56,8 @@ impl TrainingLoop<'_> {
         let of_batch = seq as usize * self.parallel.batch();
         let tokens = TokenIds { own, batch, of_batch };
         let stream = Stream { seed: recipe.seed, purpose: Purpose::Dropout, counter: self.step() };
-        let options = self.model.mask_options();
-        let b = self.parallel.batch() as i64;
-        let mut masks = DropoutMasks::sample(self.model.config(), seq, b, options, stream)?;
-        let cut = |m: &mut Option<Tensor>| {
-            if let Some(t) = m {
-                *t = t.narrow(1, columns.start as i64, columns.len() as i64).contiguous();
-            }
-        };
-        cut(&mut masks.input);
-        for l in &mut masks.layers {
-            cut(&mut l.zoneout);
-            cut(&mut l.output);
-        }
+        let (share, options) = (self.parallel.share(), self.model.mask_options());
+        let masks = DropoutMasks::sample(self.model.config(), seq, &share, options, stream)?;
         Ok(StepInputs { rate, tokens, targets, masks })
     }
 

@@ -16,7 +16,7 @@ use qrnn_ops::process_group::ProcessGroup;
 use tch::{Kind, Tensor};
 
 use crate::interrupt::Interrupt;
-use crate::model::QrnnLm;
+use crate::model::{BatchShare, QrnnLm};
 use crate::{Error, Result};
 
 pub(super) use settings::Settings;
@@ -88,6 +88,12 @@ impl DataParallel {
     /// The columns of a batch that this process trains.
     pub fn columns(&self) -> Range<usize> {
         self.columns.clone()
+    }
+
+    /// The columns that this process trains, for masks.
+    pub fn share(&self) -> BatchShare {
+        let Range { start, end } = self.columns;
+        BatchShare { batch: self.batch as i64, columns: start as i64..end as i64 }
     }
 
     /// Columns of a batch, of all processes.

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
 
 use super::bernoulli::Bernoulli;
+use super::word_rows::{WordRows, too_large};
+use crate::Result;
 use crate::cuda::headers::COLUMN;
 use crate::cuda::{Argument, Geometry, Kernel, Launch, Source};
-use crate::{Error, Result};
 
 /// The kernels that sample masks from a ChaCha8 stream.
 pub(crate) static DROPOUT_MASK: Source = Source {
@@ -42,40 +43,43 @@ impl CudaSampler {
         Self { launcher, key, position: 0 }
     }
 
-    /// A mask from the next words, one per element.
+    /// A mask of this size from the next words, as many as its elements.
     pub fn sample(
         &mut self,
         values: Bernoulli,
+        words: WordRows,
         size: &[i64],
         (kind, device): (Kind, Device),
     ) -> Result<Tensor> {
         let sampled = if kind == Kind::BFloat16 { kind } else { Kind::Float };
         let mask = Tensor::f_empty(size, (sampled, device))?;
-        self.fill(values, &mask)?;
+        self.fill(values, words, &mask)?;
         Ok(mask.f_to_kind(kind)?)
     }
 
-    /// Fills a contiguous tensor of kind Float or BFloat16 on the launcher's device.
-    fn fill(&mut self, values: Bernoulli, mask: &Tensor) -> Result<()> {
-        let n = mask.numel() as i64;
-        let first = self.position;
-        self.position = first.checked_add(n).ok_or_else(|| {
-            Error::shape("dropout on a GPU", "the masks are too large", "use a smaller batch")
-        })?;
-        if n == 0 {
+    /// Fills a contiguous tensor of kind Float or BFloat16 on the launcher's device, by one launch.
+    fn fill(&mut self, values: Bernoulli, words: WordRows, mask: &Tensor) -> Result<()> {
+        let end = self.position.checked_add(words.consumed()).ok_or_else(too_large)?;
+        let first = self.position + words.skipped;
+        self.position = end;
+        debug_assert_eq!(mask.numel() as i64, words.sampled());
+        if words.sampled() == 0 {
             return Ok(());
         }
         let name = match mask.kind() {
             Kind::BFloat16 => "dropout_mask_bf16",
             _ => "dropout_mask_f32",
         };
-        let blocks = (self.position - 1) / WORDS - first / WORDS + 1;
+        let (blocks, geometry) = blocks_and_geometry(words, first)?;
         let [key_0, key_1, key_2, key_3] = self.key.map(Argument::Long);
         debug_assert!(mask.is_contiguous() && (mask.data_ptr() as usize).is_multiple_of(16));
         let arguments = &mut [
             Argument::Pointer(mask.data_ptr()),
-            Argument::Long(n),
+            Argument::Int(words.rows as i32),
+            Argument::Int(blocks),
+            Argument::Long(words.n),
             Argument::Long(first),
+            Argument::Long(words.stride),
             Argument::Int(threshold(values.p)),
             Argument::Float(values.scale as f32),
             key_0,
@@ -83,11 +87,26 @@ impl CudaSampler {
             key_2,
             key_3,
         ];
-        let geometry = Geometry::of(blocks, MASK_THREADS)?;
-        // SAFETY: the parameters of dropout_mask_* in order; the tensor has n elements of the kernel's kind
-        // on the launcher's device.
+        // SAFETY: the parameters of dropout_mask_* in order; the tensor has rows × n elements of the kernel's
+        // kind on the launcher's device.
         unsafe { self.launcher.launch(Kernel { source: &DROPOUT_MASK, name }, geometry, arguments) }
     }
+}
+
+/// Threads in a row, one for each ChaCha block that its words may lie in, and the launch that has them for
+/// all rows, of which the first begins at word `first`.
+fn blocks_and_geometry(words: WordRows, first: i64) -> Result<(i32, Geometry)> {
+    // All rows begin at first modulo `alignment`, the largest power of two that divides both stride and block.
+    let alignment = match words.rows {
+        1 => WORDS,
+        _ => WORDS.min(1 << words.stride.trailing_zeros()),
+    };
+    let latest_begin = first % alignment + WORDS - alignment;
+    let blocks = (latest_begin + words.n - 1) / WORDS + 1;
+    // The kernel counts threads in 32 bits.
+    let threads = words.rows.checked_mul(blocks).filter(|n| i32::try_from(*n).is_ok());
+    let geometry = Geometry::of(threads.ok_or_else(too_large)?, MASK_THREADS)?;
+    Ok((blocks as i32, geometry))
 }
 
 /// How many of the 2²⁴ values of a random f32 are below p, compared in f32 as on the CPU.

@@ -4,6 +4,7 @@ mod bernoulli;
 mod cuda;
 mod sampler;
 mod self_test;
+mod word_rows;
 
 pub use bernoulli::Bernoulli;
 #[cfg(test)]

@@ -19,11 +19,12 @@ pub fn self_test(launcher: &Arc<dyn Launch>, device: Device) -> Result<()> {
     for kind in [Kind::Float, Kind::BFloat16] {
         let mut ours = MaskSampler::on_cuda(CudaSampler::new(launcher.clone(), key));
         let mut expected = MaskSampler::on_cpu(key);
-        // The second mask starts within a block of the generator, and is not aligned to 16 bytes.
-        for n in [1003, 5000] {
+        // The second mask starts within a block of the generator. Rows of some of the last one's columns
+        // start within blocks, too, and are not aligned to 16 bytes.
+        for (size, columns) in [([1, 1, 1003], 0..1), ([1, 1, 5000], 0..1), ([9, 5, 37], 1..4)] {
             let masks = (
-                ours.sample(values, &[n], (kind, device))?,
-                expected.sample(values, &[n], (kind, Device::Cpu))?,
+                ours.sample_columns(values, size, columns.clone(), (kind, device))?,
+                expected.sample_columns(values, size, columns, (kind, Device::Cpu))?,
             );
             if let (Some(ours), Some(expected)) = masks {
                 assert_close(&format!("dropout mask in {kind:?}"), &ours, &expected, 0.0)?;

@@ -1,28 +1,41 @@
 use proptest::prelude::*;
-use rand::Rng;
+use rand::{Rng, RngExt};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use super::*;
 use crate::cuda::host_shim::{Access, HostShim, back_end};
-use crate::dropout_mask::sampler::sample_on_cpu;
 
 const CPU: Device = Device::Cpu;
 
 type Checked = std::result::Result<(), TestCaseError>;
 
-/// A mask of `n` elements from word `first` of the stream of a key.
+/// A mask of these words from position `first` of the stream of a key.
 #[derive(Debug, Clone, Copy)]
 struct Case {
-    n: i64,
+    words: WordRows,
     first: i64,
     p: f64,
     kind: Kind,
     key: [u8; 32],
 }
 
-fn cases() -> impl Strategy<Value = Case> {
+/// One row, or several with words between them that are skipped.
+fn word_rows() -> impl Strategy<Value = WordRows> {
     let n = prop_oneof![1..40i64, 100..3000i64, Just(16), Just(2048), Just(4096)];
+    let one = n.prop_map(|n| WordRows { rows: 1, skipped: 0, n, stride: n });
+    let n = prop_oneof![1..40i64, 100..300i64, Just(16), (1..80i64).prop_map(|packs| 4 * packs)];
+    let gap = || prop_oneof![Just(0), 0..50i64, (0..30i64).prop_map(|packs| 4 * packs)];
+    let several = (1..8i64, gap(), n, gap()).prop_map(|(rows, skipped, n, after)| WordRows {
+        rows,
+        skipped,
+        n,
+        stride: skipped + n + after,
+    });
+    prop_oneof![one, several]
+}
+
+fn cases() -> impl Strategy<Value = Case> {
     // Beyond 2^36 words the block counter has more than 32 bits.
     let first = prop_oneof![
         Just(0),
@@ -33,8 +46,8 @@ fn cases() -> impl Strategy<Value = Case> {
     ];
     let p = prop_oneof![0.001..0.999f64, Just(0.1), Just(0.5), Just(1e-12), Just(0.999_999_999)];
     let kind = prop_oneof![Just(Kind::Float), Just(Kind::BFloat16)];
-    (n, first, p, kind, any::<[u8; 32]>()).prop_map(|(n, first, p, kind, key)| Case {
-        n,
+    (word_rows(), first, p, kind, any::<[u8; 32]>()).prop_map(|(words, first, p, kind, key)| Case {
+        words,
         first,
         p,
         kind,
@@ -42,27 +55,36 @@ fn cases() -> impl Strategy<Value = Case> {
     })
 }
 
-/// The mask that the CPU samples.
+/// The mask by its definition: an element is a draw of the generator, at the position of its word.
 fn expected(case: &Case, values: Bernoulli) -> Tensor {
+    let WordRows { rows, skipped, n, stride } = case.words;
     let mut random = ChaCha8Rng::from_seed(case.key);
-    random.set_word_pos(case.first as u128);
-    sample_on_cpu(values, &[case.n], (case.kind, CPU), &mut random).unwrap()
+    let mut mask: Vec<f32> = vec![];
+    for row in 0..rows {
+        random.set_word_pos((case.first + skipped + row * stride) as u128);
+        for _ in 0..n {
+            let dropped = random.random::<f32>() < values.p as f32;
+            mask.push(if dropped { 0.0 } else { values.scale as f32 });
+        }
+    }
+    Tensor::from_slice(&mask).to_kind(case.kind)
 }
 
-/// Checks that the kernel's mask equals the CPU's, each element is written once, and nothing
+/// Checks that the kernel's mask equals the definition, each element is written once, and nothing
 /// outside the mask is accessed.
 fn check(on_gpu: bool, case: &Case) -> Checked {
     const GUARD: i64 = 1024;
     let (launcher, device) = back_end(on_gpu);
-    let all = Tensor::full([case.n + 2 * GUARD], f64::NAN, (case.kind, device));
-    let mask = all.narrow(0, GUARD, case.n);
+    let n = case.words.sampled();
+    let all = Tensor::full([n + 2 * GUARD], f64::NAN, (case.kind, device));
+    let mask = all.narrow(0, GUARD, n);
     let dropped = Bernoulli::dropout(case.p);
     let mut sampler = CudaSampler { position: case.first, ..CudaSampler::new(launcher, case.key) };
-    sampler.fill(dropped, &mask).unwrap();
-    prop_assert_eq!(sampler.position, case.first + case.n);
+    sampler.fill(dropped, case.words, &mask).unwrap();
+    prop_assert_eq!(sampler.position, case.first + case.words.consumed());
     if !on_gpu {
         let bytes = mask.kind().elt_size_in_bytes();
-        for i in 0..case.n as usize {
+        for i in 0..n as usize {
             let at = mask.data_ptr().cast::<u8>().wrapping_add(i * bytes);
             prop_assert_eq!(
                 HostShim::get().unwrap().count(at.cast(), Access::Written),
@@ -71,12 +93,12 @@ fn check(on_gpu: bool, case: &Case) -> Checked {
                 i
             );
         }
-        prop_assert_eq!(HostShim::get().unwrap().address_count(Access::Written), case.n as usize);
+        prop_assert_eq!(HostShim::get().unwrap().address_count(Access::Written), n as usize);
         prop_assert_eq!(HostShim::get().unwrap().address_count(Access::Read), 0);
     }
     let all = all.to_device(CPU);
-    prop_assert!(all.narrow(0, GUARD, case.n).equal(&expected(case, dropped)), "the masks differ");
-    for guard in [all.narrow(0, 0, GUARD), all.narrow(0, GUARD + case.n, GUARD)] {
+    prop_assert!(all.narrow(0, GUARD, n).equal(&expected(case, dropped)), "the masks differ");
+    for guard in [all.narrow(0, 0, GUARD), all.narrow(0, GUARD + n, GUARD)] {
         prop_assert_eq!(guard.isnan().all().int64_value(&[]), 1, "the guard was written");
     }
     Ok(())
@@ -94,6 +116,21 @@ proptest! {
     #[ignore = "needs a GPU"]
     fn on_a_gpu_dropout_masks_equal_the_cpu(case in cases()) {
         check(true, &case)?;
+    }
+
+    /// A row has a thread for each block of the stream that it has words in, and no more of them than the
+    /// sixteen rows that a longer mask would have.
+    #[test]
+    fn a_row_has_as_many_threads_as_blocks(case in cases()) {
+        let first = case.first + case.words.skipped;
+        let most = (0..if case.words.rows == 1 { 1 } else { 16 })
+            .map(|row| first + row * case.words.stride)
+            .map(|begin| (begin + case.words.n - 1) / WORDS - begin / WORDS + 1)
+            .max();
+        let (blocks, geometry) = blocks_and_geometry(case.words, first).unwrap();
+        prop_assert_eq!(Some(i64::from(blocks)), most);
+        let threads = case.words.rows * i64::from(blocks);
+        prop_assert_eq!(geometry, Geometry::of(threads, MASK_THREADS).unwrap());
     }
 
     /// The kernel's comparison of integers equals the CPU's comparison in f32.
@@ -126,8 +163,31 @@ fn the_stream_starts_with_the_published_keystream() {
         let sample = f64::from(u32::from_le_bytes(*bytes) >> 8) / 2f64.powi(24);
         for (p, dropped) in [(sample, false), (sample + 2f64.powi(-24), true)] {
             sampler.position = 0;
-            let mask = sampler.sample(Bernoulli::dropout(p), &[4], (Kind::Float, CPU)).unwrap();
+            let mask = sampler
+                .sample(
+                    Bernoulli::dropout(p),
+                    WordRows::all(&[4]).unwrap(),
+                    &[4],
+                    (Kind::Float, CPU),
+                )
+                .unwrap();
             assert_eq!(mask.double_value(&[i as i64]) == 0.0, dropped, "word {i}, p {p}");
         }
     }
+}
+
+#[test]
+fn masks_that_cannot_be_counted_are_refused() {
+    let words = WordRows { rows: 2, skipped: 1, n: 1, stride: 3 };
+    let mask = Tensor::zeros([2], (Kind::Float, CPU));
+    let mut sampler = CudaSampler::new(HostShim::get().unwrap(), [0; 32]);
+    for (position, fits) in [(i64::MAX - 6, true), (i64::MAX - 5, false)] {
+        sampler.position = position;
+        assert_eq!(sampler.fill(Bernoulli::zoneout(0.5), words, &mask).is_ok(), fits);
+        assert_eq!(sampler.position, if fits { i64::MAX } else { position });
+    }
+    // Threads, in 32 bits.
+    let rows = i64::from(i32::MAX);
+    let fits = |rows| blocks_and_geometry(WordRows { rows, n: 16, stride: 32, ..words }, 0).is_ok();
+    assert!(fits(rows) && !fits(rows + 1) && !fits(i64::MAX));
 }
