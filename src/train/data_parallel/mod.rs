@@ -70,7 +70,7 @@ impl DataParallel {
     ///   is adaptive, whose projections need the gradients of all tokens.
     pub fn new(group: &ProcessGroup, batch: usize, model: &QrnnLm, overlaps: Option<bool>) -> Self {
         let adaptive = model.config().widths.is_some();
-        let overlaps = overlaps.unwrap_or(model.options().1.is_cuda()) && !adaptive;
+        let overlaps = overlaps.unwrap_or(qrnn_ops::cuda::is_gpu(model.options().1)) && !adaptive;
         let columns = group.share(batch);
         Self { group: Some(group.clone()), batch, columns, overlaps, saves: false }
     }

@@ -6,7 +6,8 @@ use tch::{Device, Tensor};
 
 use super::tests::{StopAt, recipe};
 use super::*;
-use crate::data::IdOrder;
+use crate::Error;
+use crate::data::{IdOrder, Split};
 use crate::model::{LmConfig, SavedModel, Splits};
 use crate::progress::Silent;
 use crate::train::RunDir;

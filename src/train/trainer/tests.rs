@@ -2,6 +2,7 @@ use tch::{Device, Kind};
 
 use super::*;
 use crate::Error;
+use crate::data::Split;
 use crate::files::run_folder::checkpoints;
 use crate::model::{LmConfig, Splits};
 use crate::progress::{Progress, Silent, StepReport};

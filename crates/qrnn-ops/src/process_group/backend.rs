@@ -216,8 +216,14 @@ impl Work {
         Ok(Self(NonNull::new(work).ok_or("no operation was begun")?))
     }
 
-    /// Waits for at most this time; whether the operation is done. With tensors on a GPU, the current stream of the
-    /// GPU waits in place of the host.
+    /// Makes the current stream of the GPU wait for the operation, and not the host.
+    pub fn wait_on_stream(&self) -> Result<(), String> {
+        let mut done = false;
+        // SAFETY: the work lives, and `done` is valid for the call. A time of 0 is no limit.
+        unsafe { check_text(qrnn_work_wait(self.0.as_ptr(), 0, &mut done)) }
+    }
+
+    /// Waits on the host for at most this time; whether the operation is done.
     pub fn wait(&self, time: Duration) -> Result<bool, String> {
         let mut done = false;
         // SAFETY: the work lives, and `done` is valid for the call.

@@ -225,7 +225,7 @@ fn on_a_gpu_a_group_of_one_sums_by_nccl() {
     let nccl = Backend::nccl(&store, "test", (0, 1), SECONDS).unwrap();
     let tensor = Tensor::from_slice(&[1.5f32, 2.0]).to_device(device);
     let work = nccl.all_reduce(&tensor).unwrap();
-    assert!(work.wait(SECONDS).unwrap());
+    work.wait_on_stream().unwrap();
     assert_eq!(numbers(&tensor.to_device(Device::Cpu)), [1.5, 2.0]);
     while !work.poll().unwrap() {
         std::thread::sleep(Duration::from_millis(1));

@@ -38,10 +38,12 @@ impl ProcessGroup {
     }
 
     pub(super) fn complete(&self, connected: &Connected, work: Work, device: Device) -> Result<()> {
-        self.wait_until(connected, || work.wait(LOOK))?;
-        if device.is_cuda() {
-            *lock(&connected.on_gpu) = Some(work);
+        if !device.is_cuda() {
+            return self.wait_until(connected, || work.wait(LOOK));
         }
+        let queued = work.wait_on_stream();
+        queued.map_err(|problem| self.explain(connected, Failure::Failed(&problem)))?;
+        *lock(&connected.on_gpu) = Some(work);
         Ok(())
     }
 

@@ -148,7 +148,7 @@ impl Function for SplitSoftmax {
                 let options = options(&hidden);
                 let softmax = CudaSoftmax::new(&self.clusters, &weights, options, computation)?;
                 let (sum, gradients) = softmax.loss_and_gradients(&hidden, targets, scale)?;
-                (sum.f_to_kind(Kind::Float)?.f_mul_scalar(scale)?, sum, gradients)
+                (sum.f_mul_scalar(scale)?.f_to_kind(Kind::Float)?, sum, gradients)
             }
         };
         self.gradients = gradients;

@@ -56,18 +56,19 @@ extern "C" char* qrnn_all_gather(qrnn_backend* backend, const at::Tensor* all, c
   });
 }
 
-// Waits for at most this time; `done` says whether all pieces are finished. For tensors on a GPU, its current stream
-// waits in place of the host.
+// Waits for at most this time, 0 for no limit; `done` says whether all pieces are finished. For tensors on a GPU and no
+// limit, its current stream waits in place of the host.
 extern "C" char* qrnn_work_wait(qrnn_work* work, int64_t timeout_ms, bool* done) {
   return concise([&] {
     *done = false;
     for (const auto& piece : work->pieces) {
       try {
-        if (!piece->wait(std::chrono::milliseconds(timeout_ms))) throw std::runtime_error("aborted");
+        piece->wait(std::chrono::milliseconds(timeout_ms));
       } catch (...) {
         if (!piece->isCompleted()) return;
-        throw;
       }
+      // Returns at once. The exception above may have been that of the time, and the end have come since.
+      piece->wait();
     }
     *done = true;
   });
