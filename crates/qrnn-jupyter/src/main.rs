@@ -62,6 +62,9 @@ enum Command {
         /// The clone of qrnn that they were built from
         #[arg(long, value_name = "DIR")]
         sources: PathBuf,
+        /// The program `reproduce`, which notebooks run as worker processes
+        #[arg(long, value_name = "FILE")]
+        workers: PathBuf,
     },
     /// Remove the kernel
     Uninstall {
@@ -101,12 +104,12 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Run { connection_file } => kernel::run(&connection_file),
-        Command::Install { prefix, artifacts, libtorch, sources } => {
+        Command::Install { prefix, artifacts, libtorch, sources, workers } => {
             let list =
                 std::fs::read_to_string(&artifacts).map_err(Error::io(&artifacts, "read"))?;
             let list: Vec<PathBuf> = list.lines().map(PathBuf::from).collect();
             let dirs = InstallDirs::of(prefix.as_deref())?;
-            kernelspec::install(&dirs, &list, &libtorch, &sources)?;
+            kernelspec::install(&dirs, &list, &workers, (&libtorch, &sources))?;
             let preload = Preload::in_folder(dirs.home.join("preload"));
             environment::use_toolchain(&preload);
             project_cache::store(&preload)?;

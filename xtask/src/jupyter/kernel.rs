@@ -35,12 +35,14 @@ impl Kernel {
         rust_src::install();
         let program = build_kernel(libtorch)?;
         let libraries = build_preload(libtorch)?;
+        let workers = build_workers(libtorch)?;
         let artifacts = folder().join("artifacts");
         fs_err::create_dir_all(folder())?;
         fs_err::write(&artifacts, libraries.join("\n"))?;
         let mut install = Command::new(&program);
         install.arg("install").arg("--artifacts").arg(&artifacts);
         install.arg("--libtorch").arg(libtorch.folder()).arg("--sources").arg(workspace::root());
+        install.arg("--workers").arg(workers);
         if let Some(prefix) = self.prefix {
             install.arg("--prefix").arg(prefix);
         }
@@ -57,6 +59,12 @@ fn build_kernel(libtorch: Libtorch) -> Result<PathBuf> {
     let program = cargo::program(cargo::build(libtorch, "build", args)?, PROGRAM)?;
     terminal::note(format_args!("  {:.0} s: {}", start.elapsed().as_secs_f64(), program.display()));
     Ok(program)
+}
+
+/// The program that notebooks run as worker processes.
+fn build_workers(libtorch: Libtorch) -> Result<PathBuf> {
+    let args = ["--release", "--package", "qrnn", "--bin", "reproduce"];
+    cargo::program(cargo::build(libtorch, "build", args)?, "reproduce")
 }
 
 /// The libraries that cells link.

@@ -59,6 +59,11 @@ impl InstallDirs {
     pub fn program(&self) -> PathBuf {
         self.home.join("bin/qrnn-jupyter")
     }
+
+    /// The program of worker processes, which `qrnn::train::LocalWorkers` starts.
+    fn workers(&self) -> PathBuf {
+        self.home.join("bin/reproduce")
+    }
 }
 
 fn is_same(one: &Path, other: &Path) -> bool {
@@ -68,22 +73,17 @@ fn is_same(one: &Path, other: &Path) -> bool {
     }
 }
 
-/// Installs this program, the preloaded library and the kernelspec.
+/// Installs this program, that of worker processes, the preloaded library and the kernelspec.
 pub fn install(
     dirs: &InstallDirs,
     artifacts: &[PathBuf],
-    libtorch: &Path,
-    sources: &Path,
+    workers: &Path,
+    (libtorch, sources): (&Path, &Path),
 ) -> Result<()> {
     let program = std::env::current_exe().map_err(Error::system("find this program"))?;
     let target = dirs.program();
-    if let Some(folder) = target.parent() {
-        fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
-    }
-    // A running program cannot be overwritten, but it can be replaced.
-    let fresh = target.with_extension("new");
-    fs::copy(&program, &fresh).map_err(Error::io(&fresh, "write"))?;
-    fs::rename(&fresh, &target).map_err(Error::io(&target, "replace"))?;
+    replace_program(&program, &target)?;
+    replace_program(workers, &dirs.workers())?;
     Preload::install(artifacts, &dirs.home.join("preload"), libtorch, sources)?;
     fs::create_dir_all(&dirs.kernelspec).map_err(Error::io(&dirs.kernelspec, "create"))?;
     let spec = json!({
@@ -91,7 +91,7 @@ pub fn install(
         "display_name": DISPLAY_NAME,
         "language": "rust",
         "interrupt_mode": "message",
-        "env": { "LIBTORCH": libtorch },
+        "env": { "LIBTORCH": libtorch, "QRNN_PROGRAM": dirs.workers() },
         "metadata": { "debugger": false },
     });
     for (name, content) in [
@@ -102,6 +102,16 @@ pub fn install(
         fs::write(&path, content).map_err(Error::io(&path, "write"))?;
     }
     Ok(())
+}
+
+/// Copies a program. A running one cannot be overwritten, but it can be replaced.
+fn replace_program(program: &Path, target: &Path) -> Result<()> {
+    if let Some(folder) = target.parent() {
+        fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
+    }
+    let fresh = target.with_extension("new");
+    fs::copy(program, &fresh).map_err(Error::io(&fresh, "write"))?;
+    fs::rename(&fresh, target).map_err(Error::io(target, "replace"))
 }
 
 /// Removes what [`install`] wrote, and returns the removed folders.
@@ -149,11 +159,14 @@ mod tests {
         fs::write(folder.path().join("Cargo.lock"), "").unwrap();
         let built = [&artifacts[0], &artifacts[1], &artifacts[3]].map(Clone::clone);
         let dirs = InstallDirs::of(Some(folder.path())).unwrap();
-        install(&dirs, &built, Path::new("/torch"), folder.path()).unwrap();
+        let from = (Path::new("/torch"), folder.path());
+        install(&dirs, &built, &artifacts[2], from).unwrap();
         let spec = fs::read_to_string(dirs.kernelspec.join("kernel.json")).unwrap();
         let spec: serde_json::Value = serde_json::from_str(&spec).unwrap();
         assert_eq!(spec["interrupt_mode"], "message");
         assert_eq!(spec["env"]["LIBTORCH"], "/torch");
+        let workers = spec["env"]["QRNN_PROGRAM"].as_str().unwrap();
+        assert_eq!(fs::read(workers).unwrap(), b"x");
         let arguments = fs::read_to_string(dirs.home.join("preload/cell.args")).unwrap();
         assert!(
             arguments.contains("libqrnn-1.rmeta") && !arguments.contains("rlib"),
@@ -163,6 +176,6 @@ mod tests {
         assert_eq!(uninstall(&dirs).unwrap().len(), 2);
         assert_eq!(uninstall(&dirs).unwrap(), [] as [PathBuf; 0]);
         assert!(Preload::find(&dirs.program()).is_err());
-        assert!(install(&dirs, &built[..1], Path::new("/torch"), folder.path()).is_err());
+        assert!(install(&dirs, &built[..1], &artifacts[2], from).is_err());
     }
 }
