@@ -5,12 +5,14 @@ use std::path::Path;
 use super::recipe::Recipe;
 use super::trainer::Trainer;
 use super::training_run::TrainingRun;
+use super::workers::LocalWorkers;
 use crate::Result;
 use crate::compress::{CompressedLm, Gradual, Plan};
 use crate::data::Corpus;
 use crate::interrupt::Interrupt;
 use crate::model::QrnnLm;
 use crate::progress::Progress;
+use qrnn_ops::process_group::ProcessGroup;
 
 /// Compresses models by further training: zeros come step by step, and every step runs on rounded weights.
 ///
@@ -58,6 +60,16 @@ impl Compressor {
     /// As [`Trainer::checkpoint_every`].
     pub fn checkpoint_every(self, steps: u64) -> Self {
         Self(self.0.checkpoint_every(steps))
+    }
+
+    /// As [`Trainer::group`].
+    pub fn group(self, group: &ProcessGroup) -> Self {
+        Self(self.0.group(group))
+    }
+
+    /// As [`Trainer::workers`].
+    pub fn workers(self, workers: &LocalWorkers) -> Self {
+        Self(self.0.workers(workers))
     }
 
     /// As [`Trainer::interrupt`].

@@ -218,7 +218,12 @@ impl TrainingLoop<'_> {
             return Ok(Agreement { stop: false, checkpoint: false });
         }
         let checkpoint = self.checkpoint_is_due()?;
-        self.parallel.agree(in_group && self.interrupt.requested(), checkpoint)
+        let asked = in_group && self.interrupt.requested();
+        let agreement = self.parallel.agree(asked, checkpoint)?;
+        if agreement.stop && !asked {
+            self.progress.message("another process of the group was asked to stop: all stop here");
+        }
+        Ok(agreement)
     }
 
     /// Whether the epoch has a window left. Like the original, it skips a last row of one token.

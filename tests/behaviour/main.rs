@@ -24,3 +24,4 @@ mod run_folder;
 mod table;
 mod terminal;
 mod trust;
+mod workers;

@@ -88,15 +88,15 @@ impl LocalWorkers {
             workers.children.push(child);
         }
         let place = Rendezvous::at("127.0.0.1", port, 0, processes);
-        let options = GroupOptions { timeout: START, ..GroupOptions::default() };
+        let started = Instant::now();
         let children = Mutex::new(&mut workers.children);
         let ended = || {
             let mut children = children.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             children.iter_mut().any(|child| !matches!(child.try_wait(), Ok(None)))
         };
-        let group = ProcessGroup::join(&place, options, &|| ended() || interrupt.requested());
-        let group = match group {
-            Err(qrnn_ops::Error::Interrupted) if ended() => {
+        let gives_up = || ended() || started.elapsed() > START || interrupt.requested();
+        let group = match ProcessGroup::join(&place, GroupOptions::default(), &gives_up) {
+            Err(qrnn_ops::Error::Interrupted) if !interrupt.requested() => {
                 return Err(ended_at_start(program.as_ref()));
             }
             group => group?,
@@ -150,10 +150,7 @@ fn free_port() -> Result<u16> {
 fn ended_at_start(program: &Path) -> Error {
     Error::unavailable(
         "a worker process",
-        format!(
-            "{} worker ended as soon as it was started; its message is above",
-            program.display()
-        ),
+        format!("{} worker did not start; its message is above", program.display()),
         "build it again with `cargo build --release`",
     )
 }

@@ -111,6 +111,11 @@ impl Connected {
         })
     }
 
+    /// As [`Evidence::gone_rank`].
+    pub fn gone_rank(&self) -> Option<Diagnosis> {
+        self.evidence(Instant::now(), |evidence| evidence.gone_rank())
+    }
+
     /// A rank that says that it has failed.
     pub fn failed_rank(&self) -> Option<Diagnosis> {
         self.evidence(Instant::now(), |evidence| evidence.failed_rank())

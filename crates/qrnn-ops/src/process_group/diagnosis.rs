@@ -10,6 +10,10 @@ use crate::Error;
 /// A rank whose signal has not changed for so long has ended or stopped: six beats.
 pub(super) const SILENT: Duration = Duration::from_secs(3);
 
+/// A rank whose signal has not changed for so long is not waited for where no connection would break: three times
+/// [`SILENT`], since a machine under load may stand still for a while.
+const GONE: Duration = Duration::from_secs(10);
+
 /// What went wrong with an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Failure<'a> {
@@ -58,6 +62,27 @@ impl Evidence<'_> {
         Some(self.blame(cause, problem_of(message), OUTPUT))
     }
 
+    /// A rank that says that it has failed, or has been silent for so long that it need not be waited for.
+    pub fn gone_rank(&self) -> Option<Diagnosis> {
+        self.failed_rank().or_else(|| {
+            let (rank, silence) = self.most_silent()?;
+            (silence > GONE).then(|| self.does_not_answer(rank, silence))
+        })
+    }
+
+    /// The rank that has been silent for longest, others may have ended because of it, and for how long.
+    fn most_silent(&self) -> Option<(usize, Duration)> {
+        let silence = |seen: &Seen| self.now.saturating_duration_since(seen.changed);
+        let others = self.others().map(|(rank, seen)| (rank, silence(seen)));
+        others.max_by_key(|(_, silence)| *silence)
+    }
+
+    fn does_not_answer(&self, rank: usize, silence: Duration) -> Diagnosis {
+        let silence = seconds(silence);
+        let problem = format!("does not answer: nothing was heard of it for {silence}");
+        self.blame(rank, problem, NETWORK)
+    }
+
     /// What the failure comes from; `None` if that is not clear yet.
     pub fn diagnosis(&self, failure: Failure<'_>) -> Option<Diagnosis> {
         if let Some(failed) = self.failed_rank() {
@@ -72,20 +97,16 @@ impl Evidence<'_> {
             let problem = format!("does not answer: nothing was heard of it for {silence}");
             return Some(self.of_store(problem, NETWORK));
         }
-        let silent = self
-            .others()
-            .filter(|(_, seen)| age(seen.changed) > SILENT || seen.signal.state == RankState::Left);
-        // The one that has been silent for longest: others may have ended because of it.
-        if let Some((rank, seen)) = silent.max_by_key(|(_, seen)| age(seen.changed)) {
-            let silence = seconds(age(seen.changed));
+        if let Some((rank, silence)) = self.most_silent().filter(|(_, silence)| *silence > SILENT) {
             return Some(match failure {
                 Failure::Failed(_) => self.blame(rank, "has ended without a word".into(), OUTPUT),
-                Failure::TimedOut(_) => self.blame(
-                    rank,
-                    format!("does not answer: nothing was heard of it for {silence}"),
-                    NETWORK,
-                ),
+                Failure::TimedOut(_) => self.does_not_answer(rank, silence),
             });
+        }
+        if let Some((rank, _)) =
+            self.others().find(|(_, seen)| seen.signal.state == RankState::Left)
+        {
+            return Some(self.blame(rank, "has left the group".into(), OUTPUT));
         }
         if let Failure::TimedOut(limit) = failure {
             let behind = self.others().filter(|(_, seen)| seen.signal.operations < self.operations);
@@ -171,6 +192,17 @@ mod tests {
 
     impl Case {
         fn ask(&self, failure: Failure<'_>) -> Option<(Option<usize>, String)> {
+            self.judge(|evidence| evidence.diagnosis(failure))
+        }
+
+        fn ask_for_gone(&self) -> Option<(Option<usize>, String)> {
+            self.judge(|evidence| evidence.gone_rank())
+        }
+
+        fn judge(
+            &self,
+            judge: impl FnOnce(&Evidence<'_>) -> Option<Diagnosis>,
+        ) -> Option<(Option<usize>, String)> {
             let evidence = Evidence {
                 members: &[],
                 own_rank: 0,
@@ -180,7 +212,7 @@ mod tests {
                 store: &self.store,
                 now: self.now,
             };
-            let found = evidence.diagnosis(failure)?;
+            let found = judge(&evidence)?;
             Some((found.rank, found.error.to_string()))
         }
 
@@ -223,6 +255,21 @@ mod tests {
             "rank 2 does not answer: nothing was heard of it for 4.0 s",
         );
         check(&healthy().silent(3, 4).silent(1, 9), RESET, Some(1), "rank 1 has ended");
+    }
+
+    #[test]
+    fn where_no_connection_breaks_a_silent_rank_is_waited_for_a_little_longer() {
+        assert!(healthy().silent(2, 9).ask_for_gone().is_none());
+        let (rank, message) = healthy().silent(2, 11).ask_for_gone().unwrap();
+        assert_eq!(rank, Some(2));
+        assert!(message.contains("rank 2 does not answer: nothing was heard of it for 11 s"));
+    }
+
+    #[test]
+    fn a_rank_that_has_left_is_named() {
+        let mut case = healthy();
+        case.ranks[1].signal.state = RankState::Left;
+        check(&case, RESET, Some(1), "rank 1 has left the group");
     }
 
     #[test]

@@ -36,7 +36,7 @@ impl ProcessGroup {
                 self.fail("was interrupted");
                 return Err(Error::Interrupted);
             }
-            if let Some(diagnosis) = connected.failed_rank() {
+            if let Some(diagnosis) = connected.gone_rank() {
                 return Err(self.break_off(connected, diagnosis));
             }
             if started.elapsed() > self.0.timeout {
@@ -77,7 +77,7 @@ impl ProcessGroup {
             if interrupted() {
                 return Err(Error::Interrupted);
             }
-            if let Some(diagnosis) = connected.failed_rank() {
+            if let Some(diagnosis) = connected.gone_rank() {
                 return Err(self.break_off(connected, diagnosis));
             }
             std::thread::sleep(Duration::from_millis(50));

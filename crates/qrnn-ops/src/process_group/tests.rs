@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tch::{Device, Kind, Tensor};
 
-use super::backend::Backend;
+use super::backend::{Backend, Work};
 use super::store::Store;
 use super::{GroupOptions, ProcessGroup, Rendezvous};
 use crate::Error;
@@ -223,11 +223,30 @@ fn on_a_gpu_a_group_of_one_sums_by_nccl() {
     let device = crate::device::cuda().unwrap();
     let (store, _) = Store::open("127.0.0.1", 0, true, SECONDS).unwrap();
     let nccl = Backend::nccl(&store, "test", (0, 1), SECONDS).unwrap();
+    let completes = |work: Work| {
+        work.wait_on_stream().unwrap();
+        while !work.poll().unwrap() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    let host = |tensor: &Tensor| numbers(&tensor.to_device(Device::Cpu));
     let tensor = Tensor::from_slice(&[1.5f32, 2.0]).to_device(device);
-    let work = nccl.all_reduce(&tensor).unwrap();
-    work.wait_on_stream().unwrap();
-    assert_eq!(numbers(&tensor.to_device(Device::Cpu)), [1.5, 2.0]);
-    while !work.poll().unwrap() {
-        std::thread::sleep(Duration::from_millis(1));
+    completes(nccl.all_reduce(&tensor).unwrap());
+    completes(nccl.broadcast(&tensor, 0).unwrap());
+    assert_eq!(host(&tensor), [1.5, 2.0]);
+    let all = tensor.zeros_like();
+    completes(nccl.all_gather(&all, &tensor).unwrap());
+    assert_eq!(host(&all), [1.5, 2.0]);
+    // Sums of a group of one change nothing, also where hooks begin them on the thread of backward.
+    let leaf =
+        |value: f64| Tensor::full([1000], value, (Kind::Float, device)).set_requires_grad(true);
+    let (first, second) = (leaf(3.0), leaf(5.0));
+    for _ in 0..3 {
+        let watched = nccl.watch_gradients(&[&second, &first]).unwrap();
+        let objective = (&first * &second).sum(Kind::Float);
+        let gradients = Tensor::run_backward(&[objective], &[&first, &second], false, false);
+        completes(watched.end().unwrap());
+        let means = gradients.iter().map(|gradient| gradient.mean(Kind::Double).double_value(&[]));
+        assert_eq!(means.collect::<Vec<_>>(), [5.0, 3.0]);
     }
 }
