@@ -8,6 +8,7 @@ mod compressed_epoch;
 mod compression;
 mod compressor;
 mod data_parallel;
+mod fit;
 mod gradients;
 mod identity;
 mod memory;

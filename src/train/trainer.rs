@@ -1,7 +1,5 @@
 //! Trains a model by a recipe.
 
-mod fit;
-
 use std::path::{Path, PathBuf};
 
 use super::checkpoint_schedule::CheckpointInterval;
@@ -9,7 +7,6 @@ use super::metrics::LOG_EVERY;
 use super::recipe::Recipe;
 use super::run_dir::RunDir;
 use super::training_run::TrainingRun;
-use super::workers::LocalWorkers;
 #[cfg(doc)]
 use crate::Error;
 use crate::Result;
@@ -19,8 +16,6 @@ use crate::interrupt::Interrupt;
 use crate::model::QrnnLm;
 use crate::progress::Progress;
 use qrnn_ops::process_group::ProcessGroup;
-
-pub(super) use fit::is_common;
 
 /// Trains models by a recipe.
 ///
@@ -35,28 +30,28 @@ pub(super) use fit::is_common;
 /// # }
 /// ```
 pub struct Trainer {
-    recipe: Recipe,
-    folder: Option<Folder>,
-    interrupt: Interrupt,
+    pub(super) recipe: Recipe,
+    pub(super) folder: Option<Folder>,
+    pub(super) interrupt: Interrupt,
     /// `None` for the default of the device.
-    checkpoint_interval: Option<CheckpointInterval>,
+    pub(super) checkpoint_interval: Option<CheckpointInterval>,
     /// Whether checkpoints are written by a thread; `None` for the default of the device.
-    in_background: Option<bool>,
-    log_every: u64,
-    losses_at_once: Option<usize>,
-    resume: bool,
-    overwrite: bool,
-    compression: Option<Gradual>,
-    group: Option<ProcessGroup>,
+    pub(super) in_background: Option<bool>,
+    pub(super) log_every: u64,
+    pub(super) losses_at_once: Option<usize>,
+    pub(super) resume: bool,
+    pub(super) overwrite: bool,
+    pub(super) compression: Option<Gradual>,
+    pub(super) group: Option<ProcessGroup>,
     /// Whether the other processes of the group are workers, which get their settings from this one.
-    leads: bool,
+    pub(super) leads: bool,
     /// Whether gradients are summed while backward makes others; `None` for the default of the device.
-    overlaps: Option<bool>,
-    provenance: serde_json::Map<String, serde_json::Value>,
+    pub(super) overlaps: Option<bool>,
+    pub(super) provenance: serde_json::Map<String, serde_json::Value>,
 }
 
 /// The folder of a run, which this process may own already.
-enum Folder {
+pub(super) enum Folder {
     Path(PathBuf),
     Owned(RunDir),
 }
@@ -153,14 +148,6 @@ impl Trainer {
     /// the group's rank 0.
     pub fn lead(self, group: &ProcessGroup) -> Self {
         Self { leads: true, ..self.group(group) }
-    }
-
-    /// As [`Trainer::lead`], with workers on this machine.
-    pub fn workers(self, workers: &LocalWorkers) -> Self {
-        match workers.group() {
-            Some(group) => self.lead(group),
-            None => self,
-        }
     }
 
     /// Prunes and rounds the model on the way. Its best epoch is then chosen among those with all zeros, and

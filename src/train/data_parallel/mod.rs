@@ -57,6 +57,11 @@ pub(super) fn check_columns(batch: usize, processes: usize) -> Result<()> {
     ))
 }
 
+/// Whether all processes of a group come to this error by themselves.
+pub(super) fn is_common(error: &Error) -> bool {
+    matches!(error, Error::Diverged { .. } | Error::Ops(qrnn_ops::Error::Group { .. }))
+}
+
 impl DataParallel {
     /// All of the run.
     pub fn alone(batch: usize) -> Self {

@@ -12,6 +12,7 @@ use tch::Device;
 
 use super::program;
 use crate::interrupt::Interrupt;
+use crate::train::trainer::Trainer;
 use crate::{Error, Result};
 
 /// How long workers may take to end by themselves.
@@ -111,6 +112,16 @@ impl LocalWorkers {
     /// The group of this process, its rank 0, and the workers.
     pub fn group(&self) -> Option<&ProcessGroup> {
         self.group.as_ref()
+    }
+}
+
+impl Trainer {
+    /// As [`Trainer::lead`], with workers on this machine.
+    pub fn workers(self, workers: &LocalWorkers) -> Self {
+        match workers.group() {
+            Some(group) => self.lead(group),
+            None => self,
+        }
     }
 }
 

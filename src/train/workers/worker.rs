@@ -9,7 +9,8 @@ use crate::data::Corpus;
 use crate::interrupt::Interrupt;
 use crate::model::QrnnLm;
 use crate::progress::Silent;
-use crate::train::trainer::{Trainer, is_common};
+use crate::train::data_parallel::is_common;
+use crate::train::trainer::Trainer;
 
 /// Trains every run that rank 0 of the group announces, until that leaves the group. The settings, the weights and
 /// the corpus are rank 0's.

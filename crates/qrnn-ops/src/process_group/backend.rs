@@ -7,8 +7,7 @@ use std::time::Duration;
 use tch::Tensor;
 use torch_sys::C_tensor;
 
-use super::milliseconds;
-use super::store::{Store, c_string};
+use super::store::{Store, c_string, milliseconds};
 use crate::libtorch::shim::{addresses, check_text};
 
 unsafe extern "C" {

@@ -1,10 +1,11 @@
 //! Sums of gradients that begin while backward still makes others.
 
-use tch::Device;
+use tch::{Device, Tensor};
 
-use super::backend::WatchedGradients;
+use super::backend::{WatchedGradients, Work};
+use super::diagnosis::Failure;
 use super::group::ProcessGroup;
-use crate::Result;
+use crate::{Error, Result};
 
 /// The sums of [`ProcessGroup::sum_gradients`] for one backward pass.
 ///
@@ -17,13 +18,38 @@ pub struct GradientSums<'a> {
     watched: Option<(WatchedGradients, Device)>,
 }
 
+impl ProcessGroup {
+    /// From now on, sums the gradients of these leaves over all ranks, in this order, as soon as a backward pass has
+    /// made them. [`GradientSums::finish`] waits for them.
+    ///
+    /// # Errors
+    /// [`Error::Torch`] for a tensor that needs no gradient.
+    pub fn sum_gradients(&self, leaves: &[&Tensor]) -> Result<GradientSums<'_>> {
+        let Some(connected) = &self.0.connected else { return Ok(GradientSums::of_one(self)) };
+        self.check_intact()?;
+        let device = leaves.first().map_or(Device::Cpu, |leaf| leaf.device());
+        // Also where the backward pass fails: the next operation must not be taken for an earlier one.
+        leaves.iter().for_each(|_| connected.monitor.operation_begins());
+        let watched = connected.backend(device)?.watch_gradients(leaves);
+        let watched = watched.map_err(|problem| Error::Torch(tch::TchError::Torch(problem)))?;
+        Ok(GradientSums::new(self, watched, device))
+    }
+
+    /// Waits for the sums of [`ProcessGroup::sum_gradients`].
+    fn complete_gradients(&self, work: Result<Work, String>, device: Device) -> Result<()> {
+        let Some(connected) = &self.0.connected else { return Ok(()) };
+        let work = work.map_err(|problem| self.explain(connected, Failure::Failed(&problem)))?;
+        self.complete(connected, work, device)
+    }
+}
+
 impl<'a> GradientSums<'a> {
-    pub(super) fn new(group: &'a ProcessGroup, watched: WatchedGradients, device: Device) -> Self {
+    fn new(group: &'a ProcessGroup, watched: WatchedGradients, device: Device) -> Self {
         Self { group, watched: Some((watched, device)) }
     }
 
     /// Sums of a group of one.
-    pub(super) fn of_one(group: &'a ProcessGroup) -> Self {
+    fn of_one(group: &'a ProcessGroup) -> Self {
         Self { group, watched: None }
     }
 

@@ -10,7 +10,6 @@ use tch::{Device, Kind, Tensor};
 use super::backend::{Backend, GlooOptions, Work};
 use super::connected::{Broken, Connected, nccl_unavailable};
 use super::diagnosis::Failure;
-use super::gradient_sums::GradientSums;
 use super::meeting::Meeting;
 use super::rendezvous::Rendezvous;
 use super::signal::RankState;
@@ -248,33 +247,6 @@ impl ProcessGroup {
         };
         self.broadcast(&[&content])?;
         Ok(Vec::try_from(content)?)
-    }
-
-    /// From now on, sums the gradients of these leaves over all ranks, in this order, as soon as a backward pass has
-    /// made them. [`GradientSums::finish`] waits for them.
-    ///
-    /// # Errors
-    /// [`Error::Torch`] for a tensor that needs no gradient.
-    pub fn sum_gradients(&self, leaves: &[&Tensor]) -> Result<GradientSums<'_>> {
-        let Some(connected) = &self.0.connected else { return Ok(GradientSums::of_one(self)) };
-        self.check_intact()?;
-        let device = leaves.first().map_or(Device::Cpu, |leaf| leaf.device());
-        // Also where the backward pass fails: the next operation must not be taken for an earlier one.
-        leaves.iter().for_each(|_| connected.monitor.operation_begins());
-        let watched = connected.backend(device)?.watch_gradients(leaves);
-        let watched = watched.map_err(|problem| Error::Torch(tch::TchError::Torch(problem)))?;
-        Ok(GradientSums::new(self, watched, device))
-    }
-
-    /// Waits for the sums of [`ProcessGroup::sum_gradients`].
-    pub(super) fn complete_gradients(
-        &self,
-        work: Result<Work, String>,
-        device: Device,
-    ) -> Result<()> {
-        let Some(connected) = &self.0.connected else { return Ok(()) };
-        let work = work.map_err(|problem| self.explain(connected, Failure::Failed(&problem)))?;
-        self.complete(connected, work, device)
     }
 
     pub(super) fn check_intact(&self) -> Result<()> {

@@ -27,15 +27,7 @@ mod store;
 mod tests;
 mod waiting;
 
-use std::time::Duration;
-
 pub use backend::GlooOptions;
 pub use gradient_sums::GradientSums;
 pub use group::{DEFAULT_TIMEOUT, GroupOptions, ProcessGroup, share};
 pub use rendezvous::Rendezvous;
-
-/// A duration for c10d, which takes 0 for no limit and overflows beyond some centuries.
-fn milliseconds(time: Duration) -> i64 {
-    const YEAR: i64 = 365 * 24 * 3600 * 1000;
-    i64::try_from(time.as_millis()).unwrap_or(YEAR).clamp(1, YEAR)
-}

@@ -4,7 +4,6 @@ use std::ffi::{CString, c_char, c_void};
 use std::ptr::NonNull;
 use std::time::Duration;
 
-use super::milliseconds;
 use crate::libtorch::shim::check_text;
 
 unsafe extern "C" {
@@ -128,6 +127,12 @@ impl Drop for Store {
         // SAFETY: closed once, and not used after.
         unsafe { qrnn_store_close(self.as_ptr()) }
     }
+}
+
+/// A duration for c10d, which takes 0 for no limit and overflows beyond some centuries.
+pub(super) fn milliseconds(time: Duration) -> i64 {
+    const YEAR: i64 = 365 * 24 * 3600 * 1000;
+    i64::try_from(time.as_millis()).unwrap_or(YEAR).clamp(1, YEAR)
 }
 
 pub(super) fn c_string(text: &str) -> Result<CString, String> {

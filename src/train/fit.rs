@@ -4,31 +4,32 @@ use std::time::Instant;
 
 use tch::{Kind, Tensor};
 
-use super::{Folder, Trainer};
+use super::checkpoint_schedule::{CheckpointInterval, CheckpointSchedule};
+use super::checkpoint_writer::Writer;
+use super::compression::Compression;
+use super::data_parallel::{DataParallel, Settings, check_columns, is_common};
+use super::memory::Memory;
+use super::optimizer::Optimizer;
+use super::pending::PendingSteps;
+use super::position::RunPosition;
+use super::run_dir::RunDir;
+use super::run_start::{self, RunStart};
+use super::trainer::{Folder, Trainer};
+use super::training_loop::TrainingLoop;
+use super::training_run::TrainingRun;
+use super::workers::{Announced, announce};
+
 use crate::compress::CompressedLm;
 use crate::data::{Batches, Corpus, Split};
 use crate::interrupt::Interrupt;
 use crate::model::{QrnnLm, check_vocabulary};
 use crate::progress::{Progress, Silent, Task, Unit};
-use crate::train::checkpoint_schedule::{CheckpointInterval, CheckpointSchedule};
-use crate::train::checkpoint_writer::Writer;
-use crate::train::compression::Compression;
-use crate::train::data_parallel::{DataParallel, Settings, check_columns};
-use crate::train::memory::Memory;
-use crate::train::optimizer::Optimizer;
-use crate::train::pending::PendingSteps;
-use crate::train::position::RunPosition;
-use crate::train::run_dir::RunDir;
-use crate::train::run_start::{self, RunStart};
-use crate::train::training_loop::TrainingLoop;
-use crate::train::training_run::TrainingRun;
-use crate::train::workers::{Announced, announce};
 use crate::{Error, Result};
 use qrnn_ops::process_group::ProcessGroup;
 
 impl Trainer {
     /// As [`Trainer::fit_with`]; returns the compressed model of the best epoch as well, if there is one.
-    pub(in crate::train) fn fit_and_compress(
+    pub(super) fn fit_and_compress(
         &self,
         model: &mut QrnnLm,
         corpus: &Corpus,
@@ -221,9 +222,4 @@ impl Trainer {
             )),
         }
     }
-}
-
-/// Whether all processes of a group come to this error by themselves.
-pub(in crate::train) fn is_common(error: &Error) -> bool {
-    matches!(error, Error::Diverged { .. } | Error::Ops(qrnn_ops::Error::Group { .. }))
 }
