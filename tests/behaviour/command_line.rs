@@ -63,7 +63,7 @@ fn interrupt_when(args: &[&str], ready: impl Fn(u32) -> bool) -> Ran {
 }
 
 /// Whether a process has a handler of SIGINT (proc_pid_status(5)).
-fn catches_ctrl_c(process: u32) -> bool {
+pub(crate) fn catches_ctrl_c(process: u32) -> bool {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim();
     u64::from_str_radix(caught, 16).unwrap() & 1 << (Signal::INT.as_raw() - 1) != 0

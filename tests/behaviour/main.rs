@@ -6,6 +6,7 @@ mod compression;
 mod compression_report;
 mod cuda;
 mod fetch;
+mod group;
 mod library_path;
 mod medium_scale;
 mod neural_cache;
