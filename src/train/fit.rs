@@ -18,7 +18,6 @@ use super::trainer::{Folder, Trainer};
 use super::training_loop::TrainingLoop;
 use super::training_run::TrainingRun;
 use super::workers::{Announced, announce};
-
 use crate::compress::CompressedLm;
 use crate::data::{Batches, Corpus, Split};
 use crate::interrupt::Interrupt;
@@ -35,7 +34,7 @@ impl Trainer {
         corpus: &Corpus,
         progress: &mut dyn Progress,
     ) -> Result<(TrainingRun, Option<CompressedLm>)> {
-        let batches = self.check(model, corpus)?;
+        let batches = self.check(model, corpus).inspect_err(|error| self.tell(error))?;
         let interrupt = self.interrupt.during_call();
         let Some(group) = self.group.as_ref().filter(|group| group.world_size() > 1) else {
             let parallel = DataParallel::alone(self.recipe.batch);
@@ -46,10 +45,17 @@ impl Trainer {
         if let Err(error) = &result
             && !is_common(error)
         {
-            // The other processes would wait for this one.
             group.fail(&error.to_string());
         }
         result
+    }
+
+    /// Tells the other processes of a group, which would wait for this one, of an error. Workers wait for a run that is
+    /// announced, and this one was not.
+    fn tell(&self, error: &Error) {
+        if let (Some(group), false) = (&self.group, self.leads) {
+            group.fail(&error.to_string());
+        }
     }
 
     fn train_together(
