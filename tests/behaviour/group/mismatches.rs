@@ -1,7 +1,6 @@
 //! Processes that were not started alike are refused before the first step, and the difference is named.
 
 use std::process::Command;
-use std::time::Duration;
 
 use super::ranks::{Ended, Ranks, train};
 use crate::command_line::{small_text, text_folder};
@@ -86,6 +85,5 @@ fn more_ranks_than_columns_are_refused() {
         one.ran.is_refused("--batch-size 2");
         let message = "--batch-size 2: each of the 3 processes needs a column of the batch";
         assert!(one.ran.stderr.contains(message), "{}", one.ran.stderr);
-        assert!(one.at.elapsed() < Duration::from_secs(60));
     }
 }

@@ -49,6 +49,7 @@ fn other_ranks_need_no_weights_to_start_from() {
         _ => train(&init(&of("nowhere")), &of("unused")),
     };
     let run = result(&Ranks::start(2, start).wait());
+    assert!(!of("unused").exists());
     let alone = super::ranks::train_alone(&init(&of("first")), &of("alone")).json();
     let [run, alone] = [&run, &alone].map(super::losses);
     assert_eq!(run[0].to_bits(), alone[0].to_bits());
