@@ -1,5 +1,6 @@
 //! What all processes of a group must have in common, compared before their first operation.
 
+use qrnn_ops::matmul::Precision;
 use qrnn_ops::process_group::ProcessGroup;
 use serde_json::{Value, json};
 
@@ -46,7 +47,13 @@ impl Settings<'_> {
             "model": {
                 "device": device,
                 "kind": format!("{:?}", model.options().0),
-                "precision": model.precision(),
+                // By the names of --precision.
+                "precision": match model.precision() {
+                    Precision::Single => "fp32",
+                    Precision::Torch => "fp32 by torch",
+                    Precision::Tf32 => "tf32",
+                    Precision::Bf16 => "bf16",
+                },
             },
             "corpus": { "ids": corpus.ids() },
             "text": {
@@ -70,9 +77,14 @@ impl Settings<'_> {
             texts.iter().map(|text| serde_json::from_str(text).unwrap_or_default()).collect();
         let first = &all[0];
         for (rank, other) in all.iter().enumerate().skip(1) {
-            // Another text has another vocabulary, too, so texts come first.
-            let of_text = difference("text", &other["text"], &first["text"]);
-            if let Some((field, theirs, ours)) = of_text.or_else(|| difference("", other, first)) {
+            // Another order of ids changes the texts, and another text the size of the vocabulary.
+            let parts =
+                ["/corpus/ids", "/text/train", "/text/valid", "/text/test", "/text/vocabulary", ""];
+            let differs = |path: &&str| other.pointer(path) != first.pointer(path);
+            let Some(path) = parts.into_iter().find(differs) else { continue };
+            let value = |all: &Value| all.pointer(path).cloned().unwrap_or_default();
+            let name = path.trim_start_matches('/').replace('/', ".");
+            if let Some((field, theirs, ours)) = difference(&name, &value(other), &value(first)) {
                 return Err(mismatch(rank, &field, &theirs, &ours));
             }
         }
@@ -82,12 +94,13 @@ impl Settings<'_> {
 
 fn mismatch(rank: usize, field: &str, theirs: &str, ours: &str) -> Error {
     let problem = match field.strip_prefix("text.") {
-        Some("vocabulary") => "has a corpus with another vocabulary than rank 0".to_owned(),
-        Some(split) => format!("has a corpus with another {split} text than rank 0"),
+        Some("vocabulary") => "its corpus has another vocabulary than that of rank 0".to_owned(),
+        Some(split) => format!("its corpus has another {split} text than that of rank 0"),
         None => {
             let renamed = FIELDS.iter().find(|(in_files, _)| *in_files == field);
             let field = renamed.map_or(field, |(_, in_rust)| in_rust);
-            format!("has {field} {theirs}, but rank 0 has {ours}")
+            let [theirs, ours] = [theirs, ours].map(|text| text.trim_matches('"'));
+            format!("its {field} is {theirs}, but that of rank 0 is {ours}")
         }
     };
     Error::mismatch(

@@ -228,10 +228,16 @@ fn more_processes_than_columns_are_refused() {
 #[test]
 fn other_settings_and_texts_are_named() {
     for (what, words) in [
-        ("rate", "rank 1 of the group: has recipe.lr 0.5, but rank 0 has 0.003"),
-        ("dropout", "rank 1 of the group: has config.weight_drop 0.25, but rank 0 has 0.3"),
-        ("text", "rank 1 of the group: has a corpus with another train text than rank 0"),
-        ("precision", "rank 1 of the group: has model.precision"),
+        ("rate", "rank 1 of the group: its recipe.lr is 0.5, but that of rank 0 is 0.003"),
+        (
+            "dropout",
+            "rank 1 of the group: its config.weight_drop is 0.25, but that of rank 0 is 0.3",
+        ),
+        ("text", "rank 1 of the group: its corpus has another train text than that of rank 0"),
+        (
+            "precision",
+            "rank 1 of the group: its model.precision is fp32 by torch, but that of rank 0 is fp32",
+        ),
     ] {
         let errors = with_ranks(2, |group| {
             let other = group.rank() == 1;

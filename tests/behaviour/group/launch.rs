@@ -34,13 +34,9 @@ fn an_absent_rank_is_named_within_the_limit() {
     };
     let ended = without(&[0, 2]);
     let message = "rank 1 of the group of 3 did not come to 127.0.0.1:";
-    fails(&ended[0], &[message, "within 2.0 s", "--group-timeout"]);
-    // The store has ended with rank 0 if that was the first to give up.
-    let stderr = &ended[1].ran.stderr;
-    fails(
-        &ended[1],
-        &[if stderr.contains(message) { "within 2.0 s" } else { "error: rank 0, which" }],
-    );
+    for one in &ended {
+        fails(one, &[message, "within 2.0 s", "--group-timeout"]);
+    }
     for one in without(&[1, 2]) {
         fails(&one, &["error: rank 0 does not answer at 127.0.0.1:", "MASTER_ADDR"]);
     }
@@ -62,9 +58,9 @@ fn two_processes_of_one_rank_are_noticed() {
 #[test]
 fn a_taken_port_is_an_error_of_rank_0() {
     let folder = tempfile::tempdir().unwrap();
+    // Its server takes connections, and says nothing.
     let taken = TcpListener::bind("0.0.0.0:0").unwrap();
     let port = taken.local_addr().unwrap().port();
-    std::thread::spawn(move || taken.incoming().for_each(drop));
     let commands = (0..2).map(|rank| {
         let mut command = train("--steps 5 --group-timeout 2", &folder.path().join("run"));
         set_rank(&mut command, (rank, 2), (LOCAL, port));
@@ -72,7 +68,8 @@ fn a_taken_port_is_an_error_of_rank_0() {
     });
     let ended = Ranks::spawn(commands).wait();
     fails(&ended[0], &[&format!("rank 0 cannot listen at port {port}"), "MASTER_PORT"]);
-    fails(&ended[1], &[&format!("rank 0 does not answer at 127.0.0.1:{port}"), "MASTER_PORT"]);
+    let silent = format!("127.0.0.1:{port} takes connections, but does not answer as the store");
+    fails(&ended[1], &[&silent, "MASTER_PORT"]);
 }
 
 #[test]

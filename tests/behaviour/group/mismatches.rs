@@ -26,18 +26,31 @@ fn differs(of_rank_1: &str, message: &str) {
 
 #[test]
 fn a_flag_that_differs_is_named() {
-    differs("--lr 0.02", "rank 1 of the group: has --lr 0.02, but rank 0 has 0.01");
-    differs("--wdrop 0.2", "rank 1 of the group: has --wdrop 0.2, but rank 0 has 0.3");
-    differs("--steps 6", "rank 1 of the group: has --steps 6, but rank 0 has 5");
-    differs("--precision bf16", "rank 1 of the group: has --precision ");
-    differs("--batch-size 8", "rank 1 of the group: has --batch-size 8, but rank 0 has 7");
-    differs("--splits 500,2000", "rank 1 of the group: has --splits ");
+    differs("--lr 0.02", "rank 1 of the group: its --lr is 0.02, but that of rank 0 is 0.01");
+    differs("--wdrop 0.2", "rank 1 of the group: its --wdrop is 0.2, but that of rank 0 is 0.3");
+    differs("--steps 6", "rank 1 of the group: its --steps is 6, but that of rank 0 is 5");
+    differs(
+        "--precision bf16",
+        "rank 1 of the group: its --precision is bf16, but that of rank 0 is fp32",
+    );
+    differs(
+        "--batch-size 8",
+        "rank 1 of the group: its --batch-size is 8, but that of rank 0 is 7",
+    );
+    differs(
+        "--ids frequency",
+        "rank 1 of the group: its --ids is frequency, but that of rank 0 is first-",
+    );
+    differs("--splits 500,2000", "rank 1 of the group: its --splits is ");
 }
 
 #[test]
 fn a_corpus_that_differs_is_noticed() {
     let data = text_folder(&small_text());
-    differs(&format!("--data {}", data.path().display()), "rank 1 of the group: has a corpus with");
+    differs(
+        &format!("--data {}", data.path().display()),
+        "rank 1 of the group: its corpus has another train text",
+    );
     // The same files, one of them changed by a character.
     let other = text_folder(&small_text());
     let changed = small_text().replacen("old", "odd", 1);

@@ -1,6 +1,7 @@
 //! How the ranks of a group find each other before they are connected.
 
 use std::net::UdpSocket;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::monitor;
@@ -120,6 +121,11 @@ impl Meeting {
             if interrupted() {
                 return Err(Error::Interrupted);
             }
+            let gave_up = [format!("{}/gave_up", self.prefix)];
+            if let Some(missing) = self.store.get(&gave_up).map_err(failed)? {
+                let missing = String::from_utf8_lossy(&missing[0]).into_owned();
+                return Err(self.did_not_come(missing));
+            }
             if Instant::now() > deadline {
                 let mut missing = vec![];
                 for (rank, key) in keys.iter().enumerate() {
@@ -127,16 +133,22 @@ impl Meeting {
                         missing.push(rank);
                     }
                 }
-                return Err(self.did_not_come(&missing));
+                let missing = ranks(&missing);
+                // The others learn who is missing while the store is still there.
+                self.store.set(&gave_up[0], missing.as_bytes()).map_err(failed)?;
+                if self.place.hosts_store() {
+                    std::thread::sleep(6 * PAUSE);
+                }
+                return Err(self.did_not_come(missing));
             }
             std::thread::sleep(PAUSE);
         }
     }
 
-    fn did_not_come(&self, missing: &[usize]) -> Error {
+    fn did_not_come(&self, missing: String) -> Error {
         let Rendezvous { host, port, world_size, .. } = &self.place;
         Error::group(
-            ranks(missing),
+            missing,
             format!(
                 "of the group of {world_size} did not come to {host}:{port} within {}",
                 seconds(self.timeout)
@@ -192,7 +204,7 @@ fn connect(
     interrupted: &dyn Fn() -> bool,
 ) -> Result<(Store, u16)> {
     loop {
-        let problem = match Store::open(&place.host, place.port, place.hosts_store(), ATTEMPT) {
+        let problem = match open_in_time(place, deadline, interrupted)? {
             Ok(store) => return Ok(store),
             Err(problem) => problem,
         };
@@ -220,6 +232,41 @@ fn connect(
             ));
         }
         std::thread::sleep(PAUSE);
+    }
+}
+
+/// One attempt to connect. A server that takes the connection and stays silent, which is none of ours, would keep
+/// [`Store::open`] for ever: its thread is then left behind.
+fn open_in_time(
+    place: &Rendezvous,
+    deadline: Instant,
+    interrupted: &dyn Fn() -> bool,
+) -> Result<Result<(Store, u16), String>> {
+    let (sender, receiver) = mpsc::channel();
+    let of_thread = place.clone();
+    let spawned = std::thread::Builder::new().name("group store".into()).spawn(move || {
+        let Rendezvous { host, port, .. } = &of_thread;
+        // Nobody listens any more if this took too long.
+        let _ = sender.send(Store::open(host, *port, of_thread.hosts_store(), ATTEMPT));
+    });
+    if let Err(error) = spawned {
+        return Ok(Err(format!("no thread can be started ({error})")));
+    }
+    // An attempt that fails may take longer than it should.
+    let deadline = deadline.max(Instant::now() + ATTEMPT) + 2 * ATTEMPT;
+    loop {
+        match receiver.recv_timeout(PAUSE) {
+            Ok(opened) => return Ok(opened),
+            Err(_) if interrupted() => return Err(Error::Interrupted),
+            Err(_) if Instant::now() < deadline => {}
+            Err(_) => {
+                return Err(Error::group(
+                    format!("{}:{}", place.host, place.port),
+                    "takes connections, but does not answer as the store of a group",
+                    "check MASTER_ADDR and MASTER_PORT: another program listens there, or rank 0 was stopped",
+                ));
+            }
+        }
     }
 }
 
@@ -316,6 +363,18 @@ mod tests {
         };
         let error = attend(&|| false).unwrap_err().to_string();
         assert!(error.contains("ranks 1 and 2 of the group of 3 did not come"), "{error}");
+        assert!(matches!(attend(&|| true), Err(Error::Interrupted)));
+    }
+
+    #[test]
+    fn a_server_that_stays_silent_is_no_store() {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let place = Rendezvous::at("127.0.0.1", silent.local_addr().unwrap().port(), 1, 2);
+        let attend = |interrupted: &dyn Fn() -> bool| {
+            Meeting::attend(&place, Duration::from_millis(100), interrupted)
+        };
+        let error = attend(&|| false).unwrap_err().to_string();
+        assert!(error.contains("does not answer as the store of a group"), "{error}");
         assert!(matches!(attend(&|| true), Err(Error::Interrupted)));
     }
 
