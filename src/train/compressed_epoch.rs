@@ -5,7 +5,7 @@ use super::training_loop::TrainingLoop;
 use crate::Result;
 use crate::compress::CompressedLm;
 use crate::data::Split;
-use crate::evaluate::{Evaluation, validate, validate_together};
+use crate::evaluate::Evaluation;
 
 impl TrainingLoop<'_> {
     /// Fraction of the run that is submitted.
@@ -65,10 +65,7 @@ impl TrainingLoop<'_> {
     ) -> Result<Option<Evaluation>> {
         let (ids, what) = (self.corpus.tokens(split), split.to_string());
         let (model, options) = (compressed.model(), self.eval_options(split));
-        let evaluation = match self.parallel.group() {
-            Some(group) => validate_together(group, model, ids, &what, &options)?,
-            None => validate(model, ids, &what, &options)?,
-        };
+        let evaluation = self.parallel.validate(model, ids, &what, &options)?;
         Ok(Some(evaluation).filter(|evaluation| !evaluation.interrupted))
     }
 

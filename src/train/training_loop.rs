@@ -22,7 +22,7 @@ use super::step_inputs::StepInputs;
 use super::training_run::TrainingRun;
 use crate::compress::CompressedLm;
 use crate::data::{Batches, Corpus, Split};
-use crate::evaluate::{EvalOptions, Evaluation, validate, validate_together};
+use crate::evaluate::{EvalOptions, Evaluation};
 use crate::files::run_folder::RESULTS;
 use crate::interrupt::Interrupt;
 use crate::model::{QrnnLm, State};
@@ -381,10 +381,7 @@ impl TrainingLoop<'_> {
         let precision = self.model.precision();
         self.model.set_precision(precision.exact());
         let (ids, what) = (self.corpus.tokens(split), split.to_string());
-        let evaluation = match self.parallel.group() {
-            Some(group) => validate_together(group, self.model, ids, &what, &options),
-            None => validate(self.model, ids, &what, &options),
-        };
+        let evaluation = self.parallel.validate(self.model, ids, &what, &options);
         self.model.set_precision(precision);
         Ok(Some(evaluation?).filter(|evaluation| !evaluation.interrupted))
     }

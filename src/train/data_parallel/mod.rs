@@ -15,6 +15,7 @@ use std::ops::Range;
 use qrnn_ops::process_group::ProcessGroup;
 use tch::{Kind, Tensor};
 
+use crate::evaluate::{EvalOptions, Evaluation, validate, validate_together};
 use crate::interrupt::Interrupt;
 use crate::model::{BatchShare, QrnnLm};
 use crate::{Error, Result};
@@ -126,6 +127,23 @@ impl DataParallel {
         let checkpoint = checkpoint && group.rank() == 0;
         let [stop, checkpoint] = group.sum_numbers([number(stop), number(checkpoint)])?;
         Ok(Agreement { stop: stop > 0.0, checkpoint: checkpoint > 0.0 })
+    }
+
+    /// Evaluates a model on token ids, each process of a group a part of them; `name` names the text in messages.
+    ///
+    /// # Errors
+    /// Those of an evaluation; [`Error::Ops`] if another process has ended.
+    pub fn validate(
+        &self,
+        model: &QrnnLm,
+        tokens: &[u32],
+        name: &str,
+        options: &EvalOptions,
+    ) -> Result<Evaluation> {
+        match &self.group {
+            Some(group) => validate_together(group, model, tokens, name, options),
+            None => validate(model, tokens, name, options),
+        }
     }
 
     /// Checks that all processes have the same weights to the bit, as equal steps from equal weights must give.

@@ -37,6 +37,9 @@ const PACKAGES: [Contents; 2] = [
             "src/cuda/*.cpp",
             "src/libtorch/*.cpp",
             "src/libtorch/*.h",
+            "src/process_group/cpp/*.cpp",
+            "src/process_group/cpp/*.h",
+            "src/process_group/cpp/stubs/**/*.h",
             "kernels/*.cu",
             "kernels/*.cuh",
             // The shim that runs the kernels on the CPU.
