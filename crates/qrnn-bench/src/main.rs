@@ -6,6 +6,7 @@ mod corpus;
 mod curves;
 mod device;
 mod evaluate;
+mod group;
 mod pool;
 mod precision;
 mod products;
@@ -49,6 +50,12 @@ enum Command {
     Curves(curves::Args),
     /// Evaluation of the entry's model on a test text, compared with PyTorch
     Evaluate(evaluate::Args),
+    /// Sums over processes on this machine, and training by several processes, compared with one
+    Group(group::Args),
+    /// A process of a group that sums tensors, which `group` starts
+    GroupSums(group::SumsArgs),
+    /// A process that trains in turns, which `group` starts
+    GroupTraining(group::TrainingArgs),
     /// fo-pooling, compared with memory bandwidth and other implementations
     Pool(pool::Args),
     /// Training steps, compared with PyTorch
@@ -70,6 +77,9 @@ fn main() -> ExitCode {
         Command::ReadCorpus(args) => corpus::read_once(args),
         Command::Curves(args) => curves::run(&args, json),
         Command::Evaluate(args) => evaluate::run(&args, json),
+        Command::Group(args) => group::run(&args, json),
+        Command::GroupSums(args) => group::run_sums(&args),
+        Command::GroupTraining(args) => group::run_training(&args),
         Command::Pool(args) => pool::run(&args, json),
         Command::Step(args) => step::run(&args, json),
         Command::StepMemory(args) => step::run_memory(&args),

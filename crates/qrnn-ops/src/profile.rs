@@ -30,6 +30,8 @@ pub enum Stage {
     CrossEntropy,
     GradientNorm,
     Optimizer,
+    /// Sums, gathers and broadcasts over the ranks of a group, waiting for the others included.
+    GroupOperations,
 }
 
 impl Stage {
@@ -47,6 +49,7 @@ impl Stage {
             Self::CrossEntropy => "cross entropy",
             Self::GradientNorm => "gradient norm",
             Self::Optimizer => "optimizer",
+            Self::GroupOperations => "sums over processes",
         }
     }
 }

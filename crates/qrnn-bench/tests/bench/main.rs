@@ -2,6 +2,7 @@
 
 mod corpus;
 mod failing;
+mod group;
 mod measurements;
 mod memory;
 mod program;

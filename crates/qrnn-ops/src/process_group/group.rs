@@ -13,6 +13,7 @@ use super::diagnosis::Failure;
 use super::meeting::Meeting;
 use super::rendezvous::Rendezvous;
 use super::signal::RankState;
+use crate::profile::{self, Stage};
 use crate::{Error, Result};
 
 /// How long a rank waits for the others by default. It must exceed the longest time between two operations of a run:
@@ -196,6 +197,7 @@ impl ProcessGroup {
         begin: impl Fn(&Backend, &Tensor) -> Result<Work, String>,
     ) -> Result<()> {
         let Some(connected) = &self.0.connected else { return Ok(()) };
+        let _span = profile::span(Stage::GroupOperations);
         let mut works = vec![];
         for tensor in tensors {
             check_contiguous(tensor)?;
@@ -210,6 +212,7 @@ impl ProcessGroup {
     /// As [`ProcessGroup::all_reduce`].
     pub fn all_gather(&self, tensor: &Tensor) -> Result<Tensor> {
         let Some(connected) = &self.0.connected else { return Ok(tensor.f_unsqueeze(0)?) };
+        let _span = profile::span(Stage::GroupOperations);
         check_contiguous(tensor)?;
         let mut size = tensor.size();
         size.insert(0, self.world_size() as i64);

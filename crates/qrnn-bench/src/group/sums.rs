@@ -1,0 +1,95 @@
+//! Sums over processes on this machine: ways to use the network, in turns.
+
+use std::ffi::OsString;
+
+use qrnn::{Result, terminal};
+use serde_json::json;
+
+use super::args::{Args, GlooChoice};
+use super::ranks::Ranks;
+use super::sums_rank::SumTimes;
+use crate::report::Report;
+use crate::statistics::{median, median_ratio, quartiles};
+
+pub fn run(args: &Args, report: &mut Report) -> Result<()> {
+    let [_, threads] = args.threads();
+    let (ranks, runs) = (args.ranks, args.sums.runs);
+    terminal::note(format_args!("sums over {ranks} processes ..."));
+    let call = [vec![OsString::from("group-sums")], args.sums.to_args(), args.quiet.to_args()];
+    let call = call.concat();
+    let mut processes = Ranks::start(&call, ranks, threads)?;
+    let all: Vec<SumTimes> = processes.answer(0)?;
+    processes.finish()?;
+    report.print(format!(
+        "\nall-reduce of {ranks} processes over loopback by gloo: medians of {runs} runs in turns (middle half), and \
+         the median of their ratios"
+    ));
+    for times in all {
+        report.print(format!(
+            "{}, {}; others used at most {:.0} % of the processors",
+            times.name,
+            tensors(times.tensors),
+            100.0 * times.others
+        ));
+        for (choice, seconds) in args.sums.gloo.iter().zip(&times.seconds) {
+            let against = args.sums.gloo[0];
+            let ratio = median_ratio(&times.seconds[0], seconds);
+            report.print(line(*choice, times.bytes, seconds, (ratio, against)));
+            let middle = median(seconds.clone());
+            report.add(
+                json!({"what": "all-reduce", "of": times.name, "variant": choice.label(),
+                "tensors": times.tensors, "bytes": times.bytes, "ranks": ranks, "runs": runs,
+                "seconds": middle, "middle_half": quartiles(seconds.clone()),
+                "bytes_per_second": times.bytes / middle, "against": against.label(), "others": times.others,
+                "against_seconds": median(times.seconds[0].clone()), "ratio": ratio}),
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn line(
+    choice: GlooChoice,
+    bytes: f64,
+    seconds: &[f64],
+    (ratio, against): (f64, GlooChoice),
+) -> String {
+    let [low, high] = quartiles(seconds.to_vec());
+    let middle = median(seconds.to_vec());
+    let mut text = format!(
+        "  {:<24} {:8.3} ms ({:.3} to {:.3})",
+        choice.label(),
+        1e3 * middle,
+        1e3 * low,
+        1e3 * high,
+    );
+    // Short sums are about latency.
+    if bytes >= 1e6 {
+        text += &format!("   {:5.2} GB/s", bytes / middle / 1e9);
+    }
+    if choice != against {
+        text += &format!("   {ratio:.2} times the speed of {}", against.label());
+    }
+    text
+}
+
+fn tensors(n: usize) -> String {
+    if n == 1 { "1 tensor".into() } else { format!("{n} tensors") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_has_time_speed_and_ratio() {
+        let [choice, against] = ["2x4", "1x1"].map(|text| text.parse().unwrap());
+        let seconds = [0.2, 0.21, 0.25];
+        let text = line(choice, 420e6, &seconds, (1.5, against));
+        let expected = "  2 connections, 4 pieces   210.000 ms (200.000 to 250.000)    2.00 GB/s   1.50 times the speed \
+                        of 1 connection, not cut";
+        assert_eq!(text, expected);
+        let short = line(against, 24.0, &seconds, (1.0, against));
+        assert_eq!(short, "  1 connection, not cut     210.000 ms (200.000 to 250.000)");
+    }
+}
