@@ -83,12 +83,12 @@ pub struct SumFlags {
     #[arg(long, value_delimiter = ',', value_parser = parsers::size, default_value = "420,100")]
     pub megabytes: Vec<usize>,
     /// Ways to use the network: connections x pieces. The first one is what the others are compared with
-    #[arg(long, value_delimiter = ',', default_value = "1x1,2x4")]
+    #[arg(long, value_delimiter = ',', default_values_t = [C10D, GlooChoice(GlooOptions::default())])]
     pub gloo: Vec<GlooChoice>,
     /// Number of measured runs of each, interleaved
     #[arg(long, value_parser = parsers::positive::<u32>, default_value_t = 5)]
     pub runs: u32,
-    /// Sizes of embedding and layers of a model whose tensors are summed together [default: those of the entry]
+    /// Sizes of embedding and layers of a model whose tensors are summed together
     #[arg(long, value_name = "EMSIZE-NHID", value_parser = shape::sizes, default_value = "300-1800")]
     pub summed_model: (usize, usize),
 }
@@ -163,6 +163,9 @@ fn joined<T: ToString>(values: &[T]) -> String {
     values.iter().map(T::to_string).collect::<Vec<_>>().join(",")
 }
 
+/// What c10d does by default.
+const C10D: GlooChoice = GlooChoice(GlooOptions { connections: 1, pieces: 1 });
+
 /// A way to use the network, as a flag: `2x4` for 2 connections and 4 pieces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GlooChoice(pub GlooOptions);
@@ -213,11 +216,11 @@ mod tests {
     #[test]
     fn the_default_of_c10d_is_compared_with_ours() {
         let flags: Args = parsed(&[]);
-        let c10d = GlooOptions { connections: 1, pieces: 1 };
-        let ours = flags.sums.gloo.last().unwrap();
-        assert_eq!(flags.sums.gloo, [GlooChoice(c10d), GlooChoice(GlooOptions::default())]);
-        assert_eq!(ours.label(), "2 connections, 4 pieces");
-        assert_eq!(GlooChoice(c10d).label(), "1 connection, not cut");
+        assert_eq!(flags.sums.gloo, [C10D, GlooChoice(GlooOptions::default())]);
+        let other = GlooChoice::from_str("2x4").unwrap();
+        assert_eq!((other.0.connections, other.0.pieces), (2, 4));
+        assert_eq!(other.label(), "2 connections, 4 pieces");
+        assert_eq!(C10D.label(), "1 connection, not cut");
         for wrong in ["2", "0x1", "2x", "1x65", "2x4x1"] {
             assert!(GlooChoice::from_str(wrong).is_err(), "{wrong}");
         }

@@ -26,7 +26,7 @@ pub fn run(args: &Args, report: &mut Report) -> Result<()> {
     let flags = &args.training;
     let (emsize, nhid) = flags.model;
     let text = match &flags.data {
-        Some(data) => data.display().to_string(),
+        Some(data) => data.file_name().unwrap_or(data.as_ref()).to_string_lossy().into_owned(),
         None => format!("random tokens of {} types", flags.types),
     };
     report.print(format!(
