@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use clap::{Args as ClapArgs, ValueEnum};
 use qrnn::command_line::parsers;
-use qrnn_ops::process_group::GlooOptions;
+use qrnn_ops::process_group::{GlooOptions, GroupOptions};
 
 use super::quiet::QuietFlags;
 use crate::report::RecordFlags;
@@ -82,9 +82,10 @@ pub struct SumFlags {
     /// Sizes of the tensors in MB (1,000,000 bytes)
     #[arg(long, value_delimiter = ',', value_parser = parsers::size, default_value = "420,100")]
     pub megabytes: Vec<usize>,
-    /// Ways to use the network: connections x pieces. The first one is what the others are compared with
-    #[arg(long, value_delimiter = ',', default_values_t = [C10D, GlooChoice(GlooOptions::default())])]
-    pub gloo: Vec<GlooChoice>,
+    /// Ways to sum: gloo's connections x pieces, or `memory`, by which the processes read each other's. The first one is
+    /// what the others are compared with
+    #[arg(long, value_delimiter = ',', default_values_t = [C10D, SumWay::Gloo(GlooOptions::default()), SumWay::Memory])]
+    pub ways: Vec<SumWay>,
     /// Number of measured runs of each, interleaved
     #[arg(long, value_parser = parsers::positive::<u32>, default_value_t = 5)]
     pub runs: u32,
@@ -122,7 +123,7 @@ impl SumFlags {
         let (emsize, nhid) = self.summed_model;
         arguments([
             ("--megabytes", joined(&self.megabytes)),
-            ("--gloo", joined(&self.gloo)),
+            ("--ways", joined(&self.ways)),
             ("--runs", self.runs.to_string()),
             ("--summed-model", format!("{emsize}-{nhid}")),
         ])
@@ -164,16 +165,22 @@ fn joined<T: ToString>(values: &[T]) -> String {
 }
 
 /// What c10d does by default.
-const C10D: GlooChoice = GlooChoice(GlooOptions { connections: 1, pieces: 1 });
+const C10D: SumWay = SumWay::Gloo(GlooOptions { connections: 1, pieces: 1 });
 
-/// A way to use the network, as a flag: `2x4` for 2 connections and 4 pieces.
+/// A way to sum, as a flag: `2x4` for 2 connections and 4 pieces, or `memory`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct GlooChoice(pub GlooOptions);
+pub enum SumWay {
+    Gloo(GlooOptions),
+    /// Processes read each other's memory; gloo's defaults where the system does not permit it.
+    Memory,
+}
 
-impl GlooChoice {
+impl SumWay {
     /// Its name in the report.
     pub fn label(self) -> String {
-        let GlooOptions { connections, pieces } = self.0;
+        let Self::Gloo(GlooOptions { connections, pieces }) = self else {
+            return "memory of the processes".into();
+        };
         let s = |n: usize| if n == 1 { "" } else { "s" };
         let pieces = match pieces {
             1 => "not cut".to_owned(),
@@ -181,23 +188,41 @@ impl GlooChoice {
         };
         format!("{connections} connection{}, {pieces}", s(connections))
     }
-}
 
-impl std::fmt::Display for GlooChoice {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}x{}", self.0.connections, self.0.pieces)
+    pub fn options(self) -> GroupOptions {
+        match self {
+            Self::Gloo(gloo) => {
+                GroupOptions { gloo, peer_memory: false, ..GroupOptions::default() }
+            }
+            Self::Memory => GroupOptions::default(),
+        }
     }
 }
 
-impl FromStr for GlooChoice {
+impl std::fmt::Display for SumWay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Gloo(GlooOptions { connections, pieces }) => write!(f, "{connections}x{pieces}"),
+            Self::Memory => write!(f, "{MEMORY}"),
+        }
+    }
+}
+
+/// The flag of [`SumWay::Memory`].
+const MEMORY: &str = "memory";
+
+impl FromStr for SumWay {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let usage = "write for example 2x4, for 2 connections and 4 pieces";
+        if text == MEMORY {
+            return Ok(Self::Memory);
+        }
+        let usage = "write for example 2x4, for 2 connections and 4 pieces, or memory";
         let (connections, pieces) = text.split_once('x').ok_or(usage)?;
         let number = |text| parsers::in_range(1..=64)(text).map_err(|_| usage.to_owned());
         let (connections, pieces) = (number(connections)?, number(pieces)?);
-        Ok(Self(GlooOptions { connections, pieces }))
+        Ok(Self::Gloo(GlooOptions { connections, pieces }))
     }
 }
 
@@ -216,20 +241,29 @@ mod tests {
     #[test]
     fn the_default_of_c10d_is_compared_with_ours() {
         let flags: Args = parsed(&[]);
-        assert_eq!(flags.sums.gloo, [C10D, GlooChoice(GlooOptions::default())]);
-        let other = GlooChoice::from_str("2x4").unwrap();
-        assert_eq!((other.0.connections, other.0.pieces), (2, 4));
+        let ours = SumWay::Gloo(GlooOptions::default());
+        assert_eq!(flags.sums.ways, [C10D, ours, SumWay::Memory]);
+        let other = SumWay::from_str("2x4").unwrap();
+        assert_eq!(other, SumWay::Gloo(GlooOptions { connections: 2, pieces: 4 }));
         assert_eq!(other.label(), "2 connections, 4 pieces");
         assert_eq!(C10D.label(), "1 connection, not cut");
         for wrong in ["2", "0x1", "2x", "1x65", "2x4x1"] {
-            assert!(GlooChoice::from_str(wrong).is_err(), "{wrong}");
+            assert!(SumWay::from_str(wrong).is_err(), "{wrong}");
         }
     }
 
     #[test]
     fn other_processes_get_the_same_flags() {
-        let words =
-            ["--megabytes", "3,1", "--gloo", "1x1,3x6", "--runs", "2", "--summed-model", "8-12"];
+        let words = [
+            "--megabytes",
+            "3,1",
+            "--ways",
+            "1x1,3x6,memory",
+            "--runs",
+            "2",
+            "--summed-model",
+            "8-12",
+        ];
         let words = words.map(OsString::from);
         let quiet = ["--others", "0.25", "--patience", "3"].map(OsString::from);
         let sums: SumsArgs = parsed(&[&words[..], &quiet].concat());

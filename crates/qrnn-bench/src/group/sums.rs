@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use qrnn::{Result, terminal};
 use serde_json::json;
 
-use super::args::{Args, GlooChoice};
+use super::args::{Args, SumWay};
 use super::ranks::Ranks;
 use super::sums_rank::SumTimes;
 use crate::report::Report;
@@ -21,7 +21,7 @@ pub fn run(args: &Args, report: &mut Report) -> Result<()> {
     let all: Vec<SumTimes> = processes.answer(0)?;
     processes.finish()?;
     report.print(format!(
-        "\nall-reduce of {ranks} processes over loopback by gloo: medians of {runs} runs in turns (middle half), and \
+        "\nall-reduce of {ranks} processes of this machine, by gloo over loopback or otherwise: medians of {runs} runs in turns (middle half), and \
          the median of their ratios"
     ));
     for times in all {
@@ -31,13 +31,13 @@ pub fn run(args: &Args, report: &mut Report) -> Result<()> {
             tensors(times.tensors),
             100.0 * times.others
         ));
-        for (choice, seconds) in args.sums.gloo.iter().zip(&times.seconds) {
-            let against = args.sums.gloo[0];
+        for (way, seconds) in args.sums.ways.iter().zip(&times.seconds) {
+            let against = args.sums.ways[0];
             let ratio = median_ratio(&times.seconds[0], seconds);
-            report.print(line(*choice, times.bytes, seconds, (ratio, against)));
+            report.print(line(*way, times.bytes, seconds, (ratio, against)));
             let middle = median(seconds.clone());
             report.add(
-                json!({"what": "all-reduce", "of": times.name, "variant": choice.label(),
+                json!({"what": "all-reduce", "of": times.name, "variant": way.label(),
                 "tensors": times.tensors, "bytes": times.bytes, "ranks": ranks, "runs": runs,
                 "seconds": middle, "middle_half": quartiles(seconds.clone()),
                 "bytes_per_second": times.bytes / middle, "against": against.label(), "others": times.others,
@@ -48,17 +48,12 @@ pub fn run(args: &Args, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-fn line(
-    choice: GlooChoice,
-    bytes: f64,
-    seconds: &[f64],
-    (ratio, against): (f64, GlooChoice),
-) -> String {
+fn line(way: SumWay, bytes: f64, seconds: &[f64], (ratio, against): (f64, SumWay)) -> String {
     let [low, high] = quartiles(seconds.to_vec());
     let middle = median(seconds.to_vec());
     let mut text = format!(
         "  {:<24} {:8.3} ms ({:.3} to {:.3})",
-        choice.label(),
+        way.label(),
         1e3 * middle,
         1e3 * low,
         1e3 * high,
@@ -67,7 +62,7 @@ fn line(
     if bytes >= 1e6 {
         text += &format!("   {:5.2} GB/s", bytes / middle / 1e9);
     }
-    if choice != against {
+    if way != against {
         text += &format!("   {ratio:.2} times the speed of {}", against.label());
     }
     text
@@ -83,9 +78,9 @@ mod tests {
 
     #[test]
     fn a_line_has_time_speed_and_ratio() {
-        let [choice, against] = ["2x4", "1x1"].map(|text| text.parse().unwrap());
+        let [way, against] = ["2x4", "1x1"].map(|text| text.parse().unwrap());
         let seconds = [0.2, 0.21, 0.25];
-        let text = line(choice, 420e6, &seconds, (1.5, against));
+        let text = line(way, 420e6, &seconds, (1.5, against));
         let expected = "  2 connections, 4 pieces   210.000 ms (200.000 to 250.000)    2.00 GB/s   1.50 times the speed \
                         of 1 connection, not cut";
         assert_eq!(text, expected);

@@ -5,12 +5,12 @@ use std::time::Instant;
 use qrnn::command_line::Output;
 use qrnn::model::{LmConfig, QrnnLm};
 use qrnn::{Error, Result};
-use qrnn_ops::process_group::{GroupOptions, ProcessGroup, Rendezvous};
+use qrnn_ops::process_group::{ProcessGroup, Rendezvous};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tch::{Device, Kind, Tensor};
 
-use super::args::{SumFlags, SumsArgs};
+use super::args::{SumFlags, SumWay, SumsArgs};
 use super::machine::{ProcessorTime, time_of_process};
 use super::quiet::{QuietFlags, Quietest, Runs};
 
@@ -24,7 +24,7 @@ pub struct SumTimes {
     pub name: String,
     pub tensors: usize,
     pub bytes: f64,
-    /// Of each way to use the network: the seconds of each measured run, until the slowest rank has the sum.
+    /// Of each way to sum: the seconds of each measured run, until the slowest rank has the sum.
     pub seconds: Vec<Vec<f64>>,
     /// The largest share of the processors that others used in a run.
     pub others: f64,
@@ -55,18 +55,17 @@ pub fn run(args: &SumsArgs) -> Result<Output> {
     Ok(if is_main { output } else { output.silent() })
 }
 
-/// A group for each way to use the network, all at one store.
+/// A group for each way to sum, all at one store.
 fn join(flags: &SumFlags) -> Result<Vec<ProcessGroup>> {
     let place = Rendezvous::from_env()?.ok_or_else(|| {
         Error::config("group-sums", "", "it is one process alone", "run `qrnn-bench group`")
     })?;
-    let join = |(i, gloo): (usize, &super::args::GlooChoice)| {
+    let join = |(i, way): (usize, &SumWay)| {
         let rank_hosts_store = i == 0;
         let place = Rendezvous { attempt: i as u64, rank_hosts_store, ..place.clone() };
-        let options = GroupOptions { gloo: gloo.0, ..GroupOptions::default() };
-        Ok(ProcessGroup::join(&place, options, &|| false)?)
+        Ok(ProcessGroup::join(&place, way.options(), &|| false)?)
     };
-    flags.gloo.iter().enumerate().map(join).collect()
+    flags.ways.iter().enumerate().map(join).collect()
 }
 
 /// Interleaved runs by all groups. The first run of each is not measured, and its sums are checked.

@@ -11,6 +11,7 @@ use super::backend::{Backend, GlooOptions, Work};
 use super::diagnosis::{Diagnosis, Evidence, SILENT};
 use super::meeting::{Meeting, first_line};
 use super::monitor::{Monitor, Seen};
+use super::peer_memory::PeerMemory;
 use super::signal::RankState;
 use super::store::Store;
 use crate::{Error, Result};
@@ -24,6 +25,8 @@ pub(super) struct Connected {
     /// Not closed after a failure: closing waits for operations that will not end.
     pub gloo: ManuallyDrop<Backend>,
     pub nccl: OnceLock<ManuallyDrop<Backend>>,
+    /// If the ranks read each other's memory.
+    pub peers: OnceLock<PeerMemory>,
     /// The last operation on a GPU, which the host has not waited for.
     pub on_gpu: Mutex<Option<Work>>,
     pub monitor: Monitor,
@@ -73,6 +76,7 @@ impl Connected {
         Ok(Self {
             gloo: ManuallyDrop::new(gloo),
             nccl: OnceLock::new(),
+            peers: OnceLock::new(),
             on_gpu: Mutex::default(),
             monitor,
             exchanges: AtomicU64::new(0),

@@ -27,11 +27,14 @@ pub struct GroupOptions {
     pub timeout: Duration,
     /// How gloo uses the network.
     pub gloo: GlooOptions,
+    /// Whether ranks that are all on one machine read each other's memory to sum large tensors on the CPU, where the
+    /// system permits it; otherwise gloo sums them over loopback.
+    pub peer_memory: bool,
 }
 
 impl Default for GroupOptions {
     fn default() -> Self {
-        Self { timeout: DEFAULT_TIMEOUT, gloo: GlooOptions::default() }
+        Self { timeout: DEFAULT_TIMEOUT, gloo: GlooOptions::default(), peer_memory: true }
     }
 }
 
@@ -66,7 +69,7 @@ impl ProcessGroup {
         options: GroupOptions,
         interrupted: &dyn Fn() -> bool,
     ) -> Result<Self> {
-        let GroupOptions { timeout, gloo } = options;
+        let GroupOptions { timeout, gloo, peer_memory } = options;
         let (rank, world_size) = (place.rank, place.world_size);
         let (mut connected, mut local) = (None, (1, 0));
         if world_size > 1 {
@@ -76,7 +79,14 @@ impl ProcessGroup {
         }
         let local = (local.0, place.local_rank.unwrap_or(local.1));
         let broken = Mutex::default();
-        Ok(Self(Arc::new(Inner { rank, world_size, local, timeout, connected, broken })))
+        let group = Self(Arc::new(Inner { rank, world_size, local, timeout, connected, broken }));
+        if peer_memory
+            && let Some(connected) = &group.0.connected
+            && let Some(peers) = group.find_peers(&connected.meeting.members)?
+        {
+            let _ = connected.peers.set(peers);
+        }
+        Ok(group)
     }
 
     /// The number of this process, from 0.
@@ -180,7 +190,10 @@ impl ProcessGroup {
     /// [`Error::Shape`] for a tensor that is not contiguous; [`Error::Group`] naming a rank that has ended or does not
     /// answer.
     pub fn all_reduce(&self, tensors: &[&Tensor]) -> Result<()> {
-        self.all(tensors, |backend, tensor| backend.all_reduce(tensor))
+        tensors.iter().try_for_each(|tensor| check_contiguous(tensor))?;
+        let (by_memory, tensors) = self.split_for_memory(tensors);
+        self.sum_by_memory(&by_memory)?;
+        self.all(&tensors, |backend, tensor| backend.all_reduce(tensor))
     }
 
     /// Copies tensors of rank 0 to all ranks, in place.

@@ -5,6 +5,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::monitor;
+use super::peer_memory::this_system;
 use super::rendezvous::Rendezvous;
 use super::signal::Signal;
 use super::store::Store;
@@ -17,7 +18,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 const ATTEMPT: Duration = Duration::from_secs(2);
 
 /// Ranks of another version would send other messages.
-const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (messages 1)");
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (messages 2)");
 
 /// A rank that has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub(super) struct Member {
     pub process: u32,
     /// Its machine's address on the way to the store.
     pub address: String,
+    /// As [`this_system`].
+    pub system: String,
     version: String,
 }
 
@@ -37,13 +40,14 @@ impl Member {
             machine: machine.trim().to_owned(),
             process: std::process::id(),
             address,
+            system: this_system(),
             version: VERSION.into(),
         }
     }
 
     fn encode(&self) -> String {
-        let Self { machine, process, address, version } = self;
-        format!("{version}\n{machine}\n{process}\n{address}")
+        let Self { machine, process, address, system, version } = self;
+        format!("{version}\n{machine}\n{process}\n{address}\n{system}")
     }
 
     /// Unknown fields stay empty: the version, which comes first, then differs.
@@ -52,7 +56,8 @@ impl Member {
         let mut lines = text.split('\n').map(str::to_owned);
         let mut next = || lines.next().unwrap_or_default();
         let (version, machine, process) = (next(), next(), next());
-        Self { machine, process: process.parse().unwrap_or(0), address: next(), version }
+        let process = process.parse().unwrap_or(0);
+        Self { machine, process, address: next(), system: next(), version }
     }
 }
 

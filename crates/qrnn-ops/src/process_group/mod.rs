@@ -19,6 +19,7 @@ mod group;
 mod meeting;
 mod messages;
 mod monitor;
+mod peer_memory;
 mod rendezvous;
 mod signal;
 mod slurm;

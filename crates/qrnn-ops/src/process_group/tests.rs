@@ -12,10 +12,19 @@ use crate::Error;
 
 const SECONDS: Duration = Duration::from_secs(30);
 
-/// Runs `rank` in as many threads; returns what they return, in the order of the ranks.
+/// As [`with_options`], with this limit.
 fn with_ranks<T: Send>(
     world_size: usize,
     timeout: Duration,
+    rank: impl Fn(ProcessGroup) -> T + Sync,
+) -> Vec<T> {
+    with_options(world_size, GroupOptions { timeout, ..GroupOptions::default() }, rank)
+}
+
+/// Runs `rank` in as many threads; returns what they return, in the order of the ranks.
+fn with_options<T: Send>(
+    world_size: usize,
+    options: GroupOptions,
     rank: impl Fn(ProcessGroup) -> T + Sync,
 ) -> Vec<T> {
     let (_store, port) = Store::open("127.0.0.1", 0, true, SECONDS).unwrap();
@@ -28,7 +37,6 @@ fn with_ranks<T: Send>(
                     rank_hosts_store: false,
                     ..Rendezvous::at("127.0.0.1", port, number, world_size)
                 };
-                let options = GroupOptions { timeout, ..GroupOptions::default() };
                 let group = ProcessGroup::join(&place, options, &|| false).unwrap();
                 let result = rank(group);
                 results.lock().unwrap()[number] = Some(result);
@@ -76,14 +84,83 @@ fn operations_of_three_ranks() {
     });
 }
 
+/// Tensors that together are large, among them one of fewer elements than ranks, one that is no fp32, and none.
 #[test]
-fn large_tensors_are_summed_in_pieces() {
-    with_ranks(2, SECONDS, |group| {
-        let n = (9 << 20) / 4 + 3;
-        let tensor = Tensor::arange(n, (Kind::Float, Device::Cpu)) * (group.rank() as f64 + 1.0);
-        group.all_reduce(&[&tensor.view([1, -1])]).unwrap();
-        assert!(tensor.equal(&(Tensor::arange(n, (Kind::Float, Device::Cpu)) * 3.0)));
+fn large_tensors_are_summed_by_gloo_in_pieces_and_by_memory() {
+    // Sums of small whole numbers are exact in fp32.
+    let counted = |n: i64, kind| Tensor::arange(n, (kind, Device::Cpu)).remainder(1000);
+    let summed = |ranks: usize, peer_memory: bool| {
+        let options = GroupOptions { timeout: SECONDS, peer_memory, ..GroupOptions::default() };
+        let all = with_options(ranks, options, |group| {
+            let own = group.rank() as f64 + 1.0;
+            let of = |n: i64, kind| counted(n, kind) * own;
+            let large = (9 << 20) / 4 + 3;
+            let tensors = [
+                of(large, Kind::Float).view([1, -1]),
+                of(2, Kind::Float),
+                of(large, Kind::Double),
+                of(0, Kind::Float),
+                of(large, Kind::Float).sin(),
+            ];
+            for _ in 0..2 {
+                group.all_reduce(&tensors.each_ref()).unwrap();
+            }
+            let expected = (ranks * ranks * (ranks + 1) / 2) as f64;
+            let exact = |tensor: &Tensor| {
+                let counted = counted(tensor.numel() as i64, tensor.kind());
+                tensor.view(-1).equal(&(counted * expected))
+            };
+            assert!(tensors[..4].iter().all(exact));
+            assert_eq!(group.0.connected.as_ref().unwrap().peers.get().is_some(), peer_memory);
+            tensors.map(|tensor| tensor.to_kind(Kind::Float).view(-1))
+        });
+        // All ranks have the same bits.
+        assert!(all.iter().all(|tensors| tensors[4].equal(&all[0][4])));
+        let [.., sines] = &all[0];
+        sines.copy()
+    };
+    for ranks in [2, 3, 5] {
+        assert!(summed(ranks, true).allclose(&summed(ranks, false), 1e-5, 1e-4, false));
+    }
+}
+
+/// The environment variable that makes this test a process of its own: the port of the store.
+const OTHER_RANK: &str = "QRNN_TEST_OTHER_RANK";
+
+#[test]
+fn a_rank_that_is_killed_while_others_read_its_memory_is_named() {
+    let join = |port: u16, rank: usize| {
+        let place =
+            Rendezvous { rank_hosts_store: false, ..Rendezvous::at("127.0.0.1", port, rank, 2) };
+        ProcessGroup::join(&place, GroupOptions::default(), &|| false).unwrap()
+    };
+    let sum_for_ever = |group: ProcessGroup| {
+        let tensor = Tensor::zeros([10_000_000], (Kind::Float, Device::Cpu));
+        loop {
+            if let Err(error) = group.all_reduce(&[&tensor]) {
+                return error.to_string();
+            }
+        }
+    };
+    if let Ok(port) = std::env::var(OTHER_RANK) {
+        panic!("{}", sum_for_ever(join(port.parse().unwrap(), 1)));
+    }
+    let (_store, port) = Store::open("127.0.0.1", 0, true, SECONDS).unwrap();
+    let name = "process_group::tests::a_rank_that_is_killed_while_others_read_its_memory_is_named";
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    let mut other =
+        command.args([name, "--exact"]).env(OTHER_RANK, port.to_string()).spawn().unwrap();
+    let group = join(port, 0);
+    assert!(group.0.connected.as_ref().unwrap().peers.get().is_some());
+    let killer = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(700));
+        other.kill().unwrap();
+        other.wait().unwrap();
+        std::time::Instant::now()
     });
+    let error = sum_for_ever(group);
+    assert!(killer.join().unwrap().elapsed() < Duration::from_secs(15));
+    assert!(error.starts_with("rank 1 (process ") && error.contains("has ended"), "{error}");
 }
 
 #[test]
