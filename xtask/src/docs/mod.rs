@@ -5,6 +5,7 @@
 
 mod bench;
 mod compression;
+mod group;
 mod results;
 
 use std::path::Path;
@@ -65,6 +66,8 @@ const TABLES: &[Table] = &[
     of_runs("docs/compression/README.md", "products", compression::products),
     of_runs("docs/compression/README.md", "generation", compression::generation),
     of_runs("docs/compression/README.md", "evaluation", compression::evaluation),
+    of_runs("docs/distributed/README.md", "sums", group::sums),
+    of_runs("docs/distributed/README.md", "training", group::training),
     of_runs("docs/profile.md", "stages", bench::stages),
     of_runs("docs/profile.md", "pooling", bench::pooling),
 ];

@@ -17,6 +17,7 @@ mod diagnosis;
 mod gradient_sums;
 mod group;
 mod meeting;
+mod memory_sums;
 mod messages;
 mod monitor;
 mod peer_memory;

@@ -1,26 +1,16 @@
-//! Sums of large tensors by ranks of one machine, which read each other's memory.
-//!
-//! A connection copies every byte twice, into the system and out of it; `process_vm_readv` copies it once. Each rank sums
-//! one share of a tensor, and then reads the other shares (a reduce-scatter and an all-gather, as gloo's ring).
+//! Memory of other processes of this machine, by `process_vm_readv`.
 
 use std::ffi::c_void;
 use std::io;
+use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use libc::{iovec, pid_t};
 use multiversion::multiversion;
-use tch::{Device, Kind, Tensor};
+use tch::Tensor;
 
-use super::diagnosis::Failure;
-use super::group::{ProcessGroup, share};
-use super::meeting::Member;
-use crate::Result;
 use crate::libtorch::parallel_for;
-use crate::profile::{self, Stage};
-
-/// From this size, in bytes, tensors that are summed together are worth three small operations.
-const LARGE: usize = 8 << 20;
 
 /// Elements that a thread reads at once: they stay in its processor's cache until they are added.
 const BLOCK: usize = 1 << 16;
@@ -32,99 +22,19 @@ pub(super) struct PeerMemory {
     processes: Vec<pid_t>,
 }
 
-impl ProcessGroup {
-    /// Finds out whether all ranks can read each other's memory.
-    ///
-    /// # Errors
-    /// As [`ProcessGroup::all_reduce`].
-    pub(super) fn find_peers(&self, members: &[Member]) -> Result<Option<PeerMemory>> {
-        let system = &members[self.rank()].system;
-        if system.is_empty() || members.iter().any(|member| member.system != *system) {
-            return Ok(None);
-        }
-        permit_reading();
-        let peers = PeerMemory {
-            processes: members.iter().map(|member| member.process as pid_t).collect(),
-        };
-        // A number of process may mean another one, or the system may not permit this. So a number must be found where
-        // its owner says.
-        let proof: Box<f32> = Box::new(rand::random());
-        let own = [(&raw const *proof) as i64, proof.to_bits().into()];
-        let all: Vec<i64> = Vec::try_from(self.all_gather(&Tensor::f_from_slice(&own)?)?.view(-1))?;
-        let reads = all.chunks_exact(2).zip(&peers.processes).all(|(entry, process)| {
-            let mut read = [0.0];
-            let done = read_memory(*process, entry[0] as usize, &mut read);
-            done.is_ok() && i64::from(read[0].to_bits()) == entry[1]
-        });
-        // The proof lives until all have read it.
-        let [refusals] = self.sum_numbers([f64::from(u8::from(!reads))])?;
-        drop(proof);
-        Ok((refusals == 0.0).then_some(peers))
-    }
-
-    /// The tensors that [`ProcessGroup::sum_by_memory`] is to sum, and the others.
-    pub(super) fn split_for_memory<'a>(
-        &self,
-        tensors: &[&'a Tensor],
-    ) -> (Vec<&'a Tensor>, Vec<&'a Tensor>) {
-        let fits =
-            |tensor: &&Tensor| tensor.device() == Device::Cpu && tensor.kind() == Kind::Float;
-        let (fitting, others): (Vec<_>, Vec<_>) = tensors.iter().copied().partition(fits);
-        let bytes: usize = fitting.iter().map(|tensor| size_of::<f32>() * tensor.numel()).sum();
-        match self.0.connected.as_ref().and_then(|connected| connected.peers.get()) {
-            Some(_) if bytes > LARGE => (fitting, others),
-            _ => (vec![], tensors.to_vec()),
-        }
-    }
-
-    /// Sums contiguous fp32 tensors of the CPU over all ranks, in place.
-    ///
-    /// # Errors
-    /// As [`ProcessGroup::all_reduce`].
-    pub(super) fn sum_by_memory(&self, tensors: &[&Tensor]) -> Result<()> {
-        let Some(connected) = self.0.connected.as_ref().filter(|_| !tensors.is_empty()) else {
-            return Ok(());
-        };
-        let Some(peers) = connected.peers.get() else { return Ok(()) };
-        let own: Vec<_> = tensors.iter().map(|tensor| tensor.data_ptr() as i64).collect();
-        // No rank reads before all have come here,
-        let all: Vec<i64> = Vec::try_from(self.all_gather(&Tensor::f_from_slice(&own)?)?.view(-1))?;
-        let address = |rank: usize, tensor: usize| all[rank * tensors.len() + tensor] as usize;
-        // in the order in which they are read: the next rank first, so that not all read the same one.
-        let others: Vec<_> =
-            (1..self.world_size()).map(|i| (self.rank() + i) % self.world_size()).collect();
-        let all_tensors = |each: &dyn Fn(usize, Shared) -> Result<(), String>| {
-            let _span = profile::span(Stage::GroupOperations);
-            let done = tensors.iter().enumerate().try_for_each(|(i, tensor)| {
-                each(i, Shared { start: tensor.data_ptr().cast(), length: tensor.numel() })
-            });
-            done.map_err(|problem| self.explain(connected, Failure::Failed(&problem)))
-        };
-        all_tensors(&|i, tensor| {
-            let sources: Vec<_> = others.iter().map(|rank| (*rank, address(*rank, i))).collect();
-            peers.add(tensor, share(tensor.length, self.rank(), self.world_size()), &sources)
-        })?;
-        // All shares are summed,
-        self.sum_numbers([0.0])?;
-        all_tensors(&|i, tensor| {
-            others.iter().try_for_each(|rank| {
-                let range = share(tensor.length, *rank, self.world_size());
-                peers.copy(tensor, range, (*rank, address(*rank, i)))
-            })
-        })?;
-        // and no rank changes its tensors before all have read them.
-        self.sum_numbers([0.0])?;
-        Ok(())
-    }
-}
-
 impl PeerMemory {
+    /// * `processes`: of the ranks. From now on they may read this one's memory.
+    pub fn of(processes: Vec<pid_t>) -> Self {
+        permit_reading();
+        Self { processes }
+    }
+
     /// Adds the same range of a tensor of other ranks.
     ///
     /// * `sources`: the ranks and the addresses of their tensors.
-    fn add(
+    pub fn add(
         &self,
-        own: Shared,
+        own: SharedTensor<'_>,
         range: Range<usize>,
         sources: &[(usize, usize)],
     ) -> Result<(), String> {
@@ -145,9 +55,9 @@ impl PeerMemory {
     }
 
     /// Copies a range of a tensor of another rank.
-    fn copy(
+    pub fn copy(
         &self,
-        own: Shared,
+        own: SharedTensor<'_>,
         range: Range<usize>,
         (rank, address): (usize, usize),
     ) -> Result<(), String> {
@@ -157,7 +67,8 @@ impl PeerMemory {
         })
     }
 
-    fn read(&self, rank: usize, address: usize, to: &mut [f32]) -> Result<(), String> {
+    /// Fills `to` with memory of another rank.
+    pub fn read(&self, rank: usize, address: usize, to: &mut [f32]) -> Result<(), String> {
         read_memory(self.processes[rank], address, to)
             .map_err(|error| format!("cannot read the memory of rank {rank}: {error}"))
     }
@@ -165,18 +76,35 @@ impl PeerMemory {
 
 /// A contiguous tensor whose disjoint parts are written by several threads.
 #[derive(Debug, Clone, Copy)]
-struct Shared {
+pub(super) struct SharedTensor<'a> {
     start: *mut f32,
     length: usize,
+    tensor: PhantomData<&'a Tensor>,
 }
 
 // SAFETY: each part belongs to one task of `parallel_for`.
-unsafe impl Sync for Shared {}
+unsafe impl Sync for SharedTensor<'_> {}
 
-impl Shared {
+impl<'a> SharedTensor<'a> {
+    /// A contiguous fp32 tensor of the CPU.
+    pub fn of(tensor: &'a Tensor) -> Self {
+        let (start, length) = (tensor.data_ptr().cast(), tensor.numel());
+        Self { start, length, tensor: PhantomData }
+    }
+
+    /// Its address in this process.
+    pub fn address(self) -> usize {
+        self.start.expose_provenance()
+    }
+
+    /// Number of elements.
+    pub fn len(self) -> usize {
+        self.length
+    }
+
     /// # Safety
-    /// The part lies inside the tensor, which lives, and nothing else uses it meanwhile.
-    unsafe fn part<'a>(self, range: Range<usize>) -> &'a mut [f32] {
+    /// The part lies inside the tensor, and nothing else uses it meanwhile.
+    unsafe fn part(self, range: Range<usize>) -> &'a mut [f32] {
         debug_assert!(range.end <= self.length);
         // SAFETY: the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
