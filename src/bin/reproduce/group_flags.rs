@@ -58,12 +58,10 @@ impl Member {
     /// Connects the group for this device, and says who belongs to it.
     ///
     /// # Errors
-    /// [`qrnn_ops::Error::Unavailable`] if NCCL is not.
-    pub fn connect(&self, device: Device) -> Result<()> {
+    /// [`qrnn_ops::Error::Unavailable`] if NCCL is not; [`qrnn_ops::Error::Group`] if others use another kind of device.
+    pub fn connect(&self, device: Device, interrupt: &Interrupt) -> Result<()> {
         let Some(group) = &self.group else { return Ok(()) };
-        if device.is_cuda() {
-            group.use_gpu(device)?;
-        }
+        group.use_device(device, &|| interrupt.requested())?;
         let (rank, size, backend) = (group.rank(), group.world_size(), group.backend());
         terminal::note(format_args!("rank {rank} of {size} ({backend})"));
         Ok(())

@@ -208,7 +208,7 @@ fn train(args: &Args, interrupt: Interrupt, member: &Member) -> Result<Output> {
     known.check()?;
     settings.check_ids(args.ids)?;
     let device = args.compute.device_of_rank(member.local_rank())?;
-    member.connect(device)?;
+    member.connect(device, &interrupt)?;
     // Losses of runs with --fixed-bptt are compared with a reference to 1e-4, so `auto` means fp32.
     let precision = if args.fixed_bptt {
         args.compute.precision(device)?

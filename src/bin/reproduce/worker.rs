@@ -33,7 +33,7 @@ pub fn run(args: Args) -> Result<Output> {
         ));
     };
     let worked = args.device.of_rank(member.local_rank()).and_then(|device| {
-        member.connect(device)?;
+        member.connect(device, &interrupt)?;
         work_for(&group, device, &interrupt)
     });
     drop(group);

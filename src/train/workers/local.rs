@@ -96,15 +96,17 @@ impl LocalWorkers {
             children.iter_mut().any(|child| !matches!(child.try_wait(), Ok(None)))
         };
         let gives_up = || ended() || started.elapsed() > START || interrupt.requested();
-        let group = match ProcessGroup::join(&place, GroupOptions::default(), &gives_up) {
+        let joined = ProcessGroup::join(&place, GroupOptions::default(), &gives_up);
+        let connected = joined.and_then(|group| {
+            group.use_device(device, &gives_up)?;
+            Ok(group)
+        });
+        let group = match connected {
             Err(qrnn_ops::Error::Interrupted) if !interrupt.requested() => {
                 return Err(ended_at_start(program.as_ref()));
             }
             group => group?,
         };
-        if device.is_cuda() {
-            group.use_gpu(device)?;
-        }
         workers.group = Some(group);
         Ok(workers)
     }

@@ -26,7 +26,7 @@ pub(super) fn find() -> Result<PathBuf> {
         Error::unavailable(
             "the program of worker processes",
             format!("there is no `{NAME}` at {BUILT}, at {VARIABLE} or on PATH"),
-            "build it with `cargo build --release`, or name it with LocalWorkers::program",
+            "build it with `cargo build --release`, or name it with LocalWorkers::start_program",
         )
     })
 }

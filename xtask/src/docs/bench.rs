@@ -10,8 +10,8 @@ use serde_json::{Result, Value};
 use super::results::thousands;
 
 /// The fields that name a measurement of a bench. A later record of the same one replaces an earlier one.
-const NAMES: [&str; 10] =
-    ["device", "what", "of", "model", "format", "size", "kind", "peer", "variant", "text"];
+const NAMES: [&str; 11] =
+    ["device", "what", "of", "model", "format", "size", "kind", "peer", "variant", "text", "ranks"];
 
 /// The lines of a table; the first one is its head.
 pub(super) type Grid = Vec<Vec<String>>;

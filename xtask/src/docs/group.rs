@@ -11,6 +11,8 @@ use super::results::thousands;
 struct Sum {
     of: String,
     variant: String,
+    against: String,
+    ranks: u32,
     bytes: f64,
     seconds: f64,
     middle_half: [f64; 2],
@@ -34,6 +36,9 @@ struct Training {
 /// What the table of sums is about: the gradients of the entry.
 const GRADIENTS: &str = "420 MB";
 
+/// What c10d does by default.
+const C10D: &str = "1 connection, not cut";
+
 /// Ways to sum the gradients of the entry.
 pub fn sums(texts: &[String]) -> Result<String> {
     let head =
@@ -47,7 +52,8 @@ pub fn sums(texts: &[String]) -> Result<String> {
             let time = format!("{middle} ({low} to {high})");
             vec![sum.variant.clone(), time, speed, format!("{:.2}", sum.ratio)]
         };
-        let rows = sums.iter().filter(|sum| sum.of == GRADIENTS).map(row).collect();
+        let fits = |sum: &&Sum| sum.of == GRADIENTS && sum.ranks == 2 && sum.against == C10D;
+        let rows = sums.iter().filter(fits).map(row).collect();
         Ok(grid(&head, rows))
     })
 }
@@ -84,9 +90,11 @@ mod tests {
     fn each_way_to_sum_and_each_training_has_a_line() {
         let texts = [[
             r#"{"bench": "group", "device": "a machine", "what": "all-reduce", "of": "420 MB", "variant": "4 connections",
+                "ranks": 2, "against": "1 connection, not cut",
                 "bytes": 420e6, "seconds": 0.21, "middle_half": [0.2, 0.25], "ratio": 1.437}"#,
-            r#"{"bench": "group", "device": "a machine", "what": "all-reduce", "of": "3 doubles", "variant": "4 connections",
-                "bytes": 24, "seconds": 0.001, "middle_half": [0.001, 0.002], "ratio": 0.9}"#,
+            r#"{"bench": "group", "device": "a machine", "what": "all-reduce", "of": "420 MB", "variant": "4 connections",
+                "ranks": 3, "against": "1 connection, not cut",
+                "bytes": 420e6, "seconds": 0.001, "middle_half": [0.001, 0.002], "ratio": 0.9}"#,
             r#"{"bench": "group", "device": "a machine", "what": "training", "of": "2 processes", "against": "1 process",
                 "model": "8-12", "text": "a text", "pairs": 5, "tokens_per_second": 6064.6, "ratio": 0.9508,
                 "against_tokens_per_second": 6443.4, "middle_half_of_ratios": [0.93, 0.976]}"#,

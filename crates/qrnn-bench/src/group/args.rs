@@ -82,7 +82,7 @@ pub struct SumFlags {
     /// Sizes of the tensors in MB (1,000,000 bytes)
     #[arg(long, value_delimiter = ',', value_parser = parsers::size, default_value = "420,100")]
     pub megabytes: Vec<usize>,
-    /// Ways to sum: gloo's connections x pieces, or `memory`, by which the processes read each other's. The first one is
+    /// Ways to sum: gloo's connections x pieces, or `memory`, by which processes read each other's memory. The first one is
     /// what the others are compared with
     #[arg(long, value_delimiter = ',', default_values_t = [C10D, SumWay::Gloo(GlooOptions::default()), SumWay::Memory])]
     pub ways: Vec<SumWay>,
@@ -171,7 +171,7 @@ const C10D: SumWay = SumWay::Gloo(GlooOptions { connections: 1, pieces: 1 });
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SumWay {
     Gloo(GlooOptions),
-    /// Processes read each other's memory; gloo's defaults where the system does not permit it.
+    /// Processes read each other's memory.
     Memory,
 }
 

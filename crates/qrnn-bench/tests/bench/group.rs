@@ -26,11 +26,13 @@ fn sums_and_steps_of_two_processes_are_compared() {
     let mut value = bench(&[&["group", "--json"], &SMALL[..], &SHORT].concat()).json();
     let measured: Vec<_> = serde_json::from_value(value["measurements"].take()).unwrap();
     let sums = all(&measured, "all-reduce");
-    // Two ways to use the network, for one size, a model and three numbers.
-    assert_eq!(sums.len(), 6);
+    // Two ways to use the network, for one size, a model and three numbers; memory for the model, which is large.
+    assert_eq!(sums.len(), 7);
     assert_eq!((number(sums[0], "bytes"), number(sums[0], "ratio")), (1e6, 1.0));
     assert_eq!(sums[2]["of"], "all tensors of 8-12");
     assert!(number(sums[2], "tensors") > 10.0 && number(sums[2], "bytes") > 8e6);
+    assert_eq!(sums[4]["variant"], "memory of the processes");
+    assert_eq!(number(sums[5], "bytes"), 24.0);
     for sum in sums {
         let speed = number(sum, "bytes") / number(sum, "seconds");
         assert!((number(sum, "bytes_per_second") / speed - 1.0).abs() < 1e-9, "{sum}");

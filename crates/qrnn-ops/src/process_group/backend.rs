@@ -7,6 +7,7 @@ use std::time::Duration;
 use tch::Tensor;
 use torch_sys::C_tensor;
 
+use super::options::GlooOptions;
 use super::store::{Store, c_string, milliseconds};
 use crate::libtorch::shim::{addresses, check_text};
 
@@ -61,23 +62,6 @@ unsafe extern "C" {
     ) -> *mut c_char;
     fn qrnn_gradient_sums_end(sums: *mut c_void, work: *mut *mut c_void) -> *mut c_char;
     fn qrnn_gradient_sums_free(sums: *mut c_void);
-}
-
-/// How gloo uses the network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct GlooOptions {
-    /// Connections to each other rank, each served by one thread. c10d has one by default, which does not fill a
-    /// network.
-    pub connections: usize,
-    /// Pieces in which tensors above 8 MB are summed, so that all connections have work. c10d does not cut them.
-    pub pieces: usize,
-}
-
-/// The fastest of those that `cargo xtask bench group` compares, on two processors over loopback.
-impl Default for GlooOptions {
-    fn default() -> Self {
-        Self { connections: 4, pieces: 4 }
-    }
 }
 
 /// Ranks that are connected. Errors are the messages of c10d.

@@ -2,19 +2,24 @@
 
 use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use tch::Device;
 
-use super::backend::{Backend, GlooOptions, Work};
+use super::backend::{Backend, Work};
 use super::diagnosis::{Diagnosis, Evidence, SILENT};
 use super::meeting::{Meeting, first_line};
-use super::monitor::{Monitor, Seen};
+use super::monitor::{Monitor, Seen, StoreContact};
+use super::options::GlooOptions;
 use super::peer_memory::PeerMemory;
 use super::signal::RankState;
 use super::store::Store;
 use crate::{Error, Result};
+
+/// Time between two looks at a connection in progress.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// How long the host of the store waits for the others to leave.
 const FAREWELL: Duration = Duration::from_secs(10);
@@ -52,9 +57,15 @@ impl Broken {
 impl Connected {
     /// Connects the ranks of a meeting.
     ///
+    /// * `interrupted`: asked again and again; true makes it stop.
+    ///
     /// # Errors
-    /// [`Error::Group`] if they cannot reach each other.
-    pub fn connect(meeting: Meeting, gloo: GlooOptions) -> Result<Self> {
+    /// [`Error::Group`] naming a rank that has ended since, or if they cannot reach each other; [`Error::Interrupted`].
+    pub fn connect(
+        meeting: Meeting,
+        gloo: GlooOptions,
+        interrupted: &dyn Fn() -> bool,
+    ) -> Result<Self> {
         let place = &meeting.place;
         let size = (place.rank, place.world_size);
         let failed = |problem: String| {
@@ -70,9 +81,40 @@ impl Connected {
             Store::open(&place.host, place.port, false, meeting.timeout).map_err(failed)?;
         let monitor = Monitor::start(own, &meeting.prefix, size.0, size.1)
             .map_err(|error| failed(format!("no thread can be started ({error})")))?;
+        let (sender, receiver) = mpsc::channel();
         let (address, prefix) = (meeting.own_address(), format!("{}/gloo", meeting.prefix));
-        let gloo = Backend::gloo(&meeting.store, &prefix, &address, size, gloo, meeting.timeout)
-            .map_err(failed)?;
+        let (store, timeout) = (meeting.store.clone(), meeting.timeout);
+        // gloo waits for a rank that has ended until time runs out.
+        let spawned = std::thread::Builder::new().name("group connects".into()).spawn(move || {
+            let _ = sender.send(Backend::gloo(&store, &prefix, &address, size, gloo, timeout));
+        });
+        spawned.map_err(|error| failed(format!("no thread can be started ({error})")))?;
+        let gives_up = || {
+            if interrupted() {
+                return Some(Error::Interrupted);
+            }
+            let (ranks, store) = monitor.seen();
+            let evidence = evidence(&meeting, &monitor, (&ranks, &store), Instant::now());
+            evidence.gone_rank().map(|diagnosis| diagnosis.error)
+        };
+        let gloo = loop {
+            match receiver.recv_timeout(PAUSE) {
+                Ok(gloo) => break gloo.map_err(failed),
+                Err(RecvTimeoutError::Disconnected) => break Err(failed("no memory".into())),
+                Err(RecvTimeoutError::Timeout) => {
+                    if let Some(error) = gives_up() {
+                        break Err(error);
+                    }
+                }
+            }
+        };
+        let gloo = gloo.inspect_err(|error| {
+            let message = match error {
+                Error::Interrupted => "was interrupted".into(),
+                error => error.to_string(),
+            };
+            monitor.end(RankState::Failed { because_of: None, message });
+        })?;
         Ok(Self {
             gloo: ManuallyDrop::new(gloo),
             nccl: OnceLock::new(),
@@ -103,16 +145,7 @@ impl Connected {
     /// Judges what is known now.
     pub fn evidence<T>(&self, now: Instant, judge: impl FnOnce(&Evidence<'_>) -> T) -> T {
         let (ranks, store) = self.monitor.seen();
-        let place = &self.meeting.place;
-        judge(&Evidence {
-            members: &self.meeting.members,
-            own_rank: place.rank,
-            operations: self.monitor.operations(),
-            rank_hosts_store: place.rank_hosts_store,
-            ranks: &ranks,
-            store: &store,
-            now,
-        })
+        judge(&evidence(&self.meeting, &self.monitor, (&ranks, &store), now))
     }
 
     /// As [`Evidence::gone_rank`].
@@ -140,6 +173,23 @@ impl Connected {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+}
+
+fn evidence<'a>(
+    meeting: &'a Meeting,
+    monitor: &Monitor,
+    (ranks, store): (&'a [Seen], &'a StoreContact),
+    now: Instant,
+) -> Evidence<'a> {
+    Evidence {
+        members: &meeting.members,
+        own_rank: meeting.place.rank,
+        operations: monitor.operations(),
+        rank_hosts_store: meeting.place.rank_hosts_store,
+        ranks,
+        store,
+        now,
     }
 }
 

@@ -21,6 +21,8 @@ pub(super) enum Failure<'a> {
     Failed(&'a str),
     /// It did not end within this time.
     TimedOut(Duration),
+    /// The memory of this rank cannot be read: the system's message.
+    Unreadable(usize, &'a str),
 }
 
 /// What this rank knows about its group.
@@ -70,9 +72,11 @@ impl Evidence<'_> {
         })
     }
 
-    /// The rank that has been silent for longest, others may have ended because of it, and for how long.
+    /// The rank that has been silent for longest, others may have ended because of it, and for how long. What the store
+    /// has not told yet counts for nobody: this rank itself may have been stopped.
     fn most_silent(&self) -> Option<(usize, Duration)> {
-        let silence = |seen: &Seen| self.now.saturating_duration_since(seen.changed);
+        let known = self.store.answered;
+        let silence = |seen: &Seen| known.saturating_duration_since(seen.changed);
         let others = self.others().map(|(rank, seen)| (rank, silence(seen)));
         others.max_by_key(|(_, silence)| *silence)
     }
@@ -99,7 +103,9 @@ impl Evidence<'_> {
         }
         if let Some((rank, silence)) = self.most_silent().filter(|(_, silence)| *silence > SILENT) {
             return Some(match failure {
-                Failure::Failed(_) => self.blame(rank, "has ended without a word".into(), OUTPUT),
+                Failure::Failed(_) | Failure::Unreadable(..) => {
+                    self.blame(rank, "has ended without a word".into(), OUTPUT)
+                }
                 Failure::TimedOut(_) => self.does_not_answer(rank, silence),
             });
         }
@@ -122,6 +128,10 @@ impl Evidence<'_> {
     /// The error if no rank turned out to be to blame.
     pub fn undecided(&self, failure: Failure<'_>) -> Diagnosis {
         let (problem, remedy) = match failure {
+            Failure::Unreadable(rank, message) => {
+                let problem = format!("does not let its memory be read: {}", first_line(message));
+                return self.blame(rank, problem, UNREADABLE);
+            }
             Failure::Failed(message) => {
                 (format!("has broken the connection: {}", first_line(message)), OUTPUT)
             }
@@ -168,6 +178,9 @@ const OUTPUT: &str = "its own output says why, unless it was killed; then start 
 
 const NETWORK: &str = "check whether its process was stopped and whether its machine can be reached; then start the \
                        group again, with `.resume(true)` if the run has a folder";
+
+const UNREADABLE: &str = "see what has changed the permissions of that process, or make the group without \
+                          group.peer_memory";
 
 const SLOW: &str = "see what that process waits for, and allow more time with group.timeout if it is only slow; then \
                     start the group again, with `.resume(true)` if the run has a folder";
@@ -263,6 +276,20 @@ mod tests {
         let (rank, message) = healthy().silent(2, 11).ask_for_gone().unwrap();
         assert_eq!(rank, Some(2));
         assert!(message.contains("rank 2 does not answer: nothing was heard of it for 11 s"));
+    }
+
+    /// Its own pause is no silence of the others.
+    #[test]
+    fn a_rank_that_was_stopped_itself_blames_nobody() {
+        let mut case = healthy();
+        case.now += Duration::from_secs(60);
+        assert!(case.ask_for_gone().is_none());
+        let failure = Failure::Unreadable(2, "Operation not permitted");
+        case.now = case.store.answered;
+        assert!(case.ask(failure).is_none());
+        let diagnosis = case.judge(|evidence| Some(evidence.undecided(failure))).unwrap();
+        assert_eq!(diagnosis.0, Some(2));
+        assert!(diagnosis.1.starts_with("rank 2 does not let its memory be read: Operation not"));
     }
 
     #[test]

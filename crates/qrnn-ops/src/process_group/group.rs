@@ -7,36 +7,15 @@ use std::time::Duration;
 
 use tch::{Device, Kind, Tensor};
 
-use super::backend::{Backend, GlooOptions, Work};
+use super::backend::{Backend, Work};
 use super::connected::{Broken, Connected, nccl_unavailable};
 use super::diagnosis::Failure;
 use super::meeting::Meeting;
+use super::options::GroupOptions;
 use super::rendezvous::Rendezvous;
 use super::signal::RankState;
 use crate::profile::{self, Stage};
 use crate::{Error, Result};
-
-/// How long a rank waits for the others by default. It must exceed the longest time between two operations of a run:
-/// an evaluation, a checkpoint, or the time that the ranks need to start.
-pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
-
-/// Settings of a group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct GroupOptions {
-    /// How long a rank waits for the others: to come, and in each operation.
-    pub timeout: Duration,
-    /// How gloo uses the network.
-    pub gloo: GlooOptions,
-    /// Whether ranks that are all on one machine read each other's memory to sum large tensors on the CPU, where the
-    /// system permits it; otherwise gloo sums them over loopback.
-    pub peer_memory: bool,
-}
-
-impl Default for GroupOptions {
-    fn default() -> Self {
-        Self { timeout: DEFAULT_TIMEOUT, gloo: GlooOptions::default(), peer_memory: true }
-    }
-}
 
 /// A group of processes. Clones are the same group; it is left when the last one is dropped.
 ///
@@ -69,23 +48,17 @@ impl ProcessGroup {
         options: GroupOptions,
         interrupted: &dyn Fn() -> bool,
     ) -> Result<Self> {
-        let GroupOptions { timeout, gloo, peer_memory } = options;
         let (rank, world_size) = (place.rank, place.world_size);
         let (mut connected, mut local) = (None, (1, 0));
         if world_size > 1 {
-            let meeting = Meeting::attend(place, timeout, interrupted)?;
+            let meeting = Meeting::attend(place, options, interrupted)?;
             local = meeting.local();
-            connected = Some(Connected::connect(meeting, gloo)?);
+            connected = Some(Connected::connect(meeting, options.gloo, interrupted)?);
         }
         let local = (local.0, place.local_rank.unwrap_or(local.1));
-        let broken = Mutex::default();
+        let (timeout, broken) = (options.timeout, Mutex::default());
         let group = Self(Arc::new(Inner { rank, world_size, local, timeout, connected, broken }));
-        if peer_memory
-            && let Some(connected) = &group.0.connected
-            && let Some(peers) = group.find_peers(&connected.meeting.members)?
-        {
-            let _ = connected.peers.set(peers);
-        }
+        group.find_peers()?;
         Ok(group)
     }
 
@@ -131,13 +104,26 @@ impl ProcessGroup {
         share(n, self.rank(), self.world_size())
     }
 
-    /// Connects the ranks' GPUs by NCCL, and tests the connection.
+    /// Prepares operations on a device; all ranks must call it. Connects GPUs by NCCL, and tests the connection.
+    ///
+    /// * `interrupted`: as for [`ProcessGroup::join`].
     ///
     /// # Errors
-    /// [`Error::Unavailable`] if libtorch's CUDA library is not loaded or fails.
-    pub fn use_gpu(&self, device: Device) -> Result<()> {
+    /// [`Error::Group`] if some ranks compute on the CPU and others on GPUs; [`Error::Unavailable`] if libtorch's CUDA
+    /// library is not loaded or fails; [`Error::Interrupted`].
+    pub fn use_device(&self, device: Device, interrupted: &dyn Fn() -> bool) -> Result<()> {
         let Some(connected) = &self.0.connected else { return Ok(()) };
-        if connected.nccl.get().is_some() {
+        // NCCL would wait without a limit for a rank that does not use it.
+        let name = if device.is_cuda() { "a GPU" } else { "the CPU" };
+        let names = self.exchange(name, interrupted)?;
+        if let Some(rank) = names.iter().position(|other| *other != names[0]) {
+            return Err(Error::group(
+                format!("rank {rank}"),
+                format!("computes on {}, but rank 0 on {}", names[rank], names[0]),
+                "give each process a GPU, or start all with --device cpu",
+            ));
+        }
+        if !device.is_cuda() || connected.nccl.get().is_some() {
             return Ok(());
         }
         let meeting = &connected.meeting;
@@ -183,17 +169,19 @@ impl ProcessGroup {
         expect("broadcast", &first, &Tensor::f_ones([3], cpu)?)
     }
 
-    /// Sums tensors over all ranks, in place: each rank gets the same bits. On a GPU, its current stream waits for the
-    /// sums, and not the host.
+    /// Sums tensors over all ranks, in place: each rank gets the same bits. They must not share memory. On a GPU, its
+    /// current stream waits for the sums, and not the host.
     ///
     /// # Errors
     /// [`Error::Shape`] for a tensor that is not contiguous; [`Error::Group`] naming a rank that has ended or does not
     /// answer.
     pub fn all_reduce(&self, tensors: &[&Tensor]) -> Result<()> {
+        let Some(connected) = &self.0.connected else { return Ok(()) };
+        let _span = profile::span(Stage::GroupOperations);
         tensors.iter().try_for_each(|tensor| check_contiguous(tensor))?;
-        let (by_memory, tensors) = self.split_for_memory(tensors);
+        let (by_memory, others) = self.split_for_memory(tensors);
         self.sum_by_memory(&by_memory)?;
-        self.all(&tensors, |backend, tensor| backend.all_reduce(tensor))
+        self.all(connected, &others, |backend, tensor| backend.all_reduce(tensor))
     }
 
     /// Copies tensors of rank 0 to all ranks, in place.
@@ -201,19 +189,21 @@ impl ProcessGroup {
     /// # Errors
     /// As [`ProcessGroup::all_reduce`].
     pub fn broadcast(&self, tensors: &[&Tensor]) -> Result<()> {
-        self.all(tensors, |backend, tensor| backend.broadcast(tensor, 0))
+        let Some(connected) = &self.0.connected else { return Ok(()) };
+        let _span = profile::span(Stage::GroupOperations);
+        tensors.iter().try_for_each(|tensor| check_contiguous(tensor))?;
+        self.all(connected, tensors, |backend, tensor| backend.broadcast(tensor, 0))
     }
 
-    fn all(
+    /// Begins an operation for each tensor, and completes all.
+    pub(super) fn all(
         &self,
+        connected: &Connected,
         tensors: &[&Tensor],
         begin: impl Fn(&Backend, &Tensor) -> Result<Work, String>,
     ) -> Result<()> {
-        let Some(connected) = &self.0.connected else { return Ok(()) };
-        let _span = profile::span(Stage::GroupOperations);
         let mut works = vec![];
         for tensor in tensors {
-            check_contiguous(tensor)?;
             works.push(self.begin(connected, tensor.device(), |backend| begin(backend, tensor))?);
         }
         works.into_iter().try_for_each(|(work, device)| self.complete(connected, work, device))
@@ -227,6 +217,10 @@ impl ProcessGroup {
         let Some(connected) = &self.0.connected else { return Ok(tensor.f_unsqueeze(0)?) };
         let _span = profile::span(Stage::GroupOperations);
         check_contiguous(tensor)?;
+        self.gather(connected, tensor)
+    }
+
+    pub(super) fn gather(&self, connected: &Connected, tensor: &Tensor) -> Result<Tensor> {
         let mut size = tensor.size();
         size.insert(0, self.world_size() as i64);
         let all = Tensor::f_empty(size, (tensor.kind(), tensor.device()))?;

@@ -1,10 +1,11 @@
 //! How the ranks of a group find each other before they are connected.
 
 use std::net::UdpSocket;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use super::monitor;
+use super::options::GroupOptions;
 use super::peer_memory::this_system;
 use super::rendezvous::Rendezvous;
 use super::signal::Signal;
@@ -28,26 +29,29 @@ pub(super) struct Member {
     pub process: u32,
     /// Its machine's address on the way to the store.
     pub address: String,
-    /// As [`this_system`].
+    /// As [`this_system`]; empty if other ranks must not read this one's memory.
     pub system: String,
+    /// How it uses the network.
+    gloo: String,
     version: String,
 }
 
 impl Member {
-    fn this_process(address: String) -> Self {
+    fn this_process(address: String, options: &GroupOptions) -> Self {
         let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         Self {
             machine: machine.trim().to_owned(),
             process: std::process::id(),
             address,
-            system: this_system(),
+            system: if options.peer_memory { this_system() } else { String::new() },
+            gloo: options.gloo.to_string(),
             version: VERSION.into(),
         }
     }
 
     fn encode(&self) -> String {
-        let Self { machine, process, address, system, version } = self;
-        format!("{version}\n{machine}\n{process}\n{address}\n{system}")
+        let Self { machine, process, address, system, gloo, version } = self;
+        format!("{version}\n{machine}\n{process}\n{address}\n{system}\n{gloo}")
     }
 
     /// Unknown fields stay empty: the version, which comes first, then differs.
@@ -57,14 +61,14 @@ impl Member {
         let mut next = || lines.next().unwrap_or_default();
         let (version, machine, process) = (next(), next(), next());
         let process = process.parse().unwrap_or(0);
-        Self { machine, process, address: next(), system: next(), version }
+        Self { machine, process, address: next(), system: next(), gloo: next(), version }
     }
 }
 
 /// A meeting at which all ranks are.
 #[derive(Debug)]
 pub(super) struct Meeting {
-    pub store: Store,
+    pub store: Arc<Store>,
     /// Under which this attempt's keys lie.
     pub prefix: String,
     pub members: Vec<Member>,
@@ -78,20 +82,23 @@ impl Meeting {
     /// * `interrupted`: whether to stop waiting.
     ///
     /// # Errors
-    /// [`Error::Group`] naming the ranks that did not come within `timeout`, or came twice, or are of another version;
+    /// [`Error::Group`] naming the ranks that did not come in time, or came twice, or are of another version;
     /// [`Error::Interrupted`].
     pub fn attend(
         place: &Rendezvous,
-        timeout: Duration,
+        options: GroupOptions,
         interrupted: &dyn Fn() -> bool,
     ) -> Result<Self> {
+        let timeout = options.timeout;
         let deadline = Instant::now() + timeout;
         let (store, port) = connect(place, deadline, interrupted)?;
+        let store = Arc::new(store);
         let place = Rendezvous { port, ..place.clone() };
         let prefix = format!("qrnn/{}", place.attempt);
         let failed = |problem: String| store_failed(&place, &problem);
         let rank = place.rank;
-        if store.count(&format!("{prefix}/claim/{rank}")).map_err(failed)? > 1 {
+        let claim = format!("{prefix}/claim/{rank}");
+        if store.in_time(move |store| store.count(&claim)).map_err(failed)? > 1 {
             return Err(Error::group(
                 format!("rank {rank}"),
                 "has come twice: two processes have this number",
@@ -99,7 +106,7 @@ impl Meeting {
                  another MASTER_PORT",
             ));
         }
-        let member = Member::this_process(address_towards(&place.host, place.port));
+        let member = Member::this_process(address_towards(&place.host, place.port), &options);
         store.set(&monitor::key(&prefix, rank), &Signal::default().encode()).map_err(failed)?;
         store.set(&member_key(&prefix, rank), member.encode().as_bytes()).map_err(failed)?;
         let mut meeting = Self { store, prefix, members: vec![], place, timeout };
@@ -107,7 +114,7 @@ impl Meeting {
             (0..meeting.place.world_size).map(|rank| member_key(&meeting.prefix, rank)).collect();
         let values = meeting.all_values(&keys, deadline, interrupted)?;
         meeting.members = values.iter().map(|bytes| Member::decode(bytes)).collect();
-        meeting.check_versions()?;
+        meeting.check_alike()?;
         Ok(meeting)
     }
 
@@ -118,29 +125,34 @@ impl Meeting {
         deadline: Instant,
         interrupted: &dyn Fn() -> bool,
     ) -> Result<Vec<Vec<u8>>> {
-        let failed = |problem: String| store_failed(&self.place, &problem);
+        let get = |keys: &[String]| {
+            let keys = keys.to_vec();
+            let values = self.store.in_time(move |store| store.get(&keys));
+            values.map_err(|problem| store_failed(&self.place, &problem))
+        };
         loop {
-            if let Some(values) = self.store.get(keys).map_err(failed)? {
+            if let Some(values) = get(keys)? {
                 return Ok(values);
             }
             if interrupted() {
                 return Err(Error::Interrupted);
             }
             let gave_up = [format!("{}/gave_up", self.prefix)];
-            if let Some(missing) = self.store.get(&gave_up).map_err(failed)? {
+            if let Some(missing) = get(&gave_up)? {
                 let missing = String::from_utf8_lossy(&missing[0]).into_owned();
                 return Err(self.did_not_come(missing));
             }
             if Instant::now() > deadline {
                 let mut missing = vec![];
                 for (rank, key) in keys.iter().enumerate() {
-                    if self.store.get(std::slice::from_ref(key)).map_err(failed)?.is_none() {
+                    if get(std::slice::from_ref(key))?.is_none() {
                         missing.push(rank);
                     }
                 }
                 let missing = ranks(&missing);
                 // The others learn who is missing while the store is still there.
-                self.store.set(&gave_up[0], missing.as_bytes()).map_err(failed)?;
+                let told = self.store.set(&gave_up[0], missing.as_bytes());
+                told.map_err(|problem| store_failed(&self.place, &problem))?;
                 if self.place.hosts_store() {
                     std::thread::sleep(6 * PAUSE);
                 }
@@ -163,19 +175,25 @@ impl Meeting {
         )
     }
 
-    fn check_versions(&self) -> Result<()> {
-        let ours = &self.members[self.place.rank].version;
-        match self.members.iter().position(|member| member.version != *ours) {
-            None => Ok(()),
-            Some(rank) => Err(Error::group(
-                format!("rank {rank}"),
-                format!(
-                    "runs version {} of qrnn, but rank {} runs {ours}",
-                    self.members[rank].version, self.place.rank
-                ),
-                "start the same program on all machines",
-            )),
+    fn check_alike(&self) -> Result<()> {
+        let own = self.place.rank;
+        let differs = |of: fn(&Member) -> &String| {
+            let ours = of(&self.members[own]);
+            let mut others = self.members.iter().enumerate();
+            let (rank, member) = others.find(|(_, member)| of(member) != ours)?;
+            Some((rank, of(member), ours))
+        };
+        if let Some((rank, theirs, ours)) = differs(|member| &member.version) {
+            let problem = format!("runs version {theirs} of qrnn, but rank {own} runs {ours}");
+            let remedy = "start the same program on all machines";
+            return Err(Error::group(format!("rank {rank}"), problem, remedy));
         }
+        if let Some((rank, theirs, ours)) = differs(|member| &member.gloo) {
+            let problem = format!("uses gloo with {theirs}, but rank {own} with {ours}");
+            let remedy = "join all ranks with the same group.gloo";
+            return Err(Error::group(format!("rank {rank}"), problem, remedy));
+        }
+        Ok(())
     }
 
     /// The address at which the other ranks reach this one; empty if GLOO_SOCKET_IFNAME names interfaces.
@@ -283,7 +301,7 @@ fn store_failed(place: &Rendezvous, problem: &str) -> Error {
     };
     Error::group(
         host,
-        format!("has ended: {}", first_line(problem)),
+        format!("has ended or does not answer: {}", first_line(problem)),
         "its own output says why; then start all processes again",
     )
 }
@@ -333,6 +351,10 @@ pub(super) fn first_line(message: &str) -> &str {
 mod tests {
     use super::*;
 
+    fn within(milliseconds: u64) -> GroupOptions {
+        GroupOptions { timeout: Duration::from_millis(milliseconds), ..GroupOptions::default() }
+    }
+
     #[test]
     fn lists_of_ranks_are_sentences() {
         assert_eq!(
@@ -343,7 +365,7 @@ mod tests {
 
     #[test]
     fn members_are_read_back() {
-        let member = Member::this_process("10.0.0.1".into());
+        let member = Member::this_process("10.0.0.1".into(), &GroupOptions::default());
         assert_eq!(Member::decode(member.encode().as_bytes()), member);
         assert_ne!(Member::decode(b"an older program").version, VERSION);
     }
@@ -363,9 +385,8 @@ mod tests {
     #[test]
     fn missing_ranks_are_named_and_waiting_can_be_interrupted() {
         let place = Rendezvous::at("127.0.0.1", 0, 0, 3);
-        let attend = |interrupted: &dyn Fn() -> bool| {
-            Meeting::attend(&place, Duration::from_millis(200), interrupted)
-        };
+        let attend =
+            |interrupted: &dyn Fn() -> bool| Meeting::attend(&place, within(200), interrupted);
         let error = attend(&|| false).unwrap_err().to_string();
         assert!(error.contains("ranks 1 and 2 of the group of 3 did not come"), "{error}");
         assert!(matches!(attend(&|| true), Err(Error::Interrupted)));
@@ -375,26 +396,31 @@ mod tests {
     fn a_server_that_stays_silent_is_no_store() {
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let place = Rendezvous::at("127.0.0.1", silent.local_addr().unwrap().port(), 1, 2);
-        let attend = |interrupted: &dyn Fn() -> bool| {
-            Meeting::attend(&place, Duration::from_millis(100), interrupted)
-        };
+        let attend =
+            |interrupted: &dyn Fn() -> bool| Meeting::attend(&place, within(100), interrupted);
         let error = attend(&|| false).unwrap_err().to_string();
         assert!(error.contains("does not answer as the store of a group"), "{error}");
         assert!(matches!(attend(&|| true), Err(Error::Interrupted)));
     }
 
     #[test]
-    fn two_processes_of_one_number_and_other_versions_are_refused() {
+    fn two_processes_of_one_number_and_other_versions_or_options_are_refused() {
         let (host, port) = Store::open("127.0.0.1", 0, true, ATTEMPT).unwrap();
-        let place =
-            Rendezvous { rank_hosts_store: false, ..Rendezvous::at("127.0.0.1", port, 0, 2) };
-        let attend = || Meeting::attend(&place, Duration::from_millis(200), &|| false);
-        let other =
-            Member { version: "0.0.1 (messages 0)".into(), ..Member::this_process(String::new()) };
+        let attend = |attempt: u64| {
+            let at = Rendezvous::at("127.0.0.1", port, 0, 2);
+            let place = Rendezvous { rank_hosts_store: false, attempt, ..at };
+            Meeting::attend(&place, within(200), &|| false).unwrap_err().to_string()
+        };
+        let this = || Member::this_process(String::new(), &GroupOptions::default());
+        let other = Member { version: "0.0.1 (messages 0)".into(), ..this() };
         host.set(&member_key("qrnn/0", 1), other.encode().as_bytes()).unwrap();
-        let error = attend().unwrap_err().to_string();
+        let error = attend(0);
         assert!(error.contains("rank 1 runs version 0.0.1 (messages 0)"), "{error}");
-        let error = attend().unwrap_err().to_string();
+        let error = attend(0);
         assert!(error.contains("rank 0 has come twice"), "{error}");
+        let other = Member { gloo: "1 connections and 1 pieces".into(), ..this() };
+        host.set(&member_key("qrnn/1", 1), other.encode().as_bytes()).unwrap();
+        let error = attend(1);
+        assert!(error.contains("rank 1 uses gloo with 1 connections"), "{error}");
     }
 }

@@ -28,7 +28,8 @@ impl ProcessGroup {
         store.set(&keys[self.rank()], text.as_bytes()).map_err(failed)?;
         let started = Instant::now();
         loop {
-            if let Some(values) = store.get(&keys).map_err(failed)? {
+            let keys = keys.clone();
+            if let Some(values) = store.in_time(move |store| store.get(&keys)).map_err(failed)? {
                 let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
                 return Ok(values.iter().map(text).collect());
             }
@@ -65,10 +66,11 @@ impl ProcessGroup {
     pub fn announcement(&self, interrupted: &dyn Fn() -> bool) -> Result<Option<String>> {
         let Some(connected) = &self.0.connected else { return Ok(None) };
         self.check_intact()?;
-        let key = [connected.next_announcement()];
+        let (key, store) = (connected.next_announcement(), &connected.meeting.store);
         loop {
             let failed = |problem: String| self.explain(connected, Failure::Failed(&problem));
-            if let Some(values) = connected.meeting.store.get(&key).map_err(failed)? {
+            let key = [key.clone()];
+            if let Some(values) = store.in_time(move |store| store.get(&key)).map_err(failed)? {
                 return Ok(values.first().map(|text| String::from_utf8_lossy(text).into_owned()));
             }
             if connected.monitor.seen().0[0].signal.state == RankState::Left {

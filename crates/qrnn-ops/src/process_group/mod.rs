@@ -2,7 +2,8 @@
 //! tensors among them.
 //!
 //! The engine is c10d, which is part of libtorch: TCPStore, gloo for tensors on the CPU, and NCCL for tensors on
-//! GPUs, found at run time in libtorch's CUDA library. The classes are used directly, without c10d's dispatcher and
+//! GPUs, found at run time in libtorch's CUDA library. Ranks that are all on one machine sum large tensors on the CPU by
+//! reading each other's memory, where the system permits it. The classes are used directly, without c10d's dispatcher and
 //! registry, so a process may hold several groups.
 //!
 //! A [`Rendezvous`] is what the launcher says (torchrun, srun, mpirun, or variables set by hand);
@@ -20,6 +21,7 @@ mod meeting;
 mod memory_sums;
 mod messages;
 mod monitor;
+mod options;
 mod peer_memory;
 mod rendezvous;
 mod signal;
@@ -29,7 +31,7 @@ mod store;
 mod tests;
 mod waiting;
 
-pub use backend::GlooOptions;
 pub use gradient_sums::GradientSums;
-pub use group::{DEFAULT_TIMEOUT, GroupOptions, ProcessGroup, share};
+pub use group::{ProcessGroup, share};
+pub use options::{DEFAULT_TIMEOUT, GlooOptions, GroupOptions};
 pub use rendezvous::Rendezvous;

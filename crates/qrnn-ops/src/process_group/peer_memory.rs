@@ -8,25 +8,32 @@ use std::sync::{Mutex, PoisonError};
 
 use libc::{iovec, pid_t};
 use multiversion::multiversion;
-use tch::Tensor;
+use tch::{Device, Kind, Tensor};
 
 use crate::libtorch::parallel_for;
 
 /// Elements that a thread reads at once: they stay in its processor's cache until they are added.
 const BLOCK: usize = 1 << 16;
 
-/// The processes of a group, all on this machine.
+/// The processes of a group, all on this machine. While this lives, they may read the memory of this one.
 #[derive(Debug)]
 pub(super) struct PeerMemory {
     /// In the order of the ranks.
     processes: Vec<pid_t>,
+    _permission: Permission,
+}
+
+/// A rank whose memory cannot be read, and the system's message.
+#[derive(Debug)]
+pub(super) struct Unreadable {
+    pub rank: usize,
+    pub problem: String,
 }
 
 impl PeerMemory {
-    /// * `processes`: of the ranks. From now on they may read this one's memory.
+    /// * `processes`: of the ranks.
     pub fn of(processes: Vec<pid_t>) -> Self {
-        permit_reading();
-        Self { processes }
+        Self { processes, _permission: Permission::give() }
     }
 
     /// Adds the same range of a tensor of other ranks.
@@ -37,7 +44,7 @@ impl PeerMemory {
         own: SharedTensor<'_>,
         range: Range<usize>,
         sources: &[(usize, usize)],
-    ) -> Result<(), String> {
+    ) -> Result<(), Unreadable> {
         in_blocks(range, |block| {
             let mut scratch = vec![0.0; block.len().min(BLOCK)];
             for start in block.clone().step_by(BLOCK) {
@@ -60,7 +67,7 @@ impl PeerMemory {
         own: SharedTensor<'_>,
         range: Range<usize>,
         (rank, address): (usize, usize),
-    ) -> Result<(), String> {
+    ) -> Result<(), Unreadable> {
         in_blocks(range, |block| {
             // SAFETY: as in `add`.
             self.read(rank, address + 4 * block.start, unsafe { own.part(block) })
@@ -68,9 +75,9 @@ impl PeerMemory {
     }
 
     /// Fills `to` with memory of another rank.
-    pub fn read(&self, rank: usize, address: usize, to: &mut [f32]) -> Result<(), String> {
-        read_memory(self.processes[rank], address, to)
-            .map_err(|error| format!("cannot read the memory of rank {rank}: {error}"))
+    pub fn read(&self, rank: usize, address: usize, to: &mut [f32]) -> Result<(), Unreadable> {
+        let read = read_memory(self.processes[rank], address, to);
+        read.map_err(|error| Unreadable { rank, problem: error.to_string() })
     }
 }
 
@@ -88,6 +95,8 @@ unsafe impl Sync for SharedTensor<'_> {}
 impl<'a> SharedTensor<'a> {
     /// A contiguous fp32 tensor of the CPU.
     pub fn of(tensor: &'a Tensor) -> Self {
+        assert!(tensor.kind() == Kind::Float && tensor.device() == Device::Cpu);
+        assert!(tensor.is_contiguous());
         let (start, length) = (tensor.data_ptr().cast(), tensor.numel());
         Self { start, length, tensor: PhantomData }
     }
@@ -105,7 +114,7 @@ impl<'a> SharedTensor<'a> {
     /// # Safety
     /// The part lies inside the tensor, and nothing else uses it meanwhile.
     unsafe fn part(self, range: Range<usize>) -> &'a mut [f32] {
-        debug_assert!(range.end <= self.length);
+        assert!(range.end <= self.length);
         // SAFETY: the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
     }
@@ -114,15 +123,15 @@ impl<'a> SharedTensor<'a> {
 /// Calls `body` on parts of a range, on torch's threads; the first error of one.
 fn in_blocks(
     range: Range<usize>,
-    body: impl Fn(Range<usize>) -> Result<(), String> + Sync,
-) -> Result<(), String> {
+    body: impl Fn(Range<usize>) -> Result<(), Unreadable> + Sync,
+) -> Result<(), Unreadable> {
     let first = Mutex::new(Ok(()));
     let done = parallel_for(range.len(), BLOCK, |part| {
-        if let Err(problem) = body(range.start + part.start..range.start + part.end) {
-            *first.lock().unwrap_or_else(PoisonError::into_inner) = Err(problem);
+        if let Err(error) = body(range.start + part.start..range.start + part.end) {
+            *first.lock().unwrap_or_else(PoisonError::into_inner) = Err(error);
         }
     });
-    done.map_err(|error| error.to_string())?;
+    debug_assert!(done.is_ok(), "no part panics");
     first.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -155,15 +164,36 @@ fn read_memory(process: pid_t, address: usize, to: &mut [f32]) -> io::Result<()>
     Ok(())
 }
 
-/// Permits processes of the same user to read this one's memory, as Linux does where the Yama module is not active; with
-/// it, a process is read by its ancestors alone.
-fn permit_reading() {
-    // SAFETY: the call has no effect on memory. Where Yama is not active it fails, and nothing has to be permitted.
-    unsafe { libc::prctl(libc::PR_SET_PTRACER, libc::PR_SET_PTRACER_ANY) };
+/// Permits processes of the same user to read this one's memory, and to attach to it as debuggers, as Linux does where
+/// the Yama module is not active; with it, only ancestors may. Withdrawn with the last group.
+#[derive(Debug)]
+struct Permission;
+
+static PERMISSIONS: Mutex<usize> = Mutex::new(0);
+
+impl Permission {
+    fn give() -> Self {
+        Self::count(|given| given + 1);
+        Self
+    }
+
+    fn count(change: impl Fn(usize) -> usize) {
+        let mut given = PERMISSIONS.lock().unwrap_or_else(PoisonError::into_inner);
+        *given = change(*given);
+        let tracer = if *given > 0 { libc::PR_SET_PTRACER_ANY } else { 0 };
+        // SAFETY: the call does nothing to memory. Where Yama is not active it fails, and nothing has to be permitted.
+        unsafe { libc::prctl(libc::PR_SET_PTRACER, tracer) };
+    }
 }
 
-/// What processes must have in common to read each other's memory: the running system and its numbers of processes.
-/// Network namespaces stand for machines; containers of one machine often have their own.
+impl Drop for Permission {
+    fn drop(&mut self) {
+        Self::count(|given| given - 1);
+    }
+}
+
+/// What processes must have in common to read each other's memory: the running system, and the namespace of numbers of
+/// processes. Other network namespaces are other machines to a group, whose sums then go through the network, as asked.
 pub(super) fn this_system() -> String {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let namespace = |name: &str| std::fs::read_link(format!("/proc/self/ns/{name}")).ok();

@@ -2,6 +2,7 @@
 
 use std::ffi::{CString, c_char, c_void};
 use std::ptr::NonNull;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use crate::libtorch::shim::check_text;
@@ -36,6 +37,12 @@ unsafe extern "C" {
     ) -> *mut c_char;
     fn qrnn_store_close(store: *mut c_void);
 }
+
+/// How long a store may take for an answer. A machine under load may stand still for a while.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// How much longer it may take if the clock ran on while this process was stopped.
+const LATE_ANSWER: Duration = Duration::from_secs(1);
 
 /// A connection to the store, which is c10d's TCPStore, of torchrun or of rank 0. Errors are its messages.
 #[derive(Debug)]
@@ -83,6 +90,26 @@ impl Store {
         unsafe {
             check_text(qrnn_store_set(self.as_ptr(), key.as_ptr(), value.as_ptr(), value.len()))
         }
+    }
+
+    /// The result of a call, which runs on a thread of its own: a store that is stopped would keep the caller for ever.
+    ///
+    /// # Errors
+    /// That of the call; that the store does not answer.
+    pub fn in_time<T: Send + 'static>(
+        self: &Arc<Self>,
+        call: impl FnOnce(&Self) -> Result<T, String> + Send + 'static,
+    ) -> Result<T, String> {
+        let (sender, receiver) = mpsc::channel();
+        let of_thread = self.clone();
+        let spawned = std::thread::Builder::new().name("group store".into()).spawn(move || {
+            // Nobody listens any more if this took too long.
+            let _ = sender.send(call(&of_thread));
+        });
+        spawned.map_err(|error| format!("no thread can be started ({error})"))?;
+        // If this process itself was stopped meanwhile, the answer comes soon.
+        let answer = receiver.recv_timeout(ANSWER).or_else(|_| receiver.recv_timeout(LATE_ANSWER));
+        answer.map_err(|_| format!("nothing was heard of it for {} s", ANSWER.as_secs()))?
     }
 
     /// Adds 1 to the counter of a key, and returns the result.

@@ -7,7 +7,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::backend::{Backend, Work};
 use super::store::Store;
-use super::{GroupOptions, ProcessGroup, Rendezvous};
+use super::{GlooOptions, GroupOptions, ProcessGroup, Rendezvous};
 use crate::Error;
 
 const SECONDS: Duration = Duration::from_secs(30);
@@ -111,7 +111,7 @@ fn large_tensors_are_summed_by_gloo_in_pieces_and_by_memory() {
                 tensor.view(-1).equal(&(counted * expected))
             };
             assert!(tensors[..4].iter().all(exact));
-            assert_eq!(group.0.connected.as_ref().unwrap().peers.get().is_some(), peer_memory);
+            assert_eq!(group.sums_by_memory(&tensors.each_ref()), peer_memory);
             tensors.map(|tensor| tensor.to_kind(Kind::Float).view(-1))
         });
         // All ranks have the same bits.
@@ -122,6 +122,57 @@ fn large_tensors_are_summed_by_gloo_in_pieces_and_by_memory() {
     for ranks in [2, 3, 5] {
         assert!(summed(ranks, true).allclose(&summed(ranks, false), 1e-5, 1e-4, false));
     }
+}
+
+#[test]
+fn tensors_of_other_sizes_are_an_error_of_all_ranks_where_memory_is_read() {
+    with_ranks(2, SECONDS, |group| {
+        let tensor = Tensor::zeros([3_000_000 - group.rank() as i64], (Kind::Float, Device::Cpu));
+        let error = group.all_reduce(&[&tensor]).unwrap_err();
+        assert!(matches!(error, Error::Shape { .. }), "{error}");
+        assert_eq!(group.sum_numbers([1.0]).unwrap(), [2.0]);
+    });
+}
+
+#[test]
+fn memory_is_read_only_where_all_ranks_permit_it_and_gloo_is_used_alike() {
+    let join = |of_rank: fn(usize) -> GroupOptions| {
+        let (_store, port) = Store::open("127.0.0.1", 0, true, SECONDS).unwrap();
+        let join = |rank: usize| {
+            let at = Rendezvous::at("127.0.0.1", port, rank, 2);
+            let place = Rendezvous { rank_hosts_store: false, ..at };
+            let group = ProcessGroup::join(&place, of_rank(rank), &|| false)?;
+            let large = Tensor::ones([3_000_000], (Kind::Float, Device::Cpu));
+            group.all_reduce(&[&large])?;
+            assert_eq!(large.max().double_value(&[]), 2.0);
+            Ok(group.sums_by_memory(&[&large]))
+        };
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| join(1));
+            [join(0), other.join().unwrap()]
+        })
+    };
+    let [own, other] =
+        join(|rank| GroupOptions { peer_memory: rank == 0, ..GroupOptions::default() });
+    assert!(!own.unwrap() && !other.unwrap());
+    let [own, other] = join(|rank| {
+        let gloo = GlooOptions { pieces: rank + 1, ..GlooOptions::default() };
+        GroupOptions { gloo, ..GroupOptions::default() }
+    });
+    let errors: [Error; 2] = [own.unwrap_err(), other.unwrap_err()];
+    let [own, other] = errors.map(|error| error.to_string());
+    assert!(own.starts_with("rank 1 uses gloo with 4 connections and 2 pieces"), "{own}");
+    assert!(other.starts_with("rank 0 uses gloo with"), "{other}");
+}
+
+#[test]
+fn devices_are_compared_before_they_are_connected() {
+    with_ranks(2, SECONDS, |group| {
+        group.use_device(Device::Cpu, &|| false).unwrap();
+        let device = if group.rank() == 0 { Device::Cpu } else { Device::Cuda(0) };
+        let error = group.use_device(device, &|| false).unwrap_err().to_string();
+        assert!(error.starts_with("rank 1 computes on a GPU, but rank 0 on the CPU"), "{error}");
+    });
 }
 
 /// The environment variable that makes this test a process of its own: the port of the store.
@@ -151,7 +202,8 @@ fn a_rank_that_is_killed_while_others_read_its_memory_is_named() {
     let mut other =
         command.args([name, "--exact"]).env(OTHER_RANK, port.to_string()).spawn().unwrap();
     let group = join(port, 0);
-    assert!(group.0.connected.as_ref().unwrap().peers.get().is_some());
+    let large = Tensor::zeros([10_000_000], (Kind::Float, Device::Cpu));
+    assert!(group.sums_by_memory(&[&large]));
     let killer = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(700));
         other.kill().unwrap();
