@@ -23,6 +23,8 @@ mod messages;
 mod monitor;
 mod options;
 mod peer_memory;
+#[cfg(test)]
+mod process_tests;
 mod rendezvous;
 mod signal;
 mod slurm;

@@ -175,46 +175,6 @@ fn devices_are_compared_before_they_are_connected() {
     });
 }
 
-/// The environment variable that makes this test a process of its own: the port of the store.
-const OTHER_RANK: &str = "QRNN_TEST_OTHER_RANK";
-
-#[test]
-fn a_rank_that_is_killed_while_others_read_its_memory_is_named() {
-    let join = |port: u16, rank: usize| {
-        let place =
-            Rendezvous { rank_hosts_store: false, ..Rendezvous::at("127.0.0.1", port, rank, 2) };
-        ProcessGroup::join(&place, GroupOptions::default(), &|| false).unwrap()
-    };
-    let sum_for_ever = |group: ProcessGroup| {
-        let tensor = Tensor::zeros([10_000_000], (Kind::Float, Device::Cpu));
-        loop {
-            if let Err(error) = group.all_reduce(&[&tensor]) {
-                return error.to_string();
-            }
-        }
-    };
-    if let Ok(port) = std::env::var(OTHER_RANK) {
-        panic!("{}", sum_for_ever(join(port.parse().unwrap(), 1)));
-    }
-    let (_store, port) = Store::open("127.0.0.1", 0, true, SECONDS).unwrap();
-    let name = "process_group::tests::a_rank_that_is_killed_while_others_read_its_memory_is_named";
-    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-    let mut other =
-        command.args([name, "--exact"]).env(OTHER_RANK, port.to_string()).spawn().unwrap();
-    let group = join(port, 0);
-    let large = Tensor::zeros([10_000_000], (Kind::Float, Device::Cpu));
-    assert!(group.sums_by_memory(&[&large]));
-    let killer = std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_millis(700));
-        other.kill().unwrap();
-        other.wait().unwrap();
-        std::time::Instant::now()
-    });
-    let error = sum_for_ever(group);
-    assert!(killer.join().unwrap().elapsed() < Duration::from_secs(15));
-    assert!(error.starts_with("rank 1 (process ") && error.contains("has ended"), "{error}");
-}
-
 #[test]
 fn a_group_of_one_computes_nothing_and_opens_no_socket() {
     let sockets = || {
