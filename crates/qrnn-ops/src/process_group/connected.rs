@@ -153,9 +153,9 @@ impl Connected {
         self.evidence(Instant::now(), |evidence| evidence.gone_rank())
     }
 
-    /// A rank that says that it has failed.
-    pub fn failed_rank(&self) -> Option<Diagnosis> {
-        self.evidence(Instant::now(), |evidence| evidence.failed_rank())
+    /// As [`Evidence::ended_rank`].
+    pub fn ended_rank(&self) -> Option<Diagnosis> {
+        self.evidence(Instant::now(), |evidence| evidence.ended_rank())
     }
 
     /// Waits until the other ranks have left or are silent, since they need the store until then.

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::meeting::{Member, first_line, seconds};
 use super::monitor::{Seen, StoreContact};
+use super::peer_memory::process_has_ended;
 use super::signal::RankState;
 use crate::Error;
 
@@ -87,13 +88,32 @@ impl Evidence<'_> {
         self.blame(rank, problem, NETWORK)
     }
 
+    /// A rank with which no operation will complete: it says that it has failed, or its process has ended; or the store is
+    /// lost. gloo does not always notice.
+    pub fn ended_rank(&self) -> Option<Diagnosis> {
+        self.failed_rank().or_else(|| self.lost_store()).or_else(|| self.ended_process())
+    }
+
+    fn lost_store(&self) -> Option<Diagnosis> {
+        let problem = self.store.lost.as_ref()?;
+        Some(self.of_store(format!("has ended: {}", first_line(problem)), OUTPUT))
+    }
+
+    /// A silent rank of this machine whose process has ended; if it has said why, that is known by then.
+    fn ended_process(&self) -> Option<Diagnosis> {
+        let (rank, _) = self.most_silent().filter(|(_, silence)| *silence > SILENT)?;
+        let (own, other) = (self.members.get(self.own_rank)?, self.members.get(rank)?);
+        let has_ended = own.shares_system_with(other) && process_has_ended(other.process);
+        has_ended.then(|| self.blame(rank, "has ended without a word".into(), OUTPUT))
+    }
+
     /// What the failure comes from; `None` if that is not clear yet.
     pub fn diagnosis(&self, failure: Failure<'_>) -> Option<Diagnosis> {
         if let Some(failed) = self.failed_rank() {
             return Some(failed);
         }
-        if let Some(problem) = &self.store.lost {
-            return Some(self.of_store(format!("has ended: {}", first_line(problem)), OUTPUT));
+        if let Some(lost) = self.lost_store() {
+            return Some(lost);
         }
         let age = |since: Instant| self.now.saturating_duration_since(since);
         if age(self.store.answered) > SILENT {
@@ -188,6 +208,7 @@ const SLOW: &str = "see what that process waits for, and allow more time with gr
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::process_group::GroupOptions;
     use crate::process_group::signal::Signal;
 
     struct Case {
@@ -290,6 +311,36 @@ mod tests {
         let diagnosis = case.judge(|evidence| Some(evidence.undecided(failure))).unwrap();
         assert_eq!(diagnosis.0, Some(2));
         assert!(diagnosis.1.starts_with("rank 2 does not let its memory be read: Operation not"));
+    }
+
+    #[test]
+    fn a_lost_store_and_an_ended_process_are_found_without_an_error_of_gloo() {
+        let ended = |case: &Case| case.judge(|evidence| evidence.ended_rank());
+        assert!(ended(&healthy().silent(2, 9)).is_none());
+        let mut case = healthy();
+        case.store.lost = Some("Broken pipe".into());
+        assert_eq!(ended(&case).unwrap().0, Some(0));
+        let this = Member::this_process(String::new(), &GroupOptions::default());
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let mut other = this.clone();
+        other.process = child.id();
+        let members = [this, other];
+        let case = healthy().silent(1, 9);
+        let found = |members: &[Member]| {
+            let (ranks, store) = (&case.ranks[..2], &case.store);
+            let (operations, now) = (7, case.now);
+            let (own_rank, rank_hosts_store) = (0, true);
+            let evidence =
+                Evidence { members, own_rank, operations, rank_hosts_store, ranks, store, now };
+            evidence.ended_rank().map(|diagnosis| diagnosis.error.to_string())
+        };
+        assert!(found(&members).is_none());
+        // A process that nobody has waited for has ended, too.
+        child.kill().unwrap();
+        std::thread::sleep(Duration::from_millis(200));
+        assert!(found(&members).unwrap().contains("has ended without a word"));
+        child.wait().unwrap();
+        assert!(found(&members).unwrap().contains("has ended without a word"));
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub(super) struct Member {
 }
 
 impl Member {
-    fn this_process(address: String, options: &GroupOptions) -> Self {
+    pub(super) fn this_process(address: String, options: &GroupOptions) -> Self {
         let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         Self {
             machine: machine.trim().to_owned(),
@@ -47,6 +47,11 @@ impl Member {
             gloo: options.gloo.to_string(),
             version: VERSION.into(),
         }
+    }
+
+    /// Whether one of them may know the processes of the other.
+    pub fn shares_system_with(&self, other: &Self) -> bool {
+        !self.system.is_empty() && self.system == other.system
     }
 
     fn encode(&self) -> String {

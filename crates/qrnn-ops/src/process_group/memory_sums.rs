@@ -22,8 +22,7 @@ impl ProcessGroup {
     pub(super) fn find_peers(&self) -> Result<()> {
         let Some(connected) = &self.0.connected else { return Ok(()) };
         let members = &connected.meeting.members;
-        let system = &members[self.rank()].system;
-        if system.is_empty() || members.iter().any(|member| member.system != *system) {
+        if !members.iter().all(|member| member.shares_system_with(&members[self.rank()])) {
             return Ok(());
         }
         let processes = members.iter().map(|member| member.process as i32).collect();

@@ -192,6 +192,14 @@ impl Drop for Permission {
     }
 }
 
+/// Whether a process of this system has ended, also if its parent has not waited for it.
+pub(super) fn process_has_ended(process: u32) -> bool {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{process}/stat")) else { return true };
+    // The state follows the name, which is in parentheses and may have some itself.
+    let state = stat.rsplit(") ").next().and_then(|fields| fields.chars().next());
+    matches!(state, Some('Z' | 'X'))
+}
+
 /// What processes must have in common to read each other's memory: the running system, and the namespace of numbers of
 /// processes. Other network namespaces are other machines to a group, whose sums then go through the network, as asked.
 pub(super) fn this_system() -> String {

@@ -67,7 +67,7 @@ impl ProcessGroup {
                 }
                 Ok(false) => {}
             }
-            if let Some(diagnosis) = connected.failed_rank() {
+            if let Some(diagnosis) = connected.ended_rank() {
                 return Err(self.break_off(connected, diagnosis));
             }
         }
