@@ -70,7 +70,9 @@ impl Interrupt {
         let handle = interrupt.flag.clone();
         ctrlc::set_handler(move || {
             if handle.load(Ordering::Relaxed) {
-                std::process::exit(130);
+                // SAFETY: ends the process. Destructors, which `std::process::exit` runs, would crash other threads that
+                // compute in libtorch.
+                unsafe { libc::_exit(130) };
             }
             // Before the request, after which a short command exits.
             terminal::note(format_args!("\n{response}; press Ctrl-C again to exit at once"));
