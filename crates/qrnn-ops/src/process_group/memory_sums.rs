@@ -106,7 +106,9 @@ impl ProcessGroup {
         let for_each = |read: &dyn Fn(usize, SharedTensor<'_>) -> Result<(), Unreadable>| {
             let done = shared.iter().enumerate().try_for_each(|(i, tensor)| read(i, *tensor));
             done.map_err(|Unreadable { rank, problem }| {
-                self.explain(connected, Failure::Unreadable(rank, &problem))
+                let failed = Failure::Failed(&problem);
+                let failure = rank.map_or(failed, |rank| Failure::Unreadable(rank, &problem));
+                self.explain(connected, failure)
             })
         };
         for_each(&|i, tensor| {

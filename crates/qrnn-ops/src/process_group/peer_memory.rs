@@ -23,10 +23,11 @@ pub(super) struct PeerMemory {
     _permission: Permission,
 }
 
-/// A rank whose memory cannot be read, and the system's message.
+/// Why memory was not read.
 #[derive(Debug)]
 pub(super) struct Unreadable {
-    pub rank: usize,
+    /// The rank whose memory the system does not let be read; `None` if a thread of this process failed.
+    pub rank: Option<usize>,
     pub problem: String,
 }
 
@@ -77,7 +78,7 @@ impl PeerMemory {
     /// Fills `to` with memory of another rank.
     pub fn read(&self, rank: usize, address: usize, to: &mut [f32]) -> Result<(), Unreadable> {
         let read = read_memory(self.processes[rank], address, to);
-        read.map_err(|error| Unreadable { rank, problem: error.to_string() })
+        read.map_err(|error| Unreadable { rank: Some(rank), problem: error.to_string() })
     }
 }
 
@@ -131,7 +132,7 @@ fn in_blocks(
             *first.lock().unwrap_or_else(PoisonError::into_inner) = Err(error);
         }
     });
-    debug_assert!(done.is_ok(), "no part panics");
+    done.map_err(|error| Unreadable { rank: None, problem: error.to_string() })?;
     first.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
